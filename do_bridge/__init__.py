@@ -1,0 +1,1 @@
+"""Django on Cloudflare D1 and on one Durable Object for each tenant."""
