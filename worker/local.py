@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import secrets
@@ -98,6 +99,19 @@ def check_port(port: int, setting: str = "RELAY_PORT") -> None:
             ) from error
 
 
+def lock_folder(folder: Path) -> int:
+    """Takes a data folder for one Worker alone; the open file that holds the lock. Raises LocalWorkerError."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise LocalWorkerError(
+            f"Another local Worker uses {folder}: stop it, or choose another folder."
+        ) from error
+    return descriptor
+
+
 def process_table() -> list[tuple[int, int, str, str]]:
     """Every process of this machine: (pid, process group, state, command name)."""
     if Path("/proc/self/stat").exists():
@@ -167,6 +181,7 @@ class LocalWorker:
         self.echo = echo
         self.start_timeout = start_timeout
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock: int | None = None
 
     def __repr__(self) -> str:
         return f"<LocalWorker {self.url} state={self.state} pid={self.pid}>"
@@ -224,6 +239,7 @@ class LocalWorker:
         check_port(self.port)
         wrangler = wrangler_command(self.worker_dir)
         self.state.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(self.state)
         env_file = self._private / "secrets.env"
         write_private(env_file, f"RELAY_TOKEN={self.token}\n")
         arguments = [
@@ -241,6 +257,7 @@ class LocalWorker:
                 cwd=self.worker_dir,
                 env=self._environment(),
                 start_new_session=True,
+                pass_fds=[self._lock],  # the guard holds it too, should this process die first
             )
 
     def _environment(self) -> dict[str, str]:
@@ -295,6 +312,9 @@ class LocalWorker:
         if process is not None:
             end_group(process.pid, grace)
             process.wait()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def restart(self) -> LocalWorker:
         """Stops what still runs and starts again: same port, same data, same token."""

@@ -1,0 +1,140 @@
+"""Gives every test process a relay Worker of its own on real workerd, before Django reads its settings."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
+
+# Read by pytest-django once this file's pytest_configure has made the environment ready.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+
+
+def load_local_module() -> Any:
+    """worker/local.py, which belongs to no package."""
+    spec = importlib.util.spec_from_file_location("relay_local", ROOT / "worker" / "local.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+local = load_local_module()
+WORKER = pytest.StashKey[Any]()
+STATE = pytest.StashKey[Path]()
+
+
+def test_environment(worker: Any) -> dict[str, str]:
+    """Every setting that the site reads, so that neither a developer's `.env` nor shell reaches a test."""
+    return {
+        "SECRET_KEY": "for-tests-alone-" + worker.token,
+        "DEBUG": "False",
+        "ALLOWED_HOSTS": "testserver,localhost,127.0.0.1,.example.test",
+        "CLOUDFLARE_ACCOUNT_ID": "",
+        "CLOUDFLARE_DATABASE_ID": DATABASE_ID.format(0),
+        "CLOUDFLARE_D1_TOKEN": "",
+        "CLOUDFLARE_API_TOKEN": "",
+        "D1_TEST_DATABASE_ID": DATABASE_ID.format(1),
+        "D1_TRANSPORT": "relay",
+        "D1_API_BASE": worker.api_base,
+        "RELAY_URL": worker.url,
+        "RELAY_TOKEN": worker.token,
+        "MIGRATE_TOKEN": "",
+        "CSRF_TRUSTED_ORIGINS": "",
+        "TENANT_DOMAIN": "",
+        "TIME_ZONE": "UTC",
+        "SECURE": "False",
+        "HSTS_SECONDS": "0",
+        "BEHIND_PROXY": "False",
+        "LOG_LEVEL": "WARNING",
+    }
+
+
+test_environment.__test__ = False  # type: ignore[attr-defined]  # a helper, whatever its name says
+
+
+def runs_tests_itself(config: pytest.Config) -> bool:
+    """False in the process that only hands tests out to others (pytest -n), or that only lists them."""
+    if config.option.collectonly:
+        return False
+    return hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts the Worker, without waiting for it yet, and points the settings at it."""
+    state = Path(tempfile.mkdtemp(prefix="relay-tests-"))
+    worker = local.LocalWorker(0, state, "test-token-" + os.urandom(12).hex())
+    config.stash[WORKER], config.stash[STATE] = worker, state
+    os.environ.update(test_environment(worker))
+    if runs_tests_itself(config):
+        try:
+            worker.spawn()
+        except local.LocalWorkerError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Waits for the Worker once the tests are collected."""
+    if session.items and runs_tests_itself(session.config):
+        try:
+            session.config.stash[WORKER].wait()
+        except local.LocalWorkerError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends the Worker, whatever ended the run."""
+    worker = config.stash.get(WORKER, None)
+    if worker is not None:
+        worker.close()
+        shutil.rmtree(config.stash[STATE], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def local_worker(pytestconfig: pytest.Config) -> Any:
+    """The LocalWorker of this test process: url, token, api_base, workerd_pids(). Don't end it."""
+    return pytestconfig.stash[WORKER]
+
+
+@pytest.fixture
+def own_worker(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Makes LocalWorkers, not started, that a test may kill and restart; ends them after the test."""
+    made = []
+
+    def make(**options: Any) -> Any:
+        options.setdefault("state", tmp_path / f"state-{len(made)}")
+        options.setdefault("token", "own-token-" + os.urandom(12).hex())
+        worker = local.LocalWorker(**options)
+        made.append(worker)
+        return worker
+
+    yield make
+    for worker in made:
+        worker.close()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings_xdist_suffix() -> None:
+    """No suffix behind the test database's id: each test process has its own Worker, so its own databases."""
+
+
+@pytest.fixture
+def trips() -> Iterator[Any]:
+    """Counts the round trips of the test's own code: `trips.count` (see do_bridge.driver.count_trips)."""
+    from do_bridge import driver
+
+    with driver.count_trips() as counter:
+        yield counter
