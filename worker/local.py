@@ -100,7 +100,7 @@ def check_port(port: int, setting: str = "RELAY_PORT") -> None:
 
 
 def lock_folder(folder: Path) -> int:
-    """Takes a data folder for one Worker alone; the open file that holds the lock. Raises LocalWorkerError."""
+    """Takes a data folder for one Worker alone; returns the lock's open file. Raises LocalWorkerError."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
