@@ -1,0 +1,48 @@
+// The relay Worker: authenticated sessions in front of the tenants' objects and the bound D1 databases.
+
+import { checkAccess } from "./auth";
+import { MAX_REQUEST_BYTES, SUBPROTOCOL } from "./protocol";
+import { Session } from "./session";
+
+export { Tenant } from "./tenant";
+
+export default {
+  async fetch(request, env): Promise<Response> {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/healthz") return health(env);
+    const access = await checkAccess(request, env.RELAY_TOKEN);
+    if (access === "unconfigured") return refuse(503, "the Worker has no RELAY_TOKEN secret");
+    if (access === "denied")
+      return refuse(401, "a valid bearer token is required", { "www-authenticate": "Bearer" });
+    if (pathname !== "/v1/session") return refuse(404, "no such path");
+    return openSession(request, env);
+  },
+} satisfies ExportedHandler<Env>;
+
+function health(env: Env): Response {
+  if (env.RELAY_TOKEN) return Response.json({ ok: true });
+  return Response.json({ ok: false, missing: ["RELAY_TOKEN"] }, { status: 503 });
+}
+
+function openSession(request: Request, env: Env): Response {
+  if (request.headers.get("Upgrade")?.toLowerCase() !== "websocket") {
+    return refuse(426, "this path speaks WebSocket", { upgrade: "websocket" });
+  }
+  const offered = request.headers.get("Sec-WebSocket-Protocol") ?? "";
+  if (!offered.split(",").some((name) => name.trim() === SUBPROTOCOL)) {
+    return refuse(400, `the subprotocol spoken here is ${SUBPROTOCOL}`);
+  }
+  const { 0: client, 1: server } = new WebSocketPair();
+  const limit = Number(env.SESSION_SUBREQUESTS);
+  new Session(server, env, limit).start();
+  const headers = {
+    "Sec-WebSocket-Protocol": SUBPROTOCOL,
+    "do-bridge-session-limit": String(limit),
+    "do-bridge-max-message": String(MAX_REQUEST_BYTES),
+  };
+  return new Response(null, { status: 101, webSocket: client, headers });
+}
+
+function refuse(status: number, error: string, headers: Record<string, string> = {}): Response {
+  return Response.json({ error }, { status, headers });
+}

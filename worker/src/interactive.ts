@@ -1,0 +1,195 @@
+// An interactive transaction inside an object: statements come one request at a time, savepoints nest.
+
+import { WorkFailed } from "./errors";
+import type { Answer, ControlStep, SavepointStep, Step } from "./protocol";
+import { Results, danglingRows, runStatement } from "./statement";
+import type { TransactCall } from "./tenant";
+
+/** Hands over the answer to the last request and waits for the next one's steps; null when the client has gone. */
+export type Pull = (answer: Answer) => Promise<Step[] | null>;
+
+/** How a transaction ended; `answer` belongs to the request that ended it. */
+export type Outcome = { end: "commit" | "rollback"; answer: Answer } | { end: "lease" } | { end: "gone" };
+
+/** How far to unwind: `level` is the one that stays, reopened after an undo when it is a savepoint. */
+interface Unwind {
+  level: number;
+  undo: boolean;
+  reopen: boolean;
+  outcome: Outcome | null;
+}
+
+/** Carries an unwinding out of a nested transaction so that the runtime rolls it back. */
+class Undo extends Error {
+  readonly unwind: Unwind;
+
+  constructor(unwind: Unwind) {
+    super("undo");
+    this.unwind = unwind;
+  }
+}
+
+// The runtime nests transactions 64 deep; each statement takes one level of its own.
+const MAX_SAVEPOINTS = 60;
+
+export class InteractiveTransaction {
+  readonly #storage: DurableObjectStorage;
+  readonly #pull: Pull;
+  readonly #leaseMs: number;
+  readonly #savepoints: string[] = [];
+  #steps: Step[];
+  #results = new Results();
+  #expired: Promise<"expired"> = new Promise(() => {});
+
+  constructor(storage: DurableObjectStorage, { leaseMs, steps }: TransactCall, pull: Pull) {
+    this.#storage = storage;
+    this.#pull = pull;
+    this.#leaseMs = leaseMs;
+    this.#steps = [...steps];
+  }
+
+  /** Runs the transaction to its end. What it throws is the runtime's: everything is rolled back then. */
+  async run(): Promise<Outcome> {
+    const { unwind } = await this.#nested(() => this.#withLease());
+    if (unwind.outcome === null) throw new Error("the transaction ended without an outcome");
+    return unwind.outcome;
+  }
+
+  async #withLease(): Promise<Unwind> {
+    let timer: ReturnType<typeof setTimeout> | null = null;
+    // The lease counts from here: waiting for the object's turn is not the client's fault.
+    this.#expired = new Promise((resolve) => {
+      timer = setTimeout(() => resolve("expired"), this.#leaseMs);
+    });
+    try {
+      return await this.#runLevel();
+    } finally {
+      // A pending timer would keep the object alive.
+      clearTimeout(timer);
+    }
+  }
+
+  /** Runs `body` in a transaction of its own, which is rolled back when it asks for that. */
+  async #nested(body: () => Promise<Unwind>): Promise<{ unwind: Unwind }> {
+    try {
+      const unwind = await this.#storage.transaction(async () => {
+        const result = await body();
+        if (result.undo) throw new Undo(result);
+        return result;
+      });
+      return { unwind };
+    } catch (error) {
+      if (error instanceof Undo) return { unwind: error.unwind };
+      throw error;
+    }
+  }
+
+  /** Runs steps until one of them closes this level. */
+  async #runLevel(): Promise<Unwind> {
+    for (;;) {
+      const step = await this.#nextStep();
+      if (step === "expired") return end({ end: "lease" }, true);
+      if (step === null) return end({ end: "gone" }, true);
+      const unwind = await this.#take(step);
+      if (unwind !== null) return unwind;
+    }
+  }
+
+  /** Takes one step; an unwinding, when it closes the level that it stands in. A failed step drops the rest of its request. */
+  async #take(step: Step): Promise<Unwind | null> {
+    try {
+      if (step.type === "statement") {
+        runStatement(this.#storage, step, this.#results, "statement");
+        return null;
+      }
+      if (step.type === "savepoint") return await this.#openSavepoint(step.name);
+      return this.#control(step);
+    } catch (error) {
+      if (!(error instanceof WorkFailed)) throw error;
+      const answer = { results: this.#results.texts, error: error.failure };
+      if (error.failure.effect === "ended") return end({ end: "rollback", answer }, true);
+      this.#failed = answer;
+      this.#steps = [];
+      return null;
+    }
+  }
+
+  #failed: Answer | null = null;
+
+  async #nextStep(): Promise<Step | "expired" | null> {
+    let step = this.#steps.shift();
+    while (step === undefined) {
+      const answer = this.#failed ?? { results: this.#results.texts };
+      const steps = await Promise.race([this.#pull(answer), this.#expired]);
+      if (steps === "expired" || steps === null) return steps;
+      this.#failed = null;
+      this.#results = new Results();
+      this.#steps = [...steps];
+      step = this.#steps.shift();
+    }
+    return step;
+  }
+
+  async #openSavepoint(name: string): Promise<Unwind | null> {
+    if (this.#savepoints.length >= MAX_SAVEPOINTS) {
+      const message = `savepoints nest at most ${MAX_SAVEPOINTS} deep`;
+      throw new WorkFailed({
+        kind: "unsupported",
+        message,
+        effect: "statement",
+        step: this.#results.texts.length,
+      });
+    }
+    const level = this.#savepoints.push(name);
+    this.#results.addEmpty();
+    for (;;) {
+      const { unwind } = await this.#nested(() => this.#runLevel());
+      if (unwind.level === level && unwind.reopen) {
+        this.#savepoints.length = level;
+        continue;
+      }
+      this.#savepoints.length = level - 1;
+      return unwind.level === level ? null : unwind;
+    }
+  }
+
+  #control(step: ControlStep): Unwind {
+    if ("name" in step) return this.#closeSavepoint(step);
+    if (step.type === "commit") return this.#commit();
+    this.#results.addEmpty();
+    return end({ end: "rollback", answer: { results: this.#results.texts } }, true);
+  }
+
+  #closeSavepoint(step: SavepointStep): Unwind {
+    const level = this.#levelOf(step.name);
+    this.#results.addEmpty();
+    const undo = step.type === "rollback_to";
+    return { level, undo, reopen: undo, outcome: null };
+  }
+
+  #commit(): Unwind {
+    const message = danglingRows(this.#storage.sql);
+    if (message !== null) {
+      const step = this.#results.texts.length;
+      throw new WorkFailed({ kind: "foreign_key", message, effect: "ended", step });
+    }
+    this.#results.addEmpty();
+    return end({ end: "commit", answer: { results: this.#results.texts } }, false);
+  }
+
+  #levelOf(name: string): number {
+    const index = this.#savepoints.lastIndexOf(name);
+    if (index >= 0) return index + 1;
+    const step = this.#results.texts.length;
+    throw new WorkFailed({
+      kind: "sql",
+      message: `no such savepoint: ${name}: SQLITE_ERROR`,
+      effect: "statement",
+      step,
+    });
+  }
+}
+
+function end(outcome: Outcome, undo: boolean): Unwind {
+  return { level: 0, undo, reopen: false, outcome };
+}

@@ -1,0 +1,247 @@
+// The session protocol's frames: their types, and the checks that turn an untrusted text into a request.
+
+export const SUBPROTOCOL = "do-bridge.v1";
+
+/** Bytes of the largest request frame. */
+export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
+
+/** Bytes of the largest answer: an RPC between the Worker and an object carries 32 MiB, its envelope included. */
+export const MAX_ANSWER_BYTES = 30 * 1000 * 1000;
+
+const MIN_LEASE_MS = 100;
+const MAX_LEASE_MS = 25_000;
+const DEFAULT_LEASE_MS = 10_000;
+const MAX_TRANSACTION_NAME = 64;
+const MAX_SAVEPOINT_NAME = 256;
+const SEGMENT = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+const DATABASE_ID = /^[A-Za-z0-9_-]{1,64}$/;
+
+export type ErrorKind =
+  | "sql"
+  | "bad_request"
+  | "too_large"
+  | "unknown_database"
+  | "unsupported"
+  | "no_transaction"
+  | "lease_expired"
+  | "foreign_key"
+  | "session_limit"
+  | "retry"
+  | "overloaded"
+  | "reset"
+  | "internal";
+
+/** What became of the work of a failed request. */
+export type Effect = "none" | "statement" | "ended" | "unknown";
+
+export interface Failure {
+  kind: ErrorKind;
+  message: string;
+  effect: Effect;
+  /** Index of the step that failed, where it is known. */
+  step?: number;
+}
+
+/** An answer on its way to the client: `results` are JSON texts, one for each step that ran. */
+export interface Answer {
+  results: string[];
+  error?: Failure;
+}
+
+export interface Statement {
+  type: "statement";
+  sql: string;
+  params: string[];
+  count: boolean;
+}
+
+export interface SavepointStep {
+  type: "savepoint" | "release" | "rollback_to";
+  name: string;
+}
+
+export interface EndStep {
+  type: "commit" | "rollback";
+}
+
+export type ControlStep = SavepointStep | EndStep;
+
+export type Step = Statement | ControlStep;
+
+export interface Database {
+  kind: "do" | "d1";
+  name: string;
+}
+
+export interface BatchRequest {
+  op: "batch";
+  id: number;
+  database: Database;
+  steps: Statement[];
+}
+
+export interface TransactionRequest {
+  op: "tx";
+  id: number;
+  database: Database;
+  tx: string;
+  begin: boolean;
+  leaseMs: number;
+  steps: Step[];
+}
+
+export interface PingRequest {
+  op: "ping";
+  id: number;
+}
+
+export type Request = BatchRequest | TransactionRequest | PingRequest;
+
+/** A frame that can't be served; `id` is the request's where it could be read. */
+export class ProtocolError extends Error {
+  readonly kind: ErrorKind;
+  readonly id: number | null;
+
+  constructor(message: string, id: number | null = null, kind: ErrorKind = "bad_request") {
+    super(message);
+    this.kind = kind;
+    this.id = id;
+  }
+}
+
+type Fields = Record<string, unknown>;
+
+/** Reads one frame. Throws `ProtocolError`, whose message quotes nothing of the frame but names of fields. */
+export function parseRequest(text: string): Request {
+  const frame = parseObject(text);
+  const id = frame["id"];
+  if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 1) {
+    throw new ProtocolError("id must be a positive integer");
+  }
+  try {
+    return readRequest(id, frame);
+  } catch (error) {
+    if (error instanceof ProtocolError) throw new ProtocolError(error.message, id, error.kind);
+    throw error;
+  }
+}
+
+function parseObject(text: string): Fields {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ProtocolError("the frame is not JSON");
+  }
+  if (!isFields(value)) throw new ProtocolError("the frame is not a JSON object");
+  return value;
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function readRequest(id: number, frame: Fields): Request {
+  switch (frame["op"]) {
+    case "ping":
+      return { op: "ping", id };
+    case "batch":
+      return { op: "batch", id, database: readDatabase(frame["db"]), steps: readStatements(frame) };
+    case "tx":
+      return readTransaction(id, frame);
+    default:
+      throw new ProtocolError("op must be batch, tx or ping");
+  }
+}
+
+function readTransaction(id: number, frame: Fields): TransactionRequest {
+  const tx = readText(frame, "tx", MAX_TRANSACTION_NAME);
+  const database = readDatabase(frame["db"]);
+  const begin = readFlag(frame, "begin");
+  const leaseMs = frame["lease_ms"] ?? DEFAULT_LEASE_MS;
+  if (typeof leaseMs !== "number" || !(leaseMs >= MIN_LEASE_MS && leaseMs <= MAX_LEASE_MS)) {
+    throw new ProtocolError(`lease_ms must be a number from ${MIN_LEASE_MS} to ${MAX_LEASE_MS}`);
+  }
+  const steps = readSteps(frame);
+  const end = steps.findIndex((step) => step.type === "commit" || step.type === "rollback");
+  if (end >= 0 && end < steps.length - 1) {
+    throw new ProtocolError("commit or rollback must be the last step of its request");
+  }
+  return { op: "tx", id, database, tx, begin, leaseMs, steps };
+}
+
+/** Reads `do:<name>` or `d1:<database id>`. Names are refused, never normalised. */
+function readDatabase(value: unknown): Database {
+  if (typeof value !== "string") throw new ProtocolError("db must be a string");
+  const name = value.slice(3);
+  if (value.startsWith("do:")) {
+    const segments = name.split("/");
+    if (segments.length > 4 || !segments.every((segment) => SEGMENT.test(segment))) {
+      throw new ProtocolError("db is not a valid object name");
+    }
+    return { kind: "do", name };
+  }
+  if (value.startsWith("d1:") && DATABASE_ID.test(name)) return { kind: "d1", name };
+  throw new ProtocolError("db must be do:<name> or d1:<database id>");
+}
+
+function readStatements(frame: Fields): Statement[] {
+  return readSteps(frame).map((step) => {
+    if (step.type !== "statement") throw new ProtocolError(`a batch has no ${step.type} step`);
+    return step;
+  });
+}
+
+function readSteps(frame: Fields): Step[] {
+  const steps = frame["steps"];
+  if (!Array.isArray(steps)) throw new ProtocolError("steps must be a list");
+  return steps.map((step: unknown) => {
+    if (!isFields(step)) throw new ProtocolError("a step must be an object");
+    return readStep(step);
+  });
+}
+
+const STEP_FIELDS = ["sql", "savepoint", "release", "rollback_to", "commit", "rollback"] as const;
+
+function readStep(step: Fields): Step {
+  const [type, ...others] = STEP_FIELDS.filter((field) => step[field] !== undefined);
+  if (type === undefined || others.length > 0) {
+    throw new ProtocolError(`a step must have one of ${STEP_FIELDS.join(", ")}`);
+  }
+  if (type === "sql") return readStatement(step);
+  if (type === "commit" || type === "rollback") {
+    if (step[type] !== true) throw new ProtocolError(`${type} must be true`);
+    return { type };
+  }
+  return { type, name: readText(step, type, MAX_SAVEPOINT_NAME) };
+}
+
+function readStatement(step: Fields): Statement {
+  const { sql, params = [] } = step;
+  if (typeof sql !== "string") throw new ProtocolError("sql must be a string");
+  if (!Array.isArray(params) || !params.every((param) => typeof param === "string")) {
+    throw new ProtocolError("params must be a list of strings");
+  }
+  return { type: "statement", sql, params, count: readFlag(step, "count") };
+}
+
+function readText(fields: Fields, field: string, maxLength: number): string {
+  const value = fields[field];
+  if (typeof value !== "string" || value.length < 1 || value.length > maxLength) {
+    throw new ProtocolError(`${field} must be a string of 1 to ${maxLength} characters`);
+  }
+  return value;
+}
+
+function readFlag(fields: Fields, field: string): boolean {
+  const value = fields[field] ?? false;
+  if (typeof value !== "boolean") throw new ProtocolError(`${field} must be true or false`);
+  return value;
+}
+
+/** Writes the frame that answers request `id`. */
+export function answerFrame(id: number | null, { results, error }: Answer): string {
+  if (error === undefined) return `{"id":${id},"results":[${results.join(",")}]}`;
+  const partial = results.length > 0 ? `"results":[${results.join(",")}],` : "";
+  return `{"id":${id},${partial}"error":${JSON.stringify(error)}}`;
+}

@@ -1,0 +1,100 @@
+// The Worker's side of an interactive transaction: hands the client's requests to the object, one after the other.
+
+import { objectFailure } from "./errors";
+import type { Outcome, Pull } from "./interactive";
+import type { Answer, Failure, Step, TransactionRequest } from "./protocol";
+
+/** Why a transaction takes no more requests. */
+export type Ended = "no_transaction" | "lease_expired";
+
+type Reply = (id: number, answer: Answer) => void;
+
+/** Starts the call to the object that carries the transaction. */
+export type Transact = (request: TransactionRequest, pull: Pull) => Promise<Outcome>;
+
+const MESSAGES: Record<Ended, string> = {
+  no_transaction: "no such transaction, or one that has ended",
+  lease_expired: "the transaction was rolled back: it held its object longer than its lease",
+};
+
+export function endedFailure(kind: Ended): Failure {
+  return { kind, message: MESSAGES[kind], effect: kind === "lease_expired" ? "ended" : "none" };
+}
+
+export class RelayedTransaction {
+  /** The database that the transaction was begun on, as `kind:name`. */
+  readonly database: string;
+  ended: Ended | null = null;
+  readonly #reply: Reply;
+  readonly #waiting: TransactionRequest[] = [];
+  #current: TransactionRequest | null;
+  #deliver: ((steps: Step[] | null) => void) | null = null;
+  #closed = false;
+
+  constructor(begin: TransactionRequest, reply: Reply) {
+    this.database = `${begin.database.kind}:${begin.database.name}`;
+    this.#reply = reply;
+    this.#current = begin;
+  }
+
+  /** Carries the transaction to its end. */
+  async run(begin: TransactionRequest, transact: Transact): Promise<void> {
+    try {
+      const outcome = await transact(begin, (answer) => this.#next(answer));
+      if (outcome.end === "commit" || outcome.end === "rollback")
+        this.#finish("no_transaction", outcome.answer);
+      else this.#finish(outcome.end === "lease" ? "lease_expired" : "no_transaction", null);
+    } catch (error) {
+      const commits = this.#current?.steps.at(-1)?.type === "commit";
+      const failure = objectFailure(error, commits ? "unknown" : "ended");
+      this.#finish("no_transaction", { results: [], error: failure });
+    }
+  }
+
+  /** Takes a further request of the transaction, to be run after those that came before it. */
+  send(request: TransactionRequest): void {
+    if (this.ended !== null) {
+      this.#reply(request.id, { results: [], error: endedFailure(this.ended) });
+    } else if (this.#deliver !== null) {
+      this.#hand(request);
+    } else {
+      this.#waiting.push(request);
+    }
+  }
+
+  /** The client has gone: the object rolls back as soon as it asks for more. */
+  close(): void {
+    this.#closed = true;
+    this.#waiting.length = 0;
+    this.#deliver?.(null);
+    this.#deliver = null;
+  }
+
+  #next(answer: Answer): Promise<Step[] | null> {
+    if (this.#current !== null) this.#reply(this.#current.id, answer);
+    this.#current = null;
+    if (this.#closed) return Promise.resolve(null);
+    return new Promise((resolve) => {
+      this.#deliver = resolve;
+      const request = this.#waiting.shift();
+      if (request !== undefined) this.#hand(request);
+    });
+  }
+
+  #hand(request: TransactionRequest): void {
+    this.#current = request;
+    this.#deliver?.(request.steps);
+    this.#deliver = null;
+  }
+
+  #finish(ended: Ended, answer: Answer | null): void {
+    this.ended = ended;
+    const over: Answer = { results: [], error: endedFailure(ended) };
+    if (this.#current !== null) this.#reply(this.#current.id, answer ?? over);
+    this.#current = null;
+    for (const { id } of this.#waiting.splice(0)) this.#reply(id, over);
+    // The object stopped waiting for its last pull: let that call end.
+    this.#deliver?.(null);
+    this.#deliver = null;
+  }
+}

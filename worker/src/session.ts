@@ -1,0 +1,157 @@
+// One client's session: takes its frames, sends each to its database, answers.
+
+import { runOnD1 } from "./d1";
+import { objectFailure } from "./errors";
+import {
+  MAX_REQUEST_BYTES,
+  ProtocolError,
+  answerFrame,
+  parseRequest,
+  type Answer,
+  type BatchRequest,
+  type Database,
+  type Effect,
+  type ErrorKind,
+  type Request,
+  type TransactionRequest,
+} from "./protocol";
+import { RelayedTransaction, endedFailure } from "./relayed-transaction";
+import type { Tenant } from "./tenant";
+import { byteLength } from "./values";
+
+export class Session {
+  readonly #socket: WebSocket;
+  readonly #env: Env;
+  readonly #limit: number;
+  readonly #transactions = new Map<string, RelayedTransaction>();
+  #subrequests = 0;
+
+  constructor(socket: WebSocket, env: Env, limit: number) {
+    this.#socket = socket;
+    this.#env = env;
+    this.#limit = limit;
+  }
+
+  /** Serves the socket until it closes; whatever is still open then is rolled back. */
+  start(): void {
+    this.#socket.accept();
+    this.#socket.addEventListener("message", ({ data }) => {
+      void this.#receive(data);
+    });
+    this.#socket.addEventListener("close", () => this.#close());
+    this.#socket.addEventListener("error", () => this.#close());
+  }
+
+  async #receive(data: string | ArrayBuffer): Promise<void> {
+    let request: Request;
+    try {
+      request = readFrame(data);
+    } catch (error) {
+      const { id, kind, message } =
+        error instanceof ProtocolError
+          ? error
+          : new ProtocolError("the frame can't be read", null, "internal");
+      this.#reply(id, failed(kind, message));
+      return;
+    }
+    if (request.op === "ping") this.#reply(request.id, { results: [] });
+    else if (request.op === "tx") await this.#transaction(request);
+    else this.#reply(request.id, await this.#batch(request));
+  }
+
+  async #batch({ database, steps }: BatchRequest): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
+    if (database.kind === "do") {
+      this.#subrequests += 1;
+      try {
+        return await this.#object(database).batch({ name: database.name, steps });
+      } catch (error) {
+        return { results: [], error: objectFailure(error, "unknown") };
+      }
+    }
+    const binding = this.#binding(database);
+    if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
+    this.#subrequests += 1;
+    return runOnD1(binding, steps);
+  }
+
+  async #transaction(request: TransactionRequest): Promise<void> {
+    const { id, database, tx, begin } = request;
+    const known = this.#transactions.get(tx);
+    if (database.kind === "d1") {
+      this.#reply(id, failed("unsupported", "D1 has no interactive transactions"));
+    } else if (begin && known !== undefined) {
+      this.#reply(id, failed("bad_request", "this tx has been used in this session"));
+    } else if (begin) {
+      await this.#begin(request);
+    } else if (known === undefined) {
+      this.#reply(id, { results: [], error: endedFailure("no_transaction") });
+    } else if (known.database !== `${database.kind}:${database.name}`) {
+      this.#reply(id, failed("bad_request", "this tx was begun on another database"));
+    } else {
+      known.send(request);
+    }
+  }
+
+  async #begin(request: TransactionRequest): Promise<void> {
+    const { id, tx, database, leaseMs, steps } = request;
+    if (this.#exhausted()) {
+      this.#reply(id, limitReached());
+      return;
+    }
+    const transaction = new RelayedTransaction(request, (requestId, answer) =>
+      this.#reply(requestId, answer),
+    );
+    this.#transactions.set(tx, transaction);
+    this.#subrequests += 1;
+    await transaction.run(request, async (_begin, pull) =>
+      this.#object(database).transact({ name: database.name, leaseMs, steps }, (answer) => {
+        this.#subrequests += 1;
+        return pull(answer);
+      }),
+    );
+  }
+
+  /** A stub is made anew for each call: one that has seen a connection error stays broken. */
+  #object({ name }: Database): DurableObjectStub<Tenant> {
+    return this.#env.TENANTS.getByName(name);
+  }
+
+  #binding({ name }: Database): D1Database | null {
+    const names: Record<string, string> = this.#env.D1_DATABASES;
+    if (!Object.hasOwn(names, name)) return null;
+    const binding: unknown = Reflect.get(this.#env, names[name] ?? "");
+    return (binding as D1Database | undefined) ?? null;
+  }
+
+  #exhausted(): boolean {
+    return this.#subrequests >= this.#limit;
+  }
+
+  #reply(id: number | null, answer: Answer): void {
+    if (this.#socket.readyState !== WebSocket.OPEN) return;
+    this.#socket.send(answerFrame(id, answer));
+  }
+
+  #close(): void {
+    for (const transaction of this.#transactions.values()) transaction.close();
+    this.#transactions.clear();
+    this.#socket.close();
+  }
+}
+
+function readFrame(data: string | ArrayBuffer): Request {
+  if (typeof data !== "string") throw new ProtocolError("frames must be text");
+  if (byteLength(data) > MAX_REQUEST_BYTES) {
+    throw new ProtocolError(`a frame may have ${MAX_REQUEST_BYTES} bytes`, null, "too_large");
+  }
+  return parseRequest(data);
+}
+
+function failed(kind: ErrorKind, message: string, effect: Effect = "none"): Answer {
+  return { results: [], error: { kind, message, effect } };
+}
+
+function limitReached(): Answer {
+  return failed("session_limit", "the session has used up its subrequests: open a new one");
+}

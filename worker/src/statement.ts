@@ -1,0 +1,96 @@
+// Runs one statement on an object's SQLite and writes its result as JSON.
+
+import { WorkFailed, sqlFailure } from "./errors";
+import { MAX_ANSWER_BYTES, type Effect, type Failure, type Statement } from "./protocol";
+import { byteLength, encodeValue, type SqlValue } from "./values";
+
+export interface StatementResult {
+  columns: string[];
+  rows: SqlValue[][];
+  counts?: { changes: number; last_row_id: number };
+}
+
+/** Collects the results of one request, and stops it when they grow too large to be sent. */
+export class Results {
+  readonly texts: string[] = [];
+  #bytes = 0;
+
+  /** Writes one result. Throws `WorkFailed` when the answer would become too large. */
+  add(result: StatementResult, effect: Effect): void {
+    const { columns, rows, counts } = result;
+    const encoded = rows.map((row) => row.map(encodeValue));
+    this.addText(JSON.stringify({ columns, rows: encoded, ...counts }), effect);
+  }
+
+  addEmpty(): void {
+    this.texts.push("{}");
+  }
+
+  private addText(text: string, effect: Effect): void {
+    this.#bytes += byteLength(text) + 1;
+    if (this.#bytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, this.texts.length));
+    this.texts.push(text);
+  }
+}
+
+function tooLarge(effect: Effect, step: number): Failure {
+  return { kind: "too_large", message: `the answer is larger than ${MAX_ANSWER_BYTES} bytes`, effect, step };
+}
+
+/**
+ * Runs a statement all or nothing and adds its result; what fails is thrown as `WorkFailed`.
+ *
+ * SQLite undoes a single failed statement by itself; the savepoint is for a text of several statements, and for a
+ * result that is too large.
+ */
+export function runStatement(
+  storage: DurableObjectStorage,
+  step: Statement,
+  results: Results,
+  effect: Effect,
+): void {
+  const index = results.texts.length;
+  try {
+    storage.transactionSync(() => results.add(execute(storage.sql, step), effect));
+  } catch (error) {
+    if (error instanceof WorkFailed) throw error;
+    throw new WorkFailed(sqlFailure(error, effect, index));
+  }
+}
+
+function execute(sql: SqlStorage, { sql: text, params, count }: Statement): StatementResult {
+  const before = count ? totalChanges(sql) : 0;
+  const cursor = sql.exec(text, ...params);
+  const result = { columns: cursor.columnNames, rows: [...cursor.raw()] };
+  return count ? { ...result, counts: countChanges(sql, before) } : result;
+}
+
+function totalChanges(sql: SqlStorage): number {
+  return sql.exec<{ total: number }>("SELECT total_changes() AS total").one().total;
+}
+
+function countChanges(sql: SqlStorage, before: number): { changes: number; last_row_id: number } {
+  const counts = "SELECT total_changes() AS total, changes() AS changes, last_insert_rowid() AS id";
+  const { total, changes, id } = sql.exec<{ total: number; changes: number; id: number }>(counts).one();
+  // changes() keeps the count of an earlier statement when this one was no INSERT, UPDATE or DELETE.
+  return { changes: total === before ? 0 : changes, last_row_id: id };
+}
+
+/**
+ * Finds the rows that a unit with deferred foreign keys left pointing nowhere, before its commit.
+ *
+ * Committing them would not fail: the runtime would reset the whole object.
+ */
+export function danglingRows(sql: SqlStorage): string | null {
+  const [deferred] = sql.exec<{ defer_foreign_keys: number }>("PRAGMA defer_foreign_keys").toArray();
+  if (!deferred?.defer_foreign_keys) return null;
+  const rows = sql
+    .exec<{ table: string; rowid: number | null; parent: string }>("PRAGMA foreign_key_check")
+    .toArray();
+  if (rows.length === 0) return null;
+  const shown = rows
+    .slice(0, 5)
+    .map(({ table, rowid, parent }) => `${table} row ${rowid ?? "?"} -> ${parent}`);
+  const more = rows.length > shown.length ? ` and ${rows.length - shown.length} more` : "";
+  return `FOREIGN KEY constraint failed: ${shown.join(", ")}${more}`;
+}
