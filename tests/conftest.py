@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,24 +11,14 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from worker import local
+
 DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
 
 # Read by pytest-django once this file's pytest_configure has made the environment ready.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 
-def load_local_module() -> Any:
-    """worker/local.py, which belongs to no package."""
-    spec = importlib.util.spec_from_file_location("relay_local", ROOT / "worker" / "local.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-local = load_local_module()
 WORKER = pytest.StashKey[Any]()
 STATE = pytest.StashKey[Path]()
 

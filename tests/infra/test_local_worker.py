@@ -1,0 +1,120 @@
+"""The local Worker starts, tells clearly why it cannot, and leaves nothing running."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from worker import local
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def healthy(url: str) -> bool:
+    with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:  # noqa: S310
+        return answer.status == 200
+
+
+def wait_until(condition, seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_worker_comes_back_on_its_port_after_a_crash_and_ends_without_a_trace(own_worker):
+    with own_worker() as worker:
+        first, crashed = worker.pids(), worker.pid
+        assert set(worker.workerd_pids()) <= set(first)
+        assert worker.workerd_pids()
+        url = worker.url
+        worker.kill()
+        assert not worker.alive()
+        assert local.group_members(crashed) == {}
+        worker.restart()
+        assert worker.url == url
+        assert healthy(url)
+        group = worker.pid
+    assert local.group_members(group) == {}
+
+
+def test_the_worker_ends_when_its_parent_is_killed(tmp_path):
+    code = (
+        "import sys, time; from worker.local import LocalWorker\n"
+        f"w = LocalWorker(0, {str(tmp_path)!r}, 'a-token'); w.start()\n"
+        "print(w.pid, flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert parent.stdout is not None
+        group = int(parent.stdout.readline())
+        assert local.group_members(group)
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        parent.stdout.close()
+    assert wait_until(lambda: not local.group_members(group))
+
+
+def test_a_taken_port_is_named_together_with_the_setting_that_chooses_another(own_worker):
+    with socket.socket() as other:
+        other.bind((local.HOST, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(local.LocalWorkerError, match=f"Port {port} .* RELAY_PORT"):
+            own_worker(port=port).start()
+
+
+def test_two_workers_cannot_use_one_data_folder(own_worker, tmp_path):
+    held = local.lock_folder(tmp_path)
+    with pytest.raises(local.LocalWorkerError, match="Another local Worker uses"):
+        own_worker(state=tmp_path).start()
+    os.close(held)
+
+
+def test_a_missing_wrangler_is_named(own_worker, tmp_path):
+    with pytest.raises(local.LocalWorkerError, match="wrangler is missing"):
+        own_worker(worker_dir=tmp_path).start()
+
+
+def test_a_worker_that_cannot_start_shows_its_log_without_the_token(tmp_path, own_worker):
+    (tmp_path / "node_modules").symlink_to(ROOT / "worker" / "node_modules")
+    (tmp_path / "wrangler.jsonc").write_text('{"name": "broken", "main": "nowhere-secret-words.ts"}')
+    worker = own_worker(worker_dir=tmp_path, token="secret-words")
+    with pytest.raises(local.LocalWorkerError, match="the log's end") as caught:
+        worker.start()
+    assert "nowhere-***.ts" in str(caught.value)
+    assert "secret-words" not in str(caught.value)
+    assert worker.pids() == []
+
+
+def test_a_worker_that_never_gets_healthy_is_given_up_at_the_deadline(own_worker):
+    worker = own_worker(start_timeout=0.01)
+    with pytest.raises(local.LocalWorkerError, match=r"within 0.01 s"):
+        worker.start()
+    assert worker.pids() == []
+
+
+def test_a_generated_token_is_private_and_stays_the_same(tmp_path):
+    path = tmp_path / ".dev.vars"
+    token = local.dev_token(path)
+    assert len(token) > 30
+    assert local.dev_token(path) == token
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_token_stands_on_no_command_line(local_worker):
+    pids = local_worker.pids()
+    assert pids
+    for pid in pids:
+        assert local_worker.token.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert local_worker.token not in repr(local_worker)
