@@ -1,0 +1,326 @@
+"""The PEP 249 connection to one database: statements, batches and transactions over a transport."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from . import codec, exact, exceptions
+from .cursor import Cursor
+from .exceptions import (
+    DataError,
+    Error,
+    InterfaceError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+)
+from .sql import Params, Statement, prepare
+from .transaction import Transaction
+from .transport import Answer, Deadline, Transport, size_of
+
+logger = logging.getLogger("do_bridge.driver")
+
+_FRAME: Final = 1000
+
+
+@dataclass(slots=True)
+class Result:
+    """A statement's result; ``rowcount`` is -1 for what is no DML, ``lastrowid`` None but for INSERT and REPLACE."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+    rowcount: int
+    lastrowid: int | None
+
+
+class Connection:
+    """A database by its name, ``do:<object>`` or ``d1:<id>``; nothing is opened until a statement is sent.
+
+    Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` is what one call may
+    take, ``lease`` what one transaction may, both in seconds. Use a connection from one thread at a time.
+    """
+
+    Warning = exceptions.Warning
+    Error = exceptions.Error
+    InterfaceError = exceptions.InterfaceError
+    DatabaseError = exceptions.DatabaseError
+    DataError = exceptions.DataError
+    OperationalError = exceptions.OperationalError
+    IntegrityError = exceptions.IntegrityError
+    InternalError = exceptions.InternalError
+    ProgrammingError = exceptions.ProgrammingError
+    NotSupportedError = exceptions.NotSupportedError
+
+    def __init__(
+        self, transport: Transport, database: str, *, timeout: float = 30.0, lease: float = 10.0
+    ) -> None:
+        if not database.startswith(("do:", "d1:")) or len(database) == 3:
+            raise InterfaceError(f"A database is named 'do:<object>' or 'd1:<id>', not {database!r}")
+        if timeout <= 0:
+            raise InterfaceError("timeout must be above 0 seconds")
+        if not 0.1 <= lease <= 25:
+            raise InterfaceError(
+                "lease must be between 0.1 and 25 seconds; the runtime ends transactions after 30"
+            )
+        self.transport = transport
+        self.database = database
+        self.timeout = timeout
+        self.lease = lease
+        self.closed = False
+        self._transaction: Transaction | None = None
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.database}{' closed' if self.closed else ''}>"
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def supports_transactions(self) -> bool:
+        """Whether ``begin()`` works here: on Durable Objects, not on D1."""
+        return self.transport.supports_transactions(self.database)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether ``begin()`` was called, and neither ``commit()`` nor ``rollback()`` since."""
+        return self._transaction is not None
+
+    def cursor(self) -> Cursor:
+        """Return a new cursor."""
+        self._check_open()
+        return Cursor(self)
+
+    def execute(self, sql: str, params: Params | None = None) -> Cursor:
+        """Execute on a new cursor and return it."""
+        return self.cursor().execute(sql, params)
+
+    def execute_batch(self, items: Iterable[tuple[str, Params | None]]) -> list[Result]:
+        """Run several statements in one round trip and return a result for each.
+
+        Outside a transaction they are one atomic unit; inside they are steps of it, and those before a failed
+        one stand until the caller rolls back.
+        """
+        self._check_open()
+        return self.run([prepare(sql, params) for sql, params in items])
+
+    def run(self, statements: Sequence[Statement]) -> list[Result]:
+        """Run prepared statements as ``execute_batch`` does."""
+        self._check_open()
+        sent = [statement for statement in statements if statement.shape.verb]
+        if not sent:
+            return [Result([], [], -1, None) for _ in statements]
+        deadline = Deadline(self.timeout)
+        results = iter(self._decode(sent, self._send(sent, deadline), deadline))
+        return [next(results) if item.shape.verb else Result([], [], -1, None) for item in statements]
+
+    def run_many(self, statements: Sequence[Statement]) -> list[Result]:
+        """Run many statements as one atomic batch, cut where it would be larger than a request may be.
+
+        On a Durable Object a batch that has to be cut runs in a transaction and stays atomic. D1 has none:
+        there each piece is atomic by itself, a warning is logged, and an error says how many statements stand.
+        """
+        self._check_open()
+        pieces = self._pieces(statements)
+        if len(pieces) == 1:
+            return self.run(statements)
+        if self.in_transaction or not self.supports_transactions:
+            return self._run_pieces(pieces)
+        self.begin()
+        try:
+            results = self._run_pieces(pieces)
+            self.commit()
+        except BaseException:
+            self.rollback()
+            raise
+        return results
+
+    def begin(self) -> None:
+        """Begin a transaction with the next statement.
+
+        Raises NotSupportedError on D1 and OperationalError inside a transaction.
+        """
+        self._check_open()
+        if not self.supports_transactions:
+            raise NotSupportedError(
+                f"{self.database} has no interactive transactions here; "
+                "send what belongs together by execute_batch()"
+            )
+        if self._transaction is not None:
+            raise OperationalError("cannot start a transaction within a transaction")
+        self._transaction = Transaction(self.transport.transaction(self.database, self.lease))
+
+    def commit(self) -> None:
+        """Commit the open transaction; without one this does nothing.
+
+        After an error the transaction waits for ``rollback()``; when the answer was lost, the error says that
+        the outcome is unknown.
+        """
+        self._check_open()
+        if self._transaction is not None:
+            with _Timed("commit", self.database):
+                self._transaction.commit(Deadline(self.timeout))
+            self._transaction = None
+
+    def rollback(self) -> None:
+        """Roll the open transaction back; without one, or when it is already lost, this does nothing."""
+        self._check_open()
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            with _Timed("rollback", self.database):
+                transaction.rollback(Deadline(self.timeout))
+
+    def savepoint(self, name: str) -> None:
+        """Open a savepoint with the next statement."""
+        self._in_transaction().savepoint(name)
+
+    def release(self, name: str) -> None:
+        """Release a savepoint."""
+        self._in_transaction().release(name)
+
+    def rollback_to(self, name: str) -> None:
+        """Undo what was done since the savepoint, which stays open."""
+        self._in_transaction().rollback_to(name)
+
+    def close(self) -> None:
+        """Roll back what is open and close; a second time does nothing."""
+        if not self.closed:
+            try:
+                self.rollback()
+            finally:
+                self.closed = True
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ProgrammingError("Cannot operate on a closed connection.")
+
+    def _in_transaction(self) -> Transaction:
+        self._check_open()
+        if self._transaction is None:
+            raise OperationalError("There is no transaction; call begin() first")
+        return self._transaction
+
+    def _send(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
+        with _Timed("batch" if self._transaction is None else "tx", self.database) as timed:
+            if self._transaction is None:
+                answers = self.transport.batch(self.database, statements, deadline)
+            else:
+                answers = self._transaction.run(statements, deadline)
+            timed.rows = sum(len(answer.rows) for answer in answers)
+        return answers
+
+    def _decode(
+        self, statements: Sequence[Statement], answers: Sequence[Answer], deadline: Deadline
+    ) -> list[Result]:
+        decoded = [codec.decode(answer.rows) for answer in answers]
+        doubtful = [columns for _, columns in decoded]
+        rows = [rows for rows, _ in decoded]
+        if any(doubtful):
+            rows = self._exact(statements, answers, doubtful, deadline)
+        return [
+            _result(statement, answer, values)
+            for statement, answer, values in zip(statements, answers, rows, strict=True)
+        ]
+
+    def _exact(
+        self,
+        statements: Sequence[Statement],
+        answers: Sequence[Answer],
+        doubtful: Sequence[set[int]],
+        deadline: Deadline,
+    ) -> list[list[tuple[Any, ...]]]:
+        """Ask for all again, the doubtful columns as text; only where nothing was written in between."""
+        for statement, answer, columns in zip(statements, answers, doubtful, strict=True):
+            if columns and not exact.can_wrap(statement):
+                raise exact.refusal(statement, answer.columns[min(columns)])
+        if not all(statement.shape.reads_only for statement in statements):
+            raise DataError(
+                "A read in this batch gives a whole number beyond 2^53, which would arrive rounded. The batch's "
+                "writes have been carried out. Read it as text, or in a batch of reads alone.",
+                effect="done",
+            )
+        again = [
+            exact.wrapped(statement, len(answer.columns), columns) if columns else statement
+            for statement, answer, columns in zip(statements, answers, doubtful, strict=True)
+        ]
+        result = []
+        for answer, columns in zip(self._send(again, deadline), doubtful, strict=True):
+            rows, rounded = codec.decode(answer.rows)
+            if not columns and rounded:
+                raise OperationalError(
+                    "The data changed while it was read exactly; read it again", transient=True
+                )
+            result.append([exact.restore(row, columns) for row in rows])
+        return result
+
+    def _pieces(self, statements: Sequence[Statement]) -> list[list[Statement]]:
+        if size_of(statements) < 500_000:
+            return [list(statements)]
+        largest = self.transport.max_request(Deadline(self.timeout)) - _FRAME
+        pieces: list[list[Statement]] = [[]]
+        size = 0
+        for statement in statements:
+            own = size_of([statement])
+            if pieces[-1] and size + own > largest:
+                pieces.append([])
+                size = 0
+            pieces[-1].append(statement)
+            size += own
+        return pieces
+
+    def _run_pieces(self, pieces: Sequence[Sequence[Statement]]) -> list[Result]:
+        results: list[Result] = []
+        alone = not self.in_transaction
+        if alone:
+            logger.warning(
+                "%s: a batch was too large for one request and is sent as %d atomic pieces",
+                self.database,
+                len(pieces),
+            )
+        for piece in pieces:
+            try:
+                results.extend(self.run(piece))
+            except Error as error:
+                if alone and results:
+                    error.add_note(
+                        f"The {len(results)} statements sent before it have been carried out and stand."
+                    )
+                raise
+        return results
+
+
+class _Timed:
+    """Logs what a request was and took; never its parameters."""
+
+    def __init__(self, operation: str, database: str) -> None:
+        self.operation = operation
+        self.database = database
+        self.rows = 0
+        self._start = time.perf_counter()
+
+    def __enter__(self) -> _Timed:
+        return self
+
+    def __exit__(self, error_class: type[BaseException] | None, *_: object) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            outcome = error_class.__name__ if error_class else f"{self.rows} rows"
+            spent = (time.perf_counter() - self._start) * 1000
+            logger.debug("%s %s: %.1f ms, %s", self.operation, self.database, spent, outcome)
+
+
+def _result(statement: Statement, answer: Answer, rows: list[tuple[Any, ...]]) -> Result:
+    shape = statement.shape
+    rowcount = answer.changes if shape.counted and answer.changes is not None else -1
+    lastrowid = answer.last_row_id if shape.verb in ("INSERT", "REPLACE") else None
+    return Result(answer.columns, rows, rowcount, lastrowid)
+
+
+def connect(transport: Transport, database: str, *, timeout: float = 30.0, lease: float = 10.0) -> Connection:
+    """Return a connection to ``do:<object>`` or ``d1:<id>``; times in seconds."""
+    return Connection(transport, database, timeout=timeout, lease=lease)

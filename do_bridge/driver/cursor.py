@@ -1,0 +1,115 @@
+"""The PEP 249 cursor: one statement's rows, all of them fetched with the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .exceptions import ProgrammingError
+from .sql import Params, prepare
+
+if TYPE_CHECKING:
+    from .connection import Connection, Result
+
+Row = tuple[Any, ...]
+Description = tuple[tuple[str, None, None, None, None, None, None], ...]
+
+
+class Cursor:
+    """Runs statements on its connection; ``rowcount`` is -1 for reads, as with sqlite3."""
+
+    arraysize = 1
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.description: Description | None = None
+        self.rowcount = -1
+        self.lastrowid: int | None = None
+        self.closed = False
+        self._rows: list[Row] = []
+        self._next = 0
+
+    def __enter__(self) -> Cursor:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Row]:
+        return self
+
+    def __next__(self) -> Row:
+        row = self.fetchone()
+        if row is None:
+            raise StopIteration
+        return row
+
+    def execute(self, sql: str, params: Params | None = None) -> Cursor:
+        """Run one statement: ``%s`` or ``%(name)s`` with parameters, the SQL untouched with ``None``."""
+        self._check_open()
+        self._reset()
+        self._take(self.connection.run([prepare(sql, params)])[0])
+        return self
+
+    def executemany(self, sql: str, seq_of_params: Iterable[Params]) -> Cursor:
+        """Run one statement for each set of parameters, as one atomic batch; ``rowcount`` is their sum."""
+        self._check_open()
+        self._reset()
+        statements = [prepare(sql, params) for params in seq_of_params]
+        if statements and statements[0].shape.reads_only:
+            raise ProgrammingError("executemany() is for statements that write")
+        results = self.connection.run_many(statements) if statements else []
+        counts = [result.rowcount for result in results]
+        self.rowcount = -1 if -1 in counts else sum(counts)
+        return self
+
+    def fetchone(self) -> Row | None:
+        """Return the next row, or None at the end."""
+        self._check_open()
+        if self._next >= len(self._rows):
+            return None
+        self._next += 1
+        return self._rows[self._next - 1]
+
+    def fetchmany(self, size: int | None = None) -> list[Row]:
+        """Return the next ``size`` rows (``arraysize`` without one), fewer at the end."""
+        self._check_open()
+        stop = self._next + (self.arraysize if size is None else size)
+        rows = self._rows[self._next : stop]
+        self._next += len(rows)
+        return rows
+
+    def fetchall(self) -> list[Row]:
+        """Return the rows that are left."""
+        self._check_open()
+        rows = self._rows[self._next :]
+        self._next = len(self._rows)
+        return rows
+
+    def setinputsizes(self, sizes: object) -> None:
+        """Do nothing, as PEP 249 allows."""
+
+    def setoutputsize(self, size: int, column: int | None = None) -> None:
+        """Do nothing, as PEP 249 allows."""
+
+    def close(self) -> None:
+        """Close the cursor; a second time does nothing."""
+        self.closed = True
+        self._rows = []
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ProgrammingError("Cannot operate on a closed cursor.")
+        if self.connection.closed:
+            raise ProgrammingError("Cannot operate on a closed connection.")
+
+    def _reset(self) -> None:
+        self.description, self.rowcount, self._rows, self._next = None, -1, [], 0
+
+    def _take(self, result: Result) -> None:
+        self._rows = result.rows
+        self.rowcount = result.rowcount
+        if result.lastrowid is not None:
+            self.lastrowid = result.lastrowid
+        if result.columns:
+            self.description = tuple((name, None, None, None, None, None, None) for name in result.columns)

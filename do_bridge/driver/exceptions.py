@@ -1,0 +1,219 @@
+"""PEP 249 exceptions, and the one place where SQLite's, the relay's and HTTP's errors become them.
+
+::
+
+    Exception
+    ├── Warning
+    └── Error
+        ├── InterfaceError             the driver was misused, or it and the relay disagree
+        └── DatabaseError
+            ├── DataError              a value that the database or the wire cannot hold
+            ├── OperationalError       unreachable, refused, timed out, rolled back, no such table
+            ├── IntegrityError         a constraint
+            ├── InternalError          the runtime failed
+            ├── ProgrammingError       wrong parameters, a closed cursor
+            └── NotSupportedError      the runtime cannot do this
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+
+class Warning(Exception):  # noqa: A001 - PEP 249 gives the name.
+    """An important warning."""
+
+
+class Error(Exception):
+    """The base of all errors; it keeps what the server said beside the text.
+
+    ``sqlite_code`` is SQLite's extended code by name, ``kind`` the relay's kind of error, ``effect`` what became
+    of the work (``none``, ``statement``, ``ended``, ``unknown``; ``done`` where only its answer could not be
+    taken), ``step`` the failed step of the request.
+    ``transient`` says that the same request may pass later, ``retry_after`` (seconds) how much later.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        sqlite_code: str | None = None,
+        kind: str | None = None,
+        http_status: int | None = None,
+        request_id: str | None = None,
+        effect: str | None = None,
+        step: int | None = None,
+        transient: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.sqlite_code = sqlite_code
+        self.kind = kind
+        self.http_status = http_status
+        self.request_id = request_id
+        self.effect = effect
+        self.step = step
+        self.transient = transient
+        self.retry_after = retry_after
+
+
+class InterfaceError(Error):
+    """The driver was misused, or it and the relay do not speak the same protocol."""
+
+
+class DatabaseError(Error):
+    """An error of the database."""
+
+
+class DataError(DatabaseError):
+    """A value that the database or the wire cannot hold exactly."""
+
+
+class OperationalError(DatabaseError):
+    """The database could not be reached, refused the work, took too long or lost the transaction."""
+
+
+class IntegrityError(DatabaseError):
+    """A constraint was violated."""
+
+
+class InternalError(DatabaseError):
+    """The runtime failed."""
+
+
+class ProgrammingError(DatabaseError):
+    """Wrong parameters, or a cursor or connection that is closed."""
+
+
+class NotSupportedError(DatabaseError):
+    """The runtime cannot do this."""
+
+
+# The classes that Python's own sqlite3 module gives to SQLite's primary codes.
+_BY_SQLITE_CODE: Final[dict[str, type[Error]]] = {
+    "SQLITE_INTERNAL": InternalError,
+    "SQLITE_NOTFOUND": InternalError,
+    "SQLITE_CORRUPT": DatabaseError,
+    "SQLITE_NOTADB": DatabaseError,
+    "SQLITE_TOOBIG": DataError,
+    "SQLITE_CONSTRAINT": IntegrityError,
+    "SQLITE_MISMATCH": IntegrityError,
+    "SQLITE_MISUSE": InterfaceError,
+    "SQLITE_RANGE": InterfaceError,
+    # The runtime's authoriser refuses by this code what it does not offer.
+    "SQLITE_AUTH": NotSupportedError,
+}
+
+_BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
+    "bad_request": (InterfaceError, "The relay did not understand the request"),
+    "too_large": (DataError, "The request or its answer is larger than the relay allows; cut the work"),
+    "unknown_database": (
+        OperationalError,
+        "The relay has no D1 binding for this database id; add it to D1_DATABASES in wrangler.jsonc",
+    ),
+    "unsupported": (NotSupportedError, "The database cannot do this"),
+    "no_transaction": (OperationalError, "The transaction is over and was rolled back"),
+    "lease_expired": (
+        OperationalError,
+        "The transaction was open longer than its lease and was rolled back; shorten it or raise the lease",
+    ),
+    "foreign_key": (IntegrityError, "FOREIGN KEY constraint failed"),
+    "session_limit": (
+        OperationalError,
+        "The relay session has used up its requests; begin the transaction anew",
+    ),
+    "retry": (OperationalError, "A passing fault of the runtime"),
+    "overloaded": (OperationalError, "The database is overloaded; try again later, and not at once"),
+    "reset": (OperationalError, "The database was reset in the middle of the work"),
+    "internal": (InternalError, "The runtime failed"),
+}
+
+_TRANSIENT_KINDS: Final = frozenset({"retry", "reset", "session_limit"})
+
+# https://developers.cloudflare.com/d1/observability/debug-d1/ lists what may be tried again.
+_D1_RETRY: Final = (
+    "Network connection lost",
+    "storage caused object to be reset",
+    "reset because its code was updated",
+    "Cannot resolve D1 DB due to transient issue",
+    "Durable Object was reset",
+)
+
+_OFFSET = re.compile(r" at offset \d+$")
+_PREFIX = re.compile(r"^(?:D1_ERROR|D1_EXEC_ERROR|Error):\s*")
+_CODES = re.compile(r":\s*(SQLITE_[A-Z0-9_]+)(?:\s*\(extended:\s*(SQLITE_[A-Z0-9_]+)\))?\s*$")
+# These messages of SQLite quote a value, which may have been a parameter.
+_QUOTED_VALUE = re.compile(
+    r"^(bad JSON path|JSON path error near|fts5: syntax error near|unknown special query)\b.*$", re.S
+)
+
+
+def describe(message: str) -> tuple[str, str | None]:
+    """Split a message of SQLite into its text, freed of quoted values, and its most exact code."""
+    text = _PREFIX.sub("", message).strip()
+    match = _CODES.search(text)
+    code = (match[2] or match[1]) if match else None
+    text = text[: match.start()] if match else text
+    text = _OFFSET.sub("", text)
+    quoted = _QUOTED_VALUE.match(text)
+    return (f"{quoted[1]} (the value is not shown)" if quoted else text), code
+
+
+def kind_of(message: str) -> str:
+    """Return the relay's word for an error of which only D1's message is known."""
+    if _CODES.search(message.strip()) or "SQL" in message and "statement" in message:
+        return "sql"
+    if "overloaded" in message or "Too many requests queued" in message:
+        return "overloaded"
+    if any(phrase in message for phrase in _D1_RETRY):
+        return "retry"
+    return "internal"
+
+
+def error_from(
+    message: str,
+    *,
+    kind: str | None = None,
+    effect: str | None = None,
+    step: int | None = None,
+    http_status: int | None = None,
+    request_id: str | None = None,
+) -> Error:
+    """Return the exception for an error that the relay or D1's API reported.
+
+    ``kind`` is the relay's; where there is none (D1's API) it is read from the message.
+    """
+    kind = kind or kind_of(message)
+    text, code = describe(message)
+    if kind == "sql":
+        error_class, text = _sql_error(text, code)
+    else:
+        error_class, hint = _BY_KIND.get(kind, _BY_KIND["internal"])
+        text = f"{hint}: {text}" if text else hint
+        code = "SQLITE_CONSTRAINT_FOREIGNKEY" if kind == "foreign_key" else code
+    return error_class(
+        text,
+        sqlite_code=code,
+        kind=kind,
+        effect=effect,
+        step=step,
+        http_status=http_status,
+        request_id=request_id,
+        transient=kind in _TRANSIENT_KINDS,
+        retry_after=0.0 if kind == "session_limit" else None,
+    )
+
+
+def _sql_error(text: str, code: str | None) -> tuple[type[Error], str]:
+    if code is None:
+        if "state.storage.transaction" in text:
+            return NotSupportedError, (
+                "The runtime refuses BEGIN, COMMIT, ROLLBACK and SAVEPOINT as SQL; "
+                "use the connection's begin(), commit(), rollback() and savepoint()"
+            )
+        return OperationalError, text
+    if code == "SQLITE_AUTH":
+        return NotSupportedError, f"The runtime refuses this statement: {text}"
+    primary = "_".join(code.split("_")[:2])
+    return _BY_SQLITE_CODE.get(primary, OperationalError), text

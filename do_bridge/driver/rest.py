@@ -1,0 +1,231 @@
+"""D1's REST API, Cloudflare's or the one that wrangler serves locally, over httpx."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from .exceptions import Error, InterfaceError, OperationalError, error_from
+from .sql import Statement
+from .transport import Answer, Deadline, Transport, with_retries
+from .trips import trip
+
+_CONNECT_TIMEOUT: Final = 10.0
+_MAX_REQUEST: Final = 4_000_000
+_DEFAULT_RETRY_AFTER: Final = 1.0
+
+
+class RestTransport(Transport):
+    """D1 over HTTP; one client a process, made after a fork.
+
+    ``api_base`` is ``https://api.cloudflare.com/client/v4`` with an ``account_id``, or a local Worker's
+    ``http://127.0.0.1:<port>/cdn-cgi/local/explorer/api`` without one.
+    """
+
+    def __init__(self, api_base: str, token: str, account_id: str | None = None) -> None:
+        self._base = api_base.rstrip("/")
+        self._token = token
+        self._account_id = account_id
+        self._client: httpx.Client | None = None
+        self._pid = 0
+
+    def __repr__(self) -> str:
+        return f"<RestTransport {self._host}>"
+
+    @property
+    def _host(self) -> str:
+        parts = urlsplit(self._base)
+        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+    def batch(self, database: str, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
+        """Run the statements as one atomic D1 batch."""
+        url = self._url(database)
+        queries = [{"sql": item.sql, "params": list(item.params)} for item in statements]
+        body = json.dumps(queries[0] if len(queries) == 1 else {"batch": queries}, ensure_ascii=False)
+        content = body.encode()
+        reads_only = all(item.shape.reads_only for item in statements)
+        return with_retries(
+            lambda: _answers(*self._post(url, content, deadline), count=len(statements)),
+            reads_only=reads_only,
+            deadline=deadline,
+        )
+
+    def max_request(self, deadline: Deadline) -> int:
+        """Return the largest body that is sent at once."""
+        return _MAX_REQUEST
+
+    def close(self) -> None:
+        """Close the client, if it is this process's."""
+        if self._client is not None and self._pid == os.getpid():
+            self._client.close()
+        self._client = None
+
+    def _url(self, database: str) -> str:
+        scheme, _, name = database.partition(":")
+        if scheme != "d1" or not name:
+            raise InterfaceError(
+                f"The REST transport reaches D1 databases ('d1:<id>') only, not {database!r}"
+            )
+        account = f"/accounts/{quote(self._account_id, safe='')}" if self._account_id else ""
+        return f"{self._base}{account}/d1/database/{quote(name, safe='')}/raw"
+
+    def _http(self) -> httpx.Client:
+        if self._client is None or self._pid != os.getpid():
+            # A client that came over a fork is left alone: its sockets are the parent's.
+            _inherited.append(self._client)
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=60)
+            self._client = httpx.Client(limits=limits, headers={"Content-Type": "application/json"})
+            self._pid = os.getpid()
+        return self._client
+
+    def _post(self, url: str, content: bytes, deadline: Deadline) -> tuple[httpx.Response, bytes]:
+        trip()
+        # A header value cannot hold other characters, and the error would quote the token.
+        if not (self._token.isascii() and self._token.isprintable()):
+            raise InterfaceError(
+                "The D1 token (CLOUDFLARE_D1_TOKEN) holds characters that no HTTP header can carry"
+            )
+        left = max(deadline.remaining(), 0.001)
+        timeout = httpx.Timeout(left, connect=min(left, _CONNECT_TIMEOUT))
+        headers = {"Authorization": f"Bearer {self._token}"}
+        request = self._http().build_request("POST", url, content=content, headers=headers, timeout=timeout)
+        try:
+            response = self._http().send(request, stream=True)
+            try:
+                return response, _read(response, deadline)
+            finally:
+                response.close()
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise OperationalError(
+                f"D1's API at {self._host} could not be reached ({type(error).__name__}); "
+                "check D1_API_BASE and the network",
+                effect="none",
+                transient=True,
+            ) from error
+        except httpx.TimeoutException as error:
+            raise _timed_out(deadline) from error
+        except httpx.TransportError as error:
+            raise OperationalError(
+                f"The connection to D1's API was lost before its answer came ({type(error).__name__})",
+                effect="unknown",
+                transient=True,
+            ) from error
+
+
+_inherited: list[httpx.Client | None] = []
+_transports: dict[tuple[str, str, str | None], RestTransport] = {}
+
+
+def rest(api_base: str, token: str, account_id: str | None = None) -> RestTransport:
+    """Return this process's REST transport; a local Worker's API has no ``account_id``."""
+    return _transports.setdefault((api_base, token, account_id), RestTransport(api_base, token, account_id))
+
+
+@atexit.register
+def _close_all() -> None:
+    for transport in _transports.values():
+        transport.close()
+
+
+def _timed_out(deadline: Deadline) -> OperationalError:
+    return OperationalError(f"D1's API did not answer within {deadline.seconds:g} seconds", effect="unknown")
+
+
+def _read(response: httpx.Response, deadline: Deadline) -> bytes:
+    chunks = []
+    for chunk in response.iter_bytes():
+        chunks.append(chunk)
+        if not deadline.remaining():
+            raise _timed_out(deadline)
+    return b"".join(chunks)
+
+
+def _answers(response: httpx.Response, content: bytes, *, count: int) -> list[Answer]:
+    try:
+        payload = json.loads(content)
+    except ValueError:
+        payload = None
+    if not isinstance(payload, dict) or not payload.get("success"):
+        raise _refusal(response, payload if isinstance(payload, dict) else {})
+    results = payload.get("result")
+    if not isinstance(results, list) or len(results) != count:
+        raise InterfaceError("D1's API answered in a form that the driver does not know")
+    return [_answer(result) for result in results]
+
+
+def _answer(result: dict[str, Any]) -> Answer:
+    table = result.get("results") or {}
+    meta = result.get("meta") or {}
+    return Answer(
+        table.get("columns", []), table.get("rows", []), meta.get("changes"), meta.get("last_row_id")
+    )
+
+
+def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:
+    """Return the exception for an answer that is no success: by its status, else by D1's message."""
+    status = response.status_code
+    request_id = response.headers.get("cf-ray")
+    if status == 429:
+        return OperationalError(
+            "D1's API takes no more requests for now (HTTP 429); it is for administration, the relay for traffic",
+            kind="rate_limited",
+            effect="none",
+            transient=True,
+            retry_after=_retry_after(response),
+            http_status=status,
+            request_id=request_id,
+        )
+    if status in (401, 403):
+        return OperationalError(
+            f"D1's API refused the token (HTTP {status}): check CLOUDFLARE_D1_TOKEN, "
+            "which needs the permission D1: Edit for the account",
+            kind="unauthorized",
+            effect="none",
+            http_status=status,
+            request_id=request_id,
+        )
+    errors = payload.get("errors")
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        return _d1_error(str(errors[0].get("message", "")), status, request_id)
+    if status == 404:
+        return _not_found(status, request_id)
+    return OperationalError(
+        f"D1's API failed (HTTP {status})",
+        effect="unknown",
+        transient=status >= 500,
+        http_status=status,
+        request_id=request_id,
+    )
+
+
+def _d1_error(message: str, status: int, request_id: str | None) -> Error:
+    error = error_from(message, http_status=status, request_id=request_id)
+    if error.kind == "internal" and status == 404:
+        return _not_found(status, request_id)
+    # SQLite's refusal rolls the whole batch back; after a fault of the runtime nobody knows.
+    error.effect = "none" if error.kind == "sql" or status == 400 else "unknown"
+    return error
+
+
+def _not_found(status: int, request_id: str | None) -> OperationalError:
+    return OperationalError(
+        "D1's API knows no such database (HTTP 404): "
+        "check CLOUDFLARE_DATABASE_ID, CLOUDFLARE_ACCOUNT_ID and D1_API_BASE",
+        kind="unknown_database",
+        effect="none",
+        http_status=status,
+        request_id=request_id,
+    )
+
+
+def _retry_after(response: httpx.Response) -> float:
+    try:
+        return max(0.1, float(response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return _DEFAULT_RETRY_AFTER

@@ -1,0 +1,167 @@
+"""What the driver must know of a statement's text: its placeholders, its verb, and whether it only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from . import codec
+from .exceptions import ProgrammingError
+
+Params = Sequence[Any] | Mapping[str, Any]
+
+_MAIN_VERBS: Final = frozenset({"SELECT", "VALUES", "INSERT", "REPLACE", "UPDATE", "DELETE"})
+_COUNTED: Final = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE"})
+_READ_VERBS: Final = frozenset({"SELECT", "VALUES", "EXPLAIN"})
+# Every other PRAGMA may change something.
+_READ_PRAGMAS: Final = frozenset(
+    {
+        "COLLATION_LIST",
+        "COMPILE_OPTIONS",
+        "FOREIGN_KEY_CHECK",
+        "FOREIGN_KEY_LIST",
+        "FUNCTION_LIST",
+        "INDEX_INFO",
+        "INDEX_LIST",
+        "INDEX_XINFO",
+        "QUICK_CHECK",
+        "TABLE_INFO",
+        "TABLE_LIST",
+        "TABLE_XINFO",
+    }
+)
+_CLOSING: Final = {"'": "'", '"': '"', "`": "`", "[": "]"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a statement is: its main verb (upper case, empty for no statement), and what follows from it."""
+
+    verb: str
+    reads_only: bool
+    counted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement as it travels: SQL with ``?1`` slots, the texts bound to them, and its shape."""
+
+    sql: str
+    params: tuple[str, ...]
+    shape: Shape
+
+
+def prepare(sql: str, params: Params | None) -> Statement:
+    """Return the statement for SQL with ``%s`` or ``%(name)s``; with ``None`` the SQL is left as it is.
+
+    Raises ProgrammingError for a wrong number, name or type of parameters.
+    """
+    shape = shape_of(sql)
+    if params is None:
+        return Statement(sql, (), shape)
+    if isinstance(params, Mapping):
+        names: tuple[str, ...] | None = tuple(params)
+        encoded = codec.encode(list(params.values()))
+    else:
+        names = None
+        encoded = codec.encode(params)
+    return Statement(_fill(sql, names, encoded.kinds), encoded.wire, shape)
+
+
+class _Slot(str):
+    """Goes in for ``%s`` alone: other conversions, as in ``LIKE '%a'``, ask for its representation."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        raise TypeError("only %s is a placeholder")
+
+
+@lru_cache(maxsize=1000)
+def _fill(sql: str, names: tuple[str, ...] | None, kinds: tuple[int, ...]) -> str:
+    slots = [_Slot(text) for text in codec.slots(kinds)]
+    try:
+        return sql % (tuple(slots) if names is None else dict(zip(names, slots, strict=True)))
+    except KeyError as error:
+        raise ProgrammingError(f"The statement names a parameter that was not given: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ProgrammingError(
+            f"The statement's placeholders do not match its {len(kinds)} parameters ({error}); "
+            "use %s or %(name)s, and %% for a percent sign"
+        ) from None
+
+
+@lru_cache(maxsize=2000)
+def shape_of(sql: str) -> Shape:
+    """Return the statement's shape; what is not certainly a read counts as a write."""
+    tokens = _tokens(sql)
+    verb = _verb(tokens)
+    reads = verb in _READ_VERBS or (verb == "PRAGMA" and _pragma_reads(sql))
+    if reads and ";" in sql:
+        reads = not _is_several(sql)
+    return Shape(verb, reads, verb in _COUNTED)
+
+
+def bare(sql: str) -> str:
+    """Return the statement without the semicolons and comments that follow it."""
+    end = 0
+    for text, _, stop in _tokens(sql):
+        if text != ";":
+            end = stop
+    return sql[:end]
+
+
+def _verb(tokens: Iterator[tuple[str, int, int]]) -> str:
+    first = next((text.upper() for text, _, _ in tokens if text not in "(;"), "")
+    if first != "WITH":
+        return first
+    return next(
+        (text.upper() for text, depth, _ in tokens if depth == 0 and text.upper() in _MAIN_VERBS), first
+    )
+
+
+def _pragma_reads(sql: str) -> bool:
+    words = [text.upper() for text, depth, _ in _tokens(sql) if depth == 0]
+    return "=" not in words and not _READ_PRAGMAS.isdisjoint(words)
+
+
+def _is_several(sql: str) -> bool:
+    ended = False
+    for text, _, _ in _tokens(sql):
+        if ended and text != ";":
+            return True
+        ended = ended or text == ";"
+    return False
+
+
+def _tokens(sql: str) -> Iterator[tuple[str, int, int]]:
+    """Yield words and signs with their depth in parentheses and their end; a quoted text is yielded as its mark."""
+    at, depth, end = 0, 0, len(sql)
+    while at < end:
+        char = sql[at]
+        if char.isspace():
+            at += 1
+        elif sql.startswith("--", at):
+            at = _after(sql, "\n", at)
+        elif sql.startswith("/*", at):
+            at = _after(sql, "*/", at + 2)
+        elif char in _CLOSING:
+            at = _after(sql, _CLOSING[char], at + 1)
+            yield char, depth, at
+        elif char.isalnum() or char == "_":
+            start = at
+            while at < end and (sql[at].isalnum() or sql[at] == "_"):
+                at += 1
+            yield sql[start:at], depth, at
+        else:
+            depth -= char == ")"
+            at += 1
+            yield char, depth, at
+            depth += char == "("
+
+
+def _after(sql: str, mark: str, start: int) -> int:
+    found = sql.find(mark, start)
+    return len(sql) if found < 0 else found + len(mark)

@@ -1,0 +1,111 @@
+"""One open transaction: what is sent, what rides on the next statement, and whether it is alive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .exceptions import Error, OperationalError
+from .sql import Statement
+from .transport import Answer, Control, Deadline, RemoteTransaction, Step
+
+
+class Transaction:
+    """Begins with its first statement; savepoints travel with the next statement, or not at all."""
+
+    def __init__(self, remote: RemoteTransaction) -> None:
+        self._remote = remote
+        self._pending: list[Control] = []
+        self._savepoints: list[str] = []
+        self._sent = False
+        self._ended_by: Error | None = None
+
+    def run(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
+        """Run statements, after the savepoint steps that wait, in one round trip."""
+        steps: list[Step] = [*self._pending, *statements]
+        answers = self._run(steps, deadline)
+        return answers[len(steps) - len(statements) :]
+
+    def savepoint(self, name: str) -> None:
+        """Open a savepoint with the next statement."""
+        self._check_alive()
+        self._savepoints.append(name)
+        self._pending.append(Control("savepoint", name))
+
+    def release(self, name: str) -> None:
+        """Release a savepoint with the next statement; one that was never sent is forgotten."""
+        self._check_alive()
+        self._savepoints = self._savepoints[: self._depth(name)]
+        at = self._waiting(name)
+        if at is not None:
+            del self._pending[at:]
+            return
+        self._pending = [step for step in self._pending if step.verb != "savepoint"]
+        self._pending.append(Control("release", name))
+
+    def rollback_to(self, name: str) -> None:
+        """Undo with the next statement what was done since the savepoint; it stays open."""
+        self._check_alive()
+        self._savepoints = self._savepoints[: self._depth(name) + 1]
+        at = self._waiting(name)
+        if at is not None:
+            del self._pending[at + 1 :]
+            return
+        # All that waits was asked for inside the savepoint, and is undone with it.
+        self._pending = [Control("rollback_to", name)]
+
+    def commit(self, deadline: Deadline) -> None:
+        """Commit; without a trip if nothing was sent."""
+        self._check_alive()
+        if not self._sent:
+            return
+        undo = [step for step in self._pending if step.verb == "rollback_to"]
+        self._run([*undo, Control("commit")], deadline)
+
+    def rollback(self, deadline: Deadline) -> None:
+        """Roll back; silent when the transaction is already over."""
+        if not self._sent:
+            return
+        if self._ended_by is not None:
+            self._remote.abandon()
+            return
+        try:
+            self._remote.run([Control("rollback")], deadline)
+        except OperationalError:
+            # The server rolls back by itself whatever it does not hear from again.
+            self._remote.abandon()
+
+    def _run(self, steps: list[Step], deadline: Deadline) -> list[Answer]:
+        self._check_alive()
+        try:
+            answers = self._remote.run(steps, deadline)
+        except Error as error:
+            self._after(error)
+            raise
+        self._sent = True
+        self._pending.clear()
+        return answers
+
+    def _after(self, error: Error) -> None:
+        if error.effect == "statement":
+            self._sent = True
+            del self._pending[: error.step or 0]
+        elif error.effect in ("ended", "unknown"):
+            self._sent = True
+            self._ended_by = error
+
+    def _check_alive(self) -> None:
+        if self._ended_by is not None:
+            raise OperationalError(
+                f"The transaction is over; roll back before you go on. It ended with: {self._ended_by}",
+                kind=self._ended_by.kind or "no_transaction",
+                effect="ended",
+            ) from self._ended_by
+
+    def _depth(self, name: str) -> int:
+        if name not in self._savepoints:
+            raise OperationalError(f"no such savepoint: {name}")
+        return len(self._savepoints) - 1 - self._savepoints[::-1].index(name)
+
+    def _waiting(self, name: str) -> int | None:
+        places = [at for at, step in enumerate(self._pending) if step == Control("savepoint", name)]
+        return places[-1] if places else None

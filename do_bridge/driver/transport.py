@@ -1,0 +1,136 @@
+"""What the driver asks of a transport, and what every transport needs: deadlines and careful repetition."""
+
+from __future__ import annotations
+
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from .exceptions import NotSupportedError, OperationalError
+from .sql import Statement
+
+T = TypeVar("T")
+
+_ATTEMPTS: Final = 5
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
+
+
+class Deadline:
+    """A point in time that a whole call must keep, repetitions included."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds that are left, never below zero."""
+        return max(0.0, self._end - time.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A step that is no statement: ``savepoint``, ``release``, ``rollback_to``, ``commit`` or ``rollback``."""
+
+    verb: str
+    name: str = ""
+
+
+Step = Statement | Control
+
+
+@dataclass(slots=True)
+class Answer:
+    """One step's result as it came: values undecoded, ``changes`` and ``last_row_id`` where known."""
+
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[Any]] = field(default_factory=list)
+    changes: int | None = None
+    last_row_id: int | None = None
+
+
+class RemoteTransaction(ABC):
+    """One interactive transaction of a database; it begins with its first ``run``."""
+
+    @abstractmethod
+    def run(self, steps: Sequence[Step], deadline: Deadline) -> list[Answer]:
+        """Run the steps in order; an error's ``effect`` says whether the transaction is still open."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Make sure that a transaction whose state is unknown is not left open."""
+
+
+class Transport(ABC):
+    """A way to the databases; one object serves all threads of a process."""
+
+    @abstractmethod
+    def batch(self, database: str, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
+        """Run the statements as one atomic unit, in one round trip.
+
+        Raises the driver's exceptions only. Reads are tried again, writes only if they certainly did not run.
+        """
+
+    def transaction(self, database: str, lease: float) -> RemoteTransaction:
+        """Return a transaction that has not begun; ``lease`` in seconds."""
+        raise NotSupportedError(f"{database} has no transactions over this transport; use execute_batch()")
+
+    def supports_transactions(self, database: str) -> bool:
+        """Say whether ``transaction`` works for this database."""
+        return False
+
+    @abstractmethod
+    def max_request(self, deadline: Deadline) -> int:
+        """Return the largest request in bytes."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the transport's connections; it opens new ones when it is used again."""
+
+
+def size_of(statements: Sequence[Statement]) -> int:
+    """Return roughly how many bytes the statements take on the wire, rounded up."""
+    return sum(
+        len(statement.sql.encode()) + sum(len(text.encode()) for text in statement.params) * 5 // 4 + 200
+        for statement in statements
+    )
+
+
+def with_retries(call: Callable[[], T], *, reads_only: bool, deadline: Deadline) -> T:
+    """Call until it works, while trying again is safe and there is time; raises the last error.
+
+    A write is repeated only after an error whose ``effect`` is ``none``.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return call()
+        except OperationalError as error:
+            if not reads_only and error.effect == "unknown":
+                raise outcome_unknown(error) from error
+            pause = _pause(attempt) if error.retry_after is None else error.retry_after
+            may_pass = error.transient and (reads_only or error.effect == "none")
+            spent = attempt >= _ATTEMPTS or pause >= deadline.remaining()
+            if not may_pass or spent:
+                raise
+        time.sleep(pause)
+
+
+def outcome_unknown(error: OperationalError) -> OperationalError:
+    """Return the error for a write of which nobody knows whether it was done."""
+    return OperationalError(
+        f"{error}. The outcome of the write is unknown: look at the data before you repeat it",
+        kind=error.kind,
+        http_status=error.http_status,
+        request_id=error.request_id,
+        effect="unknown",
+    )
+
+
+def _pause(attempt: int) -> float:
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1))
+    return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret.
