@@ -86,6 +86,14 @@ def free_port() -> int:
         return port
 
 
+def port_setting(name: str, default: int) -> int:
+    """The port that an environment variable names. Raises LocalWorkerError where it is none."""
+    value = os.environ.get(name) or str(default)
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise LocalWorkerError(f"{name} is {value!r}; it must be a port, 1 to 65535.")
+    return int(value)
+
+
 def check_port(port: int, setting: str = "RELAY_PORT") -> None:
     """Raises LocalWorkerError when the port is taken; `setting` is the variable that chooses another."""
     with socket.socket() as probe:
@@ -247,10 +255,9 @@ class LocalWorker:
             *("--ip", HOST, "--port", str(self.port), "--inspector-port", str(free_port())),
             *("--persist-to", str(self.state), "--show-interactive-dev-session=false", "--log-level", "info"),
         ]
-        guard = [sys.executable, str(Path(__file__).resolve()), "guard", str(os.getpid())]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                [*guard, *wrangler, *arguments],
+                guarded([*wrangler, *arguments]),
                 stdin=subprocess.DEVNULL,
                 stdout=None if self.echo else log,
                 stderr=None if self.echo else subprocess.STDOUT,
@@ -327,6 +334,11 @@ class LocalWorker:
         shutil.rmtree(self._private, ignore_errors=True)
 
 
+def guarded(command: list[str]) -> list[str]:
+    """The command under a guard that ends its whole process group when this process or the command ends."""
+    return [sys.executable, str(Path(__file__).resolve()), "guard", str(os.getpid()), *command]
+
+
 def guard(parent: int, command: list[str]) -> int:
     """Runs a command in this process's own group and ends the group when the command or the parent ends."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -373,15 +385,14 @@ def foreground() -> int:
     signal.signal(signal.SIGINT, _leave)
     state = Path(os.environ.get("RELAY_STATE") or WORKER_DIR.parent / "state").resolve()
     try:
-        port = int(os.environ.get("RELAY_PORT") or 8787)
-        with LocalWorker(port, state, echo=True) as worker:
+        with LocalWorker(port_setting("RELAY_PORT", 8787), state, echo=True) as worker:
             say(f"The relay listens on {worker.url} (RELAY_URL); its token is in {WORKER_DIR / '.dev.vars'}.")
             say(f"D1's local API: {worker.api_base} (D1_API_BASE). Data: {state}. Ctrl-C ends it.")
             while worker.alive():
                 time.sleep(0.5)
             say("wrangler has ended.")
             return 1
-    except (LocalWorkerError, ValueError) as error:
+    except LocalWorkerError as error:
         sys.stderr.write(f"{error}\n")
         return 1
 

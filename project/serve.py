@@ -1,0 +1,233 @@
+"""Serves the site on this machine alone: `make run`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import FrameType
+
+from worker.local import (
+    HOST,
+    LocalWorker,
+    LocalWorkerError,
+    check_port,
+    dev_token,
+    end_group,
+    free_port,
+    guarded,
+    port_setting,
+    say,
+    write_private,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV_FILE = ROOT / ".env"
+STATE = ROOT / "state"
+DATABASE_ID = "d0b41d9e-0000-4000-8000-000000000000"  # of worker/wrangler.jsonc: exists on this machine alone
+TEST_DATABASE_ID = DATABASE_ID[:-1] + "1"
+RELAY_PORT = 8787
+PREPARATION = (
+    ("migrate", "--database", "default", "--verbosity", "0"),
+    ("seed_demo",),
+    ("migrate", "--database", "tenant", "--verbosity", "0"),
+    ("collectstatic", "--noinput", "--verbosity", "0"),
+)
+
+
+class Stopped(BaseException):
+    """Somebody pressed Ctrl-C or sent SIGTERM."""
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """The handler of both signals; what it interrupts is undone by the `with` blocks around it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the ending
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise Stopped
+
+
+def write_env_file(path: Path, token: str) -> bool:
+    """Writes the settings of this machine's own databases where no `.env` is yet; True if it did."""
+    if path.exists():
+        return False
+    settings = {
+        "SECRET_KEY": secrets.token_urlsafe(50),
+        "DEBUG": "False",
+        "SECURE": "False",
+        "CLOUDFLARE_DATABASE_ID": DATABASE_ID,
+        "D1_TEST_DATABASE_ID": TEST_DATABASE_ID,
+        "RELAY_URL": f"http://{HOST}:{RELAY_PORT}",
+        "RELAY_TOKEN": token,
+        "MIGRATE_TOKEN": secrets.token_urlsafe(32),
+    }
+    lines = ["# Made by `make run` for this machine alone; .env.example explains every name."]
+    write_private(path, "\n".join(lines + [f"{name}={value}" for name, value in settings.items()]) + "\n")
+    return True
+
+
+def file_settings(path: Path) -> dict[str, str]:
+    """The names and values of an env file."""
+    pairs = (line.partition("=") for line in path.read_text().splitlines() if not line.startswith("#"))
+    return {name.strip(): value.strip().strip("\"'") for name, mark, value in pairs if mark}
+
+
+def local_environment(worker: LocalWorker) -> dict[str, str]:
+    """The environment of Django's processes: `.env`, but with this machine's databases, whatever it names."""
+    return os.environ | {
+        "SECRET_KEY": file_settings(ENV_FILE).get("SECRET_KEY") or secrets.token_urlsafe(50),
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "ALLOWED_HOSTS": "localhost,127.0.0.1",
+        "SECURE": "False",
+        "TENANT_DOMAIN": "",
+        "CLOUDFLARE_DATABASE_ID": DATABASE_ID,
+        "D1_TEST_DATABASE_ID": TEST_DATABASE_ID,
+        "D1_TRANSPORT": "relay",
+        "RELAY_URL": worker.url,
+        "RELAY_TOKEN": worker.token,
+    }
+
+
+def choose_relay_port() -> int:
+    """RELAY_PORT, which must be free then, or 8787, or any free one."""
+    port = port_setting("RELAY_PORT", RELAY_PORT)
+    if os.environ.get("RELAY_PORT"):
+        check_port(port)
+        return port
+    try:
+        check_port(RELAY_PORT)
+    except LocalWorkerError:
+        return free_port()
+    return RELAY_PORT
+
+
+@contextlib.contextmanager
+def child(command: list[str], environment: dict[str, str]):
+    """A process in a group of its own, so that Ctrl-C reaches it through this one, in order."""
+    process = subprocess.Popen(  # noqa: S603
+        guarded(command), cwd=ROOT, env=environment, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        end_group(process.pid, grace=10)
+        process.wait()
+
+
+def prepare(environment: dict[str, str]) -> None:
+    """Brings schema, demo data and static files to head. Raises LocalWorkerError where that fails."""
+    command = [sys.executable, "-m", "project.serve", "prepare"]
+    with child(command, environment) as process:
+        if process.wait() != 0:
+            raise LocalWorkerError("The databases could not be prepared; the reason stands above.")
+
+
+def run_preparation() -> None:
+    """The child of prepare(): all of it in one process, because starting Django costs more than the work."""
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    for command in PREPARATION:
+        call_command(*command)
+
+
+def healthy(url: str) -> bool:
+    """Whether the address answers 200 within 5 s."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def wait_for_site(server: subprocess.Popen[bytes], url: str, seconds: float = 60) -> None:
+    """Returns when gunicorn answers. Raises LocalWorkerError when it ends or does not."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise LocalWorkerError("gunicorn ended while it started; the reason stands above.")
+        if healthy(url):
+            return
+        time.sleep(0.1)
+    raise LocalWorkerError(f"The site did not answer within {seconds:g} s.")
+
+
+def watch(server: subprocess.Popen[bytes], worker: LocalWorker) -> None:
+    """Returns never; raises LocalWorkerError as soon as one of the two is gone."""
+    failures = 0
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=2)
+            raise LocalWorkerError(f"gunicorn has ended with code {server.returncode}.")
+        if not worker.alive():
+            raise LocalWorkerError(f"The local Worker has ended.{worker.log_tail()}")
+        failures = 0 if healthy(f"{worker.url}/healthz") else failures + 1
+        if failures == 3:
+            raise LocalWorkerError(f"The local Worker answers no more.{worker.log_tail()}")
+
+
+def gunicorn(port: int) -> list[str]:
+    """The command of the web server. Threads, because a request mostly waits for the database."""
+    options = ("--bind", f"{HOST}:{port}", "--workers", "1", "--threads", "8", "--graceful-timeout", "5")
+    quiet = ("--no-control-socket", "--log-level", "warning")
+    return [sys.executable, "-m", "gunicorn", *options, *quiet, "project.wsgi:application"]
+
+
+def greet(port: int, worker: LocalWorker, seconds: float) -> None:
+    """Says where to look and how to sign in."""
+    site = f"http://{HOST}:{port}"
+    password = STATE / "demo-password"
+    say(f"\nReady after {seconds:.0f} s: {site}/")
+    say(f"  the directory's admin (D1):  {site}/admin/")
+    say(f"  the relay:                   {worker.url}, data in {STATE.name}/")
+    if password.exists():
+        say(f"  sign in as:                  admin, password {password.read_text().strip()}")
+    say("Ctrl-C ends all of it; the data stays.\n")
+
+
+def serve(port: int) -> None:
+    """Runs until it is stopped. Raises LocalWorkerError for everything that goes wrong."""
+    started = time.monotonic()
+    check_port(port, "PORT")
+    relay_port = choose_relay_port()
+    token = dev_token()
+    if write_env_file(ENV_FILE, token):
+        say(f"Wrote {ENV_FILE.name} and worker/.dev.vars with new secrets of this machine.")
+    say("Starting the local Worker…")
+    with LocalWorker(relay_port, STATE, token) as worker:
+        environment = local_environment(worker)
+        say("Preparing D1 and the tenants…")
+        prepare(environment)
+        with child(gunicorn(port), environment) as server:
+            wait_for_site(server, f"http://{HOST}:{port}/healthz")
+            greet(port, worker, time.monotonic() - started)
+            watch(server, worker)
+
+
+def main() -> int:
+    """0 after Ctrl-C or SIGTERM, 1 with a message when something failed."""
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        serve(port_setting("PORT", 8000))
+    except Stopped:
+        say("\nStopped.")
+        return 0
+    except LocalWorkerError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["prepare"]:
+        run_preparation()
+    else:
+        sys.exit(main())
