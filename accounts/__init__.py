@@ -1,0 +1,1 @@
+"""The directory: who may sign in, which tenants there are, and who belongs to which."""

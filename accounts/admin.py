@@ -1,0 +1,120 @@
+"""The admin of D1's users, tenants and memberships, and of the copies in a tenant's object."""
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.http import HttpResponseRedirect
+from django.urls import reverse
+
+from accounts.members import CopyFailed, sync_members
+from accounts.models import Membership, Tenant, User
+from do_bridge.admin import (
+    LogEntryAdmin,
+    ReadOnlyAdminMixin,
+    TenantLogEntryAdmin,
+    TenantModelAdmin,
+    tenant_site,
+)
+
+admin.site.register(LogEntry, LogEntryAdmin)
+tenant_site.register(LogEntry, TenantLogEntryAdmin)
+
+
+class CopyWarningMixin:
+    """Tells in a message, not by an error page, that D1 was written and a tenant's object was not."""
+
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        return self._warned(request, super().changeform_view, object_id, form_url, extra_context)
+
+    def delete_view(self, request, object_id, extra_context=None):
+        return self._warned(request, super().delete_view, object_id, extra_context)
+
+    def changelist_view(self, request, extra_context=None):
+        return self._warned(request, super().changelist_view, extra_context)
+
+    def _warned(self, request, view, *args):
+        try:
+            return view(request, *args)
+        except CopyFailed as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+            opts = self.model._meta
+            return HttpResponseRedirect(reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist"))
+
+
+class MembershipInline(admin.TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ["user", "tenant"]
+
+
+@admin.register(User)
+class UserAdmin(CopyWarningMixin, DjangoUserAdmin):
+    list_display = ["username", "name", "email", "is_staff", "is_active", "date_joined"]
+    search_fields = ["username", "name", "email"]
+    date_hierarchy = "date_joined"
+    inlines = [MembershipInline]
+    fieldsets = (
+        (None, {"fields": ("username", "password")}),
+        ("Person", {"fields": ("name", "email")}),
+        (
+            "Rights",
+            {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")},
+        ),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
+    )
+    add_fieldsets = (
+        (
+            None,
+            {
+                "classes": ("wide",),
+                "fields": ("username", "name", "usable_password", "password1", "password2"),
+            },
+        ),
+    )
+
+
+@admin.register(Tenant)
+class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
+    list_display = ["slug", "name", "created"]
+    search_fields = ["slug", "name"]
+    date_hierarchy = "created"
+    inlines = [MembershipInline]
+    actions = ["repair_copies"]
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["slug"] if obj else []
+
+    def has_delete_permission(self, request, obj=None):
+        # The row is the only way to the tenant's object, whose data would stay behind unseen.
+        return False
+
+    @admin.action(description="Repair the copies of members", permissions=["change"])
+    def repair_copies(self, request, queryset):
+        for tenant in queryset:
+            count = sync_members(tenant)
+            self.message_user(request, f"{tenant.slug}: {count} members", messages.SUCCESS)
+
+
+@admin.register(Membership)
+class MembershipAdmin(CopyWarningMixin, admin.ModelAdmin):
+    list_display = ["user", "tenant", "role", "created"]
+    list_filter = ["role"]
+    list_select_related = ["user", "tenant"]
+    search_fields = ["user__username", "user__name", "tenant__slug", "tenant__name"]
+    autocomplete_fields = ["user", "tenant"]
+    date_hierarchy = "created"
+
+    def get_readonly_fields(self, request, obj=None):
+        # Another user or tenant is another membership: the old one's copy must be seen to.
+        return ["user", "tenant"] if obj else []
+
+
+@admin.register(User, site=tenant_site)
+class UserCopyAdmin(ReadOnlyAdminMixin, TenantModelAdmin):
+    """The copies of members in a tenant's object; D1's admin changes the users themselves."""
+
+    list_display = ["username", "name", "is_active"]
+    list_filter = ["is_active"]
+    search_fields = ["username", "name"]
+    fields = ["username", "name", "is_active"]
+    ordering = ["username"]

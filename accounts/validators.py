@@ -1,0 +1,15 @@
+"""Checks field values of the accounts app."""
+
+from django.core.exceptions import ValidationError
+
+from do_bridge.tenancy import validate_slug
+
+
+def validate_tenant_slug(value):
+    """Raise ValidationError where the relay would refuse `value` as a tenant's name."""
+    try:
+        validate_slug(value)
+    except ValueError as exc:
+        raise ValidationError(
+            "Use 1 to 63 of a-z, 0-9 and hyphens, with a letter or a digit at both ends.", code="invalid"
+        ) from exc

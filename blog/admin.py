@@ -1,0 +1,24 @@
+"""The admin of a tenant's posts."""
+
+from django.contrib import admin
+
+from accounts.members import write_copies
+from blog.models import Post
+from do_bridge.admin import TenantModelAdmin, tenant_site
+
+
+@admin.register(Post, site=tenant_site)
+class PostAdmin(TenantModelAdmin):
+    date_hierarchy = "published_at"
+    list_display = ["title", "user", "published_at", "updated"]
+    list_filter = ["published_at", "created"]
+    list_select_related = ["user"]
+    search_fields = ["title", "content", "user__username", "user__name"]
+    autocomplete_fields = ["user"]
+    readonly_fields = ["created", "updated"]
+
+    def view_on_site(self, obj):
+        return obj.get_absolute_url()
+
+    def copy_user(self, user, alias):
+        write_copies([user], alias)

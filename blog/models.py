@@ -1,0 +1,31 @@
+"""What a tenant writes; the rows live in the tenant's own object."""
+
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+
+class Post(models.Model):
+    title = models.CharField(max_length=200)
+    content = models.TextField()
+    # PROTECT: a tenant's object keeps its copy of an author who left, so that no post loses its name.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="posts", verbose_name="author"
+    )
+    created = models.DateTimeField(auto_now_add=True)
+    updated = models.DateTimeField(auto_now=True)
+    published_at = models.DateTimeField(
+        "published", default=timezone.now, null=True, blank=True, help_text="Empty where nobody knows."
+    )
+
+    class Meta:
+        # SQLite sorts NULL last in a descending order: undated posts come at the end.
+        ordering = ["-published_at", "-id"]
+        indexes = [models.Index(fields=["-published_at", "-id"], name="blog_post_newest")]
+
+    def __str__(self):
+        return self.title
+
+    def get_absolute_url(self):
+        return reverse("post", args=[self.pk])

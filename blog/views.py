@@ -1,0 +1,92 @@
+"""A tenant's pages: its posts, one post, and the form for members."""
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.db.models.functions import Left
+from django.http import Http404
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_safe
+
+from accounts.members import membership_of
+from accounts.models import Membership
+from blog.forms import PostForm
+from blog.models import Post
+from do_bridge.tenancy import current_tenant
+
+PAGE_SIZE = 10
+EXCERPT = 400  # characters; a whole post can have a hundred thousand
+
+
+@require_safe
+def post_list(request):
+    """Show one page of posts; one row more than it shows says whether there is an older page, without a count."""
+    page = page_number(request)
+    posts = Post.objects.select_related("user").defer("content").annotate(excerpt=Left("content", EXCERPT))
+    start = (page - 1) * PAGE_SIZE
+    rows = list(posts[start : start + PAGE_SIZE + 1])
+    if not rows and page > 1:
+        raise Http404("There is no such page of posts.")
+    context = {
+        "posts": rows[:PAGE_SIZE],
+        "page": page,
+        "newer": page - 1,
+        "older": page + 1 if len(rows) > PAGE_SIZE else None,
+        "membership": membership_of(request.user, current_tenant()),
+    }
+    return render(request, "blog/post_list.html", context)
+
+
+@require_safe
+def post_detail(request, pk):
+    post = get_object_or_404(Post.objects.select_related("user"), pk=pk)
+    membership = membership_of(request.user, current_tenant())
+    return render(request, "blog/post_detail.html", {"post": post, "may_edit": may_edit(membership, post)})
+
+
+@login_required
+def post_new(request):
+    require_membership(request)
+    # The author by key: the row of D1's user and its copy in the object share it.
+    return post_form(request, Post(user_id=request.user.pk), done="The post is published.")
+
+
+@login_required
+def post_edit(request, pk):
+    membership = require_membership(request)
+    post = get_object_or_404(Post, pk=pk)
+    if not may_edit(membership, post):
+        raise PermissionDenied("Members edit their own posts, owners everybody's.")
+    return post_form(request, post, done="The post is saved.")
+
+
+def post_form(request, post, *, done):
+    """Show the form, or save what it sent and go to the post."""
+    form = PostForm(request.POST or None, instance=post)
+    if request.method == "POST" and form.is_valid():
+        saved = form.save()
+        messages.success(request, done)
+        return redirect(saved)
+    return render(request, "blog/post_form.html", {"form": form, "post": post})
+
+
+def page_number(request):
+    """Return `?page=`, 1 without one; anything but a positive number of a sane size is a 404."""
+    text = request.GET.get("page", "1")
+    if not (text.isascii() and text.isdigit() and len(text) < 8 and int(text) > 0):
+        raise Http404("There is no such page of posts.")
+    return int(text)
+
+
+def require_membership(request):
+    """Return the user's membership of the current tenant; PermissionDenied without one."""
+    membership = membership_of(request.user, current_tenant())
+    if membership is None:
+        raise PermissionDenied("Only members of this tenant write here.")
+    return membership
+
+
+def may_edit(membership, post):
+    return membership is not None and (
+        membership.role == Membership.Role.OWNER or membership.user_id == post.user_id
+    )

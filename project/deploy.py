@@ -1,0 +1,219 @@
+"""Deploys the relay Worker to Cloudflare and brings the databases behind it to head: `make deploy`."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import environ
+
+from project.serve import DATABASE_ID as LOCAL_DATABASE_ID
+from worker.local import WORKER_DIR, LocalWorkerError, say, wrangler_command, write_private
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = WORKER_DIR / "wrangler.jsonc"
+DEPLOY_CONFIG = WORKER_DIR / "wrangler.deploy.jsonc"
+REQUIRED = {
+    "CLOUDFLARE_ACCOUNT_ID": "the account that the Worker runs in",
+    "CLOUDFLARE_API_TOKEN": "a token that may edit Workers and D1 there",
+    "CLOUDFLARE_DATABASE_ID": "the id that `wrangler d1 create` printed",
+    "RELAY_TOKEN": "a long random text that Django and the Worker share",
+    "SECRET_KEY": "Django's own secret, for the migrations",
+}
+
+
+class DeployError(RuntimeError):
+    """The deploy cannot go on; the message says what to do."""
+
+
+def strip_comments(text: str) -> str:
+    """JSON with comments and trailing commas, as plain JSON."""
+    out: list[str] = []
+    position = 0
+    while position < len(text):
+        if text[position] == '"':
+            end = position + 1
+            while text[end] != '"':
+                end += 2 if text[end] == "\\" else 1
+            out.append(text[position : end + 1])
+            position = end + 1
+        elif text.startswith("//", position):
+            position = _after(text, "\n", position)
+        elif text.startswith("/*", position):
+            position = _after(text, "*/", position)
+        else:
+            if text[position] in "]}":
+                _drop_trailing_comma(out)
+            out.append(text[position])
+            position += 1
+    return "".join(out)
+
+
+def _after(text: str, mark: str, position: int) -> int:
+    found = text.find(mark, position)
+    return len(text) if found < 0 else found + len(mark)
+
+
+def _drop_trailing_comma(out: list[str]) -> None:
+    last = len(out) - 1
+    while last >= 0 and out[last].isspace():
+        last -= 1
+    if last >= 0 and out[last] == ",":
+        del out[last]
+
+
+def deploy_config(local: dict[str, Any], database_id: str, version: str) -> dict[str, Any]:
+    """The Worker's configuration for an account: its own database instead of this machine's, no test ones.
+
+    version: what /healthz answers once this deploy is what serves.
+    """
+    main = next(entry for entry in local["d1_databases"] if entry["binding"] == "DB")
+    variables = local["vars"] | {"D1_DATABASES": {database_id: "DB"}, "RELAY_VERSION": version}
+    return local | {"d1_databases": [main | {"database_id": database_id}], "vars": variables}
+
+
+def check_settings(settings: dict[str, str]) -> None:
+    """Raises DeployError that lists every setting which is missing or still this machine's."""
+    missing = [f"  {name}: {meaning}" for name, meaning in REQUIRED.items() if not settings.get(name)]
+    if settings.get("CLOUDFLARE_DATABASE_ID") == LOCAL_DATABASE_ID:
+        missing.append(
+            "  CLOUDFLARE_DATABASE_ID: it is that of `make run`, which exists on this machine alone"
+        )
+    if settings.get("RELAY_URL", "").startswith(("http://127.", "http://localhost")):
+        missing.append(
+            "  RELAY_URL: it is that of `make run`; leave it empty until the first deploy tells it"
+        )
+    if missing:
+        listing = "\n".join(missing)
+        raise DeployError(f"Not deployed. Set in .env or in the environment (see the README):\n{listing}")
+
+
+def write_config(database_id: str, version: str) -> None:
+    """Writes worker/wrangler.deploy.jsonc."""
+    local = json.loads(strip_comments(CONFIG.read_text()))
+    DEPLOY_CONFIG.write_text(json.dumps(deploy_config(local, database_id, version), indent=2) + "\n")
+
+
+def deploy_worker(settings: dict[str, str]) -> list[str]:
+    """Uploads code and secret as one version; the addresses at which it is served. Raises DeployError."""
+    with tempfile.TemporaryDirectory(prefix="deploy-") as folder:
+        secrets_file, output = Path(folder, "secrets.json"), Path(folder, "output.ndjson")
+        write_private(secrets_file, json.dumps({"RELAY_TOKEN": settings["RELAY_TOKEN"]}))
+        command = [
+            *wrangler_command(),
+            *("deploy", "--config", str(DEPLOY_CONFIG), "--secrets-file", str(secrets_file)),
+        ]
+        # The token reaches wrangler through a private file alone.
+        inherited = {name: value for name, value in os.environ.items() if name != "RELAY_TOKEN"}
+        account = {name: settings[name] for name in ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN")}
+        quiet = {"WRANGLER_SEND_METRICS": "false", "WRANGLER_OUTPUT_FILE_PATH": str(output)}
+        done = subprocess.run(command, cwd=WORKER_DIR, env=inherited | account | quiet, check=False)  # noqa: S603
+        if done.returncode != 0:
+            raise DeployError("wrangler could not deploy the Worker; its reason stands above.")
+        return deployed_addresses(output.read_text() if output.exists() else "")
+
+
+def deployed_addresses(output: str) -> list[str]:
+    """The addresses in what wrangler writes to WRANGLER_OUTPUT_FILE_PATH, one JSON object a line."""
+    entries = [json.loads(line) for line in output.splitlines() if line.strip()]
+    targets = [
+        target for entry in entries if entry.get("type") == "deploy" for target in entry["targets"] or []
+    ]
+    return [target for target in targets if target.startswith("https://")]
+
+
+def answered_version(url: str) -> str:
+    """The version that answers at a relay, or a word on what answers instead."""
+    request = urllib.request.Request(f"{url.rstrip('/')}/healthz", headers={"User-Agent": "do-bridge-deploy"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return str(json.load(answer).get("version", "a Worker without a version"))
+    except urllib.error.HTTPError as error:
+        return f"HTTP {error.code}"
+    except (OSError, ValueError) as error:
+        return f"no usable answer ({type(error).__name__})"
+
+
+def wait_for_version(
+    url: str, version: str, *, seconds: float = 180, pause: float = 1, times: int = 3
+) -> None:
+    """Returns when the relay answered `times` in a row with this version. Raises DeployError at the deadline.
+
+    seconds: how long to wait in all. pause: seconds between two questions.
+    """
+    deadline = time.monotonic() + seconds
+    seen, answer = 0, ""
+    while time.monotonic() < deadline:
+        answer = answered_version(url)
+        seen = seen + 1 if answer == version else 0
+        if seen == times:
+            return
+        time.sleep(pause)
+    raise DeployError(
+        f"{url} did not serve version {version} within {seconds:g} s; the last answer: {answer}."
+    )
+
+
+def migrate(url: str) -> None:
+    """D1's migrations, then the tenants'. Raises DeployError when one of the two fails."""
+    for database in ("default", "tenant"):
+        say(f"Migrating {database}…")
+        command = [sys.executable, "manage.py", "migrate", "--database", database]
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | {"RELAY_URL": url}, check=False)  # noqa: S603
+        if done.returncode != 0:
+            raise DeployError(
+                f"The Worker is deployed, but `migrate --database {database}` failed: see above."
+            )
+
+
+def deploy(settings: dict[str, str]) -> None:
+    """The whole of it. Raises DeployError or LocalWorkerError."""
+    check_settings(settings)
+    version = settings.get("RELAY_VERSION") or secrets.token_hex(8)
+    write_config(settings["CLOUDFLARE_DATABASE_ID"], version)
+    say(f"Deploying the Worker, version {version}…")
+    addresses = deploy_worker(settings)
+    url = settings.get("RELAY_URL") or (addresses[0] if addresses else "")
+    if not url:
+        raise DeployError("The Worker is deployed, but at no address; set RELAY_URL to one of its routes.")
+    if not settings.get("RELAY_URL"):
+        say(f"The relay's address; put it into .env, and wherever Django runs:\n\n    RELAY_URL={url}\n")
+    say(f"Waiting until {url} serves it…")
+    wait_for_version(url, version)
+    migrate(url)
+    say("Deployed: the Worker answers, D1 and the tenants are at head.")
+
+
+def main(arguments: list[str]) -> int:
+    """No argument: all of it. `config` and `wait` are its first and its third step, for a pipeline."""
+    if (ROOT / ".env").is_file():
+        environ.Env.read_env(ROOT / ".env")
+    settings = dict(os.environ)
+    try:
+        if arguments == ["config"]:
+            check_settings(settings)
+            write_config(settings["CLOUDFLARE_DATABASE_ID"], settings["RELAY_VERSION"])
+        elif arguments == ["wait"]:
+            wait_for_version(settings["RELAY_URL"], settings["RELAY_VERSION"])
+        else:
+            deploy(settings)
+    except KeyError as error:
+        sys.stderr.write(f"{error.args[0]} is not set.\n")
+        return 1
+    except (DeployError, LocalWorkerError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,175 @@
+"""Settings of the site, read from the environment and, where there is one, from `.env`."""
+
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from do_bridge.tenancy import TenantDatabases
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+if (BASE_DIR / ".env").is_file():
+    env.read_env(BASE_DIR / ".env")
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env("SECRET_KEY")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# "blog.example" serves tenant acme at acme.blog.example too; empty: at /t/acme/ alone.
+TENANT_DOMAIN = env("TENANT_DOMAIN", default="")
+# Lets POST /api/migrate in; empty: there is no such page.
+MIGRATE_TOKEN = env("MIGRATE_TOKEN", default="")
+
+INSTALLED_APPS = [
+    # Before Django's own, so that its commands and its admin templates win.
+    "do_bridge",
+    "project.admin_config.DirectoryAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "project",
+    "accounts",
+    "blog",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Before everything that makes a URL: inside it the script name ends with /t/<slug>.
+    "do_bridge.tenancy.middleware.TenantMiddleware",
+    "project.middleware.TenantUrlconfMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "project.urls"
+TENANT_URLCONF = "project.tenant_urls"
+WSGI_APPLICATION = "project.wsgi.application"
+ASGI_APPLICATION = "project.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "project.context_processors.tenant",
+            ],
+        },
+    },
+]
+
+RELAY_URL = env("RELAY_URL", default="")
+RELAY_TOKEN = env("RELAY_TOKEN", default="")
+if RELAY_URL and not RELAY_TOKEN:
+    raise ImproperlyConfigured("RELAY_URL is set, RELAY_TOKEN is not: the relay answers nobody without it.")
+
+# The relay once there is one: Cloudflare's API allows four calls a second for a whole account.
+D1_TRANSPORT = env("D1_TRANSPORT", default="") or ("relay" if RELAY_URL else "rest")
+if D1_TRANSPORT not in ("relay", "rest"):
+    raise ImproperlyConfigured(f"D1_TRANSPORT is {D1_TRANSPORT!r}; it can be 'relay' or 'rest'.")
+if D1_TRANSPORT == "relay" and not RELAY_URL:
+    raise ImproperlyConfigured("D1_TRANSPORT is 'relay', which needs RELAY_URL.")
+_rest = D1_TRANSPORT == "rest"
+CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
+
+DATABASES = TenantDatabases(
+    {
+        "default": {
+            "ENGINE": "do_bridge.backends.d1",
+            "NAME": env("CLOUDFLARE_DATABASE_ID"),
+            "HOST": (env("D1_API_BASE", default="") or CLOUDFLARE_API) if _rest else RELAY_URL,
+            "PASSWORD": env("CLOUDFLARE_D1_TOKEN") if _rest else RELAY_TOKEN,
+            "OPTIONS": {
+                "transport": D1_TRANSPORT,
+                "account_id": env("CLOUDFLARE_ACCOUNT_ID", default="") or None,
+                "timeout": 30,
+            },
+            "TEST": {"NAME": env("D1_TEST_DATABASE_ID", default="") or None},
+        },
+        "tenant": {
+            "ENGINE": "do_bridge.backends.durable_object",
+            "NAME": "",
+            "HOST": RELAY_URL,
+            "PASSWORD": RELAY_TOKEN,
+            "OPTIONS": {"timeout": 30, "lease": 10},
+        },
+    }
+)
+DATABASE_ROUTERS = [
+    "do_bridge.tenancy.routers.TenantRouter",
+    "do_bridge.tenancy.routers.DirectoryRouter",
+]
+
+DO_BRIDGE = {
+    "TENANT_MODELS": ("blog",),
+    "TENANT_MODEL": "accounts.Tenant",
+    "TENANT_DOMAIN": TENANT_DOMAIN,
+    "ADD_MEMBER": "accounts.members.add_member_by_name",
+}
+
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+# Names, not paths: inside a tenant they stay inside it.
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "home"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = env("TIME_ZONE", default="UTC")
+USE_I18N = True
+USE_TZ = True
+
+# Absolute, so that a tenant's script name does not come before it.
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+# Serves the apps' own files where nobody has run collectstatic.
+WHITENOISE_USE_FINDERS = True
+
+MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"  # no trip to D1 for a message
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+if TENANT_DOMAIN:
+    # One sign-in for the directory and every tenant's subdomain.
+    SESSION_COOKIE_DOMAIN = CSRF_COOKIE_DOMAIN = "." + TENANT_DOMAIN.partition(":")[0]
+
+# HTTPS: on by default where DEBUG is off; a local server without it says so by SECURE=False.
+SECURE = env.bool("SECURE", default=not DEBUG)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+SECURE_SSL_REDIRECT = SECURE
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # asked by the host itself, over plain HTTP
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
+)
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=3600 if SECURE else 0)
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
+}

@@ -1,0 +1,15 @@
+"""The URLs inside a tenant, which the middleware has moved into the script name."""
+
+from django.contrib.auth import views as auth
+from django.urls import include, path
+
+from accounts.api import users
+from do_bridge.admin import tenant_site
+
+urlpatterns = [
+    path("", include("blog.urls")),
+    path("accounts/login/", auth.LoginView.as_view(), name="login"),
+    path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
+    path("admin/", tenant_site.urls),
+    path("api/users", users, name="api-users"),
+]

@@ -1,0 +1,17 @@
+"""The directory's URLs; a tenant's are in `tenant_urls`."""
+
+from django.contrib import admin
+from django.contrib.auth import views as auth
+from django.urls import path
+
+from accounts.views import tenant_list
+from project import views
+
+urlpatterns = [
+    path("", tenant_list, name="home"),
+    path("accounts/login/", auth.LoginView.as_view(), name="login"),
+    path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
+    path("admin/", admin.site.urls),
+    path("api/migrate", views.migrate, name="api-migrate"),
+    path("healthz", views.healthz, name="healthz"),
+]

@@ -1,0 +1,53 @@
+"""The directory's pages for machines: health, and migrating both sides from outside."""
+
+import io
+from secrets import compare_digest
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, InterfaceError
+from django.http import Http404, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
+
+
+@require_safe
+def healthz(request):
+    """Say that Django answers; asks no database."""
+    return JsonResponse({"ok": True})
+
+
+@csrf_exempt
+def migrate(request):
+    """Bring D1, then every tenant, to the head of the migrations, and report what each said.
+
+    404 where no MIGRATE_TOKEN is configured, 403 without it; 500 names what failed.
+    """
+    if not settings.MIGRATE_TOKEN:
+        raise Http404
+    expected = f"Bearer {settings.MIGRATE_TOKEN}".encode()
+    if not compare_digest(request.headers.get("Authorization", "").encode(), expected):
+        return JsonResponse({"error": "Send the header Authorization: Bearer <MIGRATE_TOKEN>."}, status=403)
+    if request.method != "POST":
+        return JsonResponse({"error": "Send a POST."}, status=405, headers={"Allow": "POST"})
+    report = {}
+    for side, alias in (("d1", "default"), ("tenants", "tenant")):
+        report[side] = run_migrate(alias)
+        if not report[side]["ok"]:
+            break  # the tenants' code expects D1 to be at head
+    ok = all(part["ok"] for part in report.values())
+    return JsonResponse({"ok": ok, **report}, status=200 if ok else 500)
+
+
+def run_migrate(alias):
+    """Run the command for one alias; returns {"ok", "output", "error"}."""
+    output = io.StringIO()
+    error = None
+    try:
+        call_command(
+            "migrate", database=alias, interactive=False, no_color=True, stdout=output, stderr=output
+        )
+    except (CommandError, DatabaseError, InterfaceError, ImproperlyConfigured) as exc:
+        error = str(exc)
+    return {"ok": error is None, "output": output.getvalue().splitlines(), "error": error}
