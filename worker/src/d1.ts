@@ -7,11 +7,33 @@ import type { SqlValue } from "./values";
 
 type ObjectRow = Record<string, SqlValue>;
 
+/** Where a step's result and its explanation stand in the answer of a batch. */
+interface Placed {
+  step: Statement;
+  result: number;
+  explanation: number | null;
+}
+
+/** One statement that only reads; without a second one behind a semicolon. */
+const READS = /^\s*(?:SELECT|VALUES)\b[^;]*;?\s*$/i;
+/** Statements whose rows, if any, have names that are known to differ. */
+const ROWLESS = /^\s*(?:INSERT|REPLACE|UPDATE|DELETE|CREATE|DROP|ALTER|PRAGMA|EXPLAIN|REINDEX|ANALYZE)\b/i;
+const RETURNS = /\bRETURNING\b/i;
+const DEFERS = /^\s*PRAGMA\s+defer_foreign_keys\b/i;
+/** A property name that JavaScript moves to the front of its object. */
+const INDEX_LIKE = /^(?:0|[1-9][0-9]*)$/;
+
+/** D1 can't branch inside a batch: this reads nothing when all is well, and fails with the rows' names when not. */
+const FOREIGN_KEY_GUARD =
+  `SELECT json_extract('{}', 'FOREIGN KEY constraint failed: ' || ` +
+  `group_concat("table" || ' row ' || coalesce(rowid, '?') || ' -> ' || parent, ', ')) ` +
+  `FROM (SELECT * FROM pragma_foreign_key_check LIMIT 5) HAVING count(*) > 0`;
+
 /** Runs the steps as one atomic unit. */
 export async function runOnD1(database: D1Database, steps: Statement[]): Promise<Answer> {
   const results = new Results();
   try {
-    for (const result of await query(database, steps)) results.add(result, "unknown");
+    for (const result of await run(database, steps)) results.add(result, "unknown");
     return { results: results.texts };
   } catch (error) {
     if (error instanceof WorkFailed) return { results: [], error: error.failure };
@@ -19,30 +41,85 @@ export async function runOnD1(database: D1Database, steps: Statement[]): Promise
   }
 }
 
+/** How many subrequests `runOnD1` makes for these steps. */
+export function d1Subrequests(steps: Statement[]): number {
+  return readsAlone(steps) ? steps.length : 1;
+}
+
 /**
- * Chooses D1's way in: `raw()` keeps columns of the same name apart and names those of an empty result, but has no
- * counts and knows no batch; the others have counts, and rows as objects.
+ * Chooses D1's way in. `raw()` keeps columns of the same name apart and names those of an empty result, but has no
+ * counts and knows no batch; `batch()` has both, and gives rows as objects.
  */
-async function query(database: D1Database, steps: Statement[]): Promise<StatementResult[]> {
-  const [first, ...others] = steps;
-  if (first === undefined) return [];
-  if (others.length === 0 && !first.count) return [await readOne(prepare(database, first))];
-  const results = await database.batch<ObjectRow>(steps.map((step) => prepare(database, step)));
-  return results.map((result, index) => readObjects(result, steps[index]?.count ?? false));
+async function run(database: D1Database, steps: Statement[]): Promise<StatementResult[]> {
+  if (steps.length === 0) return [];
+  if (readsAlone(steps)) return Promise.all(steps.map((step) => runRaw(database, step)));
+  return runBatch(database, steps);
 }
 
-function prepare(database: D1Database, { sql, params }: Statement): D1PreparedStatement {
-  return database.prepare(sql).bind(...params);
+/** Whether the steps can do without a batch: a single one, or reads that leave nothing to be undone. */
+function readsAlone(steps: Statement[]): boolean {
+  if (steps.some(({ count }) => count)) return false;
+  return steps.length === 1 || steps.every(({ sql }) => READS.test(sql));
 }
 
-async function readOne(statement: D1PreparedStatement): Promise<StatementResult> {
+async function runRaw(database: D1Database, { sql, params }: Statement): Promise<StatementResult> {
+  const statement = database.prepare(sql).bind(...params);
   const [columns = [], ...rows] = await statement.raw<SqlValue[]>({ columnNames: true });
   return { columns, rows };
 }
 
-function readObjects({ results, meta }: D1Result<ObjectRow>, count: boolean): StatementResult {
+async function runBatch(database: D1Database, steps: Statement[]): Promise<StatementResult[]> {
+  const statements: D1PreparedStatement[] = [];
+  const add = (sql: string, params: string[]): number =>
+    statements.push(database.prepare(sql).bind(...params)) - 1;
+  const placed = steps.map((step): Placed => {
+    const { sql, params } = step;
+    const explanation = mayMergeColumns(sql)
+      ? add(
+          `EXPLAIN ${sql}`,
+          params.map(() => ""),
+        )
+      : null;
+    return { step, explanation, result: add(sql, params) };
+  });
+  if (steps.some(({ sql }) => DEFERS.test(sql))) add(FOREIGN_KEY_GUARD, []);
+  const answers = await database.batch<ObjectRow>(statements);
+  return placed.map((place, index) => readObjects(answers, place, index));
+}
+
+function mayMergeColumns(sql: string): boolean {
+  return !ROWLESS.test(sql) || RETURNS.test(sql);
+}
+
+function readObjects(
+  answers: D1Result<ObjectRow>[],
+  { step, result, explanation }: Placed,
+  index: number,
+): StatementResult {
+  const answer = answers[result];
+  if (answer === undefined) throw new Error("internal error: D1 answered fewer statements than it was sent");
+  const { results, meta } = answer;
   const columns = Object.keys(results[0] ?? {});
+  const width = explanation === null ? columns.length : columnCount(answers[explanation]?.results ?? []);
+  if (results.length > 0 && !trustworthy(columns, width)) throw ambiguous(index);
   const rows = results.map((row) => columns.map((column) => row[column] ?? null));
   const counts = { changes: meta.changes, last_row_id: meta.last_row_id };
-  return { columns, rows, ...(count ? { counts } : {}) };
+  return { columns, rows, ...(step.count ? { counts } : {}) };
+}
+
+/** SQLite's plan tells how many columns a statement's rows have. */
+function columnCount(plan: ObjectRow[]): number {
+  const widths = plan.filter(({ opcode }) => opcode === "ResultRow").map(({ p2 }) => Number(p2));
+  return Math.max(0, ...widths);
+}
+
+/** Whether the keys of a row are its columns, all of them and in their order. */
+function trustworthy(columns: string[], width: number): boolean {
+  return columns.length === width && (width < 2 || !columns.some((column) => INDEX_LIKE.test(column)));
+}
+
+function ambiguous(step: number): WorkFailed {
+  const message =
+    "the batch was run, but D1 merges or reorders the columns of this step's rows: give each a name of its own with AS";
+  return new WorkFailed({ kind: "unsupported", message, effect: "unknown", step });
 }

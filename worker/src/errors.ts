@@ -19,6 +19,9 @@ const TRANSIENT = [
   "Cannot resolve D1 DB due to transient issue",
 ];
 
+/** How the statement that guards deferred foreign keys fails. */
+const FOREIGN_KEY_GUARD = /bad JSON path: '(FOREIGN KEY constraint failed: .*)'/;
+
 /** An error of SQLite, in the words that the driver expects. */
 export function sqlFailure(error: unknown, effect: Effect, step?: number): Failure {
   const message = messageOf(error).replace(/^(?:D1_ERROR: |Error: )+/, "");
@@ -35,8 +38,15 @@ export function objectFailure(error: unknown, effect: Effect): Failure {
   return { kind: "internal", message, effect };
 }
 
+/** Whether the runtime itself failed in a statement: SQLite may have lost the transaction around it. */
+export function isFatal(error: unknown): boolean {
+  return messageOf(error).startsWith("internal error");
+}
+
 /** An error reported by D1, where SQL errors and faults of the service come the same way. */
 export function d1Failure(error: unknown, step?: number): Failure {
+  const [, dangling] = FOREIGN_KEY_GUARD.exec(messageOf(error)) ?? [];
+  if (dangling !== undefined) return { kind: "foreign_key", message: dangling, effect: "none" };
   const kind = d1Kind(messageOf(error));
   // A batch of D1 is atomic: what SQLite refused left nothing behind. Of a fault nobody knows.
   if (kind === "sql") return sqlFailure(error, "none", step);

@@ -20,7 +20,7 @@ export default {
 } satisfies ExportedHandler<Env>;
 
 function health(env: Env): Response {
-  if (env.RELAY_TOKEN) return Response.json({ ok: true });
+  if (env.RELAY_TOKEN) return Response.json({ ok: true, version: env.RELAY_VERSION });
   return Response.json({ ok: false, missing: ["RELAY_TOKEN"] }, { status: 503 });
 }
 

@@ -1,6 +1,6 @@
 // One client's session: takes its frames, sends each to its database, answers.
 
-import { runOnD1 } from "./d1";
+import { d1Subrequests, runOnD1 } from "./d1";
 import { objectFailure } from "./errors";
 import {
   MAX_REQUEST_BYTES,
@@ -71,7 +71,7 @@ export class Session {
     }
     const binding = this.#binding(database);
     if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
-    this.#subrequests += 1;
+    this.#subrequests += d1Subrequests(steps);
     return runOnD1(binding, steps);
   }
 

@@ -1,6 +1,6 @@
 // Runs one statement on an object's SQLite and writes its result as JSON.
 
-import { WorkFailed, sqlFailure } from "./errors";
+import { WorkFailed, isFatal, sqlFailure } from "./errors";
 import { MAX_ANSWER_BYTES, type Effect, type Failure, type Statement } from "./protocol";
 import { byteLength, encodeValue, type SqlValue } from "./values";
 
@@ -53,7 +53,7 @@ export function runStatement(
   try {
     storage.transactionSync(() => results.add(execute(storage.sql, step), effect));
   } catch (error) {
-    if (error instanceof WorkFailed) throw error;
+    if (error instanceof WorkFailed || isFatal(error)) throw error;
     throw new WorkFailed(sqlFailure(error, effect, index));
   }
 }
