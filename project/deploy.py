@@ -35,42 +35,6 @@ class DeployError(RuntimeError):
     """The deploy cannot go on; the message says what to do."""
 
 
-def strip_comments(text: str) -> str:
-    """JSON with comments and trailing commas, as plain JSON."""
-    out: list[str] = []
-    position = 0
-    while position < len(text):
-        if text[position] == '"':
-            end = position + 1
-            while text[end] != '"':
-                end += 2 if text[end] == "\\" else 1
-            out.append(text[position : end + 1])
-            position = end + 1
-        elif text.startswith("//", position):
-            position = _after(text, "\n", position)
-        elif text.startswith("/*", position):
-            position = _after(text, "*/", position)
-        else:
-            if text[position] in "]}":
-                _drop_trailing_comma(out)
-            out.append(text[position])
-            position += 1
-    return "".join(out)
-
-
-def _after(text: str, mark: str, position: int) -> int:
-    found = text.find(mark, position)
-    return len(text) if found < 0 else found + len(mark)
-
-
-def _drop_trailing_comma(out: list[str]) -> None:
-    last = len(out) - 1
-    while last >= 0 and out[last].isspace():
-        last -= 1
-    if last >= 0 and out[last] == ",":
-        del out[last]
-
-
 def deploy_config(local: dict[str, Any], database_id: str, version: str) -> dict[str, Any]:
     """The Worker's configuration for an account: its own database instead of this machine's, no test ones.
 
@@ -99,7 +63,7 @@ def check_settings(settings: dict[str, str]) -> None:
 
 def write_config(database_id: str, version: str) -> None:
     """Writes worker/wrangler.deploy.jsonc."""
-    local = json.loads(strip_comments(CONFIG.read_text()))
+    local = json.loads(CONFIG.read_text())  # plain JSON, whatever its name says
     DEPLOY_CONFIG.write_text(json.dumps(deploy_config(local, database_id, version), indent=2) + "\n")
 
 

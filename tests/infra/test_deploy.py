@@ -1,0 +1,140 @@
+"""The deploy builds the right configuration, waits for its own version, and says what is missing."""
+
+import http.server
+import json
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from project import deploy
+from worker import local
+
+ROOT = Path(__file__).resolve().parents[2]
+DATABASE = "11111111-2222-4333-8444-555555555555"
+COMPLETE = dict.fromkeys(deploy.REQUIRED, "given") | {"CLOUDFLARE_DATABASE_ID": DATABASE}
+
+
+def local_config():
+    return json.loads(deploy.CONFIG.read_text())
+
+
+@pytest.fixture
+def versions():
+    """A server whose /healthz answers the next of a list of versions, the last one for ever."""
+    answers = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            version = answers.pop(0) if len(answers) > 1 else answers[0]
+            body = json.dumps({"ok": True, "version": version}).encode()
+            self.send_response(200 if version else 503)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            """Keeps the test's output quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", answers
+        server.shutdown()
+        thread.join()
+
+
+def test_the_deployed_worker_binds_the_accounts_database_and_no_test_database():
+    config = deploy.deploy_config(local_config(), DATABASE, "v1")
+    assert [(entry["binding"], entry["database_id"]) for entry in config["d1_databases"]] == [
+        ("DB", DATABASE)
+    ]
+    assert config["vars"]["D1_DATABASES"] == {DATABASE: "DB"}
+    assert config["vars"]["RELAY_VERSION"] == "v1"
+
+
+def test_the_deployed_worker_keeps_everything_else_of_the_local_one():
+    before = local_config()
+    after = deploy.deploy_config(before, DATABASE, "v1")
+    for name in before.keys() - {"d1_databases", "vars"}:
+        assert after[name] == before[name]
+    assert before == local_config()
+
+
+def test_wrangler_accepts_the_configuration_for_deploying(tmp_path, monkeypatch):
+    monkeypatch.setattr(deploy, "DEPLOY_CONFIG", deploy.WORKER_DIR / f"wrangler.deploy.{os.getpid()}.jsonc")
+    try:
+        deploy.write_config(DATABASE, "v1")
+        command = [*local.wrangler_command(), "deploy", "--dry-run", "--outdir", str(tmp_path)]
+        done = subprocess.run(
+            [*command, "--config", str(deploy.DEPLOY_CONFIG)],
+            cwd=deploy.WORKER_DIR,
+            env=os.environ | {"WRANGLER_SEND_METRICS": "false", "WRANGLER_HIDE_BANNER": "true"},
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        deploy.DEPLOY_CONFIG.unlink(missing_ok=True)
+    assert done.returncode == 0, done.stderr
+    assert "env.DB (" in done.stdout
+    assert "DB_TEST" not in done.stdout
+
+
+def test_every_missing_setting_is_listed_at_once_with_its_meaning():
+    with pytest.raises(deploy.DeployError) as caught:
+        deploy.check_settings({"RELAY_TOKEN": "given"})
+    for name, meaning in deploy.REQUIRED.items():
+        assert (f"{name}: {meaning}" in str(caught.value)) == (name != "RELAY_TOKEN")
+
+
+def test_the_settings_of_this_machine_are_refused_for_a_deploy():
+    settings = COMPLETE | {
+        "CLOUDFLARE_DATABASE_ID": deploy.LOCAL_DATABASE_ID,
+        "RELAY_URL": "http://127.0.0.1:8787",
+    }
+    with pytest.raises(
+        deploy.DeployError, match=r"(?s)CLOUDFLARE_DATABASE_ID.*make run.*RELAY_URL.*make run"
+    ):
+        deploy.check_settings(settings)
+
+
+def test_complete_settings_pass_without_a_relay_url():
+    assert deploy.check_settings(COMPLETE) is None
+
+
+def test_a_deploy_waits_until_its_own_version_answers_several_times(versions):
+    url, answers = versions
+    answers += ["old", "new", "old", "new", "new", "new", "later"]
+    deploy.wait_for_version(url, "new", seconds=20, pause=0)
+    assert answers == ["later"]
+
+
+def test_a_version_that_never_comes_ends_with_the_last_answer(versions):
+    url, answers = versions
+    answers.append("old")
+    with pytest.raises(deploy.DeployError, match=r"did not serve version new within 0\.3 s.*old"):
+        deploy.wait_for_version(url, "new", seconds=0.3, pause=0.05)
+
+
+def test_a_relay_without_its_secret_or_without_an_answer_is_told_apart(versions):
+    url, answers = versions
+    answers.append("")
+    assert deploy.answered_version(url) == "HTTP 503"
+    assert "no usable answer" in deploy.answered_version(f"http://127.0.0.1:{local.free_port()}")
+
+
+def test_the_local_worker_answers_with_the_version_of_its_configuration(local_worker):
+    assert deploy.answered_version(local_worker.url) == local_config()["vars"]["RELAY_VERSION"]
+
+
+def test_the_deployed_address_is_read_from_wranglers_report():
+    report = "\n".join(
+        json.dumps(entry)
+        for entry in (
+            {"type": "wrangler-session", "version": 1},
+            {"type": "deploy", "version": 1, "targets": ["https://do-bridge.me.workers.dev", "*.example/x"]},
+        )
+    )
+    assert deploy.deployed_addresses(report) == ["https://do-bridge.me.workers.dev"]
+    assert deploy.deployed_addresses("") == []
