@@ -1,0 +1,27 @@
+"""Wires the package into a Django project."""
+
+import sys
+
+from django.apps import AppConfig
+
+
+class DoBridgeConfig(AppConfig):
+    """Registers checks and signals, and the tenants that the command line names."""
+
+    name = "do_bridge"
+    verbose_name = "Cloudflare databases"
+
+    def ready(self):
+        from . import checks  # noqa: F401 - registers the system checks
+        from .tenancy.contenttypes import take_over_post_migrate
+        from .tenancy.databases import register_from_arguments, tenant_databases
+
+        if tenant_databases() is None:
+            return
+        from .tenancy.directory import watch_tenants
+        from .tenancy.managers import bind_managers
+
+        register_from_arguments(sys.argv)
+        take_over_post_migrate()
+        watch_tenants()
+        bind_managers()

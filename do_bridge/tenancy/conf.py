@@ -1,0 +1,32 @@
+"""The settings of the tenancy layer: the dictionary DO_BRIDGE with its defaults."""
+
+from django.conf import settings
+
+DEFAULTS = {
+    # App labels ("blog") and models ("blog.Post") that live in the tenants' objects.
+    "TENANT_MODELS": (),
+    # Models whose rows follow the context, and are D1's where no tenant is current.
+    "CONTEXT_MODELS": ("admin.LogEntry",),
+    # The model in D1 with one row for each tenant; it needs a field `slug`.
+    "TENANT_MODEL": "accounts.Tenant",
+    # The alias of the shared database.
+    "DIRECTORY_ALIAS": "default",
+    # Path before a tenant's slug, and the paths that work on the directory's own rows.
+    "TENANT_PATH": "/t/",
+    "DIRECTORY_PATHS": ("/admin/",),
+    # "example.com" serves the tenant acme at acme.example.com too; empty: paths alone.
+    "TENANT_DOMAIN": "",
+    # How long, in seconds, and for how many tenants a process remembers a tenant's row.
+    "TENANT_CACHE_SECONDS": 30,
+    "TENANT_CACHE_SIZE": 1000,
+    # Live connections to tenants that a thread keeps.
+    "MAX_TENANT_CONNECTIONS": 32,
+    # Dotted path of a callable (tenant, username) that makes a user a member.
+    "ADD_MEMBER": None,
+}
+
+
+def conf(name):
+    """Return the setting DO_BRIDGE[name], or its default; raise KeyError for a name that is no setting."""
+    default = DEFAULTS[name]
+    return getattr(settings, "DO_BRIDGE", {}).get(name, default)

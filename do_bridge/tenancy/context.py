@@ -1,0 +1,141 @@
+"""Which tenant is current: unset, a tenant, or the directory; for threads and async tasks alike."""
+
+import inspect
+from contextlib import ContextDecorator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import wraps
+
+from django.db import connections
+
+from .conf import conf
+from .slugs import alias_slug, tenant_alias
+
+
+class TenancyError(Exception):
+    """Base of the errors about the current tenant."""
+
+
+class NoTenant(TenancyError):
+    """Tenant data was asked for while no tenant is current."""
+
+
+class TenantMismatch(TenancyError):
+    """A row of one database was to be written while another one is current."""
+
+
+class OpenTransaction(TenancyError):
+    """Another tenant was to become current inside a transaction of the current one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One state of the context: `alias` is the database that tenant models use, None when unset."""
+
+    slug: str | None = None
+    alias: str | None = None
+
+    @property
+    def is_tenant(self):
+        """True while a tenant is current."""
+        return self.slug is not None
+
+    @property
+    def is_directory(self):
+        """True while the directory's own rows are worked on."""
+        return self.slug is None and self.alias is not None
+
+
+UNSET = Scope()
+_scope: ContextVar[Scope] = ContextVar("do_bridge_scope", default=UNSET)
+
+
+def current():
+    """Return the Scope of this thread or task."""
+    return _scope.get()
+
+
+def current_tenant():
+    """Return the current tenant's slug, or None when no tenant is current."""
+    return _scope.get().slug
+
+
+class _ScopeContext(ContextDecorator):
+    """Makes a scope current for a `with` or `async with` block, or for a decorated (async) function."""
+
+    def __init__(self, scope):
+        self.scope = scope
+        self._previous = []
+
+    def _recreate_cm(self):
+        return type(self)(self.scope)
+
+    def __call__(self, func):
+        if not inspect.iscoroutinefunction(func):
+            return super().__call__(func)
+
+        @wraps(func)
+        async def inner(*args, **kwargs):
+            with self._recreate_cm():
+                return await func(*args, **kwargs)
+
+        return inner
+
+    def __enter__(self):
+        previous = _scope.get()
+        _refuse_open_transaction(previous, self.scope)
+        self._previous.append(previous)
+        _scope.set(self.scope)
+        return self.scope
+
+    def __exit__(self, *exc_info):
+        # No token: it belongs to one Context, and an async generator may be closed in another.
+        _scope.set(self._previous.pop())
+
+    async def __aenter__(self):
+        return self.__enter__()
+
+    async def __aexit__(self, *exc_info):
+        self.__exit__(*exc_info)
+
+
+def tenant_context(tenant):
+    """Make a tenant current: a slug, or anything with a `.slug`. Raises InvalidSlug, OpenTransaction.
+
+    Works in `with`, `async with` and as a decorator of functions and coroutine functions.
+    """
+    slug = tenant if isinstance(tenant, str) else getattr(tenant, "slug", None)
+    return _ScopeContext(Scope(slug, tenant_alias(slug)))
+
+
+def directory_context():
+    """Make the directory current: tenant models then mean the shared database's own rows."""
+    return _ScopeContext(Scope(None, conf("DIRECTORY_ALIAS")))
+
+
+def alias_context(alias):
+    """Make the database `alias` current: a tenant's, a scratch object's, or the directory for any other."""
+    slug = alias_slug(alias)
+    return _ScopeContext(Scope(slug, alias))
+
+
+def unset_context():
+    """Make no tenant current, whatever was before."""
+    return _ScopeContext(UNSET)
+
+
+def _refuse_open_transaction(previous, scope):
+    """Raise OpenTransaction when `scope` is another tenant and the current one's alias has an open block."""
+    if not (previous.is_tenant and scope.is_tenant) or previous.slug == scope.slug:
+        return
+    # Only a wrapper that this thread has made already can hold a block: never make one to look.
+    connection = getattr(connections._connections, previous.alias, None)
+    if connection is None or not connection.in_atomic_block:
+        return
+    # Test cases wrap whole tests in blocks of their own, which Django marks.
+    if any(not block._from_testcase for block in connection.atomic_blocks):
+        raise OpenTransaction(
+            f"Tenant {previous.slug!r} has an open transaction, inside which {scope.slug!r} can't become "
+            "current: its writes would not be part of that transaction. Leave the atomic block first, or "
+            f"name the other database with using={scope.alias!r}."
+        )

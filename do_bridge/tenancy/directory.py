@@ -1,0 +1,74 @@
+"""Which tenants there are: rows of the configured model in the shared database, remembered for a moment."""
+
+import copy
+import time
+from collections import OrderedDict
+from threading import Lock
+
+from django.apps import apps
+from django.db.models.signals import post_delete, post_save
+
+from .conf import conf
+from .slugs import validate_slug
+
+
+def tenant_model():
+    """Return the model class that DO_BRIDGE["TENANT_MODEL"] names."""
+    return apps.get_model(conf("TENANT_MODEL"))
+
+
+def registered_slugs():
+    """Return the slugs of all tenants, sorted."""
+    tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+    return list(tenants.order_by("slug").values_list("slug", flat=True))
+
+
+class TenantLookup:
+    """A bounded, short-lived memory of tenants' rows; a tenant that was not found is asked for again."""
+
+    def __init__(self, clock=time.monotonic):
+        self._clock = clock
+        self._rows = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, slug):
+        """Return the tenant's row, a copy of its own for each caller, or None. Raises InvalidSlug."""
+        validate_slug(slug)
+        now = self._clock()
+        with self._lock:
+            until, tenant = self._rows.get(slug, (0, None))
+        if tenant is None or until <= now:
+            tenant = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug).first()
+            if tenant is None:
+                return None
+            self._remember(slug, now, tenant)
+        return copy.copy(tenant)
+
+    def forget(self, slug=None):
+        """Drop what is known of one tenant, or of all."""
+        with self._lock:
+            if slug is None:
+                self._rows.clear()
+            else:
+                self._rows.pop(slug, None)
+
+    def _remember(self, slug, now, tenant):
+        with self._lock:
+            self._rows[slug] = (now + conf("TENANT_CACHE_SECONDS"), tenant)
+            self._rows.move_to_end(slug)
+            while len(self._rows) > conf("TENANT_CACHE_SIZE"):
+                self._rows.popitem(last=False)
+
+
+lookup = TenantLookup()
+
+
+def _forget_changed(sender, instance, **kwargs):
+    # By everything, not by slug: the slug itself may be what has changed.
+    lookup.forget()
+
+
+def watch_tenants():
+    """Forget remembered tenants when this process saves or deletes one."""
+    post_save.connect(_forget_changed, sender=conf("TENANT_MODEL"), dispatch_uid="do_bridge.tenant_saved")
+    post_delete.connect(_forget_changed, sender=conf("TENANT_MODEL"), dispatch_uid="do_bridge.tenant_deleted")

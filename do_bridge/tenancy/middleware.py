@@ -1,0 +1,161 @@
+"""Finds a request's tenant in its path or host name, and makes it current while the request is served."""
+
+import re
+from contextlib import contextmanager, nullcontext
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.http import FileResponse, Http404, HttpResponsePermanentRedirect
+from django.urls import get_script_prefix, set_script_prefix
+from django.utils.encoding import escape_uri_path
+
+from .conf import conf
+from .context import directory_context, tenant_context
+from .directory import lookup
+from .slugs import InvalidSlug
+
+_AFTER_PREFIX = re.compile(r"(?P<slug>[^/]+)(?P<rest>/.*)?", re.DOTALL)
+
+
+class TenantMiddleware:
+    """Serves `/t/<slug>/…` and `<slug>.<TENANT_DOMAIN>` as that tenant; `request.tenant` is its row or None.
+
+    The path's prefix becomes part of the script name, so that views and `reverse()` know nothing of it. An
+    unknown tenant is a 404 before any object is reached. Below DIRECTORY_PATHS the directory is current.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request):
+        if self.is_async:
+            return self._serve_async(request)
+        slug, script, rest = find_slug(request)
+        tenant = _find_tenant(slug)
+        if (redirect := self._start(request, tenant, script, rest)) is not None:
+            return redirect
+        scope = RequestScope(request, tenant)
+        with scope():
+            response = self.get_response(request)
+        return scope.keep_while_streaming(response)
+
+    async def _serve_async(self, request):
+        slug, script, rest = find_slug(request)
+        tenant = await sync_to_async(_find_tenant)(slug) if slug is not None else None
+        if (redirect := self._start(request, tenant, script, rest)) is not None:
+            return redirect
+        scope = RequestScope(request, tenant)
+        with scope():
+            response = await self.get_response(request)
+        return scope.keep_while_streaming(response)
+
+    def _start(self, request, tenant, script, rest):
+        """Note the tenant on the request and move its prefix; return a redirect where a slash is missing."""
+        request.tenant = tenant
+        if tenant is None or script is None:
+            return None
+        if rest is None:
+            query = request.META.get("QUERY_STRING", "")
+            target = escape_uri_path(request.path + "/")
+            return HttpResponsePermanentRedirect(f"{target}?{query}" if query else target)
+        # Both kinds of request keep it in META; an ASGI request has an attribute besides.
+        full = request.META.get("SCRIPT_NAME", "").rstrip("/") + script
+        request.META["SCRIPT_NAME"] = full
+        if hasattr(request, "script_name"):
+            request.script_name = full
+        request.path_info = rest
+        request.META["PATH_INFO"] = rest
+        return None
+
+
+def find_slug(request):
+    """Return (slug or None, script, rest): what stands in a slug's place, and the path's two parts."""
+    domain = conf("TENANT_DOMAIN")
+    if domain:
+        host = request.get_host().partition(":")[0].lower()
+        if host.endswith("." + domain.lower()):
+            return host[: -len(domain) - 1], None, None
+    prefix = conf("TENANT_PATH")
+    if not request.path_info.startswith(prefix):
+        return None, None, None
+    match = _AFTER_PREFIX.fullmatch(request.path_info[len(prefix) :])
+    if match is None:
+        return None, None, None
+    return match["slug"], prefix + match["slug"], match["rest"]
+
+
+def _find_tenant(slug):
+    """Return the tenant's row, None for None; raise Http404 for a slug that is no tenant's, valid or not."""
+    if slug is None:
+        return None
+    try:
+        tenant = lookup.get(slug)
+    except InvalidSlug:
+        tenant = None
+    if tenant is None:
+        raise Http404("There is no such tenant.")
+    return tenant
+
+
+class RequestScope:
+    """The context of one request, entered for its view and again for each piece that it streams."""
+
+    def __init__(self, request, tenant):
+        self.tenant = tenant
+        self.script_prefix = None
+        script = request.META.get("SCRIPT_NAME", "")
+        if tenant is not None:
+            self.script_prefix = script.rstrip("/") + "/"
+        self.directory = tenant is None and request.path_info.startswith(tuple(conf("DIRECTORY_PATHS")))
+
+    @contextmanager
+    def __call__(self):
+        context = nullcontext()
+        if self.tenant is not None:
+            context = tenant_context(self.tenant)
+        elif self.directory:
+            context = directory_context()
+        before = get_script_prefix()
+        with context:
+            if self.script_prefix is not None:
+                set_script_prefix(self.script_prefix)
+            try:
+                yield
+            finally:
+                set_script_prefix(before)
+
+    def keep_while_streaming(self, response):
+        """Let what `response` streams run in this context: it is read after the middleware has returned."""
+        needed = self.tenant is not None or self.directory
+        if needed and getattr(response, "streaming", False) and not isinstance(response, FileResponse):
+            pieces = response.streaming_content
+            wrap = self._each_async if response.is_async else self._each
+            response.streaming_content = wrap(pieces)
+        return response
+
+    # The context is left between two pieces: a generator's caller would see it otherwise.
+
+    def _each(self, pieces):
+        iterator = iter(pieces)
+        while True:
+            with self():
+                try:
+                    piece = next(iterator)
+                except StopIteration:
+                    return
+            yield piece
+
+    async def _each_async(self, pieces):
+        iterator = aiter(pieces)
+        while True:
+            with self():
+                try:
+                    piece = await anext(iterator)
+                except StopAsyncIteration:
+                    return
+            yield piece

@@ -1,0 +1,115 @@
+"""The two database routers: tenant models go where the context says, everything else to the directory."""
+
+from functools import cache
+
+from .conf import conf
+from .context import NoTenant, TenantMismatch, current
+from .databases import tenant_databases
+from .slugs import alias_slug, is_tenant_side
+
+
+@cache
+def _names_model(model, names):
+    """Say whether `names` (app labels and "app.Model") name `model`, its concrete model or its owner."""
+    owner = model._meta.auto_created or model
+    labels = {owner._meta.label_lower, owner._meta.app_label}
+    if owner._meta.concrete_model is not None:
+        labels.add(owner._meta.concrete_model._meta.label_lower)
+    return any(name.lower() in labels or name in labels for name in names)
+
+
+def is_tenant_model(model):
+    """Say whether the rows of `model` live in the tenants' objects."""
+    return _names_model(model, tuple(conf("TENANT_MODELS")))
+
+
+def is_context_model(model):
+    """Say whether the rows of `model` follow the context, and are the directory's where none is current."""
+    return _names_model(model, tuple(conf("CONTEXT_MODELS")))
+
+
+def hinted_alias(hints):
+    """Return the tenant-side alias that the hint `instance` came from, or None."""
+    instance = hints.get("instance")
+    state = getattr(instance, "_state", None)
+    alias = getattr(state, "db", None)
+    return alias if alias is not None and is_tenant_side(alias) else None
+
+
+def check_same_tenant(alias, model):
+    """Raise TenantMismatch when a row of `alias` is to be written while another database is current."""
+    scope = current()
+    if scope.alias is not None and scope.alias != alias:
+        where = f"tenant {scope.slug!r}" if scope.is_tenant else "the directory"
+        raise TenantMismatch(
+            f"A {model._meta.label} of {alias!r} was to be written or related while {where} is current. "
+            f"Enter its own tenant_context({alias_slug(alias)!r}), or say using={alias!r}."
+        )
+
+
+def _used(alias):
+    """Mark a tenant's alias as just used, so that this thread keeps its connection, and return it."""
+    if is_tenant_side(alias) and (databases := tenant_databases()) is not None:
+        databases.touch(alias)
+    return alias
+
+
+class _Router:
+    """What both routers say about relations and migrations."""
+
+    def allow_relation(self, obj1, obj2, **hints):
+        one, two = obj1._state.db, obj2._state.db
+        if one is None or two is None or one == two:
+            return None
+        return False if is_tenant_side(one) or is_tenant_side(two) else None
+
+    def allow_migrate(self, db, app_label, model_name=None, **hints):
+        databases = tenant_databases()
+        if databases is not None and db == databases.template and dict.get(databases, db) is not None:
+            return False  # The template is never connected to, and so never asked for its history either.
+        # Both sides have the same schema: Django's delete collector expects every table.
+        return True if is_tenant_side(db) or db == conf("DIRECTORY_ALIAS") else None
+
+
+class TenantRouter(_Router):
+    """Routes tenant models by the context, and refuses where none is current: no quiet way to D1."""
+
+    def db_for_read(self, model, **hints):
+        if not (is_tenant_model(model) or is_context_model(model)):
+            return None
+        return _used(hinted_alias(hints) or self._by_context(model))
+
+    def db_for_write(self, model, **hints):
+        if not (is_tenant_model(model) or is_context_model(model)):
+            return None
+        own = hinted_alias(hints)
+        if own is None:
+            return _used(self._by_context(model))
+        check_same_tenant(own, model)
+        return _used(own)
+
+    def _by_context(self, model):
+        alias = current().alias
+        if alias is not None:
+            return alias
+        if not is_tenant_model(model):
+            return conf("DIRECTORY_ALIAS")
+        raise NoTenant(
+            f"{model._meta.label} lives in the tenants' databases, and no tenant is current. Use "
+            "tenant_context(slug), directory_context() for the shared database's own rows, or "
+            'using="tenant/<slug>".'
+        )
+
+
+class DirectoryRouter(_Router):
+    """Routes every other model to the directory, unless an instance of a tenant's leads there."""
+
+    def db_for_read(self, model, **hints):
+        return _used(hinted_alias(hints) or conf("DIRECTORY_ALIAS"))
+
+    def db_for_write(self, model, **hints):
+        own = hinted_alias(hints)
+        if own is None:
+            return conf("DIRECTORY_ALIAS")
+        check_same_tenant(own, model)
+        return _used(own)

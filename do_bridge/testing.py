@@ -1,0 +1,77 @@
+"""Helpers for tests of code that uses tenants: a test case in a tenant, tenants for one test."""
+
+from contextlib import contextmanager
+from uuid import uuid4
+
+from django.db import connections
+from django.test import TestCase
+from django.test import utils as test_utils
+
+from .tenancy.context import tenant_context
+from .tenancy.copies import run_batch
+from .tenancy.databases import register_tenant
+from .tenancy.provision import provision
+from .tenancy.slugs import tenant_alias
+
+
+class TenantTestCase(TestCase):
+    """A TestCase whose tests run inside one tenant, in transactions of its object that are rolled back.
+
+    Set `tenant_slug`; `databases` gets its alias by itself. Name "default" in `databases` too where the code
+    uses the shared database: D1 has no transactions, so Django then flushes after each test instead.
+    """
+
+    tenant_slug = "test-tenant"
+    databases = frozenset()
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        # Before any test case starts: Django looks at the aliases once for each class.
+        alias = register_tenant(cls.tenant_slug)
+        cls.databases = frozenset({*cls.databases, alias})
+
+    @classmethod
+    def setUpClass(cls):
+        provision(cls.tenant_slug)
+        super().setUpClass()
+
+    def run(self, result=None):
+        with tenant_context(self.tenant_slug):
+            return super().run(result)
+
+
+def unique_slug(prefix="t"):
+    """Return a slug that no other test uses."""
+    return f"{prefix}-{uuid4().hex[:12]}"
+
+
+@contextmanager
+def provision_test_tenant(slug=None):
+    """Give a test a tenant's object of its own, ready for use, and empty it afterwards; yields the slug.
+
+    The tenant has no row in the directory: make one where the code under test looks it up. Needs the shared
+    database (pytest.mark.django_db), since content types are copied from there.
+    """
+    if not hasattr(test_utils._TestState, "saved_data"):
+        raise RuntimeError("provision_test_tenant is for test runs alone: it empties the object afterwards.")
+    slug = slug or unique_slug()
+    provision(slug)
+    try:
+        yield slug
+    finally:
+        empty_object(tenant_alias(slug))
+
+
+def empty_object(alias):
+    """Drop every table of the database `alias` in two round trips; refuses outside of a test run."""
+    if not hasattr(test_utils._TestState, "saved_data"):
+        raise RuntimeError("Objects are emptied in test runs alone.")
+    connection = connections[alias]
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql IS NOT NULL"
+    (result,) = run_batch(connection, [(query, None)])
+    names = [name for (name,) in result.rows if not name.startswith(("sqlite_", "_cf_", "__miniflare"))]
+    quote = connection.ops.quote_name
+    drops = [(f"DROP TABLE {quote(name)}", None) for name in names]
+    if drops:
+        run_batch(connection, [("PRAGMA defer_foreign_keys = on", None), *drops])
+    connection.close()
