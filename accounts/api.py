@@ -53,7 +53,7 @@ def list_users(user, slug):
 
 
 def create_user(request, slug):
-    """Create a user in D1 and its copy in the object; 502 says that D1 alone has it, and how to repair that."""
+    """Create a user in D1 and its copy in the object; 502 says that D1 alone has it, and how to repair it."""
     try:
         user = user_from(request.body)
     except ValidationError as exc:

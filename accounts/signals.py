@@ -1,6 +1,6 @@
 """Takes every change of a membership or a member's name on to the tenants' objects.
 
-The object is written once D1's part is over (`on_commit`): D1 first, and nothing in the object that D1 refused.
+The object is written once D1's part is over (`on_commit`): nothing reaches it that D1 refused.
 """
 
 from functools import partial

@@ -20,7 +20,7 @@ EXCERPT = 400  # characters; a whole post can have a hundred thousand
 
 @require_safe
 def post_list(request):
-    """Show one page of posts; one row more than it shows says whether there is an older page, without a count."""
+    """Show one page of posts; one row more says whether there is an older page, without a count."""
     page = page_number(request)
     posts = Post.objects.select_related("user").defer("content").annotate(excerpt=Left("content", EXCERPT))
     start = (page - 1) * PAGE_SIZE

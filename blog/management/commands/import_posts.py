@@ -1,0 +1,43 @@
+"""Imports posts from JSON Lines into one tenant."""
+
+import sys
+from pathlib import Path
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+from tqdm import tqdm
+
+from accounts.models import Tenant
+from blog.importing import BadLine, read_records, write_posts
+from do_bridge.tenancy import tenant_context
+
+
+class Command(BaseCommand):
+    help = (
+        "Imports posts from a file of JSON Lines (title, content, author, published_at), all or none. "
+        "An author is found by username or name, and made as a user who cannot sign in where there is none."
+    )
+
+    def add_arguments(self, parser):
+        parser.add_argument("file", metavar="FILE", help="the file, in UTF-8, one JSON object a line")
+        parser.add_argument("--tenant", required=True, metavar="SLUG", help="the tenant that gets them")
+
+    def handle(self, *, file, tenant, **_options):
+        if not Tenant.objects.filter(slug=tenant).exists():
+            raise CommandError(f"There is no tenant {tenant!r}.")
+        try:
+            # Bytes: a line ends at a line feed alone, and a broken character is told with its line.
+            with Path(file).open("rb") as lines:
+                records = read_records(lines)
+        except OSError as exc:
+            raise CommandError(f"{file}: {exc.strerror}") from exc
+        except BadLine as exc:
+            raise CommandError(f"{file}, {exc}. Nothing was imported.") from exc
+        on_terminal = getattr(sys.stderr, "isatty", lambda: False)()
+        bar = tqdm(total=len(records), unit="post", desc=tenant, disable=not on_terminal)
+        with bar, tenant_context(tenant) as scope:
+            try:
+                count = write_posts(records, scope.alias, done=bar.update)
+            except DatabaseError as exc:
+                raise CommandError(f"Nothing was imported: {exc}") from exc
+        self.stdout.write(f"{count} posts imported into {tenant}.")
