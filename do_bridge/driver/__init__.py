@@ -19,6 +19,7 @@ from .exceptions import (
     ProgrammingError,
     Warning,  # noqa: A004 - PEP 249 gives the name.
 )
+from .relay import relay
 from .rest import rest
 from .transport import Transport
 from .trips import TripCount, count_trips
@@ -86,6 +87,7 @@ __all__ = [
     "connect",
     "count_trips",
     "paramstyle",
+    "relay",
     "rest",
     "threadsafety",
 ]

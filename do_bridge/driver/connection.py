@@ -29,7 +29,7 @@ _FRAME: Final = 1000
 
 @dataclass(slots=True)
 class Result:
-    """A statement's result; ``rowcount`` is -1 for what is no DML, ``lastrowid`` None but for INSERT and REPLACE."""
+    """A statement's result; ``rowcount`` is -1 for what is no DML, ``lastrowid`` only INSERT's."""
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
@@ -124,7 +124,7 @@ class Connection:
         """Run many statements as one atomic batch, cut where it would be larger than a request may be.
 
         On a Durable Object a batch that has to be cut runs in a transaction and stays atomic. D1 has none:
-        there each piece is atomic by itself, a warning is logged, and an error says how many statements stand.
+        there each piece is atomic by itself, a warning is logged, and an error says how many stand.
         """
         self._check_open()
         pieces = self._pieces(statements)
@@ -174,7 +174,8 @@ class Connection:
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
             with _Timed("rollback", self.database):
-                transaction.rollback(Deadline(self.timeout))
+                # Dropping the session rolls back as well, so there is no need to wait longer.
+                transaction.rollback(Deadline(min(self.timeout, 5.0)))
 
     def savepoint(self, name: str) -> None:
         """Open a savepoint with the next statement."""
@@ -241,8 +242,8 @@ class Connection:
                 raise exact.refusal(statement, answer.columns[min(columns)])
         if not all(statement.shape.reads_only for statement in statements):
             raise DataError(
-                "A read in this batch gives a whole number beyond 2^53, which would arrive rounded. The batch's "
-                "writes have been carried out. Read it as text, or in a batch of reads alone.",
+                "A read in this batch gives a whole number beyond 2^53, which would arrive rounded. "
+                "The batch's writes have been carried out. Read it as text, or in a batch of reads alone.",
                 effect="done",
             )
         again = [

@@ -28,9 +28,9 @@ class Warning(Exception):  # noqa: A001 - PEP 249 gives the name.
 class Error(Exception):
     """The base of all errors; it keeps what the server said beside the text.
 
-    ``sqlite_code`` is SQLite's extended code by name, ``kind`` the relay's kind of error, ``effect`` what became
-    of the work (``none``, ``statement``, ``ended``, ``unknown``; ``done`` where only its answer could not be
-    taken), ``step`` the failed step of the request.
+    ``sqlite_code`` is SQLite's extended code by name, ``kind`` the relay's kind of error, ``effect`` what
+    became of the work (``none``, ``statement``, ``ended``, ``unknown``, or ``done`` but
+    for its answer), ``step`` the failed step of the request.
     ``transient`` says that the same request may pass later, ``retry_after`` (seconds) how much later.
     """
 
@@ -129,6 +129,8 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
     "internal": (InternalError, "The runtime failed"),
 }
 
+# Of these the relay's own words add nothing.
+_SAID_BY_HINT: Final = frozenset({"lease_expired", "no_transaction", "session_limit", "unknown_database"})
 _TRANSIENT_KINDS: Final = frozenset({"retry", "reset", "session_limit"})
 
 # https://developers.cloudflare.com/d1/observability/debug-d1/ lists what may be tried again.
@@ -190,7 +192,7 @@ def error_from(
         error_class, text = _sql_error(text, code)
     else:
         error_class, hint = _BY_KIND.get(kind, _BY_KIND["internal"])
-        text = f"{hint}: {text}" if text else hint
+        text = f"{hint}: {text}" if text and kind not in _SAID_BY_HINT else hint
         code = "SQLITE_CONSTRAINT_FOREIGNKEY" if kind == "foreign_key" else code
     return error_class(
         text,

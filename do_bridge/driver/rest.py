@@ -13,7 +13,7 @@ import httpx
 
 from .exceptions import Error, InterfaceError, OperationalError, error_from
 from .sql import Statement
-from .transport import Answer, Deadline, Transport, with_retries
+from .transport import Answer, Deadline, Transport, check_token, with_retries
 from .trips import trip
 
 _CONNECT_TIMEOUT: Final = 10.0
@@ -84,6 +84,12 @@ class RestTransport(Transport):
             self._pid = os.getpid()
         return self._client
 
+    def _authorization(self) -> dict[str, str]:
+        if not self._token and not self._account_id:
+            return {}
+        check_token(self._token, "CLOUDFLARE_D1_TOKEN")
+        return {"Authorization": f"Bearer {self._token}"}
+
     def _post(self, url: str, content: bytes, deadline: Deadline) -> tuple[httpx.Response, bytes]:
         trip()
         # A header value cannot hold other characters, and the error would quote the token.
@@ -93,7 +99,7 @@ class RestTransport(Transport):
             )
         left = max(deadline.remaining(), 0.001)
         timeout = httpx.Timeout(left, connect=min(left, _CONNECT_TIMEOUT))
-        headers = {"Authorization": f"Bearer {self._token}"}
+        headers = self._authorization()
         request = self._http().build_request("POST", url, content=content, headers=headers, timeout=timeout)
         try:
             response = self._http().send(request, stream=True)
@@ -173,7 +179,7 @@ def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:
     request_id = response.headers.get("cf-ray")
     if status == 429:
         return OperationalError(
-            "D1's API takes no more requests for now (HTTP 429); it is for administration, the relay for traffic",
+            "D1's API takes no more requests for now (HTTP 429); use the relay for traffic",
             kind="rate_limited",
             effect="none",
             transient=True,

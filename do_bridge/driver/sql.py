@@ -137,7 +137,7 @@ def _is_several(sql: str) -> bool:
 
 
 def _tokens(sql: str) -> Iterator[tuple[str, int, int]]:
-    """Yield words and signs with their depth in parentheses and their end; a quoted text is yielded as its mark."""
+    """Yield words and signs with their depth in parentheses and their end; of a quoted text its mark."""
     at, depth, end = 0, 0, len(sql)
     while at < end:
         char = sql[at]

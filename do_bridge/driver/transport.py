@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from .exceptions import NotSupportedError, OperationalError
+from .exceptions import InterfaceError, NotSupportedError, OperationalError
 from .sql import Statement
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A step that is no statement: ``savepoint``, ``release``, ``rollback_to``, ``commit`` or ``rollback``."""
+    """A step that is no statement: ``savepoint``, ``release``, ``rollback_to``, ``commit``, ``rollback``."""
 
     verb: str
     name: str = ""
@@ -120,10 +120,10 @@ def with_retries(call: Callable[[], T], *, reads_only: bool, deadline: Deadline)
         time.sleep(pause)
 
 
-def outcome_unknown(error: OperationalError) -> OperationalError:
-    """Return the error for a write of which nobody knows whether it was done."""
+def outcome_unknown(error: OperationalError, work: str = "write") -> OperationalError:
+    """Return the error for work of which nobody knows whether it was done."""
     return OperationalError(
-        f"{error}. The outcome of the write is unknown: look at the data before you repeat it",
+        f"{error}. The outcome of the {work} is unknown: look at the data before you repeat it",
         kind=error.kind,
         http_status=error.http_status,
         request_id=error.request_id,
@@ -131,6 +131,14 @@ def outcome_unknown(error: OperationalError) -> OperationalError:
     )
 
 
+def check_token(token: str, setting: str) -> None:
+    """Raise InterfaceError for a token that no HTTP header can carry, without showing it."""
+    if not (token and token.isascii() and token.isprintable()):
+        raise InterfaceError(
+            f"{setting} is empty or holds characters that no HTTP header can carry", effect="none"
+        )
+
+
 def _pause(attempt: int) -> float:
-    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1))
+    longest: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1))
     return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret.

@@ -1,0 +1,166 @@
+"""The relay transport: statements and transactions over the process's pooled sessions."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Sequence
+from typing import Final
+
+from .exceptions import Error, OperationalError
+from .relay_pool import RelayPool
+from .relay_session import RelaySession, shown, wire_steps
+from .sql import Statement
+from .transport import (
+    Answer,
+    Control,
+    Deadline,
+    RemoteTransaction,
+    Step,
+    Transport,
+    outcome_unknown,
+    with_retries,
+)
+
+_OVER: Final = frozenset({"no_transaction", "lease_expired"})
+_ENDS: Final = frozenset({"commit", "rollback"})
+
+
+class RelayTransport(Transport):
+    """A relay Worker; ``url`` is its address (http, https, ws or wss), times are in seconds."""
+
+    def __init__(self, url: str, token: str, *, pool_size: int = 32, connect_timeout: float = 10.0) -> None:
+        self.pool = RelayPool(url, token, size=pool_size, connect_timeout=connect_timeout)
+
+    def __repr__(self) -> str:
+        return f"<RelayTransport {shown(self.pool.url)} pool_size={self.pool.size}>"
+
+    def batch(self, database: str, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
+        """Run the statements as one atomic unit."""
+        message = {"op": "batch", "db": database, "steps": wire_steps(statements)}
+
+        def attempt() -> list[Answer]:
+            session = self.pool.acquire(deadline)
+            try:
+                return session.request(message, deadline)
+            finally:
+                self.pool.release(session)
+
+        reads_only = all(statement.shape.reads_only for statement in statements)
+        return with_retries(attempt, reads_only=reads_only, deadline=deadline)
+
+    def transaction(self, database: str, lease: float) -> RemoteTransaction:
+        """Return a transaction of a Durable Object."""
+        if not self.supports_transactions(database):
+            return super().transaction(database, lease)
+        return RelayTransaction(self.pool, database, lease)
+
+    def supports_transactions(self, database: str) -> bool:
+        """Durable Objects have transactions, D1 has none."""
+        return database.startswith("do:")
+
+    def max_request(self, deadline: Deadline) -> int:
+        """Return what the relay said when a session was opened."""
+        session = self.pool.acquire(deadline)
+        try:
+            return session.max_message
+        finally:
+            self.pool.release(session)
+
+    def close(self) -> None:
+        """Close all sessions of this process."""
+        self.pool.close()
+
+
+class RelayTransaction(RemoteTransaction):
+    """A transaction on one session, which it holds from its first request to its end."""
+
+    def __init__(self, pool: RelayPool, database: str, lease: float) -> None:
+        self._pool = pool
+        self._database = database
+        self._lease_ms = round(lease * 1000)
+        self._session: RelaySession | None = None
+        self._name = ""
+
+    def __del__(self) -> None:
+        # A transaction that was forgotten must not go on in a session that others get.
+        self.abandon()
+
+    def run(self, steps: Sequence[Step], deadline: Deadline) -> list[Answer]:
+        """Run steps; the first request begins the transaction."""
+        if self._session is None:
+            return with_retries(lambda: self._begin(steps, deadline), reads_only=False, deadline=deadline)
+        try:
+            answers = self._request(self._session, steps, deadline)
+        except Error as error:
+            told = self._judged(error, steps)
+            if told.effect in ("ended", "unknown"):
+                self._let_go()
+            if told is error:
+                raise
+            raise told from error
+        last = steps[-1]
+        if isinstance(last, Control) and last.verb in _ENDS:
+            self._let_go()
+        return answers
+
+    def abandon(self) -> None:
+        """Close the session once nobody else holds it, which rolls back what is open."""
+        if self._session is not None:
+            self._session.retired = True
+            self._let_go()
+
+    def _begin(self, steps: Sequence[Step], deadline: Deadline) -> list[Answer]:
+        session = self._session = self._pool.acquire(deadline)
+        self._name = session.new_transaction_name()
+        try:
+            return self._request(session, steps, deadline, begin=True, lease_ms=self._lease_ms)
+        except Error as error:
+            if error.effect != "statement":
+                # Whatever was done had not been committed, so it is undone, and may be begun again.
+                error.effect = "none"
+                self._let_go()
+            raise
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _request(
+        self, session: RelaySession, steps: Sequence[Step], deadline: Deadline, **opening: object
+    ) -> list[Answer]:
+        message = {"op": "tx", "db": self._database, "tx": self._name, **opening, "steps": wire_steps(steps)}
+        return session.request(message, deadline)
+
+    def _judged(self, error: Error, steps: Sequence[Step]) -> Error:
+        """Return the error with what it means for the whole transaction."""
+        if error.kind in _OVER:
+            error.effect = "ended"
+        commits = Control("commit") in steps
+        lost = self._session is None or not self._session.usable
+        if commits and error.effect == "unknown" and isinstance(error, OperationalError):
+            return outcome_unknown(error, "commit")
+        if lost and error.effect in ("none", "unknown"):
+            text = f"{error}. The transaction is lost with its session and rolled back"
+            return OperationalError(text, kind=error.kind, effect="ended")
+        return error
+
+    def _let_go(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            self._pool.release(session)
+
+
+_transports: dict[tuple[str, str], RelayTransport] = {}
+
+
+def relay(url: str, token: str, *, pool_size: int = 32, connect_timeout: float = 10.0) -> RelayTransport:
+    """Return this process's transport for a relay and a token; asked again, the same with the larger pool."""
+    made = RelayTransport(url, token, pool_size=pool_size, connect_timeout=connect_timeout)
+    transport = _transports.setdefault((url, token), made)
+    transport.pool.size = max(transport.pool.size, pool_size)
+    return transport
+
+
+@atexit.register
+def _close_all() -> None:
+    for transport in _transports.values():
+        transport.close()

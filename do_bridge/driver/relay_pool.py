@@ -1,0 +1,134 @@
+"""The relay sessions of one process, shared by its threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Final
+
+from .exceptions import OperationalError
+from .relay_session import RelaySession
+from .transport import Deadline
+
+# Sessions that came over a fork: kept, so that nothing of theirs is ever closed here.
+_inherited: Final[list[RelaySession]] = []
+
+
+class RelayPool:
+    """At most ``size`` sessions; the one used last is used next, so that the others may be recycled.
+
+    A thread whose transaction holds a session uses it for all else, too: it needs no second one.
+    """
+
+    def __init__(self, url: str, token: str, *, size: int, connect_timeout: float) -> None:
+        self.url = url
+        self.size = size
+        self.connect_timeout = connect_timeout
+        self._token = token
+        self._start()
+
+    def acquire(self, deadline: Deadline) -> RelaySession:
+        """Return a session that is not known to be closed; give it back by ``release``.
+
+        Raises OperationalError when the relay cannot be reached, or when no session comes free in time.
+        """
+        if self._pid != os.getpid():
+            _inherited.extend(self._sessions)
+            self._start()
+        dead: list[RelaySession] = []
+        try:
+            session = self._take(deadline, dead)
+        finally:
+            for gone in dead:
+                gone.close()
+        if session is None:
+            session = self._open(deadline)
+        self._local.session = session
+        return session
+
+    def release(self, session: RelaySession) -> None:
+        """Give a session back; the last holder of one that is spent closes it."""
+        if session.pid != os.getpid():
+            return
+        with self._free:
+            session.holders -= 1
+            if session.holders:
+                return
+            keep = session.usable and not session.exhausted and session in self._sessions
+            if keep:
+                self._idle.append(session)
+            elif session in self._sessions:
+                self._forget(session)
+            self._free.notify()
+        if not keep:
+            session.close()
+
+    def close(self) -> None:
+        """Close all sessions of this process; open transactions are rolled back."""
+        if self._pid != os.getpid():
+            return
+        with self._free:
+            sessions = list(self._sessions)
+            self._sessions.clear()
+            self._idle.clear()
+            self._count = 0
+            self._free.notify_all()
+        for session in sessions:
+            session.close()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._free = threading.Condition()
+        self._local = threading.local()
+        self._idle: list[RelaySession] = []
+        self._sessions: set[RelaySession] = set()
+        self._count = 0
+
+    def _take(self, deadline: Deadline, dead: list[RelaySession]) -> RelaySession | None:
+        """Return a held or idle session, or None with a place reserved for a new one."""
+        mine: RelaySession | None = getattr(self._local, "session", None)
+        with self._free:
+            if mine is not None and mine.holders and self._fit(mine):
+                mine.holders += 1
+                return mine
+            while True:
+                while self._idle:
+                    session = self._idle.pop()
+                    if self._fit(session):
+                        session.holders = 1
+                        return session
+                    self._forget(session)
+                    dead.append(session)
+                if self._count < self.size:
+                    self._count += 1
+                    return None
+                left = deadline.remaining()
+                if not left or not self._free.wait(left):
+                    raise OperationalError(
+                        f"All {self.size} relay sessions of this process were in use for "
+                        f"{deadline.seconds:g} seconds; raise pool_size or shorten the transactions",
+                        effect="none",
+                    )
+
+    def _open(self, deadline: Deadline) -> RelaySession:
+        free = self._free
+        try:
+            session = RelaySession(
+                self.url, self._token, connect_timeout=self.connect_timeout, deadline=deadline
+            )
+        except BaseException:
+            with free:
+                self._count -= 1
+                free.notify()
+            raise
+        session.holders = 1
+        with free:
+            self._sessions.add(session)
+        return session
+
+    def _fit(self, session: RelaySession) -> bool:
+        return session.usable and not session.exhausted
+
+    def _forget(self, session: RelaySession) -> None:
+        self._sessions.discard(session)
+        self._count -= 1

@@ -1,0 +1,258 @@
+"""One WebSocket session with the relay: opens it, exchanges frames, notices when it is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+from websockets.protocol import State
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from .exceptions import DataError, InterfaceError, OperationalError, error_from
+from .sql import Statement
+from .transport import Answer, Deadline, Step, check_token
+from .trips import trip
+
+_SUBPROTOCOL: Final = Subprotocol("do-bridge.v1")
+_CLOSE_TIMEOUT: Final = 1.0
+_LARGEST_ANSWER: Final = 128 * 2**20
+_DEFAULT_MAX_MESSAGE: Final = 1_000_000
+_DEFAULT_LIMIT: Final = 9_000
+
+# The library's own logger shows the headers of the handshake, and so the token, at DEBUG.
+_quiet = logging.getLogger("do_bridge.driver.websocket")
+_quiet.setLevel(logging.INFO)
+
+
+class RelaySession:
+    """A session; it serves one request at a time and belongs to the process that opened it.
+
+    ``holders`` and ``retired`` are the pool's: how many transactions and calls use it, and whether it is to
+    be closed once none does.
+    """
+
+    def __init__(self, url: str, token: str, *, connect_timeout: float, deadline: Deadline) -> None:
+        """Open the session; raises OperationalError or InterfaceError, always with the effect ``none``."""
+        self.pid = os.getpid()
+        self.holders = 0
+        self.retired = False
+        self._lock = threading.Lock()
+        self._stack = contextlib.ExitStack()
+        self._last_id = 0
+        self._used = 0
+        self._transactions = 0
+        self._socket = self._open(url, token, min(connect_timeout, max(deadline.remaining(), 0.001)))
+        headers = self._socket.response.headers if self._socket.response else {}
+        self._limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
+        self.max_message = _header(headers.get("do-bridge-max-message"), _DEFAULT_MAX_MESSAGE)
+
+    def __repr__(self) -> str:
+        return f"<RelaySession {'open' if self.usable else 'closed'}>"
+
+    @property
+    def usable(self) -> bool:
+        """Whether the session is this process's and not known to be closed."""
+        return self.pid == os.getpid() and self._socket.state is State.OPEN
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a new session is to be opened before more is begun."""
+        return self.retired or self._used >= self._limit
+
+    def new_transaction_name(self) -> str:
+        """Return a name that this session has not used."""
+        self._transactions += 1
+        return f"t{self._transactions}"
+
+    def request(self, message: dict[str, Any], deadline: Deadline) -> list[Answer]:
+        """Send one request and return its results.
+
+        Raises the driver's exceptions; the effect ``none`` says that the request certainly did not run.
+        A session that did not answer in time is closed, and its open transactions are rolled back with it.
+        """
+        if not self._lock.acquire(timeout=deadline.remaining()):
+            raise OperationalError("The relay session was busy until the time was over", effect="none")
+        try:
+            answer = self._exchange(message, deadline)
+        finally:
+            self._lock.release()
+        if "error" in answer:
+            error = answer["error"]
+            if error["kind"] == "session_limit":
+                self.retired = True
+            raise error_from(
+                str(error.get("message", "")),
+                kind=error["kind"],
+                effect=error.get("effect", "unknown"),
+                step=error.get("step"),
+            )
+        return [_answer(result) for result in answer["results"]]
+
+    def close(self) -> None:
+        """Say goodbye and close; nothing happens in a process that did not open the session."""
+        if self.pid == os.getpid():
+            self._stack.close()
+
+    def abort(self) -> None:
+        """Cut the connection, so that the relay notices at once and rolls back what is open."""
+        if self.pid == os.getpid():
+            with contextlib.suppress(OSError):
+                self._socket.socket.shutdown(socket.SHUT_RDWR)
+            self._stack.close()
+
+    def _open(self, url: str, token: str, timeout: float) -> ClientConnection:
+        check_token(token, "RELAY_TOKEN")
+        where = shown(url)
+        try:
+            opened = self._stack.enter_context(
+                connect(
+                    _session_url(url),
+                    additional_headers={"Authorization": f"Bearer {token}"},
+                    subprotocols=[_SUBPROTOCOL],
+                    compression=None,
+                    max_size=_LARGEST_ANSWER,
+                    open_timeout=timeout,
+                    close_timeout=_CLOSE_TIMEOUT,
+                    logger=_quiet,
+                )
+            )
+        except InvalidStatus as error:
+            raise _refused(error.response.status_code, where) from error
+        except TimeoutError as error:
+            text = f"The relay at {where} did not answer within {timeout:.1f} seconds; check RELAY_URL"
+            raise OperationalError(text, effect="none", transient=True) from error
+        except ssl.SSLError as error:
+            text = (
+                f"TLS with the relay at {where} failed ({error.reason}); check RELAY_URL and the certificates"
+            )
+            raise OperationalError(text, effect="none") from error
+        except InvalidURI as error:
+            raise InterfaceError(f"RELAY_URL is no URL: {where}", effect="none") from error
+        except (OSError, WebSocketException, EOFError) as error:
+            text = f"The relay at {where} could not be reached ({_reason(error)}); check RELAY_URL"
+            raise OperationalError(text, effect="none", transient=True) from error
+        if opened.subprotocol != _SUBPROTOCOL:
+            self._stack.close()
+            raise InterfaceError(
+                f"What answers at {where} is no do_bridge relay; check RELAY_URL", effect="none"
+            )
+        return opened
+
+    def _exchange(self, message: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
+        self._last_id += 1
+        data = json.dumps(
+            {"id": self._last_id, **message}, ensure_ascii=False, separators=(",", ":")
+        ).encode()
+        if len(data) > self.max_message:
+            raise DataError(
+                f"The request has {len(data)} bytes and the relay takes {self.max_message}; cut the work",
+                kind="too_large",
+                effect="none",
+            )
+        if not self.usable:
+            raise OperationalError(
+                "The connection to the relay was closed", effect="none", transient=True, retry_after=0.0
+            )
+        trip()
+        self._used += 2 if message.get("begin") else 1
+        try:
+            self._limit_sending(deadline)
+            self._socket.send(data, text=True)
+            return self._receive(self._last_id, deadline)
+        except ConnectionClosed as error:
+            text = "The connection to the relay was lost before its answer came"
+            raise OperationalError(text, effect="unknown", transient=True) from error
+        except TimeoutError as error:
+            self.abort()
+            text = f"The relay did not answer within {deadline.seconds:g} seconds"
+            raise OperationalError(text, effect="unknown") from error
+        except BaseException:
+            # An answer that nobody takes would be taken for the next request's.
+            self.abort()
+            raise
+
+    def _receive(self, request_id: int, deadline: Deadline) -> dict[str, Any]:
+        while True:
+            left = deadline.remaining()
+            if not left:
+                raise TimeoutError
+            answer = json.loads(self._socket.recv(timeout=left))
+            if answer.get("id") in (request_id, None):
+                return answer  # type: ignore[no-any-return]
+
+    def _limit_sending(self, deadline: Deadline) -> None:
+        """Let the system end a send that a stalled peer would block for ever."""
+        if hasattr(socket, "SO_SNDTIMEO") and os.name == "posix":
+            seconds = max(deadline.remaining(), 0.001)
+            value = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+            with contextlib.suppress(OSError):
+                self._socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
+def wire_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """Return the steps as the protocol writes them."""
+    return [_wire_step(step) for step in steps]
+
+
+def shown(url: str) -> str:
+    """Return the URL without what may be secret: user, password, query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _wire_step(step: Step) -> dict[str, Any]:
+    if isinstance(step, Statement):
+        wire: dict[str, Any] = {"sql": step.sql}
+        if step.params:
+            wire["params"] = step.params
+        if step.shape.counted:
+            wire["count"] = True
+        return wire
+    return {step.verb: step.name or True}
+
+
+def _session_url(url: str) -> str:
+    parts = urlsplit(url)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
+
+
+def _refused(status: int, where: str) -> OperationalError | InterfaceError:
+    if status == 400:
+        text = f"The relay at {where} speaks another version of the protocol; deploy this version's Worker"
+        return InterfaceError(text, effect="none", http_status=status)
+    texts = {
+        401: f"The relay at {where} refused the token (HTTP 401): RELAY_TOKEN must be the Worker's secret",
+        403: f"Access to the relay at {where} is forbidden (HTTP 403); check what stands before it",
+        404: f"There is no relay at {where} (HTTP 404); check RELAY_URL",
+        503: f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN may not be set",
+    }
+    text = texts.get(status, f"The relay at {where} answered with HTTP {status}")
+    transient = status == 429 or (status >= 500 and status != 503)
+    kind = "unauthorized" if status in (401, 403) else None
+    return OperationalError(text, kind=kind, effect="none", http_status=status, transient=transient)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _header(value: str | None, default: int) -> int:
+    return int(value) if value and value.isdecimal() else default
+
+
+def _answer(result: dict[str, Any]) -> Answer:
+    return Answer(
+        result.get("columns", []), result.get("rows", []), result.get("changes"), result.get("last_row_id")
+    )
