@@ -1,4 +1,4 @@
-"""Runs Django's own test suite on one engine: fetches the sdist, starts a local Worker, calls run_suite.py."""
+"""Runs Django's own test suite on one engine, with the sdist and a local Worker of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Django's own tests expect of every settings module (as in its tests/test_sqlite.py), and which slot this is."""
+"""What Django's own tests expect of every settings module, and which slot this is."""
 
 import os
 
