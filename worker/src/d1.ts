@@ -65,7 +65,7 @@ function readsAlone(steps: Statement[]): boolean {
 async function runRaw(database: D1Database, { sql, params }: Statement): Promise<StatementResult> {
   const statement = database.prepare(sql).bind(...params);
   const [columns = [], ...rows] = await statement.raw<SqlValue[]>({ columnNames: true });
-  return { columns, rows };
+  return { columns, rows, counts: null };
 }
 
 async function runBatch(database: D1Database, steps: Statement[]): Promise<StatementResult[]> {
@@ -103,8 +103,8 @@ function readObjects(
   const width = explanation === null ? columns.length : columnCount(answers[explanation]?.results ?? []);
   if (results.length > 0 && !trustworthy(columns, width)) throw ambiguous(index);
   const rows = results.map((row) => columns.map((column) => row[column] ?? null));
-  const counts = { changes: meta.changes, last_row_id: meta.last_row_id };
-  return { columns, rows, ...(step.count ? { counts } : {}) };
+  const counts = () => ({ changes: meta.changes, last_row_id: meta.last_row_id });
+  return { columns, rows, counts: step.count ? counts : null };
 }
 
 /** SQLite's plan tells how many columns a statement's rows have. */

@@ -39,6 +39,8 @@ export class InteractiveTransaction {
   readonly #savepoints: string[] = [];
   #steps: Step[];
   #results = new Results();
+  /** The answer to the request in hand, once a step of it has failed. */
+  #failed: Answer | null = null;
   #expired: Promise<"expired"> = new Promise(() => {});
 
   constructor(storage: DurableObjectStorage, { leaseMs, steps }: TransactCall, pull: Pull) {
@@ -114,13 +116,13 @@ export class InteractiveTransaction {
     }
   }
 
-  #failed: Answer | null = null;
-
   async #nextStep(): Promise<Step | "expired" | null> {
     let step = this.#steps.shift();
     while (step === undefined) {
       const answer = this.#failed ?? { results: this.#results.texts };
-      const steps = await Promise.race([this.#pull(answer), this.#expired]);
+      // A broken pull means that nobody is there to go on: the transaction is rolled back.
+      const pulled = this.#pull(answer).catch(() => null);
+      const steps = await Promise.race([pulled, this.#expired]);
       if (steps === "expired" || steps === null) return steps;
       this.#failed = null;
       this.#results = new Results();

@@ -21,6 +21,16 @@ export function endedFailure(kind: Ended): Failure {
   return { kind, message: MESSAGES[kind], effect: kind === "lease_expired" ? "ended" : "none" };
 }
 
+const LOST: Failure = {
+  kind: "reset",
+  message: "the connection to the object was lost, and the transaction rolled back",
+  effect: "ended",
+};
+
+function failed(error: Failure): Answer {
+  return { results: [], error };
+}
+
 export class RelayedTransaction {
   /** The database that the transaction was begun on, as `kind:name`. */
   readonly database: string;
@@ -41,20 +51,18 @@ export class RelayedTransaction {
   async run(begin: TransactionRequest, transact: Transact): Promise<void> {
     try {
       const outcome = await transact(begin, (answer) => this.#next(answer));
-      if (outcome.end === "commit" || outcome.end === "rollback")
-        this.#finish("no_transaction", outcome.answer);
-      else this.#finish(outcome.end === "lease" ? "lease_expired" : "no_transaction", null);
+      if (outcome.end === "lease") this.#finish("lease_expired", failed(endedFailure("lease_expired")));
+      else this.#finish("no_transaction", outcome.end === "gone" ? failed(LOST) : outcome.answer);
     } catch (error) {
       const commits = this.#current?.steps.at(-1)?.type === "commit";
-      const failure = objectFailure(error, commits ? "unknown" : "ended");
-      this.#finish("no_transaction", { results: [], error: failure });
+      this.#finish("no_transaction", failed(objectFailure(error, commits ? "unknown" : "ended")));
     }
   }
 
   /** Takes a further request of the transaction, to be run after those that came before it. */
   send(request: TransactionRequest): void {
     if (this.ended !== null) {
-      this.#reply(request.id, { results: [], error: endedFailure(this.ended) });
+      this.#reply(request.id, failed(endedFailure(this.ended)));
     } else if (this.#deliver !== null) {
       this.#hand(request);
     } else {
@@ -87,12 +95,11 @@ export class RelayedTransaction {
     this.#deliver = null;
   }
 
-  #finish(ended: Ended, answer: Answer | null): void {
+  #finish(ended: Ended, answer: Answer): void {
     this.ended = ended;
-    const over: Answer = { results: [], error: endedFailure(ended) };
-    if (this.#current !== null) this.#reply(this.#current.id, answer ?? over);
+    if (this.#current !== null) this.#reply(this.#current.id, answer);
     this.#current = null;
-    for (const { id } of this.#waiting.splice(0)) this.#reply(id, over);
+    for (const { id } of this.#waiting.splice(0)) this.#reply(id, failed(endedFailure(ended)));
     // The object stopped waiting for its last pull: let that call end.
     this.#deliver?.(null);
     this.#deliver = null;

@@ -4,10 +4,16 @@ import { WorkFailed, isFatal, sqlFailure } from "./errors";
 import { MAX_ANSWER_BYTES, type Effect, type Failure, type Statement } from "./protocol";
 import { byteLength, encodeValue, type SqlValue } from "./values";
 
+export interface Counts {
+  changes: number;
+  last_row_id: number;
+}
+
 export interface StatementResult {
   columns: string[];
-  rows: SqlValue[][];
-  counts?: { changes: number; last_row_id: number };
+  rows: Iterable<SqlValue[]>;
+  /** Tells the counts once the rows have been read; null where nobody asked. */
+  counts: (() => Counts) | null;
 }
 
 /** Collects the results of one request, and stops it when they grow too large to be sent. */
@@ -15,21 +21,25 @@ export class Results {
   readonly texts: string[] = [];
   #bytes = 0;
 
-  /** Writes one result. Throws `WorkFailed` when the answer would become too large. */
-  add(result: StatementResult, effect: Effect): void {
-    const { columns, rows, counts } = result;
-    const encoded = rows.map((row) => row.map(encodeValue));
-    this.addText(JSON.stringify({ columns, rows: encoded, ...counts }), effect);
+  /** Writes one result, row by row. Throws `WorkFailed` as soon as the answer is too large. */
+  add({ columns, rows, counts }: StatementResult, effect: Effect): void {
+    const head = `{"columns":${JSON.stringify(columns)},"rows":[`;
+    const step = this.texts.length;
+    let bytes = this.#bytes + byteLength(head);
+    const written: string[] = [];
+    for (const row of rows) {
+      const text = JSON.stringify(row.map(encodeValue));
+      bytes += byteLength(text) + 1;
+      if (bytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, step));
+      written.push(text);
+    }
+    const tail = counts === null ? "}" : `,${JSON.stringify(counts()).slice(1)}`;
+    this.texts.push(`${head}${written.join(",")}]${tail}`);
+    this.#bytes = bytes + byteLength(tail);
   }
 
   addEmpty(): void {
     this.texts.push("{}");
-  }
-
-  private addText(text: string, effect: Effect): void {
-    this.#bytes += byteLength(text) + 1;
-    if (this.#bytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, this.texts.length));
-    this.texts.push(text);
   }
 }
 
@@ -61,15 +71,15 @@ export function runStatement(
 function execute(sql: SqlStorage, { sql: text, params, count }: Statement): StatementResult {
   const before = count ? totalChanges(sql) : 0;
   const cursor = sql.exec(text, ...params);
-  const result = { columns: cursor.columnNames, rows: [...cursor.raw()] };
-  return count ? { ...result, counts: countChanges(sql, before) } : result;
+  const counts = count ? () => countChanges(sql, before) : null;
+  return { columns: cursor.columnNames, rows: cursor.raw(), counts };
 }
 
 function totalChanges(sql: SqlStorage): number {
   return sql.exec<{ total: number }>("SELECT total_changes() AS total").one().total;
 }
 
-function countChanges(sql: SqlStorage, before: number): { changes: number; last_row_id: number } {
+function countChanges(sql: SqlStorage, before: number): Counts {
   const counts = "SELECT total_changes() AS total, changes() AS changes, last_insert_rowid() AS id";
   const { total, changes, id } = sql.exec<{ total: number; changes: number; id: number }>(counts).one();
   // changes() keeps the count of an earlier statement when this one was no INSERT, UPDATE or DELETE.
