@@ -1,0 +1,1 @@
+"""The engine for Durable Objects: one SQLite database each, with real transactions."""

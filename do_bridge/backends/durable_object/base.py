@@ -1,0 +1,40 @@
+"""The connection wrapper for one Durable Object, over the relay."""
+
+from django.core.exceptions import ImproperlyConfigured
+
+from do_bridge import driver
+from do_bridge.backends.remote_sqlite import base
+
+from .creation import DatabaseCreation
+from .features import DatabaseFeatures
+
+POOL_OPTIONS = ("pool_size", "connect_timeout")
+CONNECTION_OPTIONS = ("timeout", "lease")
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """An alias whose NAME is an object's; without a NAME it is the template of tenants' aliases."""
+
+    display_name = "SQLite Durable Object"
+    creation_class = DatabaseCreation
+    features_class = DatabaseFeatures
+
+    def get_connection_params(self):
+        if self.creation.is_template():
+            raise ImproperlyConfigured(
+                f"{self.alias!r} is the template of the tenants' databases and none itself: name a tenant "
+                f"({self.alias}/<slug>, or tenant_context('<slug>')), or give the alias a NAME to make it one object."
+            )
+        self.require_settings(HOST="the relay's URL", PASSWORD="the relay's token")  # noqa: S106
+        options = self.settings_dict["OPTIONS"]
+        if unknown := set(options) - set(POOL_OPTIONS + CONNECTION_OPTIONS):
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['OPTIONS'] has {', '.join(sorted(map(repr, unknown)))}; known are "
+                f"{', '.join(map(repr, POOL_OPTIONS + CONNECTION_OPTIONS))}."
+            )
+        pool = {name: options[name] for name in POOL_OPTIONS if name in options}
+        return {
+            "transport": driver.relay(self.settings_dict["HOST"], self.settings_dict["PASSWORD"], **pool),
+            "database": f"do:{self.settings_dict['NAME']}",
+            **{name: float(options[name]) for name in CONNECTION_OPTIONS if name in options},
+        }

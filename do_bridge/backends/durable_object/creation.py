@@ -1,0 +1,75 @@
+"""Test objects: `test/<name>` beside each configured object, and a prefix `test/…` for the tenants' template."""
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.test import testcases
+
+from do_bridge.backends.remote_sqlite import creation
+
+TEST_PREFIX = "test/"
+# The template's test names: prefixes of objects, no objects themselves.
+_template_prefixes = set()
+_supports_transactions = testcases.connections_support_transactions
+
+
+def connections_support_transactions(aliases=None):
+    """Django's own question, answered no for an alias with TEST["TRANSACTIONS"] = False.
+
+    A TestCase holds one transaction for its whole class, which the runtime ends after 30 s. Classes that may
+    take longer flush their tables instead; the feature flags stay as they are.
+    """
+    names = testcases.connections if aliases is None else aliases
+    databases = [testcases.connections[name].settings_dict for name in names]
+    if any(settings_dict["TEST"].get("TRANSACTIONS", True) is False for settings_dict in databases):
+        return False
+    return _supports_transactions(aliases)
+
+
+class DatabaseCreation(creation.DatabaseCreation):
+    def is_template(self):
+        """Whether the alias only lends its settings to tenants' aliases and is no database itself."""
+        name = self.connection.settings_dict["NAME"]
+        return not name or name in _template_prefixes
+
+    def is_test_database(self):
+        # No configured object may have such a name, see _get_test_db_name: it was made by a test run.
+        return self.connection.settings_dict["NAME"].startswith(TEST_PREFIX)
+
+    def _get_test_db_name(self):
+        name = self.connection.settings_dict["NAME"] or "tenants"
+        if name.startswith(TEST_PREFIX) and name not in creation.test_names():
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.connection.alias!r}]['NAME'] begins with {TEST_PREFIX!r}, which is kept for tests."
+            )
+        chosen = self.connection.settings_dict["TEST"]["NAME"] or name
+        return chosen if chosen.startswith(TEST_PREFIX) else TEST_PREFIX + chosen
+
+    def create_test_db(self, verbosity=1, autoclobber=False, serialize=True, keepdb=False):
+        testcases.connections_support_transactions = connections_support_transactions
+        if not self.is_template():
+            return super().create_test_db(verbosity, autoclobber, serialize, keepdb)
+        name = self._get_test_db_name()
+        self.mark_as_test_database(name)
+        _template_prefixes.add(name)
+        settings.DATABASES[self.connection.alias]["NAME"] = name
+        self.connection.settings_dict["NAME"] = name
+        return name
+
+    def get_test_db_clone_settings(self, suffix):
+        name = self.connection.settings_dict["NAME"].removeprefix(TEST_PREFIX)
+        return {**self.connection.settings_dict, "NAME": f"{TEST_PREFIX}clone-{suffix}/{name}"}
+
+    def _clone_test_db(self, suffix, verbosity, keepdb=False):
+        if self.is_template():
+            _template_prefixes.add(self.get_test_db_clone_settings(suffix)["NAME"])
+        else:
+            super()._clone_test_db(suffix, verbosity, keepdb)
+
+    def _destroy_test_db(self, test_database_name, verbosity):
+        if test_database_name not in _template_prefixes:
+            super()._destroy_test_db(test_database_name, verbosity)
+
+    def setup_worker_connection(self, _worker_id):
+        if self.is_template():
+            _template_prefixes.add(self.get_test_db_clone_settings(str(_worker_id))["NAME"])
+        super().setup_worker_connection(_worker_id)

@@ -1,0 +1,12 @@
+"""What a Durable Object's database adds to the dialect: transactions."""
+
+from do_bridge.backends.remote_sqlite import features
+
+
+class DatabaseFeatures(features.DatabaseFeatures):
+    # Interactive, serialisable, with savepoints; DDL takes part.
+    supports_transactions = True
+    uses_savepoints = True
+    can_rollback_ddl = True
+    # A test database is copied over the wire.
+    can_clone_databases = True

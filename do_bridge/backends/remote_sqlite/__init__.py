@@ -1,0 +1,1 @@
+"""The SQL dialect of SQLite as Cloudflare runs it: what both engines share."""

@@ -1,0 +1,159 @@
+"""The connection wrapper that both engines share: sqlite3's, with a remote driver in place of the module."""
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.sqlite3 import base as sqlite3_base
+from django.db.backends.utils import debug_transaction
+from django.test import utils as test_utils
+from django.utils.asyncio import async_unsafe
+
+from do_bridge import driver as Database
+
+from .client import DatabaseClient
+from .creation import DatabaseCreation
+from .features import SQLITE_VERSION, DatabaseFeatures
+from .introspection import DatabaseIntrospection
+from .operations import DatabaseOperations
+from .schema import DatabaseSchemaEditor
+
+
+def in_test_environment():
+    """Whether Django's test environment is set up in this process."""
+    return hasattr(test_utils._TestState, "saved_data")
+
+
+class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
+    """One connection of an alias. Subclasses say where it leads: `get_connection_params`, `get_new_connection`."""
+
+    display_name = "SQLite on Cloudflare"
+    Database = Database
+    SchemaEditorClass = DatabaseSchemaEditor
+    client_class = DatabaseClient
+    creation_class = DatabaseCreation
+    features_class = DatabaseFeatures
+    introspection_class = DatabaseIntrospection
+    ops_class = DatabaseOperations
+
+    def get_connection_params(self):
+        """Return `transport` (a driver transport), `database` (`do:…` or `d1:…`) and what `driver.connect` takes."""
+        raise NotImplementedError("An engine says where it connects to.")
+
+    def require_settings(self, **meanings):
+        """Raise ImproperlyConfigured for the first setting of the alias that is empty; values are never shown."""
+        for name, meaning in meanings.items():
+            if not self.settings_dict.get(name):
+                raise ImproperlyConfigured(f"DATABASES[{self.alias!r}][{name!r}] is empty: give {meaning}.")
+
+    def check_test_database(self):
+        """Raise ImproperlyConfigured if a test run is about to reach a database that is not a test one."""
+        if in_test_environment() and not self.creation.is_test_database():
+            raise ImproperlyConfigured(
+                f"A test run may not connect to the configured database of {self.alias!r}. Test databases are "
+                "made by Django's test runner: list the alias in `databases` of the test, and for D1 set "
+                "TEST['NAME'] to the id of another database."
+            )
+
+    @async_unsafe
+    def get_new_connection(self, conn_params):
+        self.check_test_database()
+        return Database.connect(**conn_params)
+
+    def init_connection_state(self):
+        # The version is a constant of the runtime, and foreign keys are always on: nothing to ask or to set.
+        BaseDatabaseWrapper.init_connection_state(self)
+
+    def get_database_version(self):
+        return SQLITE_VERSION
+
+    def create_cursor(self, name=None):
+        return self.connection.cursor()
+
+    @async_unsafe
+    def close(self):
+        BaseDatabaseWrapper.close(self)
+
+    def is_in_memory_db(self):
+        return False
+
+    def is_usable(self):
+        # A broken session is replaced by the driver at the next call, so only a closed connection is unusable.
+        return not self.connection.closed
+
+    def _set_autocommit(self, autocommit):
+        # In autocommit the driver has no transaction open; `begin` costs no trip before the first statement.
+        with self.wrap_database_errors:
+            if autocommit:
+                if self.connection.in_transaction:
+                    self.connection.commit()
+            else:
+                self.connection.begin()
+
+    def _start_transaction_under_autocommit(self):
+        with debug_transaction(self, "BEGIN"), self.wrap_database_errors:
+            self.connection.begin()
+
+    def _savepoint_allowed(self):
+        return self.features.uses_savepoints and self.in_atomic_block
+
+    def _savepoint(self, sid):
+        self._savepoint_step(self.connection.savepoint, self.ops.savepoint_create_sql(sid), sid)
+
+    def _savepoint_rollback(self, sid):
+        self._savepoint_step(self.connection.rollback_to, self.ops.savepoint_rollback_sql(sid), sid)
+
+    def _savepoint_commit(self, sid):
+        self._savepoint_step(self.connection.release, self.ops.savepoint_commit_sql(sid), sid)
+
+    def _savepoint_step(self, step, sql, sid):
+        # SAVEPOINT as a statement is refused by the runtime; the log shows what another SQLite would be sent.
+        self.validate_no_broken_transaction()
+        with debug_transaction(self, sql), self.wrap_database_errors:
+            step(sid)
+
+    def disable_constraint_checking(self):
+        """Defer foreign keys to the end of the open transaction; return whether that was possible.
+
+        `PRAGMA foreign_keys=off` is never sent: a Durable Object would keep it for later requests.
+        """
+        if not self.features.supports_transactions or not self.in_atomic_block:
+            return False
+        with self.cursor() as cursor:
+            cursor.execute("PRAGMA defer_foreign_keys = on")
+        return True
+
+    def enable_constraint_checking(self):
+        # A block that has failed is rolled back, and the pragma ends with its transaction anyway.
+        if self.in_atomic_block and not self.needs_rollback:
+            with self.cursor() as cursor:
+                cursor.execute("PRAGMA defer_foreign_keys = off")
+
+    def check_constraints(self, table_names=None):
+        """Raise IntegrityError for a row whose foreign key points nowhere, in the tables named or in all."""
+        if table_names is None:
+            statements = ["PRAGMA foreign_key_check"]
+        else:
+            statements = [f"PRAGMA foreign_key_check({self.ops.quote_name(name)})" for name in table_names]
+        if not statements:
+            return
+        with self.cursor() as cursor, self.wrap_database_errors:
+            results = self.connection.execute_batch([(sql, None) for sql in statements])
+            for result in results:
+                for table_name, rowid, referenced_table, key_index in result.rows:
+                    self._raise_violation(cursor, table_name, rowid, referenced_table, key_index)
+
+    def _raise_violation(self, cursor, table_name, rowid, referenced_table, key_index):
+        quote = self.ops.quote_name
+        cursor.execute(f"PRAGMA foreign_key_list({quote(table_name)})")
+        keys = [row for row in cursor.fetchall() if row[0] == key_index]
+        column, referenced_column = keys[0][3:5]
+        pk_column = self.introspection.get_primary_key_column(cursor, table_name)
+        cursor.execute(
+            f"SELECT {quote(pk_column)}, {quote(column)} FROM {quote(table_name)} WHERE rowid = %s", (rowid,)
+        )
+        pk, value = cursor.fetchone()
+        raise IntegrityError(
+            f"The row in table '{table_name}' with primary key '{pk}' has an invalid foreign key: "
+            f"{table_name}.{column} contains a value '{value}' that does not have a corresponding value in "
+            f"{referenced_table}.{referenced_column}."
+        )

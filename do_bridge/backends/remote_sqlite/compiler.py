@@ -1,0 +1,182 @@
+"""Compilers that look for `as_remote_sqlite` first, and that send many rows as one JSON parameter."""
+
+import functools
+from itertools import chain
+
+from django.db.backends.utils import debug_transaction
+from django.db.models.sql import compiler
+
+from do_bridge.driver.sql import prepare
+
+from .lookups import NotJSONError, json_text, json_value
+
+# A value may have 2 MB in production; what is left is room for the other parameters.
+PIECE_BYTES = 1_800_000
+# The runtime's limit is 100,000 bytes of SQL; a placeholder grows from 2 bytes to some 14.
+SQL_BYTES = 90_000
+PLACEHOLDER_BYTES = 14
+# A blob or a long text has one of the runtime's 100 parameters for itself.
+LONG_VALUES = 40
+LONG_VALUE = 4_000
+
+
+@functools.cache
+def method_name(node_class):
+    """Return which method compiles a class of expressions: the first that its bases define, the runtime's own first."""
+    for cls in node_class.__mro__:
+        for name in ("as_remote_sqlite", "as_sqlite"):
+            if name in vars(cls):
+                return name
+    return "as_sql"
+
+
+class SQLCompiler(compiler.SQLCompiler):
+    def compile(self, node):
+        sql, params = getattr(node, method_name(type(node)))(self, self.connection)
+        return sql, params
+
+
+class Pieces(list):
+    """The rows of an INSERT, cut: pairs of the SQL that gives the rows, and its parameters."""
+
+    placeholder = "\x00"
+
+
+class SQLInsertCompiler(SQLCompiler, compiler.SQLInsertCompiler):
+    def assemble_as_sql(self, fields, value_rows):
+        placeholder_rows, param_rows = super().assemble_as_sql(fields, value_rows)
+        self.pieces = Pieces(insert_pieces(placeholder_rows, param_rows))
+        return self.pieces, [[]]
+
+    def as_sql(self):
+        """Return the statements, each within the runtime's limits."""
+        [(sql, params)] = super().as_sql()
+        return [
+            (sql.replace(Pieces.placeholder, values_sql, 1), (*values, *params))
+            for values_sql, values in self.pieces
+        ]
+
+    def execute_sql(self, returning_fields=None):
+        self.returning_fields = returning_fields
+        rows = self._run(self.as_sql())
+        if not returning_fields:
+            return []
+        table = self.query.get_meta().db_table
+        converters = self.get_converters([field.get_col(table) for field in returning_fields])
+        return list(self.apply_converters(rows, converters)) if converters else rows
+
+    def _run(self, statements):
+        """Run the statements as one atomic batch and return the rows that they give."""
+        with self.connection.cursor() as cursor:
+            if len(statements) == 1:
+                cursor.execute(*statements[0])
+                return cursor.fetchall() if self.returning_fields else []
+            self.connection.validate_no_broken_transaction()
+            note = f"{statements[0][0]} /* and {len(statements) - 1} more of its kind in one batch */"
+            with debug_transaction(self.connection, note), self.connection.wrap_database_errors:
+                results = self.connection.connection.run_many([prepare(*item) for item in statements])
+            return list(chain.from_iterable(result.rows for result in results))
+
+    def get_converters(self, expressions):
+        """Add the way back to those integers that RETURNING gives as text."""
+        expressions = list(expressions)
+        converters = super().get_converters(expressions)
+        for position, col in enumerate(expressions):
+            if self.connection.ops.returned_as_text(col.target):
+                after, _ = converters.get(position, ([], col))
+                converters[position] = ([_integer, *after], col)
+        return converters
+
+
+def _integer(value, expression, connection):
+    return None if value is None else int(value)
+
+
+def insert_pieces(placeholder_rows, param_rows):
+    """Yield (sql, params) for the rows, in order: as JSON where all can be, else as VALUES."""
+    if len(param_rows) > 1:
+        columns, encoders = json_columns(placeholder_rows, param_rows)
+        if columns:
+            yield from json_pieces(columns, encoders, placeholder_rows, param_rows)
+            return
+    yield from values_pieces(placeholder_rows, param_rows)
+
+
+def json_columns(placeholder_rows, param_rows):
+    """Return the SELECT's columns and one function for each parameter of a row; (None, None) if they cannot be JSON."""
+    columns, encoders = [], []
+    first = placeholder_rows[0]
+    if any(tuple(row) != tuple(first) for row in placeholder_rows):
+        return None, None
+    for placeholder in first:
+        if placeholder == "%s":
+            index = len(encoders)
+            blob = any(isinstance(row[index], bytes | bytearray | memoryview) for row in param_rows)
+            columns.append(f"unhex(value ->> {index})" if blob else f"value ->> {index}")
+            encoders.append(hex_value if blob else json_value)
+        elif "%s" in placeholder:
+            return None, None
+        else:
+            columns.append(placeholder)
+    return columns, encoders
+
+
+def hex_value(value):
+    """Return a blob as hexadecimal text."""
+    if value is None:
+        return None
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise NotJSONError
+    return bytes(value).hex()
+
+
+def json_pieces(columns, encoders, placeholder_rows, param_rows):
+    # WHERE keeps SQLite from reading a following ON CONFLICT as a join's condition.
+    select = f"SELECT {', '.join(columns)} FROM json_each(%s) WHERE true"
+    texts, size = [], 0
+    for placeholders, params in zip(placeholder_rows, param_rows, strict=True):
+        try:
+            text = json_text([encode(value) for encode, value in zip(encoders, params, strict=True)])
+        except NotJSONError:
+            text = None
+        length = len(text.encode()) + 1 if text is not None else 0
+        if texts and (text is None or size + length > PIECE_BYTES):
+            yield select, (f"[{','.join(texts)}]",)
+            texts, size = [], 0
+        if text is None or length > PIECE_BYTES:
+            yield from values_pieces([placeholders], [params])
+        else:
+            texts.append(text)
+            size += length
+    if texts:
+        yield select, (f"[{','.join(texts)}]",)
+
+
+def values_pieces(placeholder_rows, param_rows):
+    rows, params, size, long_values = [], [], 0, 0
+    for placeholders, row in zip(placeholder_rows, param_rows, strict=True):
+        sql = f"({', '.join(placeholders)})"
+        length = len(sql) + PLACEHOLDER_BYTES * len(row)
+        long = sum(isinstance(v, bytes | bytearray | memoryview | str) and len(v) >= LONG_VALUE for v in row)
+        long += sum(isinstance(v, bytes | bytearray | memoryview) and len(v) < LONG_VALUE for v in row)
+        if rows and (size + length > SQL_BYTES or long_values + long > LONG_VALUES):
+            yield f"VALUES {', '.join(rows)}", tuple(params)
+            rows, params, size, long_values = [], [], 0, 0
+        rows.append(sql)
+        params.extend(row)
+        size += length
+        long_values += long
+    if rows:
+        yield f"VALUES {', '.join(rows)}", tuple(params)
+
+
+class SQLDeleteCompiler(SQLCompiler, compiler.SQLDeleteCompiler):
+    pass
+
+
+class SQLUpdateCompiler(SQLCompiler, compiler.SQLUpdateCompiler):
+    pass
+
+
+class SQLAggregateCompiler(SQLCompiler, compiler.SQLAggregateCompiler):
+    pass

@@ -1,0 +1,124 @@
+"""Test databases: made and emptied at the other end, and never the configured ones."""
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.creation import BaseDatabaseCreation
+from django.db.backends.sqlite3 import creation as sqlite3_creation
+
+from .introspection import NOT_INTERNAL
+
+# Names that this process made test databases of: nothing else is reached while tests run.
+_test_names = set()
+
+TABLES = f"SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND {NOT_INTERNAL}"  # noqa: S608
+SCHEMA = (
+    f"SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND {NOT_INTERNAL} "  # noqa: S608
+    "AND tbl_name NOT GLOB '_cf_*' ORDER BY type != 'table', rowid"
+)
+
+
+def test_names():
+    """Return the names that this process made test databases of."""
+    return frozenset(_test_names)
+
+
+class DatabaseCreation(sqlite3_creation.DatabaseCreation):
+    """Engines say which test database belongs to an alias: `_get_test_db_name`, `get_test_db_clone_settings`."""
+
+    @staticmethod
+    def is_in_memory_db(database_name):
+        return False
+
+    def is_test_database(self):
+        """Whether the alias leads to a database that this process made for tests."""
+        return self.connection.settings_dict["NAME"] in _test_names
+
+    def mark_as_test_database(self, name):
+        """Allow connections to `name` while tests run; ImproperlyConfigured if it is the configured database."""
+        if name == self.connection.settings_dict["NAME"] and name not in _test_names:
+            raise ImproperlyConfigured(
+                f"The test database of {self.connection.alias!r} would be the configured one. "
+                "Set TEST['NAME'] to another database."
+            )
+        _test_names.add(name)
+
+    def connect_to(self, name):
+        """Return a wrapper of its own for the test database `name`; close it after use."""
+        settings_dict = {**self.connection.settings_dict, "NAME": name}
+        return self.connection.__class__(settings_dict, alias=self.connection.alias)
+
+    def empty(self, name):
+        """Drop everything in the test database `name`, in one atomic batch."""
+        wrapper = self.connect_to(name)
+        try:
+            with wrapper.cursor() as cursor:
+                cursor.execute(TABLES)
+                tables = cursor.fetchall()
+            statements = list(self._emptying(tables, wrapper.ops.quote_name))
+            if statements:
+                with wrapper.wrap_database_errors:
+                    wrapper.connection.execute_batch([(sql, None) for sql in statements])
+        finally:
+            wrapper.close()
+
+    @staticmethod
+    def _emptying(tables, quote):
+        """Yield statements that drop tables which may point at each other: rows first, then the tables."""
+        if tables:
+            yield "PRAGMA defer_foreign_keys = on"
+        yield from (f"DROP VIEW {quote(name)}" for name, kind in tables if kind == "view")
+        yield from (f"DROP TABLE {quote(name)}" for name, kind in tables if kind == "virtual")
+        names = [name for name, kind in tables if kind == "table"]
+        yield from (f"DELETE FROM {quote(name)}" for name in names)  # noqa: S608
+        yield from (f"DROP TABLE {quote(name)}" for name in names)
+
+    def copy(self, source, target):
+        """Copy schema and rows of one test database into another, which is empty."""
+        reader, writer = self.connect_to(source), self.connect_to(target)
+        try:
+            with reader.cursor() as cursor:
+                cursor.execute(SCHEMA)
+                statements = [(sql, None) for (sql,) in cursor.fetchall()]
+                cursor.execute(TABLES)
+                tables = [name for name, kind in cursor.fetchall() if kind == "table"]
+                quote = reader.ops.quote_name
+                statements.append(("PRAGMA defer_foreign_keys = on", None))
+                for table in tables:
+                    cursor.execute(f"SELECT * FROM {quote(table)}")  # noqa: S608
+                    columns = ", ".join(quote(column[0]) for column in cursor.description)
+                    marks = ", ".join(["%s"] * len(cursor.description))
+                    insert = f"INSERT INTO {quote(table)} ({columns}) VALUES ({marks})"  # noqa: S608
+                    statements.extend((insert, row) for row in cursor.fetchall())
+            writer.ensure_connection()
+            with writer.wrap_database_errors:
+                writer.connection.execute_batch(statements)
+        finally:
+            reader.close()
+            writer.close()
+
+    def _create_test_db(self, verbosity, autoclobber, keepdb=False):
+        name = self._get_test_db_name()
+        self.mark_as_test_database(name)
+        if not keepdb:
+            self.empty(name)
+        return name
+
+    def _clone_test_db(self, suffix, verbosity, keepdb=False):
+        source = self.connection.settings_dict["NAME"]
+        target = self.get_test_db_clone_settings(suffix)["NAME"]
+        self.mark_as_test_database(target)
+        if not keepdb:
+            self.empty(target)
+            self.copy(source, target)
+
+    def _destroy_test_db(self, test_database_name, verbosity):
+        self.mark_as_test_database(test_database_name)
+        self.empty(test_database_name)
+
+    def test_db_signature(self):
+        return BaseDatabaseCreation.test_db_signature(self)
+
+    def setup_worker_connection(self, _worker_id):
+        settings_dict = self.get_test_db_clone_settings(str(_worker_id))
+        self.mark_as_test_database(settings_dict["NAME"])
+        self.connection.settings_dict.update(settings_dict)
+        self.connection.close()

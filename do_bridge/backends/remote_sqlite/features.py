@@ -1,0 +1,60 @@
+"""What this runtime's SQLite can and cannot do, as Django's feature flags."""
+
+from django.db.backends.sqlite3 import features as sqlite3_features
+from django.utils.functional import cached_property
+
+# workerd 1.20261117 embeds this release; `sqlite_version()` is refused there, so it cannot be asked.
+# https://github.com/cloudflare/workerd/blob/main/build/deps/dep_sqlite3.bzl
+SQLITE_VERSION = (3, 54, 1)
+
+
+class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
+    """sqlite3's flags; each one set here differs from them, or must not be asked of the local sqlite3 module."""
+
+    # All parameters of a statement travel as one JSON text: the runtime's limit of 100 is never met.
+    max_query_params = None
+    # The database is elsewhere; any number of threads and processes may connect.
+    test_db_allows_multiple_connections = True
+    # A deferred key that is violated at commit resets the whole object, so keys are immediate.
+    can_defer_constraint_checks = False
+    # Each engine clones by migrating another database; files cannot be copied.
+    can_clone_databases = False
+    # https://www.sqlite.org/releaselog/3_35_5.html
+    can_alter_table_drop_column = True
+    # https://www.sqlite.org/lang_returning.html
+    can_return_columns_from_insert = True
+    can_return_rows_from_bulk_insert = True
+    # The JSON functions are compiled in; sqlite3 asks the database, which would cost a trip.
+    supports_json_field = True
+    can_introspect_json_field = True
+    has_json_object_function = True
+    # No Python function can be registered at the other end.
+    supports_regex_backreferencing = False
+    # Row values are compared with rows taken from one JSON parameter.
+    supports_tuple_lookups = True
+    # Compound SELECT takes at most five terms; the compiler nests longer ones.
+    supports_parentheses_in_compound = False
+
+    @cached_property
+    def django_test_skips(self):
+        """Reason -> tests of Django's own suite that cannot pass for that reason."""
+        return {
+            "SQLite stores values rounded to 15 significant digits.": {
+                "model_fields.test_decimalfield.DecimalFieldTests.test_fetch_from_db_without_float_rounding",
+            },
+            "SQLite naively remakes the table on field alteration.": {
+                "schema.tests.SchemaTests.test_unique_no_unnecessary_fk_drops",
+                "schema.tests.SchemaTests.test_unique_and_reverse_m2m",
+                "schema.tests.SchemaTests.test_alter_field_default_doesnt_perform_queries",
+                "schema.tests.SchemaTests.test_rename_column_renames_deferred_sql_references",
+            },
+            "SQLite doesn't support negative precision for ROUND().": {
+                "db_functions.math.test_round.RoundTests.test_null_with_negative_precision",
+                "db_functions.math.test_round.RoundTests.test_decimal_with_negative_precision",
+                "db_functions.math.test_round.RoundTests.test_float_with_negative_precision",
+                "db_functions.math.test_round.RoundTests.test_integer_with_negative_precision",
+            },
+            "The actual query cannot be determined: parameters travel apart from it.": {
+                "backends.base.test_base.ExecuteWrapperTests.test_wrapper_debug",
+            },
+        }

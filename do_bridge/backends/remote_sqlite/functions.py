@@ -1,0 +1,176 @@
+"""Django's expressions in the functions that this runtime has: `as_remote_sqlite` methods, found by the compiler."""
+
+from django.core.exceptions import FieldError
+from django.db import NotSupportedError
+from django.db.models import Case, StdDev, Variance, When, functions
+from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression
+from django.db.models.functions.datetime import Extract, TruncBase
+
+from . import functions_datetime as dates
+from .fragments import Fragment, fill
+
+
+def refuse(feature, instead):
+    """Raise NotSupportedError for what the runtime lacks, before anything is sent."""
+    raise NotSupportedError(
+        f"{feature} is not supported by SQLite on Cloudflare, where no function can be added. {instead}"
+    )
+
+
+def compiled(compiler, *expressions):
+    """Compile each expression to a Fragment."""
+    return [Fragment(sql, tuple(params)) for sql, params in map(compiler.compile, expressions)]
+
+
+def register(*classes):
+    """Make the decorated function the `as_remote_sqlite` of these expression classes."""
+
+    def decorator(method):
+        for cls in classes:
+            cls.as_remote_sqlite = method
+        return method
+
+    return decorator
+
+
+def numeric(expression, fragment):
+    """Return the fragment, cast as Django's sqlite3 backend casts an expression of DecimalField."""
+    try:
+        decimal = expression.output_field.get_internal_type() == "DecimalField"
+    except FieldError:
+        decimal = False
+    return fill("CAST({x} AS NUMERIC)", x=fragment) if decimal else fragment
+
+
+# Mathematics: https://www.sqlite.org/lang_mathfunc.html without `power` and `log10`.
+
+
+@register(functions.Power)
+def power(self, compiler, connection, **extra):
+    return self.as_sqlite(compiler, connection, function="POW", **extra)
+
+
+@register(functions.Cot)
+def cot(self, compiler, connection, **extra):
+    return self.as_sqlite(compiler, connection, template="(1.0 / TAN(%(expressions)s))", **extra)
+
+
+@register(functions.Random)
+def random(self, compiler, connection, **extra):
+    # SQLite's random() is a signed 64-bit integer; Django's is in [0, 1).
+    template = "((random() >> 11) / 9007199254740992.0 + 0.5)"
+    return self.as_sql(compiler, connection, template=template, **extra)
+
+
+@register(CombinedExpression)
+def combined_expression(self, compiler, connection, **extra):
+    if self.connector != Combinable.BITXOR:
+        return self.as_sqlite(compiler, connection, **extra)
+    lhs, rhs = compiled(compiler, self.lhs, self.rhs)
+    return fill("(({a} | {b}) - ({a} & {b}))", a=lhs, b=rhs)
+
+
+# Text.
+
+
+@register(functions.LPad)
+def lpad(self, compiler, connection, **extra):
+    text, length, filler = compiled(compiler, *self.get_source_expressions())
+    return fill(
+        "CASE WHEN {f} IS NULL THEN NULL WHEN length({t}) >= {n} THEN substr({t}, 1, {n}) "
+        "ELSE substr(replace(printf('%%*s', {n}, ''), ' ', {f}), 1, {n} - length({t})) || {t} END",
+        t=text,
+        n=length,
+        f=filler,
+    )
+
+
+@register(functions.RPad)
+def rpad(self, compiler, connection, **extra):
+    text, length, filler = compiled(compiler, *self.get_source_expressions())
+    return fill(
+        "substr({t} || replace(printf('%%*s', {n}, ''), ' ', {f}), 1, {n})", t=text, n=length, f=filler
+    )
+
+
+@register(functions.Repeat)
+def repeat(self, compiler, connection, **extra):
+    text, number = compiled(compiler, *self.get_source_expressions())
+    # A negative width would pad on the other side.
+    return fill(
+        "iif({n} IS NULL, NULL, replace(printf('%%*s', max({n}, 0), ''), ' ', {t}))", t=text, n=number
+    )
+
+
+@register(functions.Reverse)
+def reverse(self, compiler, connection, **extra):
+    (text,) = compiled(compiler, *self.get_source_expressions())
+    return fill(
+        "(WITH RECURSIVE r(rest, done) AS (SELECT CAST({t} AS TEXT), '' UNION ALL "
+        "SELECT substr(rest, 1, length(rest) - 1), done || substr(rest, -1) FROM r WHERE length(rest) > 0) "
+        "SELECT done FROM r WHERE length(rest) = 0)",
+        t=text,
+    )
+
+
+@register(
+    functions.MD5, functions.SHA1, functions.SHA224, functions.SHA256, functions.SHA384, functions.SHA512
+)
+def digest(self, compiler, connection, **extra):
+    refuse(
+        f"{type(self).__name__}()",
+        "Compute the digest in Python (hashlib) and store it in a column of its own.",
+    )
+
+
+# Aggregates.
+
+SUM_OF_SQUARES = "max(SUM(({x}) * 1.0 * ({x})) - SUM({x}) * 1.0 * SUM({x}) / COUNT({x}), 0.0)"
+
+
+@register(Variance, StdDev)
+def variance(self, compiler, connection, **extra):
+    expression = self.get_source_expressions()[0]
+    connection.ops.check_expression_support(self)
+    if self.filter:
+        expression = Case(When(self.filter, then=expression))
+    (value,) = compiled(compiler, expression)
+    count = "COUNT({x})" if self.function.endswith("_POP") else "nullif(COUNT({x}) - 1, 0)"
+    template = f"({SUM_OF_SQUARES} / {count})"
+    if isinstance(self, StdDev):
+        template = f"sqrt({template})"
+    return numeric(self, fill(template, x=value))
+
+
+# Dates and times.
+
+
+@register(Extract, TruncBase)
+def with_zones(self, compiler, connection, **extra):
+    with connection.ops.zones_inline(self.contains_aggregate or self.contains_over_clause):
+        return self.as_sql(compiler, connection, **extra)
+
+
+def internal_type(expression):
+    """Return the expression's field type by name, or None where it has none."""
+    try:
+        return expression.output_field.get_internal_type()
+    except (AttributeError, FieldError):
+        return None
+
+
+MOVES = {"DateTimeField": dates.add_duration, "DateField": dates.add_duration_to_date}
+
+
+@register(DurationExpression)
+def duration_expression(self, compiler, connection, **extra):
+    sides = [self.lhs, self.rhs]
+    types = [internal_type(side) for side in sides]
+    moment = next((i for i in (0, 1) if types[i] in ("DateTimeField", "DateField", "TimeField")), None)
+    if moment is None or self.connector not in (Combinable.ADD, Combinable.SUB):
+        return self.as_sqlite(compiler, connection, **extra)
+    connection.ops.check_expression_support(self)
+    value, duration = compiled(compiler, sides[moment], sides[1 - moment])
+    if types[moment] == "TimeField":
+        return fill("substr({t}, 12)", t=dates.add_duration(value, self.connector, duration))
+    return MOVES[types[moment]](value, self.connector, duration)

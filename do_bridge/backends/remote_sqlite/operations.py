@@ -1,0 +1,188 @@
+"""How the dialect writes SQL and reads values, where this runtime differs from the local sqlite3 module."""
+
+from contextlib import contextmanager
+
+from django.db import DatabaseError
+from django.db.backends.sqlite3 import operations as sqlite3_operations
+from django.utils.functional import cached_property
+
+from . import functions_datetime as dates
+
+# Room within the runtime's 100,000 bytes of SQL for the WHENs of bulk_update, and what one takes beside its names.
+SQL_BYTES = 80_000
+WHEN_BYTES = 75
+INTEGER_TYPES = frozenset(
+    [
+        "AutoField",
+        "BigAutoField",
+        "SmallAutoField",
+        "IntegerField",
+        "BigIntegerField",
+        "SmallIntegerField",
+        "PositiveBigIntegerField",
+        "PositiveIntegerField",
+        "PositiveSmallIntegerField",
+        "DurationField",
+    ]
+)
+
+
+def quote_value(value):
+    """Return the SQLite literal for a parameter: for the debug log alone, never to be executed."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"X'{bytes(value).hex().upper()}'"
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+class DatabaseOperations(sqlite3_operations.DatabaseOperations):
+    """sqlite3's operations without the functions that Django registers from Python."""
+
+    compiler_module = "do_bridge.backends.remote_sqlite.compiler"
+    # Set while an aggregate or a window function is compiled: those cannot be moved into a subquery.
+    inline_zones = False
+
+    def bulk_batch_size(self, fields, objs):
+        """Return the number of objects for one call: all, for the compiler cuts INSERT by its bytes.
+
+        Only `bulk_update`, known by its two "pk", writes a WHEN for each object and field into the SQL.
+        """
+        if list(fields[:2]) == ["pk", "pk"] and objs:
+            meta = objs[0]._meta
+            when = WHEN_BYTES + len(meta.db_table) + len(meta.pk.column)
+            return max(SQL_BYTES // (when * max(len(fields) - 2, 1)), 1)
+        return max(len(objs), 1)
+
+    def bulk_insert_sql(self, fields, placeholder_rows):
+        """Return the place where the insert compiler puts the rows, for it has cut them already."""
+        return placeholder_rows.placeholder
+
+    def last_executed_query(self, cursor, sql, params):
+        """Return the statement with literals in place, made here: sqlite3 asks the database to quote them."""
+        if not params:
+            return sql
+        if isinstance(params, dict):
+            return sql % {name: quote_value(value) for name, value in params.items()}
+        return sql % tuple(map(quote_value, params))
+
+    # Dates and times: SQL of SQLite's own functions, see functions_datetime.
+
+    @contextmanager
+    def zones_inline(self, inline):
+        """While active, and if `inline`, time zones are computed without a subquery."""
+        before, self.inline_zones = self.inline_zones, inline or self.inline_zones
+        try:
+            yield
+        finally:
+            self.inline_zones = before
+
+    def _local(self, sql, params, tzname):
+        wanted, stored = self._convert_tznames_to_sql(tzname)
+        return dates.to_zone((sql, params), wanted, stored, inline=self.inline_zones)
+
+    def date_extract_sql(self, lookup_type, sql, params):
+        return dates.extract(lookup_type, (sql, params))
+
+    def datetime_extract_sql(self, lookup_type, sql, params, tzname):
+        return dates.extract(lookup_type, self._local(sql, params, tzname))
+
+    def time_extract_sql(self, lookup_type, sql, params):
+        return dates.time_extract(lookup_type, (sql, params))
+
+    def date_trunc_sql(self, lookup_type, sql, params, tzname=None):
+        return dates.date_trunc(lookup_type, self._local(sql, params, tzname))
+
+    def datetime_trunc_sql(self, lookup_type, sql, params, tzname):
+        return dates.datetime_trunc(lookup_type, self._local(sql, params, tzname))
+
+    def time_trunc_sql(self, lookup_type, sql, params, tzname=None):
+        return dates.time_trunc(lookup_type, self._local(sql, params, tzname))
+
+    def datetime_cast_date_sql(self, sql, params, tzname):
+        return dates.cast_date(self._local(sql, params, tzname))
+
+    def datetime_cast_time_sql(self, sql, params, tzname):
+        return dates.cast_time(self._local(sql, params, tzname))
+
+    def subtract_temporals(self, internal_type, lhs, rhs):
+        return dates.subtract(lhs, rhs)
+
+    def combine_duration_expression(self, connector, sub_expressions):
+        """Return integer arithmetic on microseconds; a date or datetime on one side never comes here."""
+        if connector not in ["+", "-", "*", "/"]:
+            raise DatabaseError(f"Invalid connector for timedelta: {connector}.")
+        if connector == "/":
+            # Python divides durations exactly, SQLite would cut an integer quotient.
+            sub_expressions = [f"CAST({sub_expressions[0]} AS REAL)", *sub_expressions[1:]]
+        return self.combine_expression(connector, sub_expressions)
+
+    def combine_expression(self, connector, sub_expressions):
+        if connector == "^":
+            return "POW(%s)" % ",".join(sub_expressions)
+        return super().combine_expression(connector, sub_expressions)
+
+    # Values.
+
+    def get_db_converters(self, expression):
+        converters = super().get_db_converters(expression)
+        if expression.output_field.get_internal_type() == "FloatField":
+            converters.append(self.convert_floatfield_value)
+        return converters
+
+    def convert_floatfield_value(self, value, expression, connection):
+        # JSON writes a whole REAL without its point.
+        return float(value) if type(value) is int else value
+
+    def get_decimalfield_converter(self, expression):
+        convert = super().get_decimalfield_converter(expression)
+
+        def converter(value, expression, connection):
+            # Text is how the driver brings a number whose type JSON would lose.
+            return convert(float(value) if isinstance(value, str) else value, expression, connection)
+
+        return converter
+
+    def return_insert_columns(self, fields):
+        """Return a RETURNING clause whose numbers are exact: JSON would round an integer beyond 2^53."""
+        if not fields:
+            return "", ()
+        return "RETURNING " + ", ".join(map(self._returned_column, fields)), ()
+
+    def _returned_column(self, field):
+        column = f"{self.quote_name(field.model._meta.db_table)}.{self.quote_name(field.column)}"
+        if self.returned_as_text(field):
+            return f"CAST({column} AS TEXT)"
+        return column
+
+    # Statements.
+
+    def force_group_by(self):
+        return []
+
+    @cached_property
+    def _references_graph(self):
+        return self._referencing_tables
+
+    def _referencing_tables(self, table_name):
+        """Return the table and all that reference it, directly or through others, in one statement."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "WITH RECURSIVE tables(name) AS (SELECT %s UNION SELECT m.name FROM tables "
+                "JOIN sqlite_master m ON m.type = 'table' JOIN pragma_foreign_key_list(m.name) fk "
+                'ON lower(fk."table") = lower(tables.name)) SELECT name FROM tables',
+                [table_name],
+            )
+            return [row[0] for row in cursor.fetchall()]
+
+    def returned_as_text(self, field):
+        """Whether RETURNING brings this field's integer as text, which the insert compiler reads back."""
+        if field.generated:
+            field = field.output_field
+        while field.remote_field and field.is_relation:
+            field = field.target_field
+        return field.get_internal_type() in INTEGER_TYPES
