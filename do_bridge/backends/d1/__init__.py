@@ -1,0 +1,1 @@
+"""The engine for D1: one shared database, without transactions, with atomic batches."""

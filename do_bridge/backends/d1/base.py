@@ -1,0 +1,132 @@
+"""The connection wrapper for D1: either transport, and an atomic() that says what it could not undo."""
+
+import logging
+from contextlib import contextmanager
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from django.utils.asyncio import async_unsafe
+
+from do_bridge import driver
+from do_bridge.backends.remote_sqlite import base
+
+from .connection import Batch, Connection
+from .creation import DatabaseCreation
+from .features import DatabaseFeatures
+from .operations import DatabaseOperations
+
+logger = logging.getLogger("do_bridge.d1")
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """One connection to a D1 database, by Cloudflare's API ("rest") or over the relay ("relay")."""
+
+    display_name = "Cloudflare D1"
+    creation_class = DatabaseCreation
+    features_class = DatabaseFeatures
+    ops_class = DatabaseOperations
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # What had been written, and what waited in the batch, when each open block began; by its savepoint's name.
+        self._marks = {}
+
+    def get_connection_params(self):
+        self.require_settings(
+            NAME="the database's id",
+            HOST="the relay's URL, or for OPTIONS['transport'] = 'rest' the API's base",
+            PASSWORD="the token of the relay or of the API",
+        )
+        options = self.settings_dict.get("OPTIONS", {})
+        parameters = {"transport": self._transport(), "database": "d1:" + self.settings_dict["NAME"]}
+        if "timeout" in options:
+            parameters["timeout"] = float(options["timeout"])
+        return parameters
+
+    def _transport(self):
+        settings, options = self.settings_dict, self.settings_dict.get("OPTIONS", {})
+        transport = options.get("transport", "relay")
+        if transport == "relay":
+            keywords = {name: options[name] for name in ("pool_size", "connect_timeout") if name in options}
+            return driver.relay(settings["HOST"], settings["PASSWORD"], **keywords)
+        if transport == "rest":
+            return driver.rest(settings["HOST"], settings["PASSWORD"], options.get("account_id") or None)
+        raise ImproperlyConfigured(
+            f"DATABASES[{self.alias!r}]['OPTIONS']['transport'] is {transport!r}; it can be 'relay' or 'rest'."
+        )
+
+    @async_unsafe
+    def get_new_connection(self, conn_params):
+        self.check_test_database()
+        return Connection(**conn_params)
+
+    # Blocks: nothing begins, nothing is undone, and what stands after a failure is told.
+
+    def _set_autocommit(self, autocommit):
+        if not autocommit:
+            self._mark(None)
+
+    def _start_transaction_under_autocommit(self):
+        self._mark(None)
+
+    def _commit(self):
+        self._marks.clear()
+
+    def _rollback(self):
+        self._undo(None)
+        self._marks.clear()
+
+    def _savepoint_allowed(self):
+        # Not SQL's: a name for the place, so that an inner block may fail and the outer one go on.
+        return self.in_atomic_block
+
+    def _savepoint(self, sid):
+        self._mark(sid)
+
+    def _savepoint_rollback(self, sid):
+        self._undo(sid)
+
+    def _savepoint_commit(self, sid):
+        self._marks.pop(sid, None)
+
+    def _mark(self, sid):
+        batch = self.connection.batch
+        self._marks[sid] = (self.connection.written, len(batch) if batch is not None else 0)
+
+    def _undo(self, sid):
+        if self.connection is None or sid not in self._marks:
+            return
+        written, queued = self._marks[sid]
+        if self.connection.batch is not None:
+            self.connection.batch.truncate(queued)
+        standing = self.connection.written - written
+        if standing:
+            logger.error(
+                "A block of atomic() on %r failed after it had written: %d statement(s) have committed and stand, "
+                "for D1 cannot roll back. Collect writes that belong together by do_bridge.batch().",
+                self.alias,
+                standing,
+                extra={"alias": self.alias, "statements": standing},
+            )
+            # Each statement is told once, by the innermost block that failed.
+            self._marks = {name: (mark[0] + standing, mark[1]) for name, mark in self._marks.items()}
+
+    # Batches
+
+    @contextmanager
+    def batch(self):
+        """Collect the block's writes and send them as one atomic batch at its end; see do_bridge.batch."""
+        self.ensure_connection()
+        driver_connection = self.connection
+        if driver_connection.batch is not None:
+            yield
+            return
+        # A block, so that on_commit() waits for the batch.
+        with transaction.atomic(using=self.alias):
+            batch = driver_connection.batch = Batch(driver_connection)
+            try:
+                yield
+            finally:
+                driver_connection.batch = None
+            with self.wrap_database_errors:
+                batch.send()

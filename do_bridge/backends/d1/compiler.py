@@ -1,0 +1,62 @@
+"""The dialect's compilers; an INSERT inside batch() gives its objects their keys once the batch was sent."""
+
+from itertools import chain
+
+from django.db.backends.utils import debug_transaction
+from django.db.migrations.recorder import MigrationRecorder
+
+from do_bridge.backends.remote_sqlite import compiler
+from do_bridge.backends.remote_sqlite.compiler import (
+    SQLAggregateCompiler,
+    SQLCompiler,
+    SQLDeleteCompiler,
+    SQLUpdateCompiler,
+)
+from do_bridge.driver.sql import prepare
+
+__all__ = [
+    "SQLAggregateCompiler",
+    "SQLCompiler",
+    "SQLDeleteCompiler",
+    "SQLInsertCompiler",
+    "SQLUpdateCompiler",
+]
+
+
+class SQLInsertCompiler(compiler.SQLInsertCompiler):
+    def execute_sql(self, returning_fields=None):
+        self.connection.ensure_connection()
+        editor = getattr(self.connection, "open_schema_editor", None)
+        if editor is not None and editor.collects and self._is_record():
+            # Django's own executor records a migration inside the editor's block: the row joins the batch.
+            for sql, params in self.as_sql():
+                editor.execute(sql, params)
+            return self._nothing_yet(returning_fields)
+        batch = self.connection.connection.batch
+        if batch is None:
+            return super().execute_sql(returning_fields)
+        self.returning_fields = returning_fields
+        self.connection.validate_no_broken_transaction()
+        statements = self.as_sql()
+        with debug_transaction(self.connection, statements[0][0]), self.connection.wrap_database_errors:
+            results = self.connection.connection.run_many([prepare(*item) for item in statements])
+        if returning_fields:
+            batch.when_sent(lambda: self._assign(results))
+        return self._nothing_yet(returning_fields)
+
+    def _is_record(self):
+        return self.query.get_meta().db_table == MigrationRecorder.Migration._meta.db_table
+
+    def _nothing_yet(self, returning_fields):
+        """Return a row without values for each object: Django assigns nothing from it."""
+        return [()] * len(self.query.objs) if returning_fields else []
+
+    def _assign(self, results):
+        rows = list(chain.from_iterable(result.rows[:] for result in results))
+        table = self.query.get_meta().db_table
+        converters = self.get_converters([field.get_col(table) for field in self.returning_fields])
+        if converters:
+            rows = self.apply_converters(rows, converters)
+        for instance, row in zip(self.query.objs, rows, strict=True):
+            for field, value in zip(self.returning_fields, row, strict=True):
+                setattr(instance, field.attname, value)

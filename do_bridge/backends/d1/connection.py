@@ -1,0 +1,230 @@
+"""The driver's connection to D1, with a count of what was written and with batches that collect writes."""
+
+import operator
+from dataclasses import dataclass
+
+from django.db import IntegrityError, NotSupportedError
+
+from do_bridge import driver
+from do_bridge.driver.sql import prepare
+
+# Fails the batch when the statement before it changed no row; the text comes back in the error.
+_UNCHANGED = "do_bridge:unchanged"
+_MUST_CHANGE = prepare(f"SELECT json_extract('{{}}', '{_UNCHANGED}') WHERE changes() = 0", None)
+_PROBE = "do_bridge:probe"
+_ALWAYS_FAILS = prepare(f"SELECT json_extract('{{}}', '{_PROBE}')", None)
+
+
+class Connection(driver.Connection):
+    """Counts the statements that were written; while `batch` is set, writes wait there."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        #: Statements that have committed, each by itself or with its batch.
+        self.written = 0
+        #: The Batch that collects writes, or None.
+        self.batch = None
+
+    def run(self, statements):
+        if self.batch is not None and not all(statement.shape.reads_only for statement in statements):
+            return [self.batch.add(statement) for statement in statements]
+        results = super().run(statements)
+        self.written += sum(not statement.shape.reads_only for statement in statements)
+        return results
+
+    def run_many(self, statements):
+        if self.batch is not None:
+            return self.run(statements)
+        return super().run_many(statements)
+
+
+class Pending:
+    """What is not known before the batch is sent."""
+
+    def __init__(self):
+        self._is_known = False
+        self._value = None
+
+    def resolve(self, value):
+        """Take the value that the batch brought."""
+        self._is_known, self._value = True, value
+
+    def _get(self):
+        if not self._is_known:
+            raise NotSupportedError(
+                "The result of a write inside batch() is known only once the batch has been sent, at the end of "
+                "its block. Read it after the block, or make this write outside of it."
+            )
+        return self._value
+
+
+class PendingCount(Pending):
+    """The number of rows that a statement changes; before the batch is sent, `> 0` is a promise.
+
+    Model.save() asks its UPDATE for it. The answer is yes, and the batch fails as a whole if no row was there.
+    """
+
+    def __init__(self, entry):
+        super().__init__()
+        self._entry = entry
+
+    def __gt__(self, other):
+        if not self._is_known and other == 0:
+            self._entry.must_change = True
+            return True
+        return self._get() > other
+
+    def __bool__(self):
+        # Django's compilers ask it of every count, without meaning the rows.
+        return not self._is_known or bool(self._value)
+
+    def __eq__(self, other):
+        # -1 is "no count" to PEP 249.
+        if not self._is_known and type(other) is int and other < 0:
+            return False
+        return self._get() == other
+
+    def __hash__(self):
+        return id(self)
+
+    def __add__(self, other):
+        return PendingSum([self, other])
+
+    __radd__ = __add__
+
+    def __int__(self):
+        return int(self._get())
+
+    __index__ = __int__
+
+    def __repr__(self):
+        return repr(self._value) if self._is_known else "<rows changed: not sent yet>"
+
+
+class PendingSum(PendingCount):
+    """A sum of counts, known when all of them are."""
+
+    def __init__(self, terms):
+        super().__init__(None)
+        self._terms = terms
+
+    def _get(self):
+        return sum(operator.index(term) for term in self._terms)
+
+    def __gt__(self, other):
+        return self._get() > other
+
+    def __eq__(self, other):
+        return self._get() == other
+
+    __hash__ = PendingCount.__hash__
+
+    def __bool__(self):
+        return True
+
+    def __repr__(self):
+        return "<rows changed by a batch>"
+
+
+class PendingRows(Pending):
+    """The rows of RETURNING, as a list once the batch has been sent."""
+
+    def __len__(self):
+        return len(self._get())
+
+    def __getitem__(self, key):
+        return self._get()[key]
+
+
+@dataclass(eq=False)
+class Entry:
+    """One statement that waits."""
+
+    statement: object
+    must_change: bool = False
+    count: PendingCount | None = None
+    rows: PendingRows | None = None
+
+
+class Batch:
+    """Writes that wait to be sent as one atomic batch."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        self.entries = []
+        self.after = []
+
+    def __len__(self):
+        return len(self.entries)
+
+    def add(self, statement):
+        """Queue a prepared statement; return a Result whose fields are known after `send`."""
+        entry = Entry(statement)
+        entry.count, entry.rows = PendingCount(entry), PendingRows()
+        self.entries.append(entry)
+        return driver.Result([], entry.rows, entry.count, None)
+
+    def truncate(self, length):
+        """Forget the statements after the first `length`: their block was rolled back."""
+        del self.entries[length:]
+        self.after = [(position, call) for position, call in self.after if position < length]
+
+    def when_sent(self, call):
+        """Call `call` without arguments once the batch has been sent; forgotten with the last statement queued."""
+        self.after.append((len(self.entries) - 1, call))
+
+    def send(self):
+        """Send all in one round trip and make their results known.
+
+        Raises the driver's errors; an IntegrityError or an unchanged row names the statement's index, from 0.
+        """
+        if not self.entries:
+            return
+        statements, owners = [], []
+        for index, entry in enumerate(self.entries):
+            statements.append(entry.statement)
+            owners.append(index)
+            if entry.must_change:
+                statements.append(_MUST_CHANGE)
+                owners.append(index)
+        try:
+            results = self._connection.run(statements)
+        except driver.DatabaseError as error:
+            self._explain(error, statements, owners)
+            raise
+        for result, statement, index in zip(results, statements, owners, strict=True):
+            if statement is not _MUST_CHANGE:
+                self.entries[index].count.resolve(result.rowcount)
+                self.entries[index].rows.resolve(result.rows)
+        for _, call in self.after:
+            call()
+
+    def _explain(self, error, statements, owners):
+        unchanged = _UNCHANGED in str(error)
+        if not unchanged and not isinstance(error, driver.IntegrityError):
+            return
+        step = error.step if error.step is not None else self._locate(statements)
+        where = "A statement" if step is None else f"Statement {owners[step]}"
+        if unchanged:
+            raise IntegrityError(
+                f"{where} of the batch changed no row, so nothing of it was sent. Inside batch(), save() takes an "
+                "object with a primary key for a row that exists; use save(force_insert=True) for a new one."
+            ) from error
+        raise IntegrityError(f"{where} of the batch: {error}; nothing of it was carried out.") from error
+
+    def _locate(self, statements):
+        """Return the position of the first statement that fails, found by batches that always fail and so change
+        nothing; None if it can't be told."""
+        good, bad = 0, len(statements)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            try:
+                self._connection.run([*statements[:middle], _ALWAYS_FAILS])
+            except driver.DatabaseError as error:
+                if _PROBE in str(error):
+                    good = middle
+                elif isinstance(error, driver.IntegrityError) or _UNCHANGED in str(error):
+                    bad = middle
+                else:
+                    return None
+        return good

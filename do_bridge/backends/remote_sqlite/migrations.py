@@ -1,0 +1,276 @@
+"""Runs migrations so that each one and its row in django_migrations are all or nothing, or can be run again."""
+
+import hashlib
+import logging
+from contextlib import contextmanager
+from functools import cached_property
+
+from django.db import router
+from django.db.migrations import RunPython, SeparateDatabaseAndState
+from django.db.migrations import executor as django_executor
+from django.db.migrations.exceptions import IrreversibleError
+from django.db.migrations.operations import AlterUniqueTogether, RenameIndex
+from django.db.migrations.operations.models import AlterIndexTogether
+from django.db.transaction import atomic
+from django.utils.timezone import now
+
+from .progress import Progress
+from .schema import DatabaseSchemaEditor
+
+logger = logging.getLogger("do_bridge.migrations")
+
+# Seconds: a migration may hold its object as long as the relay allows, ordinary work should not.
+DEFAULT_LEASE = 25.0
+
+
+class MigrationExecutor(django_executor.MigrationExecutor):
+    """Django's executor; for aliases of other backends it is nothing else.
+
+    On a Durable Object a migration is one transaction. On D1 it is one batch, cut only where Python code needs a
+    result on the way; each piece brings its progress along, so that a failed migration goes on where it stopped.
+    """
+
+    @property
+    def is_ours(self):
+        """Whether the connection is one of do_bridge's engines."""
+        return issubclass(self.connection.SchemaEditorClass, DatabaseSchemaEditor)
+
+    @cached_property
+    def progress(self):
+        """What unfinished migrations have done."""
+        return Progress(self.connection)
+
+    # Django's own steps
+
+    def migrate(self, targets, plan=None, state=None, fake=False, fake_initial=False):
+        backwards = {(step.app_label, step.name) for step, is_backwards in plan or () if is_backwards}
+        if self.is_ours and backwards and not fake:
+            self.progress.refuse_backwards(self.loader.graph, backwards)
+        return super().migrate(targets, plan, state, fake, fake_initial)
+
+    def apply_migration(self, state, migration, fake=False, fake_initial=False):
+        if not self.is_ours:
+            return super().apply_migration(state, migration, fake, fake_initial)
+        if fake_initial and not fake:
+            fake, state = self.detect_soft_applied(state, migration)
+        self._report("apply_start", migration, fake)
+        if fake:
+            self._record_only(migration, backwards=False)
+        else:
+            state = self._run(state, migration, backwards=False)
+        self._report("apply_success", migration, fake)
+        return state
+
+    def unapply_migration(self, state, migration, fake=False):
+        if not self.is_ours:
+            return super().unapply_migration(state, migration, fake)
+        self._report("unapply_start", migration, fake)
+        if fake:
+            self._record_only(migration, backwards=True)
+        else:
+            state = self._run(state, migration, backwards=True)
+        self._report("unapply_success", migration, fake)
+        return state
+
+    def _report(self, action, migration, fake):
+        if self.progress_callback:
+            self.progress_callback(action, migration, fake)
+
+    # The record
+
+    def _record(self, migration, backwards):
+        """Return the statements that write the rows of django_migrations."""
+        names = list(migration.replaces)
+        if backwards or not names:
+            names.append((migration.app_label, migration.name))
+        meta = self.recorder.Migration._meta
+        quote = self.connection.ops.quote_name
+        table = quote(meta.db_table)
+        columns = [quote(meta.get_field(name).column) for name in ("app", "name", "applied")]
+        if backwards:
+            sql = f"DELETE FROM {table} WHERE {columns[0]} = %s AND {columns[1]} = %s"  # noqa: S608
+            return [(sql, (app, name)) for app, name in names]
+        applied = meta.get_field("applied").get_db_prep_save(now(), self.connection)
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES (%s, %s, %s)"  # noqa: S608
+        return [(sql, (app, name, applied)) for app, name in names]
+
+    def _record_only(self, migration, backwards):
+        self.recorder.ensure_schema()
+        self.progress.load()
+        with self.connection.schema_editor(atomic=True) as editor:
+            for sql, params in self._record(migration, backwards) + self.progress.forget(migration):
+                editor.execute(sql, params)
+
+    # Running
+
+    def _run(self, state, migration, backwards):
+        self.recorder.ensure_schema()
+        with self._lease(), self.connection.schema_editor(atomic=migration.atomic) as editor:
+            if editor.atomic_migration:
+                step = migration.unapply if backwards else migration.apply
+                state = step(state, editor)
+                forget = []
+            else:
+                state = _Pieces(self, migration, editor, backwards).run(state)
+                forget = self.progress.forget(migration)
+            for sql, params in self._record(migration, backwards) + forget:
+                editor.execute(sql, params)
+        return state
+
+    @contextmanager
+    def _lease(self):
+        """Let transactions hold their object for OPTIONS["migration_lease"] seconds while a migration runs."""
+        self.connection.ensure_connection()
+        driver_connection = self.connection.connection
+        before = driver_connection.lease
+        options = self.connection.settings_dict.get("OPTIONS", {})
+        driver_connection.lease = float(options.get("migration_lease", DEFAULT_LEASE))
+        try:
+            yield
+        finally:
+            driver_connection.lease = before
+
+
+class _Pieces:
+    """One migration where no transaction holds it together: batches, with a note of how far it came in each."""
+
+    def __init__(self, executor, migration, editor, backwards):
+        self.executor = executor
+        self.connection = executor.connection
+        self.progress = executor.progress
+        self.migration = migration
+        self.editor = editor
+        self.backwards = backwards
+        self.done = 0
+        self.steps = []
+
+    def run(self, state):
+        """Run what is left of the operations, queue the rest in the editor, and return the new state."""
+        state = self._plan(state)
+        self.done = self._resume()
+        self._announce()
+        self.editor.on_cut = self._note
+        self.editor.collects = True
+        for index, (operation, from_state, to_state) in enumerate(self.steps):
+            if index < self.done:
+                continue
+            needs_results = _runs_python(operation, self)
+            if needs_results and self.editor.has_queued:
+                self._note()
+                self.editor.flush(last=True)
+            self._execute(operation, from_state, to_state, direct=needs_results)
+            self.editor.operation_boundary()
+            self.done = index + 1
+            if self.done < len(self.steps) and (needs_results or self._each_alone):
+                self._note()
+                self.editor.flush(last=True)
+        self.editor.on_cut = None
+        return state
+
+    def _plan(self, state):
+        """Fill `steps` with (operation, state before it, state after it) in the order of running."""
+        for operation in self.migration.operations:
+            if self.backwards and not operation.reversible:
+                raise IrreversibleError(f"Operation {operation} in {self.migration} is not reversible")
+            before, state = state, state.clone()
+            operation.state_forwards(self.migration.app_label, state)
+            self.steps.append((operation, before, state))
+        if self.backwards:
+            self.steps = [(operation, after, before) for operation, before, after in reversed(self.steps)]
+            return self.steps[-1][2] if self.steps else state
+        return state
+
+    def _execute(self, operation, from_state, to_state, direct):
+        run = operation.database_backwards if self.backwards else operation.database_forwards
+        migration = self.migration
+        wants_atomic = operation.atomic or (migration.atomic and operation.atomic is not False)
+        self.editor.direct = direct
+        try:
+            if direct and wants_atomic:
+                with atomic(self.connection.alias):
+                    run(migration.app_label, self.editor, from_state, to_state)
+            else:
+                run(migration.app_label, self.editor, from_state, to_state)
+        finally:
+            self.editor.direct = False
+
+    # Pieces
+
+    def _note(self):
+        """Queue the note of the operations done, before what is queued is sent."""
+        if self.done:
+            self.editor.note(
+                self.progress.note(self.migration, self.backwards, self.done, self._fingerprint(self.done))
+            )
+
+    def _resume(self):
+        if not any(_may_read(operation, self) for operation, *_ in self.steps) and not self._each_alone:
+            return 0
+        return self.progress.done(self.migration, self.backwards, self._fingerprint)
+
+    @property
+    def _each_alone(self):
+        # A migration that asked for no transaction wants short ones on a Durable Object; on D1 nothing is held.
+        return self.connection.features.can_rollback_ddl
+
+    def _fingerprint(self, done):
+        """Return what tells the operations done from others of that number."""
+        lines = [f"{type(step[0]).__name__} {step[0].describe()}" for step in self.steps[:done]]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    def _announce(self):
+        if self.done:
+            logger.warning(
+                "%s was left unfinished: it goes on after %d of its %d operations.",
+                self.migration,
+                self.done,
+                len(self.steps),
+            )
+        left = [operation for operation, *_ in self.steps[self.done :]]
+        pieces = _count_pieces(left, self)
+        if pieces > 1 and not self._each_alone:
+            logger.warning(
+                "%s runs Python code, so on %s it is %d pieces; if it fails in between, run it again: "
+                "it goes on with the piece that failed.",
+                self.migration,
+                self.connection.display_name,
+                pieces,
+            )
+
+
+def _flat(operation):
+    if isinstance(operation, SeparateDatabaseAndState):
+        return [inner for outer in operation.database_operations for inner in _flat(outer)]
+    return [operation]
+
+
+def _runs_python(operation, run):
+    """Whether an operation calls code that may read what it wrote before."""
+    return any(isinstance(inner, RunPython) and _is_active(inner, run) for inner in _flat(operation))
+
+
+def _is_active(operation, run):
+    code = operation.reverse_code if run.backwards else operation.code
+    allowed = router.allow_migrate(run.connection.alias, run.migration.app_label, **operation.hints)
+    return allowed and code is not RunPython.noop
+
+
+def _may_read(operation, run):
+    """Whether an operation may ask the database something: it is not Django's own, or it looks for a name."""
+    if _runs_python(operation, run):
+        return True
+    asking = (AlterUniqueTogether, AlterIndexTogether, RenameIndex)
+    return any(
+        isinstance(inner, asking) or not type(inner).__module__.startswith("django.db.migrations.")
+        for inner in _flat(operation)
+    )
+
+
+def _count_pieces(operations, run):
+    """Return the number of atomic pieces: each Python operation is one, and each run of others between them."""
+    pieces, open_piece = 0, False
+    for operation in operations:
+        python = _runs_python(operation, run)
+        pieces += python or not open_piece
+        open_piece = not python
+    return pieces

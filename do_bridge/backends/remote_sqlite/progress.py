@@ -1,0 +1,89 @@
+"""How far a migration came that runs in several pieces: one row each in a small table of our own."""
+
+from functools import cached_property
+
+from django.db import DatabaseError
+from django.db.migrations.exceptions import InvalidMigrationPlan
+
+TABLE = "_do_bridge_migration_progress"
+
+_CREATE = (
+    f"CREATE TABLE IF NOT EXISTS {TABLE} (app text NOT NULL, name text NOT NULL, backwards integer NOT NULL, "
+    "done integer NOT NULL, fingerprint text NOT NULL, PRIMARY KEY (app, name)) WITHOUT ROWID"
+)
+_NOTE = (
+    f"INSERT OR REPLACE INTO {TABLE} (app, name, backwards, done, fingerprint) VALUES (%s, %s, %s, %s, %s)"  # noqa: S608
+)
+_FORGET = f"DELETE FROM {TABLE} WHERE app = %s AND name = %s"  # noqa: S608
+_READ = f"SELECT app, name, backwards, done, fingerprint FROM {TABLE}"  # noqa: S608
+
+
+class Progress:
+    """The unfinished migrations of one database, read once."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self._noted = False
+
+    @cached_property
+    def _rows(self):
+        """{(app, name): (backwards, done, fingerprint)}, or None without a table."""
+        with self.connection.cursor() as cursor:
+            try:
+                cursor.execute(_READ)
+            except DatabaseError as error:
+                if "no such table" not in str(error):
+                    raise
+                return None
+            return {
+                (app, name): (bool(back), done, mark) for app, name, back, done, mark in cursor.fetchall()
+            }
+
+    def load(self):
+        """Read the rows, unless that has been done."""
+        return self._rows
+
+    def done(self, migration, backwards, fingerprint):
+        """Return the number of operations that stand from an earlier try.
+
+        `fingerprint(done)` tells the migration's operations; raises InvalidMigrationPlan when they are others now.
+        """
+        row = (self._rows or {}).get((migration.app_label, migration.name))
+        if row is None:
+            return 0
+        was_backwards, done, mark = row
+        if was_backwards != backwards or fingerprint(done) != mark:
+            raise InvalidMigrationPlan(
+                f"{migration} was left unfinished after {done} operations "
+                f"({'backwards' if was_backwards else 'forwards'}), and those have been changed since, so it can't "
+                f"go on. Put them back as they were, or repair the schema by hand and run "
+                f"`migrate {migration.app_label} {migration.name} --fake`.",
+                [],
+            )
+        return done
+
+    def note(self, migration, backwards, done, fingerprint):
+        """Return the statements that note how far a migration came."""
+        self._noted = True
+        params = (migration.app_label, migration.name, int(backwards), done, fingerprint)
+        return [(_CREATE, None), (_NOTE, params)]
+
+    def forget(self, migration):
+        """Return the statements that end a migration's row; none where there is no table."""
+        known = "_rows" in self.__dict__
+        if not self._noted and (not known or self._rows is None):
+            return []
+        return [(_CREATE, None), (_FORGET, (migration.app_label, migration.name))]
+
+    def refuse_backwards(self, graph, plan):
+        """Raise InvalidMigrationPlan if an unfinished migration stands on one that is to be unapplied.
+
+        `plan` is the set of (app, name) to be unapplied.
+        """
+        for key, (backwards, done, _) in (self._rows or {}).items():
+            if not backwards and key in graph.nodes and plan & set(graph.forwards_plan(key)):
+                raise InvalidMigrationPlan(
+                    f"{'.'.join(key)} was left unfinished after {done} operations: finish it by "
+                    f"`migrate {key[0]} {key[1]}` before unapplying what it stands on.",
+                    [],
+                )

@@ -1,0 +1,292 @@
+"""The schema editor: Django's for sqlite3, with immediate foreign keys, and its statements sent together."""
+
+import datetime
+import decimal
+import logging
+import uuid
+from contextlib import contextmanager
+
+from django.db import NotSupportedError
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSchemaEditor
+from django.utils.duration import duration_microseconds
+
+from . import rebuild
+from .statements import send
+
+logger = logging.getLogger("django.db.backends.schema")
+
+# https://developers.cloudflare.com/d1/platform/limits/ and the same for objects: bytes of one statement's text.
+MAX_STATEMENT_BYTES = 100_000
+
+
+class DeferredStatements(list):
+    """Statements for the end of the editor's block; false where they run in one unit with what follows them.
+
+    Django's migration executor records a migration inside the block only if nothing is deferred, because elsewhere
+    the deferred statements may fail after the record stands. Here both succeed or fail together.
+    """
+
+    def __init__(self, statements, one_unit):
+        super().__init__(statements)
+        self.one_unit = one_unit
+
+    def __bool__(self):
+        return not self.one_unit and len(self) > 0
+
+
+class DatabaseSchemaEditor(SQLiteSchemaEditor):
+    """Queues its statements and sends them as one: at the end of the block, or when something else wants to run."""
+
+    # A deferred key's violation resets a Durable Object, and is an "internal error" on D1.
+    sql_create_inline_fk = "REFERENCES %(to_table)s (%(to_column)s)"
+    sql_create_column_inline_fk = sql_create_inline_fk
+
+    def __init__(self, connection, collect_sql=False, atomic=True):
+        super().__init__(connection, collect_sql, atomic)
+        #: Whether statements wait for each other; without it each runs at once, and only a rebuild goes together.
+        self.collects = self.atomic_migration or not connection.features.can_rollback_ddl
+        #: Called before a read cuts the queue in two; the migration executor notes its progress there.
+        self.on_cut = None
+        #: Whether statements run at once: Python code that uses the editor may read what it did.
+        self.direct = False
+        self._queue = []
+        self._operation_start = 0
+        self._defers = False
+        self._rebuilds = None
+        self._introspecting = False
+
+    # The block
+
+    def __enter__(self):
+        # Not sqlite3's own: it switches foreign keys off, which on a Durable Object would stay so.
+        super(SQLiteSchemaEditor, self).__enter__()
+        self.connection.execute_wrappers.append(self._before_other_statement)
+        self.connection.open_schema_editor = self
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        try:
+            if exc_type is None:
+                self._run_deferred()
+                self.flush(last=True)
+        except BaseException as error:
+            self._leave(type(error), error, error.__traceback__)
+            raise
+        self._leave(exc_type, exc_value, traceback)
+
+    def _leave(self, exc_type, exc_value, traceback):
+        self._queue.clear()
+        self.connection.execute_wrappers.remove(self._before_other_statement)
+        self.connection.open_schema_editor = None
+        # The deferred statements have run above.
+        self.deferred_sql = []
+        super(SQLiteSchemaEditor, self).__exit__(exc_type, exc_value, traceback)
+
+    @property
+    def deferred_sql(self):
+        return self._deferred_sql
+
+    @deferred_sql.setter
+    def deferred_sql(self, statements):
+        self._deferred_sql = DeferredStatements(statements, one_unit=self.collects)
+
+    def _run_deferred(self):
+        for sql in list(self.deferred_sql):
+            self.execute(sql, None)
+        self.deferred_sql = []
+
+    # Statements
+
+    def execute(self, sql, params=()):
+        """Queue a statement (`%s` for parameters, None and () for SQL as it stands); errors come when it is sent."""
+        statement = (str(sql), tuple(params) if params else None)
+        if self._rebuilds is not None:
+            self._rebuilds[-1].statements.append(statement)
+        else:
+            self._emit([statement])
+
+    def _emit(self, statements):
+        for sql, params in statements:
+            _check_size(sql)
+            logger.debug("%s", sql)
+            if self.collect_sql:
+                BaseDatabaseSchemaEditor.execute(self, sql, params)
+            else:
+                self._queue.append((sql, params))
+        if self.direct or not self.collects:
+            self.flush(last=True)
+
+    @property
+    def has_queued(self):
+        """Whether statements wait to be sent."""
+        return bool(self._queue)
+
+    def note(self, statements):
+        """Queue statements that belong to the operations that are complete, before those of the open one."""
+        at = self._operation_start
+        self._queue[at:at] = statements
+        self._operation_start += len(statements)
+
+    def flush(self, last=False):
+        """Send what is queued: as steps of the open transaction, else as one atomic batch."""
+        queue, self._queue, self._operation_start = self._queue, [], 0
+        self._send(queue, last)
+
+    def _send(self, statements, last=False):
+        if self._defers:
+            # On D1 each batch must be whole in itself; in a transaction the keys are checked once, at its end.
+            check = last or not self.connection.features.supports_transactions
+            guard = [(rebuild.refuse_dangling_rows(), None)] if check else []
+            statements = [(rebuild.DEFER_FOREIGN_KEYS, None), *statements, *guard]
+            self._defers = not check
+        with rebuild.guarded():
+            send(self.connection, statements)
+
+    # Operations of a migration
+
+    def operation_boundary(self):
+        """Note that one operation of a migration is complete, its indexes among it, and the next one begins."""
+        self._run_deferred()
+        self._operation_start = len(self._queue)
+
+    def _before_other_statement(self, execute, sql, params, many, context):
+        """Send what is queued before anything else runs on the connection: it may look at the result."""
+        if self._introspecting and not self.connection.features.can_rollback_ddl:
+            # The editor looks for the name of a constraint that stood there before the operation began. Its own
+            # statements wait, so that a cut falls between operations and the migration can be run again.
+            own = self._queue[self._operation_start :]
+            del self._queue[self._operation_start :]
+            self._cut()
+            self._queue = own
+        else:
+            self._cut()
+        return execute(sql, params, many, context)
+
+    def _cut(self):
+        if not self._queue:
+            return
+        if self.on_cut is not None:
+            self.on_cut()
+        self.flush()
+
+    def _constraint_names(self, *args, **kwargs):
+        self._introspecting = True
+        try:
+            return super()._constraint_names(*args, **kwargs)
+        finally:
+            self._introspecting = False
+
+    # Tables
+
+    def delete_model(self, model, handle_autom2m=True):
+        if self._rebuilds is None:
+            self._defers = True
+            self._emit([(rebuild.refuse_on_delete_children(self.quote_value(model._meta.db_table)), None)])
+        super().delete_model(model, handle_autom2m)
+
+    def _remake_table(self, model, create_field=None, delete_field=None, alter_fields=None):
+        if delete_field is not None and delete_field.many_to_many:
+            super()._remake_table(model, create_field, delete_field, alter_fields)
+            return
+        with self._rebuilding():
+            fields = {field.name: field for field in model._meta.local_concrete_fields}
+            fields |= {new.name: new for _, new in alter_fields or ()}
+            if create_field is not None:
+                fields[create_field.name] = create_field
+            self._rebuilds.append(
+                rebuild.Rebuild(
+                    model._meta.db_table.strip('"'),
+                    self.quote_name,
+                    self.quote_value,
+                    any(field.db_type_suffix(self.connection) for field in fields.values()),
+                )
+            )
+            super()._remake_table(model, create_field, delete_field, alter_fields)
+
+    def _alter_field(self, model, old_field, new_field, *args, **kwargs):
+        if self._is_renamed_only(model, old_field, new_field):
+            super()._alter_field(model, old_field, new_field, *args, **kwargs)
+            return
+        with self._rebuilding():
+            super()._alter_field(model, old_field, new_field, *args, **kwargs)
+
+    def _is_renamed_only(self, model, old_field, new_field):
+        """Whether Django renames the column in place, as sqlite3's editor does for a column without a relation."""
+        constrained = any(field.remote_field and field.db_constraint for field in (old_field, new_field))
+        same = self.column_sql(model, old_field) == self.column_sql(model, new_field)
+        return old_field.column != new_field.column and same and not constrained
+
+    @contextmanager
+    def _rebuilding(self):
+        """Gather the rebuilds of one alteration, and emit them together at the outermost end."""
+        if self._rebuilds is not None:
+            yield
+            return
+        self._rebuilds = []
+        try:
+            yield
+            rebuilds = self._rebuilds
+        finally:
+            self._rebuilds = None
+        self._defers = True
+        self._emit(rebuild.in_order(rebuilds))
+
+    # Literals: DDL takes no parameters.
+
+    def quote_value(self, value):
+        """Return the SQL literal that stores what Django's sqlite3 backend stores for `value`.
+
+        Raises ValueError for a type that it does not know.
+        """
+        if value is None:
+            return "NULL"
+        if isinstance(value, bool):
+            return str(int(value))
+        if isinstance(value, int):
+            return int.__repr__(value)
+        if isinstance(value, float):
+            return _quote_float(value)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return f"X'{bytes(value).hex()}'"
+        return _quote_text(_as_text(value))
+
+
+def _quote_float(value):
+    if value != value:
+        return "NULL"  # SQLite has no NaN; sqlite3 stores it so, too.
+    if value in (float("inf"), float("-inf")):
+        return "9e999" if value > 0 else "-9e999"
+    return float.__repr__(value)
+
+
+def _quote_text(text):
+    if "\0" in text:
+        # SQLite's parser would stop at the NUL.
+        return f"(CAST(X'{text.encode().hex()}' AS TEXT))"
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _as_text(value):
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, decimal.Decimal):
+        return str(value)
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(" ")
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, uuid.UUID):
+        return value.hex
+    if isinstance(value, datetime.timedelta):
+        return str(duration_microseconds(value))
+    raise ValueError(f"There is no SQL literal for a value of type {type(value).__name__}.")
+
+
+def _check_size(sql):
+    # A character is at most four bytes: most statements need not be encoded to be seen as small.
+    if len(sql) * 4 > MAX_STATEMENT_BYTES and (size := len(sql.encode())) > MAX_STATEMENT_BYTES:
+        raise NotSupportedError(
+            f"A statement of {size:,} bytes: D1 and Durable Objects take at most {MAX_STATEMENT_BYTES:,}. "
+            "Give large values as parameters (RunSQL takes [(sql, params)]), or split the statement."
+        )

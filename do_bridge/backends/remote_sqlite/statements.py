@@ -1,0 +1,33 @@
+"""Sending several statements in one round trip."""
+
+import logging
+import time
+
+logger = logging.getLogger("django.db.backends")
+
+
+def send(connection, statements):
+    """Run [(sql, params), …] on a Django connection in one round trip and return the driver's results, in order.
+
+    Outside a transaction they are one atomic batch; inside one they are its next steps. Raises Django's database
+    errors; the SQL, never a parameter, goes to the query log.
+    """
+    if not statements:
+        return []
+    connection.validate_no_broken_transaction()
+    connection.ensure_connection()
+    start = time.monotonic()
+    try:
+        with connection.wrap_database_errors:
+            results = connection.connection.execute_batch(statements)
+    finally:
+        _log(connection, statements, time.monotonic() - start)
+    return results
+
+
+def _log(connection, statements, duration):
+    if not connection.queries_logged:
+        return
+    for sql, _params in statements:
+        connection.queries_log.append({"sql": sql, "time": f"{duration:.3f}"})
+        logger.debug("(%.3f) %s; batch of %d", duration, sql, len(statements), extra={"sql": sql})
