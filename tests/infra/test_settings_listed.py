@@ -1,0 +1,60 @@
+"""Every setting that the site reads is in `.env.example` and in the README's table, and nothing else is."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from project import deploy
+from tests.conftest import site_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+# Read by the tools around the site; the README explains them where it shows `make run`.
+TOOLS = {ROOT / "project" / "serve.py", ROOT / "project" / "deploy.py"}
+
+
+def environment_name(node: ast.AST) -> str | None:
+    """The NAME of env("NAME"), env.bool("NAME"), os.environ.get("NAME") and os.environ["NAME"]."""
+    if isinstance(node, ast.Call) and node.args:
+        called, argument = ast.unparse(node.func), node.args[0]
+        known = called == "env" or called.startswith("env.") or called == "os.environ.get"
+    elif isinstance(node, ast.Subscript):
+        argument, known = node.slice, ast.unparse(node.value) == "os.environ"
+    else:
+        return None
+    is_name = isinstance(argument, ast.Constant) and re.fullmatch(r"[A-Z0-9_]+", str(argument.value))
+    return str(argument.value) if known and is_name else None
+
+
+def names_in_code() -> set[str]:
+    files = {path for app in ("project", "accounts", "blog") for path in (ROOT / app).rglob("*.py")} - TOOLS
+    nodes = (node for path in files for node in ast.walk(ast.parse(path.read_text())))
+    return {name for node in nodes if (name := environment_name(node))} | deploy.REQUIRED.keys()
+
+
+def names_in_readme() -> set[str]:
+    section = (ROOT / "README.md").read_text().partition("## Settings\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `([A-Z0-9_]+)` \|", section, re.MULTILINE))
+
+
+def names_in_example() -> set[str]:
+    return set(re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+
+def test_the_code_reads_what_the_example_lists():
+    assert names_in_code() == names_in_example()
+
+
+def test_the_readme_explains_what_the_example_lists():
+    assert names_in_readme() == names_in_example()
+
+
+def test_a_test_run_sets_every_setting_itself(local_worker):
+    assert site_environment(local_worker).keys() == names_in_example()
+
+
+@pytest.mark.parametrize("target", ["run", "test", "worker", "deploy"])
+def test_the_readme_shows_every_target_that_people_call(target):
+    assert f"make {target}" in (ROOT / "README.md").read_text()
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
