@@ -319,6 +319,9 @@ def _result(statement: Statement, answer: Answer, rows: list[tuple[Any, ...]]) -
     shape = statement.shape
     rowcount = answer.changes if shape.counted and answer.changes is not None else -1
     lastrowid = answer.last_row_id if shape.verb in ("INSERT", "REPLACE") else None
+    if lastrowid is not None and abs(lastrowid) > codec.MAX_EXACT:
+        # Rounded on the way: no number is better than a wrong one.
+        lastrowid = None
     return Result(answer.columns, rows, rowcount, lastrowid)
 
 

@@ -6,7 +6,7 @@ import atexit
 from collections.abc import Sequence
 from typing import Final
 
-from .exceptions import Error, OperationalError
+from .exceptions import DatabaseError, Error, OperationalError
 from .relay_pool import RelayPool
 from .relay_session import RelaySession, shown, wire_steps
 from .sql import Statement
@@ -136,7 +136,7 @@ class RelayTransaction(RemoteTransaction):
             error.effect = "ended"
         commits = Control("commit") in steps
         lost = self._session is None or not self._session.usable
-        if commits and error.effect == "unknown" and isinstance(error, OperationalError):
+        if commits and error.effect == "unknown" and isinstance(error, DatabaseError):
             return outcome_unknown(error, "commit")
         if lost and error.effect in ("none", "unknown"):
             text = f"{error}. The transaction is lost with its session and rolled back"

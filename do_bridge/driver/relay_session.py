@@ -81,6 +81,10 @@ class RelaySession:
         Raises the driver's exceptions; the effect ``none`` says that the request certainly did not run.
         A session that did not answer in time is closed, and its open transactions are rolled back with it.
         """
+        if self.pid != os.getpid():
+            raise OperationalError(
+                "The relay session was opened before this process was forked", effect="none"
+            )
         if not self._lock.acquire(timeout=deadline.remaining()):
             raise OperationalError("The relay session was busy until the time was over", effect="none")
         try:

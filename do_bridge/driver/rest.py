@@ -32,8 +32,8 @@ class RestTransport(Transport):
         self._base = api_base.rstrip("/")
         self._token = token
         self._account_id = account_id
-        self._client: httpx.Client | None = None
-        self._pid = 0
+        # By process: a client that came over a fork is kept and left alone, its sockets are the parent's.
+        self._clients: dict[int, httpx.Client] = {}
 
     def __repr__(self) -> str:
         return f"<RestTransport {self._host}>"
@@ -62,9 +62,9 @@ class RestTransport(Transport):
 
     def close(self) -> None:
         """Close the client, if it is this process's."""
-        if self._client is not None and self._pid == os.getpid():
-            self._client.close()
-        self._client = None
+        client = self._clients.pop(os.getpid(), None)
+        if client is not None:
+            client.close()
 
     def _url(self, database: str) -> str:
         scheme, _, name = database.partition(":")
@@ -76,13 +76,12 @@ class RestTransport(Transport):
         return f"{self._base}{account}/d1/database/{quote(name, safe='')}/raw"
 
     def _http(self) -> httpx.Client:
-        if self._client is None or self._pid != os.getpid():
-            # A client that came over a fork is left alone: its sockets are the parent's.
-            _inherited.append(self._client)
+        client = self._clients.get(os.getpid())
+        if client is None:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=60)
-            self._client = httpx.Client(limits=limits, headers={"Content-Type": "application/json"})
-            self._pid = os.getpid()
-        return self._client
+            made = httpx.Client(limits=limits, headers={"Content-Type": "application/json"})
+            client = self._clients.setdefault(os.getpid(), made)
+        return client
 
     def _authorization(self) -> dict[str, str]:
         if not self._token and not self._account_id:
@@ -124,7 +123,6 @@ class RestTransport(Transport):
             ) from error
 
 
-_inherited: list[httpx.Client | None] = []
 _transports: dict[tuple[str, str, str | None], RestTransport] = {}
 
 

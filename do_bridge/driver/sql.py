@@ -32,6 +32,7 @@ _READ_PRAGMAS: Final = frozenset(
         "TABLE_XINFO",
     }
 )
+_LONGEST_CACHED: Final = 20_000
 _CLOSING: Final = {"'": "'", '"': '"', "`": "`", "[": "]"}
 
 
@@ -58,7 +59,9 @@ def prepare(sql: str, params: Params | None) -> Statement:
 
     Raises ProgrammingError for a wrong number, name or type of parameters.
     """
-    shape = shape_of(sql)
+    # Long statements are made for one use, and would only fill the caches.
+    long = len(sql) > _LONGEST_CACHED
+    shape = (shape_of.__wrapped__ if long else shape_of)(sql)
     if params is None:
         return Statement(sql, (), shape)
     if isinstance(params, Mapping):
@@ -67,7 +70,8 @@ def prepare(sql: str, params: Params | None) -> Statement:
     else:
         names = None
         encoded = codec.encode(params)
-    return Statement(_fill(sql, names, encoded.kinds), encoded.wire, shape)
+    filled = (_fill.__wrapped__ if long else _fill)(sql, names, encoded.kinds)
+    return Statement(filled, encoded.wire, shape)
 
 
 class _Slot(str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from abc import ABC, abstractmethod
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from .exceptions import InterfaceError, NotSupportedError, OperationalError
+from .exceptions import DatabaseError, InterfaceError, NotSupportedError
 from .sql import Statement
 
 T = TypeVar("T")
@@ -92,9 +93,9 @@ class Transport(ABC):
 
 
 def size_of(statements: Sequence[Statement]) -> int:
-    """Return roughly how many bytes the statements take on the wire, rounded up."""
+    """Return how many bytes the statements take on the wire, at most."""
     return sum(
-        len(statement.sql.encode()) + sum(len(text.encode()) for text in statement.params) * 5 // 4 + 200
+        len(json.dumps([statement.sql, *statement.params], ensure_ascii=False).encode()) + 100
         for statement in statements
     )
 
@@ -109,7 +110,7 @@ def with_retries(call: Callable[[], T], *, reads_only: bool, deadline: Deadline)
         attempt += 1
         try:
             return call()
-        except OperationalError as error:
+        except DatabaseError as error:
             if not reads_only and error.effect == "unknown":
                 raise outcome_unknown(error) from error
             pause = _pause(attempt) if error.retry_after is None else error.retry_after
@@ -120,9 +121,9 @@ def with_retries(call: Callable[[], T], *, reads_only: bool, deadline: Deadline)
         time.sleep(pause)
 
 
-def outcome_unknown(error: OperationalError, work: str = "write") -> OperationalError:
+def outcome_unknown(error: DatabaseError, work: str = "write") -> DatabaseError:
     """Return the error for work of which nobody knows whether it was done."""
-    return OperationalError(
+    return type(error)(
         f"{error}. The outcome of the {work} is unknown: look at the data before you repeat it",
         kind=error.kind,
         http_status=error.http_status,
