@@ -2,9 +2,7 @@
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
 
-from do_bridge import driver
 from do_bridge.backends.remote_sqlite import creation
 
 from .emptying import empty
@@ -13,14 +11,7 @@ ENGINE = "do_bridge.backends.d1"
 
 
 class DatabaseCreation(creation.DatabaseCreation):
-    """Uses TEST["NAME"], the id of another database; TEST["CLONES"] lists one more for each parallel process."""
-
-    # Lower-case ids that create_test_db() has taken into use in this process: for all threads' connections.
-    _in_use = set()
-
-    def is_test_database(self):
-        """Whether the alias has been switched to a test database."""
-        return self.connection.settings_dict["NAME"].lower() in self._in_use
+    """Uses TEST["NAME"], the id of another database; TEST["CLONES"] lists one more for each process."""
 
     def test_db_signature(self):
         return (self.connection.settings_dict["HOST"], self._get_test_db_name().lower())
@@ -38,7 +29,7 @@ class DatabaseCreation(creation.DatabaseCreation):
             )
         if database_id.lower() in self._configured():
             raise ImproperlyConfigured(
-                f"{where} is the id of a configured database. Tests would empty it: give another database's."
+                f"{where} is the id of a configured database, and tests would empty it: give another one's."
             )
         return database_id
 
@@ -47,55 +38,25 @@ class DatabaseCreation(creation.DatabaseCreation):
         aliases = [self.connection.settings_dict]
         aliases += [settings.DATABASES[alias] for alias in settings.DATABASES]
         names = {str(alias.get("NAME") or "").lower() for alias in aliases if alias.get("ENGINE") == ENGINE}
-        return names - self._in_use
-
-    def _create_test_db(self, verbosity, autoclobber, keepdb=False):
-        name = self._get_test_db_name()
-        if not keepdb:
-            self._empty(name)
-        self._in_use.add(name.lower())
-        return name
-
-    def _destroy_test_db(self, test_database_name, verbosity):
-        # The id of a database that was never taken into use is not a test's to empty.
-        if test_database_name.lower() in self._in_use:
-            self._empty(test_database_name)
-            self._in_use.discard(test_database_name.lower())
+        return names - {name.lower() for name in creation.test_names()}
 
     def get_test_db_clone_settings(self, suffix):
         clones = self.connection.settings_dict["TEST"].get("CLONES") or []
-        position = int(suffix) - 1
-        if position >= len(clones):
+        if not str(suffix).isdecimal() or not 1 <= int(suffix) <= len(clones):
             raise ImproperlyConfigured(
-                f"Parallel tests need a D1 database for each process: DATABASES[{self.connection.alias!r}]['TEST']"
-                f"['CLONES'] lists {len(clones)}, this is process {suffix}. Add ids, or run fewer processes."
+                "Parallel tests need a D1 database for each process: "
+                f"DATABASES[{self.connection.alias!r}]['TEST']['CLONES'] lists {len(clones)}, and this is "
+                f"process {suffix}. Add ids, or run fewer processes."
             )
-        name = self._other_than_configured(clones[position], "CLONES")
+        name = self._other_than_configured(clones[int(suffix) - 1], "CLONES")
         return {**self.connection.settings_dict, "NAME": name}
 
-    def _clone_test_db(self, suffix, verbosity, keepdb=False):
-        """Migrate another database: D1 has no command that copies one."""
-        name = self.get_test_db_clone_settings(suffix)["NAME"]
-        if not keepdb:
-            self._empty(name)
-        self._in_use.add(name.lower())
-        settings_dict = self.connection.settings_dict
-        source = settings_dict["NAME"]
-        self.connection.close()
-        settings_dict["NAME"] = name
+    def empty(self, name):
+        """Drop everything in the test database `name`, in one atomic batch."""
+        wrapper = self.connect_to(name)
         try:
-            alias = self.connection.alias
-            call_command("migrate", verbosity=0, interactive=False, database=alias, run_syncdb=True)
+            wrapper.ensure_connection()
+            with wrapper.wrap_database_errors:
+                empty(wrapper.connection)
         finally:
-            self.connection.close()
-            settings_dict["NAME"] = source
-
-    def setup_worker_connection(self, _worker_id):
-        super().setup_worker_connection(_worker_id)
-        # A spawned process did not see the clone being made.
-        self._in_use.add(self.connection.settings_dict["NAME"].lower())
-
-    def _empty(self, database_id):
-        parameters = {**self.connection.get_connection_params(), "database": f"d1:{database_id}"}
-        with self.connection.wrap_database_errors, driver.connect(**parameters) as connection:
-            empty(connection)
+            wrapper.close()

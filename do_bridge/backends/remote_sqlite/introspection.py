@@ -10,9 +10,18 @@ from django.db.backends.sqlite3 import introspection as sqlite3_introspection
 from django.db.backends.sqlite3.introspection import FieldInfo, get_field_size
 from django.db.models import Index
 
-# Tables (GLOB patterns) that belong to the runtime, to its tools or to do_bridge's own bookkeeping.
-INTERNAL_TABLES = ("sqlite_*", "_cf_*", "__miniflare*", "d1_migrations", "_do_bridge_*")
-NOT_INTERNAL = " AND ".join(f"name NOT GLOB '{pattern}'" for pattern in INTERNAL_TABLES)
+# Tables (GLOB patterns) that belong to the runtime or to its tools.
+RUNTIME_TABLES = ("sqlite_*", "_cf_*", "__miniflare*", "d1_migrations")
+# And do_bridge's own bookkeeping.
+INTERNAL_TABLES = (*RUNTIME_TABLES, "_do_bridge_*")
+
+
+def _no(patterns):
+    return " AND ".join(f"name NOT GLOB '{pattern}'" for pattern in patterns)
+
+
+NOT_RUNTIME = _no(RUNTIME_TABLES)
+NOT_INTERNAL = _no(INTERNAL_TABLES)
 
 # Ordinary, virtual and stored columns; 1 marks the hidden ones of virtual tables.
 # https://www.sqlite.org/pragma.html#pragma_table_xinfo
