@@ -145,9 +145,10 @@ _D1_RETRY: Final = (
 _OFFSET = re.compile(r" at offset \d+$")
 _PREFIX = re.compile(r"^(?:D1_ERROR|D1_EXEC_ERROR|Error):\s*")
 _CODES = re.compile(r":\s*(SQLITE_[A-Z0-9_]+)(?:\s*\(extended:\s*(SQLITE_[A-Z0-9_]+)\))?\s*$")
-# These messages of SQLite quote a value, which may have been a parameter.
+# These messages of SQLite quote a value, which may have been a parameter; guards of the schema editor and of
+# batches put words of their own into the first.
 _QUOTED_VALUE = re.compile(
-    r"^(bad JSON path|JSON path error near|fts5: syntax error near|unknown special query)\b.*$", re.S
+    r"^(bad JSON path(?!: 'do_bridge:)|JSON path error near|fts5: syntax error near|unknown special query)\b.*$", re.S
 )
 
 

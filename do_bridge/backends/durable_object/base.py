@@ -10,6 +10,9 @@ from .features import DatabaseFeatures
 
 POOL_OPTIONS = ("pool_size", "connect_timeout")
 CONNECTION_OPTIONS = ("timeout", "lease")
+# Read by the migration executor.
+MIGRATION_OPTIONS = ("migration_lease",)
+OPTIONS = POOL_OPTIONS + CONNECTION_OPTIONS + MIGRATION_OPTIONS
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -27,10 +30,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
             )
         self.require_settings(HOST="the relay's URL", PASSWORD="the relay's token")  # noqa: S106
         options = self.settings_dict["OPTIONS"]
-        if unknown := set(options) - set(POOL_OPTIONS + CONNECTION_OPTIONS):
+        if unknown := set(options) - set(OPTIONS):
             raise ImproperlyConfigured(
                 f"DATABASES[{self.alias!r}]['OPTIONS'] has {', '.join(sorted(map(repr, unknown)))}; known are "
-                f"{', '.join(map(repr, POOL_OPTIONS + CONNECTION_OPTIONS))}."
+                f"{', '.join(map(repr, OPTIONS))}."
             )
         pool = {name: options[name] for name in POOL_OPTIONS if name in options}
         return {

@@ -4,14 +4,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.creation import BaseDatabaseCreation
 from django.db.backends.sqlite3 import creation as sqlite3_creation
 
-from .introspection import NOT_INTERNAL
+from .introspection import NOT_RUNTIME
 
 # Names that this process made test databases of: nothing else is reached while tests run.
 _test_names = set()
 
-TABLES = f"SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND {NOT_INTERNAL}"  # noqa: S608
+TABLES = f"SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND {NOT_RUNTIME}"  # noqa: S608
 SCHEMA = (
-    f"SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND {NOT_INTERNAL} "  # noqa: S608
+    f"SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND {NOT_RUNTIME} "  # noqa: S608
     "AND tbl_name NOT GLOB '_cf_*' ORDER BY type != 'table', rowid"
 )
 

@@ -7,6 +7,8 @@ from django.db.backends.sqlite3 import operations as sqlite3_operations
 from django.utils.functional import cached_property
 
 from . import functions_datetime as dates
+from . import rebuild
+from .statements import send
 
 # Room within the runtime's 100,000 bytes of SQL for the WHENs of bulk_update, and what one takes beside its names.
 SQL_BYTES = 80_000
@@ -160,6 +162,17 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         return column
 
     # Statements.
+
+    def execute_sql_flush(self, sql_list):
+        """Empty tables in one atomic batch; rows elsewhere that would then point nowhere make it fail."""
+        if not sql_list:
+            return
+        statements = [(sql, None) for sql in sql_list]
+        with rebuild.guarded():
+            send(
+                self.connection,
+                [(rebuild.DEFER_FOREIGN_KEYS, None), *statements, (rebuild.refuse_dangling_rows(), None)],
+            )
 
     def force_group_by(self):
         return []
