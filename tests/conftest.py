@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 
 from worker import local
@@ -64,6 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
     worker = local.LocalWorker(0, state, "test-token-" + os.urandom(12).hex())
     config.stash[WORKER], config.stash[STATE] = worker, state
     os.environ.update(site_environment(worker))
+    # pytest-django sets Django up only where the settings were ready before this file was read.
+    django.setup()
     if runs_tests_itself(config):
         try:
             worker.spawn()
