@@ -41,7 +41,7 @@ export class InteractiveTransaction {
   #results = new Results();
   /** The answer to the request in hand, once a step of it has failed. */
   #failed: Answer | null = null;
-  #expired: Promise<"expired"> = new Promise(() => {});
+  #deadline = 0;
 
   constructor(storage: DurableObjectStorage, { leaseMs, steps }: TransactCall, pull: Pull) {
     this.#storage = storage;
@@ -52,23 +52,13 @@ export class InteractiveTransaction {
 
   /** Runs the transaction to its end. What it throws is the runtime's: everything is rolled back then. */
   async run(): Promise<Outcome> {
-    const { unwind } = await this.#nested(() => this.#withLease());
+    const { unwind } = await this.#nested(() => {
+      // The lease counts from here: waiting for the object's turn is not the client's fault.
+      this.#deadline = Date.now() + this.#leaseMs;
+      return this.#runLevel();
+    });
     if (unwind.outcome === null) throw new Error("the transaction ended without an outcome");
     return unwind.outcome;
-  }
-
-  async #withLease(): Promise<Unwind> {
-    let timer: ReturnType<typeof setTimeout> | null = null;
-    // The lease counts from here: waiting for the object's turn is not the client's fault.
-    this.#expired = new Promise((resolve) => {
-      timer = setTimeout(() => resolve("expired"), this.#leaseMs);
-    });
-    try {
-      return await this.#runLevel();
-    } finally {
-      // A pending timer would keep the object alive.
-      clearTimeout(timer);
-    }
   }
 
   /** Runs `body` in a transaction of its own, which is rolled back when it asks for that. */
@@ -120,9 +110,7 @@ export class InteractiveTransaction {
     let step = this.#steps.shift();
     while (step === undefined) {
       const answer = this.#failed ?? { results: this.#results.texts };
-      // A broken pull means that nobody is there to go on: the transaction is rolled back.
-      const pulled = this.#pull(answer).catch(() => null);
-      const steps = await Promise.race([pulled, this.#expired]);
+      const steps = await this.#pullWithinLease(answer);
       if (steps === "expired" || steps === null) return steps;
       this.#failed = null;
       this.#results = new Results();
@@ -130,6 +118,22 @@ export class InteractiveTransaction {
       step = this.#steps.shift();
     }
     return step;
+  }
+
+  async #pullWithinLease(answer: Answer): Promise<Step[] | "expired" | null> {
+    let timer: ReturnType<typeof setTimeout> | null = null;
+    // The timer is of this level: one that was set outside a nested transaction is held back until that has ended.
+    const expired = new Promise<"expired">((resolve) => {
+      timer = setTimeout(() => resolve("expired"), Math.max(0, this.#deadline - Date.now()));
+    });
+    // A broken pull means that nobody is there to go on: the transaction is rolled back.
+    const pulled = this.#pull(answer).catch(() => null);
+    try {
+      return await Promise.race([pulled, expired]);
+    } finally {
+      // A pending timer would keep the object alive.
+      clearTimeout(timer);
+    }
   }
 
   async #openSavepoint(name: string): Promise<Unwind | null> {

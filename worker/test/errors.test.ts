@@ -1,0 +1,63 @@
+// Faults of the runtime that no test can provoke: only what they look like is made up here.
+
+import { expect, test } from "vitest";
+
+import { d1Failure, objectFailure, sqlFailure } from "../src/errors";
+
+function fault(message: string, flags: Record<string, boolean> = {}): Error {
+  return Object.assign(new Error(message), flags);
+}
+
+test.each([
+  [
+    "an overloaded object ran nothing",
+    fault("Durable Object is overloaded.", { overloaded: true, retryable: true }),
+    "overloaded",
+    "none",
+  ],
+  ["a reset object", fault("Durable Object was reset", { durableObjectReset: true }), "reset", "unknown"],
+  [
+    "new code",
+    fault("Durable Object reset because its code was updated.", { retryable: true }),
+    "reset",
+    "unknown",
+  ],
+  ["a lost connection", fault("Network connection lost.", { retryable: true }), "retry", "unknown"],
+  ["anything else", fault("something new"), "internal", "unknown"],
+  ["what is no error", "text", "internal", "unknown"],
+])("a call to an object that ends by %s", (_name, error, kind, effect) => {
+  expect(objectFailure(error, "unknown")).toMatchObject({ kind, effect });
+});
+
+test.each([
+  ["an SQL error", "D1_ERROR: no such table: nope: SQLITE_ERROR", "sql", "none"],
+  [
+    "an overloaded database",
+    "D1_ERROR: D1 DB is overloaded. Requests queued for too long.",
+    "overloaded",
+    "none",
+  ],
+  ["a passing fault", "D1_ERROR: Network connection lost.", "retry", "unknown"],
+  ["a reset", "D1_ERROR: D1 DB storage caused object to be reset.", "retry", "unknown"],
+  ["an internal error", "D1_ERROR: internal error; reference = abc", "internal", "unknown"],
+  [
+    "a deferred foreign key",
+    "D1_ERROR: bad JSON path: 'FOREIGN KEY constraint failed: c row 3 -> p': SQLITE_ERROR",
+    "foreign_key",
+    "none",
+  ],
+])("D1 reports %s", (_name, message, kind, effect) => {
+  const failure = d1Failure(fault(message));
+  expect(failure).toMatchObject({ kind, effect });
+  expect(failure.message).not.toContain("D1_ERROR");
+});
+
+test("the step is told where it is known", () => {
+  expect(sqlFailure(fault("no such table: nope: SQLITE_ERROR"), "statement", 2)).toEqual({
+    kind: "sql",
+    message: "no such table: nope: SQLITE_ERROR",
+    effect: "statement",
+    step: 2,
+  });
+  expect(d1Failure(fault("x: SQLITE_ERROR"))).not.toHaveProperty("step");
+});

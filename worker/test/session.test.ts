@@ -1,0 +1,103 @@
+// What a session does beside the wire examples: sizes, its limit, one bad frame among good ones.
+
+import { env } from "cloudflare:workers";
+import { expect, test } from "vitest";
+
+import worker from "../src/index";
+import { MAX_REQUEST_BYTES } from "../src/protocol";
+import { Client, TOKEN } from "./client";
+
+/** A session of a Worker whose sessions end after so many subrequests. */
+async function limited(subrequests: number): Promise<Client> {
+  const request = new Request<unknown, IncomingRequestCfProperties>("http://relay.test/v1/session", {
+    headers: {
+      Authorization: `Bearer ${TOKEN}`,
+      Upgrade: "websocket",
+      "Sec-WebSocket-Protocol": "do-bridge.v1",
+    },
+  });
+  // A spread would drop the bindings, which stand on the prototype of `env` in some versions.
+  const changed = Object.create(env, { SESSION_SUBREQUESTS: { value: subrequests } }) as Env;
+  const response = await worker.fetch(request, changed);
+  expect(response.headers.get("do-bridge-session-limit")).toBe(String(subrequests));
+  if (response.webSocket === null) throw new Error("no session");
+  return new Client(response.webSocket);
+}
+
+test("a session that has used up its subrequests runs nothing new, and lives on", async () => {
+  const client = await limited(2);
+  const db = "do:test/limit/batch";
+  await client.batch(db, "CREATE TABLE t (id)");
+  await client.batch(db, "SELECT 1");
+  for (const request of [
+    { op: "batch", db, steps: [{ sql: "INSERT INTO t VALUES (1)" }] },
+    { op: "tx", db, tx: "t1", begin: true, steps: [{ sql: "INSERT INTO t VALUES (1)" }, { commit: true }] },
+  ]) {
+    expect((await client.ask(request))["error"]).toMatchObject({ kind: "session_limit", effect: "none" });
+  }
+  expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
+  const next = await Client.open();
+  expect(await next.column(db, "SELECT count(*) FROM t")).toEqual([0]);
+});
+
+test("a transaction that is open when the limit is reached may finish", async () => {
+  const client = await limited(2);
+  const db = "do:test/limit/tx";
+  await client.tx(db, "t1", ["CREATE TABLE t (id)"], { begin: true });
+  await client.tx(db, "t1", ["INSERT INTO t VALUES (1)"]);
+  expect((await client.batch(db, "SELECT 1"))["error"]).toMatchObject({ kind: "session_limit" });
+  expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toBeUndefined();
+  const next = await Client.open();
+  expect(await next.column(db, "SELECT id FROM t")).toEqual([1]);
+});
+
+test("a frame that is too large is refused, and the session lives on", async () => {
+  const client = await Client.open();
+  client.sendText(" ".repeat(MAX_REQUEST_BYTES + 1));
+  expect(await client.receive()).toMatchObject({ id: null, error: { kind: "too_large", effect: "none" } });
+  // Bytes count, not characters.
+  client.sendText("é".repeat(MAX_REQUEST_BYTES / 2 + 1));
+  expect(await client.receive()).toMatchObject({ id: null, error: { kind: "too_large" } });
+  expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
+});
+
+test("a binary frame is refused, and the session lives on", async () => {
+  const client = await Client.open();
+  client.sendText(new ArrayBuffer(3));
+  expect(await client.receive()).toMatchObject({ id: null, error: { kind: "bad_request" } });
+  expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
+});
+
+const MANY_MEGABYTES =
+  "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 32) " +
+  "SELECT i, replace(hex(zeroblob(1000000)), '00', 'x') AS a FROM n";
+
+test("an answer that is too large undoes its batch", async () => {
+  const client = await Client.open();
+  const db = "do:test/large/batch";
+  const answer = await client.batch(db, "CREATE TABLE t (id)", MANY_MEGABYTES);
+  expect(answer).toMatchObject({ error: { kind: "too_large", effect: "none", step: 1 } });
+  expect(await client.column(db, "SELECT name FROM sqlite_schema WHERE name = 't'")).toEqual([]);
+});
+
+test("an answer that is too large leaves its transaction open", async () => {
+  const client = await Client.open();
+  const db = "do:test/large/tx";
+  const answer = await client.tx(db, "t1", ["CREATE TABLE t (id)", MANY_MEGABYTES], { begin: true });
+  expect(answer).toMatchObject({ error: { kind: "too_large", effect: "statement", step: 1 } });
+  await client.tx(db, "t1", ["INSERT INTO t VALUES (1)", { commit: true }]);
+  expect(await client.column(db, "SELECT id FROM t")).toEqual([1]);
+});
+
+test("an answer of D1 that is too large is an error, too", async () => {
+  const client = await Client.open();
+  const answer = await client.batch("d1:d0b41d9e-0000-4000-8000-000000000007", MANY_MEGABYTES);
+  expect(answer).toMatchObject({ error: { kind: "too_large", step: 0 } });
+});
+
+test("an error names no value", async () => {
+  const client = await Client.open();
+  const step = { sql: "INSERT INTO nope VALUES (?1)", params: ["a-private-value"] };
+  const answer = await client.ask({ op: "batch", db: "do:test/private", steps: [step] });
+  expect(JSON.stringify(answer)).not.toContain("a-private-value");
+});
