@@ -127,3 +127,15 @@ def trips() -> Iterator[Any]:
 
     with driver.count_trips() as counter:
         yield counter
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
+    """Makes the test databases of every alias: pytest-django's own would leave the tenants' template out."""
+    from django.test.utils import setup_databases, teardown_databases
+
+    with django_db_blocker.unblock():
+        databases = setup_databases(verbosity=0, interactive=False, serialized_aliases=set())
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(databases, verbosity=0)
