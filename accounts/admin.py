@@ -15,6 +15,7 @@ from do_bridge.admin import (
     TenantModelAdmin,
     tenant_site,
 )
+from do_bridge.tenancy.provision import provision
 
 admin.site.register(LogEntry, LogEntryAdmin)
 tenant_site.register(LogEntry, TenantLogEntryAdmin)
@@ -83,6 +84,11 @@ class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
 
     def get_readonly_fields(self, request, obj=None):
         return ["slug"] if obj else []
+
+    def save_model(self, request, obj, form, change):
+        super().save_model(request, obj, form, change)
+        if not change:
+            provision(obj.slug)
 
     def has_delete_permission(self, request, obj=None):
         # The row is the only way to the tenant's object, whose data would stay behind unseen.

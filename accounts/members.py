@@ -49,16 +49,11 @@ def remove_member(user, tenant):
         membership.delete()
 
 
-def is_member(user, slug):
-    """Tell whether D1 lists `user` as a member of the tenant."""
-    return membership_of(user, slug) is not None
-
-
 def membership_of(user, slug):
     """Return the user's membership of the tenant, or None; one trip, none for an anonymous user."""
     if not user.is_authenticated:
         return None
-    return Membership.objects.filter(user_id=user.pk, tenant__slug=slug).first()
+    return Membership.objects.filter(user_id=user.pk, tenant__slug=slug).order_by().first()
 
 
 def copy_users(users, slug, *, what="The users are"):

@@ -17,6 +17,12 @@ class PostAdmin(TenantModelAdmin):
     autocomplete_fields = ["user"]
     readonly_fields = ["created", "updated"]
 
+    def get_queryset(self, request):
+        posts = super().get_queryset(request)
+        if request.resolver_match.url_name == "blog_post_changelist":
+            return posts.defer("content")  # a hundred kilobytes each, and no column shows it
+        return posts
+
     def view_on_site(self, obj):
         return obj.get_absolute_url()
 

@@ -1,0 +1,82 @@
+"""Two tenants with people in them, on a real D1 and real objects, emptied after each test."""
+
+import types
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+
+SLUGS = ("acme", "globex")
+
+
+@pytest.fixture(scope="session")
+def tenants(django_db_setup, django_db_blocker):
+    """Makes the two tenants once; yields {slug: row}."""
+    from accounts.models import Tenant
+
+    with django_db_blocker.unblock():
+        for slug in SLUGS:
+            call_command("create_tenant", slug, name=slug.title(), verbosity=0)
+        return {tenant.slug: tenant for tenant in Tenant.objects.filter(slug__in=SLUGS)}
+
+
+@pytest.fixture
+def site(tenants, django_db_blocker, settings):
+    """The people: ada owns acme, bo is a member of it, gil of globex; root is staff and nobody's."""
+    from accounts.members import add_member
+    from accounts.models import User
+    from do_bridge.tenancy.directory import lookup
+
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    with django_db_blocker.unblock():
+        _empty()
+        lookup.forget()
+        people = types.SimpleNamespace(tenants=tenants)
+        for name in ("ada", "bo", "gil"):
+            setattr(people, name, User.objects.create_user(name, password="a-pass-word", name=name.title()))
+        people.root = User.objects.create_superuser("root", password="a-pass-word", name="Root")
+        add_member(people.ada, tenants["acme"], "owner")
+        add_member(people.bo, tenants["acme"])
+        add_member(people.gil, tenants["globex"])
+        yield people
+        _empty()
+
+
+def _empty():
+    """Delete what tests make, on both sides."""
+    from django.contrib.admin.models import LogEntry
+    from django.contrib.sessions.models import Session
+
+    from accounts.models import Membership, Tenant, User
+    from blog.models import Post
+
+    aliases = [f"tenant/{slug}" for slug in SLUGS]
+    Tenant.objects.exclude(slug__in=SLUGS).delete()
+    for alias in [*aliases, "default"]:
+        for model in (LogEntry, Post, Membership, Session, User):
+            model._base_manager.using(alias).all()._raw_delete(alias)
+
+
+@pytest.fixture
+def sign_in(site):
+    """Makes a client in which the named person is signed in."""
+
+    def make(name):
+        client = Client()
+        client.force_login(getattr(site, name))
+        return client
+
+    return make
+
+
+@pytest.fixture
+def write_post(site):
+    """Writes a post into a tenant, past its pages; returns its primary key."""
+    from blog.models import Post
+
+    def write(slug="acme", author="ada", **fields):
+        user = getattr(site, author)
+        values = {"title": "A title", "content": "Some text.", **fields}
+        return Post.objects.using(f"tenant/{slug}").create(user_id=user.pk, **values).pk
+
+    return write

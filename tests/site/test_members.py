@@ -1,0 +1,85 @@
+"""Members' copies in a tenant's object, and how they follow D1."""
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError
+
+from accounts.members import CopyFailed, add_member, remove_member
+from accounts.models import Membership, Tenant, User
+from blog.models import Post
+
+ACME = "tenant/acme"
+
+
+def copy_of(user, alias=ACME):
+    return User.objects.using(alias).filter(pk=user.pk).first()
+
+
+def test_a_member_has_a_copy_with_the_same_key_and_no_password(site):
+    copy = copy_of(site.bo)
+    assert (copy.username, copy.name, copy.is_active) == ("bo", "Bo", True)
+    assert not copy.check_password("a-pass-word")
+    assert (copy.is_staff, copy.is_superuser, copy.email) == (False, False, "")
+    assert copy_of(site.gil) is None
+
+
+def test_a_second_membership_of_the_same_tenant_is_refused(site):
+    with pytest.raises(IntegrityError):
+        add_member(site.bo, site.tenants["acme"])
+
+
+def test_renaming_a_member_reaches_the_copies(site):
+    site.bo.name = "Bo the Second"
+    site.bo.save()
+    assert copy_of(site.bo).name == "Bo the Second"
+
+
+def test_a_removed_member_keeps_an_inactive_copy_for_their_posts(site, write_post):
+    pk = write_post(author="bo")
+    remove_member(site.bo, site.tenants["acme"])
+    assert copy_of(site.bo).is_active is False
+    assert Post.objects.using(ACME).get(pk=pk).user.name == "Bo"
+
+
+def test_deleting_a_user_in_d1_keeps_an_inactive_copy_for_their_posts(site, write_post):
+    pk, key = write_post(author="bo"), site.bo.pk
+    site.bo.delete()
+    copy = User.objects.using(ACME).get(pk=key)
+    assert copy.is_active is False
+    assert Post.objects.using(ACME).get(pk=pk).user_id == key
+
+
+def test_a_new_member_may_have_the_name_that_a_former_one_gave_up(site):
+    remove_member(site.bo, site.tenants["acme"])
+    site.bo.username = "bo-elsewhere"
+    site.bo.save()
+    namesake = User.objects.create_user("bo")
+    add_member(namesake, site.tenants["acme"])
+    assert copy_of(namesake).username == "bo"
+    assert copy_of(site.bo).username == f"former-{site.bo.pk}"
+
+
+def test_a_copy_that_cannot_be_written_is_told_and_repaired_later(site):
+    unready = Tenant.objects.create(slug="unready", name="No database yet")
+    with pytest.raises(CopyFailed, match="manage.py sync_members unready"):
+        add_member(site.bo, unready)
+    assert Membership.objects.filter(user=site.bo, tenant=unready).exists()
+    with pytest.raises(CommandError, match="Not repaired: unready"):
+        call_command("sync_members", "unready")
+    call_command("create_tenant", "unready", verbosity=0)
+    call_command("sync_members", "unready")
+    assert copy_of(site.bo, "tenant/unready").username == "bo"
+    User.objects.using("tenant/unready").all().delete()
+
+
+def test_syncing_brings_back_what_somebody_changed_in_the_object(site):
+    User.objects.using(ACME).filter(pk=site.bo.pk).update(name="Somebody", is_active=False)
+    User.objects.using(ACME).create(pk=site.gil.pk, username="gil", name="Gil")
+    call_command("sync_members", "acme")
+    assert (copy_of(site.bo).name, copy_of(site.bo).is_active) == ("Bo", True)
+    assert copy_of(site.gil).is_active is False
+
+
+def test_syncing_an_unknown_tenant_says_so(site):
+    with pytest.raises(CommandError, match="No such tenant: nobody"):
+        call_command("sync_members", "nobody")
