@@ -148,7 +148,8 @@ _CODES = re.compile(r":\s*(SQLITE_[A-Z0-9_]+)(?:\s*\(extended:\s*(SQLITE_[A-Z0-9
 # These messages of SQLite quote a value, which may have been a parameter; guards of the schema editor and of
 # batches put words of their own into the first.
 _QUOTED_VALUE = re.compile(
-    r"^(bad JSON path(?!: 'do_bridge:)|JSON path error near|fts5: syntax error near|unknown special query)\b.*$", re.S
+    r"^(bad JSON path(?!: 'do_bridge:)|JSON path error near|fts5: syntax error near|unknown special query)\b.*$",
+    re.S,
 )
 
 

@@ -70,6 +70,9 @@ def prepare(sql: str, params: Params | None) -> Statement:
     else:
         names = None
         encoded = codec.encode(params)
+    if ";" in sql:
+        # The runtime takes a comment behind the semicolon for a second statement, and refuses the parameters.
+        sql = bare(sql)
     filled = (_fill.__wrapped__ if long else _fill)(sql, names, encoded.kinds)
     return Statement(filled, encoded.wire, shape)
 

@@ -1,0 +1,82 @@
+"""A TCP proxy for tests: passes bytes on, cuts connections, swallows or holds answers."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import Self
+
+
+class Proxy:
+    """Listens on a free port and passes on to ``target``.
+
+    ``lose_answers``: so many times the next bytes of the server close the connection instead of passing.
+    ``stalled``: while set, the server's bytes are held back. ``deaf``: while set, the client's are not read.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._flow = threading.Condition()
+        self._closing = False
+        self.lose_answers = 0
+        self.lost = 0
+        self.stalled = False
+        self.deaf = False
+        self.accepted = 0
+
+    @property
+    def url(self) -> str:
+        """The proxy's address."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._flow:
+            self._closing = True
+            self._flow.notify_all()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Close all connections that are open now."""
+        while self._pairs:
+            self._end(*self._pairs.pop())
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._target))
+            self.accepted += 1
+            self._pairs.append((client, server))
+            for source, sink, answers in ((client, server, False), (server, client, True)):
+                threading.Thread(target=self._pump, args=(source, sink, answers), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if answers and self.lose_answers:
+                    self.lose_answers -= 1
+                    self.lost += 1
+                    break
+                with self._flow:
+                    self._flow.wait_for(lambda: self._closing or not (self.stalled if answers else self.deaf))
+                sink.sendall(data)
+        self._end(source, sink)
+
+    @staticmethod
+    def _end(*ends: socket.socket) -> None:
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()

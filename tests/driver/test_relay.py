@@ -1,0 +1,269 @@
+"""The relay transport when connections are lost, stalled, refused, shared and forked."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from do_bridge import driver
+from do_bridge.driver import relay_pool
+from do_bridge.driver.relay import RelayTransport
+
+from .proxy import Proxy
+
+Items = Callable[[], list[Any]]
+
+
+@pytest.fixture
+def cuttable(proxied: RelayTransport, tenant: driver.Connection, items: Items) -> driver.Connection:
+    """A connection to the object through the proxy, its session already open."""
+    connection = driver.connect(proxied, tenant.database, timeout=5)
+    connection.execute("SELECT 1")
+    return connection
+
+
+def put(connection: driver.Connection, value: Any) -> None:
+    connection.execute("INSERT INTO item (v) VALUES (%s)", [value])
+
+
+def wait_until_closed(transport: RelayTransport) -> None:
+    """Wait until the client has seen that its idle sessions are gone."""
+    for session in list(transport.pool._idle):
+        session._socket.recv_events_thread.join(5)
+        assert not session.usable
+
+
+def test_a_connection_lost_between_calls_is_replaced_for_writes_too(
+    cuttable: driver.Connection, proxy: Proxy, items: Items
+) -> None:
+    proxy.cut()
+    wait_until_closed(cuttable.transport)  # type: ignore[arg-type]
+    put(cuttable, 1)
+    assert items() == [1]
+    assert proxy.accepted == 2
+
+
+def test_a_read_whose_answer_was_lost_is_asked_again(cuttable: driver.Connection, proxy: Proxy) -> None:
+    proxy.lose_answers = 1
+    with driver.count_trips() as trips:
+        assert cuttable.execute("SELECT 5").fetchone() == (5,)
+    assert (proxy.lost, trips.count) == (1, 2)
+
+
+def test_a_write_whose_answer_was_lost_is_not_repeated(
+    cuttable: driver.Connection, proxy: Proxy, items: Items
+) -> None:
+    proxy.lose_answers = 1
+    with pytest.raises(driver.OperationalError, match="outcome of the write is unknown") as caught:
+        put(cuttable, 1)
+    assert caught.value.effect == "unknown"
+    assert items() == [1]
+
+
+def test_a_stalled_connection_ends_at_the_deadline(cuttable: driver.Connection, proxy: Proxy) -> None:
+    cuttable.timeout = 0.3
+    proxy.stalled = True
+    with pytest.raises(driver.OperationalError, match="did not answer within 0.3 seconds"):
+        cuttable.execute("SELECT 1")
+    with pytest.raises(driver.OperationalError, match="did not answer within"):
+        cuttable.execute("SELECT 1")
+
+
+def test_a_peer_that_reads_nothing_ends_at_the_deadline(cuttable: driver.Connection, proxy: Proxy) -> None:
+    cuttable.timeout = 0.5
+    proxy.deaf = True
+    session = cuttable.transport.pool._idle[-1]  # type: ignore[attr-defined]
+    session.max_message = 64 * 2**20
+    with pytest.raises(driver.OperationalError):
+        cuttable.execute("SELECT " + ", ".join(["length(%s)"] * 20), ["x" * 2_000_000] * 20)
+    assert not session.usable
+
+
+def test_a_transaction_dies_with_its_session_and_says_so(
+    cuttable: driver.Connection, proxy: Proxy, items: Items
+) -> None:
+    cuttable.begin()
+    put(cuttable, 1)
+    proxy.cut()
+    with pytest.raises(driver.OperationalError, match="rolled back") as caught:
+        put(cuttable, 2)
+    assert caught.value.effect == "ended"
+    with pytest.raises(driver.OperationalError, match="roll back before you go on"):
+        cuttable.execute("SELECT 1")
+    cuttable.rollback()
+    put(cuttable, 3)
+    assert items() == [3]
+
+
+def test_a_rollback_after_the_session_was_lost_is_silent(
+    cuttable: driver.Connection, proxy: Proxy, items: Items
+) -> None:
+    cuttable.begin()
+    put(cuttable, 1)
+    proxy.cut()
+    cuttable.rollback()
+    assert items() == []
+
+
+def test_a_commit_whose_answer_was_lost_says_that_its_outcome_is_unknown(
+    cuttable: driver.Connection, proxy: Proxy, items: Items
+) -> None:
+    cuttable.begin()
+    put(cuttable, 1)
+    proxy.lose_answers = 1
+    with pytest.raises(driver.OperationalError, match="outcome of the commit is unknown"):
+        cuttable.commit()
+    cuttable.rollback()
+    assert items() == [1]
+
+
+def test_the_begin_of_a_transaction_is_repeated_because_nothing_was_committed(
+    cuttable: driver.Connection, proxy: Proxy, items: Items
+) -> None:
+    cuttable.begin()
+    proxy.lose_answers = 1
+    put(cuttable, 1)
+    cuttable.commit()
+    assert items() == [1]
+
+
+def test_a_call_that_is_interrupted_does_not_leave_its_answer_to_the_next(
+    cuttable: driver.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = cuttable.transport.pool._idle[-1]  # type: ignore[attr-defined]
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session._socket, "recv", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        cuttable.execute("SELECT 'first'")
+    assert cuttable.execute("SELECT 'second'").fetchone() == ("second",)
+
+
+def test_a_wrong_token_is_named_and_not_shown(local_worker: Any) -> None:
+    transport = RelayTransport(local_worker.url, "not-the-token")
+    with pytest.raises(driver.OperationalError, match="RELAY_TOKEN") as caught:
+        driver.connect(transport, "do:a").execute("SELECT 1")
+    assert caught.value.http_status == 401
+    assert "not-the-token" not in str(caught.value) + repr(transport)
+
+
+@pytest.mark.parametrize("token", ["", "a\r\nX-Other: b", "ä"])
+def test_a_token_that_no_header_can_carry_is_refused(local_worker: Any, token: str) -> None:
+    with pytest.raises(driver.InterfaceError, match="^RELAY_TOKEN is empty or holds"):
+        driver.connect(RelayTransport(local_worker.url, token), "do:a").execute("SELECT 1")
+
+
+def test_a_relay_that_is_not_there_is_said_to_be_unreachable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    transport = RelayTransport(f"http://user:secret@127.0.0.1:{port}", "token")
+    with pytest.raises(driver.OperationalError, match="check RELAY_URL") as caught:
+        driver.connect(transport, "do:a").execute("SELECT 1")
+    assert "secret" not in str(caught.value) + repr(transport)
+
+
+def test_a_path_without_a_relay_is_said_to_be_wrong(local_worker: Any) -> None:
+    transport = RelayTransport(local_worker.url + "/elsewhere", local_worker.token)
+    with pytest.raises(driver.OperationalError, match="no relay at"):
+        driver.connect(transport, "do:a").execute("SELECT 1")
+
+
+def test_a_server_that_never_answers_the_handshake_ends_at_the_connect_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        transport = RelayTransport(f"ws://127.0.0.1:{server.getsockname()[1]}", "token", connect_timeout=0.2)
+        with pytest.raises(driver.OperationalError, match="did not answer within"):
+            driver.connect(transport, "do:a", timeout=0.5).execute("SELECT 1")
+
+
+def test_a_full_pool_is_waited_for_until_the_deadline(
+    local_worker: Any, tenant: driver.Connection, items: Items
+) -> None:
+    small = RelayTransport(local_worker.url, local_worker.token, pool_size=1)
+    holder = driver.connect(small, tenant.database)
+    holder.begin()
+    put(holder, 1)
+    caught: list[driver.Error] = []
+
+    def want(timeout: float) -> None:
+        try:
+            driver.connect(small, f"{tenant.database}-b", timeout=timeout).execute("SELECT 1")
+        except driver.Error as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=want, args=(0.2,))
+    thread.start()
+    thread.join()
+    assert "pool_size" in str(caught.pop())
+    thread = threading.Thread(target=want, args=(10,))
+    thread.start()
+    holder.commit()
+    thread.join()
+    small.close()
+    assert caught == []
+
+
+def test_a_session_is_recycled_before_the_limit_of_the_server(
+    relay: RelayTransport, tenant_name: str
+) -> None:
+    connection = driver.connect(relay, tenant_name)
+    connection.execute("SELECT 1")
+    (first,) = relay.pool._sessions
+    first._limit = 3
+    connection.begin()
+    for _ in range(5):
+        connection.execute("SELECT 1")
+    assert set(relay.pool._sessions) == {first}
+    connection.commit()
+    connection.execute("SELECT 1")
+    assert first not in relay.pool._sessions
+    assert not first.usable
+
+
+def test_a_fork_gets_sessions_of_its_own_and_leaves_the_parents_alone(
+    tenant: driver.Connection, items: Items
+) -> None:
+    tenant.begin()
+    put(tenant, 1)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            try:
+                tenant.execute("SELECT 1")
+            except driver.OperationalError as error:
+                code = 2 if error.effect == "ended" else 3
+            tenant.rollback()
+            with driver.connect(tenant.transport, f"{tenant.database}-child") as own:
+                own.execute("CREATE TABLE seen (v)")
+            tenant.close()
+            code = 0 if code == 2 and relay_pool._inherited else 4
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    put(tenant, 2)
+    tenant.commit()
+    assert items() == [1, 2]
+
+
+def test_one_relay_and_token_have_one_transport_a_process(local_worker: Any) -> None:
+    first = driver.relay(local_worker.url, local_worker.token, pool_size=2)
+    assert driver.relay(local_worker.url, local_worker.token, pool_size=3) is first
+    assert first.pool.size == 3
+    assert local_worker.token not in repr(first) + repr(vars(first))
+
+
+def test_a_request_above_the_relays_size_is_a_data_error(tenant: driver.Connection) -> None:
+    tenant.execute("SELECT 1")
+    (session,) = tenant.transport.pool._sessions  # type: ignore[attr-defined]
+    session.max_message = 1000
+    with pytest.raises(driver.DataError, match="the relay takes 1000") as caught:
+        tenant.execute("SELECT %s", ["x" * 2000])
+    assert caught.value.effect == "none"
