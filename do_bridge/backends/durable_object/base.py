@@ -26,14 +26,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.creation.is_template():
             raise ImproperlyConfigured(
                 f"{self.alias!r} is the template of the tenants' databases and none itself: name a tenant "
-                f"({self.alias}/<slug>, or tenant_context('<slug>')), or give the alias a NAME to make it one object."
+                f"({self.alias}/<slug>, or tenant_context('<slug>')), or give the alias a NAME, "
+                "which makes it one object."
             )
         self.require_settings(HOST="the relay's URL", PASSWORD="the relay's token")  # noqa: S106
         options = self.settings_dict["OPTIONS"]
         if unknown := set(options) - set(OPTIONS):
             raise ImproperlyConfigured(
-                f"DATABASES[{self.alias!r}]['OPTIONS'] has {', '.join(sorted(map(repr, unknown)))}; known are "
-                f"{', '.join(map(repr, OPTIONS))}."
+                f"DATABASES[{self.alias!r}]['OPTIONS'] has {', '.join(sorted(map(repr, unknown)))}; "
+                f"known are {', '.join(map(repr, OPTIONS))}."
             )
         pool = {name: options[name] for name in POOL_OPTIONS if name in options}
         return {

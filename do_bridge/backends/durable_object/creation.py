@@ -1,4 +1,4 @@
-"""Test objects: `test/<name>` beside each configured object, and a prefix `test/…` for the tenants' template."""
+"""Test objects: `test/<name>` for each configured one, and a prefix `test/…` for the tenants' template."""
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -35,11 +35,23 @@ class DatabaseCreation(creation.DatabaseCreation):
         # No configured object may have such a name, see _get_test_db_name: it was made by a test run.
         return self.connection.settings_dict["NAME"].startswith(TEST_PREFIX)
 
+    @staticmethod
+    def is_of_template(name):
+        """Whether the template's test prefix has given a tenant's alias this name."""
+        return any(name.startswith(f"{prefix}/") for prefix in _template_prefixes)
+
+    def mark_as_test_database(self, name):
+        # A tenant's alias has its test name already, by its template's prefix: no configured object has it.
+        if not self.is_of_template(name):
+            super().mark_as_test_database(name)
+
     def _get_test_db_name(self):
         name = self.connection.settings_dict["NAME"] or "tenants"
-        if name.startswith(TEST_PREFIX) and name not in creation.test_names():
+        known = name in creation.test_names() or self.is_of_template(name)
+        if name.startswith(TEST_PREFIX) and not known:
             raise ImproperlyConfigured(
-                f"DATABASES[{self.connection.alias!r}]['NAME'] begins with {TEST_PREFIX!r}, which is kept for tests."
+                f"DATABASES[{self.connection.alias!r}]['NAME'] begins with {TEST_PREFIX!r}, "
+                "which is kept for tests."
             )
         chosen = self.connection.settings_dict["TEST"]["NAME"] or name
         return chosen if chosen.startswith(TEST_PREFIX) else TEST_PREFIX + chosen

@@ -24,7 +24,7 @@ def in_test_environment():
 
 
 class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
-    """One connection of an alias. Subclasses say where it leads: `get_connection_params`, `get_new_connection`."""
+    """One connection of an alias. Subclasses say where it leads: `get_connection_params`."""
 
     display_name = "SQLite on Cloudflare"
     Database = Database
@@ -36,11 +36,11 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
     ops_class = DatabaseOperations
 
     def get_connection_params(self):
-        """Return `transport` (a driver transport), `database` (`do:…` or `d1:…`) and what `driver.connect` takes."""
+        """Return what `driver.connect` takes: `transport`, `database` (`do:…` or `d1:…`), `timeout`…"""
         raise NotImplementedError("An engine says where it connects to.")
 
     def require_settings(self, **meanings):
-        """Raise ImproperlyConfigured for the first setting of the alias that is empty; values are never shown."""
+        """Raise ImproperlyConfigured for the first setting that is empty; values are never shown."""
         for name, meaning in meanings.items():
             if not self.settings_dict.get(name):
                 raise ImproperlyConfigured(f"DATABASES[{self.alias!r}][{name!r}] is empty: give {meaning}.")
@@ -49,8 +49,8 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         """Raise ImproperlyConfigured if a test run is about to reach a database that is not a test one."""
         if in_test_environment() and not self.creation.is_test_database():
             raise ImproperlyConfigured(
-                f"A test run may not connect to the configured database of {self.alias!r}. Test databases are "
-                "made by Django's test runner: list the alias in `databases` of the test, and for D1 set "
+                f"A test run may not connect to the configured database of {self.alias!r}. Test databases "
+                "are made by Django's test runner: list the alias in `databases` of the test, and for D1 set "
                 "TEST['NAME'] to the id of another database."
             )
 
@@ -77,7 +77,7 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         return False
 
     def is_usable(self):
-        # A broken session is replaced by the driver at the next call, so only a closed connection is unusable.
+        # The driver replaces a broken session at the next call: only a closed connection is unusable.
         return not self.connection.closed
 
     def _set_autocommit(self, autocommit):
@@ -148,9 +148,8 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         keys = [row for row in cursor.fetchall() if row[0] == key_index]
         column, referenced_column = keys[0][3:5]
         pk_column = self.introspection.get_primary_key_column(cursor, table_name)
-        cursor.execute(
-            f"SELECT {quote(pk_column)}, {quote(column)} FROM {quote(table_name)} WHERE rowid = %s", (rowid,)
-        )
+        columns = f"{quote(pk_column)}, {quote(column)}"
+        cursor.execute(f"SELECT {columns} FROM {quote(table_name)} WHERE rowid = %s", (rowid,))  # noqa: S608
         pk, value = cursor.fetchone()
         raise IntegrityError(
             f"The row in table '{table_name}' with primary key '{pk}' has an invalid foreign key: "

@@ -1,4 +1,4 @@
-"""`manage.py dbshell`: a small SQL prompt over the driver, since no client program reaches these databases."""
+"""`manage.py dbshell`: a SQL prompt over the driver, since no client program reaches these databases."""
 
 import sys
 
@@ -8,9 +8,10 @@ from django.db.backends.base.client import BaseDatabaseClient
 from .introspection import NOT_INTERNAL
 from .shell import Shell
 
-HELP_COMMANDS = {
-    ".tables": f"SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND {NOT_INTERNAL} ORDER BY name",  # noqa: S608
-    ".schema": f"SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND {NOT_INTERNAL} ORDER BY tbl_name, rowid",  # noqa: S608
+FROM_SCHEMA = f"FROM sqlite_master WHERE {NOT_INTERNAL} AND"
+COMMANDS = {
+    ".tables": f"SELECT name {FROM_SCHEMA} type IN ('table', 'view') ORDER BY name",
+    ".schema": f"SELECT sql || ';' {FROM_SCHEMA} sql IS NOT NULL ORDER BY tbl_name, rowid",
 }
 
 
@@ -22,6 +23,6 @@ class DatabaseClient(BaseDatabaseClient):
         if parameters:
             raise CommandError("dbshell takes no arguments here: there is no client program to give them to.")
         self.connection.ensure_connection()
-        shell = Shell(self.connection, sys.stdin, sys.stdout, sys.stderr, HELP_COMMANDS)
+        shell = Shell(self.connection, sys.stdin, sys.stdout, sys.stderr, COMMANDS)
         if shell.run():
             raise CommandError("A statement failed; those before it stand, those after it did not run.")

@@ -17,12 +17,14 @@ SQL_BYTES = 90_000
 PLACEHOLDER_BYTES = 14
 # A blob or a long text has one of the runtime's 100 parameters for itself.
 LONG_VALUES = 40
+# Terms of a compound SELECT.
+COMPOUND_TERMS = 5
 LONG_VALUE = 4_000
 
 
 @functools.cache
 def method_name(node_class):
-    """Return which method compiles a class of expressions: the first that its bases define, the runtime's own first."""
+    """Return which method compiles a class: the first that it or its bases define, the runtime's own first."""
     for cls in node_class.__mro__:
         for name in ("as_remote_sqlite", "as_sqlite"):
             if name in vars(cls):
@@ -34,6 +36,29 @@ class SQLCompiler(compiler.SQLCompiler):
     def compile(self, node):
         sql, params = getattr(node, method_name(type(node)))(self, self.connection)
         return sql, params
+
+    def get_combinator_sql(self, combinator, all):
+        """Nest a union of more than five queries: the runtime takes no longer compound SELECT."""
+        queries = self.query.combined_queries
+        if combinator != "union" or len(queries) <= COMPOUND_TERMS:
+            return super().get_combinator_sql(combinator, all)
+        try:
+            nested = queries
+            while len(nested) > COMPOUND_TERMS:
+                parts = [nested[i : i + COMPOUND_TERMS] for i in range(0, len(nested), COMPOUND_TERMS)]
+                nested = tuple(part[0] if len(part) == 1 else self._union(part, all) for part in parts)
+            self.query.combined_queries = nested
+            return super().get_combinator_sql(combinator, all)
+        finally:
+            self.query.combined_queries = queries
+
+    @staticmethod
+    def _union(queries, all):
+        query = queries[0].clone()
+        query.clear_ordering(force=True)
+        query.clear_limits()
+        query.combined_queries, query.combinator, query.combinator_all = queries, "union", all
+        return query
 
 
 class Pieces(list):
@@ -103,7 +128,7 @@ def insert_pieces(placeholder_rows, param_rows):
 
 
 def json_columns(placeholder_rows, param_rows):
-    """Return the SELECT's columns and one function for each parameter of a row; (None, None) if they cannot be JSON."""
+    """Return the SELECT's columns and an encoder for each parameter of a row; None, None: not as JSON."""
     columns, encoders = [], []
     first = placeholder_rows[0]
     if any(tuple(row) != tuple(first) for row in placeholder_rows):
@@ -132,7 +157,7 @@ def hex_value(value):
 
 def json_pieces(columns, encoders, placeholder_rows, param_rows):
     # WHERE keeps SQLite from reading a following ON CONFLICT as a join's condition.
-    select = f"SELECT {', '.join(columns)} FROM json_each(%s) WHERE true"
+    select = f"SELECT {', '.join(columns)} FROM json_each(%s) WHERE true"  # noqa: S608
     texts, size = [], 0
     for placeholders, params in zip(placeholder_rows, param_rows, strict=True):
         try:

@@ -22,7 +22,7 @@ def test_names():
 
 
 class DatabaseCreation(sqlite3_creation.DatabaseCreation):
-    """Engines say which test database belongs to an alias: `_get_test_db_name`, `get_test_db_clone_settings`."""
+    """Engines say which test database is an alias's: `_get_test_db_name`, `get_test_db_clone_settings`."""
 
     @staticmethod
     def is_in_memory_db(database_name):
@@ -33,7 +33,7 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
         return self.connection.settings_dict["NAME"] in _test_names
 
     def mark_as_test_database(self, name):
-        """Allow connections to `name` while tests run; ImproperlyConfigured if it is the configured database."""
+        """Allow connections to `name` while tests run; ImproperlyConfigured if it is the configured one."""
         if name == self.connection.settings_dict["NAME"] and name not in _test_names:
             raise ImproperlyConfigured(
                 f"The test database of {self.connection.alias!r} would be the configured one. "

@@ -1,4 +1,4 @@
-"""Django's expressions in the functions that this runtime has: `as_remote_sqlite` methods, found by the compiler."""
+"""Django's expressions in functions that the runtime has: `as_remote_sqlite` methods for the compiler."""
 
 from django.core.exceptions import FieldError
 from django.db import NotSupportedError
@@ -48,6 +48,11 @@ def numeric(expression, fragment):
 @register(functions.Power)
 def power(self, compiler, connection, **extra):
     return self.as_sqlite(compiler, connection, function="POW", **extra)
+
+
+@register(functions.Ceil)
+def ceil(self, compiler, connection, **extra):
+    return self.as_sqlite(compiler, connection, function="CEIL", **extra)
 
 
 @register(functions.Cot)

@@ -1,4 +1,4 @@
-"""Date and time functions in SQLite's own SQL: each takes and returns a Fragment, a text as Django stores it."""
+"""Date and time functions in SQLite's own SQL: they take Fragments that give texts as Django stores them."""
 
 from . import functions_zones as zones
 from .fragments import Fragment, fill
@@ -110,7 +110,7 @@ def subtract(lhs, rhs):
 
 
 def add_duration(value, connector, duration):
-    """A datetime moved by microseconds (`connector` + or -), as text; a fraction is written only if there is one."""
+    """A datetime moved by microseconds (`connector` + or -), as text; with a fraction only if there is one."""
     total = fill(
         f"({{moment}} + {FIRST_SECOND * MICROSECOND} {connector} ({{duration}}))",
         moment=microseconds(value),
@@ -124,12 +124,12 @@ def add_duration(value, connector, duration):
 
 
 def add_duration_to_date(value, connector, duration):
-    """A date moved by the whole days of a duration, rounded down as Python's date does."""
-    signed = fill(f"(0 {connector} ({{duration}}))", duration=duration)
+    """A date moved by the days of a duration: its whole days, rounded down, as Python's date takes them."""
     return fill(
-        f"date(substr({{v}}, 1, 10), (({{d}} - (({{d}} %% {DAY}) + {DAY}) %% {DAY}) / {DAY}) || ' days')",
+        f"date(substr({{v}}, 1, 10), "
+        f"(0 {connector} ({{d}} - (({{d}} %% {DAY}) + {DAY}) %% {DAY}) / {DAY}) || ' days')",
         v=value,
-        d=signed,
+        d=fill("({d})", d=duration),
     )
 
 
@@ -160,7 +160,7 @@ def to_zone(value, wanted, stored, *, inline=False):
 
 
 def _changes(table):
-    """SQL for the JSON list of a year's changes: by the year, by its kind, or the shift before all of them."""
+    """SQL for the JSON list of a year's changes: by the year, by its kind, or those before all others."""
     kind = "strftime('%%w%%j', substr({v}, 1, 4) || '-12-31')"
     key = f"iif({{v}} < '{table.rule_from}', substr({{v}}, 1, 4), {kind})"
     return f"""coalesce({{table}} -> ('$."' || {key} || '"'), {{table}} -> '$.""')"""
@@ -169,7 +169,8 @@ def _changes(table):
 def _moved(table):
     """SQL that moves `{v}` by the shift of `{y}`, its year's changes, that holds at its moment."""
     cases = "".join(
-        f" WHEN {{y}} ->> {2 * n + 1} IS NULL OR substr({{v}}, 6, 14) < {{y}} ->> {2 * n + 1} THEN {{y}} ->> {2 * n}"
+        f" WHEN {{y}} ->> {2 * n + 1} IS NULL OR substr({{v}}, 6, 14) < {{y}} ->> {2 * n + 1} "
+        f"THEN {{y}} ->> {2 * n}"
         for n in range(table.most)
     )
     seconds = f"CASE{cases} ELSE {{y}} ->> {2 * table.most} END" if table.most else "{y} ->> 0"

@@ -81,7 +81,7 @@ class ZoneTable(NamedTuple):
     """When the clock of one zone moves against another's."""
 
     text: str
-    """JSON object: year, or kind of year -> [seconds, moment, seconds, …]; "" -> the years before all others."""
+    """JSON object: year, or kind of year -> [seconds, moment, seconds, …]; "" -> the years before."""
     rule_from: int
     """The first year from which on the kind of a year alone decides."""
     most: int

@@ -10,7 +10,7 @@ from . import functions_datetime as dates
 from . import rebuild
 from .statements import send
 
-# Room within the runtime's 100,000 bytes of SQL for the WHENs of bulk_update, and what one takes beside its names.
+# Of the runtime's 100,000 bytes of SQL: those for bulk_update's WHENs, and what one takes beside its names.
 SQL_BYTES = 80_000
 WHEN_BYTES = 75
 INTEGER_TYPES = frozenset(
@@ -125,7 +125,7 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
 
     def combine_expression(self, connector, sub_expressions):
         if connector == "^":
-            return "POW(%s)" % ",".join(sub_expressions)
+            return f"POW({','.join(sub_expressions)})"
         return super().combine_expression(connector, sub_expressions)
 
     # Values.

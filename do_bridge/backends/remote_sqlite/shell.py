@@ -1,5 +1,6 @@
 """The SQL prompt behind dbshell: reads statements, prints tables."""
 
+import contextlib
 import sqlite3
 
 from django.db import Error
@@ -63,10 +64,8 @@ class Shell:
         return bool(buffer.strip()) and not self._execute(buffer)
 
     def _greet(self):
-        try:
+        with contextlib.suppress(ImportError):
             import readline  # noqa: F401  gives input() its history
-        except ImportError:
-            pass
         self.stdout.write(f"{self.connection.display_name}, {self.connection.alias!r}. {COMMANDS}\n")
 
     def _line(self, prompt):
