@@ -35,8 +35,8 @@ TEST_DATABASE_ID = DATABASE_ID[:-1] + "1"
 RELAY_PORT = 8787
 PREPARATION = (
     ("migrate", "--database", "default", "--verbosity", "0"),
-    ("seed_demo",),
     ("migrate", "--database", "tenant", "--verbosity", "0"),
+    ("seed_demo",),
     ("collectstatic", "--noinput", "--verbosity", "0"),
 )
 
