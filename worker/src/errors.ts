@@ -31,7 +31,9 @@ export function sqlFailure(error: unknown, effect: Effect, step?: number): Failu
 /** An error thrown by a call to an object: its SQL errors come as answers, so this one is the runtime's. */
 export function objectFailure(error: unknown, effect: Effect): Failure {
   const message = messageOf(error);
-  if (hasFlag(error, "overloaded")) return { kind: "overloaded", message, effect: "none" };
+  // An overloaded object turns calls away at its door, before it runs anything.
+  if (hasFlag(error, "overloaded"))
+    return { kind: "overloaded", message, effect: effect === "ended" ? effect : "none" };
   if (hasFlag(error, "durableObjectReset") || message.includes("reset"))
     return { kind: "reset", message, effect };
   if (hasFlag(error, "retryable") || isTransient(message)) return { kind: "retry", message, effect };

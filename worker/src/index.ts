@@ -4,6 +4,9 @@ import { checkAccess } from "./auth";
 import { MAX_REQUEST_BYTES, SUBPROTOCOL } from "./protocol";
 import { Session } from "./session";
 
+/** Below the 10,000 subrequests that an invocation may make, with room for open transactions to finish. */
+const DEFAULT_SESSION_SUBREQUESTS = 9000;
+
 export { Tenant } from "./tenant";
 
 export default {
@@ -33,7 +36,7 @@ function openSession(request: Request, env: Env): Response {
     return refuse(400, `the subprotocol spoken here is ${SUBPROTOCOL}`);
   }
   const { 0: client, 1: server } = new WebSocketPair();
-  const limit = Number(env.SESSION_SUBREQUESTS);
+  const limit = sessionLimit(env);
   new Session(server, env, limit).start();
   const headers = {
     "Sec-WebSocket-Protocol": SUBPROTOCOL,
@@ -41,6 +44,12 @@ function openSession(request: Request, env: Env): Response {
     "do-bridge-max-message": String(MAX_REQUEST_BYTES),
   };
   return new Response(null, { status: 101, webSocket: client, headers });
+}
+
+/** Subrequests of a session; a variable that is no positive number must not take the limit away. */
+function sessionLimit(env: Env): number {
+  const limit = Number(env.SESSION_SUBREQUESTS);
+  return limit > 0 ? limit : DEFAULT_SESSION_SUBREQUESTS;
 }
 
 function refuse(status: number, error: string, headers: Record<string, string> = {}): Response {

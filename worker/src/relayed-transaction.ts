@@ -4,24 +4,24 @@ import { objectFailure } from "./errors";
 import type { Outcome, Pull } from "./interactive";
 import type { Answer, Failure, Step, TransactionRequest } from "./protocol";
 
-/** Why a transaction takes no more requests. */
-export type Ended = "no_transaction" | "lease_expired";
-
 type Reply = (id: number, answer: Answer) => void;
 
 /** Starts the call to the object that carries the transaction. */
 export type Transact = (request: TransactionRequest, pull: Pull) => Promise<Outcome>;
 
-const MESSAGES: Record<Ended, string> = {
-  no_transaction: "no such transaction, or one that has ended",
-  lease_expired: "the transaction was rolled back: it held its object longer than its lease",
+export const NO_TRANSACTION: Failure = {
+  kind: "no_transaction",
+  message: "no such transaction, or one that has ended",
+  effect: "none",
 };
 
-export function endedFailure(kind: Ended): Failure {
-  return { kind, message: MESSAGES[kind], effect: kind === "lease_expired" ? "ended" : "none" };
-}
+const LEASE_EXPIRED: Failure = {
+  kind: "lease_expired",
+  message: "the transaction was rolled back: it held its object longer than its lease",
+  effect: "ended",
+};
 
-const LOST: Failure = {
+const CONNECTION_LOST: Failure = {
   kind: "reset",
   message: "the connection to the object was lost, and the transaction rolled back",
   effect: "ended",
@@ -34,7 +34,8 @@ function failed(error: Failure): Answer {
 export class RelayedTransaction {
   /** The database that the transaction was begun on, as `kind:name`. */
   readonly database: string;
-  ended: Ended | null = null;
+  /** What a request is told that comes after the end. */
+  #ended: Failure | null = null;
   readonly #reply: Reply;
   readonly #waiting: TransactionRequest[] = [];
   #current: TransactionRequest | null;
@@ -51,18 +52,20 @@ export class RelayedTransaction {
   async run(begin: TransactionRequest, transact: Transact): Promise<void> {
     try {
       const outcome = await transact(begin, (answer) => this.#next(answer));
-      if (outcome.end === "lease") this.#finish("lease_expired", failed(endedFailure("lease_expired")));
-      else this.#finish("no_transaction", outcome.end === "gone" ? failed(LOST) : outcome.answer);
+      if (outcome.end === "lease") this.#finish(LEASE_EXPIRED);
+      else if (outcome.end === "gone") this.#finish(CONNECTION_LOST);
+      else this.#finish(NO_TRANSACTION, outcome.answer);
     } catch (error) {
       const commits = this.#current?.steps.at(-1)?.type === "commit";
-      this.#finish("no_transaction", failed(objectFailure(error, commits ? "unknown" : "ended")));
+      if (commits) this.#finish(NO_TRANSACTION, failed(objectFailure(error, "unknown")));
+      else this.#finish(objectFailure(error, "ended"));
     }
   }
 
   /** Takes a further request of the transaction, to be run after those that came before it. */
   send(request: TransactionRequest): void {
-    if (this.ended !== null) {
-      this.#reply(request.id, failed(endedFailure(this.ended)));
+    if (this.#ended !== null) {
+      this.#reply(request.id, failed(this.#ended));
     } else if (this.#deliver !== null) {
       this.#hand(request);
     } else {
@@ -95,11 +98,11 @@ export class RelayedTransaction {
     this.#deliver = null;
   }
 
-  #finish(ended: Ended, answer: Answer): void {
-    this.ended = ended;
+  #finish(ended: Failure, answer = failed(ended)): void {
+    this.#ended = ended;
     if (this.#current !== null) this.#reply(this.#current.id, answer);
     this.#current = null;
-    for (const { id } of this.#waiting.splice(0)) this.#reply(id, failed(endedFailure(ended)));
+    for (const { id } of this.#waiting.splice(0)) this.#reply(id, failed(ended));
     // The object stopped waiting for its last pull: let that call end.
     this.#deliver?.(null);
     this.#deliver = null;

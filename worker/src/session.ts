@@ -15,7 +15,7 @@ import {
   type Request,
   type TransactionRequest,
 } from "./protocol";
-import { RelayedTransaction, endedFailure } from "./relayed-transaction";
+import { NO_TRANSACTION, RelayedTransaction } from "./relayed-transaction";
 import type { Tenant } from "./tenant";
 import { byteLength } from "./values";
 
@@ -85,7 +85,7 @@ export class Session {
     } else if (begin) {
       await this.#begin(request);
     } else if (known === undefined) {
-      this.#reply(id, { results: [], error: endedFailure("no_transaction") });
+      this.#reply(id, { results: [], error: NO_TRANSACTION });
     } else if (known.database !== `${database.kind}:${database.name}`) {
       this.#reply(id, failed("bad_request", "this tx was begun on another database"));
     } else {
@@ -136,7 +136,7 @@ export class Session {
   #close(): void {
     for (const transaction of this.#transactions.values()) transaction.close();
     this.#transactions.clear();
-    this.#socket.close();
+    if (this.#socket.readyState !== WebSocket.CLOSED) this.#socket.close();
   }
 }
 

@@ -9,6 +9,13 @@ import { Client, TOKEN } from "./client";
 
 /** A session of a Worker whose sessions end after so many subrequests. */
 async function limited(subrequests: number): Promise<Client> {
+  const response = await limitedResponse(subrequests);
+  expect(response.headers.get("do-bridge-session-limit")).toBe(String(subrequests));
+  if (response.webSocket === null) throw new Error("no session");
+  return new Client(response.webSocket);
+}
+
+function limitedResponse(subrequests: number): Promise<Response> {
   const request = new Request<unknown, IncomingRequestCfProperties>("http://relay.test/v1/session", {
     headers: {
       Authorization: `Bearer ${TOKEN}`,
@@ -18,10 +25,7 @@ async function limited(subrequests: number): Promise<Client> {
   });
   // A spread would drop the bindings, which stand on the prototype of `env` in some versions.
   const changed = Object.create(env, { SESSION_SUBREQUESTS: { value: subrequests } }) as Env;
-  const response = await worker.fetch(request, changed);
-  expect(response.headers.get("do-bridge-session-limit")).toBe(String(subrequests));
-  if (response.webSocket === null) throw new Error("no session");
-  return new Client(response.webSocket);
+  return worker.fetch(request, changed);
 }
 
 test("a session that has used up its subrequests runs nothing new, and lives on", async () => {
@@ -39,6 +43,16 @@ test("a session that has used up its subrequests runs nothing new, and lives on"
   const next = await Client.open();
   expect(await next.column(db, "SELECT count(*) FROM t")).toEqual([0]);
 });
+
+test.each([0, -1, Number.NaN])(
+  "a limit of %d is no limit that can be meant: the default holds",
+  async (value) => {
+    const response = await limitedResponse(value);
+    expect(response.headers.get("do-bridge-session-limit")).toBe("9000");
+    response.webSocket?.accept();
+    response.webSocket?.close();
+  },
+);
 
 test("a transaction that is open when the limit is reached may finish", async () => {
   const client = await limited(2);

@@ -1,5 +1,6 @@
 // Interactive transactions: isolation, leases, clients that go.
 
+import { abortAllDurableObjects } from "cloudflare:test";
 import { beforeEach, describe, expect, test } from "vitest";
 
 import { Client, transactionFrame } from "./client";
@@ -147,7 +148,7 @@ test("a statement that throws the transaction away ends it for the client too", 
   await client.tx(db, "t1", ["INSERT INTO t VALUES (1, 'x')"], { begin: true });
   const answer = await client.tx(db, "t1", ["INSERT OR ROLLBACK INTO t VALUES (2, 'x')"]);
   expect(answer["error"]).toMatchObject({ effect: "ended" });
-  expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toMatchObject({ kind: "no_transaction" });
+  expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toMatchObject({ effect: "ended" });
   expect(await ids()).toEqual([]);
 });
 
@@ -171,4 +172,23 @@ test("savepoints nest 60 deep, and the next one is refused", async () => {
   ]);
   expect(ended["error"]).toBeUndefined();
   expect(await ids()).toEqual([]);
+});
+
+describe("when the object is reset", () => {
+  test("a transaction that waits for its begin is told", async () => {
+    const other = await Client.open();
+    await other.tx(db, "t1", [], { begin: true });
+    client.send(transactionFrame(db, "t2", ["SELECT 1"], { begin: true }));
+    expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
+    await abortAllDurableObjects();
+    expect(await client.receive()).toMatchObject({ error: { effect: "ended" } });
+  });
+
+  test("an open transaction is told at its next request, and nothing of it is left", async () => {
+    await client.tx(db, "t1", ["INSERT INTO t VALUES (1, 'x')"], { begin: true });
+    await abortAllDurableObjects();
+    const answer = await client.tx(db, "t1", [{ commit: true }]);
+    expect(answer).toMatchObject({ error: { effect: "ended" } });
+    expect(await ids()).toEqual([]);
+  });
 });
