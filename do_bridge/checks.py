@@ -18,6 +18,10 @@ def _plain_databases():
 
 
 def _templates():
+    """Return the aliases that only lend their settings to tenants."""
+    databases = tenant_databases()
+    if databases is not None:
+        return [databases.template] if dict.__contains__(databases, databases.template) else []
     return [
         alias
         for alias, values in _plain_databases().items()

@@ -1,5 +1,6 @@
 """Keeps content types and permissions under the same primary keys in every tenant as in the directory."""
 
+import json
 from threading import Lock
 
 from django.apps import apps
@@ -7,7 +8,7 @@ from django.db import DatabaseError, connections
 from django.db.models.signals import post_migrate
 
 from .conf import conf
-from .copies import run_batch, upsert_statements
+from .copies import insert_statements, run_batch, upsert_statements
 from .slugs import alias_slug, is_tenant_side
 
 CONTENT_TYPE_COLUMNS = ("id", "app_label", "model")
@@ -22,19 +23,91 @@ class DirectoryNotReady(DatabaseError):
 
 
 def copy_content_types(alias):
-    """Write the directory's content types and permissions into the tenant `alias`, in one trip."""
-    statements = content_type_statements(connections[alias])
+    """Give the tenant `alias` the directory's content types and permissions, keys and all.
+
+    One round trip when nothing is to be done, two otherwise. Rows that the tenant has under other keys get
+    the directory's, and so does everything that points at them.
+    """
+    connection = connections[alias]
+    wanted = directory_rows()
+    if not wanted:
+        return
+    selects = [(_select(connection, model, columns), None) for model, columns, _ in wanted]
+    present = [[tuple(row) for row in result.rows] for result in run_batch(connection, selects)]
+    statements, moved_types = [], {}
+    for (model, columns, rows), existing in zip(wanted, present, strict=True):
+        moved = _moves(model, existing, rows, moved_types)
+        moved_types = moved_types or moved
+        if moved:
+            statements += _move_statements(connection, model, moved)
+        missing = [row for row in rows if moved or tuple(row) not in existing]
+        statements += upsert_statements(connection, model._meta.db_table, columns, missing, key="id")
     if statements:
-        run_batch(connections[alias], statements)
+        run_batch(connection, [("PRAGMA defer_foreign_keys = on", None), *statements])
+
+
+def _natural_key(model, row, moved_types):
+    """Return what names a content type or a permission everywhere, after its content type has moved."""
+    if model._meta.model_name == "contenttype":
+        return tuple(row[1:])
+    return moved_types.get(row[2], row[2]), row[3]
+
+
+def _moves(model, existing, rows, moved_types):
+    """Return {old key: new key} of the tenant's rows that stand under another key than the directory's."""
+    wanted = {_natural_key(model, row, {}): row[0] for row in rows}
+    taken = set(wanted.values())
+    free = max([*taken, *(row[0] for row in existing)], default=0) + 1
+    moved = {}
+    for row in existing:
+        target = wanted.get(_natural_key(model, row, moved_types))
+        if target is None and row[0] in taken:
+            # Not the directory's any more, and in the way of one that is.
+            target, free = free, free + 1
+        if target is not None and target != row[0]:
+            moved[row[0]] = target
+    return moved
+
+
+def _move_statements(connection, model, moved):
+    """Return the statements that change keys of `model`, and what points at them."""
+    quote = connection.ops.quote_name
+    pairs = json.dumps(sorted(moved.items()))
+    columns = [(model._meta.db_table, model._meta.pk.column), *_references(model)]
+    statements = []
+    for table, column in columns:
+        table, column = quote(table), quote(column)
+        # By way of negative keys: two rows may change places, and each key is unique at every moment.
+        # Names are qualified, since json_each has a column "id" too.
+        statements += [
+            (
+                f"UPDATE {table} SET {column} = -(SELECT pair.value->>1 FROM json_each(%s) AS pair "  # noqa: S608
+                f"WHERE pair.value->>0 = {table}.{column}) "
+                f"WHERE {column} IN (SELECT pair.value->>0 FROM json_each(%s) AS pair)",
+                [pairs, pairs],
+            ),
+            (f"UPDATE {table} SET {column} = -{column} WHERE {column} < 0", None),  # noqa: S608
+        ]
+    return statements
+
+
+def _references(model):
+    """Return [(table, column)] of the foreign keys that point at `model`."""
+    return [
+        (other._meta.db_table, field.column)
+        for other in apps.get_models(include_auto_created=True)
+        if other._meta.managed and not other._meta.proxy
+        for field in other._meta.local_concrete_fields
+        if field.is_relation and field.related_model is model
+    ]
 
 
 def content_type_statements(connection):
-    """Return the statements that write the directory's content types and permissions."""
+    """Return the statements that write the directory's content types and permissions into a new object."""
     statements = []
     # Content types come first: permissions point at them.
     for model, columns, rows in directory_rows():
-        if rows:
-            statements += upsert_statements(connection, model._meta.db_table, columns, rows, key="id")
+        statements += insert_statements(connection, model._meta.db_table, columns, rows)
     return statements
 
 
@@ -68,16 +141,12 @@ def _models():
 def _read_directory():
     directory = conf("DIRECTORY_ALIAS")
     connection = connections[directory]
-    quote = connection.ops.quote_name
     models = _models()
     if not models:
         return []
-    selects = [
-        f"SELECT {', '.join(map(quote, columns))} FROM {quote(model._meta.db_table)} ORDER BY 1"  # noqa: S608
-        for model, columns in models
-    ]
+    selects = [(_select(connection, model, columns), None) for model, columns in models]
     try:
-        results = [result.rows for result in run_batch(connection, [(sql, None) for sql in selects])]
+        results = [result.rows for result in run_batch(connection, selects)]
     except DatabaseError as error:
         if "no such table" in str(error):
             raise DirectoryNotReady(
@@ -85,6 +154,11 @@ def _read_directory():
             ) from error
         raise
     return [(model, columns, rows) for (model, columns), rows in zip(models, results, strict=True)]
+
+
+def _select(connection, model, columns):
+    quote = connection.ops.quote_name
+    return f"SELECT {', '.join(map(quote, columns))} FROM {quote(model._meta.db_table)} ORDER BY 1"  # noqa: S608
 
 
 def _missing_app_configs(tables):

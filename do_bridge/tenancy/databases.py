@@ -15,9 +15,23 @@ DURABLE_OBJECT_ENGINE = "do_bridge.backends.durable_object"
 
 
 class _Derived(dict):
-    """One tenant's settings; a class of its own because a plain dict cannot be referenced weakly."""
+    """One tenant's settings; a plain dict could not be referenced weakly."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "is_named_by_others")
+
+    def __init__(self, values):
+        super().__init__(values)
+        self.is_named_by_others = False
+
+    def __setitem__(self, key, value):
+        # A test runner gives an alias a test database of its own, and takes that one away later.
+        self.is_named_by_others = self.is_named_by_others or key == "NAME"
+        super().__setitem__(key, value)
+
+    def rename(self, name):
+        """Follow the template, unless somebody else has named this alias's database."""
+        if not self.is_named_by_others:
+            super().__setitem__("NAME", name)
 
 
 class _Template(dict):
@@ -60,6 +74,7 @@ class TenantDatabases(dict):
     def __missing__(self, alias):
         if self.template not in self or not is_tenant_side(alias):
             raise KeyError(alias)
+        self._use_test_objects_in_tests()
         derived = self._derive(alias)
         self._note_live(alias)
         return derived
@@ -80,7 +95,7 @@ class TenantDatabases(dict):
         # A list made at once: another thread may register a tenant while this one iterates.
         with self._lock:
             plain, registered = list(super().keys()), list(self._registered)
-        testing = hasattr(test_utils._TestState, "saved_data")
+        testing = _in_test_environment()
         if testing and self._template_is_test():
             plain.remove(self.template)
         # Test cases patch every alias that they see and undo it for every one that they see later: the two
@@ -166,10 +181,18 @@ class TenantDatabases(dict):
             if derived is None:
                 template = super().__getitem__(self.template)
                 derived = _Derived(deepcopy(dict(template)))
-                derived["NAME"] = object_name(alias, template.get("NAME") or "")
+                derived.rename(object_name(alias, template.get("NAME") or ""))
                 derived.setdefault("TEST", {})["NAME"] = None
                 self._derived[alias] = derived
             return derived
+
+    def _use_test_objects_in_tests(self):
+        """Give the template its test name: a test run that lists no tenant's alias does not."""
+        if not _in_test_environment() or self._template_is_test():
+            return
+        creation = connections[self.template].creation
+        if getattr(creation, "is_template", lambda: False)():
+            creation.create_test_db(verbosity=0, serialize=False)
 
     def _template_is_test(self):
         return bool(super().__contains__(self.template) and super().__getitem__(self.template).get("NAME"))
@@ -179,9 +202,13 @@ class TenantDatabases(dict):
         prefix = super().__getitem__(self.template).get("NAME") or ""
         with self._lock:
             for alias, derived in list(self._derived.items()):
-                derived["NAME"] = object_name(alias, prefix)
+                derived.rename(object_name(alias, prefix))
         for alias in self.live_aliases():
             connections[alias].close()
+
+
+def _in_test_environment():
+    return hasattr(test_utils._TestState, "saved_data")
 
 
 def _restore(databases, template):

@@ -10,6 +10,14 @@ from .slugs import is_tenant_side
 class BindsTenant:
     """Mixed into a tenant model's managers: a lazy queryset keeps its tenant, wherever it is read later."""
 
+    _unbound_class = None
+
+    def __eq__(self, other):
+        # Migrations know the manager as its own class made it, and must not see a change.
+        return isinstance(other, self._unbound_class) and self.__dict__ == other.__dict__
+
+    __hash__ = object.__hash__
+
     def get_queryset(self):
         queryset = super().get_queryset()
         if queryset._db is None:
@@ -43,5 +51,9 @@ def _binding_class(manager_class):
     return type(
         manager_class.__name__,
         (BindsTenant, manager_class),
-        {"__module__": manager_class.__module__, "__qualname__": manager_class.__qualname__},
+        {
+            "__module__": manager_class.__module__,
+            "__qualname__": manager_class.__qualname__,
+            "_unbound_class": manager_class,
+        },
     )

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connections
 from django.db.migrations.loader import MigrationLoader
 
-import do_bridge
+from do_bridge.backends.remote_sqlite import schema
 
 from .contenttypes import content_type_statements
 from .context import alias_context
@@ -73,8 +73,8 @@ def _statements(connection, dump):
 
 
 def fingerprint():
-    """Return 16 hexadecimal digits that change with the migrations' names and sources, and with Django."""
-    digest = hashlib.sha256(f"{django.__version__} {do_bridge.__version__}".encode())
+    """Return 16 hexadecimal digits that change with any migration, Django, and the dialect's schema code."""
+    digest = hashlib.sha256(django.__version__.encode() + inspect.getsource(schema).encode())
     loader = MigrationLoader(None, ignore_no_migrations=True)
     for key in sorted(loader.disk_migrations):
         module = sys.modules[type(loader.disk_migrations[key]).__module__]

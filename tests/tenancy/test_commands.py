@@ -1,0 +1,277 @@
+"""migrate for the directory, one tenant and all of them; makemigrations; create_tenant; provisioning."""
+
+from io import StringIO
+
+import pytest
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import CommandError, call_command
+from django.db import connections, transaction
+from django.db.migrations.exceptions import InconsistentMigrationHistory
+from django.db.migrations.recorder import MigrationRecorder
+
+from accounts.models import Membership, Tenant, User
+from blog.models import Post
+from do_bridge.tenancy import register_tenant, tenant_alias, tenant_context
+from do_bridge.tenancy.copies import copy_rows
+from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.provision import dump_database, fingerprint, provision, scratch_dump
+from do_bridge.testing import empty_object, unique_slug
+
+
+@pytest.fixture
+def bare(db):
+    """A slug whose object has no tables yet."""
+    slug = unique_slug("bare")
+    yield slug
+    empty_object(tenant_alias(slug))
+
+
+def migrate(*arguments, **options):
+    out = StringIO()
+    call_command("migrate", *arguments, stdout=out, stderr=out, interactive=False, **options)
+    return out.getvalue()
+
+
+def applied(alias):
+    return set(MigrationRecorder(connections[alias]).applied_migrations())
+
+
+def keys(alias):
+    types = ContentType.objects.using(alias).values_list("pk", "app_label", "model")
+    permissions = Permission.objects.using(alias).values_list("pk", "content_type_id", "codename", "name")
+    return set(types), set(permissions)
+
+
+def test_the_directory_is_migrated_as_ever(db):
+    assert "No migrations to apply" in migrate("--database", "default")
+
+
+def test_one_tenant_is_migrated_with_all_migrations_and_the_directorys_keys(bare):
+    alias = tenant_alias(bare)
+    output = migrate(f"--database={alias}")
+    assert "Applying blog.0001_initial" in output
+    assert applied(alias) == applied("default")
+    assert keys(alias) == keys("default")
+    assert "No migrations to apply" in migrate("--database", alias)
+
+
+def test_a_tenant_costs_no_trip_for_each_content_type(bare, trips):
+    alias = tenant_alias(bare)
+    migrate("--database", alias)
+    before = trips.count
+    migrate("--database", alias)
+    assert trips.count - before < 10
+
+
+def test_content_types_that_the_directory_lacks_are_made_there_first(bare):
+    stale = ContentType.objects.get(app_label="blog", model="post")
+    stale.delete()
+    from do_bridge.tenancy.contenttypes import forget_directory_rows
+
+    forget_directory_rows()
+    ContentType.objects.clear_cache()
+    migrate("--database", tenant_alias(bare))
+    made = ContentType.objects.get(app_label="blog", model="post")
+    assert made.pk != stale.pk
+    assert keys(tenant_alias(bare)) == keys("default")
+
+
+def test_keys_that_differ_from_the_directorys_are_moved_with_everything_that_points_at_them(acme, in_both):
+    alias = tenant_alias(acme.slug)
+    group = Group.objects.using(alias).create(name="writers")
+    permission = Permission.objects.using(alias).get(codename="add_post")
+    group.permissions.add(permission)
+    with tenant_context(acme):
+        post = Post.objects.create(title="x", content="-", user_id=in_both)
+        LogEntry.objects.log_actions(in_both, [post], ADDITION, single_object=True)
+    # As after a restore of another directory: two types under each other's keys, one in the way of a third.
+    with connections[alias].cursor() as cursor, transaction.atomic(using=alias):
+        cursor.execute("PRAGMA defer_foreign_keys = on")
+        post_key = ContentType.objects.using(alias).get(app_label="blog", model="post").pk
+        user_key = ContentType.objects.using(alias).get(app_label="accounts", model="user").pk
+        for table, column in [
+            ("django_content_type", "id"),
+            ("auth_permission", "content_type_id"),
+            ("django_admin_log", "content_type_id"),
+        ]:
+            swap = f"UPDATE {table} SET {column} = {column} + %s WHERE {column} = %s"
+            cursor.execute(swap, [100_000, post_key])
+            cursor.execute(swap, [post_key - user_key, user_key])
+            cursor.execute(swap, [user_key - post_key - 100_000, post_key + 100_000])
+    assert keys(alias) != keys("default")
+    migrate("--database", alias)
+    assert keys(alias) == keys("default")
+    assert group.permissions.get().codename == "add_post"
+    assert group.permissions.get().content_type.model_class() is Post
+    with tenant_context(acme):
+        assert LogEntry.objects.get().get_edited_object() == post
+
+
+def test_all_tenants_are_migrated_one_after_another(make_tenant):
+    slugs = [make_tenant().slug for _ in range(2)]
+    empty_object(tenant_alias(slugs[0]))
+    output = migrate("--database", "tenant")
+    assert "2 tenants, 0 failed" in output
+    for slug in slugs:
+        assert applied(tenant_alias(slug)) == applied("default")
+
+
+def test_a_tenant_that_fails_does_not_stop_the_others(make_tenant):
+    broken, sound = sorted([make_tenant("a"), make_tenant("b")], key=lambda tenant: tenant.slug)
+    for tenant in (broken, sound):
+        empty_object(tenant_alias(tenant.slug))
+    with connections[tenant_alias(broken.slug)].cursor() as cursor:
+        cursor.execute("CREATE TABLE blog_post (id INTEGER PRIMARY KEY)")
+    out = StringIO()
+    with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {broken.slug}"):
+        call_command("migrate", "--database", "tenant", stdout=out, stderr=out, interactive=False)
+    assert "already exists" in out.getvalue()
+    assert applied(tenant_alias(sound.slug)) == applied("default")
+
+
+def test_check_says_which_tenants_are_behind(acme, zeta):
+    assert "0 failed" in migrate("--database", "tenant", "--check")
+    empty_object(tenant_alias(zeta.slug))
+    with pytest.raises(CommandError, match=zeta.slug):
+        migrate("--database", "tenant", "--check")
+
+
+@pytest.mark.parametrize("database", ["tenant/../acme", "tenant/ACME", "tenant/", "elsewhere", "tenant/a/b"])
+def test_a_database_that_cannot_be_is_refused_without_a_trip(db, database, trips):
+    with pytest.raises(CommandError, match="There is no database"):
+        migrate("--database", database)
+    assert trips.count == 0
+
+
+# The second is registered by a test case: the command looks at every alias that Django shows it.
+every_alias = pytest.mark.django_db(databases=["default", register_tenant("case-one")])
+
+
+@every_alias
+def test_makemigrations_works_with_routers_and_finds_nothing_to_do():
+    out = StringIO()
+    call_command("makemigrations", "--check", "--dry-run", stdout=out)
+    assert "No changes detected" in out.getvalue()
+
+
+@every_alias
+def test_makemigrations_refuses_a_registered_tenant_with_an_inconsistent_history():
+    MigrationRecorder(connections["tenant/case-one"]).record_unapplied("accounts", "0001_initial")
+    try:
+        with pytest.raises(InconsistentMigrationHistory, match="tenant/case-one"):
+            call_command("makemigrations", "--check", "--dry-run", stdout=StringIO())
+    finally:
+        MigrationRecorder(connections["tenant/case-one"]).record_applied("accounts", "0001_initial")
+
+
+def test_other_commands_take_a_tenants_alias(acme, in_both):
+    with tenant_context(acme):
+        Post.objects.create(title="dumped", content="-", user_id=in_both)
+    out = StringIO()
+    call_command("dumpdata", "blog", "contenttypes", database=tenant_alias(acme.slug), stdout=out)
+    assert '"dumped"' in out.getvalue()
+    assert '"contenttypes.contenttype"' in out.getvalue()
+
+
+# Provisioning
+
+
+def test_a_new_tenant_takes_at_most_two_trips(bare, trips):
+    scratch_dump()
+    ContentType.objects.exists()
+    provision(unique_slug("warm"))
+    before = trips.count
+    assert provision(bare) == "provisioned"
+    assert trips.count - before <= 2
+
+
+def test_a_provisioned_object_is_what_migrating_makes(bare, acme):
+    alias = tenant_alias(bare)
+    migrate("--database", alias)
+    migrated, provisioned = (dump_database(connections[name]) for name in (alias, tenant_alias(acme.slug)))
+    assert sorted(provisioned.schema) == sorted(migrated.schema)
+    assert applied(tenant_alias(acme.slug)) == applied("default")
+    assert keys(tenant_alias(acme.slug)) == keys("default")
+    assert "No migrations to apply" in migrate("--database", tenant_alias(acme.slug))
+
+
+def test_provisioning_twice_keeps_what_is_there(acme, in_both):
+    with tenant_context(acme):
+        Post.objects.create(title="kept", content="-", user_id=in_both)
+    assert provision(acme.slug) == "migrated"
+    with tenant_context(acme):
+        assert Post.objects.get().title == "kept"
+
+
+def test_the_fingerprint_stays_the_same_for_the_same_code():
+    assert fingerprint() == fingerprint()
+    assert len(fingerprint()) == 16
+
+
+def test_the_scratch_object_is_no_tenant_and_no_choice(acme):
+    assert not any(alias.startswith("scratch/") for alias in connections)
+    assert connections[tenant_databases().scratch_alias("0a1b")].settings_dict["NAME"].startswith("test/")
+
+
+# create_tenant
+
+
+def test_create_tenant_makes_the_row_the_object_and_the_members(author, bare):
+    out = StringIO()
+    call_command("create_tenant", bare, "--name", "Bare & Co", "--member", "ada", stdout=out)
+    assert "created" in out.getvalue()
+    tenant = Tenant.objects.get(slug=bare)
+    assert tenant.name == "Bare & Co"
+    assert Membership.objects.get(tenant=tenant).user == author
+    copy = User.objects.using(tenant_alias(bare)).get()
+    assert (copy.pk, copy.username, copy.has_usable_password()) == (author.pk, "ada", False)
+    with tenant_context(bare):
+        Post.objects.create(title="first", content="-", user_id=author.pk)
+
+
+def test_create_tenant_can_be_repeated(author, bare):
+    for _ in range(2):
+        call_command("create_tenant", bare, "--member", "ada", stdout=StringIO())
+    assert Tenant.objects.get(slug=bare).name == bare
+    assert Membership.objects.count() == 1
+    assert User.objects.using(tenant_alias(bare)).count() == 1
+
+
+@pytest.mark.parametrize("slug", ["../acme", "ACME", "a" * 300, "acme\n", "\u0430cme"])
+def test_create_tenant_refuses_a_hostile_slug_without_a_trip(db, slug, trips):
+    with pytest.raises(CommandError, match="lower-case ASCII"):
+        call_command("create_tenant", slug)
+    assert trips.count == 0
+
+
+def test_create_tenant_names_a_member_who_does_not_exist(bare):
+    with pytest.raises(CommandError, match="no user 'nobody'"):
+        call_command("create_tenant", bare, "--member", "nobody", stdout=StringIO())
+
+
+# Copies
+
+
+def test_copies_have_the_same_key_and_no_password_and_follow_changes(acme, author, trips):
+    alias = tenant_alias(acme.slug)
+    before = trips.count
+    assert copy_rows(User, [author], alias) == 1
+    assert trips.count - before == 1
+    author.name = "Countess"
+    copy_rows(User, [author], alias)
+    copy = User.objects.using(alias).get()
+    assert (copy.pk, copy.name, copy.date_joined) == (author.pk, "Countess", author.date_joined)
+    assert not copy.has_usable_password()
+    assert User.objects.get(pk=author.pk).check_password("secret-of-ada")
+
+
+def test_many_rows_are_copied_in_one_trip_from_values_too(acme, db, trips):
+    User.objects.bulk_create([User(username=f"user-{number}") for number in range(700)])
+    rows = list(User.objects.values())
+    before = trips.count
+    assert copy_rows(User, rows, tenant_alias(acme.slug), blank=("password", "email")) == 700
+    assert trips.count - before == 1
+    assert User.objects.using(tenant_alias(acme.slug)).count() == 700
+    assert copy_rows(User, [], tenant_alias(acme.slug)) == 0

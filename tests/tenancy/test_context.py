@@ -1,0 +1,133 @@
+"""The current tenant: three states, restored whatever happens, apart in threads and tasks."""
+
+import asyncio
+import threading
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from do_bridge.tenancy import (
+    InvalidSlug,
+    OpenTransaction,
+    current,
+    current_tenant,
+    directory_context,
+    tenant_alias,
+    tenant_context,
+    unset_context,
+)
+
+
+def test_nothing_is_current_at_first():
+    assert current_tenant() is None
+    assert current().alias is None
+    assert not current().is_tenant
+    assert not current().is_directory
+
+
+def test_a_tenant_is_current_inside_its_context_and_not_after_it():
+    with tenant_context("acme") as scope:
+        assert current_tenant() == "acme"
+        assert scope.alias == "tenant/acme"
+        assert current().is_tenant
+    assert current_tenant() is None
+
+
+def test_contexts_nest_and_restore_what_was_before():
+    with tenant_context("acme"):
+        with directory_context():
+            assert current().is_directory
+            assert current().alias == "default"
+            assert current_tenant() is None
+            with tenant_context("zeta"):
+                assert current_tenant() == "zeta"
+        with unset_context():
+            assert current().alias is None
+        assert current_tenant() == "acme"
+
+
+def test_an_exception_restores_what_was_before():
+    with directory_context():
+        with pytest.raises(KeyError), tenant_context("acme"):
+            raise KeyError
+        assert current().is_directory
+
+
+def test_anything_with_a_slug_is_a_tenant():
+    class Row:
+        slug = "acme"
+
+    with tenant_context(Row()):
+        assert current_tenant() == "acme"
+
+
+@pytest.mark.parametrize("tenant", ["../acme", "ACME", None, object(), 7])
+def test_what_is_no_tenant_never_becomes_current(tenant):
+    with pytest.raises(InvalidSlug):
+        tenant_context(tenant)
+    assert current_tenant() is None
+
+
+def test_one_context_object_can_be_entered_twice():
+    context = tenant_context("acme")
+    with context, context:
+        assert current_tenant() == "acme"
+    assert current_tenant() is None
+
+
+def test_it_decorates_functions_and_coroutine_functions():
+    @tenant_context("acme")
+    def plain():
+        return current_tenant()
+
+    @tenant_context("zeta")
+    async def coroutine():
+        await asyncio.sleep(0)
+        return current_tenant()
+
+    assert plain() == "acme"
+    assert asyncio.run(coroutine()) == "zeta"
+    assert current_tenant() is None
+
+
+def test_a_new_thread_starts_with_nothing_current():
+    seen = []
+    with tenant_context("acme"):
+        thread = threading.Thread(target=lambda: seen.append(current_tenant()))
+        thread.start()
+        thread.join()
+    assert seen == [None]
+
+
+def test_async_tasks_keep_their_tenants_apart_and_take_them_into_sync_code():
+    async def work(slug, own, other):
+        async with tenant_context(slug):
+            own.set()
+            await other.wait()  # both are inside their contexts now
+            return current_tenant(), await sync_to_async(current_tenant)()
+
+    async def both():
+        one, two = asyncio.Event(), asyncio.Event()
+        return await asyncio.gather(work("acme", one, two), work("zeta", two, one))
+
+    assert asyncio.run(both()) == [("acme", "acme"), ("zeta", "zeta")]
+
+
+def test_another_tenant_cannot_be_entered_inside_a_transaction(acme, zeta):
+    with tenant_context(acme), transaction.atomic(using=tenant_alias(acme.slug)):
+        with pytest.raises(OpenTransaction, match="open transaction") as caught, tenant_context(zeta):
+            pass
+        assert f"tenant/{zeta.slug}" in str(caught.value)
+        assert current_tenant() == acme.slug
+        with tenant_context(acme):
+            assert current_tenant() == acme.slug
+    with tenant_context(zeta):
+        assert current_tenant() == zeta.slug
+
+
+def test_a_test_cases_own_transaction_does_not_count(acme, zeta):
+    block = transaction.atomic(using=tenant_alias(acme.slug))
+    block._from_testcase = True
+    with tenant_context(acme), block, tenant_context(zeta):
+        assert current_tenant() == zeta.slug

@@ -1,0 +1,246 @@
+"""The middleware: who is current during a request, and what views see of the path."""
+
+import asyncio
+
+import pytest
+from django.conf import settings
+from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.test import AsyncRequestFactory, RequestFactory, override_settings
+from django.urls import get_script_prefix, reverse
+from test_slugs import HOSTILE
+
+from accounts.models import Tenant
+from blog.models import Post
+from do_bridge.tenancy import current, current_tenant, directory_context, tenant_context
+from do_bridge.tenancy.directory import TenantLookup, lookup
+from do_bridge.tenancy.middleware import TenantMiddleware
+
+
+@pytest.fixture
+def seen():
+    return []
+
+
+@pytest.fixture
+def middleware(seen):
+    def view(request):
+        seen.append(
+            (
+                current_tenant(),
+                request.path_info,
+                request.META["SCRIPT_NAME"],
+                get_script_prefix(),
+                request.path,
+            )
+        )
+        return HttpResponse("ok")
+
+    return TenantMiddleware(view)
+
+
+def get(path, **extra):
+    request = RequestFactory().get("/", **extra)
+    # As the server decodes it: the factory would quote and cut what a hostile client sends.
+    request.path_info = request.path = path
+    return request
+
+
+def test_a_tenants_path_makes_it_current_and_moves_the_prefix(acme, middleware, seen):
+    request = get(f"/t/{acme.slug}/posts/3/")
+    assert middleware(request).status_code == 200
+    prefix = f"/t/{acme.slug}"
+    assert seen == [(acme.slug, "/posts/3/", prefix, prefix + "/", prefix + "/posts/3/")]
+    assert request.tenant == acme
+    assert current_tenant() is None
+    assert get_script_prefix() == "/"
+
+
+def test_a_script_name_of_the_server_stays_in_front(acme, middleware, seen):
+    middleware(get(f"/t/{acme.slug}/x/", SCRIPT_NAME="/site"))
+    assert seen[0][2:4] == (f"/site/t/{acme.slug}", f"/site/t/{acme.slug}/")
+
+
+def test_urls_stay_inside_the_tenant(acme):
+    made = []
+    TenantMiddleware(lambda request: made.append(reverse("login")) or HttpResponse())(get(f"/t/{acme.slug}/"))
+    assert made == [f"/t/{acme.slug}{reverse('login')}"]
+
+
+def test_other_paths_leave_the_tenant_unset(db, middleware, seen):
+    request = get("/accounts/")
+    middleware(request)
+    assert seen[0][:2] == (None, "/accounts/")
+    assert request.tenant is None
+
+
+def test_the_admin_of_the_directory_works_on_its_own_rows(db):
+    scopes = []
+    TenantMiddleware(lambda request: scopes.append(current()) or HttpResponse())(get("/admin/blog/post/"))
+    assert scopes[0].is_directory
+
+
+def test_the_admin_of_a_tenant_works_on_the_tenants_rows(acme):
+    scopes = []
+    TenantMiddleware(lambda request: scopes.append(current()) or HttpResponse())(
+        get(f"/t/{acme.slug}/admin/")
+    )
+    assert scopes[0].slug == acme.slug
+
+
+def test_an_unknown_tenant_is_not_found_and_no_object_is_asked(db, middleware, seen, trips):
+    with pytest.raises(Http404):
+        middleware(get("/t/nobody-has-this/"))
+    assert trips.count == 1  # the directory
+    assert seen == []
+    assert "tenant/nobody-has-this" not in settings.DATABASES.live_aliases()
+
+
+@pytest.mark.parametrize("slug", [slug for slug in HOSTILE if slug and "/" not in slug])
+def test_a_hostile_slug_is_not_found_without_asking_anybody(db, middleware, seen, trips, slug):
+    with pytest.raises(Http404):
+        middleware(get(f"/t/{slug}/"))
+    assert trips.count == 0
+    assert seen == []
+
+
+@pytest.mark.parametrize("path", ["/t/../acme/", "/t/acme/../zeta/", "/t//acme/", "/t/ACME/"])
+def test_a_crooked_path_reaches_no_view_of_a_tenant(db, seen, middleware, path):
+    try:
+        middleware(get(path))
+    except Http404:
+        assert seen == []
+    else:
+        assert seen[0][0] is None
+
+
+def test_a_case_variant_of_a_tenant_is_not_found(acme, middleware):
+    with pytest.raises(Http404):
+        middleware(get(f"/t/{acme.slug.upper()}/"))
+
+
+def test_a_missing_slash_is_added(acme, middleware, seen):
+    request = get(f"/t/{acme.slug}", QUERY_STRING="page=2")
+    response = middleware(request)
+    assert (response.status_code, response["Location"]) == (301, f"/t/{acme.slug}/?page=2")
+    assert seen == []
+
+
+def test_an_exception_in_the_view_restores_everything(acme):
+    def fail(request):
+        raise KeyError
+
+    with directory_context():
+        with pytest.raises(KeyError):
+            TenantMiddleware(fail)(get(f"/t/{acme.slug}/"))
+        assert current().is_directory
+    assert get_script_prefix() == "/"
+
+
+def test_what_is_streamed_belongs_to_the_tenant(acme, zeta, in_both):
+    with tenant_context(acme):
+        Post.objects.create(title="streamed", content="-", user_id=in_both)
+
+    def view(request):
+        def pieces():
+            yield f"{current_tenant()} {get_script_prefix()} "
+            yield from Post.objects.values_list("title", flat=True)
+
+        return StreamingHttpResponse(pieces())
+
+    response = TenantMiddleware(view)(get(f"/t/{acme.slug}/"))
+    with tenant_context(zeta):
+        content = []
+        for piece in response:
+            assert current_tenant() == zeta.slug
+            content.append(piece.decode())
+    assert "".join(content) == f"{acme.slug} /t/{acme.slug}/ streamed"
+
+
+def test_it_serves_async_views_and_what_they_stream(acme):
+    async def view(request):
+        async def pieces():
+            yield f"{current_tenant()} "
+            yield str(await Post.objects.acount())
+
+        return StreamingHttpResponse(pieces())
+
+    async def serve():
+        request = AsyncRequestFactory().get(f"/t/{acme.slug}/")
+        response = await TenantMiddleware(view)(request)
+        assert request.script_name == f"/t/{acme.slug}"
+        assert current_tenant() is None
+        return b"".join([piece async for piece in response]).decode()
+
+    assert asyncio.run(serve()) == f"{acme.slug} 0"
+
+
+def test_an_unknown_tenant_is_not_found_by_async_views_either(db):
+    async def view(request):
+        return HttpResponse()
+
+    async def serve():
+        await TenantMiddleware(view)(AsyncRequestFactory().get("/t/nobody-has-this/"))
+
+    with pytest.raises(Http404):
+        asyncio.run(serve())
+
+
+@override_settings(DO_BRIDGE={**settings.DO_BRIDGE, "TENANT_DOMAIN": "example.test"})
+def test_a_subdomain_is_a_tenant_where_a_domain_is_configured(acme, middleware, seen):
+    middleware(get("/posts/", HTTP_HOST=f"{acme.slug.upper()}.example.test:8000"))
+    assert seen == [(acme.slug, "/posts/", "", "/", "/posts/")]
+    for host in ("nobody-has-this.example.test", "a.b.example.test"):
+        with pytest.raises(Http404):
+            middleware(get("/posts/", HTTP_HOST=host))
+    middleware(get("/posts/", HTTP_HOST="example.test"))
+    middleware(get(f"/t/{acme.slug}/posts/", HTTP_HOST="example.test"))
+    assert [found[0] for found in seen[1:]] == [None, acme.slug]
+
+
+def test_a_tenant_is_looked_up_once_for_many_requests(acme, middleware, trips):
+    middleware(get(f"/t/{acme.slug}/"))
+    middleware(get(f"/t/{acme.slug}/"))
+    assert trips.count == 1
+
+
+def test_a_changed_tenant_is_looked_up_again(acme, middleware):
+    middleware(get(f"/t/{acme.slug}/"))
+    acme.name = "Renamed"
+    acme.save()
+    request = get(f"/t/{acme.slug}/")
+    middleware(request)
+    assert request.tenant.name == "Renamed"
+    Tenant.objects.filter(pk=acme.pk).get().delete()
+    with pytest.raises(Http404):
+        middleware(get(f"/t/{acme.slug}/"))
+
+
+def test_requests_do_not_share_the_row(acme):
+    one, two = lookup.get(acme.slug), lookup.get(acme.slug)
+    one.name = "changed"
+    assert two.name == acme.name
+
+
+@override_settings(DO_BRIDGE={**settings.DO_BRIDGE, "TENANT_CACHE_SIZE": 1, "TENANT_CACHE_SECONDS": 5})
+def test_the_memory_is_short_and_small(acme, zeta, trips):
+    now = [0.0]
+    memory = TenantLookup(clock=lambda: now[0])
+    memory.get(acme.slug)
+    now[0] = 4
+    memory.get(acme.slug)
+    assert trips.count == 1
+    now[0] = 6
+    memory.get(acme.slug)
+    assert trips.count == 2
+    memory.get(zeta.slug)
+    memory.get(acme.slug)
+    assert trips.count == 4
+
+
+def test_a_tenant_that_is_made_later_is_found(make_tenant, middleware):
+    with pytest.raises(Http404):
+        middleware(get("/t/made-later/"))
+    tenant = Tenant.objects.create(slug="made-later", name="Later")
+    request = get("/t/made-later/")
+    middleware(request)
+    assert request.tenant == tenant

@@ -1,0 +1,169 @@
+"""Where models are read and written: by the context, and by the instance that they hang on."""
+
+import pytest
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.db import router
+
+from accounts.models import Membership, User
+from blog.models import Post
+from do_bridge.tenancy import (
+    NoTenant,
+    TenantMismatch,
+    directory_context,
+    tenant_alias,
+    tenant_context,
+)
+
+
+@pytest.fixture
+def aliases(acme, zeta):
+    return tenant_alias(acme.slug), tenant_alias(zeta.slug)
+
+
+@pytest.fixture
+def post(acme, in_both):
+    with tenant_context(acme):
+        return Post.objects.create(title="Hello", content="World", user_id=in_both)
+
+
+def test_without_a_tenant_tenant_models_are_refused_and_nothing_is_sent(trips):
+    for work in (
+        Post.objects.count,
+        lambda: list(Post.objects.all()),
+        lambda: Post.objects.create(title="x", content="y", user_id=1),
+        lambda: Post(title="x", content="y", user_id=1).save(),
+        lambda: Post.objects.filter(pk=1).delete(),
+        lambda: router.db_for_read(Post),
+    ):
+        with pytest.raises(NoTenant, match="no tenant is current"):
+            work()
+    assert trips.count == 0
+
+
+def test_the_directory_has_posts_of_its_own_if_one_asks_for_them(post):
+    with directory_context():
+        assert Post.objects.all().db == "default"
+        assert not Post.objects.exists()
+
+
+def test_a_post_is_in_its_tenant_and_in_no_other(post, acme, zeta):
+    with tenant_context(acme):
+        assert Post.objects.get().title == "Hello"
+        assert Post.objects.get()._state.db == f"tenant/{acme.slug}"
+    with tenant_context(zeta):
+        assert not Post.objects.exists()
+
+
+def test_everything_else_is_the_directorys_whatever_is_current(acme):
+    for context in (tenant_context(acme), directory_context()):
+        with context:
+            assert router.db_for_read(User) == router.db_for_write(User) == "default"
+            assert router.db_for_read(Membership) == "default"
+
+
+def test_reading_from_an_instance_stays_in_its_tenant(post, acme, zeta, author, trips):
+    with tenant_context(zeta):
+        post.refresh_from_db()
+        copy = Post.objects.using(post._state.db).get().user
+        assert copy._state.db == f"tenant/{acme.slug}"
+        assert copy.pk == author.pk
+        assert not copy.has_usable_password()
+        assert list(copy.posts.all()) == [post]
+        prefetched = User.objects.using(post._state.db).prefetch_related("posts").get()
+        assert list(prefetched.posts.all()) == [post]
+
+
+def test_writing_an_instance_while_another_tenant_is_current_is_refused(post, acme, zeta, trips):
+    post.title = "Leaked"
+    for context in (tenant_context(zeta), directory_context()):
+        with context:
+            for work in (post.save, post.delete, post.user.save):
+                with pytest.raises(TenantMismatch, match=f"tenant/{acme.slug}"):
+                    work()
+    with tenant_context(acme):
+        assert Post.objects.get().title == "Hello"
+
+
+def test_writing_an_instance_follows_it_where_nothing_else_is_current(post, acme):
+    post.title = "Changed"
+    post.save()
+    with tenant_context(acme):
+        assert Post.objects.get().title == "Changed"
+
+
+def test_django_refuses_a_relation_across_tenants(aliases, in_both):
+    one, two = aliases
+    stranger = User.objects.using(two).get()
+    own = Post.objects.using(one).create(title="x", content="y", user_id=in_both)
+    with pytest.raises(ValueError, match="the current database router prevents this relation"):
+        own.user = stranger
+    assert router.allow_relation(own, User.objects.using(one).get())
+    assert not router.allow_relation(own, stranger)
+
+
+def test_django_refuses_a_relation_between_a_tenant_and_the_directory(acme, author, in_both):
+    with tenant_context(acme):
+        with pytest.raises(ValueError, match="the current database router prevents this relation"):
+            Post(title="x", content="y", user=author)
+        member = User.objects.using(tenant_alias(acme.slug)).get()
+        written = Post(title="x", content="y", user=member)
+        written.save()
+    assert written._state.db == f"tenant/{acme.slug}"
+
+
+def test_relating_to_a_member_of_another_tenant_than_the_current_is_refused(aliases, zeta, in_both):
+    member = User.objects.using(aliases[0]).get()
+    with tenant_context(zeta), pytest.raises(TenantMismatch):
+        Post(title="x", content="y", user=member)
+
+
+def test_saving_into_another_tenant_by_using_is_a_new_row_there(post, aliases):
+    post.save(using=aliases[1])
+    assert Post.objects.using(aliases[0]).count() == Post.objects.using(aliases[1]).count() == 1
+
+
+def test_a_lazy_queryset_answers_for_the_tenant_in_which_it_was_made(post, acme, zeta, author):
+    with tenant_context(acme):
+        made = Post.objects.filter(title="Hello")
+        of_author = author.posts.all()
+    with tenant_context(zeta):
+        assert [found.title for found in made] == ["Hello"]
+        assert [found.title for found in made.order_by("pk")] == ["Hello"]
+        assert made.db == of_author.db == f"tenant/{acme.slug}"
+        assert not author.posts.exists()
+    assert made.count() == of_author.count() == 1
+
+
+def test_a_queryset_made_while_nothing_is_current_belongs_to_whoever_reads_it(post, acme, zeta):
+    made = Post.objects.all()
+    with tenant_context(acme):
+        assert made.all().count() == 1
+    with tenant_context(zeta):
+        assert made.all().count() == 0
+
+
+def test_django_refuses_a_subquery_over_another_tenant(post, acme, zeta):
+    with tenant_context(acme):
+        theirs = Post.objects.all()
+    with tenant_context(zeta), pytest.raises(ValueError, match="across different databases"):
+        list(Post.objects.filter(pk__in=theirs))
+
+
+def test_the_admin_log_is_separated_by_tenant(post, acme, zeta, author, in_both):
+    with tenant_context(acme):
+        LogEntry.objects.log_actions(author.pk, [post], ADDITION, single_object=True)
+        entry = LogEntry.objects.get()
+        assert entry._state.db == f"tenant/{acme.slug}"
+        assert entry.content_type.model_class() is Post
+        assert entry.get_edited_object() == post
+    with tenant_context(zeta):
+        assert not LogEntry.objects.exists()
+    assert LogEntry.objects.all().db == "default"
+    assert not LogEntry.objects.exists()
+
+
+def test_migrations_are_allowed_everywhere_but_on_the_template():
+    for alias in ("default", "tenant/acme", "scratch/0a1b"):
+        assert router.allow_migrate(alias, "blog")
+        assert router.allow_migrate(alias, "accounts")
+    assert not router.allow_migrate("tenant", "blog")

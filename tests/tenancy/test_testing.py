@@ -1,0 +1,46 @@
+"""The helpers for other projects' tests, used as they would be used there."""
+
+import pytest
+
+from accounts.models import User
+from blog.models import Post
+from do_bridge.tenancy import current_tenant
+from do_bridge.testing import TenantTestCase, empty_object, provision_test_tenant
+
+
+class OneTenantsPosts(TenantTestCase):
+    tenant_slug = "case-one"
+
+    @classmethod
+    def setUpTestData(cls):
+        cls.user = User.objects.using("tenant/case-one").create(pk=1, username="member")
+
+    def write(self):
+        assert current_tenant() == "case-one"
+        Post.objects.create(title="one", content="-", user_id=1)
+        assert Post.objects.count() == 1
+
+    def test_each_test_runs_inside_the_tenant(self):
+        self.write()
+
+    def test_what_one_test_writes_no_other_sees(self):
+        self.write()
+
+
+def test_a_provisioned_test_tenant_is_empty_again_afterwards(db):
+    from django.db import connections
+
+    with provision_test_tenant() as slug:
+        assert User.objects.using(f"tenant/{slug}").count() == 0
+    connection = connections[f"tenant/{slug}"]
+    assert connection.settings_dict["NAME"].startswith("test/")
+    with connection.cursor() as cursor:
+        assert connection.introspection.table_names(cursor) == []
+
+
+def test_objects_are_emptied_in_test_runs_alone(monkeypatch):
+    from django.test import utils
+
+    monkeypatch.delattr(utils._TestState, "saved_data")
+    with pytest.raises(RuntimeError, match="test runs alone"):
+        empty_object("tenant/acme")
