@@ -9,8 +9,6 @@ from django.db import router
 from django.db.migrations import RunPython, SeparateDatabaseAndState
 from django.db.migrations import executor as django_executor
 from django.db.migrations.exceptions import IrreversibleError
-from django.db.migrations.operations import AlterUniqueTogether, RenameIndex
-from django.db.migrations.operations.models import AlterIndexTogether
 from django.db.transaction import atomic
 from django.utils.timezone import now
 
@@ -43,9 +41,11 @@ class MigrationExecutor(django_executor.MigrationExecutor):
     # Django's own steps
 
     def migrate(self, targets, plan=None, state=None, fake=False, fake_initial=False):
-        backwards = {(step.app_label, step.name) for step, is_backwards in plan or () if is_backwards}
-        if self.is_ours and backwards and not fake:
-            self.progress.refuse_backwards(self.loader.graph, backwards)
+        if self.is_ours and not fake:
+            steps = self.migration_plan(targets) if plan is None else plan
+            backwards = {(step.app_label, step.name) for step, is_backwards in steps if is_backwards}
+            if backwards:
+                self.progress.refuse_backwards(self.loader.graph, backwards)
         return super().migrate(targets, plan, state, fake, fake_initial)
 
     def apply_migration(self, state, migration, fake=False, fake_initial=False):
@@ -147,7 +147,7 @@ class _Pieces:
     def run(self, state):
         """Run what is left of the operations, queue the rest in the editor, and return the new state."""
         state = self._plan(state)
-        self.done = self._resume()
+        self.done = self.progress.done(self.migration, self.backwards, self._fingerprint)
         self._announce()
         self.editor.on_cut = self._note
         self.editor.collects = True
@@ -203,11 +203,6 @@ class _Pieces:
                 self.progress.note(self.migration, self.backwards, self.done, self._fingerprint(self.done))
             )
 
-    def _resume(self):
-        if not any(_may_read(operation, self) for operation, *_ in self.steps) and not self._each_alone:
-            return 0
-        return self.progress.done(self.migration, self.backwards, self._fingerprint)
-
     @property
     def _each_alone(self):
         # A migration that asked for no transaction wants short ones on a Durable Object; on D1 nothing is held.
@@ -253,17 +248,6 @@ def _is_active(operation, run):
     code = operation.reverse_code if run.backwards else operation.code
     allowed = router.allow_migrate(run.connection.alias, run.migration.app_label, **operation.hints)
     return allowed and code is not RunPython.noop
-
-
-def _may_read(operation, run):
-    """Whether an operation may ask the database something: it is not Django's own, or it looks for a name."""
-    if _runs_python(operation, run):
-        return True
-    asking = (AlterUniqueTogether, AlterIndexTogether, RenameIndex)
-    return any(
-        isinstance(inner, asking) or not type(inner).__module__.startswith("django.db.migrations.")
-        for inner in _flat(operation)
-    )
 
 
 def _count_pieces(operations, run):

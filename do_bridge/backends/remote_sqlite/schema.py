@@ -152,7 +152,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
 
     def _before_other_statement(self, execute, sql, params, many, context):
         """Send what is queued before anything else runs on the connection: it may look at the result."""
-        if self._introspecting and not self.connection.features.can_rollback_ddl:
+        if self._introspecting and self.on_cut is not None:
             # The editor looks for the name of a constraint that stood there before the operation began. Its own
             # statements wait, so that a cut falls between operations and the migration can be run again.
             own = self._queue[self._operation_start :]
@@ -171,6 +171,9 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         self.flush()
 
     def _constraint_names(self, *args, **kwargs):
+        if not self.collect_sql:
+            # An index that the same migration made may be among those looked for.
+            self._run_deferred()
         self._introspecting = True
         try:
             return super()._constraint_names(*args, **kwargs)
