@@ -52,7 +52,7 @@ export function d1Subrequests(steps: Statement[]): number {
  */
 async function run(database: D1Database, steps: Statement[]): Promise<StatementResult[]> {
   if (steps.length === 0) return [];
-  if (readsAlone(steps)) return Promise.all(steps.map((step) => runRaw(database, step)));
+  if (readsAlone(steps)) return Promise.all(steps.map((step, index) => runRaw(database, step, index)));
   return runBatch(database, steps);
 }
 
@@ -62,10 +62,18 @@ function readsAlone(steps: Statement[]): boolean {
   return steps.length === 1 || steps.every(({ sql }) => READS.test(sql));
 }
 
-async function runRaw(database: D1Database, { sql, params }: Statement): Promise<StatementResult> {
-  const statement = database.prepare(sql).bind(...params);
-  const [columns = [], ...rows] = await statement.raw<SqlValue[]>({ columnNames: true });
-  return { columns, rows, counts: null };
+async function runRaw(
+  database: D1Database,
+  { sql, params }: Statement,
+  index: number,
+): Promise<StatementResult> {
+  try {
+    const statement = database.prepare(sql).bind(...params);
+    const [columns = [], ...rows] = await statement.raw<SqlValue[]>({ columnNames: true });
+    return { columns, rows, counts: null };
+  } catch (error) {
+    throw new WorkFailed(d1Failure(error, index));
+  }
 }
 
 async function runBatch(database: D1Database, steps: Statement[]): Promise<StatementResult[]> {
