@@ -34,6 +34,7 @@ class DatabaseAdminSite(admin.AdminSite):
             **super().each_context(request),
             "site_title": name,
             "site_header": name,
+            "site_url": get_script_prefix(),
             "database_name": name,
             "database_slug": slug,
             "database_tenants": SimpleLazyObject(self.tenant_slugs),

@@ -51,10 +51,10 @@ def _empty():
     from blog.models import Post
 
     aliases = [f"tenant/{slug}" for slug in SLUGS]
-    Tenant.objects.exclude(slug__in=SLUGS).delete()
     for alias in [*aliases, "default"]:
         for model in (LogEntry, Post, Membership, Session, User):
             model._base_manager.using(alias).all()._raw_delete(alias)
+    Tenant.objects.exclude(slug__in=SLUGS).delete()
 
 
 @pytest.fixture

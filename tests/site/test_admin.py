@@ -1,0 +1,198 @@
+"""D1's admin and a tenant's, used by staff who are nobody's member."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+
+from accounts.models import Membership, Tenant, User
+from blog.models import Post
+
+POSTS = "/t/acme/admin/blog/post/"
+DATES = {"published_at_0": "2026-05-06", "published_at_1": "10:00:00"}
+
+
+def text(response):
+    return response.content.decode()
+
+
+@pytest.fixture
+def root(sign_in):
+    return sign_in("root")
+
+
+@pytest.fixture
+def post_fields(site):
+    return {"title": "From the admin", "content": "x", "user": site.bo.pk, **DATES}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "accounts/user/", "accounts/tenant/", "accounts/membership/", "auth/group/", "admin/logentry/"],
+)
+def test_each_page_of_d1s_admin_says_that_it_shows_d1(root, path):
+    page = text(root.get(f"/admin/{path}"))
+    assert "Database: <strong>D1, the directory</strong>" in page
+    assert re.search(r"<title>.*D1, the directory\s*</title>", page, re.DOTALL)
+
+
+@pytest.mark.parametrize("path", ["", "blog/post/", "blog/post/add/", "accounts/user/", "admin/logentry/"])
+def test_each_page_of_a_tenants_admin_says_whose_it_is_and_stays_inside(root, path):
+    page = text(root.get(f"/t/acme/admin/{path}"))
+    assert "Database: <strong>Tenant acme</strong>" in page
+    links = set(re.findall(r'(?:href|action)="(/[^"]*)"', page))
+    outside = {link for link in links if not link.startswith(("/t/acme/", "/static/"))}
+    assert outside == {"/admin/"}  # the way back to D1
+
+
+def test_the_switcher_offers_the_tenants_and_leads_to_their_admins(root):
+    page = text(root.get("/t/acme/admin/"))
+    assert '<option value="globex">' in page
+    assert root.get("/t/acme/admin/switch/?tenant=globex").headers["Location"] == "/t/globex/admin/"
+    assert root.get("/admin/switch/?tenant=acme").headers["Location"] == "/t/acme/admin/"
+    assert root.get("/t/acme/admin/switch/?tenant=").headers["Location"] == "/admin/"
+    assert root.get("/admin/switch/?tenant=//elsewhere.example").status_code == 404
+
+
+def test_who_is_not_staff_is_asked_to_sign_in_inside_the_tenant(sign_in):
+    response = sign_in("ada").get(POSTS)
+    assert response.headers["Location"] == f"/t/acme/admin/login/?next={POSTS}"
+
+
+def test_staff_sign_in_at_a_tenants_admin_with_their_d1_password(site):
+    client = Client()
+    fields = {"username": "root", "password": "a-pass-word", "next": POSTS}
+    assert client.post("/t/acme/admin/login/", fields).headers["Location"] == POSTS
+    assert client.get(POSTS).status_code == 200
+
+
+def test_a_post_is_added_in_the_tenants_object_alone(site, root, post_fields):
+    assert root.post(f"{POSTS}add/", post_fields).status_code == 302
+    assert Post.objects.using("tenant/acme").get().user_id == site.bo.pk
+    assert not Post.objects.using("tenant/globex").exists()
+    assert not Post.objects.using("default").exists()
+
+
+def test_an_author_can_only_be_a_member_of_this_tenant(site, root, post_fields):
+    page = text(root.post(f"{POSTS}add/", {**post_fields, "user": site.gil.pk}))
+    assert "Select a valid choice" in page
+    query = {"app_label": "blog", "model_name": "post", "field_name": "user", "term": ""}
+    found = root.get("/t/acme/admin/autocomplete/", query).json()["results"]
+    assert {row["text"] for row in found} == {"Ada", "Bo"}
+
+
+def test_a_post_is_changed_and_deleted(root, write_post, post_fields):
+    pk = write_post()
+    root.post(f"{POSTS}{pk}/change/", {**post_fields, "title": "Changed"})
+    assert Post.objects.using("tenant/acme").get(pk=pk).title == "Changed"
+    assert "Are you sure" in text(root.get(f"{POSTS}{pk}/delete/"))
+    root.post(f"{POSTS}{pk}/delete/", {"post": "yes"})
+    assert not Post.objects.using("tenant/acme").exists()
+
+
+def test_selected_posts_are_deleted_together(root, write_post):
+    keys = [write_post(title=f"Post {number}") for number in range(3)]
+    fields = {"action": "delete_selected", "_selected_action": keys[:2], "post": "yes"}
+    root.post(POSTS, fields)
+    assert list(Post.objects.using("tenant/acme").values_list("pk", flat=True)) == keys[2:]
+    assert LogEntry.objects.using("tenant/acme").count() == 2
+
+
+def test_posts_are_searched_filtered_and_browsed_by_date(root, write_post):
+    write_post(title="Old", published_at=datetime(2024, 2, 29, 12, tzinfo=UTC))
+    write_post(title="New", content="a needle in it", published_at=datetime(2026, 3, 1, 12, tzinfo=UTC))
+
+    def titles(**query):
+        return [post.title for post in root.get(POSTS, query).context["cl"].result_list]
+
+    assert titles() == ["New", "Old"]
+    assert titles(q="needle") == ["New"]
+    assert titles(q="Ada") == ["New", "Old"]
+    assert titles(published_at__year=2024) == ["Old"]
+    assert titles(published_at__year=2024, published_at__month=2, published_at__day=29) == ["Old"]
+    assert "?published_at__year=2024" in text(root.get(POSTS))
+
+
+def test_the_history_of_a_post_shows_its_tenants_log_alone(root, site, post_fields):
+    fields = {"acme": post_fields, "globex": {**post_fields, "user": site.gil.pk}}
+    keys = set()
+    for slug, values in fields.items():
+        root.post(f"/t/{slug}/admin/blog/post/add/", values)
+        post = Post.objects.using(f"tenant/{slug}").get()
+        keys.add(post.pk)
+    pk = Post.objects.using("tenant/globex").get().pk
+    changed = {**fields["globex"], "title": "Changed in globex"}
+    root.post(f"/t/globex/admin/blog/post/{pk}/change/", changed)
+    assert "Changed Title" in text(root.get(f"/t/globex/admin/blog/post/{pk}/history/"))
+    own = Post.objects.using("tenant/acme").get().pk
+    page = text(root.get(f"{POSTS}{own}/history/"))
+    assert "Added" in page
+    assert "Changed" not in page
+    assert not LogEntry.objects.using("default").exists()
+
+
+def test_acting_in_a_tenant_copies_the_staff_user_for_its_log(site, root, post_fields):
+    assert not User.objects.using("tenant/acme").filter(pk=site.root.pk).exists()
+    root.post(f"{POSTS}add/", post_fields)
+    copy = User.objects.using("tenant/acme").get(pk=site.root.pk)
+    assert (copy.username, copy.is_superuser) == ("root", False)
+    entry = LogEntry.objects.using("tenant/acme").get()
+    assert entry.user_id == site.root.pk
+    assert "From the admin" in text(root.get("/t/acme/admin/"))
+    assert "None yet." in text(root.get("/admin/"))
+
+
+def test_staff_without_the_right_to_change_posts_see_none(site, sign_in):
+    User.objects.filter(pk=site.gil.pk).update(is_staff=True)
+    assert sign_in("gil").get(POSTS).status_code == 403
+
+
+def test_members_copies_can_be_read_and_not_changed(site, root):
+    change = f"/t/acme/admin/accounts/user/{site.bo.pk}/change/"
+    assert root.get(change).status_code == 200
+    assert root.post(change, {"name": "Other"}).status_code == 403
+    assert root.get("/t/acme/admin/accounts/user/add/").status_code == 403
+
+
+def test_a_membership_made_in_d1s_admin_reaches_the_tenants_object(site, root):
+    fields = {"user": site.gil.pk, "tenant": site.tenants["acme"].pk, "role": "member"}
+    assert root.post("/admin/accounts/membership/add/", fields).status_code == 302
+    assert User.objects.using("tenant/acme").filter(pk=site.gil.pk, is_active=True).exists()
+    pk = Membership.objects.get(user=site.gil, tenant=site.tenants["acme"]).pk
+    root.post(f"/admin/accounts/membership/{pk}/delete/", {"post": "yes"})
+    assert User.objects.using("tenant/acme").get(pk=site.gil.pk).is_active is False
+
+
+def test_a_copy_that_fails_is_told_by_a_message_and_not_by_an_error_page(site, root):
+    unready = Tenant.objects.create(slug="no-tables", name="No tables")
+    fields = {"user": site.gil.pk, "tenant": unready.pk, "role": "member"}
+    page = text(root.post("/admin/accounts/membership/add/", fields, follow=True))
+    assert "manage.py sync_members no-tables" in page
+    assert Membership.objects.filter(user=site.gil, tenant=unready).exists()
+
+
+def test_a_tenant_made_in_d1s_admin_is_ready_for_use(root, client):
+    none = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
+    root.post("/admin/accounts/tenant/add/", {"slug": "fresh", "name": "Fresh", **none})
+    assert client.get("/t/fresh/").status_code == 200
+    page = text(root.post("/admin/accounts/tenant/add/", {"slug": "Not/Valid", "name": "x", **none}))
+    assert "Use 1 to 63 of a-z" in page
+
+
+def test_users_are_found_and_created_in_d1s_admin(site, root):
+    found = root.get("/admin/accounts/user/", {"q": "bo"}).context["cl"].result_list
+    assert [user.username for user in found] == ["bo"]
+    none = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
+    fields = {"username": "eve", "usable_password": "false", **none}
+    assert root.post("/admin/accounts/user/add/", fields).status_code == 302
+    assert not User.objects.get(username="eve").has_usable_password()
+
+
+def test_a_user_who_is_deleted_in_d1s_admin_is_gone_from_d1(site, root):
+    page = text(root.get(f"/admin/accounts/user/{site.bo.pk}/delete/"))
+    assert "Are you sure" in page
+    root.post(f"/admin/accounts/user/{site.bo.pk}/delete/", {"post": "yes"})
+    assert not User.objects.filter(username="bo").exists()
+    assert User.objects.using("tenant/acme").get(pk=site.bo.pk).is_active is False

@@ -1,0 +1,133 @@
+"""The JSON endpoints: users of both sides, and migrating from outside."""
+
+import json
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+
+from accounts.models import Membership, Tenant, User
+
+JSON = "application/json"
+
+
+def post_user(client, slug="acme", **fields):
+    return client.post(f"/t/{slug}/api/users", json.dumps(fields), content_type=JSON)
+
+
+def names(rows):
+    return [row["username"] for row in rows]
+
+
+def test_staff_see_all_users_of_d1_beside_those_of_the_tenants_object(sign_in):
+    answer = sign_in("root").get("/t/acme/api/users").json()
+    assert answer["tenant"] == "acme"
+    assert names(answer["d1"]) == ["ada", "bo", "gil", "root"]
+    assert names(answer["object"]) == ["ada", "bo"]
+
+
+def test_a_member_sees_the_tenants_users_alone(site, sign_in):
+    answer = sign_in("bo").get("/t/acme/api/users").json()
+    row = {"id": site.ada.pk, "username": "ada", "name": "Ada", "is_active": True}
+    assert answer["d1"][0] == answer["object"][0] == row
+    assert names(answer["d1"]) == names(answer["object"]) == ["ada", "bo"]
+
+
+def test_strangers_see_no_users(site, client, sign_in):
+    assert client.get("/t/acme/api/users").status_code == 401
+    assert sign_in("gil").get("/t/acme/api/users").status_code == 403
+
+
+def test_a_user_is_created_in_both_and_the_answer_shows_both(sign_in):
+    response = post_user(sign_in("root"), username="dee", name="Dee", password="long-enough-9")
+    user = User.objects.get(username="dee")
+    copy = User.objects.using("tenant/acme").get(pk=user.pk)
+    row = {"id": user.pk, "username": "dee", "name": "Dee", "is_active": True}
+    assert response.status_code == 201
+    assert response.json() == {"tenant": "acme", "d1": row, "object": row}
+    assert user.check_password("long-enough-9")
+    assert not copy.check_password("long-enough-9")
+    assert Membership.objects.filter(user=user, tenant__slug="acme").exists()
+
+
+def test_a_failed_second_write_is_told_with_what_exists_and_how_to_repair_it(sign_in):
+    Tenant.objects.create(slug="halfway", name="Its object has no tables")
+    response = post_user(sign_in("root"), "halfway", username="dee")
+    answer = response.json()
+    assert response.status_code == 502
+    assert answer["d1"]["username"] == "dee"
+    assert answer["object"] is None
+    assert answer["repair"] == "manage.py sync_members halfway"
+    assert "in D1, but not in the object of tenant halfway" in answer["error"]
+    call_command("create_tenant", "halfway", verbosity=0)
+    call_command("sync_members", "halfway")
+    copies = User.objects.using("tenant/halfway")
+    assert copies.get().username == "dee"
+    copies.all().delete()
+
+
+def test_a_name_that_is_taken_creates_nothing(sign_in):
+    response = post_user(sign_in("root"), username="gil")
+    assert response.status_code == 409
+    assert "gil" not in names(sign_in("root").get("/t/acme/api/users").json()["object"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({}, "username"),
+        ({"username": "no spaces"}, "username"),
+        ({"username": "dee", "password": "1"}, "password"),
+        ({"username": "dee", "is_superuser": "true"}, "is_superuser"),
+        ({"username": 5}, "body"),
+    ],
+)
+def test_a_bad_field_is_named_and_nothing_is_created(sign_in, fields, named):
+    response = post_user(sign_in("root"), **fields)
+    assert response.status_code == 400
+    assert list(response.json()["fields"]) == [named]
+    assert User.objects.count() == 4
+
+
+def test_what_is_no_json_is_refused(sign_in):
+    response = sign_in("root").post("/t/acme/api/users", "{", content_type=JSON)
+    assert response.json()["fields"] == {"body": ["This is not JSON."]}
+
+
+def test_members_and_forms_from_elsewhere_create_no_users(site, sign_in):
+    assert post_user(sign_in("ada"), username="dee").status_code == 403
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(site.root)
+    assert post_user(client, username="dee").status_code == 403
+    assert not User.objects.filter(username="dee").exists()
+
+
+def test_migrating_is_not_there_without_a_configured_token(client, settings):
+    settings.MIGRATE_TOKEN = ""
+    assert client.post("/api/migrate", headers={"Authorization": "Bearer "}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "header", [None, "Bearer wrong", "Bearer ", "secret-of-migrate", "Bearer t\u00f6ken"]
+)
+def test_migrating_without_the_right_token_is_refused(client, settings, header):
+    settings.MIGRATE_TOKEN = "secret-of-migrate"
+    headers = {"Authorization": header} if header else {}
+    assert client.post("/api/migrate", headers=headers).status_code == 403
+
+
+def test_migrating_takes_a_post(client, settings):
+    settings.MIGRATE_TOKEN = "secret-of-migrate"
+    response = client.get("/api/migrate", headers={"Authorization": "Bearer secret-of-migrate"})
+    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+
+
+def test_migrating_brings_d1_and_a_new_tenant_to_head_and_reports_both(site, client, settings):
+    settings.MIGRATE_TOKEN = "secret-of-migrate"
+    Tenant.objects.create(slug="behind", name="Nobody migrated it")
+    response = client.post("/api/migrate", headers={"Authorization": "Bearer secret-of-migrate"})
+    report = response.json()
+    assert (response.status_code, report["ok"]) == (200, True)
+    assert any("No migrations to apply" in line for line in report["d1"]["output"])
+    assert any("behind" in line for line in report["tenants"]["output"])
+    assert list(User.objects.using("tenant/behind")) == []
