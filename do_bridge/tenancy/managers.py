@@ -14,7 +14,7 @@ class BindsTenant:
 
     def __eq__(self, other):
         # Migrations know the manager as its own class made it, and must not see a change.
-        return isinstance(other, self._unbound_class) and self.__dict__ == other.__dict__
+        return isinstance(other, self._unbound_class) and self._constructor_args == other._constructor_args
 
     __hash__ = object.__hash__
 
