@@ -142,13 +142,17 @@ _D1_RETRY: Final = (
     "Durable Object was reset",
 )
 
+# The runtime's own refusals of a statement, which carry no code of SQLite.
+_SQL_WITHOUT_CODE: Final = ("SQL statement", "SQL query", "SQL code", "state.storage.transaction")
+
 _OFFSET = re.compile(r" at offset \d+$")
 _PREFIX = re.compile(r"^(?:D1_ERROR|D1_EXEC_ERROR|Error):\s*")
 _CODES = re.compile(r":\s*(SQLITE_[A-Z0-9_]+)(?:\s*\(extended:\s*(SQLITE_[A-Z0-9_]+)\))?\s*$")
 # These messages of SQLite quote a value, which may have been a parameter; guards of the schema editor and of
 # batches put words of their own into the first.
 _QUOTED_VALUE = re.compile(
-    r"^(bad JSON path(?!: 'do_bridge:)|JSON path error near|fts5: syntax error near|unknown special query)\b.*$",
+    r"^(bad JSON path(?!: 'do_bridge:)|JSON path error near|fts5: syntax error near|unknown special query)"
+    r"\b.*$",
     re.S,
 )
 
@@ -166,7 +170,7 @@ def describe(message: str) -> tuple[str, str | None]:
 
 def kind_of(message: str) -> str:
     """Return the relay's word for an error of which only D1's message is known."""
-    if _CODES.search(message.strip()) or "SQL" in message and "statement" in message:
+    if _CODES.search(message.strip()) or any(phrase in message for phrase in _SQL_WITHOUT_CODE):
         return "sql"
     if "overloaded" in message or "Too many requests queued" in message:
         return "overloaded"
@@ -216,7 +220,7 @@ def _sql_error(text: str, code: str | None) -> tuple[type[Error], str]:
                 "The runtime refuses BEGIN, COMMIT, ROLLBACK and SAVEPOINT as SQL; "
                 "use the connection's begin(), commit(), rollback() and savepoint()"
             )
-        return OperationalError, text
+        return (ProgrammingError if "parameter" in text else OperationalError), text
     if code == "SQLITE_AUTH":
         return NotSupportedError, f"The runtime refuses this statement: {text}"
     primary = "_".join(code.split("_")[:2])

@@ -169,7 +169,7 @@ class RelaySession:
                 "The connection to the relay was closed", effect="none", transient=True, retry_after=0.0
             )
         trip()
-        self._used += 2 if message.get("begin") else 1
+        self._used += _cost(message)
         try:
             self._limit_sending(deadline)
             self._socket.send(data, text=True)
@@ -250,6 +250,13 @@ def _refused(status: int, where: str) -> OperationalError | InterfaceError:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _cost(message: dict[str, Any]) -> int:
+    """Return how many of the Worker's subrequests a request may take."""
+    if message.get("begin"):
+        return 2
+    return len(message.get("steps", ())) or 1 if str(message.get("db")).startswith("d1:") else 1
 
 
 def _header(value: str | None, default: int) -> int:

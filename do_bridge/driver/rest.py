@@ -212,8 +212,9 @@ def _d1_error(message: str, status: int, request_id: str | None) -> Error:
     error = error_from(message, http_status=status, request_id=request_id)
     if error.kind == "internal" and status == 404:
         return _not_found(status, request_id)
-    # SQLite's refusal rolls the whole batch back; after a fault of the runtime nobody knows.
-    error.effect = "none" if error.kind == "sql" or status == 400 else "unknown"
+    # SQLite's refusal rolls the whole batch back, and a bad request never runs; else nobody knows.
+    refused = error.kind == "internal" and status < 500 and "internal error" not in message
+    error.effect = "none" if error.kind == "sql" or refused else "unknown"
     return error
 
 

@@ -65,8 +65,10 @@ def prepare(sql: str, params: Params | None) -> Statement:
     if params is None:
         return Statement(sql, (), shape)
     if isinstance(params, Mapping):
-        names: tuple[str, ...] | None = tuple(params)
-        encoded = codec.encode(list(params.values()))
+        # Others than those that the statement names are not sent: the runtime counts what is bound.
+        used = tuple(name for name in _names(sql) if name in params)
+        names: tuple[str, ...] | None = used
+        encoded = codec.encode([params[name] for name in used])
     else:
         names = None
         encoded = codec.encode(params)
@@ -86,6 +88,30 @@ class _Slot(str):
         raise TypeError("only %s is a placeholder")
 
 
+class _Seen(dict[str, str]):
+    """Notes the names that a format asks for."""
+
+    def __missing__(self, name: str) -> str:
+        self[name] = ""
+        return ""
+
+
+def _names(sql: str) -> tuple[str, ...]:
+    seen = _Seen()
+    try:
+        sql % seen
+    except (TypeError, ValueError) as error:
+        raise _misfit(error) from None
+    return tuple(seen)
+
+
+def _misfit(error: Exception) -> ProgrammingError:
+    return ProgrammingError(
+        f"The statement's placeholders do not match its parameters ({error}); "
+        "use %s or %(name)s, and %% for a percent sign"
+    )
+
+
 @lru_cache(maxsize=1000)
 def _fill(sql: str, names: tuple[str, ...] | None, kinds: tuple[int, ...]) -> str:
     slots = [_Slot(text) for text in codec.slots(kinds)]
@@ -94,10 +120,7 @@ def _fill(sql: str, names: tuple[str, ...] | None, kinds: tuple[int, ...]) -> st
     except KeyError as error:
         raise ProgrammingError(f"The statement names a parameter that was not given: {error}") from None
     except (TypeError, ValueError) as error:
-        raise ProgrammingError(
-            f"The statement's placeholders do not match its {len(kinds)} parameters ({error}); "
-            "use %s or %(name)s, and %% for a percent sign"
-        ) from None
+        raise _misfit(error) from None
 
 
 @lru_cache(maxsize=2000)

@@ -18,6 +18,7 @@ from do_bridge.driver.exceptions import error_from
         ("SELEC 1", driver.OperationalError, "SQLITE_ERROR", 'near "SELEC": syntax error'),
         ("INSERT INTO {t} (id) VALUES ('x')", driver.IntegrityError, "SQLITE_MISMATCH", "datatype mismatch"),
         ("PRAGMA integrity_check", driver.NotSupportedError, "SQLITE_AUTH", "runtime refuses this statement"),
+        ("SELECT ?1; SELECT ?1", driver.ProgrammingError, None, "parameter"),
         ("BEGIN", driver.NotSupportedError, None, r"begin\(\)"),
         ("SELECT length(zeroblob(2147483648))", driver.DataError, "SQLITE_TOOBIG", "too big"),
     ],

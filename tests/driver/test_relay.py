@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -251,6 +252,45 @@ def test_a_fork_gets_sessions_of_its_own_and_leaves_the_parents_alone(
     put(tenant, 2)
     tenant.commit()
     assert items() == [1, 2]
+
+
+def test_a_client_that_is_killed_in_a_transaction_leaves_nothing(
+    tenant: driver.Connection, items: Items
+) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            connection = driver.connect(tenant.transport, tenant.database, lease=25)
+            connection.begin()
+            put(connection, 1)
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    tenant.timeout = 10
+    put(tenant, 2)
+    assert items() == [2]
+
+
+def test_a_relay_that_was_restarted_is_found_again(own_worker: Callable[..., Any]) -> None:
+    worker = own_worker().start()
+    transport = RelayTransport(worker.url, worker.token)
+    connection = driver.connect(transport, "do:test/restart")
+    connection.execute("CREATE TABLE item (v)")
+    connection.begin()
+    put(connection, 1)
+    worker.stop()
+    with pytest.raises(driver.OperationalError, match="rolled back"):
+        put(connection, 2)
+    connection.rollback()
+    with pytest.raises(driver.OperationalError, match="could not be reached") as caught:
+        put(connection, 3)
+    assert caught.value.effect == "none"
+    worker.start()
+    put(connection, 4)
+    assert connection.execute("SELECT v FROM item").fetchall() == [(4,)]
+    transport.close()
 
 
 def test_one_relay_and_token_have_one_transport_a_process(local_worker: Any) -> None:

@@ -78,6 +78,11 @@ def test_a_name_may_be_used_twice() -> None:
     assert statement.sql == "SELECT (?1->>0), (?1->>1), (?1->>0)"
 
 
+def test_a_name_that_the_statement_does_not_use_is_not_sent() -> None:
+    statement = prepare("SELECT %(a)s", {"b": "x" * 5000, "a": 1, "c": 2})
+    assert (statement.sql, statement.params) == ("SELECT (?1->>0)", ("[1]",))
+
+
 def test_blobs_and_large_texts_have_slots_of_their_own() -> None:
     statement = prepare("SELECT %s, %s, %s", ["x" * 5000, 7, b"y" * 1_000_000])
     assert statement.sql == "SELECT ?2, (?1->>0), CAST(unhex(?3)||unhex(?4) AS BLOB)"
