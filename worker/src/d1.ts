@@ -19,6 +19,8 @@ const READS = /^\s*(?:SELECT|VALUES)\b[^;]*;?\s*$/i;
 /** Statements whose rows, if any, have names that are known to differ. */
 const ROWLESS = /^\s*(?:INSERT|REPLACE|UPDATE|DELETE|CREATE|DROP|ALTER|PRAGMA|EXPLAIN|REINDEX|ANALYZE)\b/i;
 const RETURNS = /\bRETURNING\b/i;
+/** More than one statement, or a semicolon in a literal. */
+const SEVERAL = /;\s*\S/;
 const DEFERS = /^\s*PRAGMA\s+defer_foreign_keys\b/i;
 /** A property name that JavaScript moves to the front of its object. */
 const INDEX_LIKE = /^(?:0|[1-9][0-9]*)$/;
@@ -82,7 +84,7 @@ async function runBatch(database: D1Database, steps: Statement[]): Promise<State
     statements.push(database.prepare(sql).bind(...params)) - 1;
   const placed = steps.map((step): Placed => {
     const { sql, params } = step;
-    const explanation = mayMergeColumns(sql)
+    const explanation = canBeExplained(sql)
       ? add(
           `EXPLAIN ${sql}`,
           params.map(() => ""),
@@ -95,8 +97,10 @@ async function runBatch(database: D1Database, steps: Statement[]): Promise<State
   return placed.map((place, index) => readObjects(answers, place, index));
 }
 
-function mayMergeColumns(sql: string): boolean {
-  return !ROWLESS.test(sql) || RETURNS.test(sql);
+/** Whether a step may have rows whose columns are merged, and its plan can be asked for. */
+function canBeExplained(sql: string): boolean {
+  // EXPLAIN holds for the first statement of a text alone: the others would be run, twice.
+  return !SEVERAL.test(sql) && (!ROWLESS.test(sql) || RETURNS.test(sql));
 }
 
 function readObjects(
@@ -108,7 +112,9 @@ function readObjects(
   if (answer === undefined) throw new Error("internal error: D1 answered fewer statements than it was sent");
   const { results, meta } = answer;
   const columns = Object.keys(results[0] ?? {});
-  const width = explanation === null ? columns.length : columnCount(answers[explanation]?.results ?? []);
+  // Of a text of several statements nothing tells how wide the rows of the last one are.
+  const unexplained = SEVERAL.test(step.sql) ? null : columns.length;
+  const width = explanation === null ? unexplained : columnCount(answers[explanation]?.results ?? []);
   if (results.length > 0 && !trustworthy(columns, width)) throw ambiguous(index);
   const rows = results.map((row) => columns.map((column) => row[column] ?? null));
   const counts = () => ({ changes: meta.changes, last_row_id: meta.last_row_id });
@@ -122,8 +128,8 @@ function columnCount(plan: ObjectRow[]): number {
 }
 
 /** Whether the keys of a row are its columns, all of them and in their order. */
-function trustworthy(columns: string[], width: number): boolean {
-  return columns.length === width && (width < 2 || !columns.some((column) => INDEX_LIKE.test(column)));
+function trustworthy(columns: string[], width: number | null): boolean {
+  return columns.length === width && (width === 1 || !columns.some((column) => INDEX_LIKE.test(column)));
 }
 
 function ambiguous(step: number): WorkFailed {
