@@ -24,7 +24,7 @@ LONG_VALUE = 4_000
 
 @functools.cache
 def method_name(node_class):
-    """Return which method compiles a class: the first that it or its bases define, the runtime's own first."""
+    """Return which method compiles a class: the first in its bases, the runtime's own before sqlite3's."""
     for cls in node_class.__mro__:
         for name in ("as_remote_sqlite", "as_sqlite"):
             if name in vars(cls):

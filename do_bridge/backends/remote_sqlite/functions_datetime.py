@@ -110,7 +110,7 @@ def subtract(lhs, rhs):
 
 
 def add_duration(value, connector, duration):
-    """A datetime moved by microseconds (`connector` + or -), as text; with a fraction only if there is one."""
+    """A datetime moved by microseconds (`connector` + or -), as text; with a fraction if there is one."""
     total = fill(
         f"({{moment}} + {FIRST_SECOND * MICROSECOND} {connector} ({{duration}}))",
         moment=microseconds(value),

@@ -52,9 +52,9 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
     def bulk_batch_size(self, fields, objs):
         """Return the number of objects for one call: all, for the compiler cuts INSERT by its bytes.
 
-        Only `bulk_update`, known by its two "pk", writes a WHEN for each object and field into the SQL.
+        Only `bulk_update`, known by naming the key twice, writes a WHEN for each object and field into the SQL.
         """
-        if list(fields[:2]) == ["pk", "pk"] and objs:
+        if len(fields) > 2 and fields[0] == fields[1] and objs:
             meta = objs[0]._meta
             when = WHEN_BYTES + len(meta.db_table) + len(meta.pk.column)
             return max(SQL_BYTES // (when * max(len(fields) - 2, 1)), 1)
