@@ -2,16 +2,17 @@
 
 import { WorkFailed, d1Failure } from "./errors";
 import type { Answer, Statement } from "./protocol";
-import { Results, type StatementResult } from "./statement";
+import { Results, type Counts, type StatementResult } from "./statement";
 import type { SqlValue } from "./values";
 
 type ObjectRow = Record<string, SqlValue>;
 
-/** Where a step's result and its explanation stand in the answer of a batch. */
+/** Where a step's result, its explanation and its counts stand in the answer of a batch. */
 interface Placed {
   step: Statement;
   result: number;
   explanation: number | null;
+  counts: number | null;
 }
 
 /** One statement that only reads; without a second one behind a semicolon. */
@@ -30,6 +31,9 @@ const FOREIGN_KEY_GUARD =
   `SELECT json_extract('{}', 'FOREIGN KEY constraint failed: ' || ` +
   `group_concat("table" || ' row ' || coalesce(rowid, '?') || ' -> ' || parent, ', ')) ` +
   `FROM (SELECT * FROM pragma_foreign_key_check LIMIT 5) HAVING count(*) > 0`;
+
+/** D1's own `changes` counts the rows of cascades, of triggers and of the tables behind a virtual table, too. */
+const COUNTS = "SELECT changes() AS changes, last_insert_rowid() AS last_row_id";
 
 /** Runs the steps as one atomic unit. */
 export async function runOnD1(database: D1Database, steps: Statement[]): Promise<Answer> {
@@ -90,7 +94,7 @@ async function runBatch(database: D1Database, steps: Statement[]): Promise<State
           params.map(() => ""),
         )
       : null;
-    return { step, explanation, result: add(sql, params) };
+    return { step, explanation, result: add(sql, params), counts: step.count ? add(COUNTS, []) : null };
   });
   if (steps.some(({ sql }) => DEFERS.test(sql))) add(FOREIGN_KEY_GUARD, []);
   const answers = await database.batch<ObjectRow>(statements);
@@ -105,7 +109,7 @@ function canBeExplained(sql: string): boolean {
 
 function readObjects(
   answers: D1Result<ObjectRow>[],
-  { step, result, explanation }: Placed,
+  { step, result, explanation, counts }: Placed,
   index: number,
 ): StatementResult {
   const answer = answers[result];
@@ -117,8 +121,13 @@ function readObjects(
   const width = explanation === null ? unexplained : columnCount(answers[explanation]?.results ?? []);
   if (results.length > 0 && !trustworthy(columns, width)) throw ambiguous(index);
   const rows = results.map((row) => columns.map((column) => row[column] ?? null));
-  const counts = () => ({ changes: meta.changes, last_row_id: meta.last_row_id });
-  return { columns, rows, counts: step.count ? counts : null };
+  return { columns, rows, counts: counts === null ? null : () => readCounts(answers[counts], meta.changes) };
+}
+
+function readCounts(answer: D1Result<ObjectRow> | undefined, changed: number): Counts {
+  const [row] = answer?.results ?? [];
+  // changes() keeps the count of an earlier statement when this one was no INSERT, UPDATE or DELETE.
+  return { changes: changed === 0 ? 0 : Number(row?.["changes"]), last_row_id: Number(row?.["last_row_id"]) };
 }
 
 /** SQLite's plan tells how many columns a statement's rows have. */

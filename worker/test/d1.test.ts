@@ -71,3 +71,21 @@ test("of several reads the one that fails is named", async () => {
   const answer = await client.batch(db, "SELECT 1 AS a", "SELECT nope");
   expect(answer).toMatchObject({ error: { kind: "sql", effect: "none", step: 1 } });
 });
+
+test("changes counts the rows that the statement itself has changed, not those of a cascade", async () => {
+  await client.batch(
+    db,
+    "DROP TABLE IF EXISTS c",
+    "CREATE TABLE c (id INTEGER PRIMARY KEY, t REFERENCES t (id) ON DELETE CASCADE)",
+    "INSERT INTO t (id) VALUES (1)",
+    "INSERT INTO c (t) VALUES (1), (1), (1)",
+  );
+  const count = true;
+  const steps = [
+    { sql: "DELETE FROM t", count },
+    { sql: "CREATE TABLE IF NOT EXISTS t (id)", count },
+  ];
+  const answer = await client.ask({ op: "batch", db, steps });
+  expect(answer).toMatchObject({ results: [{ changes: 1 }, { changes: 0 }] });
+  await client.batch(db, "DROP TABLE c");
+});
