@@ -83,6 +83,16 @@ def pytest_runtestloop(session: pytest.Session) -> None:
             raise pytest.UsageError(str(error)) from error
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keeps the Worker's log of a run that failed, in test-results/."""
+    worker = session.config.stash[WORKER]
+    if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) and worker.log.exists():
+        process = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        kept = session.config.rootpath / "test-results" / f"wrangler-{process}.log"
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(worker.log.read_text(errors="replace").replace(worker.token, "***"))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Ends the Worker, whatever ended the run."""
