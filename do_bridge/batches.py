@@ -6,11 +6,12 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 def batch(using=None):
     """Return a context manager that carries out its block's writes all together or not at all.
 
-    On a D1 alias the writes are collected and sent as one batch when the block ends; an exception inside sends
-    nothing, a nested batch joins the outer one. So inside the block reads don't see the queued writes, primary keys
-    and `update()`'s row counts are not known yet, `save()` takes an object with a primary key for a row that exists
-    (if none is there, the whole batch fails), and errors, `IntegrityError` with the statement's index among them,
-    come at the block's end. Every other alias has transactions: there this is `transaction.atomic(using)`.
+    On a D1 alias the writes are collected and sent as one batch when the block ends; an exception inside
+    sends nothing, a nested batch joins the outer one. So inside the block reads don't see the queued writes,
+    primary keys and `update()`'s row counts are not known yet, `save()` takes an object with a primary key
+    for a row that exists (if none is there, the whole batch fails), and errors, `IntegrityError` with the
+    statement's index among them, come at the block's end. Every other alias has transactions: there this is
+    `transaction.atomic(using)`.
     """
     connection = connections[using or DEFAULT_DB_ALIAS]
     if hasattr(connection, "batch"):

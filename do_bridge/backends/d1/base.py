@@ -28,14 +28,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        # What had been written, and what waited in the batch, when each open block began; by its savepoint's name.
+        # What had been written, and what waited in the batch, when each open block began; by its savepoint's
+        # name.
         self._marks = {}
 
     def get_connection_params(self):
         self.require_settings(
             NAME="the database's id",
             HOST="the relay's URL, or for OPTIONS['transport'] = 'rest' the API's base",
-            PASSWORD="the token of the relay or of the API",
+            PASSWORD="the token of the relay or of the API",  # noqa: S106
         )
         options = self.settings_dict.get("OPTIONS", {})
         parameters = {"transport": self._transport(), "database": "d1:" + self.settings_dict["NAME"]}
@@ -52,7 +53,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if transport == "rest":
             return driver.rest(settings["HOST"], settings["PASSWORD"], options.get("account_id") or None)
         raise ImproperlyConfigured(
-            f"DATABASES[{self.alias!r}]['OPTIONS']['transport'] is {transport!r}; it can be 'relay' or 'rest'."
+            f"DATABASES[{self.alias!r}]['OPTIONS']['transport'] is {transport!r}; "
+            "it can be 'relay' or 'rest'."
         )
 
     @async_unsafe
@@ -102,8 +104,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         standing = self.connection.written - written
         if standing:
             logger.error(
-                "A block of atomic() on %r failed after it had written: %d statement(s) have committed and stand, "
-                "for D1 cannot roll back. Collect writes that belong together by do_bridge.batch().",
+                "A block of atomic() on %r failed after it had written: %d statement(s) have committed and "
+                "stand, for D1 cannot roll back. Collect writes that belong together by do_bridge.batch().",
                 self.alias,
                 standing,
                 extra={"alias": self.alias, "statements": standing},

@@ -52,8 +52,8 @@ class Pending:
     def _get(self):
         if not self._is_known:
             raise NotSupportedError(
-                "The result of a write inside batch() is known only once the batch has been sent, at the end of "
-                "its block. Read it after the block, or make this write outside of it."
+                "The result of a write inside batch() is known only once the batch has been sent, at the end "
+                "of its block. Read it after the block, or make this write outside of it."
             )
         return self._value
 
@@ -61,7 +61,8 @@ class Pending:
 class PendingCount(Pending):
     """The number of rows that a statement changes; before the batch is sent, `> 0` is a promise.
 
-    Model.save() asks its UPDATE for it. The answer is yes, and the batch fails as a whole if no row was there.
+    Model.save() asks its UPDATE for it. The answer is yes, and the batch fails as a whole if no row was
+    there.
     """
 
     def __init__(self, entry):
@@ -170,7 +171,7 @@ class Batch:
         self.after = [(position, call) for position, call in self.after if position < length]
 
     def when_sent(self, call):
-        """Call `call` without arguments once the batch has been sent; forgotten with the last statement queued."""
+        """Call `call` without arguments once the batch was sent, or never if its last statement is undone."""
         self.after.append((len(self.entries) - 1, call))
 
     def send(self):
@@ -207,14 +208,17 @@ class Batch:
         where = "A statement" if step is None else f"Statement {owners[step]}"
         if unchanged:
             raise IntegrityError(
-                f"{where} of the batch changed no row, so nothing of it was sent. Inside batch(), save() takes an "
-                "object with a primary key for a row that exists; use save(force_insert=True) for a new one."
+                f"{where} of the batch changed no row, so nothing was carried out. Inside batch(), save() "
+                "takes an object with a primary key for a row that exists; use save(force_insert=True) for a "
+                "new one."
             ) from error
         raise IntegrityError(f"{where} of the batch: {error}; nothing of it was carried out.") from error
 
     def _locate(self, statements):
-        """Return the position of the first statement that fails, found by batches that always fail and so change
-        nothing; None if it can't be told."""
+        """Return the position of the first statement that fails, or None if it can't be told.
+
+        D1 does not say which one it was: batches that always fail, and so change nothing, find it.
+        """
         good, bad = 0, len(statements)
         while bad - good > 1:
             middle = (good + bad) // 2

@@ -5,8 +5,6 @@ from django.core.exceptions import ImproperlyConfigured
 
 from do_bridge.backends.remote_sqlite import creation
 
-from .emptying import empty
-
 ENGINE = "do_bridge.backends.d1"
 
 
@@ -50,13 +48,3 @@ class DatabaseCreation(creation.DatabaseCreation):
             )
         name = self._other_than_configured(clones[int(suffix) - 1], "CLONES")
         return {**self.connection.settings_dict, "NAME": name}
-
-    def empty(self, name):
-        """Drop everything in the test database `name`, in one atomic batch."""
-        wrapper = self.connect_to(name)
-        try:
-            wrapper.ensure_connection()
-            with wrapper.wrap_database_errors:
-                empty(wrapper.connection)
-        finally:
-            wrapper.close()

@@ -4,6 +4,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.creation import BaseDatabaseCreation
 from django.db.backends.sqlite3 import creation as sqlite3_creation
 
+from .emptying import empty
 from .introspection import NOT_RUNTIME
 
 # Names that this process made test databases of: nothing else is reached while tests run.
@@ -50,26 +51,11 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
         """Drop everything in the test database `name`, in one atomic batch."""
         wrapper = self.connect_to(name)
         try:
-            with wrapper.cursor() as cursor:
-                cursor.execute(TABLES)
-                tables = cursor.fetchall()
-            statements = list(self._emptying(tables, wrapper.ops.quote_name))
-            if statements:
-                with wrapper.wrap_database_errors:
-                    wrapper.connection.execute_batch([(sql, None) for sql in statements])
+            wrapper.ensure_connection()
+            with wrapper.wrap_database_errors:
+                empty(wrapper.connection)
         finally:
             wrapper.close()
-
-    @staticmethod
-    def _emptying(tables, quote):
-        """Yield statements that drop tables which may point at each other: rows first, then the tables."""
-        if tables:
-            yield "PRAGMA defer_foreign_keys = on"
-        yield from (f"DROP VIEW {quote(name)}" for name, kind in tables if kind == "view")
-        yield from (f"DROP TABLE {quote(name)}" for name, kind in tables if kind == "virtual")
-        names = [name for name, kind in tables if kind == "table"]
-        yield from (f"DELETE FROM {quote(name)}" for name in names)  # noqa: S608
-        yield from (f"DROP TABLE {quote(name)}" for name in names)
 
     def copy(self, source, target):
         """Copy schema and rows of one test database into another, which is empty."""

@@ -34,7 +34,8 @@ SELECT
     FROM (SELECT * FROM pragma_table_xinfo(%(table)s) ORDER BY cid)),
 (SELECT json_group_array(json_array(name, "unique", sql, columns)) FROM (
     SELECT l.name, l."unique", m.sql,
-        (SELECT json_group_array(name) FROM (SELECT name FROM pragma_index_info(l.name) ORDER BY seqno)) AS columns
+        (SELECT json_group_array(name) FROM (SELECT name FROM pragma_index_info(l.name) ORDER BY seqno))
+        AS columns
     FROM pragma_index_list(%(table)s) l JOIN sqlite_master m ON m.type = 'index' AND m.name = l.name
     WHERE m.sql IS NOT NULL ORDER BY l.seq)),
 (SELECT json_group_array(json_array("from", "to", "table"))
@@ -44,7 +45,7 @@ SELECT
 
 @dataclass(frozen=True)
 class TableFacts:
-    """What one question brings about a table: its SQL (None for a view), columns, indexes and foreign keys."""
+    """What one question brings about a table: its SQL (None for a view), columns, indexes, keys."""
 
     sql: str | None
     columns: list
@@ -101,7 +102,7 @@ class DatabaseIntrospection(sqlite3_introspection.DatabaseIntrospection):
     def get_table_list(self, cursor):
         """Return the tables and views that are Django's business."""
         cursor.execute(
-            "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND "
+            "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND "  # noqa: S608
             f"{NOT_INTERNAL} ORDER BY name"
         )
         return [TableInfo(name, kind[0]) for name, kind in cursor.fetchall()]

@@ -1,4 +1,4 @@
-"""Runs migrations so that each one and its row in django_migrations are all or nothing, or can be run again."""
+"""Runs migrations: each one and its row in django_migrations are all or nothing, or can go on later."""
 
 import hashlib
 import logging
@@ -24,8 +24,9 @@ DEFAULT_LEASE = 25.0
 class MigrationExecutor(django_executor.MigrationExecutor):
     """Django's executor; for aliases of other backends it is nothing else.
 
-    On a Durable Object a migration is one transaction. On D1 it is one batch, cut only where Python code needs a
-    result on the way; each piece brings its progress along, so that a failed migration goes on where it stopped.
+    On a Durable Object a migration is one transaction. On D1 it is one batch, cut only where Python code
+    needs a result on the way; each piece brings its progress along, so that a failed migration goes on where
+    it stopped.
     """
 
     @property
@@ -119,7 +120,7 @@ class MigrationExecutor(django_executor.MigrationExecutor):
 
     @contextmanager
     def _lease(self):
-        """Let transactions hold their object for OPTIONS["migration_lease"] seconds while a migration runs."""
+        """Let transactions hold their object for OPTIONS["migration_lease"] seconds meanwhile."""
         self.connection.ensure_connection()
         driver_connection = self.connection.connection
         before = driver_connection.lease
@@ -132,7 +133,7 @@ class MigrationExecutor(django_executor.MigrationExecutor):
 
 
 class _Pieces:
-    """One migration where no transaction holds it together: batches, with a note of how far it came in each."""
+    """One migration that no transaction holds together: batches, each with a note of how far it came."""
 
     def __init__(self, executor, migration, editor, backwards):
         self.executor = executor
@@ -205,7 +206,8 @@ class _Pieces:
 
     @property
     def _each_alone(self):
-        # A migration that asked for no transaction wants short ones on a Durable Object; on D1 nothing is held.
+        # A migration that asked for no transaction wants short ones on a Durable Object; on D1 nothing is
+        # held.
         return self.connection.features.can_rollback_ddl
 
     def _fingerprint(self, done):
@@ -251,7 +253,7 @@ def _is_active(operation, run):
 
 
 def _count_pieces(operations, run):
-    """Return the number of atomic pieces: each Python operation is one, and each run of others between them."""
+    """Return the number of pieces: each Python operation is one, and each run of others between them."""
     pieces, open_piece = 0, False
     for operation in operations:
         python = _runs_python(operation, run)

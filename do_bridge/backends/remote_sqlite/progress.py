@@ -46,7 +46,8 @@ class Progress:
     def done(self, migration, backwards, fingerprint):
         """Return the number of operations that stand from an earlier try.
 
-        `fingerprint(done)` tells the migration's operations; raises InvalidMigrationPlan when they are others now.
+        `fingerprint(done)` tells the migration's operations; raises InvalidMigrationPlan when they are others
+        now.
         """
         row = (self._rows or {}).get((migration.app_label, migration.name))
         if row is None:
@@ -55,8 +56,8 @@ class Progress:
         if was_backwards != backwards or fingerprint(done) != mark:
             raise InvalidMigrationPlan(
                 f"{migration} was left unfinished after {done} operations "
-                f"({'backwards' if was_backwards else 'forwards'}), and those have been changed since, so it can't "
-                f"go on. Put them back as they were, or repair the schema by hand and run "
+                f"({'backwards' if was_backwards else 'forwards'}), and those have been changed since, so it "
+                f"can't go on. Put them back as they were, or repair the schema by hand and run "
                 f"`migrate {migration.app_label} {migration.name} --fake`.",
                 [],
             )

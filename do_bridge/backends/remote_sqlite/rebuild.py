@@ -8,20 +8,20 @@ from django.db import DatabaseError, IntegrityError, NotSupportedError
 # A deferred count of violations, instead of an error at the DROP; it ends with the transaction or batch.
 DEFER_FOREIGN_KEYS = "PRAGMA defer_foreign_keys=on"
 
-# json_extract() puts a path that it cannot read into its error's text: the one way, without a trigger, to make a
-# statement fail with words of one's own, and with it the batch that it stands in.
+# json_extract() puts a path that it cannot read into its error's text: the one way, without a trigger, to
+# make a statement fail with words of one's own, and with it the batch that it stands in.
 _REFUSE = (
     "SELECT json_extract('{{}}', '{mark}' || group_concat({what}, ', ')) FROM ({rows}) HAVING count(*) > 0"
 )
 _CASCADE = "do_bridge:on_delete:"
 _DANGLING = "do_bridge:foreign_key:"
 
-# Dropping a table deletes its rows, which an ON DELETE clause of SQL's own hands on to the rows that point at them.
-# The runtime's own tables may not be looked into.
+# Dropping a table deletes its rows, which an ON DELETE clause of SQL's own hands on to the rows that point at
+# them. The runtime's own tables may not be looked into.
 _CHILDREN = (
     "SELECT DISTINCT child.name || ' (' || link.on_delete || ')' AS child FROM "
-    "(SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' AND sql LIKE '%REFERENCES%') "
-    "AS child JOIN pragma_foreign_key_list(child.name) AS link "
+    "(SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' "
+    "AND sql LIKE '%REFERENCES%') AS child JOIN pragma_foreign_key_list(child.name) AS link "
     'WHERE link."table" = {table} COLLATE NOCASE AND child.name <> {table} COLLATE NOCASE '
     "AND link.on_delete <> 'NO ACTION'"
 )
@@ -32,7 +32,7 @@ _VIOLATIONS = (
 
 
 def refuse_on_delete_children(table_literal):
-    """Return the statement that fails where a table points at this one (a quoted string) with an ON DELETE clause."""
+    """Return the statement that fails where a table points at this one, a literal, with ON DELETE."""
     return _REFUSE.format(mark=_CASCADE, what="child", rows=_CHILDREN.format(table=table_literal))
 
 
@@ -46,9 +46,9 @@ def raise_for_guard(error):
     text = str(error)
     if _CASCADE in text:
         raise NotSupportedError(
-            f"The table can't be rebuilt or dropped: the rows of {_words(text, _CASCADE)} point at it with an ON "
-            "DELETE clause in SQL and would be deleted or changed. Nothing was changed. Rebuild those tables "
-            "without the clause first (Django's own on_delete needs none)."
+            f"The table can't be rebuilt or dropped: the rows of {_words(text, _CASCADE)} point at it with "
+            "an ON DELETE clause in SQL and would be deleted or changed. Nothing was changed. Rebuild those "
+            "tables without the clause first (Django's own on_delete needs none)."
         ) from error
     if _DANGLING in text:
         raise IntegrityError(
@@ -62,11 +62,11 @@ def _words(text, mark):
 
 @dataclass
 class Rebuild:
-    """One table's rebuild: the statements that Django's own rebuild emitted, put into the order that works here.
+    """One table's rebuild: the statements of Django's own rebuild, put into the order that works here.
 
-    With foreign keys on, a renamed table does not take over the rows that pointed at the dropped one: the violations
-    that the DROP counted are paid back only by inserting rows. So the old rows wait in a copy until the new table
-    has its name.
+    With foreign keys on, a renamed table does not take over the rows that pointed at the dropped one: the
+    violations that the DROP counted are paid back only by inserting rows. So the old rows wait in a copy
+    until the new table has its name.
     """
 
     table: str
@@ -89,14 +89,15 @@ class Rebuild:
         return len(self.statements) >= 4
 
     def take(self):
-        """Return the statements up to the new, empty table under the old name; the old rows are in the copy."""
+        """Return the statements up to the new, empty table; the old rows are in the copy."""
         create, _insert, drop, rename = self.statements[:4]
         statements = [(refuse_on_delete_children(self.literal(self.table)), None), create]
         if self.autoincrement:
             # The last key given out goes with the name, else keys of deleted rows would be given out again.
             sequence = "UPDATE sqlite_sequence SET name = {} WHERE name = {}"
             statements.append((sequence.format(self.literal(self.new_table), self.literal(self.table)), None))
-        copy = f"CREATE TABLE {self.quote(self.copy_table)} AS SELECT * FROM {self.quote(self.table)}"
+        select = f"SELECT * FROM {self.quote(self.table)}"  # noqa: S608
+        copy = f"CREATE TABLE {self.quote(self.copy_table)} AS {select}"
         return [*statements, (copy, None), drop, rename]
 
     def fill(self):
@@ -118,10 +119,10 @@ class Rebuild:
 
 
 def in_order(rebuilds):
-    """Return the statements of rebuilds that belong together: the altered table first, then those that point at it.
+    """Return the statements of rebuilds that belong together: first the altered table, then its children.
 
-    All tables are taken before the first is filled: while one side has its new key and the other its old one, every
-    write to them is a "foreign key mismatch".
+    All tables are taken before the first is filled: while one side has its new key and the other its old one,
+    every write to them is a "foreign key mismatch".
     """
     complete = [rebuild for rebuild in rebuilds if rebuild.is_complete]
     statements = [pair for rebuild in reversed(complete) for pair in rebuild.take()]

@@ -16,15 +16,16 @@ from .statements import send
 
 logger = logging.getLogger("django.db.backends.schema")
 
-# https://developers.cloudflare.com/d1/platform/limits/ and the same for objects: bytes of one statement's text.
+# https://developers.cloudflare.com/d1/platform/limits/ and the same for objects: bytes of one statement's
+# text.
 MAX_STATEMENT_BYTES = 100_000
 
 
 class DeferredStatements(list):
     """Statements for the end of the editor's block; false where they run in one unit with what follows them.
 
-    Django's migration executor records a migration inside the block only if nothing is deferred, because elsewhere
-    the deferred statements may fail after the record stands. Here both succeed or fail together.
+    Django's migration executor records a migration inside the block only if nothing is deferred, because
+    elsewhere the deferred statements may fail after the record stands. Here both succeed or fail together.
     """
 
     def __init__(self, statements, one_unit):
@@ -36,7 +37,7 @@ class DeferredStatements(list):
 
 
 class DatabaseSchemaEditor(SQLiteSchemaEditor):
-    """Queues its statements and sends them as one: at the end of the block, or when something else wants to run."""
+    """Queues its statements and sends them together: at the block's end, or before something else runs."""
 
     # A deferred key's violation resets a Durable Object, and is an "internal error" on D1.
     sql_create_inline_fk = "REFERENCES %(to_table)s (%(to_column)s)"
@@ -44,7 +45,8 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
 
     def __init__(self, connection, collect_sql=False, atomic=True):
         super().__init__(connection, collect_sql, atomic)
-        #: Whether statements wait for each other; without it each runs at once, and only a rebuild goes together.
+        #: Whether statements wait for each other; without it each runs at once, and only a rebuild goes
+        #: together.
         self.collects = self.atomic_migration or not connection.features.can_rollback_ddl
         #: Called before a read cuts the queue in two; the migration executor notes its progress there.
         self.on_cut = None
@@ -99,7 +101,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
     # Statements
 
     def execute(self, sql, params=()):
-        """Queue a statement (`%s` for parameters, None and () for SQL as it stands); errors come when it is sent."""
+        """Queue a statement (None and () leave the SQL as it stands); errors come when it is sent."""
         statement = (str(sql), tuple(params) if params else None)
         if self._rebuilds is not None:
             self._rebuilds[-1].statements.append(statement)
@@ -135,7 +137,8 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
 
     def _send(self, statements, last=False):
         if self._defers:
-            # On D1 each batch must be whole in itself; in a transaction the keys are checked once, at its end.
+            # On D1 each batch must be whole in itself; in a transaction the keys are checked once, at its
+            # end.
             check = last or not self.connection.features.supports_transactions
             guard = [(rebuild.refuse_dangling_rows(), None)] if check else []
             statements = [(rebuild.DEFER_FOREIGN_KEYS, None), *statements, *guard]
@@ -146,15 +149,15 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
     # Operations of a migration
 
     def operation_boundary(self):
-        """Note that one operation of a migration is complete, its indexes among it, and the next one begins."""
+        """Note that an operation of a migration is complete, its indexes too, and the next one begins."""
         self._run_deferred()
         self._operation_start = len(self._queue)
 
     def _before_other_statement(self, execute, sql, params, many, context):
         """Send what is queued before anything else runs on the connection: it may look at the result."""
         if self._introspecting and self.on_cut is not None:
-            # The editor looks for the name of a constraint that stood there before the operation began. Its own
-            # statements wait, so that a cut falls between operations and the migration can be run again.
+            # The editor looks for the name of a constraint that stood there before the operation began. Its
+            # own statements wait, so that a cut falls between operations and the migration can be run again.
             own = self._queue[self._operation_start :]
             del self._queue[self._operation_start :]
             self._cut()
@@ -215,7 +218,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
             super()._alter_field(model, old_field, new_field, *args, **kwargs)
 
     def _is_renamed_only(self, model, old_field, new_field):
-        """Whether Django renames the column in place, as sqlite3's editor does for a column without a relation."""
+        """Whether the column is renamed in place, as sqlite3's editor does for one without a relation."""
         constrained = any(field.remote_field and field.db_constraint for field in (old_field, new_field))
         same = self.column_sql(model, old_field) == self.column_sql(model, new_field)
         return old_field.column != new_field.column and same and not constrained

@@ -7,10 +7,10 @@ logger = logging.getLogger("django.db.backends")
 
 
 def send(connection, statements):
-    """Run [(sql, params), …] on a Django connection in one round trip and return the driver's results, in order.
+    """Run [(sql, params), …] in one round trip on a Django connection; return the driver's results.
 
-    Outside a transaction they are one atomic batch; inside one they are its next steps. Raises Django's database
-    errors; the SQL, never a parameter, goes to the query log.
+    Outside a transaction they are one atomic batch; inside one they are its next steps. Raises Django's
+    database errors; the SQL, never a parameter, goes to the query log.
     """
     if not statements:
         return []

@@ -13,7 +13,7 @@ SELECT name, type, (SELECT json_group_array("table") FROM pragma_foreign_key_lis
 
 
 def empty(connection):
-    """Drop all views and tables of a driver connection's database, in one atomic batch; triggers go with them."""
+    """Drop all views and tables, and with them all triggers, in one atomic batch on a driver connection."""
     objects = connection.execute(_OBJECTS).fetchall()
     views = [name for name, kind, _ in objects if kind == "view"]
     tables = {name: _referenced(keys, name) for name, kind, keys in objects if kind != "view"}
@@ -28,7 +28,7 @@ def _referenced(keys, own_name):
 
 
 def _children_first(tables):
-    """Return table names so that none comes before one that points at it; a circle is broken at its first name."""
+    """Return table names, none before one that points at it; a circle is broken at its first name."""
     left, order = dict(tables), []
     while left:
         pointed_at = set().union(*left.values())
