@@ -47,9 +47,11 @@ export async function runOnD1(database: D1Database, steps: Statement[]): Promise
   }
 }
 
-/** How many subrequests `runOnD1` makes for these steps. */
-export function d1Subrequests(steps: Statement[]): number {
-  return readsAlone(steps) ? steps.length : 1;
+/** What a request costs of an invocation's limits: its subrequests, and the statements that D1 gets to run. */
+export function costOnD1(steps: Statement[]): { subrequests: number; queries: number } {
+  if (readsAlone(steps)) return { subrequests: steps.length, queries: steps.length };
+  const added = steps.map(({ sql, count }) => 1 + Number(canBeExplained(sql)) + Number(count));
+  return { subrequests: 1, queries: added.reduce((sum, queries) => sum + queries, 0) };
 }
 
 /**

@@ -2,10 +2,13 @@
 
 import { checkAccess } from "./auth";
 import { MAX_REQUEST_BYTES, SUBPROTOCOL } from "./protocol";
-import { Session } from "./session";
+import { Session, type SessionLimits } from "./session";
 
 /** Below the 10,000 subrequests that an invocation may make, with room for open transactions to finish. */
 const DEFAULT_SESSION_SUBREQUESTS = 9000;
+
+/** Below the 1,000 statements that D1 runs for an invocation: developers.cloudflare.com/d1/platform/limits */
+const DEFAULT_SESSION_D1_QUERIES = 900;
 
 export { Tenant } from "./tenant";
 
@@ -36,20 +39,27 @@ function openSession(request: Request, env: Env): Response {
     return refuse(400, `the subprotocol spoken here is ${SUBPROTOCOL}`);
   }
   const { 0: client, 1: server } = new WebSocketPair();
-  const limit = sessionLimit(env);
-  new Session(server, env, limit).start();
+  const limits = sessionLimits(env);
+  new Session(server, env, limits).start();
   const headers = {
     "Sec-WebSocket-Protocol": SUBPROTOCOL,
-    "do-bridge-session-limit": String(limit),
+    "do-bridge-session-limit": String(limits.subrequests),
     "do-bridge-max-message": String(MAX_REQUEST_BYTES),
   };
   return new Response(null, { status: 101, webSocket: client, headers });
 }
 
-/** Subrequests of a session; a variable that is no positive number must not take the limit away. */
-function sessionLimit(env: Env): number {
-  const limit = Number(env.SESSION_SUBREQUESTS);
-  return limit > 0 ? limit : DEFAULT_SESSION_SUBREQUESTS;
+function sessionLimits(env: Env): SessionLimits {
+  return {
+    subrequests: positive(env.SESSION_SUBREQUESTS, DEFAULT_SESSION_SUBREQUESTS),
+    d1Queries: positive(env.SESSION_D1_QUERIES, DEFAULT_SESSION_D1_QUERIES),
+  };
+}
+
+/** A variable that is no positive number must not take a limit away. */
+function positive(variable: unknown, otherwise: number): number {
+  const value = Number(variable);
+  return value > 0 ? value : otherwise;
 }
 
 function refuse(status: number, error: string, headers: Record<string, string> = {}): Response {

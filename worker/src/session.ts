@@ -1,6 +1,6 @@
 // One client's session: takes its frames, sends each to its database, answers.
 
-import { d1Subrequests, runOnD1 } from "./d1";
+import { costOnD1, runOnD1 } from "./d1";
 import { objectFailure } from "./errors";
 import {
   MAX_REQUEST_BYTES,
@@ -19,17 +19,25 @@ import { NO_TRANSACTION, RelayedTransaction } from "./relayed-transaction";
 import type { Tenant } from "./tenant";
 import { byteLength } from "./values";
 
+/** What one invocation of the Worker, which a session is, may use up. */
+export interface SessionLimits {
+  subrequests: number;
+  /** Statements for D1, which has a limit of its own for an invocation. */
+  d1Queries: number;
+}
+
 export class Session {
   readonly #socket: WebSocket;
   readonly #env: Env;
-  readonly #limit: number;
+  readonly #limits: SessionLimits;
   readonly #transactions = new Map<string, RelayedTransaction>();
   #subrequests = 0;
+  #d1Queries = 0;
 
-  constructor(socket: WebSocket, env: Env, limit: number) {
+  constructor(socket: WebSocket, env: Env, limits: SessionLimits) {
     this.#socket = socket;
     this.#env = env;
-    this.#limit = limit;
+    this.#limits = limits;
   }
 
   /** Serves the socket until it closes; whatever is still open then is rolled back. */
@@ -71,7 +79,10 @@ export class Session {
     }
     const binding = this.#binding(database);
     if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
-    this.#subrequests += d1Subrequests(steps);
+    if (this.#d1Queries >= this.#limits.d1Queries) return limitReached();
+    const { subrequests, queries } = costOnD1(steps);
+    this.#subrequests += subrequests;
+    this.#d1Queries += queries;
     return runOnD1(binding, steps);
   }
 
@@ -125,7 +136,7 @@ export class Session {
   }
 
   #exhausted(): boolean {
-    return this.#subrequests >= this.#limit;
+    return this.#subrequests >= this.#limits.subrequests;
   }
 
   #reply(id: number | null, answer: Answer): void {

@@ -15,7 +15,7 @@ async function limited(subrequests: number): Promise<Client> {
   return new Client(response.webSocket);
 }
 
-function limitedResponse(subrequests: number): Promise<Response> {
+function limitedResponse(subrequests: number, d1Queries = 900): Promise<Response> {
   const request = new Request<unknown, IncomingRequestCfProperties>("http://relay.test/v1/session", {
     headers: {
       Authorization: `Bearer ${TOKEN}`,
@@ -24,7 +24,10 @@ function limitedResponse(subrequests: number): Promise<Response> {
     },
   });
   // A spread would drop the bindings, which stand on the prototype of `env` in some versions.
-  const changed = Object.create(env, { SESSION_SUBREQUESTS: { value: subrequests } }) as Env;
+  const changed = Object.create(env, {
+    SESSION_SUBREQUESTS: { value: subrequests },
+    SESSION_D1_QUERIES: { value: d1Queries },
+  }) as Env;
   return worker.fetch(request, changed);
 }
 
@@ -63,6 +66,18 @@ test("a transaction that is open when the limit is reached may finish", async ()
   expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toBeUndefined();
   const next = await Client.open();
   expect(await next.column(db, "SELECT id FROM t")).toEqual([1]);
+});
+
+test("a session that has used up its statements on D1 still serves objects", async () => {
+  const response = await limitedResponse(9000, 3);
+  if (response.webSocket === null) throw new Error("no session");
+  const client = new Client(response.webSocket);
+  const db = "d1:d0b41d9e-0000-4000-8000-000000000005";
+  await client.batch(db, "SELECT 1", "SELECT 2");
+  await client.batch(db, "SELECT 3");
+  const refused = await client.batch(db, "SELECT 4");
+  expect(refused["error"]).toMatchObject({ kind: "session_limit", effect: "none" });
+  expect(await client.column("do:test/limit/d1", "SELECT 5")).toEqual([5]);
 });
 
 test("a frame that is too large is refused, and the session lives on", async () => {
