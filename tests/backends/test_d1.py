@@ -1,4 +1,4 @@
-"""The D1 engine: what stands after a failed block is told, and test databases are never the configured ones."""
+"""The D1 engine: what stands after a failed block is told, and tests never reach a configured database."""
 
 import logging
 

@@ -154,8 +154,11 @@ def test_a_python_migration_on_d1_goes_on_where_it_failed(d1, caplog):
 
 def test_python_code_sees_what_the_operations_before_it_made(engine):
     seen = []
-    steps = [migration("0001", create_boat(), python(add_boat), add_length(),
-                       python(lambda apps, editor: seen.extend(boats(apps, editor).values_list("name", "length"))))]  # fmt: skip
+
+    def look(apps, editor):
+        seen.extend(boats(apps, editor).values_list("name", "length"))
+
+    steps = [migration("0001", create_boat(), python(add_boat), add_length(), python(look))]
     migrate(engine, steps, "0001")
     assert seen == [("Ann", 7)]
 

@@ -141,7 +141,8 @@ def test_a_child_with_an_on_delete_clause_in_sql_makes_the_rebuild_refuse(engine
     fill(engine)
     run(
         engine,
-        f"CREATE TABLE others (id integer PRIMARY KEY, parent integer REFERENCES ZOO_Parent (id) ON DELETE {action})",
+        "CREATE TABLE others (id integer PRIMARY KEY, "
+        f"parent integer REFERENCES ZOO_Parent (id) ON DELETE {action})",
         "INSERT INTO others VALUES (1, 1), (2, 2)",
     )
     before = rows(engine, "SELECT name, sql FROM sqlite_master ORDER BY name")
