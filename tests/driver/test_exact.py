@@ -41,6 +41,12 @@ def test_a_hundred_columns_can_be_asked_for_again(connection: driver.Connection)
     assert connection.execute(f"SELECT {columns}").fetchone() == tuple(2**53 + 1 + 2 * n for n in range(100))
 
 
+def test_a_value_that_differs_each_time_it_is_computed_is_read_once(connection: driver.Connection) -> None:
+    values = "VALUES (1)" + ", (1)" * 60
+    sql = f"WITH n(x) AS ({values}) SELECT iif(random() % 2, 9007199254740993, 'text') FROM n"
+    assert {row[0] for row in connection.execute(sql).fetchall()} == {2**53 + 1, "text"}
+
+
 def test_only_a_doubtful_number_costs_a_second_trip(connection: driver.Connection) -> None:
     with driver.count_trips() as trips:
         connection.execute("SELECT 9007199254740991, 1e300")

@@ -141,9 +141,10 @@ def test_a_call_that_is_interrupted_does_not_leave_its_answer_to_the_next(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session._socket, "recv", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(session._socket, "recv", interrupt)
         cuttable.execute("SELECT 'first'")
+    assert not session.usable
     assert cuttable.execute("SELECT 'second'").fetchone() == ("second",)
 
 
@@ -227,6 +228,7 @@ def test_a_session_is_recycled_before_the_limit_of_the_server(
     assert not first.usable
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_gets_sessions_of_its_own_and_leaves_the_parents_alone(
     tenant: driver.Connection, items: Items
 ) -> None:
@@ -254,6 +256,7 @@ def test_a_fork_gets_sessions_of_its_own_and_leaves_the_parents_alone(
     assert items() == [1, 2]
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_client_that_is_killed_in_a_transaction_leaves_nothing(
     tenant: driver.Connection, items: Items
 ) -> None:

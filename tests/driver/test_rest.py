@@ -203,6 +203,7 @@ def test_a_stalled_api_ends_at_the_deadline(cuttable: driver.Connection, proxy: 
         cuttable.execute(READ)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_gets_a_client_of_its_own(rest: RestTransport) -> None:
     connection = driver.connect(rest, D1)
     connection.execute(READ)
