@@ -34,6 +34,7 @@ class Scope:
 
     slug: str | None = None
     alias: str | None = None
+    is_migration: bool = False
 
     @property
     def is_tenant(self):
@@ -113,10 +114,9 @@ def directory_context():
     return _ScopeContext(Scope(None, conf("DIRECTORY_ALIAS")))
 
 
-def alias_context(alias):
-    """Make the database `alias` current: a tenant's, a scratch object's, or the directory for any other."""
-    slug = alias_slug(alias)
-    return _ScopeContext(Scope(slug, alias))
+def migration_context(alias):
+    """Make `alias` current while it is migrated: all models of migrations then mean its own tables."""
+    return _ScopeContext(Scope(alias_slug(alias), alias, is_migration=True))
 
 
 def unset_context():

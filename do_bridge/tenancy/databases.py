@@ -5,6 +5,7 @@ from collections import OrderedDict
 from copy import deepcopy
 from weakref import WeakValueDictionary
 
+from django.apps import apps
 from django.db import connections
 from django.test import utils as test_utils
 
@@ -100,7 +101,7 @@ class TenantDatabases(dict):
             plain.remove(self.template)
         # Test cases patch every alias that they see and undo it for every one that they see later: the two
         # must be the same, so a test run sees only the aliases that were registered before it.
-        live = [] if testing else self.live_aliases()
+        live = [] if testing else [alias for alias in self.live_aliases() if alias_slug(alias)]
         return iter(dict.fromkeys([*plain, *registered, *live]))
 
     def __eq__(self, other):
@@ -171,6 +172,9 @@ class TenantDatabases(dict):
             connection.close()
             del connections[alias]
         self._live().pop(alias, None)
+        if apps.is_installed("django.contrib.contenttypes"):
+            # The manager remembers content types for each alias, and never forgets one.
+            apps.get_model("contenttypes", "ContentType").objects._cache.pop(alias, None)
         return True
 
     # Deriving

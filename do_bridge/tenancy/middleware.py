@@ -75,10 +75,10 @@ class TenantMiddleware:
 
 def find_slug(request):
     """Return (slug or None, script, rest): what stands in a slug's place, and the path's two parts."""
-    domain = conf("TENANT_DOMAIN")
+    domain = conf("TENANT_DOMAIN").partition(":")[0].lower()
     if domain:
         host = request.get_host().partition(":")[0].lower()
-        if host.endswith("." + domain.lower()):
+        if host.endswith("." + domain):
             return host[: -len(domain) - 1], None, None
     prefix = conf("TENANT_PATH")
     if not request.path_info.startswith(prefix):

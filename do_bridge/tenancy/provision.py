@@ -15,7 +15,6 @@ from django.db.migrations.loader import MigrationLoader
 from do_bridge.backends.remote_sqlite import schema
 
 from .contenttypes import content_type_statements
-from .context import alias_context
 from .copies import insert_statements, run_batch
 from .databases import tenant_databases
 from .slugs import tenant_alias
@@ -114,13 +113,12 @@ def forget_dumps():
 
 
 def _migrate_scratch(alias):
-    with alias_context(alias):
-        try:
-            call_command("migrate", database=alias, interactive=False, verbosity=0)
-        except DatabaseError:
-            # Another process may have migrated the same scratch object meanwhile; if not, this fails again.
-            connections[alias].close()
-            call_command("migrate", database=alias, interactive=False, verbosity=0)
+    try:
+        call_command("migrate", database=alias, interactive=False, verbosity=0)
+    except DatabaseError:
+        # Another process may have migrated the same scratch object meanwhile; if not, this fails again.
+        connections[alias].close()
+        call_command("migrate", database=alias, interactive=False, verbosity=0)
 
 
 def dump_database(connection):

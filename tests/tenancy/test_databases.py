@@ -12,6 +12,7 @@ from django.test import override_settings
 from test_slugs import HOSTILE
 
 from do_bridge.tenancy import TenantDatabases, register_tenant, tenant_alias
+from do_bridge.tenancy import databases as databases_module
 from do_bridge.tenancy.databases import register_from_arguments, tenant_databases
 
 
@@ -145,6 +146,25 @@ def test_a_thread_keeps_a_bounded_number_of_wrappers():
     thread.start()
     thread.join()
     assert live == [[f"tenant/many-{number}" for number in range(6, 10)], False]
+
+
+def test_outside_of_test_runs_iterating_shows_what_is_live_in_this_thread(monkeypatch):
+    seen = []
+
+    def look():
+        connections["tenant/live-one"]
+        monkeypatch.setattr(databases_module, "_in_test_environment", lambda: False)
+        seen.append(list(connections))
+        seen.append([connection.alias for connection in connections.all(initialized_only=True)])
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen[0][:2] == ["default", "tenant"]
+    assert seen[0][-1] == "tenant/live-one"
+    # What Django closes at the end of a request.
+    assert seen[1] == ["tenant/live-one"]
+    assert "tenant/live-one" not in list(connections)
 
 
 @override_settings(DO_BRIDGE={**settings.DO_BRIDGE, "MAX_TENANT_CONNECTIONS": 2})

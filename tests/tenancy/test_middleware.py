@@ -95,22 +95,21 @@ def test_an_unknown_tenant_is_not_found_and_no_object_is_asked(db, middleware, s
     assert "tenant/nobody-has-this" not in settings.DATABASES.live_aliases()
 
 
-@pytest.mark.parametrize("slug", [slug for slug in HOSTILE if slug and "/" not in slug])
-def test_a_hostile_slug_is_not_found_without_asking_anybody(db, middleware, seen, trips, slug):
-    with pytest.raises(Http404):
-        middleware(get(f"/t/{slug}/"))
+def test_a_hostile_slug_is_not_found_without_asking_anybody(db, middleware, seen, trips):
+    for slug in HOSTILE:
+        if slug and "/" not in slug:
+            with pytest.raises(Http404):
+                middleware(get(f"/t/{slug}/"))
     assert trips.count == 0
     assert seen == []
 
 
-@pytest.mark.parametrize("path", ["/t/../acme/", "/t/acme/../zeta/", "/t//acme/", "/t/ACME/"])
-def test_a_crooked_path_reaches_no_view_of_a_tenant(db, seen, middleware, path):
-    try:
-        middleware(get(path))
-    except Http404:
-        assert seen == []
-    else:
-        assert seen[0][0] is None
+def test_a_crooked_path_reaches_no_view_of_a_tenant(acme, seen, middleware):
+    for path in (f"/t/../{acme.slug}/", f"/t/x/../{acme.slug}/", f"/t/{acme.slug.title()}/"):
+        with pytest.raises(Http404):
+            middleware(get(path))
+    middleware(get(f"/t//{acme.slug}/"))
+    assert [found[0] for found in seen] == [None]
 
 
 def test_a_case_variant_of_a_tenant_is_not_found(acme, middleware):

@@ -33,7 +33,12 @@ class Command(BaseCommand):
             tenant, created = self._row(slug, name)
             how = provision(slug)
         except DatabaseError as error:
-            raise CommandError(f"Tenant {slug!r} is not ready: {error}. Run the command again.") from error
+            advice = (
+                f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first" if _lacks_tables(error) else ""
+            )
+            raise CommandError(
+                f"Tenant {slug!r} is not ready: {error}. {advice or 'Run the command again'}."
+            ) from error
         for username in member:
             self._add(add_member, tenant, username)
         if verbosity >= 1:
@@ -64,3 +69,7 @@ class Command(BaseCommand):
             add_member(tenant, username)
         except ObjectDoesNotExist as error:
             raise CommandError(f"There is no user {username!r}; the tenant is ready.") from error
+
+
+def _lacks_tables(error):
+    return "no such table" in str(error)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from do_bridge.backends.remote_sqlite.migrations import MigrationExecutor
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.context import alias_context
+from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.directory import registered_slugs
 from do_bridge.tenancy.slugs import is_tenant_side, tenant_alias
@@ -35,7 +35,10 @@ class Command(migrate.Command):
 
     def get_check_kwargs(self, options):
         kwargs = super().get_check_kwargs(options)
-        if self._is_template(options["database"]) or is_tenant_side(options["database"]):
+        # Checks of a tenant's alias are the directory's; of one that cannot be, `handle` says what is wrong.
+        database = options["database"]
+        known = database in connections.settings
+        if not known or self._is_template(database) or is_tenant_side(database):
             kwargs["databases"] = [conf("DIRECTORY_ALIAS")]
         return kwargs
 
@@ -47,18 +50,13 @@ class Command(migrate.Command):
             raise CommandError(
                 f"There is no database {database!r}. Name one of {', '.join(connections)}, or tenant/<slug>."
             )
-        with self._scope(database):
+        with migration_context(database):
             return super().handle(*args, **options)
 
     @staticmethod
     def _is_template(database):
         databases = tenant_databases()
         return databases is not None and database == databases.template
-
-    @staticmethod
-    def _scope(database):
-        # Migrations' own Python code finds its models' rows where the migration runs.
-        return alias_context(database)
 
     def _migrate_all(self, *args, **options):
         """Migrate every registered tenant, past failures; end with a table, and an error if any failed."""
@@ -72,7 +70,9 @@ class Command(migrate.Command):
         verbosity = options["verbosity"]
         rows = []
         quiet = {**options, "verbosity": max(0, verbosity - 1)}
-        bar = tqdm(slugs, unit="tenant", file=self.stderr, disable=verbosity < 1 or not self.stderr.isatty())
+        # The stream itself: Django's wrapper would end each step of the bar with a new line.
+        stream = self.stderr._out
+        bar = tqdm(slugs, unit="tenant", file=stream, disable=verbosity < 1 or not self.stderr.isatty())
         for slug in bar:
             bar.set_postfix_str(slug)
             rows.append(self._migrate_one(slug, args, quiet))
