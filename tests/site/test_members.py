@@ -69,7 +69,6 @@ def test_a_copy_that_cannot_be_written_is_told_and_repaired_later(site):
     call_command("create_tenant", "unready", verbosity=0)
     call_command("sync_members", "unready")
     assert copy_of(site.bo, "tenant/unready").username == "bo"
-    User.objects.using("tenant/unready").all().delete()
 
 
 def test_syncing_brings_back_what_somebody_changed_in_the_object(site):

@@ -163,3 +163,12 @@ def test_health_is_told_without_a_trip_to_any_database(client):
     with driver.count_trips() as trips:
         assert client.get("/healthz").json() == {"ok": True}
     assert trips.count == 0
+
+
+def test_a_tenants_own_subdomain_serves_it_and_leads_back_to_the_directory(site, client, settings):
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "TENANT_DOMAIN": "example.test"}
+    page = text(client.get("/", headers={"host": "acme.example.test"}))
+    assert "Tenant: <strong>acme</strong>" in page
+    assert 'href="http://example.test/"' in page
+    assert 'href="/accounts/login/?next=/"' in page
+    assert client.get("/", headers={"host": "nobody.example.test"}).status_code == 404

@@ -1,0 +1,78 @@
+"""The settings that the environment gives, and what is said where one is missing."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+
+SETTINGS = settings.BASE_DIR / "project" / "settings.py"
+GOOD = {"SECRET_KEY": "Long-and-random-enough-0123456789-" * 2, "SECURE": "True", "HSTS_SECONDS": "3600"}
+
+
+def check(*options, **environment):
+    """Run `manage.py check` in a process of its own; returns it."""
+    command = [sys.executable, "manage.py", "check", *options]
+    values = {**os.environ, **GOOD, **environment}
+    return subprocess.run(
+        command, cwd=settings.BASE_DIR, env=values, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_deployed_site_has_no_warning():
+    done = check("--deploy", "--fail-level", "WARNING")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY"),
+        ({"RELAY_TOKEN": ""}, "RELAY_URL is set, RELAY_TOKEN is not"),
+        ({"D1_TRANSPORT": "pigeon"}, "it can be 'relay' or 'rest'"),
+        ({"D1_TRANSPORT": "relay", "RELAY_URL": ""}, "which needs RELAY_URL"),
+    ],
+)
+def test_a_missing_or_wrong_setting_is_named(environment, message):
+    done = check(**environment)
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+def test_the_rest_transport_speaks_to_cloudflare_unless_another_api_is_named():
+    code = "from project.settings import DATABASES as d; print(d['default']['HOST'])"
+    hosts = []
+    for base in ("", "http://localhost:1/api"):
+        values = {
+            **os.environ,
+            **GOOD,
+            "D1_TRANSPORT": "rest",
+            "D1_API_BASE": base,
+            "CLOUDFLARE_D1_TOKEN": "t",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=settings.BASE_DIR,
+            env=values,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        hosts.append(done.stdout.strip())
+    assert hosts == ["https://api.cloudflare.com/client/v4", "http://localhost:1/api"]
+
+
+def test_env_example_explains_every_setting_that_is_read():
+    read = set(re.findall(r"""env(?:\.\w+)?\(\s*"([A-Z0-9_]+)\"""", SETTINGS.read_text()))
+    lines = (settings.BASE_DIR / ".env.example").read_text().splitlines()
+    named = {
+        line.partition("=")[0]: lines[number - 1]
+        for number, line in enumerate(lines)
+        if "=" in line and line[0] != "#"
+    }
+    assert read <= set(named)
+    # The deploying commands and seed_demo read these two themselves.
+    assert set(named) - read == {"CLOUDFLARE_API_TOKEN", "DEMO_PASSWORD"}
+    assert all(comment.startswith("# ") for comment in named.values())
