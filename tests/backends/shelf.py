@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.apps.registry import Apps
-from django.db import models
+from django.db import connections, models
 from django.db.migrations.state import AppConfigStub
 from django.test import override_settings
 
@@ -79,3 +79,19 @@ def tables(connection: Any) -> Iterator[str]:
     # The site's routers would send these models elsewhere.
     with override_settings(DATABASE_ROUTERS=[]):
         yield connection.alias
+
+
+@contextlib.contextmanager
+def stock_tables() -> Iterator[str]:
+    """The same tables in Django's own sqlite3 backend, in memory: it says what is right."""
+    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    connections.configure_settings({"default": {}, "stock": settings})
+    connections.settings["stock"] = settings
+    try:
+        with tables(connections["stock"]) as alias:
+            yield alias
+    finally:
+        # close() of a wrapper does nothing to a database in memory.
+        connections["stock"].connection.close()
+        del connections["stock"]
+        del connections.settings["stock"]

@@ -1,4 +1,4 @@
-"""Date and time functions against those that Django's sqlite3 backend registers from Python, which are what is right."""
+"""Date and time functions against those of Django's sqlite3 backend, which are Python's."""
 
 import datetime
 import json
@@ -38,7 +38,9 @@ def moments():
     chance = random.Random(5)  # noqa: S311
     result = list(EDGES)
     for _ in range(600):
-        year = chance.choice([chance.randint(2, 9998), chance.randint(1880, 2040), chance.randint(1960, 2040)])
+        year = chance.choice(
+            [chance.randint(2, 9998), chance.randint(1880, 2040), chance.randint(1960, 2040)]
+        )
         moment = datetime.datetime(year, chance.randint(1, 12), chance.randint(1, 28))
         moment += datetime.timedelta(seconds=chance.randint(0, 86399))
         result.append(str(moment.replace(microsecond=chance.choice([0, chance.randint(0, 999_999)]))))
@@ -65,7 +67,7 @@ def transitions(zone):
 @pytest.fixture(scope="module")
 def compute(local_worker, django_db_blocker):
     """compute(make, values): the result of the SQL that `make` gives, for each value, in one statement."""
-    from conftest import alias_for
+    from engine_aliases import alias_for
 
     with django_db_blocker.unblock(), alias_for("durable_object", local_worker) as connection:
 
@@ -82,9 +84,7 @@ def compute(local_worker, django_db_blocker):
 def assert_as_stock(compute, make, values, right):
     found = compute(make, [*values, None])
     assert found.pop() is None
-    wrong = [
-        (value, result) for value, result in zip(values, found, strict=True) if result != right(value)
-    ]
+    wrong = [(value, result) for value, result in zip(values, found, strict=True) if result != right(value)]
     assert wrong == []
 
 

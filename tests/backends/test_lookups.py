@@ -4,10 +4,10 @@ import functools
 import operator
 
 import pytest
-from django.db import NotSupportedError, connections
+from django.db import NotSupportedError
 from django.db.models import F, Q
 from django.db.models.functions import Lower
-from shelf import Author, Book, tables
+from shelf import Author, Book, stock_tables, tables
 
 from do_bridge import driver
 
@@ -34,17 +34,8 @@ def using(durable_object):
 
 @pytest.fixture
 def stock(django_db_blocker):
-    """An alias of Django's own backend in memory, with the same tables: what is right."""
-    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
-    connections.settings["stock"] = settings
-    connections.configure_settings({"default": {}, "stock": settings})
-    with django_db_blocker.unblock():
-        with tables(connections["stock"]) as alias:
-            yield alias
-        # close() of an in-memory database does nothing; this one ends with its wrapper.
-        connections["stock"].connection.close()
-    del connections["stock"]
-    del connections.settings["stock"]
+    with django_db_blocker.unblock(), stock_tables() as alias:
+        yield alias
 
 
 def found(alias, **conditions):

@@ -73,8 +73,8 @@ def _first_moment_of(shift, new, before, after):
 
 
 def kind_of_year(year):
-    """Return the key of a year's calendar, as strftime('%w%j') of its last day: weekday and length."""
-    return datetime.date(year, 12, 31).strftime("%w%j")
+    """Return the key of a year's calendar, as strftime("%w-%j") of its last day: weekday and length."""
+    return datetime.date(year, 12, 31).strftime("%w-%j")
 
 
 class ZoneTable(NamedTuple):

@@ -1,0 +1,150 @@
+"""Test databases of the durable_object engine: beside the configured object, never the configured one."""
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.test import utils
+from engine_aliases import settings_for
+from shelf import Author, tables
+
+from do_bridge import driver
+from do_bridge.backends.durable_object.base import DatabaseWrapper
+
+
+@pytest.fixture
+def made(local_worker, django_db_blocker):
+    """made(**settings): a wrapper of the engine under an alias of its own."""
+    aliases = []
+
+    def made(**changes):
+        alias = f"made{len(aliases)}"
+        connections.settings[alias] = {**settings_for("durable_object", local_worker), **changes}
+        aliases.append(alias)
+        return connections[alias]
+
+    with django_db_blocker.unblock():
+        yield made
+        for alias in aliases:
+            connections[alias].close()
+            del connections[alias]
+            del connections.settings[alias]
+
+
+def created(connection, **options):
+    """Make the test database without running the site's migrations."""
+    name = connection.creation._create_test_db(verbosity=0, autoclobber=True, **options)
+    connection.close()
+    connection.settings_dict["NAME"] = name
+    return name
+
+
+def count(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM shelf_author")
+        return cursor.fetchone()[0]
+
+
+def test_the_configured_object_is_out_of_reach_while_tests_run(made):
+    connection = made(NAME="precious")
+    refusal = pytest.raises(ImproperlyConfigured, match="may not connect to the configured database")
+    with driver.count_trips() as trips, refusal:
+        connection.cursor()
+    assert trips.count == 0
+
+
+def test_the_configured_object_is_reached_when_no_test_runs(made, monkeypatch):
+    connection = made(NAME="tenant/not-in-tests")
+    monkeypatch.delattr(utils._TestState, "saved_data")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("name", "test_name", "expected"),
+    [
+        ("shop", None, "test/shop"),
+        ("tenant/acme", None, "test/tenant/acme"),
+        ("shop", "run7", "test/run7"),
+        ("shop", "test/run7/shop", "test/run7/shop"),
+        ("", None, "test/tenants"),
+    ],
+)
+def test_a_test_objects_name_is_kept_apart(made, name, test_name, expected):
+    assert made(NAME=name, TEST={"NAME": test_name}).creation._get_test_db_name() == expected
+
+
+def test_an_object_configured_with_a_tests_name_is_refused(made):
+    with pytest.raises(ImproperlyConfigured, match="kept for tests"):
+        made(NAME="test/shop").creation._get_test_db_name()
+
+
+def test_a_test_object_is_emptied_before_use_unless_kept(made):
+    connection = made(NAME="emptied")
+    created(connection)
+    with tables(connection) as using:
+        Author.objects.using(using).create(name="left over")
+    created_again = made(NAME="emptied")
+    assert created(created_again, keepdb=True) == "test/emptied"
+    assert count(created_again) == 1
+    last = made(NAME="emptied")
+    created(last)
+    assert last.introspection.table_names() == []
+
+
+def test_tables_that_point_at_each_other_are_dropped(made):
+    connection = made(NAME="circle")
+    created(connection)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE a (id INTEGER PRIMARY KEY, b INT REFERENCES b(id))")
+        cursor.execute("CREATE TABLE b (id INTEGER PRIMARY KEY, a INT NOT NULL REFERENCES a(id))")
+        cursor.execute("CREATE VIEW v AS SELECT * FROM a")
+        cursor.execute("CREATE VIRTUAL TABLE f USING fts5(x)")
+        cursor.execute("INSERT INTO a VALUES (1, NULL)")
+        cursor.execute("INSERT INTO b VALUES (1, 1)")
+        cursor.execute("UPDATE a SET b = 1")
+    connection.creation._destroy_test_db("test/circle", verbosity=0)
+    assert connection.introspection.table_names(include_views=True) == []
+
+
+def test_a_clone_for_a_parallel_process_has_schema_and_rows(made):
+    connection = made(NAME="cloned")
+    created(connection)
+    with tables(connection) as using:
+        Author.objects.using(using).create(name="one", id=2**53 + 1)
+    connection.creation._clone_test_db("3", verbosity=0)
+    assert connection.creation.get_test_db_clone_settings("3")["NAME"] == "test/clone-3/cloned"
+    connection.creation.setup_worker_connection(3)
+    assert count(connection) == 1
+    assert Author.objects.using(connection.alias).get().pk == 2**53 + 1
+
+
+def test_the_tenants_template_gets_a_prefix_and_is_never_connected_to(made):
+    template = made(NAME="")
+    with driver.count_trips() as trips:
+        name = template.creation.create_test_db(verbosity=0)
+        assert (name, template.settings_dict["NAME"]) == ("test/tenants", "test/tenants")
+        with pytest.raises(ImproperlyConfigured, match="template of the tenants' databases"):
+            template.cursor()
+        template.creation.destroy_test_db("", verbosity=0)
+    assert trips.count == 0
+
+
+@pytest.mark.parametrize("setting", ["HOST", "PASSWORD"])
+def test_a_missing_setting_is_named_and_no_secret_shown(made, local_worker, setting):
+    connection = made(NAME="test/shop", **{setting: ""})
+    with pytest.raises(ImproperlyConfigured, match=f"{setting}.*is empty") as caught:
+        connection.cursor()
+    assert local_worker.token not in str(caught.value)
+
+
+def test_an_unknown_option_is_named(made):
+    with pytest.raises(ImproperlyConfigured, match="'laese'.*known are.*'lease'"):
+        made(NAME="test/shop", OPTIONS={"laese": 3}).cursor()
+
+
+def test_wrappers_show_no_secret(made, local_worker):
+    connection = made(NAME="test/shop")
+    connection.ensure_connection()
+    assert isinstance(connection, DatabaseWrapper)
+    assert local_worker.token not in repr(connection) + repr(connection.connection)
