@@ -2,27 +2,12 @@
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.test import testcases
 
 from do_bridge.backends.remote_sqlite import creation
 
 TEST_PREFIX = "test/"
 # The template's test names: prefixes of objects, no objects themselves.
 _template_prefixes = set()
-_supports_transactions = testcases.connections_support_transactions
-
-
-def connections_support_transactions(aliases=None):
-    """Django's own question, answered no for an alias with TEST["TRANSACTIONS"] = False.
-
-    A TestCase holds one transaction for its whole class, which the runtime ends after 30 s. Classes that may
-    take longer flush their tables instead; the feature flags stay as they are.
-    """
-    names = testcases.connections if aliases is None else aliases
-    databases = [testcases.connections[name].settings_dict for name in names]
-    if any(settings_dict["TEST"].get("TRANSACTIONS", True) is False for settings_dict in databases):
-        return False
-    return _supports_transactions(aliases)
 
 
 class DatabaseCreation(creation.DatabaseCreation):
@@ -57,7 +42,6 @@ class DatabaseCreation(creation.DatabaseCreation):
         return chosen if chosen.startswith(TEST_PREFIX) else TEST_PREFIX + chosen
 
     def create_test_db(self, verbosity=1, autoclobber=False, serialize=True, keepdb=False):
-        testcases.connections_support_transactions = connections_support_transactions
         if not self.is_template():
             return super().create_test_db(verbosity, autoclobber, serialize, keepdb)
         name = self._get_test_db_name()
@@ -66,6 +50,10 @@ class DatabaseCreation(creation.DatabaseCreation):
         settings.DATABASES[self.connection.alias]["NAME"] = name
         self.connection.settings_dict["NAME"] = name
         return name
+
+    def isolate(self):
+        if not self.is_template():
+            super().isolate()
 
     def get_test_db_clone_settings(self, suffix):
         name = self.connection.settings_dict["NAME"].removeprefix(TEST_PREFIX)

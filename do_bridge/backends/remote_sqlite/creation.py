@@ -81,6 +81,19 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
             reader.close()
             writer.close()
 
+    def create_test_db(self, *args, **kwargs):
+        name = super().create_test_db(*args, **kwargs)
+        self.isolate()
+        return name
+
+    def isolate(self):
+        """Let test cases put the rows back that the new test database holds."""
+        # Not needed, and costly to import, where nothing is tested.
+        from . import isolation
+
+        isolation.install()
+        isolation.remember(self.connection)
+
     def _create_test_db(self, verbosity, autoclobber, keepdb=False):
         name = self._get_test_db_name()
         self.mark_as_test_database(name)
@@ -108,3 +121,4 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
         self.mark_as_test_database(settings_dict["NAME"])
         self.connection.settings_dict.update(settings_dict)
         self.connection.close()
+        self.isolate()

@@ -1,0 +1,143 @@
+"""What a test case did is undone by one batch, where no transaction can hold it."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import connections, transaction
+from django.test import TestCase, TransactionTestCase, override_settings
+from engine_aliases import alias_for
+
+MODELS = (ContentType, Permission, Group)
+
+
+@pytest.fixture(params=["d1", "durable_object"])
+def restored(request: pytest.FixtureRequest, local_worker: Any, django_db_blocker: Any) -> Iterator[Any]:
+    """A test database with a few of Django's tables, one row, and test cases without class transactions."""
+    with (
+        django_db_blocker.unblock(),
+        alias_for(request.param, local_worker) as connection,
+        # The site's routers would send these models elsewhere.
+        override_settings(DATABASE_ROUTERS=[]),
+    ):
+        with connection.schema_editor() as editor:
+            for model in MODELS:
+                editor.create_model(model)
+        Group.objects.using(connection.alias).create(name="from a migration")
+        connection.settings_dict["TEST"]["TRANSACTIONS"] = False
+        connection.creation.isolate()
+        yield connection
+
+
+def names(alias: str) -> list[str]:
+    return list(Group.objects.using(alias).order_by("pk").values_list("name", flat=True))
+
+
+def run(case: type[unittest.TestCase], connection: Any) -> None:
+    case.databases = {connection.alias}  # type: ignore[attr-defined]
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(case)(result)
+    problems = [text for _, text in result.errors + result.failures]
+    assert result.testsRun == 2, problems
+    assert not problems, "\n".join(problems)
+
+
+def test_tests_of_a_class_share_its_data_and_not_each_others(restored: Any) -> None:
+    alias = restored.alias
+
+    class Case(TestCase):
+        @classmethod
+        def setUpTestData(cls) -> None:
+            cls.group = Group.objects.using(alias).create(name="of the class")
+
+        def check(self) -> None:
+            assert names(alias) == ["from a migration", "of the class"]
+            Group.objects.using(alias).create(name="of a test")
+            self.group.name = "renamed"
+            self.group.save()
+            assert names(alias) == ["from a migration", "renamed", "of a test"]
+
+        test_one = test_two = check
+
+    run(Case, restored)
+    assert names(alias) == ["from a migration"]
+    assert Group.objects.using(alias).create(name="next").pk == 2
+
+
+def test_a_class_whose_data_cannot_be_made_leaves_nothing(restored: Any) -> None:
+    alias = restored.alias
+
+    class Case(TestCase):
+        databases = {alias}
+
+        @classmethod
+        def setUpTestData(cls) -> None:
+            Group.objects.using(alias).create(name="half")
+            raise ZeroDivisionError
+
+        def test_one(self) -> None:
+            raise AssertionError("must not run")
+
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(Case)(result)
+    assert len(result.errors) == 1
+    assert "ZeroDivisionError" in result.errors[0][1]
+    if restored.features.supports_transactions:
+        assert names(alias) == ["from a migration"]
+
+
+def test_a_test_has_a_transaction_of_its_own_where_there_are_any(restored: Any) -> None:
+    connection, seen = restored, []
+
+    class Case(TestCase):
+        @classmethod
+        def setUpTestData(cls) -> None:
+            seen.append(connection.in_atomic_block)
+
+        def test_one(self) -> None:
+            seen.append(connection.in_atomic_block)
+
+        test_two = test_one
+
+    run(Case, restored)
+    # D1 has none at all, and so gets its class's data again for each test.
+    has_any = connection.features.supports_transactions
+    assert seen == ([False, True, True] if has_any else [False, False, False, False])
+
+
+def test_a_transaction_test_case_flushes_what_django_would(restored: Any) -> None:
+    alias, before = restored.alias, []
+
+    class Case(TransactionTestCase):
+        def check(self) -> None:
+            before.append(names(alias))
+            with transaction.atomic(using=alias):
+                Group.objects.using(alias).create(name="of a test")
+
+        test_one = test_two = check
+
+    run(Case, restored)
+    assert before == [["from a migration"], []]
+    assert names(alias) == []
+    content_types = ContentType.objects.using(alias).count()
+    run(Case, restored)
+    assert ContentType.objects.using(alias).count() == content_types > 0
+
+
+def test_a_second_flush_costs_two_trips(restored: Any, trips: Any) -> None:
+    class Case(TransactionTestCase):
+        def test_one(self) -> None:
+            """Only its clean-up matters."""
+
+        def test_two(self) -> None:
+            """The second finds what the first one's flush left."""
+            trips.count = 0
+
+    run(Case, restored)
+    assert trips.count == 2
+    assert connections[restored.alias] is restored
