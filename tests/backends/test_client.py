@@ -49,8 +49,8 @@ def test_quit_ends_the_session(shell):
 
 def test_a_failing_statement_ends_a_pipe_with_an_error(shell):
     with pytest.raises(CommandError, match="those after it did not run"):
-        shell("SELECT 1 AS one;\nSELECT nothing FROM shelf_author;\nSELECT 2 AS two;\n")
-    assert shell.err.startswith("Error: no such column: nothing")
+        shell("SELECT 1 AS one;\nSELECT nosuch FROM shelf_author;\nSELECT 2 AS two;\n")
+    assert shell.err.startswith("Error: no such column: nosuch")
     assert "one" in shell.out
     assert "two" not in shell.out
 
