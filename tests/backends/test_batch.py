@@ -239,6 +239,13 @@ def test_the_connection_works_as_before_after_a_batch_failed(d1, d1_tags):
     assert d1_tags.create(name="one").pk == 1
 
 
+def test_a_block_marked_for_rollback_sends_nothing(engine, tags):
+    with do_bridge.batch(engine.alias):
+        tags.create(name="one")
+        transaction.set_rollback(True, using=engine.alias)
+    assert names(tags) == []
+
+
 def test_importing_the_package_does_not_import_django():
     code = "import sys, do_bridge, do_bridge.driver; assert 'django' not in sys.modules; do_bridge.batch"
     result = subprocess.run(

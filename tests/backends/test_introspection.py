@@ -13,12 +13,14 @@ from do_bridge.backends.remote_sqlite.introspection import DatabaseIntrospection
 
 SCHEMA = [
     'CREATE TABLE "shop" ("id" integer NOT NULL PRIMARY KEY AUTOINCREMENT, '
-    '"name" varchar(30) NOT NULL UNIQUE, "city" text NULL, "data" text NULL CHECK ((JSON_VALID("data") OR "data" IS NULL)), '
+    '"name" varchar(30) NOT NULL UNIQUE, '
+    '"city" text NULL, "data" text NULL CHECK ((JSON_VALID("data") OR "data" IS NULL)), '
     "\"rank\" integer unsigned NOT NULL DEFAULT 3 CHECK (\"rank\" >= 0), "
     '"twice" integer GENERATED ALWAYS AS ("rank" * 2) STORED, CONSTRAINT "big" CHECK ("rank" < 900), '
     'CONSTRAINT "pair" UNIQUE ("name", "city"))',
     'CREATE TABLE "visit" ("id" integer NOT NULL PRIMARY KEY, '
-    '"shop_id" bigint NOT NULL REFERENCES "shop" ("id"), "shop_name" varchar(30) NULL REFERENCES "shop" ("name"), "day" date NOT NULL, "price" decimal NOT NULL)',
+    '"shop_id" bigint NOT NULL REFERENCES "shop" ("id"), '
+    '"shop_name" varchar(30) NULL REFERENCES "shop" ("name"), "day" date NOT NULL, "price" decimal NOT NULL)',
     'CREATE INDEX "visit_day" ON "visit" ("day" DESC, "shop_id")',
     'CREATE UNIQUE INDEX "visit_once" ON "visit" ("shop_id", "day") WHERE "price" > 0',
     'CREATE INDEX "visit_lower" ON "visit" (lower("shop_name"))',

@@ -13,6 +13,7 @@ from django.db import IntegrityError, NotSupportedError, migrations, models
 from django.db.migrations.exceptions import InvalidMigrationPlan
 from django.db.migrations.executor import MigrationExecutor as DjangoExecutor
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.transaction import atomic
 from migration_cases import APP, add_length, create_boat, create_sailor, executor, migration, python
 
 from do_bridge import driver
@@ -172,6 +173,36 @@ def test_python_code_may_use_the_schema_editor_and_read_at_once(engine):
 
     migrate(engine, [migration("0001", python(make))], "0001")
     assert seen == [True]
+
+
+def test_a_block_that_fails_inside_python_code_undoes_nothing_that_came_before(engine):
+    def swallow(apps, editor):
+        with pytest.raises(ZeroDivisionError), atomic(editor.connection.alias):
+            assert boats(apps, editor).count() == 0
+            raise ZeroDivisionError
+
+    migrate(engine, [migration("0001", create_boat(), python(swallow))], "0001")
+    assert (recorded(engine), tables(engine)) == (["0001"], ["ship_boat"])
+
+
+def test_python_code_may_begin_with_a_write_of_many_pieces(engine):
+    def fill(apps, editor):
+        model = boats(apps, editor).model
+        large = "x" * 700_000
+        boats(apps, editor).bulk_create([model(name=str(n), home=large) for n in range(5)])
+
+    migrate(engine, [migration("0001", create_boat(), python(fill))], "0001")
+    assert rows(engine, "SELECT count(*), max(length(home)) FROM ship_boat") == [(5, 700_000)]
+
+
+def test_python_code_may_open_a_schema_editor_of_its_own(engine):
+    def alter(apps, editor):
+        with editor.connection.schema_editor() as own:
+            own.execute("ALTER TABLE ship_boat ADD COLUMN extra text")
+
+    migrate(engine, [migration("0001", create_boat(), python(alter), create_sailor())], "0001")
+    assert "extra" in columns(engine)
+    assert recorded(engine) == ["0001"]
 
 
 def test_unapplying_a_python_migration_on_d1_goes_on_where_it_failed(d1):

@@ -130,5 +130,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 yield
             finally:
                 driver_connection.batch = None
-            with self.wrap_database_errors:
-                batch.send()
+            # As with atomic(): set_rollback(True), or an error in here that was swallowed, undoes the block.
+            if not self.needs_rollback:
+                with self.wrap_database_errors:
+                    batch.send()

@@ -16,6 +16,7 @@ from .features import SQLITE_VERSION, DatabaseFeatures
 from .introspection import DatabaseIntrospection
 from .operations import DatabaseOperations
 from .schema import DatabaseSchemaEditor
+from .statements import settle
 
 
 def in_test_environment():
@@ -97,6 +98,8 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         return self.features.uses_savepoints and self.in_atomic_block
 
     def _savepoint(self, sid):
+        # Else a rollback to it would take away what a migration did before.
+        settle(self)
         self._savepoint_step(self.connection.savepoint, self.ops.savepoint_create_sql(sid), sid)
 
     def _savepoint_rollback(self, sid):
@@ -136,6 +139,7 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
             statements = [f"PRAGMA foreign_key_check({self.ops.quote_name(name)})" for name in table_names]
         if not statements:
             return
+        settle(self)
         with self.cursor() as cursor, self.wrap_database_errors:
             results = self.connection.execute_batch([(sql, None) for sql in statements])
             for result in results:

@@ -9,6 +9,7 @@ from django.db.models.sql import compiler
 from do_bridge.driver.sql import prepare
 
 from .lookups import NotJSONError, json_text, json_value
+from .statements import settle
 
 # A value may have 2 MB in production; what is left is room for the other parameters.
 PIECE_BYTES = 1_800_000
@@ -96,6 +97,7 @@ class SQLInsertCompiler(SQLCompiler, compiler.SQLInsertCompiler):
             if len(statements) == 1:
                 cursor.execute(*statements[0])
                 return cursor.fetchall() if self.returning_fields else []
+            settle(self.connection)
             self.connection.validate_no_broken_transaction()
             note = f"{statements[0][0]} /* and {len(statements) - 1} more of its kind in one batch */"
             with debug_transaction(self.connection, note), self.connection.wrap_database_errors:

@@ -12,7 +12,7 @@ from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSche
 from django.utils.duration import duration_microseconds
 
 from . import rebuild
-from .statements import send
+from .statements import send, settle
 
 logger = logging.getLogger("django.db.backends.schema")
 
@@ -57,14 +57,19 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         self._defers = False
         self._rebuilds = None
         self._introspecting = False
+        self._outer_editor = None
+        self._is_open = False
 
     # The block
 
     def __enter__(self):
         # Not sqlite3's own: it switches foreign keys off, which on a Durable Object would stay so.
+        settle(self.connection)
         super(SQLiteSchemaEditor, self).__enter__()
         self.connection.execute_wrappers.append(self._before_other_statement)
+        self._outer_editor = getattr(self.connection, "open_schema_editor", None)
         self.connection.open_schema_editor = self
+        self._is_open = True
         return self
 
     def __exit__(self, exc_type, exc_value, traceback):
@@ -80,7 +85,8 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
     def _leave(self, exc_type, exc_value, traceback):
         self._queue.clear()
         self.connection.execute_wrappers.remove(self._before_other_statement)
-        self.connection.open_schema_editor = None
+        self.connection.open_schema_editor = self._outer_editor
+        self._is_open = False
         # The deferred statements have run above.
         self.deferred_sql = []
         super(SQLiteSchemaEditor, self).__exit__(exc_type, exc_value, traceback)
@@ -111,12 +117,13 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
     def _emit(self, statements):
         for sql, params in statements:
             _check_size(sql)
-            logger.debug("%s", sql)
+            logger.debug("%s", sql, extra={"sql": sql})
             if self.collect_sql:
                 BaseDatabaseSchemaEditor.execute(self, sql, params)
             else:
                 self._queue.append((sql, params))
-        if self.direct or not self.collects:
+        # After its block an editor has nobody to wait for.
+        if self.direct or not self.collects or not self._is_open:
             self.flush(last=True)
 
     @property
@@ -160,13 +167,14 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
             # own statements wait, so that a cut falls between operations and the migration can be run again.
             own = self._queue[self._operation_start :]
             del self._queue[self._operation_start :]
-            self._cut()
+            self.settle()
             self._queue = own
         else:
-            self._cut()
+            self.settle()
         return execute(sql, params, many, context)
 
-    def _cut(self):
+    def settle(self):
+        """Send what is queued, with a note of the progress, because something else runs before the end."""
         if not self._queue:
             return
         if self.on_cut is not None:

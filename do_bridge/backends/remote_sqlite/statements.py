@@ -6,6 +6,13 @@ import time
 logger = logging.getLogger("django.db.backends")
 
 
+def settle(connection):
+    """Send what an open schema editor has queued on this connection: something else is about to run."""
+    editor = getattr(connection, "open_schema_editor", None)
+    if editor is not None:
+        editor.settle()
+
+
 def send(connection, statements):
     """Run [(sql, params), …] in one round trip on a Django connection; return the driver's results.
 
@@ -14,6 +21,7 @@ def send(connection, statements):
     """
     if not statements:
         return []
+    settle(connection)
     connection.validate_no_broken_transaction()
     connection.ensure_connection()
     start = time.monotonic()
