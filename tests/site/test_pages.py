@@ -159,6 +159,13 @@ def test_a_form_from_elsewhere_is_refused_with_a_page_that_says_so(site):
     assert "Please send it again" in text(response)
 
 
+def test_the_pages_styles_are_served_without_collectstatic(site, client):
+    response = client.get("/static/project/site.css")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/css")
+    response.close()
+
+
 def test_health_is_told_without_a_trip_to_any_database(client):
     with driver.count_trips() as trips:
         assert client.get("/healthz").json() == {"ok": True}
