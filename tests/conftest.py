@@ -11,14 +11,13 @@ from typing import Any
 
 import django
 import pytest
+from django.conf import settings
 
 from worker import local
 
 DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
 
-# Read by pytest-django once this file's pytest_configure has made the environment ready.
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-
+SETTINGS = "project.settings"
 
 WORKER = pytest.StashKey[Any]()
 STATE = pytest.StashKey[Path]()
@@ -51,32 +50,43 @@ def site_environment(worker: Any) -> dict[str, str]:
     }
 
 
-def runs_tests_itself(config: pytest.Config) -> bool:
-    """False in the process that only hands tests out to others (pytest -n), or that only lists them."""
-    if config.option.collectonly:
-        return False
-    return hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None)
+def hands_tests_out(config: pytest.Config) -> bool:
+    """True in the process of `pytest -n` that runs none itself; its environment goes to those that do."""
+    return not hasattr(config, "workerinput") and bool(getattr(config.option, "numprocesses", None))
+
+
+def needs_worker(config: pytest.Config) -> bool:
+    """Whether this process runs tests, and does not only list them."""
+    return not hands_tests_out(config) and not config.option.collectonly
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Starts the Worker, without waiting for it yet, and points the settings at it."""
+    if hands_tests_out(config):
+        return
+    if settings.configured:
+        # Somebody's own databases: where it is told to, pytest-django reads them before this file.
+        raise pytest.UsageError(
+            "Unset DJANGO_SETTINGS_MODULE, and leave --ds out: the tests set it themselves."
+        )
     state = Path(tempfile.mkdtemp(prefix="relay-tests-"))
     worker = local.LocalWorker(0, state, "test-token-" + os.urandom(12).hex())
     config.stash[WORKER], config.stash[STATE] = worker, state
-    os.environ.update(site_environment(worker))
+    os.environ.update(site_environment(worker), DJANGO_SETTINGS_MODULE=SETTINGS)
     # pytest-django sets Django up only where the settings were ready before this file was read.
     django.setup()
-    if runs_tests_itself(config):
+    if needs_worker(config):
         try:
             worker.spawn()
         except local.LocalWorkerError as error:
             raise pytest.UsageError(str(error)) from error
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Waits for the Worker once the tests are collected."""
-    if session.items and runs_tests_itself(session.config):
+    if session.items and needs_worker(session.config):
         try:
             session.config.stash[WORKER].wait()
         except local.LocalWorkerError as error:
@@ -85,8 +95,10 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Keeps the Worker's log of a run that failed, in test-results/."""
-    worker = session.config.stash[WORKER]
-    if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) and worker.log.exists():
+    worker = session.config.stash.get(WORKER, None)
+    if worker is None or not worker.log.exists():
+        return
+    if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         process = os.environ.get("PYTEST_XDIST_WORKER", "main")
         kept = session.config.rootpath / "test-results" / f"wrangler-{process}.log"
         kept.parent.mkdir(exist_ok=True)

@@ -276,6 +276,8 @@ class LocalWorker:
             "WRANGLER_SEND_METRICS": "false",
             "WRANGLER_HIDE_BANNER": "true",  # its look for a newer version is a request to the registry
             "WRANGLER_LOG_PATH": str(self.state / "logs"),
+            # What a developer edits reaches `make worker`, and never a test in the middle.
+            "WRANGLER_CI_DISABLE_CONFIG_WATCHING": "false" if self.echo else "true",
             # Two Workers of one name on one machine would otherwise find each other.
             "WRANGLER_REGISTRY_PATH": str(self._private / "registry"),
             "MINIFLARE_REGISTRY_PATH": str(self._private / "registry"),
