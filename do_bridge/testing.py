@@ -17,8 +17,9 @@ from .tenancy.slugs import tenant_alias
 class TenantTestCase(TestCase):
     """A TestCase whose tests run inside one tenant, in transactions of its object that are rolled back.
 
-    Set `tenant_slug`; `databases` gets its alias by itself. Name "default" in `databases` too where the code
-    uses the shared database: D1 has no transactions, so Django then flushes after each test instead.
+    Set `tenant_slug`; `databases` gets its alias by itself, so the test runner makes the object. Name
+    "default" in `databases` too where the code uses the shared database: D1 has no transactions, so Django
+    then flushes after each test instead.
     """
 
     tenant_slug = "test-tenant"
@@ -29,11 +30,6 @@ class TenantTestCase(TestCase):
         # Before any test case starts: Django looks at the aliases once for each class.
         alias = register_tenant(cls.tenant_slug)
         cls.databases = frozenset({*cls.databases, alias})
-
-    @classmethod
-    def setUpClass(cls):
-        provision(cls.tenant_slug)
-        super().setUpClass()
 
     def run(self, result=None):
         with tenant_context(self.tenant_slug):

@@ -96,7 +96,7 @@ class TenantDatabases(dict):
         # A list made at once: another thread may register a tenant while this one iterates.
         with self._lock:
             plain, registered = list(super().keys()), list(self._registered)
-        testing = _in_test_environment()
+        testing = in_test_environment()
         if testing and self._template_is_test():
             plain.remove(self.template)
         # Test cases patch every alias that they see and undo it for every one that they see later: the two
@@ -186,13 +186,14 @@ class TenantDatabases(dict):
                 template = super().__getitem__(self.template)
                 derived = _Derived(deepcopy(dict(template)))
                 derived.rename(object_name(alias, template.get("NAME") or ""))
-                derived.setdefault("TEST", {})["NAME"] = None
+                # Without dependencies, a test run may use a tenant's object alone.
+                derived["TEST"] = {**derived.get("TEST", {}), "NAME": None, "DEPENDENCIES": []}
                 self._derived[alias] = derived
             return derived
 
     def _use_test_objects_in_tests(self):
         """Give the template its test name: a test run that lists no tenant's alias does not."""
-        if not _in_test_environment() or self._template_is_test():
+        if not in_test_environment() or self._template_is_test():
             return
         creation = connections[self.template].creation
         if getattr(creation, "is_template", lambda: False)():
@@ -211,7 +212,8 @@ class TenantDatabases(dict):
             connections[alias].close()
 
 
-def _in_test_environment():
+def in_test_environment():
+    """Say whether Django's test environment is set up in this process."""
     return hasattr(test_utils._TestState, "saved_data")
 
 

@@ -153,7 +153,7 @@ def test_outside_of_test_runs_iterating_shows_what_is_live_in_this_thread(monkey
 
     def look():
         connections["tenant/live-one"]
-        monkeypatch.setattr(databases_module, "_in_test_environment", lambda: False)
+        monkeypatch.setattr(databases_module, "in_test_environment", lambda: False)
         seen.append(list(connections))
         seen.append([connection.alias for connection in connections.all(initialized_only=True)])
 

@@ -1,6 +1,10 @@
 """The helpers for other projects' tests, used as they would be used there."""
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.db import connections
 
 from accounts.models import User
 from blog.models import Post
@@ -28,8 +32,6 @@ class OneTenantsPosts(TenantTestCase):
 
 
 def test_a_provisioned_test_tenant_is_empty_again_afterwards(db):
-    from django.db import connections
-
     with provision_test_tenant() as slug:
         assert User.objects.using(f"tenant/{slug}").count() == 0
     connection = connections[f"tenant/{slug}"]
@@ -44,3 +46,16 @@ def test_objects_are_emptied_in_test_runs_alone(monkeypatch):
     monkeypatch.delattr(utils._TestState, "saved_data")
     with pytest.raises(RuntimeError, match="test runs alone"):
         empty_object("tenant/acme")
+
+
+def test_a_test_run_without_the_directory_never_asks_it(acme, monkeypatch):
+    alias = f"tenant/{acme.slug}"
+    directory = connections["default"]
+    directory.close()
+    # As in a run whose tests name a tenant's alias alone; the engine then refuses to connect.
+    monkeypatch.setattr(directory.creation, "is_test_database", lambda: False)
+    with pytest.raises(ImproperlyConfigured):
+        User.objects.exists()
+    call_command("flush", database=alias, interactive=False, verbosity=0)
+    assert ContentType.objects.using(alias).filter(app_label="blog", model="post").exists()
+    monkeypatch.undo()
