@@ -174,6 +174,10 @@ DURATIONS = {
     "datetime - datetime": F("moment") - Value(datetime.datetime(2019, 1, 1, tzinfo=UTC)),
     "date - date": F("day") - Value(datetime.date(2019, 1, 1)),
     "time - time": F("clock") - Value(datetime.time(1, 1, 1, 5)),
+    "a chain of moves": ExpressionWrapper(
+        F("moment") + F("span") - datetime.timedelta(days=3) + F("span") - F("span") + F("span"),
+        DateTimeField(),
+    ),
     "duration * number": ExpressionWrapper(F("span") * 2, DurationField()),
     "duration / number": ExpressionWrapper(F("span") / 3, DurationField()),
     "duration * float": ExpressionWrapper(F("span") * F("weight"), DurationField()),

@@ -57,4 +57,20 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
             "The actual query cannot be determined: parameters travel apart from it.": {
                 "backends.base.test_base.ExecuteWrapperTests.test_wrapper_debug",
             },
+            "The runtime's SQLite has no regular expressions, and no function can be added to it.": {
+                "lookup.tests.LookupTests.test_regex",
+                "lookup.tests.LookupTests.test_regex_non_ascii",
+                "lookup.tests.LookupTests.test_regex_non_string",
+                "lookup.tests.LookupTests.test_regex_null",
+                "model_fields.test_jsonfield.TestQuerying.test_key_iregex",
+                "model_fields.test_jsonfield.TestQuerying.test_key_regex",
+            },
+            "RETURNING brings integers as text, because JSON would round those beyond 2^53.": {
+                "queries.test_db_returning.ReturningValuesTests.test_insert_returning",
+                "queries.test_db_returning.ReturningValuesTests.test_insert_returning_multiple",
+            },
+            "A result has no column types, so raw SQL reads a datetime as the text that is stored.": {
+                "timezones.tests.LegacyDatabaseTests.test_cursor_execute_returns_naive_datetime",
+                "timezones.tests.NewDatabaseTests.test_cursor_execute_returns_naive_datetime",
+            },
         }

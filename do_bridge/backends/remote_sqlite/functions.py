@@ -164,18 +164,46 @@ def internal_type(expression):
         return None
 
 
-MOVES = {"DateTimeField": dates.add_duration, "DateField": dates.add_duration_to_date}
+TEMPORAL = ("DateTimeField", "DateField", "TimeField")
+
+
+def moved_moment(expression):
+    """Return (moment, connector, duration) of a moment moved by a duration, or None for other arithmetic."""
+    if isinstance(expression, DurationExpression) and expression.connector in (
+        Combinable.ADD,
+        Combinable.SUB,
+    ):
+        sides = [expression.lhs, expression.rhs]
+        for moment, duration in (sides, sides[::-1]):
+            if internal_type(moment) in TEMPORAL:
+                return moment, expression.connector, duration
+    return None
+
+
+def total_duration(compiler, expression):
+    """Return the datetime that a chain of moves starts from, and the Fragment of all its durations.
+
+    One sum for the whole chain: each move names its moment eight times, and a chain would grow by that.
+    """
+    moment, connector, duration = moved_moment(expression)
+    (fragment,) = compiled(compiler, duration)
+    fragment = fill(f"0 {connector} ({{d}})", d=fragment)
+    if internal_type(moment) == "DateTimeField" and moved_moment(moment):
+        moment, inner = total_duration(compiler, moment)
+        fragment = fill("({inner}) + ({outer})", inner=inner, outer=fragment)
+    return moment, fragment
 
 
 @register(DurationExpression)
 def duration_expression(self, compiler, connection, **extra):
-    sides = [self.lhs, self.rhs]
-    types = [internal_type(side) for side in sides]
-    moment = next((i for i in (0, 1) if types[i] in ("DateTimeField", "DateField", "TimeField")), None)
-    if moment is None or self.connector not in (Combinable.ADD, Combinable.SUB):
+    if moved_moment(self) is None:
         return self.as_sqlite(compiler, connection, **extra)
     connection.ops.check_expression_support(self)
-    value, duration = compiled(compiler, sides[moment], sides[1 - moment])
-    if types[moment] == "TimeField":
-        return fill("substr({t}, 12)", t=dates.add_duration(value, self.connector, duration))
-    return MOVES[types[moment]](value, self.connector, duration)
+    moment, connector, duration = moved_moment(self)
+    if internal_type(moment) == "DateField":
+        return dates.add_duration_to_date(
+            *compiled(compiler, moment), connector, *compiled(compiler, duration)
+        )
+    moment, duration = total_duration(compiler, self)
+    result = dates.add_duration(*compiled(compiler, moment), "+", duration)
+    return fill("substr({t}, 12)", t=result) if internal_type(moment) == "TimeField" else result
