@@ -51,6 +51,9 @@ def alias_for(engine: str, worker: Any, transport: str = "relay") -> Iterator[An
     creation._test_names.add(settings["NAME"])
     try:
         connection.creation.empty(settings["NAME"])
+        connection.ensure_connection()
+        # A fresh session: one that reaches its limit costs a round trip more, which a test may be counting.
+        connection.connection.transport.close()
         yield connection
     finally:
         connection.close()

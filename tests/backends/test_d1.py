@@ -6,8 +6,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.color import no_style
 from django.db import IntegrityError, connections, transaction
+from django.db.transaction import TransactionManagementError
 from engine_aliases import CONFIGURED, OWN, UNUSED, alias_for
 
+import do_bridge
 from do_bridge import driver
 
 
@@ -123,6 +125,18 @@ def test_a_setting_that_is_missing_or_wrong_is_named(d1, setting, value, message
     d1.settings_dict[setting] = value
     with pytest.raises(ImproperlyConfigured, match=message):
         d1.get_connection_params()
+
+
+def test_ddl_inside_a_block_is_refused_as_on_other_databases_that_cannot_undo_it(table):
+    with (
+        pytest.raises(TransactionManagementError, match="can't perform a rollback"),
+        transaction.atomic("d1"),
+        table.schema_editor() as editor,
+    ):
+        editor.execute("CREATE TABLE u (id integer)")
+    with do_bridge.batch("d1"), table.schema_editor() as editor:
+        editor.execute("CREATE TABLE u (id integer)")
+    assert table.introspection.table_names() == ["t", "u"]
 
 
 # Test databases

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from django.db import NotSupportedError
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSchemaEditor
+from django.db.transaction import TransactionManagementError
 from django.utils.duration import duration_microseconds
 
 from . import rebuild
@@ -108,11 +109,25 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
 
     def execute(self, sql, params=()):
         """Queue a statement (None and () leave the SQL as it stands); errors come when it is sent."""
+        self._refuse_inside_a_block()
         statement = (str(sql), tuple(params) if params else None)
         if self._rebuilds is not None:
             self._rebuilds[-1].statements.append(statement)
         else:
             self._emit([statement])
+
+    def _refuse_inside_a_block(self):
+        """Raise Django's own error where a block of atomic() seems to be able to undo DDL, and is not."""
+        if self.collect_sql or self.connection.features.can_rollback_ddl:
+            return
+        if self.direct or (self._outer_editor is not None and self._outer_editor.direct):
+            return  # The migration executor has said what cannot be undone.
+        in_batch = getattr(self.connection.connection, "batch", None) is not None
+        if self.connection.in_atomic_block and not in_batch:
+            raise TransactionManagementError(
+                "Executing DDL statements while in a transaction on databases that can't perform a rollback "
+                "is prohibited."
+            )
 
     def _emit(self, statements):
         for sql, params in statements:
