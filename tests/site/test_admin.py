@@ -9,6 +9,8 @@ from django.test import Client
 
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
+from do_bridge import driver
+from do_bridge.tenancy.directory import lookup
 
 POSTS = "/t/acme/admin/blog/post/"
 DATES = {"published_at_0": "2026-05-06", "published_at_1": "10:00:00"}
@@ -196,3 +198,20 @@ def test_a_user_who_is_deleted_in_d1s_admin_is_gone_from_d1(site, root):
     root.post(f"/admin/accounts/user/{site.bo.pk}/delete/", {"post": "yes"})
     assert not User.objects.filter(username="bo").exists()
     assert User.objects.using("tenant/acme").get(pk=site.bo.pk).is_active is False
+
+
+def test_a_list_of_posts_takes_at_most_eight_trips(root, write_post):
+    for number in range(30):
+        write_post(title=f"Post {number}")
+    root.get(POSTS)
+    lookup.forget()
+    with driver.count_trips() as trips:
+        assert "Post 29" in text(root.get(POSTS))
+    assert 1 <= trips.count <= 8
+
+
+def test_staff_change_their_d1_password_from_inside_a_tenant(site, root):
+    new = "another-pass-word"
+    fields = {"old_password": "a-pass-word", "new_password1": new, "new_password2": new}
+    assert root.post("/t/acme/admin/password_change/", fields).status_code == 302
+    assert User.objects.get(pk=site.root.pk).check_password(new)
