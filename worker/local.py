@@ -257,7 +257,7 @@ class LocalWorker:
         ]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                guarded([*wrangler, *arguments]),
+                guarded([*wrangler, *arguments], leftovers=self._private),
                 stdin=subprocess.DEVNULL,
                 stdout=None if self.echo else log,
                 stderr=None if self.echo else subprocess.STDOUT,
@@ -336,12 +336,16 @@ class LocalWorker:
         shutil.rmtree(self._private, ignore_errors=True)
 
 
-def guarded(command: list[str]) -> list[str]:
-    """The command under a guard that ends its whole process group when this process or the command ends."""
-    return [sys.executable, str(Path(__file__).resolve()), "guard", str(os.getpid()), *command]
+def guarded(command: list[str], leftovers: Path | None = None) -> list[str]:
+    """The command under a guard that ends its whole process group when this process or the command ends.
+
+    leftovers: a folder that the guard removes where this process dies without doing it.
+    """
+    guard = [sys.executable, str(Path(__file__).resolve()), "guard", str(os.getpid()), str(leftovers or "")]
+    return [*guard, *command]
 
 
-def guard(parent: int, command: list[str]) -> int:
+def guard(parent: int, leftovers: str, command: list[str]) -> int:
     """Runs a command in this process's own group and ends the group when the command or the parent ends."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -363,6 +367,8 @@ def guard(parent: int, command: list[str]) -> int:
     for pid in group_members(own).keys() - {own}:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    if leftovers and os.getppid() != parent:
+        shutil.rmtree(leftovers, ignore_errors=True)
     return code if code >= 0 else 128 - code
 
 
@@ -401,5 +407,5 @@ def foreground() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["guard"]:
-        sys.exit(guard(int(sys.argv[2]), sys.argv[3:]))
+        sys.exit(guard(int(sys.argv[2]), sys.argv[3], sys.argv[4:]))
     sys.exit(foreground())

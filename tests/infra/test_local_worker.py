@@ -47,22 +47,25 @@ def test_a_worker_comes_back_on_its_port_after_a_crash_and_ends_without_a_trace(
     assert local.group_members(group) == {}
 
 
-def test_the_worker_ends_when_its_parent_is_killed(tmp_path):
+def test_the_worker_ends_and_its_secret_goes_when_its_parent_is_killed(tmp_path):
     code = (
         "import sys, time; from worker.local import LocalWorker\n"
         f"w = LocalWorker(0, {str(tmp_path)!r}, 'a-token'); w.start()\n"
-        "print(w.pid, flush=True); time.sleep(600)"
+        "print(w.pid, w._private, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert parent.stdout is not None
-        group = int(parent.stdout.readline())
+        pid, private = parent.stdout.readline().split()
+        group = int(pid)
         assert local.group_members(group)
+        assert Path(private, "secrets.env").exists()
     finally:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
         parent.stdout.close()
     assert wait_until(lambda: not local.group_members(group))
+    assert not Path(private).exists()
 
 
 def test_a_taken_port_is_named_together_with_the_setting_that_chooses_another(own_worker):
