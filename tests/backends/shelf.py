@@ -56,6 +56,7 @@ class Seat(models.Model):
     pk = models.CompositePrimaryKey("row", "place")
     row = models.IntegerField()
     place = models.TextField()
+    taken = models.BooleanField(default=False)
 
     class Meta:
         apps = registry

@@ -137,6 +137,23 @@ def test_bulk_update_changes_thousands_of_rows(using):
     assert list(found) == [(book.rank, book.text) for book in books]
 
 
+def test_bulk_update_changes_long_texts_and_blobs(using):
+    books = Book.objects.using(using).bulk_create([Book(rank=n) for n in range(120)])
+    for book in books:
+        book.text, book.data = f"{book.pk}" + "é" * 5000, b"%d" % book.pk + b"\xff" * 3000
+    Book.objects.using(using).bulk_update(books, ["text", "data"])
+    found = Book.objects.using(using).order_by("pk").values_list("text", "data")
+    assert list(found) == [(book.text, book.data) for book in books]
+
+
+def test_bulk_update_knows_composite_keys(using):
+    seats = Seat.objects.using(using).bulk_create([Seat(row=n, place="a") for n in range(700)])
+    for seat in seats:
+        seat.taken = seat.row % 2 == 1
+    Seat.objects.using(using).bulk_update(seats, ["taken"])
+    assert Seat.objects.using(using).filter(taken=True).count() == 350
+
+
 def test_deleting_takes_the_children_along(using):
     authors = Author.objects.using(using).bulk_create([Author(name=str(n)) for n in range(300)])
     Book.objects.using(using).bulk_create([Book(author=author) for author in authors])

@@ -13,6 +13,8 @@ from .statements import send
 # Of the runtime's 100,000 bytes of SQL: those for bulk_update's WHENs, and what one takes beside its names.
 SQL_BYTES = 80_000
 WHEN_BYTES = 75
+# Values longer than this (in characters) have parameters for themselves, of which a statement takes so many.
+LONG_VALUE, LONG_VALUES = 2000, 40
 INTEGER_TYPES = frozenset(
     [
         "AutoField",
@@ -52,13 +54,26 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
     def bulk_batch_size(self, fields, objs):
         """Return the number of objects for one call: all, for the compiler cuts INSERT by its bytes.
 
-        Only `bulk_update`, known by naming the key twice, writes a WHEN for each object and field into the SQL.
+        Only `bulk_update`, known by naming the key twice, writes a WHEN for each object and field.
         """
         if len(fields) > 2 and fields[0] == fields[1] and objs:
-            meta = objs[0]._meta
-            when = WHEN_BYTES + len(meta.db_table) + len(meta.pk.column)
-            return max(SQL_BYTES // (when * max(len(fields) - 2, 1)), 1)
+            return min(self._most_whens(fields, objs), self._most_long_values(fields[2:], objs))
         return max(len(objs), 1)
+
+    @staticmethod
+    def _most_whens(fields, objs):
+        meta = objs[0]._meta
+        when = sum(WHEN_BYTES + len(meta.db_table) + len(field.column) for field in meta.pk_fields)
+        return max(SQL_BYTES // (when * (len(fields) - 2)), 1)
+
+    @staticmethod
+    def _most_long_values(fields, objs):
+        """Return how many objects may go together so that each long value has a parameter for itself."""
+        kinds = str | bytes | bytearray | memoryview
+        values = (vars(obj).get(field.attname) for obj in objs for field in fields)
+        if any(isinstance(value, kinds) and len(value) > LONG_VALUE for value in values):
+            return max(LONG_VALUES // len(fields), 1)
+        return len(objs)
 
     def bulk_insert_sql(self, fields, placeholder_rows):
         """Return the place where the insert compiler puts the rows, for it has cut them already."""
