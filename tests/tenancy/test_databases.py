@@ -9,11 +9,11 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.db.utils import ConnectionDoesNotExist
 from django.test import override_settings
-from test_slugs import HOSTILE
 
 from do_bridge.tenancy import TenantDatabases, register_tenant, tenant_alias
 from do_bridge.tenancy import databases as databases_module
 from do_bridge.tenancy.databases import register_from_arguments, tenant_databases
+from tests.tenancy.test_slugs import HOSTILE
 
 
 @pytest.fixture

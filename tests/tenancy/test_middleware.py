@@ -7,13 +7,13 @@ from django.conf import settings
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
 from django.urls import get_script_prefix, reverse
-from test_slugs import HOSTILE
 
 from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.tenancy import current, current_tenant, directory_context, tenant_context
 from do_bridge.tenancy.directory import TenantLookup, lookup
 from do_bridge.tenancy.middleware import TenantMiddleware
+from tests.tenancy.test_slugs import HOSTILE
 
 
 @pytest.fixture
