@@ -1,5 +1,6 @@
 """Django on Cloudflare D1 and on one Durable Object for each tenant."""
 
+__version__ = "0.1.0"
 __all__ = ["batch"]
 
 

@@ -23,6 +23,12 @@ DEFAULTS = {
     "MAX_TENANT_CONNECTIONS": 32,
     # Dotted path of a callable (tenant, username) that makes a user a member.
     "ADD_MEMBER": None,
+    # Dotted path of a callable (users) that returns a new tenant's first members' rows, see provision.py.
+    "FIRST_MEMBERS": None,
+    # Whether a tenant that is behind the code is migrated on first use; else its pages answer 503.
+    "CATCH_UP": True,
+    # What the ledger notes as the version of the code, e.g. a commit; do_bridge's own if left out.
+    "VERSION": None,
 }
 
 

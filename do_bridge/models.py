@@ -1,0 +1,33 @@
+"""The ledger's table: what the directory knows of each tenant's object."""
+
+from django.db import models
+
+
+class TenantState(models.Model):
+    """One tenant's row in the ledger; the object's own fingerprint is the truth, this mirrors it for many."""
+
+    class State(models.TextChoices):
+        READY = "ready", "Ready"
+        MIGRATING = "migrating", "Migrating"
+        FAILED = "failed", "Failed"
+        DELETED = "deleted", "Deleted"
+
+    slug = models.CharField(max_length=63, primary_key=True)
+    fingerprint = models.CharField(
+        max_length=64, blank=True, help_text="Of the applied migrations, as last seen."
+    )
+    state = models.CharField(max_length=10, choices=State, db_index=True)
+    since = models.DateTimeField(help_text="When that state was reached.")
+    doing = models.CharField(max_length=200, blank=True, help_text="What was begun last.")
+    version = models.CharField(max_length=100, blank=True, help_text="Of the code that brought it there.")
+    error = models.TextField(blank=True)
+    size = models.BigIntegerField(null=True, blank=True, help_text="Bytes on disk, as last seen.")
+    checked = models.DateTimeField(null=True, blank=True, help_text="When the object was last looked at.")
+
+    class Meta:
+        ordering = ["slug"]
+        verbose_name = "tenant's state"
+        verbose_name_plural = "tenants' states"
+
+    def __str__(self):
+        return f"{self.slug}: {self.state}"

@@ -1,0 +1,55 @@
+"""The fingerprint of a schema: one hash of the migrations that are applied."""
+
+import hashlib
+from functools import lru_cache
+
+from django.db.migrations.loader import MigrationLoader
+
+META_TABLE = "_do_bridge_meta"
+CREATE_META = f"CREATE TABLE IF NOT EXISTS {META_TABLE} (key text NOT NULL PRIMARY KEY, value text NOT NULL) WITHOUT ROWID"
+READ_META = f"SELECT value FROM {META_TABLE} WHERE key = 'schema'"  # noqa: S608
+_WRITE_META = f"INSERT OR REPLACE INTO {META_TABLE} (key, value) VALUES ('schema', %s)"  # noqa: S608
+
+
+def of(applied):
+    """Return the fingerprint of applied migrations, an iterable of (app label, name): 64 hexadecimal digits."""
+    lines = sorted(f"{app}.{name}" for app, name in applied)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def write_statements(fingerprint):
+    """Return the statements that write `fingerprint` into an object, for a batch or a transaction."""
+    return [(CREATE_META, None), (_WRITE_META, (fingerprint,))]
+
+
+@lru_cache(maxsize=1)
+def _loader():
+    return MigrationLoader(None, ignore_no_migrations=True)
+
+
+@lru_cache(maxsize=1)
+def code_migrations():
+    """Return the (app label, name) of all migrations that stand in a database that is at head."""
+    loader = _loader()
+    applied = set(loader.graph.nodes)
+    for key in loader.graph.nodes:
+        # A squashed migration is recorded together with those that it replaces.
+        applied.update(loader.graph.nodes[key].replaces)
+    return frozenset(applied)
+
+
+def known_migrations():
+    """Return the (app label, name) of all migrations that this code has, or has had under a squashed name."""
+    return code_migrations() | set(_loader().disk_migrations)
+
+
+@lru_cache(maxsize=1)
+def code_fingerprint():
+    """Return the fingerprint that this code expects; computed once, without a trip."""
+    return of(code_migrations())
+
+
+def forget_code():
+    """Read the migrations on disk again: tests change them."""
+    for cached in (_loader, code_migrations, code_fingerprint):
+        cached.cache_clear()

@@ -1,0 +1,127 @@
+"""The ledger in the directory: each tenant's state as last known, read and written for many in one trip.
+
+The object's own fingerprint is the truth. "migrating" is written before any change, so that whatever a crash
+leaves behind is seen: the next run looks at every tenant that is not "ready".
+"""
+
+from django.db import DatabaseError
+from django.utils.timezone import now
+
+import do_bridge
+
+from .conf import conf
+from .directory import registered_slugs
+from .fingerprint import code_fingerprint
+
+READY, MIGRATING, FAILED, DELETED = "ready", "migrating", "failed", "deleted"
+LONGEST_ERROR = 2000
+
+
+class LedgerMissing(DatabaseError):
+    """The directory has no ledger, because nobody has migrated it yet."""
+
+
+def begin(slugs, what):
+    """Note that `what` (a short text) is about to change the objects of `slugs`, one slug or many."""
+    _write(slugs, ("state", "doing", "error"), state=MIGRATING, doing=what[:200], error="")
+
+
+def reached(slugs, fingerprint):
+    """Note that the objects of `slugs`, one slug or many, hold the schema `fingerprint` and are ready."""
+    _write(slugs, ("state", "fingerprint", "error"), state=READY, fingerprint=fingerprint, error="")
+
+
+def failed(slug, error):
+    """Note why a tenant's object could not be brought on; `error` is an exception or a text."""
+    text = str(error) if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    _write(slug, ("state", "error"), state=FAILED, error=text[:LONGEST_ERROR])
+
+
+def deleted(slugs):
+    """Note that the objects of `slugs`, one slug or many, have been emptied."""
+    _write(slugs, ("state", "fingerprint", "error"), state=DELETED, fingerprint="", error="")
+
+
+def settle(states):
+    """Write several rows as they are, a list of TenantState, in one trip."""
+    fields = ("fingerprint", "state", "doing", "error")
+    _save(states, fields)
+
+
+def forget(slugs):
+    """Take the rows of `slugs`, one slug or many, out of the ledger."""
+    _states().filter(slug__in=_many(slugs)).delete()
+
+
+def states(slugs=None):
+    """Return {slug: TenantState} of the tenants named, or of all that the ledger knows; one trip."""
+    rows = _states() if slugs is None else _states().filter(slug__in=_many(slugs))
+    with _clear_errors():
+        return {row.slug: row for row in rows}
+
+
+def behind(slugs=None, fingerprint=None):
+    """Return the sorted slugs of registered tenants that are not known to be ready at `fingerprint`.
+
+    `slugs` limits it to some; `fingerprint` is the code's if left out. Two trips, none to an object.
+    """
+    wanted = registered_slugs() if slugs is None else sorted(_many(slugs))
+    known = states(slugs)
+    return [slug for slug in wanted if not is_at(known.get(slug), fingerprint or code_fingerprint())]
+
+
+def is_at(state, fingerprint):
+    """Say whether a TenantState, or None, is ready at `fingerprint`."""
+    return state is not None and state.state == READY and state.fingerprint == fingerprint
+
+
+def version():
+    """Return what the ledger writes as the version of this code."""
+    return str(conf("VERSION") or f"do_bridge {do_bridge.__version__}")[:100]
+
+
+def new_state(slug, **fields):
+    """Return an unsaved TenantState with this code's version and the present time."""
+    return _model()(slug=slug, since=now(), version=version(), **fields)
+
+
+def _many(slugs):
+    return [slugs] if isinstance(slugs, str) else list(slugs)
+
+
+def _model():
+    from do_bridge.models import TenantState
+
+    return TenantState
+
+
+def _states():
+    return _model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+
+
+def _write(slugs, fields, **values):
+    _save([new_state(slug, **values) for slug in _many(slugs)], fields)
+
+
+def _save(rows, fields):
+    """Insert rows, or change `fields` of those that are there already."""
+    if not rows:
+        return
+    with _clear_errors():
+        _states().bulk_create(
+            rows, update_conflicts=True, unique_fields=["slug"], update_fields=[*fields, "since", "version"]
+        )
+
+
+class _clear_errors:  # noqa: N801 - reads as the context that it is
+    """Says what to do where the directory has no ledger yet."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, exc_type, error, traceback):
+        if isinstance(error, DatabaseError) and "no such table: do_bridge_" in str(error):
+            raise LedgerMissing(
+                f"The directory has no ledger yet. Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
+            ) from error
+        return False
