@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from .exceptions import (
 )
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
-from .transport import Answer, Deadline, Transport, size_of
+from .transport import Answer, Deadline, RemoteTransaction, Transport, size_of
 
 logger = logging.getLogger("do_bridge.driver")
 
@@ -42,6 +42,11 @@ class Connection:
 
     Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` is what one call may
     take, ``lease`` what one transaction may, both in seconds. Use a connection from one thread at a time.
+
+    ``expect`` is the schema's fingerprint that an object must hold for anything to run there (empty: none).
+    Where it holds another one, ``on_mismatch``, given that one, may put things right: the call is then made
+    once more and expects what the function returned. Without it OperationalError is raised, of the kind
+    ``schema_mismatch``; nothing was run.
     """
 
     Warning = exceptions.Warning
@@ -56,7 +61,13 @@ class Connection:
     NotSupportedError = exceptions.NotSupportedError
 
     def __init__(
-        self, transport: Transport, database: str, *, timeout: float = 30.0, lease: float = 10.0
+        self,
+        transport: Transport,
+        database: str,
+        *,
+        timeout: float = 30.0,
+        lease: float = 10.0,
+        expect: str | None = None,
     ) -> None:
         if not database.startswith(("do:", "d1:")) or len(database) == 3:
             raise InterfaceError(f"A database is named 'do:<object>' or 'd1:<id>', not {database!r}")
@@ -70,6 +81,8 @@ class Connection:
         self.database = database
         self.timeout = timeout
         self.lease = lease
+        self.expect = expect
+        self.on_mismatch: Callable[[str], str | None] | None = None
         self.closed = False
         self._transaction: Transaction | None = None
 
@@ -154,7 +167,7 @@ class Connection:
             )
         if self._transaction is not None:
             raise OperationalError("cannot start a transaction within a transaction")
-        self._transaction = Transaction(self.transport.transaction(self.database, self.lease))
+        self._transaction = Transaction(self._remote_transaction(self.expect))
 
     def commit(self) -> None:
         """Commit the open transaction; without one this does nothing.
@@ -207,10 +220,29 @@ class Connection:
             raise OperationalError("There is no transaction; call begin() first")
         return self._transaction
 
+    def _remote_transaction(self, expect: str | None) -> RemoteTransaction:
+        return self.transport.transaction(self.database, self.lease, expect=expect)
+
     def _send(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
+        try:
+            return self._send_once(statements, deadline, self.expect)
+        except OperationalError as error:
+            begun = self._transaction is not None and self._transaction.has_begun
+            if error.kind != "schema_mismatch" or begun or self.on_mismatch is None:
+                raise
+            found = error.found or ""
+        expect = self.on_mismatch(found)
+        if self._transaction is not None:
+            self._transaction.begin_by(self._remote_transaction(expect))
+        # What was done about it has taken time of its own.
+        return self._send_once(statements, Deadline(self.timeout), expect)
+
+    def _send_once(
+        self, statements: Sequence[Statement], deadline: Deadline, expect: str | None
+    ) -> list[Answer]:
         with _Timed("batch" if self._transaction is None else "tx", self.database) as timed:
             if self._transaction is None:
-                answers = self.transport.batch(self.database, statements, deadline)
+                answers = self.transport.batch(self.database, statements, deadline, expect=expect)
             else:
                 answers = self._transaction.run(statements, deadline)
             timed.rows = sum(len(answer.rows) for answer in answers)
@@ -325,6 +357,13 @@ def _result(statement: Statement, answer: Answer, rows: list[tuple[Any, ...]]) -
     return Result(answer.columns, rows, rowcount, lastrowid)
 
 
-def connect(transport: Transport, database: str, *, timeout: float = 30.0, lease: float = 10.0) -> Connection:
-    """Return a connection to ``do:<object>`` or ``d1:<id>``; times in seconds."""
-    return Connection(transport, database, timeout=timeout, lease=lease)
+def connect(
+    transport: Transport,
+    database: str,
+    *,
+    timeout: float = 30.0,
+    lease: float = 10.0,
+    expect: str | None = None,
+) -> Connection:
+    """Return a connection to ``do:<object>`` or ``d1:<id>``; times in seconds, ``expect``: see Connection."""
+    return Connection(transport, database, timeout=timeout, lease=lease, expect=expect)

@@ -31,6 +31,7 @@ class Error(Exception):
     ``sqlite_code`` is SQLite's extended code by name, ``kind`` the relay's kind of error, ``effect`` what
     became of the work (``none``, ``statement``, ``ended``, ``unknown``, or ``done`` but
     for its answer), ``step`` the failed step of the request.
+    ``found`` is the fingerprint of an object whose schema is not the expected one (empty for none).
     ``transient`` says that the same request may pass later, ``retry_after`` (seconds) how much later.
     """
 
@@ -46,6 +47,7 @@ class Error(Exception):
         step: int | None = None,
         transient: bool = False,
         retry_after: float | None = None,
+        found: str | None = None,
     ) -> None:
         super().__init__(message)
         self.sqlite_code = sqlite_code
@@ -56,6 +58,7 @@ class Error(Exception):
         self.step = step
         self.transient = transient
         self.retry_after = retry_after
+        self.found = found
 
 
 class InterfaceError(Error):
@@ -119,6 +122,10 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
         "The transaction was open longer than its lease and was rolled back; shorten it or raise the lease",
     ),
     "foreign_key": (IntegrityError, "FOREIGN KEY constraint failed"),
+    "schema_mismatch": (
+        OperationalError,
+        "The object's schema is not the one that this code expects, and nothing was run",
+    ),
     "session_limit": (
         OperationalError,
         "The relay session has used up its requests; begin the transaction anew",
@@ -130,7 +137,9 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
 }
 
 # Of these the relay's own words add nothing.
-_SAID_BY_HINT: Final = frozenset({"lease_expired", "no_transaction", "session_limit", "unknown_database"})
+_SAID_BY_HINT: Final = frozenset(
+    {"schema_mismatch", "lease_expired", "no_transaction", "session_limit", "unknown_database"}
+)
 _TRANSIENT_KINDS: Final = frozenset({"retry", "reset", "session_limit"})
 
 # https://developers.cloudflare.com/d1/observability/debug-d1/ lists what may be tried again.
@@ -187,6 +196,7 @@ def error_from(
     step: int | None = None,
     http_status: int | None = None,
     request_id: str | None = None,
+    found: str | None = None,
 ) -> Error:
     """Return the exception for an error that the relay or D1's API reported.
 
@@ -210,6 +220,7 @@ def error_from(
         request_id=request_id,
         transient=kind in _TRANSIENT_KINDS,
         retry_after=0.0 if kind == "session_limit" else None,
+        found=found,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from .exceptions import DatabaseError, Error, OperationalError
 from .relay_pool import RelayPool
@@ -34,9 +34,19 @@ class RelayTransport(Transport):
     def __repr__(self) -> str:
         return f"<RelayTransport {shown(self.pool.url)} pool_size={self.pool.size}>"
 
-    def batch(self, database: str, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
+    def batch(
+        self,
+        database: str,
+        statements: Sequence[Statement],
+        deadline: Deadline,
+        *,
+        expect: str | None = None,
+    ) -> list[Answer]:
         """Run the statements as one atomic unit."""
-        message = {"op": "batch", "db": database, "steps": wire_steps(statements)}
+        message: dict[str, Any] = {"op": "batch", "db": database}
+        if expect is not None:
+            message["expect"] = expect
+        message["steps"] = wire_steps(statements)
 
         def attempt() -> list[Answer]:
             session = self.pool.acquire(deadline)
@@ -48,11 +58,11 @@ class RelayTransport(Transport):
         reads_only = all(statement.shape.reads_only for statement in statements)
         return with_retries(attempt, reads_only=reads_only, deadline=deadline)
 
-    def transaction(self, database: str, lease: float) -> RemoteTransaction:
+    def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:
         """Return a transaction of a Durable Object."""
         if not self.supports_transactions(database):
             return super().transaction(database, lease)
-        return RelayTransaction(self.pool, database, lease)
+        return RelayTransaction(self.pool, database, lease, expect)
 
     def supports_transactions(self, database: str) -> bool:
         """Durable Objects have transactions, D1 has none."""
@@ -74,8 +84,9 @@ class RelayTransport(Transport):
 class RelayTransaction(RemoteTransaction):
     """A transaction on one session, which it holds from its first request to its end."""
 
-    def __init__(self, pool: RelayPool, database: str, lease: float) -> None:
+    def __init__(self, pool: RelayPool, database: str, lease: float, expect: str | None = None) -> None:
         self._pool = pool
+        self._expect = expect
         self._database = database
         self._lease_ms = round(lease * 1000)
         self._session: RelaySession | None = None
@@ -112,8 +123,11 @@ class RelayTransaction(RemoteTransaction):
     def _begin(self, steps: Sequence[Step], deadline: Deadline) -> list[Answer]:
         session = self._session = self._pool.acquire(deadline)
         self._name = session.new_transaction_name()
+        opening: dict[str, Any] = {"begin": True, "lease_ms": self._lease_ms}
+        if self._expect is not None:
+            opening["expect"] = self._expect
         try:
-            return self._request(session, steps, deadline, begin=True, lease_ms=self._lease_ms)
+            return self._request(session, steps, deadline, **opening)
         except Error as error:
             if error.effect != "statement":
                 # Whatever was done had not been committed, so it is undone, and may be begun again.

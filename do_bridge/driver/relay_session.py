@@ -100,6 +100,7 @@ class RelaySession:
                 kind=error["kind"],
                 effect=error.get("effect", "unknown"),
                 step=error.get("step"),
+                found=error.get("found"),
             )
         return [_answer(result) for result in answer["results"]]
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from .exceptions import Error, InterfaceError, OperationalError, error_from
+from .exceptions import Error, InterfaceError, NotSupportedError, OperationalError, error_from
 from .sql import Statement
 from .transport import Answer, Deadline, Transport, check_token, with_retries
 from .trips import trip
@@ -43,8 +43,17 @@ class RestTransport(Transport):
         parts = urlsplit(self._base)
         return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
-    def batch(self, database: str, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
-        """Run the statements as one atomic D1 batch."""
+    def batch(
+        self,
+        database: str,
+        statements: Sequence[Statement],
+        deadline: Deadline,
+        *,
+        expect: str | None = None,
+    ) -> list[Answer]:
+        """Run the statements as one atomic D1 batch, which can expect no schema."""
+        if expect is not None:
+            raise NotSupportedError("D1 compares no schema before it runs a statement; leave expect out")
         url = self._url(database)
         queries = [{"sql": item.sql, "params": list(item.params)} for item in statements]
         body = json.dumps(queries[0] if len(queries) == 1 else {"batch": queries}, ensure_ascii=False)

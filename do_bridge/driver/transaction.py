@@ -25,6 +25,15 @@ class Transaction:
         answers = self._run(steps, deadline)
         return answers[len(steps) - len(statements) :]
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of it has reached the database."""
+        return self._sent
+
+    def begin_by(self, remote: RemoteTransaction) -> None:
+        """Begin by another remote transaction, as long as the first has not begun."""
+        self._remote = remote
+
     def savepoint(self, name: str) -> None:
         """Open a savepoint with the next statement."""
         self._check_alive()

@@ -69,14 +69,21 @@ class Transport(ABC):
     """A way to the databases; one object serves all threads of a process."""
 
     @abstractmethod
-    def batch(self, database: str, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
-        """Run the statements as one atomic unit, in one round trip.
+    def batch(
+        self,
+        database: str,
+        statements: Sequence[Statement],
+        deadline: Deadline,
+        *,
+        expect: str | None = None,
+    ) -> list[Answer]:
+        """Run the statements as one atomic unit, in one round trip; ``expect``: see Connection.
 
         Raises the driver's exceptions only. Reads are tried again, writes only if they certainly did not run.
         """
 
-    def transaction(self, database: str, lease: float) -> RemoteTransaction:
-        """Return a transaction that has not begun; ``lease`` in seconds."""
+    def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:
+        """Return a transaction that has not begun; ``lease`` in seconds, ``expect``: see Connection."""
         raise NotSupportedError(f"{database} has no transactions over this transport; use execute_batch()")
 
     def supports_transactions(self, database: str) -> bool:

@@ -2,6 +2,7 @@
 
 import { WorkFailed } from "./errors";
 import type { Answer, ControlStep, SavepointStep, Step } from "./protocol";
+import type { SchemaMark } from "./schema";
 import { Results, danglingRows, runStatement } from "./statement";
 import type { TransactCall } from "./tenant";
 
@@ -36,6 +37,8 @@ export class InteractiveTransaction {
   readonly #storage: DurableObjectStorage;
   readonly #pull: Pull;
   readonly #leaseMs: number;
+  readonly #expect: string | undefined;
+  readonly #schema: SchemaMark;
   readonly #savepoints: string[] = [];
   #steps: Step[];
   #results = new Results();
@@ -43,10 +46,17 @@ export class InteractiveTransaction {
   #failed: Answer | null = null;
   #deadline = 0;
 
-  constructor(storage: DurableObjectStorage, { leaseMs, steps }: TransactCall, pull: Pull) {
+  constructor(
+    storage: DurableObjectStorage,
+    { leaseMs, expect, steps }: TransactCall,
+    pull: Pull,
+    schema: SchemaMark,
+  ) {
     this.#storage = storage;
     this.#pull = pull;
     this.#leaseMs = leaseMs;
+    this.#expect = expect;
+    this.#schema = schema;
     this.#steps = [...steps];
   }
 
@@ -55,6 +65,10 @@ export class InteractiveTransaction {
     const { unwind } = await this.#nested(() => {
       // The lease counts from here: waiting for the object's turn is not the client's fault.
       this.#deadline = Date.now() + this.#leaseMs;
+      const error = this.#schema.mismatch(this.#expect);
+      if (error !== null) {
+        return Promise.resolve(end({ end: "rollback", answer: { results: [], error } }, true));
+      }
       return this.#runLevel();
     });
     if (unwind.outcome === null) throw new Error("the transaction ended without an outcome");
@@ -91,7 +105,7 @@ export class InteractiveTransaction {
   async #take(step: Step): Promise<Unwind | null> {
     try {
       if (step.type === "statement") {
-        runStatement(this.#storage, step, this.#results, "statement");
+        runStatement(this.#storage, step, this.#results, "statement", this.#schema);
         return null;
       }
       if (step.type === "savepoint") return await this.#openSavepoint(step.name);

@@ -14,6 +14,8 @@ const DEFAULT_LEASE_MS = 10_000;
 const MAX_TRANSACTION_NAME = 64;
 const MAX_SAVEPOINT_NAME = 256;
 const SEGMENT = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+/** A fingerprint, or nothing: an object whose schema nobody has named. */
+const FINGERPRINT = /^[0-9a-f]{0,64}$/;
 const DATABASE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 export type ErrorKind =
@@ -25,6 +27,7 @@ export type ErrorKind =
   | "no_transaction"
   | "lease_expired"
   | "foreign_key"
+  | "schema_mismatch"
   | "session_limit"
   | "retry"
   | "overloaded"
@@ -40,6 +43,8 @@ export interface Failure {
   effect: Effect;
   /** Index of the step that failed, where it is known. */
   step?: number;
+  /** The fingerprint that the object holds where another was expected; empty for none. */
+  found?: string;
 }
 
 /** An answer on its way to the client: `results` are JSON texts, one for each step that ran. */
@@ -77,6 +82,8 @@ export interface BatchRequest {
   op: "batch";
   id: number;
   database: Database;
+  /** The fingerprint without which nothing is to run. */
+  expect: string | undefined;
   steps: Statement[];
 }
 
@@ -87,6 +94,7 @@ export interface TransactionRequest {
   tx: string;
   begin: boolean;
   leaseMs: number;
+  expect: string | undefined;
   steps: Step[];
 }
 
@@ -146,12 +154,21 @@ function readRequest(id: number, frame: Fields): Request {
     case "ping":
       return { op: "ping", id };
     case "batch":
-      return { op: "batch", id, database: readDatabase(frame["db"]), steps: readStatements(frame) };
+      return readBatch(id, frame);
     case "tx":
       return readTransaction(id, frame);
     default:
       throw new ProtocolError("op must be batch, tx or ping");
   }
+}
+
+function readBatch(id: number, frame: Fields): BatchRequest {
+  const database = readDatabase(frame["db"]);
+  const expect = readExpectation(frame);
+  if (expect !== undefined && database.kind === "d1") {
+    throw new ProtocolError("expect is for objects alone");
+  }
+  return { op: "batch", id, database, expect, steps: readStatements(frame) };
 }
 
 function readTransaction(id: number, frame: Fields): TransactionRequest {
@@ -162,12 +179,14 @@ function readTransaction(id: number, frame: Fields): TransactionRequest {
   if (typeof leaseMs !== "number" || !(leaseMs >= MIN_LEASE_MS && leaseMs <= MAX_LEASE_MS)) {
     throw new ProtocolError(`lease_ms must be a number from ${MIN_LEASE_MS} to ${MAX_LEASE_MS}`);
   }
+  const expect = readExpectation(frame);
+  if (expect !== undefined && !begin) throw new ProtocolError("expect belongs to the request that begins");
   const steps = readSteps(frame);
   const end = steps.findIndex((step) => step.type === "commit" || step.type === "rollback");
   if (end >= 0 && end < steps.length - 1) {
     throw new ProtocolError("commit or rollback must be the last step of its request");
   }
-  return { op: "tx", id, database, tx, begin, leaseMs, steps };
+  return { op: "tx", id, database, tx, begin, leaseMs, expect, steps };
 }
 
 /** Reads `do:<name>` or `d1:<database id>`. Names are refused, never normalised. */
@@ -229,6 +248,15 @@ function readText(fields: Fields, field: string, maxLength: number): string {
   const value = fields[field];
   if (typeof value !== "string" || value.length < 1 || value.length > maxLength) {
     throw new ProtocolError(`${field} must be a string of 1 to ${maxLength} characters`);
+  }
+  return value;
+}
+
+function readExpectation(frame: Fields): string | undefined {
+  const value = frame["expect"];
+  if (value === undefined) return undefined;
+  if (typeof value !== "string" || !FINGERPRINT.test(value)) {
+    throw new ProtocolError("expect must be at most 64 hexadecimal digits");
   }
   return value;
 }

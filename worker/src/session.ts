@@ -67,12 +67,12 @@ export class Session {
     else this.#reply(request.id, await this.#batch(request));
   }
 
-  async #batch({ database, steps }: BatchRequest): Promise<Answer> {
+  async #batch({ database, expect, steps }: BatchRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     if (database.kind === "do") {
       this.#subrequests += 1;
       try {
-        return await this.#object(database).batch({ name: database.name, steps });
+        return await this.#object(database).batch({ name: database.name, expect, steps });
       } catch (error) {
         return { results: [], error: objectFailure(error, "unknown") };
       }
@@ -105,7 +105,7 @@ export class Session {
   }
 
   async #begin(request: TransactionRequest): Promise<void> {
-    const { id, tx, database, leaseMs, steps } = request;
+    const { id, tx, database, leaseMs, expect, steps } = request;
     if (this.#exhausted()) {
       this.#reply(id, limitReached());
       return;
@@ -116,7 +116,7 @@ export class Session {
     this.#transactions.set(tx, transaction);
     this.#subrequests += 1;
     await transaction.run(request, async (_begin, pull) =>
-      this.#object(database).transact({ name: database.name, leaseMs, steps }, (answer) => {
+      this.#object(database).transact({ name: database.name, leaseMs, expect, steps }, (answer) => {
         this.#subrequests += 1;
         return pull(answer);
       }),

@@ -2,6 +2,7 @@
 
 import { WorkFailed, isFatal, sqlFailure } from "./errors";
 import { MAX_ANSWER_BYTES, type Effect, type Failure, type Statement } from "./protocol";
+import type { SchemaMark } from "./schema";
 import { byteLength, encodeValue, type SqlValue } from "./values";
 
 export interface Counts {
@@ -58,8 +59,10 @@ export function runStatement(
   step: Statement,
   results: Results,
   effect: Effect,
+  schema: SchemaMark,
 ): void {
   const index = results.texts.length;
+  schema.note(step.sql);
   try {
     storage.transactionSync(() => results.add(execute(storage.sql, step), effect));
   } catch (error) {

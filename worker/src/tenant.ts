@@ -5,30 +5,38 @@ import { DurableObject } from "cloudflare:workers";
 import { WorkFailed } from "./errors";
 import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
 import type { Answer, Statement, Step } from "./protocol";
+import { SchemaMark } from "./schema";
 import { Results, danglingRows, runStatement } from "./statement";
 
 export interface BatchCall {
   /** The object that the caller means: refused by every other one. */
   name: string;
+  /** The schema's fingerprint without which nothing is to run. */
+  expect?: string | undefined;
   steps: Statement[];
 }
 
 export interface TransactCall {
   name: string;
   leaseMs: number;
+  expect?: string | undefined;
   /** The steps that came with the transaction's first request. */
   steps: Step[];
 }
 
 export class Tenant extends DurableObject<Env> {
+  readonly #schema = new SchemaMark(this.ctx.storage.sql);
+
   /** Runs the steps as one atomic unit. */
-  batch({ name, steps }: BatchCall): Answer {
+  batch({ name, expect, steps }: BatchCall): Answer {
     this.#checkName(name);
     const { storage } = this.ctx;
+    const mismatch = this.#schema.mismatch(expect);
+    if (mismatch !== null) return { results: [], error: mismatch };
     const results = new Results();
     try {
       storage.transactionSync(() => {
-        for (const step of steps) runStatement(storage, step, results, "none");
+        for (const step of steps) runStatement(storage, step, results, "none", this.#schema);
         const message = danglingRows(storage.sql);
         if (message !== null) throw new WorkFailed({ kind: "foreign_key", message, effect: "none" });
       });
@@ -42,7 +50,7 @@ export class Tenant extends DurableObject<Env> {
   /** Holds a transaction open, in which it runs what `pull` brings, until it is ended or its lease runs out. */
   async transact(call: TransactCall, pull: Pull): Promise<Outcome> {
     this.#checkName(call.name);
-    return new InteractiveTransaction(this.ctx.storage, call, pull).run();
+    return new InteractiveTransaction(this.ctx.storage, call, pull, this.#schema).run();
   }
 
   #checkName(name: string): void {
