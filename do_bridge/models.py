@@ -28,6 +28,7 @@ class TenantState(models.Model):
         ordering = ["slug"]
         verbose_name = "tenant's state"
         verbose_name_plural = "tenants' states"
+        permissions = [("run_sql", "Can read any database by SQL")]
 
     def __str__(self):
         return f"{self.slug}: {self.state}"

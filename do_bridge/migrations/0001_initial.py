@@ -25,6 +25,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': "tenant's state",
                 'verbose_name_plural': "tenants' states",
+                'permissions': [('run_sql', 'Can read any database by SQL')],
                 'ordering': ['slug'],
             },
         ),
