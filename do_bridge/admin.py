@@ -2,16 +2,20 @@
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.http import Http404, HttpResponseRedirect
+from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import get_script_prefix, path, reverse
 from django.utils.functional import SimpleLazyObject
 
+from do_bridge.inspection import urls as inspection_urls
+from do_bridge.inspection.access import may_look
+from do_bridge.inspection.databases import Inspected
 from do_bridge.links import directory_root, tenant_root
 from do_bridge.tenancy import current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.directory import tenant_model
+from do_bridge.tenancy.directory import lookup, tenant_model
 
-SWITCHER_LIMIT = 200  # tenants offered by name; any other can be typed
+SWITCHER_LIMIT = 200  # tenants offered at once; the rest are offered as one types
+SEARCH_LIMIT = 20
 LOG_LIMIT = 10
 
 
@@ -24,8 +28,7 @@ class DatabaseAdminSite(admin.AdminSite):
 
     def tenant_slugs(self):
         """Return the slugs that the switcher offers, in order."""
-        tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
-        return list(tenants.order_by("slug").values_list("slug", flat=True)[:SWITCHER_LIMIT])
+        return _slugs()[:SWITCHER_LIMIT]
 
     def each_context(self, request):
         slug = current_tenant() or ""
@@ -39,7 +42,16 @@ class DatabaseAdminSite(admin.AdminSite):
             "database_slug": slug,
             "database_tenants": SimpleLazyObject(self.tenant_slugs),
             "database_directory": directory_root(request) + self._relative_index(),
+            "database_pages": self._pages(request, slug),
         }
+
+    def _pages(self, request, slug):
+        """Return (URL, text) of the pages about databases that this site has for the user, or None."""
+        if not may_look(request.user):
+            return None
+        if slug:
+            return reverse("admin:database", args=[Inspected(slug)]), "Look into it"
+        return reverse("admin:databases"), "All databases"
 
     def index(self, request, extra_context=None):
         log = LogEntry.objects.using(self.alias()).filter(user_id=request.user.pk)
@@ -47,7 +59,12 @@ class DatabaseAdminSite(admin.AdminSite):
         return super().index(request, {"database_log": recent, **(extra_context or {})})
 
     def get_urls(self):
-        return [path("switch/", self.admin_view(self.switch), name="switch"), *super().get_urls()]
+        return [
+            path("switch/", self.admin_view(self.switch), name="switch"),
+            path("switch/tenants.json", self.admin_view(self.switch_tenants), name="switch_tenants"),
+            *inspection_urls.patterns(self),
+            *super().get_urls(),
+        ]
 
     def switch(self, request):
         """Lead to the same admin of another database: `?tenant=<slug>`, or D1's without one."""
@@ -58,10 +75,28 @@ class DatabaseAdminSite(admin.AdminSite):
             validate_slug(slug)
         except ValueError as exc:
             raise Http404("No tenant has such a name.") from exc
+        if lookup.get(slug) is None and may_look(request.user):
+            # The beginning of a name: the list shows which tenants have it.
+            found = f"{self._relative_index()}databases/?q={slug}"
+            return HttpResponseRedirect(directory_root(request) + found)
         return HttpResponseRedirect(tenant_root(request, slug) + self._relative_index())
+
+    def switch_tenants(self, request):
+        """Answer `?q=<part of a slug>` with the slugs that have it, those that begin with it first."""
+        query = request.GET.get("q", "").strip()[:63]
+        starting = list(_slugs(slug__istartswith=query)[:SEARCH_LIMIT])
+        others = []
+        if len(starting) < SEARCH_LIMIT:
+            others = _slugs(slug__icontains=query).exclude(slug__in=starting)[: SEARCH_LIMIT - len(starting)]
+        return JsonResponse({"tenants": [*starting, *others]})
 
     def _relative_index(self):
         return reverse("admin:index").removeprefix(get_script_prefix())
+
+
+def _slugs(**conditions):
+    tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(**conditions)
+    return tenants.order_by("slug").values_list("slug", flat=True)
 
 
 class DirectoryAdminSite(DatabaseAdminSite):

@@ -1,0 +1,85 @@
+"""Who may look at what: the databases of an admin site, and the rows and columns of a table."""
+
+from functools import wraps
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.shortcuts import render
+
+from do_bridge import driver
+from do_bridge.tenancy import current_tenant
+from do_bridge.tenancy.directory import lookup
+
+from .actions import RUN_SQL
+from .differences import models_of
+
+LOOK = "do_bridge.view_tenantstate"
+# Whoever reads these could sign in as somebody else.
+_SECRET_TABLES = {"django_session"}
+_SECRET_COLUMNS = {"password"}
+
+
+def may_look(user):
+    """Say whether `user` may see which databases there are and how they are built."""
+    return user.is_active and user.is_staff and user.has_perm(LOOK)
+
+
+def may_run_sql(user):
+    """Say whether `user` may write SQL: it shows every row of every table."""
+    return user.is_active and user.is_superuser and user.has_perm(RUN_SQL)
+
+
+def may_read_rows(user, database, table):
+    """Say whether `user` may see the rows of a table: its model's right to view, else the right to SQL."""
+    model = models_of(database.alias).get(table)
+    if model is None or model._meta.auto_created:
+        return user.has_perm(RUN_SQL)
+    return user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}")
+
+
+def secret_columns(table):
+    """Return the names of the columns whose values are never shown."""
+    if table.name in _SECRET_TABLES:
+        return {column.name for column in table.columns}
+    return {column.name for column in table.columns if column.name in _SECRET_COLUMNS}
+
+
+def check_scope(database):
+    """Raise Http404 for a tenant that there is not, and inside a tenant for every other database."""
+    inside = current_tenant()
+    if inside is not None and database.slug != inside:
+        raise Http404("This admin shows its own tenant's database.")
+    if database.slug and lookup.get(database.slug) is None:
+        raise Http404("There is no such tenant.")
+
+
+def inspection(view):
+    """Decorate a view: ask for the right to look, keep to the site's databases, tell what fails."""
+
+    @wraps(view)
+    def guarded(site, request, **kwargs):
+        if not may_look(request.user):
+            raise PermissionDenied
+        database = kwargs.get("database")
+        if database is not None:
+            check_scope(database)
+        request.current_app = site.name
+        try:
+            return view(site, request, **kwargs)
+        except driver.Error as error:
+            if database is None:
+                raise
+            context = page_context(site, request, database, title=f"{database.label} does not answer")
+            context["error"] = str(error)
+            return render(request, "do_bridge/inspection/unreachable.html", context, status=503)
+
+    return guarded
+
+
+def page_context(site, request, database=None, **context):
+    """Return the context of a page about `database`, or about all of them."""
+    context = {**site.each_context(request), "database": database, **context}
+    if database is not None:
+        context["database_name"] = database.label
+        context["may_run_sql"] = may_run_sql(request.user)
+    return context

@@ -1,0 +1,64 @@
+"""The databases that can be looked at: the directory, and every tenant's object."""
+
+from dataclasses import dataclass
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from do_bridge import driver
+from do_bridge.backends.remote_sqlite.base import DatabaseWrapper
+from do_bridge.tenancy import alias_slug, tenant_alias
+from do_bridge.tenancy.conf import conf
+
+SHARED = "shared"
+_TENANT = "tenant/"
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A database as URLs and pages name it; `slug` is empty for the directory."""
+
+    slug: str = ""
+
+    @property
+    def path(self):
+        """How URLs name it: a tenant may itself be called "shared"."""
+        return f"{_TENANT}{self.slug}" if self.slug else SHARED
+
+    @property
+    def alias(self):
+        """The alias in DATABASES."""
+        return tenant_alias(self.slug) if self.slug else conf("DIRECTORY_ALIAS")
+
+    @property
+    def label(self):
+        """What people read."""
+        return f"Tenant {self.slug}" if self.slug else "D1, the directory"
+
+    def connect(self, timeout):
+        """Return a driver connection of its own that gives every call up after `timeout` seconds.
+
+        It knows nothing of the schema that the code expects: a database out of step is to be looked at too.
+        """
+        wrapper = connections[self.alias]
+        if not isinstance(wrapper, DatabaseWrapper):
+            raise ImproperlyConfigured(f"DATABASES[{self.alias!r}] is of an engine that is not inspected.")
+        wrapper.check_test_database()
+        given = wrapper.get_connection_params()
+        lease = min(max(timeout, 0.1), 25)
+        return driver.connect(given["transport"], given["database"], timeout=timeout, lease=lease)
+
+
+class DatabaseConverter:
+    """The part of a URL that names a database."""
+
+    regex = "shared|tenant/[a-z0-9-]{1,63}"
+
+    def to_python(self, value):
+        if value == SHARED:
+            return Inspected()
+        slug = alias_slug(tenant_alias(value.removeprefix(_TENANT)))
+        return Inspected(slug)
+
+    def to_url(self, value):
+        return value.path

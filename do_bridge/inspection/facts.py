@@ -1,0 +1,69 @@
+"""What the list of databases shows of each: asked of the database itself, within a short time."""
+
+import time
+from datetime import UTC
+
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from do_bridge import driver
+
+from . import queries
+from .differences import activity_columns, history
+
+SECONDS = 3.0
+
+
+def facts(database, seconds=SECONDS):
+    """Return a dictionary with state, text, tables, rows, is_more, activity, size and ms.
+
+    Raises no database error: `state` is History's, or "slow" (no answer within `seconds`), or "dead"; then
+    the numbers are None.
+    """
+    start = time.monotonic()
+    try:
+        found = _ask(database, seconds)
+    except driver.Error as error:
+        spent = time.monotonic() - start
+        state = "slow" if spent >= seconds * 0.9 else "dead"
+        text = f"no answer within {seconds:g} s" if state == "slow" else short(error)
+        found = {
+            "state": state,
+            "text": text,
+            "tables": None,
+            "rows": None,
+            "is_more": False,
+            "activity": None,
+        }
+    return {"size": None, **found, "ms": round((time.monotonic() - start) * 1000)}
+
+
+def _ask(database, seconds):
+    end = time.monotonic() + seconds
+    with database.connect(seconds) as connection:
+        names = queries.table_names(connection)
+        connection.timeout = max(0.05, end - time.monotonic())
+        counts, applied, newest = queries.look(connection, names, activity_columns(database.alias))
+    known = history(applied)
+    return {
+        "state": known.state,
+        "text": known.text,
+        "tables": len(names),
+        "rows": sum(min(count, queries.COUNT_LIMIT) for count in counts.values()),
+        "is_more": any(count > queries.COUNT_LIMIT for count in counts.values()),
+        "activity": moment(newest),
+    }
+
+
+def moment(text):
+    """Return the aware datetime that the database holds as `text`, in UTC, or None."""
+    found = parse_datetime(text) if text else None
+    if found is not None and timezone.is_naive(found):
+        found = found.replace(tzinfo=UTC)
+    return found
+
+
+def short(error):
+    """Return an error's first sentence or two, for a line in a list."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -1,0 +1,158 @@
+"""The guard of the SQL page: runs one statement that certainly only reads, and refuses every other."""
+
+import time
+from dataclasses import dataclass
+
+from do_bridge import driver
+from do_bridge.driver.sql import _tokens, bare, shape_of
+
+ROW_LIMIT = 500
+SECONDS = 5.0
+LONGEST = 50_000
+
+# Table-valued functions: `pragma_optimize` writes statistics, whatever the statement around it looks like.
+READING_PRAGMAS = frozenset(
+    {
+        "pragma_foreign_key_check",
+        "pragma_foreign_key_list",
+        "pragma_index_info",
+        "pragma_index_list",
+        "pragma_index_xinfo",
+        "pragma_quick_check",
+        "pragma_table_info",
+        "pragma_table_list",
+        "pragma_table_xinfo",
+    }
+)
+# What a program of SQLite's virtual machine does to a database file or to the connection's state.
+# https://www.sqlite.org/opcode.html
+WRITING_OPCODES = frozenset(
+    {
+        "AutoCommit", "Checkpoint", "Clear", "CreateBtree", "Destroy", "DropIndex", "DropTable",
+        "DropTrigger", "Expire", "FkCounter", "IncrVacuum", "JournalMode", "LoadAnalysis", "MaxPgcnt",
+        "OpenWrite", "ParseSchema", "ResetCount", "Savepoint", "SetCookie", "SqlExec", "VBegin",
+        "VCreate", "VDestroy", "VRename", "VUpdate", "Vacuum",
+    }
+)  # fmt: skip
+_READING_VERBS = frozenset({"SELECT", "VALUES"})
+_PARAMETER_SIGNS = frozenset("?:@$#")
+_VIEWS = "SELECT sql FROM sqlite_master WHERE type = 'view' AND instr(lower(sql), 'pragma_')"
+
+
+class Refused(Exception):
+    """The statement is not one that certainly only reads; the message says why, and nothing was run."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a statement gave: at most the limit's rows; `is_cut` where there were more; `seconds` it took."""
+
+    columns: list
+    rows: list
+    is_cut: bool
+    seconds: float
+
+
+def single_statement(sql):
+    """Return the statement without what follows it; raise Refused for what is not one plain query."""
+    if len(sql) > LONGEST:
+        raise Refused(f"The statement is longer than {LONGEST:,} characters.")
+    if "\0" in sql:
+        raise Refused("The statement has a NUL character in it, where SQLite would stop reading.")
+    text = bare(sql)
+    shape = shape_of(text)
+    if not shape.verb:
+        raise Refused("There is no statement.")
+    _check_signs(text)
+    if shape.verb not in _READING_VERBS or not shape.reads_only:
+        raise Refused(f"Only SELECT, VALUES and WITH … SELECT are run here, not {shape.verb[:20]}.")
+    _check_pragmas(text)
+    return text
+
+
+def _check_signs(text):
+    depth = 0
+    for sign, *_ in _tokens(text):
+        if sign == ";":
+            raise Refused("Give one statement alone: something follows a semicolon.")
+        if sign in _PARAMETER_SIGNS:
+            # "$a(';)" is one word to SQLite and the start of a string to everybody else.
+            raise Refused(f"Parameters can't be used here: write the value in place of {sign!r}.")
+        depth += (sign == "(") - (sign == ")")
+        if depth < 0:
+            raise Refused("A parenthesis is closed that was not opened.")
+    if depth:
+        raise Refused("A parenthesis is not closed.")
+
+
+def _check_pragmas(text):
+    """Refuse pragmas that may write, as a table: anywhere in the text, since names can be quoted."""
+    for part in text.lower().split("pragma_")[1:]:
+        name = "pragma_"
+        for char in part:
+            if not (char.isascii() and (char.isalnum() or char == "_")):
+                break
+            name += char
+        if name not in READING_PRAGMAS:
+            raise Refused(f"{name[:60]} may change the database. Those that only read can be used.")
+
+
+def check_program(rows):
+    """Raise Refused unless `rows`, an EXPLAIN's answer, are a program that writes nothing by itself."""
+    if not rows:
+        raise Refused("SQLite gave no program for this statement.")
+    writing = {row[1] for row in rows} & WRITING_OPCODES
+    if writing or any(row[1] == "Transaction" and row[3] != 0 for row in rows):
+        raise Refused("SQLite would write for this statement.")
+
+
+def run(database, sql, *, limit=ROW_LIMIT, seconds=SECONDS):
+    """Run one reading statement on an `Inspected` database and return its Answer, of at most `limit` rows.
+
+    Raises Refused, and the driver's errors: OperationalError also when it takes longer than `seconds`.
+    """
+    text = single_statement(sql)
+    # Nothing that writes can stand inside a FROM, and the database itself stops at the limit.
+    wrapped = f"SELECT * FROM (\n{text}\n) LIMIT {int(limit) + 1}"  # noqa: S608 - checked above
+    start = time.perf_counter()
+    result = _guarded(database, text, wrapped, seconds)
+    spent = time.perf_counter() - start
+    return Answer(result.columns, result.rows[:limit], len(result.rows) > limit, spent)
+
+
+def plan(database, sql, *, seconds=SECONDS):
+    """Return the Answer of EXPLAIN QUERY PLAN for one reading statement; raises as `run` does."""
+    text = single_statement(sql)
+    start = time.perf_counter()
+    result = _guarded(database, text, f"EXPLAIN QUERY PLAN {text}", seconds)
+    return Answer(result.columns, result.rows, False, time.perf_counter() - start)
+
+
+def _guarded(database, text, wanted, seconds):
+    """Look at the program of `text`, then run `wanted`; on an object inside a transaction that is undone."""
+    with database.connect(seconds) as connection:
+        if connection.supports_transactions:
+            connection.begin()
+        try:
+            program = _only(connection, f"EXPLAIN {text}")
+            check_program(program.rows)
+            if any(row[1] == "VOpen" for row in program.rows):
+                for (view,) in _only(connection, _VIEWS).rows:
+                    _check_pragmas(view)
+            return _only(connection, wanted)
+        finally:
+            if connection.in_transaction:
+                _roll_back(connection)
+
+
+def _only(connection, sql):
+    """Send one statement alone: in a batch D1 would need names for columns that differ."""
+    return connection.execute_batch([(sql, None)])[0]
+
+
+def _roll_back(connection):
+    try:
+        connection.rollback()
+    except driver.Error:
+        # The statement's own error is the one to tell; the lease ends what could not be ended.
+        connection.close()

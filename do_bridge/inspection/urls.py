@@ -1,0 +1,30 @@
+"""The URLs of the inspection, below those of an admin site."""
+
+from functools import partial
+
+from django.urls import path, register_converter
+
+from . import views, views_rows
+from .databases import DatabaseConverter
+
+register_converter(DatabaseConverter, "inspected")
+
+
+def patterns(site):
+    """Return the URL patterns for `site`; each view asks for sign-in as the site's others do."""
+
+    def route(pattern, view, name):
+        return path(pattern, site.admin_view(partial(view, site)), name=name)
+
+    one = "databases/<inspected:database>/"
+    return [
+        route("databases/", views.database_list, "databases"),
+        route("databases/action/", views.action, "databases_action"),
+        route(one, views.database, "database"),
+        route(f"{one}facts.json", views.facts_json, "database_facts"),
+        route(f"{one}migrations/", views.migrations, "database_migrations"),
+        route(f"{one}differences/", views.differences, "database_differences"),
+        route(f"{one}sql/", views_rows.sql, "database_sql"),
+        route(f"{one}tables/<str:name>/", views_rows.table, "database_table"),
+        route(f"{one}tables/<str:name>/rows/<str:key>/", views_rows.row, "database_row"),
+    ]

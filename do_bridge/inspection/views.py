@@ -1,0 +1,187 @@
+"""The pages about databases: the list of all, one of them, its migrations and its differences."""
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import FileResponse, Http404, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+
+from do_bridge import driver
+from do_bridge.tenancy import InvalidSlug, current_tenant, ledger, validate_slug
+from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.directory import tenant_model
+from do_bridge.tenancy.fingerprint import code_fingerprint
+
+from . import actions, queries
+from .access import check_scope, inspection, may_read_rows, page_context
+from .databases import SHARED, DatabaseConverter, Inspected
+from .differences import differences as compare
+from .differences import history
+from .facts import facts
+
+PAGE_SIZE = 50
+SECONDS = 10.0
+
+
+@inspection
+def database_list(site, request):
+    """D1 and the tenants, from the directory alone; each row's live facts come by themselves."""
+    if current_tenant() is not None:
+        return HttpResponseRedirect(reverse("admin:database", args=[Inspected(current_tenant())]))
+    query = request.GET.get("q", "").strip()
+    tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).order_by("slug")
+    if query:
+        tenants = tenants.filter(slug__icontains=query)
+    page = Paginator(tenants.values_list("slug", flat=True), PAGE_SIZE).get_page(request.GET.get("p"))
+    slugs = list(page.object_list)
+    rows = [_listed(Inspected(slug), state) for slug, state in _states(slugs)]
+    if page.number == 1 and not query:
+        rows.insert(0, {"database": Inspected(), "state": "", "text": "", "known": None})
+    context = page_context(site, request, title="Databases", query=query, page=page, rows=rows)
+    context["actions"] = actions.available(request.user)
+    context["pages"] = page.paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1)
+    return render(request, "do_bridge/inspection/databases.html", context)
+
+
+def _states(slugs):
+    try:
+        known = ledger.states(slugs) if slugs else {}
+    except ledger.LedgerMissing:
+        known = {}
+    return [(slug, known.get(slug)) for slug in slugs]
+
+
+def _listed(database, state):
+    """Return a row of the list: what the ledger says, until the database itself answers."""
+    if state is None:
+        return {"database": database, "state": "unknown", "text": "not in the ledger", "known": None}
+    if ledger.is_at(state, code_fingerprint()):
+        return {"database": database, "state": "head", "text": "up to date", "known": state}
+    if state.state == ledger.READY:
+        return {"database": database, "state": "behind", "text": "out of step", "known": state}
+    return {"database": database, "state": state.state, "text": state.get_state_display(), "known": state}
+
+
+@never_cache
+@inspection
+def facts_json(site, request, database):
+    """One database's live facts, or that it does not answer; always within facts.SECONDS or so."""
+    return JsonResponse(facts(database))
+
+
+@inspection
+def database(site, request, database):
+    """One database's tables, counted, with what they are made of."""
+    with database.connect(SECONDS) as connection:
+        tables = queries.tables(connection)
+        names = [name for name, table in tables.items() if not table.is_view]
+        counts, applied, _ = queries.look(connection, names)
+    for name, count in counts.items():
+        tables[name].rows = min(count, queries.COUNT_LIMIT)
+        tables[name].is_more = count > queries.COUNT_LIMIT
+    listed = [(table, may_read_rows(request.user, database, name)) for name, table in tables.items()]
+    context = page_context(site, request, database, title=database.label, tables=listed)
+    context.update(history=history(applied), differences=compare(database.alias, tables), tab="tables")
+    context["actions"] = [
+        action for action in actions.available(request.user) if database.slug or action.for_directory
+    ]
+    return render(request, "do_bridge/inspection/database.html", context)
+
+
+@inspection
+def migrations(site, request, database):
+    """Which migrations are applied, missing, or unknown to this code."""
+    with database.connect(SECONDS) as connection:
+        names = queries.table_names(connection)
+        applied = queries.look(connection, [name for name in names if name == "django_migrations"])[1]
+    known = history(applied)
+    context = page_context(site, request, database, title="Migrations", history=known, tab="migrations")
+    return render(request, "do_bridge/inspection/migrations.html", context)
+
+
+@inspection
+def differences(site, request, database):
+    """What the schema has otherwise than the models."""
+    with database.connect(SECONDS) as connection:
+        tables = queries.tables(connection)
+    found = compare(database.alias, tables)
+    context = page_context(site, request, database, title="Differences", differences=found, tab="differences")
+    context["table_names"] = set(tables)
+    return render(request, "do_bridge/inspection/differences.html", context)
+
+
+# Actions
+
+
+@inspection
+def action(site, request):
+    """Ask whether an action is meant, and with `confirmed` take it."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    wanted = actions.ACTIONS.get(request.POST.get("action", ""))
+    if wanted is None or not wanted.is_available:
+        messages.warning(request, "Choose an action.")
+        return _back()
+    if not request.user.has_perm(wanted.permission):
+        raise PermissionDenied
+    chosen = _chosen(request.POST.getlist("database"), wanted)
+    if (problem := _problem(wanted, chosen)) is not None:
+        messages.warning(request, problem)
+        return _back()
+    if "confirmed" not in request.POST:
+        context = page_context(site, request, title=wanted.label, action=wanted, chosen=chosen)
+        return render(request, "do_bridge/inspection/confirm.html", context)
+    if wanted.name == "dump":
+        return _download(request, chosen[0])
+    for database in chosen:
+        went_well, said = actions.take(wanted, database)
+        messages.add_message(request, messages.SUCCESS if went_well else messages.ERROR, said)
+    return _back(chosen)
+
+
+def _chosen(paths, wanted):
+    """Return the databases that URLs' names stand for; raise Http404 for what is none of this site's."""
+    chosen = []
+    for path in dict.fromkeys(paths):
+        try:
+            if path != SHARED:
+                validate_slug(path.removeprefix("tenant/"))
+            database = DatabaseConverter().to_python(path)
+        except InvalidSlug as error:
+            raise Http404("There is no such database.") from error
+        check_scope(database)
+        if database.slug or wanted.for_directory:
+            chosen.append(database)
+    return chosen
+
+
+def _problem(wanted, chosen):
+    if not chosen:
+        return (
+            f"Choose the tenants to {wanted.label.lower()}."
+            if not wanted.for_directory
+            else "Choose databases."
+        )
+    if wanted.name == "dump" and len(chosen) > 1:
+        return "One database is downloaded at a time."
+    if len(chosen) > actions.MOST:
+        command = f" The command {wanted.command} works on all." if wanted.command else ""
+        return f"Choose {actions.MOST} databases at most.{command}"
+    return None
+
+
+def _download(request, database):
+    try:
+        file = actions.dump(database)
+    except (actions.CommandError, driver.Error) as error:
+        messages.error(request, f"{database.label}: it could not be dumped: {error}")
+        return _back([database])
+    return FileResponse(file, as_attachment=True, filename=f"{database.slug}.sqlite3")
+
+
+def _back(chosen=()):
+    if len(chosen) == 1:
+        return HttpResponseRedirect(reverse("admin:database", args=[chosen[0]]))
+    return HttpResponseRedirect(reverse("admin:databases"))

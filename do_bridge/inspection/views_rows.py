@@ -1,0 +1,222 @@
+"""The pages about what is in a database: a table's rows, one row, and the answers to SQL."""
+
+import logging
+import time
+from functools import partial
+from urllib.parse import urlencode
+
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+
+from do_bridge import driver
+from do_bridge.tenancy.conf import conf
+
+from . import queries, readonly
+from .access import inspection, may_read_rows, may_run_sql, page_context, secret_columns
+from .queries import OPERATORS
+
+logger = logging.getLogger("do_bridge.inspection")
+
+SECONDS = 10.0
+PAGE_SIZE = 50
+LAST_PAGE = 100_000
+OPERATOR_LABELS = {
+    "is": "is",
+    "not": "is not",
+    "has": "contains",
+    "starts": "starts with",
+    "lt": "is below",
+    "le": "is at most",
+    "gt": "is above",
+    "ge": "is at least",
+    "null": "is empty",
+    "filled": "is not empty",
+}
+LOGGED_TEXT = 1_000
+
+
+def _table(connection, request, database, name):
+    """Return (the Table that a URL names, {column: table} of the rows that its rows point to).
+
+    Raises Http404, or PermissionDenied where its rows are not shown to this user.
+    """
+    tables = queries.tables(connection)
+    table = tables.get(unquote(name))
+    if table is None:
+        raise Http404("There is no such table.")
+    if not may_read_rows(request.user, database, table.name):
+        raise PermissionDenied
+    targets = {
+        key.column: key.table
+        for key in table.keys
+        if key.table in tables and key.to in (None, queries.row_key(tables[key.table]))
+    }
+    return table, targets
+
+
+@inspection
+def table(site, request, database, name):
+    """A table: its columns, indexes and keys, and a page of its rows."""
+    with database.connect(SECONDS) as connection:
+        found, _ = _table(connection, request, database, name)
+        secret = secret_columns(found)
+        asked = _Asked(request.GET, found, secret)
+        page = queries.page(
+            connection,
+            found,
+            filters=asked.filters,
+            order=asked.order,
+            descending=asked.descending,
+            number=asked.number,
+            size=PAGE_SIZE,
+            hidden=secret,
+        )
+    context = page_context(site, request, database, title=found.name, table=found, page=page, asked=asked)
+    context.update(
+        operators=[(name, OPERATOR_LABELS[name]) for name in OPERATORS],
+        first=(asked.number - 1) * PAGE_SIZE + 1,
+        last=(asked.number - 1) * PAGE_SIZE + len(page.rows),
+        tab="tables",
+    )
+    return render(request, "do_bridge/inspection/table.html", context)
+
+
+class _Asked:
+    """What a table's URL asks for: filters, order and page; what the table does not have is left out."""
+
+    def __init__(self, given, table, secret):
+        self.columns = [column.name for column in table.columns if column.name not in secret]
+        triples = zip(given.getlist("c"), given.getlist("o"), given.getlist("v"), strict=False)
+        self.filters = [
+            (column, operator, value.replace("\0", ""))
+            for column, operator, value in triples
+            if column in self.columns and operator in OPERATORS
+        ]
+        order = given.get("sort", "")
+        self.descending = order.startswith("-") and order not in self.columns
+        self.order = order.removeprefix("-") if self.descending else order
+        if self.order not in self.columns:
+            self.order, self.descending = None, False
+        page = given.get("p", "")
+        self.number = min(max(int(page), 1), LAST_PAGE) if page.isascii() and page.isdigit() else 1
+
+    def url(self, *, filters=None, order=None, number=None):
+        """Return the query string for the same page with something changed."""
+        pairs = []
+        for column, operator, value in self.filters if filters is None else filters:
+            pairs += [("c", column), ("o", operator), ("v", value)]
+        sort = ("-" if self.descending else "") + (self.order or "") if order is None else order
+        pairs += [("sort", sort)] if sort else []
+        pairs += [("p", number)] if number and number > 1 else []
+        return "?" + urlencode(pairs)
+
+    @property
+    def previous(self):
+        return self.url(number=self.number - 1)
+
+    @property
+    def next(self):
+        return self.url(number=self.number + 1)
+
+    @property
+    def chips(self):
+        """Return (column, operator in words, value, URL without this filter) of each filter."""
+        return [
+            (
+                column,
+                OPERATOR_LABELS[operator],
+                value if "{value}" in OPERATORS[operator] else "",
+                self.url(filters=[*self.filters[:at], *self.filters[at + 1 :]]),
+            )
+            for at, (column, operator, value) in enumerate(self.filters)
+        ]
+
+    @property
+    def headings(self):
+        """Return (column, URL that sorts by it, "ascending", "descending" or "") of each column."""
+        found = []
+        for column in self.columns:
+            sorted_by = column == self.order
+            turned = sorted_by and not self.descending
+            state = ("descending" if self.descending else "ascending") if sorted_by else ""
+            found.append((column, self.url(order=f"-{column}" if turned else column), state))
+        return found
+
+
+@inspection
+def row(site, request, database, name, key):
+    """One row, in full."""
+    with database.connect(SECONDS) as connection:
+        found, targets = _table(connection, request, database, name)
+        cells = None
+        if queries.row_key(found) is not None:
+            cells = queries.row(connection, found, unquote(key), hidden=secret_columns(found))
+    if cells is None:
+        raise Http404("There is no such row.")
+    values = [(column, cells[column.name]) for column in found.columns]
+    context = page_context(site, request, database, title=f"{found.name} {unquote(key)}", table=found)
+    context.update(values=values, targets=targets, key=unquote(key), tab="tables")
+    return render(request, "do_bridge/inspection/row.html", context)
+
+
+@never_cache
+@inspection
+def sql(site, request, database):
+    """A form for one reading statement, and its answer; nothing is run by a GET."""
+    if not may_run_sql(request.user):
+        raise PermissionDenied
+    text = request.POST.get("sql", "") if request.method == "POST" else request.GET.get("sql", "")
+    context = page_context(site, request, database, title="SQL", tab="sql", sql=text)
+    context.update(row_limit=readonly.ROW_LIMIT, seconds=readonly.SECONDS)
+    if request.method == "POST":
+        run = readonly.plan if "plan" in request.POST else readonly.run
+        context.update(_answer(request, database, text, run))
+    return render(request, "do_bridge/inspection/sql.html", context)
+
+
+def _answer(request, database, text, run):
+    """Run the statement and log that it was; return what the page shows."""
+    note = partial(_log, request, database, text, time.perf_counter())
+    try:
+        answer = run(database, text)
+    except readonly.Refused as error:
+        note(f"refused: {error}")
+        return {"problem": str(error)}
+    except driver.Error as error:
+        note(f"{type(error).__name__}")
+        return {"problem": str(error)}
+    note(f"{len(answer.rows)} rows")
+    rows = [[_shown(value) for value in line] for line in answer.rows]
+    return {"answer": answer, "rows": rows, "is_plan": run is readonly.plan, "ms": answer.seconds * 1000}
+
+
+def _shown(value):
+    """Return (kind, text) of a value for the page."""
+    if value is None:
+        return "null", "NULL"
+    if isinstance(value, bytes):
+        cut = "…" if len(value) > 64 else ""
+        return "blob", f"{len(value):,} bytes: {value[:64].hex()}{cut}"
+    if isinstance(value, str):
+        return "text", value if len(value) <= 2_000 else f"{value[:2_000]}… ({len(value):,} characters)"
+    return "number", str(value)
+
+
+def _log(request, database, text, start, outcome):
+    """Write who ran what where, how long it took and what came of it, to the log and to D1's admin log."""
+    spent = (time.perf_counter() - start) * 1000
+    short = " ".join(text.split())[:LOGGED_TEXT]
+    logger.info(
+        "SQL on %s by user %s: %.0f ms, %s: %s", database.alias, request.user.pk, spent, outcome, short
+    )
+    LogEntry.objects.using(conf("DIRECTORY_ALIAS")).create(
+        user_id=request.user.pk,
+        object_id=database.path,
+        object_repr=f"SQL on {database.label}"[:200],
+        action_flag=CHANGE,
+        change_message=f"{spent:.0f} ms, {outcome}: {short}",
+    )

@@ -1,0 +1,63 @@
+// The list of databases: asks each for its facts, a few at a time, so that a slow one holds up no other.
+"use strict";
+
+const AT_ONCE = 4;
+const PATIENCE = 8000; // milliseconds, above the time that the server gives a database
+
+const rows = [...document.querySelectorAll("tr[data-facts]")];
+const number = new Intl.NumberFormat();
+
+function size(bytes) {
+  if (bytes === null) return "–";
+  if (bytes < 1024 * 1024) return `${number.format(Math.ceil(bytes / 1024))} KB`;
+  return `${number.format(Math.round(bytes / 1024 / 102.4) / 10)} MB`;
+}
+
+function show(row, facts) {
+  const put = (name, text) => {
+    row.querySelector(`[data-fact="${name}"]`).textContent = text;
+  };
+  const state = row.querySelector('[data-fact="state"]');
+  state.className = `state ${facts.state}`;
+  put("state", facts.text);
+  put("tables", facts.tables === null ? "–" : number.format(facts.tables));
+  put("rows", facts.rows === null ? "–" : number.format(facts.rows) + (facts.is_more ? "+" : ""));
+  if (facts.size !== null || row.querySelector('[data-fact="size"]').textContent === "…") put("size", size(facts.size));
+  put("activity", facts.activity === null ? "–" : new Date(facts.activity).toLocaleString());
+  put("ms", `${number.format(facts.ms)} ms`);
+}
+
+const DEAD = { state: "dead", text: "no answer", tables: null, rows: null, size: null, activity: null };
+
+async function ask(row) {
+  const start = performance.now();
+  try {
+    const answer = await fetch(row.dataset.facts, { signal: AbortSignal.timeout(PATIENCE) });
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    show(row, await answer.json());
+  } catch {
+    show(row, { ...DEAD, ms: Math.round(performance.now() - start) });
+  }
+}
+
+async function work(waiting) {
+  for (let row = waiting.shift(); row; row = waiting.shift()) await ask(row);
+}
+
+async function askAll() {
+  const waiting = [...rows];
+  await Promise.all(Array.from({ length: AT_ONCE }, () => work(waiting)));
+  const silent = rows.filter((row) => row.querySelector(".state.dead, .state.slow")).length;
+  const told = document.getElementById("facts-told");
+  told.textContent = `${rows.length} databases asked, ${silent} without an answer.`;
+}
+
+const all = document.getElementById("choose-all");
+if (all) {
+  all.hidden = false;
+  all.addEventListener("change", () => {
+    for (const box of document.querySelectorAll('input[name="database"]')) box.checked = all.checked;
+  });
+}
+
+askAll();

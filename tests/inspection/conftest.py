@@ -1,0 +1,28 @@
+"""The site's people and tenants, and clients of them at the inspection's pages."""
+
+import pytest
+
+from tests.site.conftest import sign_in, site, write_post  # noqa: F401 - fixtures
+
+
+@pytest.fixture
+def root(sign_in):  # noqa: F811 - a fixture's name
+    return sign_in("root")
+
+
+@pytest.fixture
+def staff(site, sign_in):  # noqa: F811 - a fixture's name
+    """Make a client of a staff user who has the permissions named, "app.codename"."""
+    from django.contrib.auth.models import Permission
+
+    from accounts.models import User
+
+    def make(*permissions):
+        user = User.objects.create_user("sam", password="a-pass-word", name="Sam", is_staff=True)
+        for name in permissions:
+            app, codename = name.split(".")
+            user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
+        site.sam = user
+        return sign_in("sam")
+
+    return make
