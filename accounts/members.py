@@ -1,16 +1,21 @@
 """Carries the members of a tenant from D1 into the tenant's object, as copies without a password.
 
-D1 is written first and is the truth. Where the second write fails, `CopyFailed` says so, and
-`sync_members` (or `manage.py sync_members SLUG`) repairs it, as often as one likes.
+D1 is written first and is the truth; its triggers (`accounts.marks`) note in the same statement that a copy
+is out of step, and the note goes when the copy is written. Where that fails, `CopyFailed` says so; the next
+use of the tenant repairs it, or `manage.py sync_members SLUG`, as often as one likes.
 """
 
+import logging
+
 from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import F, Value
+from django.db.models import F, Max, Q, Value
 from django.db.models.fields import CharField
 from django.db.models.functions import Cast, Concat
 
-from accounts.models import Membership, User
+from accounts.models import Membership, OutOfStep, Tenant, User
 from do_bridge.tenancy import tenant_alias
+
+logger = logging.getLogger("accounts.members")
 
 # What a copy holds of a user; the password, the rights and the dates of sign-in stay in D1.
 COPIED = ("username", "name", "first_name", "last_name", "is_active")
@@ -56,20 +61,6 @@ def membership_of(user, slug):
     return Membership.objects.filter(user_id=user.pk, tenant__slug=slug).order_by().first()
 
 
-def copy_users(users, slug, *, what="The users are"):
-    """Write the copies of `users` into the tenant's object, new or not; raises CopyFailed.
-
-    users: rows of D1. what: the start of the error's sentence.
-    """
-    users = list(users)
-    if not users:
-        return
-    try:
-        write_copies(users, tenant_alias(slug))
-    except (DatabaseError, InterfaceError) as exc:
-        raise CopyFailed(slug, what) from exc
-
-
 def write_copies(users, alias):
     """Write the copies of `users` by `alias`, in one transaction with whatever is open there."""
     copies = [
@@ -86,12 +77,39 @@ def write_copies(users, alias):
         )
 
 
-def deactivate_copy(user_id, slug):
-    """Mark a former member's copy inactive; its posts keep their author. Raises CopyFailed."""
+def follow(tenant, keys, what):
+    """Bring the copies of some users in one tenant's object to what D1 says, and take their marks away.
+
+    keys: primary keys of users, who may be gone; None for all. what: the start of the error's sentence.
+    Returns how many of them are members; 0 for a tenant that is gone. Raises CopyFailed.
+    """
+    of_them = Q() if keys is None else Q(out_of_step__user_key__in=keys)
+    # Before the members are read: a change that comes later keeps its mark.
+    row = Tenant.objects.filter(pk=tenant.pk).annotate(mark=Max("out_of_step__pk", filter=of_them)).first()
+    if row is None:
+        return 0
+    users = User.objects.filter(memberships__tenant=row)
+    users = list(users if keys is None else users.filter(pk__in=keys))
     try:
-        User.objects.using(tenant_alias(slug)).filter(pk=user_id).update(is_active=False)
+        _write(users, keys, tenant_alias(row.slug))
     except (DatabaseError, InterfaceError) as exc:
-        raise CopyFailed(slug, "The member is removed") from exc
+        raise CopyFailed(row.slug, what) from exc
+    if row.mark is not None:
+        marks = OutOfStep.objects.filter(tenant=row, pk__lte=row.mark)
+        (marks if keys is None else marks.filter(user_key__in=keys)).delete()
+    return len(users)
+
+
+def _write(users, keys, alias):
+    """Write the members' copies; mark the others', among `keys` or among all, inactive for their posts."""
+    if users:
+        write_copies(users, alias)
+    members = {user.pk for user in users}
+    copies = User.objects.using(alias)
+    if keys is None:
+        copies.exclude(pk__in=members).filter(is_active=True).update(is_active=False)
+    elif gone := set(keys) - members:
+        copies.filter(pk__in=gone).update(is_active=False)
 
 
 def sync_members(tenant):
@@ -99,11 +117,38 @@ def sync_members(tenant):
 
     Returns how many members there are; raises CopyFailed.
     """
-    members = list(User.objects.filter(memberships__tenant=tenant))
-    copy_users(members, tenant.slug, what="The members are")
+    return follow(tenant, None, "The members are")
+
+
+def repair_on_use(sender, tenant, **_kwargs):
+    """Bring in step what is marked, when a tenant is about to be used; a failure is logged, and tried again.
+
+    A receiver of `tenant_used`, whose row knows by `is_out_of_step` whether there is something to do.
+    """
+    if not getattr(tenant, "is_out_of_step", False):
+        return
     try:
-        stale = User.objects.using(tenant_alias(tenant.slug)).exclude(pk__in=[user.pk for user in members])
-        stale.filter(is_active=True).update(is_active=False)
-    except (DatabaseError, InterfaceError) as exc:
-        raise CopyFailed(tenant.slug, "The members are") from exc
-    return len(members)
+        keys = (
+            OutOfStep.objects.filter(tenant=tenant).order_by().values_list("user_key", flat=True).distinct()
+        )
+        follow(tenant, list(keys), "The members are")
+    except (CopyFailed, DatabaseError, InterfaceError) as exc:
+        logger.warning("The members of tenant %s stay out of step: %s", tenant.slug, exc)
+
+
+def fill_places(sender, source, target, **_kwargs):
+    """Give a tenant that was copied the members of its source; one that was loaded keeps D1's.
+
+    A receiver of `tenant_filled`. A failure leaves marks, and is logged.
+    """
+    tenant = Tenant.objects.get(slug=target)
+    if source is not None:
+        places = Membership.objects.filter(tenant__slug=source).values_list("user_id", "role")
+        Membership.objects.bulk_create(
+            [Membership(user_id=user_id, tenant=tenant, role=role) for user_id, role in places],
+            ignore_conflicts=True,
+        )
+    try:
+        sync_members(tenant)
+    except CopyFailed as exc:
+        logger.warning("%s", exc)

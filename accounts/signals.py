@@ -1,39 +1,41 @@
 """Takes every change of a membership or a member's name on to the tenants' objects.
 
-The object is written once D1's part is over (`on_commit`): nothing reaches it that D1 refused.
+The object is written once D1's part is over (`on_commit`): nothing reaches it that D1 refused. What these
+receivers never hear of (`bulk_create`, `update()`, SQL) is marked by D1's triggers all the same.
 """
 
 from functools import partial
 
+from django.apps import apps
 from django.db import transaction
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import post_delete, post_migrate, post_save, pre_migrate
 from django.dispatch import receiver
 
-from accounts import members
+from accounts import marks, members
 from accounts.models import Membership, User
+from do_bridge.tenancy.directory import lookup, tenant_used
+from do_bridge.tenancy.members import tenant_filled
 
 DIRECTORY = "default"
+
+tenant_used.connect(members.repair_on_use, dispatch_uid="accounts.repair_on_use")
+tenant_filled.connect(members.fill_places, dispatch_uid="accounts.fill_places")
 
 
 @receiver(post_save, sender=Membership)
 def membership_saved(instance, using, raw=False, **_kwargs):
     if raw or using != DIRECTORY:
         return
-    copy = partial(
-        members.copy_users,
-        [instance.user],
-        instance.tenant.slug,
-        what=f"The membership of {instance.user} is",
-    )
-    transaction.on_commit(copy, using=DIRECTORY)
+    what = f"The membership of {instance.user} is"
+    transaction.on_commit(partial(_follow, instance.tenant, instance.user_id, what), using=DIRECTORY)
 
 
 @receiver(post_delete, sender=Membership)
 def membership_deleted(instance, using, **_kwargs):
     if using != DIRECTORY:
         return
-    deactivate = partial(members.deactivate_copy, instance.user_id, instance.tenant.slug)
-    transaction.on_commit(deactivate, using=DIRECTORY)
+    removed = partial(_follow, instance.tenant, instance.user_id, "The member is removed")
+    transaction.on_commit(removed, using=DIRECTORY)
 
 
 @receiver(post_save, sender=User)
@@ -42,16 +44,38 @@ def user_saved(instance, using, created=False, raw=False, update_fields=None, **
     untouched = update_fields is not None and not set(update_fields) & set(members.COPIED)
     if raw or created or untouched or using != DIRECTORY:
         return
-    transaction.on_commit(partial(_copy_everywhere, instance), using=DIRECTORY)
+    transaction.on_commit(partial(_follow_everywhere, instance), using=DIRECTORY)
 
 
-def _copy_everywhere(user):
+def _follow(tenant, key, what):
+    try:
+        members.follow(tenant, [key], what)
+    except members.CopyFailed:
+        # So that this process sees the mark when the tenant is used next.
+        lookup.forget(tenant.slug)
+        raise
+
+
+def _follow_everywhere(user):
     """Write the user's copy in each of the tenants; goes on past a failure and raises the first."""
     failed = None
     for membership in user.memberships.select_related("tenant"):
         try:
-            members.copy_users([user], membership.tenant.slug, what=f"The change of {user} is")
+            _follow(membership.tenant, user.pk, f"The change of {user} is")
         except members.CopyFailed as exc:
             failed = failed or exc
     if failed:
         raise failed
+
+
+@receiver(pre_migrate, sender=apps.get_app_config("accounts"))
+def tables_change(using, plan, **_kwargs):
+    if using == DIRECTORY and plan:
+        marks.drop_triggers(DIRECTORY)
+
+
+@receiver(post_migrate, sender=apps.get_app_config("accounts"))
+def tables_changed(using, apps, **_kwargs):
+    # `migrate accounts 0001` takes the marks' table away.
+    if using == DIRECTORY and "outofstep" in apps.all_models["accounts"]:
+        marks.make_triggers(DIRECTORY, members.COPIED)

@@ -7,9 +7,13 @@ from threading import Lock
 
 from django.apps import apps
 from django.db.models.signals import post_delete, post_save
+from django.dispatch import Signal
 
 from .conf import conf
 from .slugs import validate_slug
+
+#: Sent with `tenant`, a row just read for somebody who is about to use the tenant, by the sender's model.
+tenant_used = Signal()
 
 
 def tenant_model():
@@ -38,11 +42,19 @@ class TenantLookup:
         with self._lock:
             until, tenant = self._rows.get(slug, (0, None))
         if tenant is None or until <= now:
-            tenant = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug).first()
+            tenant = self._read(slug)
             if tenant is None:
                 return None
             self._remember(slug, now, tenant)
+            tenant_used.send(sender=type(tenant), tenant=tenant)
         return copy.copy(tenant)
+
+    @staticmethod
+    def _read(slug):
+        model = tenant_model()
+        tenants = model._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug)
+        # A model may want more in this one trip, for whoever listens to `tenant_used`.
+        return tenants.annotate(**getattr(model, "lookup_annotations", dict)()).first()
 
     def forget(self, slug=None):
         """Drop what is known of one tenant, or of all."""

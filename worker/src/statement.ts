@@ -31,7 +31,10 @@ export class Results {
     for (const row of rows) {
       const text = JSON.stringify(row.map(encodeValue));
       bytes += byteLength(text) + 1;
-      if (bytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, step));
+      if (bytes > MAX_ANSWER_BYTES) {
+        exhaust(rows);
+        throw new WorkFailed(tooLarge(effect, step));
+      }
       written.push(text);
     }
     const tail = counts === null ? "}" : `,${JSON.stringify(counts()).slice(1)}`;
@@ -42,6 +45,12 @@ export class Results {
   addEmpty(): void {
     this.texts.push("{}");
   }
+}
+
+/** Reads the rows that nobody wants: a cursor left half-way keeps its table locked against DROP. */
+function exhaust(rows: Iterable<SqlValue[]>): void {
+  const iterator = rows[Symbol.iterator]();
+  while (!iterator.next().done);
 }
 
 function tooLarge(effect: Effect, step: number): Failure {

@@ -1,0 +1,48 @@
+"""Deletes a tenant: its database's content, its members' places, its row."""
+
+from pathlib import Path
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from do_bridge.tenancy.members import delete_tenant, is_known
+from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+
+from .tenant_dump import dump_to
+
+
+class Command(BaseCommand):
+    """Can be run again after a failure in the middle; the slug is free afterwards."""
+
+    help = "Deletes a tenant with everything that it holds; asks first."
+
+    def add_arguments(self, parser):
+        parser.add_argument("slug")
+        parser.add_argument("--yes", action="store_true", help="Don't ask.")
+        parser.add_argument(
+            "--dump", type=Path, metavar="FILE", help="Write the tenant into a new SQLite file first."
+        )
+
+    def handle(self, *, slug, yes, dump, verbosity, **options):
+        try:
+            validate_slug(slug)
+            if not is_known(slug):
+                raise CommandError(f"There is no tenant {slug!r}.")
+            if not yes:
+                self._ask(slug)
+            if dump:
+                dump_to(self, slug, dump, quiet=verbosity < 1, strict=True)
+            delete_tenant(slug)
+        except (InvalidSlug, DatabaseError) as error:
+            raise CommandError(f"Tenant {slug!r} is not deleted: {error}. Run the command again.") from error
+        if verbosity >= 1:
+            self.stdout.write(self.style.SUCCESS(f"Tenant {slug} is deleted."))
+
+    def _ask(self, slug):
+        self.stdout.write(f"This deletes everything that the tenant {slug!r} holds, for good.")
+        try:
+            answer = input("Type its slug to go on: ")
+        except EOFError as error:
+            raise CommandError("Nobody is there to be asked: say --yes.") from error
+        if answer != slug:
+            raise CommandError("Nothing was deleted.")

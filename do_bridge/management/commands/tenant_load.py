@@ -1,0 +1,52 @@
+"""Makes a tenant of a SQLite file that tenant_dump wrote."""
+
+import sqlite3
+from pathlib import Path
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+from tqdm import tqdm
+
+from do_bridge.tenancy.fingerprint import code_fingerprint
+from do_bridge.tenancy.load import TenantExists, UnfitFile, load_tenant
+from do_bridge.tenancy.members import add_tenant_row, missing_fields, tenant_filled
+from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+
+
+class Command(BaseCommand):
+    """The tenant's row in the directory is made last: nobody uses a tenant that is not whole."""
+
+    help = "Makes a tenant of a SQLite file; refuses one whose database holds something."
+
+    def add_arguments(self, parser):
+        parser.add_argument("slug", help="1 to 63 lower-case letters, digits and inner hyphens")
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--name", help="What people read; the slug if left out.")
+
+    def handle(self, *, slug, file, name, verbosity, **options):
+        report = load_from(self, slug, file, quiet=verbosity < 1)
+        add_tenant_row(slug, name)
+        tenant_filled.send(sender=type(self), source=None, target=slug)
+        if verbosity >= 1:
+            told = f"Tenant {slug}: {report.tables} tables, {report.rows} rows loaded."
+            self.stdout.write(self.style.SUCCESS(told))
+        if report.fingerprint != code_fingerprint():
+            self.stderr.write(
+                self.style.WARNING(
+                    "Its schema is not the one that this code expects. "
+                    f"Run: manage.py migrate --database tenant/{slug}"
+                )
+            )
+
+
+def load_from(command, slug, file, quiet=False):
+    """Load the file with a progress bar; return the LoadReport, raise CommandError for what fails."""
+    try:
+        validate_slug(slug)
+        if missing := missing_fields():
+            raise CommandError(f"A tenant's row needs more than a slug and a name: {', '.join(missing)}.")
+        terminal = not quiet and command.stderr.isatty()
+        with tqdm(unit="row", file=command.stderr._out, disable=not terminal) as bar:
+            return load_tenant(slug, file, on_piece=lambda table, rows: bar.update(rows))
+    except (InvalidSlug, UnfitFile, TenantExists, DatabaseError, OSError, sqlite3.Error) as error:
+        raise CommandError(f"Tenant {slug!r} was not loaded: {error}") from error

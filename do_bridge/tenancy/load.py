@@ -1,0 +1,324 @@
+"""Makes a tenant's object of a SQLite file, in pieces, usable when all of them are there."""
+
+import contextlib
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import DatabaseError, connections
+
+from do_bridge.backends.remote_sqlite.emptying import empty
+
+from . import dump, fingerprint, ledger
+from .contenttypes import copy_content_types
+from .context import migration_context
+from .databases import tenant_databases
+from .dump import quote
+from .slugs import tenant_alias
+
+# What one statement's rows may weigh as JSON; the runtime's limit for a value is 2 MB.
+PIECE_BYTES = 1_000_000
+# A larger row travels alone, each of its values in a slot of its own.
+LARGE_ROW = 400_000
+ROWS_AT_ONCE = 5000
+COLUMNS_OF_A_TABLE = 100
+# Stands in an object from a load's first piece to its last: what holds it may be thrown away.
+MARK = "_do_bridge_load"
+STAGING = "_do_bridge_load_rows_"
+_META = fingerprint.META_TABLE
+_FULL = (
+    "SELECT count(*), coalesce(sum(name = %s), 0) FROM pragma_table_list WHERE schema = 'main' "
+    "AND type <> 'shadow' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' "
+    "AND name NOT GLOB '__miniflare*'"
+)
+
+
+class UnfitFile(Exception):
+    """The file is no SQLite database, or none that a tenant can be made of."""
+
+
+class TenantExists(Exception):
+    """The tenant's object holds something already."""
+
+
+@dataclass(slots=True)
+class LoadReport:
+    """What was loaded, and the fingerprint of the schema that the tenant has now."""
+
+    tables: int = 0
+    rows: int = 0
+    fingerprint: str = ""
+
+
+def load_tenant(slug, path, *, on_piece=None):
+    """Fill the object of tenant `slug` from the SQLite file at `path`; return a LoadReport.
+
+    The file is checked first. Each piece is a request of its own of about a megabyte; until the last one the
+    object has no fingerprint and the ledger says "migrating". After a failure the object is emptied and the
+    ledger says "failed". What an interrupted load left behind is thrown away. `on_piece(table, rows)` is
+    called after each piece. The tenant's row in the directory is the caller's.
+    Raises UnfitFile, TenantExists (both before anything is written), and Django's database errors.
+    """
+    alias = tenant_alias(slug)
+    with contextlib.closing(open_file(path)) as source:
+        schema, report = check_file(source)
+        check_free(slug)
+        ledger.begin(slug, "load")
+        try:
+            _fill(alias, source, schema, report, on_piece)
+        except BaseException as error:
+            _give_up(slug, error)
+            raise
+    ledger.reached(slug, report.fingerprint)
+    return report
+
+
+def open_file(path):
+    """Return a connection to a SQLite file that can only be read. Raises UnfitFile."""
+    path = Path(path)
+    if not path.is_file():
+        raise UnfitFile(f"There is no file {path}.")
+    source = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    try:
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        source.close()
+        raise UnfitFile(f"{path} is no SQLite database: {error}") from error
+    return source
+
+
+def check_file(source):
+    """Return (Schema, LoadReport) of a file that a tenant can be made of. Raises UnfitFile."""
+    (verdict,) = source.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        raise UnfitFile(f"The file is damaged: {verdict}")
+    try:
+        schema = dump.read_schema(
+            source.execute(dump._MASTER).fetchall(), source.execute(dump._TABLES).fetchall()
+        )
+    except DatabaseError as error:
+        raise UnfitFile(str(error)) from error
+    names = {table.name for table in schema.tables}
+    if "django_migrations" not in names:
+        raise UnfitFile("The file has no table django_migrations: it was not made of a tenant.")
+    if MARK in names:
+        raise UnfitFile("The file was made of a tenant that was itself being loaded.")
+    if any("INITIALLY DEFERRED" in " ".join(sql.upper().split()) for sql in schema.table_sql):
+        # One row that breaks such a key would reset the whole object instead of being refused.
+        raise UnfitFile(
+            "The file's foreign keys are INITIALLY DEFERRED, as Django's own sqlite3 engine makes them. "
+            "Carry its data over with dumpdata, and tenant_command SLUG loaddata."
+        )
+    for table in schema.tables:
+        if len(table.columns) > COLUMNS_OF_A_TABLE:
+            raise UnfitFile(f"The table {table.name!r} has more than {COLUMNS_OF_A_TABLE} columns.")
+    dangling = source.execute("PRAGMA foreign_key_check").fetchall()
+    if dangling:
+        tables = ", ".join(sorted({row[0] for row in dangling}))
+        raise UnfitFile(f"{len(dangling)} rows point nowhere by their foreign keys, in: {tables}.")
+    applied = source.execute("SELECT app, name FROM django_migrations").fetchall()
+    return schema, LoadReport(fingerprint=fingerprint.of(applied))
+
+
+def check_free(slug):
+    """Throw away what an interrupted load left in the object; raise TenantExists where it holds more."""
+    with _connected(tenant_alias(slug)) as connection:
+        count, marks = connection.execute(_FULL, [MARK]).fetchone()
+        if marks:
+            empty(connection)
+        elif count:
+            raise TenantExists(
+                f"The object of tenant {slug!r} holds {count} tables: delete the tenant first."
+            )
+
+
+@contextlib.contextmanager
+def _connected(alias):
+    wrapper = connections[alias]
+    with wrapper.wrap_database_errors, contextlib.closing(dump.connect(wrapper)) as connection:
+        yield connection
+
+
+def _give_up(slug, error):
+    """Empty the object and note the failure, as far as either can be reached; the first error counts."""
+    for step in (lambda: empty_tenant(slug), lambda: ledger.failed(slug, _plain(error))):
+        try:
+            step()
+        except DatabaseError as second:
+            error.add_note(f"Afterwards: {second}")
+
+
+def _plain(error):
+    return f"load: {type(error).__name__}: {error}"
+
+
+def empty_tenant(slug):
+    """Drop everything that the tenant's object holds. Raises Django's database errors."""
+    alias = tenant_alias(slug)
+    with _connected(alias) as connection:
+        empty(connection)
+    if alias in tenant_databases().live_aliases():
+        connections[alias].close()
+
+
+def _fill(alias, source, schema, report, on_piece):
+    report.tables = len(schema.tables)
+    with _connected(alias) as connection:
+        _make_tables(connection, schema)
+        before, circles, after = _order(source, schema.tables)
+        for table in before:
+            report.rows += _copy_rows(connection, source, table, table.name, on_piece)
+        for index, table in enumerate(circles):
+            report.rows += _copy_rows(connection, source, table, f"{STAGING}{index}", on_piece)
+        _unstage(connection, circles)
+        for table in after:
+            report.rows += _copy_rows(connection, source, table, table.name, on_piece)
+        for sql in schema.index_sql:
+            connection.execute_batch([(sql, None)])
+    # The directory's keys, so that permissions and the admin's log mean here what they mean there.
+    with migration_context(alias):
+        copy_content_types(alias)
+    with _connected(alias) as connection:
+        connection.execute_batch(_last_statements(source, schema, report.fingerprint))
+
+
+def _make_tables(connection, schema):
+    statements = [(f"CREATE TABLE {MARK} (started text DEFAULT CURRENT_TIMESTAMP)", None)]
+    statements += [(sql, None) for sql in schema.table_sql]
+    connection.execute_batch(statements)
+
+
+def _order(source, tables):
+    """Return (tables before, tables in circles of foreign keys, tables after): parents before children."""
+    by_name = {table.name.lower(): table for table in tables}
+    parents = {}
+    for name, table in by_name.items():
+        keys = source.execute(f"PRAGMA foreign_key_list({quote(table.name)})").fetchall()
+        parents[name] = {row[2].lower() for row in keys} & by_name.keys()
+    before = _peel(parents)
+    left = {name: parents[name] & (parents.keys() - set(before)) for name in parents if name not in before}
+    children = {name: {child for child, ones in left.items() if name in ones} for name in left}
+    after = _peel(children)
+    circles = [name for name in left if name not in after]
+    return [[by_name[name] for name in names] for names in (before, circles, reversed(after))]
+
+
+def _peel(blockers):
+    """Return the names that are free once those before them are; what stands in a circle is left out."""
+    order, left = [], dict(blockers)
+    while free := [name for name, names in left.items() if not names & left.keys()]:
+        order += free
+        for name in free:
+            del left[name]
+    return order
+
+
+def _copy_rows(connection, source, table, target, on_piece):
+    """Send the rows of a table in pieces, into it or into a table that is made for it; return how many."""
+    if table.name == _META:
+        return 0
+    key = (*table.key, *table.columns) if table.carries_rowid else table.columns
+    names = key
+    if target != table.name:
+        columns = ", ".join(f"c{index}" for index in range(len(key)))
+        # Without types, so that each value keeps its own until it reaches its column.
+        connection.execute_batch([(f"CREATE TABLE {target} ({columns})", None)])
+        names = [f"c{index}" for index in range(len(key))]
+    cursor = source.execute(f"SELECT {', '.join(map(quote, key))} FROM {quote(table.name)}")  # noqa: S608
+    into = f"INSERT INTO {quote(target)} ({', '.join(map(quote, names))}) "
+    total = 0
+    for rows in _pieces(cursor):
+        connection.execute_batch([_insert(into, rows)])
+        total += len(rows)
+        if on_piece:
+            on_piece(table.name, len(rows))
+    return total
+
+
+def _pieces(cursor):
+    """Yield lists of rows that one statement can carry; a large row is alone in its list."""
+    piece, size = [], 0
+    for row in cursor:
+        own = sum(_size(value) for value in row)
+        if piece and (size + own > PIECE_BYTES or len(piece) == ROWS_AT_ONCE or own > LARGE_ROW):
+            yield piece
+            piece, size = [], 0
+        piece.append(row)
+        size += own
+        if own > LARGE_ROW:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+def _size(value):
+    if isinstance(value, bytes):
+        return 2 * len(value) + 4
+    # Quotes, line ends and control characters grow in JSON; four bytes are the most of a UTF-8 character.
+    return len(json.dumps(value, ensure_ascii=False)) + 4 if isinstance(value, str) else 24
+
+
+def _insert(into, rows):
+    """Return (sql, params) that insert the rows: one JSON text of them all, or one row by its own slots."""
+    percent = into.replace("%", "%%")
+    if len(rows) == 1:
+        return percent + f"VALUES ({', '.join(['%s'] * len(rows[0]))})", rows[0]
+    width = len(rows[0])
+    blobs = [any(isinstance(row[index], bytes) for row in rows) for index in range(width)]
+    values = ", ".join(_element(index, blob) for index, blob in enumerate(blobs))
+    text = "[" + ",".join(_json_row(row) for row in rows) + "]"
+    return f"{percent}SELECT {values} FROM json_each(%s)", [text]  # noqa: S608
+
+
+def _element(index, has_blobs):
+    if not has_blobs:
+        return f"value->>{index}"
+    path = f"'$[{index}]'"
+    # A blob is a list with its hexadecimal digits; other types may stand in the same column.
+    return (
+        f"CASE json_type(value, {path}) WHEN 'array' THEN unhex(value->>'$[{index}][0]') "
+        f"ELSE value->>{index} END"
+    )
+
+
+def _json_row(row):
+    return "[" + ",".join(map(_json_value, row)) + "]"
+
+
+def _json_value(value):
+    if isinstance(value, bytes):
+        return f'["{value.hex()}"]'
+    if value in (float("inf"), float("-inf")):
+        return "9e999" if value > 0 else "-9e999"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _unstage(connection, tables):
+    """Move the staged rows into their tables in one unit: only together do their foreign keys hold."""
+    if not tables:
+        return
+    statements = [("PRAGMA defer_foreign_keys = on", None)]
+    for index, table in enumerate(tables):
+        names = (*table.key, *table.columns) if table.carries_rowid else table.columns
+        columns = ", ".join(map(quote, names))
+        staged = ", ".join(f"c{position}" for position in range(len(names)))
+        move = f"INSERT INTO {quote(table.name)} ({columns}) SELECT {staged} FROM {STAGING}{index}"  # noqa: S608
+        statements += [(move, None), (f"DROP TABLE {STAGING}{index}", None)]
+    connection.execute_batch(statements)
+
+
+def _last_statements(source, schema, found):
+    """Return what makes the tenant whole: counters, views, triggers, the fingerprint; and the mark goes."""
+    statements = []
+    if schema.has_sequence:
+        statements.append(("DELETE FROM sqlite_sequence", None))
+        for row in source.execute("SELECT name, seq FROM sqlite_sequence"):
+            statements.append(("INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)", row))
+    statements += [(sql, None) for sql in schema.other_sql]
+    if any(table.name == _META for table in schema.tables):
+        rows = source.execute(f"SELECT key, value FROM {_META} WHERE key <> 'schema'")  # noqa: S608
+        statements += [(f"INSERT INTO {_META} (key, value) VALUES (%s, %s)", row) for row in rows]  # noqa: S608
+    return [*statements, *fingerprint.write_statements(found), (f"DROP TABLE {MARK}", None)]

@@ -1,0 +1,73 @@
+"""A tenant's row in the directory with all that belongs to it: made last, removed whole."""
+
+from django.dispatch import Signal
+
+from do_bridge.batches import batch
+
+from . import ledger
+from .conf import conf
+from .directory import lookup, tenant_model
+from .load import empty_tenant
+
+#: Sent with `target`, the slug of a tenant that was filled by a load or a copy, and `source`, the slug of the
+#: one that it was copied from, or None: members' places are the project's.
+tenant_filled = Signal()
+
+
+def add_tenant_row(slug, name=None):
+    """Return the row of tenant `slug` in the directory, made where it is not there yet."""
+    model = tenant_model()
+    defaults = {"name": name or slug} if _has_name(model) else {}
+    tenant, created = model._base_manager.using(conf("DIRECTORY_ALIAS")).get_or_create(
+        slug=slug, defaults=defaults
+    )
+    if not created and name and defaults and tenant.name != name:
+        tenant.name = name
+        tenant.save(using=conf("DIRECTORY_ALIAS"), update_fields=["name"])
+    return tenant
+
+
+def _has_name(model):
+    return any(field.name == "name" for field in model._meta.concrete_fields)
+
+
+def missing_fields():
+    """Return the names of fields that a tenant's row needs besides `slug` and `name`."""
+    return [
+        field.name
+        for field in tenant_model()._meta.concrete_fields
+        if field.name not in ("slug", "name")
+        and not (field.primary_key or field.has_default() or field.null or field.blank)
+        and not getattr(field, "auto_now_add", False)
+        and not getattr(field, "auto_now", False)
+    ]
+
+
+def is_known(slug):
+    """Say whether the tenant has a row, or an unfinished deletion or load in the ledger."""
+    if tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug).exists():
+        return True
+    state = ledger.states([slug]).get(slug)
+    return state is not None and state.state != ledger.DELETED
+
+
+def delete_tenant(slug):
+    """Empty the tenant's object, then remove its rows from the directory, memberships too, in one batch.
+
+    The ledger says "migrating" until both are done and "deleted" then. Safe to repeat after a failure, whose
+    error says what is left. Raises Django's database errors.
+    """
+    ledger.begin(slug, "delete")
+    try:
+        empty_tenant(slug)
+    except Exception as error:
+        ledger.failed(slug, error)
+        raise
+    directory = conf("DIRECTORY_ALIAS")
+    with batch(using=directory):
+        for tenant in tenant_model()._base_manager.using(directory).filter(slug=slug):
+            tenant.delete(using=directory)
+        ledger.deleted(slug)
+    lookup.forget(slug)
+    # Somebody who came between the two may have made tables again.
+    empty_tenant(slug)

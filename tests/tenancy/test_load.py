@@ -1,0 +1,233 @@
+"""tenant_load and tenant_copy: a tenant made of a SQLite file, whole or not at all."""
+
+import sqlite3
+from contextlib import closing
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connections, transaction
+
+from accounts.models import Membership, Tenant, User
+from blog.models import Post
+from do_bridge.tenancy import ledger, load, tenant_alias, tenant_context
+from do_bridge.tenancy.copies import run_batch
+from do_bridge.tenancy.dump import dump_tenant
+from do_bridge.tenancy.fingerprint import code_fingerprint
+from do_bridge.testing import empty_object, unique_slug
+
+TABLES = [
+    "CREATE TABLE kinds (id INTEGER PRIMARY KEY, v)",
+    "INSERT INTO kinds (v) VALUES (9223372036854775807), (-9223372036854775808), (9007199254740993), (5.0), "
+    "(1e17), (0.1), (9e999), (-9e999), ('5'), (''), (NULL), (x'00ff'), (x''), ('[1]'), ('it''s \"ü\" 🙂'), "
+    "('line\nbreak\\'), (1), (2.5e-308)",
+    "CREATE TABLE tree (id INTEGER PRIMARY KEY, up INTEGER NOT NULL REFERENCES tree (id), "
+    "first INTEGER REFERENCES leaf (id))",
+    "CREATE TABLE leaf (id INTEGER PRIMARY KEY, tree_id INTEGER NOT NULL REFERENCES tree (id))",
+    "CREATE TABLE note (leaf_id INTEGER REFERENCES leaf (id), word TEXT, twice TEXT AS (word || word))",
+    "INSERT INTO tree VALUES (1, 2, NULL), (2, 2, NULL)",
+    "INSERT INTO leaf VALUES (1, 2)",
+    "UPDATE tree SET first = 1",
+    "INSERT INTO note (rowid, leaf_id, word) VALUES (9, 1, 'x')",
+    "CREATE TABLE pairs (a TEXT, b, PRIMARY KEY (b, a)) WITHOUT ROWID",
+    "INSERT INTO pairs VALUES ('p', x'01'), ('p', 1), ('q', 1.5)",
+    "CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT, n)",
+    "INSERT INTO counted (id, n) VALUES (1, 1), (70, 2)",
+    "DELETE FROM counted WHERE id = 70",
+    "CREATE INDEX note_word ON note (word)",
+    "CREATE VIEW words AS SELECT word FROM note",
+    "CREATE TRIGGER noted AFTER INSERT ON note BEGIN INSERT INTO counted (n) VALUES (1); END",
+]
+
+
+@pytest.fixture
+def other(db):
+    """A slug without a tenant; whatever a test makes of it is emptied."""
+    slug = unique_slug("other")
+    yield slug
+    empty_object(tenant_alias(slug))
+    ledger.forget(slug)
+
+
+@pytest.fixture
+def dumped(acme, in_both, tmp_path):
+    """The file of a tenant with a post, and with tables that Django would not make."""
+    with tenant_context(acme):
+        Post.objects.create(title="Über", content="x" * 900_000, user_id=in_both)
+    connection = connections[tenant_alias(acme.slug)]
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        cursor.execute("PRAGMA defer_foreign_keys = on")
+        for sql in TABLES:
+            cursor.execute(sql)
+    dump_tenant(acme.slug, tmp_path / "acme.sqlite3")
+    return tmp_path / "acme.sqlite3"
+
+
+def everything(path):
+    with closing(sqlite3.connect(path)) as file:
+        return sorted(line for line in file.iterdump() if "_do_bridge_meta" not in line)
+
+
+def loaded(slug, path):
+    out = StringIO()
+    call_command("tenant_load", slug, path, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+OWN_TABLES = (
+    "SELECT name FROM sqlite_master WHERE name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*' "
+    "AND name <> 'sqlite_sequence'"
+)
+
+
+def tables_of(slug):
+    (result,) = run_batch(connections[tenant_alias(slug)], [(OWN_TABLES, None)])
+    return {name for (name,) in result.rows}
+
+
+def test_a_dump_of_what_was_loaded_is_the_same_dump(dumped, other, tmp_path):
+    load.load_tenant(other, dumped)
+    dump_tenant(other, tmp_path / "again.sqlite3")
+    assert everything(tmp_path / "again.sqlite3") == everything(dumped)
+
+
+def test_a_loaded_tenant_is_ready_for_the_orm(dumped, other, in_both):
+    loaded(other, dumped)
+    assert Tenant.objects.get(slug=other).name == other
+    assert ledger.states([other])[other].state == ledger.READY
+    with tenant_context(other):
+        assert Post.objects.get().user.name == "Ada"
+        Post.objects.create(title="More", content="-", user_id=in_both)
+        assert Post.objects.count() == 2
+
+
+def test_a_tenant_that_holds_something_is_refused_unharmed(dumped, zeta):
+    before = tables_of(zeta.slug)
+    with pytest.raises(CommandError, match="holds .* tables: delete the tenant first"):
+        loaded(zeta.slug, dumped)
+    assert tables_of(zeta.slug) == before
+    assert ledger.states([zeta.slug]).get(zeta.slug) is None
+
+
+def test_a_load_that_fails_in_the_middle_leaves_nothing_and_the_ledger_says_so(dumped, other):
+    seen = []
+
+    def on_piece(table, rows):
+        seen.append(table)
+        if len(seen) == 3:
+            raise DatabaseError("the line is cut")
+
+    with pytest.raises(DatabaseError, match="the line is cut"):
+        load.load_tenant(other, dumped, on_piece=on_piece)
+    assert tables_of(other) == set()
+    state = ledger.states([other])[other]
+    assert (state.state, "the line is cut" in state.error) == (ledger.FAILED, True)
+    assert not Tenant.objects.filter(slug=other).exists()
+
+
+def test_while_it_is_loaded_a_tenant_has_no_row_no_fingerprint_and_is_migrating(dumped, other):
+    seen = []
+
+    def on_piece(table, rows):
+        (result,) = (
+            run_batch(connections[tenant_alias(other)], [("SELECT count(*) FROM _do_bridge_meta", None)])
+            if "_do_bridge_meta" in tables_of(other)
+            else (None,)
+        )
+        fingerprints = 0 if result is None else result.rows[0][0]
+        seen.append(
+            (
+                ledger.states([other])[other].state,
+                fingerprints,
+                Tenant.objects.filter(slug=other).exists(),
+            )
+        )
+
+    load.load_tenant(other, dumped, on_piece=on_piece)
+    assert set(seen) == {(ledger.MIGRATING, 0, False)}
+
+
+def test_what_a_killed_load_left_behind_is_thrown_away_by_the_next(dumped, other, monkeypatch):
+    def cut(table, rows):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(load, "_give_up", lambda slug, error: None)
+    with pytest.raises(KeyboardInterrupt):
+        load.load_tenant(other, dumped, on_piece=cut)
+    monkeypatch.undo()
+    assert load.MARK in tables_of(other)
+    report = load.load_tenant(other, dumped)
+    assert report.fingerprint == code_fingerprint()
+    assert not {name for name in tables_of(other) if name.startswith(load.MARK)}
+
+
+def spoil(path, *statements):
+    with closing(sqlite3.connect(path)) as file:
+        for sql in statements:
+            file.execute(sql)
+        file.commit()
+
+
+@pytest.mark.parametrize(
+    ("statements", "told"),
+    [
+        (["DROP TABLE django_migrations"], "no table django_migrations"),
+        (["INSERT INTO note (leaf_id) VALUES (77)"], "1 rows point nowhere.*note"),
+        (
+            ["CREATE TABLE late (id INTEGER REFERENCES leaf (id) DEFERRABLE INITIALLY  DEFERRED)"],
+            "INITIALLY DEFERRED",
+        ),
+        (["CREATE VIRTUAL TABLE found USING fts5(body)"], "virtual table"),
+        ([f"CREATE TABLE wide ({', '.join(f'c{n}' for n in range(101))})"], "more than 100 columns"),
+    ],
+)
+def test_a_file_that_no_tenant_can_be_made_of_is_refused_before_anything_is_written(
+    dumped, other, statements, told
+):
+    spoil(dumped, *statements)
+    with pytest.raises(CommandError, match=told):
+        loaded(other, dumped)
+    assert ledger.states([other]) == {}
+
+
+def test_a_file_that_is_no_database_or_damaged_is_refused(dumped, other, tmp_path):
+    (tmp_path / "text").write_text("This is no database, however long it may be. " * 100)
+    for path, told in ((tmp_path / "text", "no SQLite database"), (tmp_path / "none", "There is no file")):
+        with pytest.raises(CommandError, match=told):
+            loaded(other, path)
+    content = bytearray(dumped.read_bytes())
+    content[5000:9000] = b"\xff" * 4000
+    dumped.write_bytes(content)
+    with pytest.raises(CommandError, match="damaged|malformed|no SQLite"):
+        loaded(other, dumped)
+
+
+def test_a_tenant_of_an_older_schema_is_loaded_and_said_to_need_migrating(dumped, other):
+    spoil(dumped, "DELETE FROM django_migrations WHERE app = 'blog'")
+    output = loaded(other, dumped)
+    assert f"migrate --database tenant/{other}" in output
+    assert ledger.behind([other]) == [other]
+
+
+def test_a_copy_has_the_rows_and_the_members(acme, in_both, other, author):
+    Membership.objects.create(user=author, tenant=acme, role="owner")
+    with tenant_context(acme):
+        Post.objects.create(title="Kept", content="-", user_id=in_both)
+    call_command("tenant_copy", acme.slug, other, name="The other", verbosity=0)
+    assert Tenant.objects.get(slug=other).name == "The other"
+    assert Membership.objects.get(tenant__slug=other).role == "owner"
+    with tenant_context(other):
+        assert Post.objects.get().user.username == "ada"
+        Post.objects.all().delete()
+        assert User.objects.using(tenant_alias(other)).get().is_active
+    with tenant_context(acme):
+        assert Post.objects.count() == 1
+
+
+def test_a_copy_onto_a_tenant_or_of_none_is_refused(acme, zeta):
+    with pytest.raises(CommandError, match="delete the tenant first"):
+        call_command("tenant_copy", acme.slug, zeta.slug, verbosity=0)
+    with pytest.raises(CommandError, match="There is no tenant"):
+        call_command("tenant_copy", "nobody", "somebody", verbosity=0)
+    with pytest.raises(CommandError, match="A tenant's slug is"):
+        call_command("tenant_copy", acme.slug, "../x", verbosity=0)

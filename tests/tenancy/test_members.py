@@ -1,0 +1,183 @@
+"""Marks of members whose copies a tenant's object may lack: written by D1 itself, taken away by the copy."""
+
+import logging
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, connections
+
+import do_bridge
+from accounts import marks
+from accounts.members import COPIED, CopyFailed, add_member, follow, remove_member
+from accounts.models import Membership, OutOfStep, Tenant, User
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.directory import lookup
+
+
+@pytest.fixture
+def unready(acme):
+    """A tenant whose object has no table of users, so that no copy can be written."""
+    rename(acme, "accounts_user", "away")
+    return acme
+
+
+def rename(tenant, old, new):
+    with connections[tenant_alias(tenant.slug)].cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def mend(tenant):
+    rename(tenant, "away", "accounts_user")
+    lookup.forget()
+
+
+def marked(tenant):
+    return list(OutOfStep.objects.filter(tenant=tenant).values_list("user_key", flat=True))
+
+
+def copy_of(user, tenant):
+    return User.objects.using(tenant_alias(tenant.slug)).filter(pk=user.pk).first()
+
+
+def test_a_change_that_was_copied_leaves_no_mark(acme, author):
+    add_member(author, acme)
+    author.name = "Countess"
+    author.save()
+    assert copy_of(author, acme).name == "Countess"
+    remove_member(author, acme)
+    assert copy_of(author, acme).is_active is False
+    assert not OutOfStep.objects.exists()
+
+
+def test_a_change_that_could_not_be_copied_is_marked_and_repaired_by_the_next_use(unready, author):
+    with pytest.raises(CopyFailed):
+        add_member(author, unready)
+    author.name = "Countess"
+    with pytest.raises(CopyFailed):
+        author.save()
+    assert marked(unready) == [author.pk, author.pk]
+    (behind,) = Tenant.objects.out_of_step()
+    assert (behind, behind.behind_since is not None) == (unready, True)
+    mend(unready)
+    assert lookup.get(unready.slug).is_out_of_step
+    assert copy_of(author, unready).name == "Countess"
+    assert marked(unready) == []
+    assert not Tenant.objects.out_of_step().exists()
+
+
+def test_a_removal_that_could_not_be_copied_is_repaired_by_the_next_use(unready, author):
+    mend(unready)
+    add_member(author, unready)
+    rename(unready, "accounts_user", "away")
+    with pytest.raises(CopyFailed):
+        remove_member(author, unready)
+    mend(unready)
+    assert copy_of(author, unready).is_active is True
+    lookup.get(unready.slug)
+    assert copy_of(author, unready).is_active is False
+    assert marked(unready) == []
+
+
+def test_a_use_of_a_tenant_that_cannot_be_repaired_goes_on_and_is_logged(unready, author, caplog):
+    with pytest.raises(CopyFailed):
+        add_member(author, unready)
+    with caplog.at_level(logging.WARNING, "accounts.members"):
+        assert lookup.get(unready.slug).slug == unready.slug
+    assert f"tenant {unready.slug} stay out of step" in caplog.text
+    assert marked(unready) == [author.pk]
+
+
+def test_looking_for_marks_costs_a_look_up_no_trip_more(acme, trips):
+    lookup.forget()
+    before = trips.count
+    assert not lookup.get(acme.slug).is_out_of_step
+    assert trips.count - before == 1
+
+
+def test_changes_that_no_signal_tells_of_are_marked_too(acme, author):
+    Membership.objects.bulk_create([Membership(user=author, tenant=acme)])
+    assert marked(acme) == [author.pk]
+    assert copy_of(author, acme) is None
+    lookup.forget()
+    lookup.get(acme.slug)
+    assert copy_of(author, acme).username == "ada"
+    User.objects.filter(pk=author.pk).update(name="Countess")
+    Membership.objects.filter(user=author).update(role="owner")
+    assert marked(acme) == [author.pk]
+    follow(acme, [author.pk], "")
+    assert (copy_of(author, acme).name, marked(acme)) == ("Countess", [])
+
+
+def test_a_sign_in_or_a_save_that_changes_nothing_copied_marks_nothing(unready, author):
+    with pytest.raises(CopyFailed):
+        add_member(author, unready)
+    OutOfStep.objects.all().delete()
+    User.objects.filter(pk=author.pk).update(email="ada@example.com", name=author.name)
+    assert marked(unready) == []
+
+
+def test_a_change_that_d1_refused_is_not_marked(unready, author):
+    with pytest.raises(CopyFailed):
+        add_member(author, unready)
+    with pytest.raises(IntegrityError):
+        add_member(author, unready)
+    with pytest.raises(IntegrityError), do_bridge.batch():
+        User.objects.filter(pk=author.pk).update(name="Countess")
+        Membership.objects.bulk_create([Membership(user=author, tenant=unready)])
+    assert marked(unready) == [author.pk]
+
+
+def test_a_change_that_comes_while_copies_are_written_keeps_its_mark(acme, author, monkeypatch):
+    from accounts import members
+
+    write = members.write_copies
+
+    def late(users, alias):
+        write(users, alias)
+        User.objects.filter(pk=author.pk).update(name="Changed meanwhile")
+
+    monkeypatch.setattr(members, "write_copies", late)
+    add_member(author, acme)
+    assert copy_of(author, acme).name == "Ada"
+    assert marked(acme) == [author.pk]
+
+
+def test_sync_members_lists_and_repairs_what_is_out_of_step(unready, author):
+    out = StringIO()
+    call_command("sync_members", check=True, stdout=out)
+    assert "All are in step" in out.getvalue()
+    with pytest.raises(CopyFailed):
+        add_member(author, unready)
+    with pytest.raises(CommandError, match="1 out of step"):
+        call_command("sync_members", check=True, stdout=out)
+    assert f"{unready.slug}: out of step since" in out.getvalue()
+    mend(unready)
+    repaired = StringIO()
+    call_command("sync_members", out_of_step=True, stdout=repaired)
+    assert repaired.getvalue() == f"{unready.slug}: 1 members\n"
+    assert marked(unready) == []
+
+
+def test_a_tenants_row_takes_its_marks_along(unready, author):
+    with pytest.raises(CopyFailed):
+        add_member(author, unready)
+    with do_bridge.batch():
+        unready.delete()
+    assert not OutOfStep.objects.exists()
+
+
+def test_a_change_of_the_tables_finds_no_trigger_in_its_way_and_leaves_them_in_place(db):
+    def triggers():
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
+            return [name for (name,) in cursor.fetchall()]
+
+    before = triggers()
+    assert before == sorted(f"accounts_{name}" for name in marks.NAMES)
+    marks.drop_triggers("default")
+    assert triggers() == []
+    call_command("migrate", database="default", verbosity=0)
+    assert triggers() == before
+    marks.make_triggers("default", COPIED)
+    assert triggers() == before
