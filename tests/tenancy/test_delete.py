@@ -1,0 +1,130 @@
+"""tenant_delete: the object's content, the memberships and the row go; the slug is free afterwards."""
+
+import sqlite3
+from contextlib import closing
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connections
+
+from accounts.members import add_member
+from accounts.models import Membership, OutOfStep, Tenant
+from blog.models import Post
+from do_bridge.tenancy import ledger, load, members, tenant_alias, tenant_context
+from do_bridge.tenancy.copies import run_batch
+
+
+def delete(slug, **options):
+    out = StringIO()
+    call_command("tenant_delete", slug, stdout=out, stderr=out, **options)
+    return out.getvalue()
+
+
+def tables_of(slug):
+    query = (
+        "SELECT name FROM sqlite_master WHERE name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*' "
+        "AND name <> 'sqlite_sequence'"
+    )
+    (result,) = run_batch(connections[tenant_alias(slug)], [(query, None)])
+    return [name for (name,) in result.rows]
+
+
+@pytest.fixture
+def lived_in(acme, author):
+    """A tenant with a member and a post."""
+    add_member(author, acme)
+    with tenant_context(acme):
+        Post.objects.create(title="Kept?", content="-", user_id=author.pk)
+    return acme
+
+
+def test_everything_of_the_tenant_is_gone_and_the_ledger_says_so(lived_in, zeta, author):
+    add_member(author, zeta)
+    assert f"Tenant {lived_in.slug} is deleted" in delete(lived_in.slug, yes=True)
+    assert tables_of(lived_in.slug) == []
+    assert list(Tenant.objects.all()) == [zeta]
+    assert [membership.tenant for membership in Membership.objects.all()] == [zeta]
+    assert not OutOfStep.objects.exists()
+    assert ledger.states([lived_in.slug])[lived_in.slug].state == ledger.DELETED
+
+
+def test_the_slug_can_be_created_again_and_knows_nothing_of_before(lived_in, author):
+    delete(lived_in.slug, yes=True)
+    call_command("create_tenant", lived_in.slug, verbosity=0)
+    with tenant_context(lived_in.slug):
+        assert not Post.objects.exists()
+    assert not Membership.objects.filter(tenant__slug=lived_in.slug).exists()
+
+
+def test_the_slug_has_to_be_typed(lived_in, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda prompt: "yes")
+    with pytest.raises(CommandError, match="Nothing was deleted"):
+        delete(lived_in.slug)
+    assert Tenant.objects.filter(pk=lived_in.pk).exists() and "blog_post" in tables_of(lived_in.slug)
+    monkeypatch.setattr("builtins.input", lambda prompt: lived_in.slug)
+    delete(lived_in.slug)
+    assert tables_of(lived_in.slug) == []
+
+
+def test_a_dump_is_written_first_and_nothing_is_deleted_where_it_cannot_be(lived_in, tmp_path):
+    taken = tmp_path / "taken"
+    taken.touch()
+    with pytest.raises(CommandError, match="is there already"):
+        delete(lived_in.slug, yes=True, dump=taken)
+    assert "blog_post" in tables_of(lived_in.slug)
+    delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
+    with closing(sqlite3.connect(tmp_path / "last.sqlite3")) as file:
+        assert file.execute("SELECT title FROM blog_post").fetchall() == [("Kept?",)]
+    assert tables_of(lived_in.slug) == []
+
+
+def test_a_deleted_tenant_can_be_loaded_again_from_its_dump(lived_in, tmp_path):
+    delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
+    call_command("tenant_load", lived_in.slug, tmp_path / "last.sqlite3", verbosity=0)
+    with tenant_context(lived_in.slug):
+        post = Post.objects.get()
+        assert (post.title, post.user.username) == ("Kept?", "ada")
+        # Nobody is a member of the tenant until D1 says so.
+        assert post.user.is_active is False
+
+
+def test_a_deletion_that_fails_can_be_run_again(lived_in, monkeypatch):
+    def unreachable(slug):
+        raise DatabaseError("the object cannot be reached")
+
+    monkeypatch.setattr(members, "empty_tenant", unreachable)
+    with pytest.raises(CommandError, match="cannot be reached. Run the command again"):
+        delete(lived_in.slug, yes=True)
+    state = ledger.states([lived_in.slug])[lived_in.slug]
+    assert (state.state, state.error) == (ledger.FAILED, "DatabaseError: the object cannot be reached")
+    assert Tenant.objects.filter(pk=lived_in.pk).exists()
+    monkeypatch.setattr(members, "empty_tenant", load.empty_tenant)
+    delete(lived_in.slug, yes=True)
+    assert tables_of(lived_in.slug) == []
+
+
+def test_a_deletion_killed_before_its_rows_went_is_finished_by_the_next(lived_in):
+    ledger.begin(lived_in.slug, "delete")
+    load.empty_tenant(lived_in.slug)
+    delete(lived_in.slug, yes=True)
+    assert not Tenant.objects.filter(pk=lived_in.pk).exists()
+    assert ledger.states([lived_in.slug])[lived_in.slug].state == ledger.DELETED
+
+
+def test_rows_in_the_directory_go_in_one_batch_or_not_at_all(lived_in, monkeypatch):
+    def broken(slug):
+        ledger.begin(slug, "delete")
+        raise DatabaseError("the ledger cannot be written")
+
+    monkeypatch.setattr(members.ledger, "deleted", broken)
+    with pytest.raises(CommandError, match="the ledger cannot be written"):
+        delete(lived_in.slug, yes=True)
+    assert Membership.objects.filter(tenant=lived_in).exists()
+    assert Tenant.objects.filter(pk=lived_in.pk).exists()
+
+
+def test_a_tenant_that_is_not_there_cannot_be_deleted(db):
+    for slug in ("nobody", "../acme", "ACME"):
+        with pytest.raises(CommandError):
+            delete(slug, yes=True)
