@@ -15,6 +15,7 @@ from accounts import marks, members
 from accounts.models import Membership, User
 from do_bridge.tenancy.directory import lookup, tenant_used
 from do_bridge.tenancy.members import tenant_filled
+from do_bridge.tenancy.replay import directory_only
 
 DIRECTORY = "default"
 
@@ -69,13 +70,15 @@ def _follow_everywhere(user):
 
 
 @receiver(pre_migrate, sender=apps.get_app_config("accounts"))
+@directory_only
 def tables_change(using, plan, **_kwargs):
     if using == DIRECTORY and plan:
         marks.drop_triggers(DIRECTORY)
 
 
 @receiver(post_migrate, sender=apps.get_app_config("accounts"))
-def tables_changed(using, apps, **_kwargs):
-    # `migrate accounts 0001` takes the marks' table away.
-    if using == DIRECTORY and "outofstep" in apps.all_models["accounts"]:
+@directory_only
+def tables_changed(using, apps=None, **_kwargs):
+    # `migrate accounts 0001` takes the marks' table away; `flush` tells of no state, and leaves it.
+    if using == DIRECTORY and (apps is None or "outofstep" in apps.all_models["accounts"]):
         marks.make_triggers(DIRECTORY, members.COPIED)

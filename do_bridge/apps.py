@@ -18,10 +18,12 @@ class DoBridgeConfig(AppConfig):
 
         if tenant_databases() is None:
             return
+        from .tenancy.catch_up import watch_connections
         from .tenancy.directory import watch_tenants
         from .tenancy.managers import bind_managers
 
         register_from_arguments(sys.argv)
         take_over_post_migrate()
+        watch_connections()
         watch_tenants()
         bind_managers()

@@ -7,6 +7,7 @@ from django.db import connections
 from django.test import TestCase
 from django.test import utils as test_utils
 
+from .tenancy.catch_up import unchecked
 from .tenancy.context import tenant_context
 from .tenancy.copies import run_batch
 from .tenancy.databases import register_tenant
@@ -64,10 +65,15 @@ def empty_object(alias):
         raise RuntimeError("Objects are emptied in test runs alone.")
     connection = connections[alias]
     query = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql IS NOT NULL"
+    with unchecked(alias):
+        _empty(connection, query)
+    connection.close()
+
+
+def _empty(connection, query):
     (result,) = run_batch(connection, [(query, None)])
     names = [name for (name,) in result.rows if not name.startswith(("sqlite_", "_cf_", "__miniflare"))]
     quote = connection.ops.quote_name
     drops = [(f"DROP TABLE {quote(name)}", None) for name in names]
     if drops:
         run_batch(connection, [("PRAGMA defer_foreign_keys = on", None), *drops])
-    connection.close()

@@ -121,6 +121,7 @@ DO_BRIDGE = {
     "TENANT_MODEL": "accounts.Tenant",
     "TENANT_DOMAIN": TENANT_DOMAIN,
     "ADD_MEMBER": "accounts.members.add_member_by_name",
+    "FIRST_MEMBERS": "accounts.provisioning.first_members",
 }
 
 AUTH_USER_MODEL = "accounts.User"

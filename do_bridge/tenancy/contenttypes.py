@@ -7,6 +7,8 @@ from django.apps import apps
 from django.db import DatabaseError, connections
 from django.db.models.signals import post_migrate
 
+from do_bridge.driver.sql import prepare
+
 from .conf import conf
 from .copies import insert_statements, run_batch, upsert_statements
 from .databases import in_test_environment
@@ -110,6 +112,17 @@ def content_type_statements(connection):
     for model, columns, rows in directory_rows():
         statements += insert_statements(connection, model._meta.db_table, columns, rows)
     return statements
+
+
+def content_type_upserts(connection):
+    """Return prepared statements that bring an object's content types and permissions to the directory's.
+
+    They fail where the object has one under another key: `copy_content_types` moves it.
+    """
+    statements = []
+    for model, columns, rows in directory_rows():
+        statements += upsert_statements(connection, model._meta.db_table, columns, rows, key="id")
+    return [prepare(sql, params) for sql, params in statements]
 
 
 def directory_rows():
@@ -219,7 +232,7 @@ def take_over_post_migrate():
     post_migrate.connect(_after_migrate, dispatch_uid="do_bridge.after_migrate")
 
 
-def _directory_is_closed():
+def directory_is_closed():
     """Say whether this is a test run that made no test database for the directory, so that nobody may ask it.
 
     The tenants' objects of such a run then get keys of their own, by Django's handlers.
@@ -229,14 +242,14 @@ def _directory_is_closed():
 
 
 def _create_contenttypes(using, **kwargs):
-    if not is_tenant_side(using) or _directory_is_closed():
+    if not is_tenant_side(using) or directory_is_closed():
         from django.contrib.contenttypes.management import create_contenttypes
 
         create_contenttypes(using=using, **kwargs)
 
 
 def _create_permissions(using, **kwargs):
-    if not is_tenant_side(using) or _directory_is_closed():
+    if not is_tenant_side(using) or directory_is_closed():
         from django.contrib.auth.management import create_permissions
 
         create_permissions(using=using, **kwargs)
@@ -247,7 +260,7 @@ def _after_migrate(sender, using, apps=None, **kwargs):
         forget_directory_rows()
         return
     is_tenants_turn = sender.label == "contenttypes" and alias_slug(using) is not None
-    if is_tenants_turn and _has_tables(apps) and not _directory_is_closed():
+    if is_tenants_turn and _has_tables(apps) and not directory_is_closed():
         copy_content_types(using)
 
 

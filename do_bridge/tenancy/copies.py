@@ -34,6 +34,22 @@ def copy_rows(model, rows, alias, blank=("password",)):
     return len(tuples)
 
 
+def copy_statements(connection, instances):
+    """Return [(sql, params), …] that write unsaved model instances with primary keys, new or not."""
+    statements = []
+    for model in dict.fromkeys(type(instance) for instance in instances):
+        fields = model._meta.concrete_fields
+        rows = [
+            [field.get_db_prep_save(field.pre_save(instance, add=True), connection) for field in fields]
+            for instance in instances
+            if type(instance) is model
+        ]
+        columns = [field.column for field in fields]
+        key = model._meta.pk.column
+        statements += upsert_statements(connection, model._meta.db_table, columns, rows, key)
+    return statements
+
+
 def _row_values(fields, row, blank, connection):
     values = []
     for field in fields:

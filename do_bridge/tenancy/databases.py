@@ -145,6 +145,11 @@ class TenantDatabases(dict):
         if alias in live:
             live.move_to_end(alias)
 
+    def release(self, alias):
+        """Close and forget this thread's connection to a tenant, where it has one that is not in a block."""
+        if alias in self._live():
+            self._discard(alias)
+
     def _live(self):
         if not hasattr(self._local, "live"):
             self._local.live = OrderedDict()

@@ -6,13 +6,14 @@ from functools import lru_cache
 from django.db.migrations.loader import MigrationLoader
 
 META_TABLE = "_do_bridge_meta"
-CREATE_META = f"CREATE TABLE IF NOT EXISTS {META_TABLE} (key text NOT NULL PRIMARY KEY, value text NOT NULL) WITHOUT ROWID"
+_COLUMNS = "(key text NOT NULL PRIMARY KEY, value text NOT NULL)"
+CREATE_META = f"CREATE TABLE IF NOT EXISTS {META_TABLE} {_COLUMNS} WITHOUT ROWID"
 READ_META = f"SELECT value FROM {META_TABLE} WHERE key = 'schema'"  # noqa: S608
 _WRITE_META = f"INSERT OR REPLACE INTO {META_TABLE} (key, value) VALUES ('schema', %s)"  # noqa: S608
 
 
 def of(applied):
-    """Return the fingerprint of applied migrations, an iterable of (app label, name): 64 hexadecimal digits."""
+    """Return the fingerprint of applied migrations, pairs of (app label, name): 64 hexadecimal digits."""
     lines = sorted(f"{app}.{name}" for app, name in applied)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

@@ -15,6 +15,8 @@ from .fingerprint import code_fingerprint
 
 READY, MIGRATING, FAILED, DELETED = "ready", "migrating", "failed", "deleted"
 LONGEST_ERROR = 2000
+# How the texts of `begin` start that a migration may take over from one that was cut off.
+MIGRATIONS = ("migrate", "catch up")
 
 
 class LedgerMissing(DatabaseError):
@@ -73,6 +75,12 @@ def behind(slugs=None, fingerprint=None):
 def is_at(state, fingerprint):
     """Say whether a TenantState, or None, is ready at `fingerprint`."""
     return state is not None and state.state == READY and state.fingerprint == fingerprint
+
+
+def is_held(state):
+    """Say whether other work than a migration was begun on a tenant and is unfinished: a load, a deletion."""
+    begun = state is not None and state.state == MIGRATING
+    return begun and not state.doing.startswith(MIGRATIONS)
 
 
 def version():

@@ -1,17 +1,22 @@
 """Finds a request's tenant in its path or host name, and makes it current while the request is served."""
 
+import logging
 import re
 from contextlib import contextmanager, nullcontext
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.http import FileResponse, Http404, HttpResponsePermanentRedirect
+from django.http import FileResponse, Http404, HttpResponse, HttpResponsePermanentRedirect
+from django.template import TemplateDoesNotExist, loader
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
+from .catch_up import SchemaMismatch
 from .conf import conf
 from .context import directory_context, tenant_context
 from .directory import lookup
 from .slugs import InvalidSlug
+
+logger = logging.getLogger("do_bridge.tenancy")
 
 _AFTER_PREFIX = re.compile(r"(?P<slug>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 
@@ -54,6 +59,12 @@ class TenantMiddleware:
             response = await self.get_response(request)
         return scope.keep_while_streaming(response)
 
+    def process_exception(self, request, exception):
+        """Answer 503 where the tenant's database does not hold the schema of this code."""
+        if isinstance(exception, SchemaMismatch):
+            return schema_mismatch_page(request, exception)
+        return None
+
     def _start(self, request, tenant, script, rest):
         """Note the tenant on the request and move its prefix; return a redirect where a slash is missing."""
         request.tenant = tenant
@@ -71,6 +82,23 @@ class TenantMiddleware:
         request.path_info = rest
         request.META["PATH_INFO"] = rest
         return None
+
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Not available for a moment</title>
+<meta name="viewport" content="width=device-width"><body style="font: 1rem/1.5 system-ui; margin: 3rem auto;
+max-width: 40rem; padding: 0 1rem"><h1>Not available for a moment</h1><p>This site is being updated and its
+database is not ready yet. Nothing is lost: please try again in a minute.</p></body></html>"""
+SECONDS_BEFORE_ANOTHER_TRY = 60
+
+
+def schema_mismatch_page(request, error):
+    """Return the page that asks visitors to come back: the template 503.html, or a plain one; log why."""
+    logger.error("%s", error)
+    try:
+        page = loader.get_template("503.html").render({}, request)
+    except TemplateDoesNotExist:
+        page = PAGE
+    return HttpResponse(page, status=503, headers={"Retry-After": str(SECONDS_BEFORE_ANOTHER_TRY)})
 
 
 def find_slug(request):

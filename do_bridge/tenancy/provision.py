@@ -14,12 +14,15 @@ from django.db.migrations.loader import MigrationLoader
 
 from do_bridge.backends.remote_sqlite import schema
 
+from . import ledger
 from .contenttypes import content_type_statements
-from .copies import insert_statements, run_batch
+from .copies import copy_statements, insert_statements, run_batch
 from .databases import tenant_databases
+from .expecting import expecting, is_overtaken
+from .fingerprint import code_fingerprint, of, write_statements
 from .slugs import tenant_alias
 
-_INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations")
+_INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_")
 # The directory's rows of these are copied instead, so that keys are equal everywhere.
 _COPIED_APPS_TABLES = (("contenttypes", "ContentType"), ("auth", "Permission"))
 
@@ -35,6 +38,16 @@ class Dump:
     rows: list[tuple[str, list[str], list[list]]] = field(default_factory=list)
 
     @property
+    def fingerprint(self):
+        """The fingerprint of the migrations that were applied."""
+        recorded = [(columns, rows) for table, columns, rows in self.rows if table == "django_migrations"]
+        return of(
+            (row[columns.index("app")], row[columns.index("name")])
+            for columns, rows in recorded
+            for row in rows
+        )
+
+    @property
     def can_be_replayed(self):
         """False with a virtual table, whose shadow tables SQLite makes by itself."""
         return bool(self.schema) and not any(
@@ -42,24 +55,28 @@ class Dump:
         )
 
 
-def provision(slug):
+def provision(slug, copies=()):
     """Make the object of tenant `slug` ready; safe to repeat. Return "provisioned" or "migrated".
 
-    A new object gets everything in one round trip, once this process has seen the scratch object. An object
-    that has tables already is migrated in the ordinary way.
+    A new object gets everything in one round trip, once this process has seen the scratch object; `copies`,
+    unsaved model instances with their primary keys, come along. An object that has a schema already is
+    migrated in the ordinary way. The ledger is the caller's: see `create_tenant` and `provision_noted`.
     """
     alias = tenant_alias(slug)
     connection = connections[alias]
     dump = scratch_dump()
     if dump.can_be_replayed:
         try:
-            run_batch(connection, _statements(connection, dump))
+            with expecting(connection, ""):
+                run_batch(connection, _statements(connection, dump) + copy_statements(connection, copies))
             return "provisioned"
         except DatabaseError as error:
             # The batch is atomic and makes tables first: an object in use refuses it unharmed.
-            if "already exists" not in str(error):
+            if not is_overtaken(error) and "already exists" not in str(error):
                 raise
-    call_command("migrate", database=alias, interactive=False, verbosity=0)
+    call_command("migrate", database=alias, interactive=False, verbosity=0, noted=False, skip_checks=True)
+    if statements := copy_statements(connection, copies):
+        run_batch(connection, statements)
     return "migrated"
 
 
@@ -68,7 +85,19 @@ def _statements(connection, dump):
     statements += [(sql, None) for sql in dump.schema]
     for table, columns, rows in dump.rows:
         statements += insert_statements(connection, table, columns, rows)
-    return statements + content_type_statements(connection)
+    return statements + content_type_statements(connection) + write_statements(dump.fingerprint)
+
+
+def provision_noted(slug):
+    """Do as `provision` does, for a tenant that has its row in the directory, and tell the ledger."""
+    ledger.begin(slug, "migrate: provision")
+    try:
+        how = provision(slug)
+    except Exception as error:
+        ledger.failed(slug, error)
+        raise
+    ledger.reached(slug, code_fingerprint())
+    return how
 
 
 def fingerprint():

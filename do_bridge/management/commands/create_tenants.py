@@ -1,0 +1,112 @@
+"""Creates many tenants from a file, at the same time."""
+
+import csv
+import sys
+from pathlib import Path
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+from tqdm import tqdm
+
+from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.creation import NewTenant, first_members, users_by_name, write_rows
+from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
+from do_bridge.tenancy.provision import provision, scratch_dump
+from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+
+SHOWN = 20
+
+
+class Command(BaseCommand):
+    """Each tenant's object is one trip; their rows in the directory are written for many at once."""
+
+    help = (
+        "Creates the tenants that a CSV file names: slug, then if one likes what people read, then its "
+        "members' user names, separated by spaces. Safe to repeat: run it again after a failure or Ctrl-C."
+    )
+
+    def add_arguments(self, parser):
+        parser.add_argument("file", metavar="FILE", help="The CSV file; - is standard input.")
+        parser.add_argument(
+            "--jobs", type=int, default=JOBS, metavar="N", help="So many at the same time; %(default)s."
+        )
+
+    def handle(self, *, file, jobs, verbosity, **options):
+        wanted = self._read(file)
+        self._find_members(wanted)
+        ready = {}
+        try:
+            scratch_dump()
+        except DatabaseError as error:
+            raise CommandError(
+                f"{error}. Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
+            ) from error
+
+        def work(slug):
+            first = first_members(wanted[slug].members)
+            how = provision(slug, first.copies)
+            ready[slug] = (wanted[slug], first)
+            return Outcome(slug, how)
+
+        # The directory's rows come after the objects: until then nobody finds the tenants.
+        fleet = Fleet(
+            work,
+            after=lambda done, untouched: write_rows([ready[one.slug] for one in done if not one.failed]),
+            jobs=jobs,
+        )
+        quiet = verbosity < 1 or not self.stderr.isatty()
+        with tqdm(total=len(wanted), unit="tenant", file=self.stderr._out, disable=quiet) as bar:
+            fleet.run(wanted, bar)
+        self._report(fleet, len(wanted), verbosity)
+
+    def _read(self, file):
+        """Return {slug: NewTenant} of the file; nothing is made where a line of it is wrong."""
+        try:
+            text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{file} can't be read: {error}") from error
+        wanted = {}
+        rows = csv.reader(text.splitlines())
+        for cells in rows:
+            cells = [cell.strip() for cell in cells]
+            if not any(cells) or (rows.line_num == 1 and cells[0] == "slug"):
+                continue
+            slug, name, members, *more = [*cells, "", ""]
+            try:
+                validate_slug(slug)
+            except InvalidSlug as error:
+                raise CommandError(f"Line {rows.line_num}: {error} Nothing was made.") from error
+            if slug in wanted or len(more) > 2:
+                what = "has more than three columns" if len(more) > 2 else f"names {slug!r} again"
+                raise CommandError(f"Line {rows.line_num} {what}. Nothing was made.")
+            wanted[slug] = NewTenant(slug, name, members.split())
+        return wanted
+
+    def _find_members(self, wanted):
+        names = {name for new in wanted.values() for name in new.members}
+        if names and not conf("FIRST_MEMBERS"):
+            raise CommandError("Members need DO_BRIDGE['FIRST_MEMBERS'], a function (users).")
+        try:
+            users = users_by_name(names)
+        except ObjectDoesNotExist as error:
+            raise CommandError(f"{error} Nothing was made.") from error
+        for new in wanted.values():
+            new.members = [users[name] for name in new.members]
+
+    def _report(self, fleet, total, verbosity):
+        failures = [one for one in fleet.outcomes if one.failed]
+        if verbosity >= 1:
+            for one in failures:
+                self.stdout.write(f"  {one.slug}  " + self.style.ERROR(one.error))
+            made = sum(one.text == "provisioned" for one in fleet.outcomes if not one.failed)
+            there = len(fleet.outcomes) - len(failures) - made
+            self.stdout.write(
+                f"{total} tenants, {len(failures)} failed: {made} made, {there} were there already."
+            )
+        if fleet.interrupted:
+            left = total - len(fleet.outcomes)
+            raise CommandError(f"Interrupted; {left} are left. Run it again to continue.", returncode=130)
+        if failures:
+            names = ", ".join(one.slug for one in failures[:SHOWN])
+            raise CommandError(f"{len(failures)} of {total} tenants failed: {names}. Run it again.")

@@ -1,0 +1,185 @@
+"""Makes tenants: the object first, whole and in one trip, then their rows in the directory in another."""
+
+import json
+from dataclasses import dataclass, field
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import connections
+from django.db.models.signals import post_save
+from django.utils.module_loading import import_string
+
+from . import ledger
+from .conf import conf
+from .copies import run_batch
+from .directory import lookup, tenant_model
+from .fingerprint import code_fingerprint
+from .provision import provision
+from .slugs import validate_slug
+
+
+@dataclass(frozen=True)
+class FirstMembers:
+    """What a new tenant's first members need on both sides; DO_BRIDGE["FIRST_MEMBERS"] makes it of users.
+
+    `copies` are unsaved instances for the tenant's object, `places` unsaved instances for the directory whose
+    foreign key `tenant_field` is filled in. `after(slug)` returns statements, (sql, params), that run in the
+    directory after the places, in the same batch.
+    """
+
+    copies: list = field(default_factory=list)
+    places: list = field(default_factory=list)
+    tenant_field: str = "tenant"
+    after: object = None
+
+
+@dataclass
+class NewTenant:
+    """A tenant to be made: its slug, what people read, and users of the directory who are its members."""
+
+    slug: str
+    name: str = ""
+    members: list = field(default_factory=list)
+
+
+def create_tenant(slug, name="", members=()):
+    """Make a tenant that is at head and has its first members, in two round trips; safe to repeat.
+
+    `members` are users of the directory. Returns (the tenant's row, whether it is new, "provisioned" or
+    "migrated"). The object comes first: until the second trip the tenant does not exist for anybody, so that
+    after a crash between the two the same call finishes it. Raises InvalidSlug and Django's database errors.
+    """
+    new = NewTenant(validate_slug(slug), name, list(members))
+    first = first_members(new.members)
+    how = provision(slug, first.copies)
+    ((tenant, created),) = write_rows([(new, first)])
+    return tenant, created, how
+
+
+def first_members(users):
+    """Return the FirstMembers of some users, by the function that DO_BRIDGE["FIRST_MEMBERS"] names."""
+    path = conf("FIRST_MEMBERS")
+    if not users:
+        return FirstMembers()
+    if not path:
+        raise ObjectDoesNotExist("First members need DO_BRIDGE['FIRST_MEMBERS'], a function (users).")
+    return import_string(path)(users)
+
+
+def users_by_name(names):
+    """Return {name: user of the directory} for each name; one trip. Raises ObjectDoesNotExist."""
+    if not names:
+        return {}
+    model = get_user_model()
+    rows = model._base_manager.using(conf("DIRECTORY_ALIAS")).filter(
+        **{f"{model.USERNAME_FIELD}__in": list(names)}
+    )
+    users = {user.get_username(): user for user in rows}
+    for name in names:
+        if name not in users:
+            raise ObjectDoesNotExist(f"There is no user {name!r}.")
+    return users
+
+
+def write_rows(made):
+    """Write the directory's rows of tenants whose objects are ready, in one batch; return [(row, is new)].
+
+    `made` is [(NewTenant, FirstMembers)]. A tenant that is there already keeps its row, but for a new name.
+    """
+    if not made:
+        return []
+    connection = connections[conf("DIRECTORY_ALIAS")]
+    model = tenant_model()
+    slugs = [new.slug for new, _ in made]
+    statements = [_present(connection, slugs)]
+    for new, first in made:
+        statements.append(_tenant_statement(connection, new))
+        statements += [_place_statement(connection, new.slug, place, first) for place in first.places]
+        statements += first.after(new.slug) if first.after is not None else []
+    statements += [_ledger_statement(connection, slugs), _present(connection, slugs)]
+    results = run_batch(connection, statements)
+    before = {slug for _, slug in results[0].rows}
+    keys = {slug: key for key, slug in results[-1].rows}
+    rows = []
+    for new, _ in made:
+        row = _tenant(new)
+        row.pk = keys[new.slug]
+        row._state.db, row._state.adding = connection.alias, False
+        created = new.slug not in before
+        if created:
+            post_save.send(
+                model, instance=row, created=True, raw=False, using=connection.alias, update_fields=None
+            )
+        lookup.forget(new.slug)
+        rows.append((row, created))
+    return rows
+
+
+def _tenant(new):
+    model = tenant_model()
+    has_name = any(field.name == "name" for field in model._meta.concrete_fields)
+    return model(slug=new.slug, **({"name": new.name or new.slug} if has_name else {}))
+
+
+def _values(instance, connection, leave_out=()):
+    """Return {column: value} of an unsaved instance, but for its automatic key."""
+    return {
+        field.column: field.get_db_prep_save(field.pre_save(instance, add=True), connection)
+        for field in instance._meta.concrete_fields
+        if field.name not in leave_out and not (field.primary_key and instance.pk is None)
+    }
+
+
+def _tenant_statement(connection, new):
+    row = _tenant(new)
+    values = _values(row, connection)
+    quote = connection.ops.quote_name
+    renamed = f"DO UPDATE SET {quote('name')} = excluded.{quote('name')}" if new.name else "DO NOTHING"
+    return _insert(connection, row, values, f" ON CONFLICT ({quote('slug')}) {renamed}")
+
+
+def _place_statement(connection, slug, place, first):
+    link = place._meta.get_field(first.tenant_field)
+    values = _values(place, connection, leave_out=(first.tenant_field,))
+    table, column = (connection.ops.quote_name(name) for name in (tenant_model()._meta.db_table, "slug"))
+    key = connection.ops.quote_name(link.target_field.column)
+    found = f"(SELECT {key} FROM {table} WHERE {column} = %s)"  # noqa: S608
+    return _insert(connection, place, values, " ON CONFLICT DO NOTHING", {link.column: (found, slug)})
+
+
+def _insert(connection, instance, values, suffix, expressions=None):
+    quote = connection.ops.quote_name
+    expressions = expressions or {}
+    columns = ", ".join(map(quote, [*values, *expressions]))
+    marks = ", ".join(["%s"] * len(values) + [sql for sql, _ in expressions.values()])
+    table = quote(instance._meta.db_table)
+    params = [*values.values(), *(param for _, param in expressions.values())]
+    return f"INSERT INTO {table} ({columns}) VALUES ({marks}){suffix}", params  # noqa: S608
+
+
+def _present(connection, slugs):
+    model = tenant_model()
+    quote = connection.ops.quote_name
+    key, slug, table = map(quote, (model._meta.pk.column, "slug", model._meta.db_table))
+    return (
+        f"SELECT {key}, {slug} FROM {table} WHERE {slug} IN (SELECT value FROM json_each(%s))",  # noqa: S608
+        [json.dumps(slugs)],
+    )
+
+
+def _ledger_statement(connection, slugs):
+    """Return the statement that notes the tenants as ready at head."""
+    row = ledger.new_state("", state=ledger.READY, fingerprint=code_fingerprint())
+    values = _values(row, connection)
+    quote = connection.ops.quote_name
+    columns = ", ".join(map(quote, values))
+    picked = ", ".join("value" if column == "slug" else "%s" for column in values)
+    updates = ", ".join(
+        f"{quote(name)} = excluded.{quote(name)}"
+        for name in ("fingerprint", "state", "since", "version", "error")
+    )
+    return (
+        f"INSERT INTO {quote(row._meta.db_table)} ({columns}) SELECT {picked} FROM json_each(%s) "  # noqa: S608
+        f"WHERE true ON CONFLICT ({quote('slug')}) DO UPDATE SET {updates}",
+        [*(value for column, value in values.items() if column != "slug"), json.dumps(slugs)],
+    )
