@@ -62,3 +62,22 @@ class DatabaseConverter:
 
     def to_url(self, value):
         return value.path
+
+
+class NameConverter:
+    """The part of a URL that names a table or a row, whatever characters are in it."""
+
+    regex = "[^/]+"
+    # Browsers resolve "." and "..", and servers decode "%2F" before the path is matched.
+    _ESCAPED = {"~": "~7E", "/": "~2F"}
+    _WHOLE = {"": "~00", ".": "~2E", "..": "~2E~2E"}
+
+    def to_python(self, value):
+        if value == self._WHOLE[""]:
+            return ""
+        return value.replace("~2E", ".").replace("~2F", "/").replace("~7E", "~")
+
+    def to_url(self, value):
+        if value in self._WHOLE:
+            return self._WHOLE[value]
+        return "".join(self._ESCAPED.get(char, char) for char in value)

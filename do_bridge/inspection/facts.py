@@ -14,19 +14,19 @@ from .differences import activity_columns, history
 SECONDS = 3.0
 
 
-def facts(database, seconds=SECONDS):
+def facts(database):
     """Return a dictionary with state, text, tables, rows, is_more, activity, size and ms.
 
-    Raises no database error: `state` is History's, or "slow" (no answer within `seconds`), or "dead"; then
+    Raises no database error: `state` is History's, or "slow" (no answer within SECONDS), or "dead"; then
     the numbers are None.
     """
     start = time.monotonic()
     try:
-        found = _ask(database, seconds)
+        found = _ask(database, SECONDS)
     except driver.Error as error:
         spent = time.monotonic() - start
-        state = "slow" if spent >= seconds * 0.9 else "dead"
-        text = f"no answer within {seconds:g} s" if state == "slow" else short(error)
+        state = "slow" if spent >= SECONDS * 0.9 else "dead"
+        text = f"no answer within {SECONDS:g} s" if state == "slow" else short(error)
         found = {
             "state": state,
             "text": text,

@@ -256,6 +256,8 @@ def page(connection, table, *, filters=(), order=None, descending=False, number=
     `hidden` are never read.
     """
     key = row_key(table)
+    if key in hidden:
+        key = None
     where, params = _where(filters)
     shown = [column.name for column in table.columns if column.name not in hidden]
     wanted = [_cell_sql(name, PREVIEW, 16) for name in shown]
@@ -275,9 +277,7 @@ def page(connection, table, *, filters=(), order=None, descending=False, number=
 
 def _row(values, shown, table, has_key):
     cells = dict(zip(shown, map(_cell, values[: len(shown)]), strict=True))
-    return ((values[-1] or None) if has_key else None), {
-        c.name: cells.get(c.name, HIDDEN) for c in table.columns
-    }
+    return (values[-1] if has_key else None), {c.name: cells.get(c.name, HIDDEN) for c in table.columns}
 
 
 def _key(key):

@@ -5,9 +5,10 @@ from functools import partial
 from django.urls import path, register_converter
 
 from . import views, views_rows
-from .databases import DatabaseConverter
+from .databases import DatabaseConverter, NameConverter
 
 register_converter(DatabaseConverter, "inspected")
+register_converter(NameConverter, "inspected_name")
 
 
 def patterns(site):
@@ -25,6 +26,8 @@ def patterns(site):
         route(f"{one}migrations/", views.migrations, "database_migrations"),
         route(f"{one}differences/", views.differences, "database_differences"),
         route(f"{one}sql/", views_rows.sql, "database_sql"),
-        route(f"{one}tables/<str:name>/", views_rows.table, "database_table"),
-        route(f"{one}tables/<str:name>/rows/<str:key>/", views_rows.row, "database_row"),
+        route(f"{one}tables/<inspected_name:name>/", views_rows.table, "database_table"),
+        route(
+            f"{one}tables/<inspected_name:name>/rows/<inspected_name:key>/", views_rows.row, "database_row"
+        ),
     ]

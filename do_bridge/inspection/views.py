@@ -6,7 +6,6 @@ from django.core.paginator import Paginator
 from django.http import FileResponse, Http404, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.cache import never_cache
 
 from do_bridge import driver
 from do_bridge.tenancy import InvalidSlug, current_tenant, ledger, validate_slug
@@ -64,7 +63,6 @@ def _listed(database, state):
     return {"database": database, "state": state.state, "text": state.get_state_display(), "known": state}
 
 
-@never_cache
 @inspection
 def facts_json(site, request, database):
     """One database's live facts, or that it does not answer; always within facts.SECONDS or so."""

@@ -6,11 +6,9 @@ from functools import partial
 from urllib.parse import urlencode
 
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.shortcuts import render
-from django.views.decorators.cache import never_cache
 
 from do_bridge import driver
 from do_bridge.tenancy.conf import conf
@@ -45,7 +43,7 @@ def _table(connection, request, database, name):
     Raises Http404, or PermissionDenied where its rows are not shown to this user.
     """
     tables = queries.tables(connection)
-    table = tables.get(unquote(name))
+    table = tables.get(name)
     if table is None:
         raise Http404("There is no such table.")
     if not may_read_rows(request.user, database, table.name):
@@ -152,18 +150,17 @@ def row(site, request, database, name, key):
     """One row, in full."""
     with database.connect(SECONDS) as connection:
         found, targets = _table(connection, request, database, name)
-        cells = None
-        if queries.row_key(found) is not None:
-            cells = queries.row(connection, found, unquote(key), hidden=secret_columns(found))
+        cells, secret = None, secret_columns(found)
+        if queries.row_key(found) not in {None, *secret}:
+            cells = queries.row(connection, found, key, hidden=secret)
     if cells is None:
         raise Http404("There is no such row.")
     values = [(column, cells[column.name]) for column in found.columns]
-    context = page_context(site, request, database, title=f"{found.name} {unquote(key)}", table=found)
-    context.update(values=values, targets=targets, key=unquote(key), tab="tables")
+    context = page_context(site, request, database, title=f"{found.name} {key}", table=found)
+    context.update(values=values, targets=targets, key=key, tab="tables")
     return render(request, "do_bridge/inspection/row.html", context)
 
 
-@never_cache
 @inspection
 def sql(site, request, database):
     """A form for one reading statement, and its answer; nothing is run by a GET."""

@@ -25,4 +25,5 @@ def staff(site, sign_in):  # noqa: F811 - a fixture's name
         site.sam = user
         return sign_in("sam")
 
-    return make
+    yield make
+    site.sam.user_permissions.clear()

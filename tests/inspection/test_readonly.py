@@ -1,4 +1,4 @@
-"""The SQL page's guard, on both engines: reads are answered; what could write is refused and changes nothing."""
+"""The SQL page's guard, on both engines: reads are answered, whatever could write changes nothing."""
 
 from contextlib import suppress
 
@@ -69,6 +69,9 @@ WRITES = [
     "-- nothing",
 ]
 
+# Single statements for which SQLite has a program.
+PROGRAMS = [sql for sql in WRITES[:10] if ";" not in sql]
+
 
 @pytest.fixture(params=DATABASES)
 def database(request, site, django_db_blocker):
@@ -121,10 +124,8 @@ def test_no_attempt_to_write_changes_anything(database):
     assert contents(database) == before
 
 
-@pytest.mark.parametrize("sql", [sql for sql in WRITES if "DELETE" in sql and ";" not in sql])
+@pytest.mark.parametrize("sql", PROGRAMS)
 def test_sqlites_own_program_betrays_a_write_that_the_scanner_would_let_pass(database, sql):
-    if sql.startswith("EXPLAIN") or "FROM (DELETE" in sql:
-        pytest.skip("SQLite itself has no program for it")
     with database.connect(10) as connection:
         program = connection.execute_batch([(f"EXPLAIN {sql}", None)])[0]
     with pytest.raises(readonly.Refused, match="would write"):
