@@ -15,7 +15,9 @@ class DoBridgeConfig(AppConfig):
         from . import checks  # noqa: F401 - registers the system checks
         from .tenancy.contenttypes import take_over_post_migrate
         from .tenancy.databases import register_from_arguments, tenant_databases
+        from .tenancy.logging import watch_calls
 
+        watch_calls()
         if tenant_databases() is None:
             return
         from .tenancy.catch_up import watch_connections

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from . import codec, exact, exceptions
+from .calls import Call, Timed
 from .cursor import Cursor
 from .exceptions import (
     DataError,
@@ -47,6 +47,8 @@ class Connection:
     Where it holds another one, ``on_mismatch``, given that one, may put things right: the call is then made
     once more and expects what the function returned. Without it OperationalError is raised, of the kind
     ``schema_mismatch``; nothing was run.
+
+    ``on_call``, given a ``Call``, is told of each request when it is over; it must not use the connection.
     """
 
     Warning = exceptions.Warning
@@ -83,6 +85,7 @@ class Connection:
         self.lease = lease
         self.expect = expect
         self.on_mismatch: Callable[[str], str | None] | None = None
+        self.on_call: Callable[[Call], None] | None = None
         self.closed = False
         self._transaction: Transaction | None = None
 
@@ -177,7 +180,7 @@ class Connection:
         """
         self._check_open()
         if self._transaction is not None:
-            with _Timed("commit", self.database):
+            with Timed("commit", self.database, self.on_call):
                 self._transaction.commit(Deadline(self.timeout))
             self._transaction = None
 
@@ -186,7 +189,7 @@ class Connection:
         self._check_open()
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
-            with _Timed("rollback", self.database):
+            with Timed("rollback", self.database, self.on_call):
                 # Dropping the session rolls back as well, so there is no need to wait longer.
                 transaction.rollback(Deadline(min(self.timeout, 5.0)))
 
@@ -240,12 +243,14 @@ class Connection:
     def _send_once(
         self, statements: Sequence[Statement], deadline: Deadline, expect: str | None
     ) -> list[Answer]:
-        with _Timed("batch" if self._transaction is None else "tx", self.database) as timed:
+        operation = "batch" if self._transaction is None else "tx"
+        with Timed(operation, self.database, self.on_call, len(statements)) as call:
             if self._transaction is None:
                 answers = self.transport.batch(self.database, statements, deadline, expect=expect)
             else:
                 answers = self._transaction.run(statements, deadline)
-            timed.rows = sum(len(answer.rows) for answer in answers)
+            call.rows = sum(len(answer.rows) for answer in answers)
+            call.changed = sum(answer.changes or 0 for answer in answers)
         return answers
 
     def _decode(
@@ -326,25 +331,6 @@ class Connection:
                     )
                 raise
         return results
-
-
-class _Timed:
-    """Logs what a request was and took; never its parameters."""
-
-    def __init__(self, operation: str, database: str) -> None:
-        self.operation = operation
-        self.database = database
-        self.rows = 0
-        self._start = time.perf_counter()
-
-    def __enter__(self) -> _Timed:
-        return self
-
-    def __exit__(self, error_class: type[BaseException] | None, *_: object) -> None:
-        if logger.isEnabledFor(logging.DEBUG):
-            outcome = error_class.__name__ if error_class else f"{self.rows} rows"
-            spent = (time.perf_counter() - self._start) * 1000
-            logger.debug("%s %s: %.1f ms, %s", self.operation, self.database, spent, outcome)
 
 
 def _result(statement: Statement, answer: Answer, rows: list[tuple[Any, ...]]) -> Result:
