@@ -157,6 +157,15 @@ class Connection:
             raise
         return results
 
+    def size(self) -> int:
+        """Return the bytes that the database takes on disk; one round trip, part of no transaction.
+
+        Raises NotSupportedError where the transport does not tell.
+        """
+        self._check_open()
+        with _Timed("size", self.database):
+            return self.transport.size(self.database, Deadline(self.timeout))
+
     def begin(self) -> None:
         """Begin a transaction with the next statement.
 

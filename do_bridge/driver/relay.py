@@ -47,7 +47,16 @@ class RelayTransport(Transport):
         if expect is not None:
             message["expect"] = expect
         message["steps"] = wire_steps(statements)
+        return self._ask(
+            message, deadline, reads_only=all(statement.shape.reads_only for statement in statements)
+        )
 
+    def size(self, database: str, deadline: Deadline) -> int:
+        """Return the bytes that the database takes on disk."""
+        answers = self._ask({"op": "size", "db": database}, deadline, reads_only=True)
+        return int(answers[0].rows[0][0])
+
+    def _ask(self, message: dict[str, Any], deadline: Deadline, *, reads_only: bool) -> list[Answer]:
         def attempt() -> list[Answer]:
             session = self.pool.acquire(deadline)
             try:
@@ -55,7 +64,6 @@ class RelayTransport(Transport):
             finally:
                 self.pool.release(session)
 
-        reads_only = all(statement.shape.reads_only for statement in statements)
         return with_retries(attempt, reads_only=reads_only, deadline=deadline)
 
     def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:

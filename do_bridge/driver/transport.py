@@ -90,6 +90,10 @@ class Transport(ABC):
         """Say whether ``transaction`` works for this database."""
         return False
 
+    def size(self, database: str, deadline: Deadline) -> int:
+        """Return the bytes that the database takes on disk."""
+        raise NotSupportedError(f"This transport does not tell how large {database} is")
+
     @abstractmethod
     def max_request(self, deadline: Deadline) -> int:
         """Return the largest request in bytes."""

@@ -44,6 +44,8 @@ def _ask(database, seconds):
         names = queries.table_names(connection)
         connection.timeout = max(0.05, end - time.monotonic())
         counts, applied, newest = queries.look(connection, names, activity_columns(database.alias))
+        connection.timeout = max(0.05, end - time.monotonic())
+        size = _size(connection)
     known = history(applied)
     return {
         "state": known.state,
@@ -52,7 +54,16 @@ def _ask(database, seconds):
         "rows": sum(min(count, queries.COUNT_LIMIT) for count in counts.values()),
         "is_more": any(count > queries.COUNT_LIMIT for count in counts.values()),
         "activity": moment(newest),
+        "size": size,
     }
+
+
+def _size(connection):
+    """Return the bytes on disk, or None: Cloudflare's REST API and older relays don't tell."""
+    try:
+        return connection.size()
+    except driver.Error:
+        return None
 
 
 def moment(text):

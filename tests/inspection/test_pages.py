@@ -102,8 +102,11 @@ def test_the_facts_of_a_database_are_its_own(root, write_post, site):
     assert found["state"] == "head"
     assert found["tables"] > 5
     assert found["rows"] > 20
+    assert found["size"] % 4096 == 0 < found["size"]
     assert found["activity"].startswith("20")
-    assert root.get(f"{D1}facts.json").json()["state"] == "head"
+    shared = root.get(f"{D1}facts.json").json()
+    assert shared["state"] == "head"
+    assert shared["size"] > 50_000
 
 
 def test_a_tenant_that_is_busy_is_shown_as_slow_within_the_deadline(root, site, monkeypatch):

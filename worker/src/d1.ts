@@ -47,6 +47,12 @@ export async function runOnD1(database: D1Database, steps: Statement[]): Promise
   }
 }
 
+/** Asks D1 for the bytes that a database takes on disk: each of its answers says so. */
+export async function sizeOfD1(database: D1Database): Promise<number> {
+  const { meta } = await database.prepare("SELECT 1").run();
+  return meta.size_after;
+}
+
 /** What a request costs of an invocation's limits: its subrequests, and the statements that D1 gets to run. */
 export function costOnD1(steps: Statement[]): { subrequests: number; queries: number } {
   if (readsAlone(steps)) return { subrequests: steps.length, queries: steps.length };

@@ -103,7 +103,13 @@ export interface PingRequest {
   id: number;
 }
 
-export type Request = BatchRequest | TransactionRequest | PingRequest;
+export interface SizeRequest {
+  op: "size";
+  id: number;
+  database: Database;
+}
+
+export type Request = BatchRequest | TransactionRequest | SizeRequest | PingRequest;
 
 /** A frame that can't be served; `id` is the request's where it could be read. */
 export class ProtocolError extends Error {
@@ -153,12 +159,14 @@ function readRequest(id: number, frame: Fields): Request {
   switch (frame["op"]) {
     case "ping":
       return { op: "ping", id };
+    case "size":
+      return { op: "size", id, database: readDatabase(frame["db"]) };
     case "batch":
       return readBatch(id, frame);
     case "tx":
       return readTransaction(id, frame);
     default:
-      throw new ProtocolError("op must be batch, tx or ping");
+      throw new ProtocolError("op must be batch, tx, size or ping");
   }
 }
 

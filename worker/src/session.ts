@@ -1,7 +1,7 @@
 // One client's session: takes its frames, sends each to its database, answers.
 
-import { costOnD1, runOnD1 } from "./d1";
-import { objectFailure } from "./errors";
+import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
+import { d1Failure, objectFailure } from "./errors";
 import {
   MAX_REQUEST_BYTES,
   ProtocolError,
@@ -13,6 +13,7 @@ import {
   type Effect,
   type ErrorKind,
   type Request,
+  type SizeRequest,
   type TransactionRequest,
 } from "./protocol";
 import { NO_TRANSACTION, RelayedTransaction } from "./relayed-transaction";
@@ -64,6 +65,7 @@ export class Session {
     }
     if (request.op === "ping") this.#reply(request.id, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
+    else if (request.op === "size") this.#reply(request.id, await this.#size(request));
     else this.#reply(request.id, await this.#batch(request));
   }
 
@@ -84,6 +86,24 @@ export class Session {
     this.#subrequests += subrequests;
     this.#d1Queries += queries;
     return runOnD1(binding, steps);
+  }
+
+  async #size({ database }: SizeRequest): Promise<Answer> {
+    const isObject = database.kind === "do";
+    const binding = isObject ? null : this.#binding(database);
+    if (!isObject && binding === null) {
+      return failed("unknown_database", "no D1 database with this id is bound");
+    }
+    if (this.#exhausted()) return limitReached();
+    this.#subrequests += 1;
+    try {
+      if (binding !== null) this.#d1Queries += 1;
+      const size = await (binding === null ? this.#object(database).size(database.name) : sizeOfD1(binding));
+      return { results: [JSON.stringify({ columns: ["size"], rows: [[size]] })] };
+    } catch (error) {
+      const failure = isObject ? objectFailure(error, "none") : d1Failure(error);
+      return { results: [], error: { ...failure, effect: "none" } };
+    }
   }
 
   async #transaction(request: TransactionRequest): Promise<void> {

@@ -47,6 +47,12 @@ export class Tenant extends DurableObject<Env> {
     return { results: results.texts };
   }
 
+  /** The bytes that the database takes on disk. */
+  size(name: string): number {
+    this.#checkName(name);
+    return this.ctx.storage.sql.databaseSize;
+  }
+
   /** Holds a transaction open, in which it runs what `pull` brings, until it is ended or its lease runs out. */
   async transact(call: TransactCall, pull: Pull): Promise<Outcome> {
     this.#checkName(call.name);

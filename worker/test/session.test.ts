@@ -57,6 +57,24 @@ test.each([0, -1, Number.NaN])(
   },
 );
 
+test("a database tells the bytes that it takes on disk, and more of them once it has grown", async () => {
+  const client = await Client.open();
+  for (const db of ["do:test/size", "d1:d0b41d9e-0000-4000-8000-000000000008"]) {
+    const ask = async (): Promise<number> => {
+      const { results } = (await client.ask({ op: "size", db })) as { results: { rows: number[][] }[] };
+      return results[0]?.rows[0]?.[0] ?? 0;
+    };
+    await client.batch(db, "CREATE TABLE large (x)");
+    const before = await ask();
+    expect(before % 4096).toBe(0);
+    await client.batch(db, "INSERT INTO large VALUES (zeroblob(100000))");
+    expect(await ask()).toBeGreaterThan(before + 90_000);
+    await client.batch(db, "DROP TABLE large");
+  }
+  const unknown = await client.ask({ op: "size", db: "d1:nothing" });
+  expect(unknown["error"]).toMatchObject({ kind: "unknown_database", effect: "none" });
+});
+
 test("a transaction that is open when the limit is reached may finish", async () => {
   const client = await limited(2);
   const db = "do:test/limit/tx";
