@@ -163,7 +163,7 @@ class Connection:
         Raises NotSupportedError where the transport does not tell.
         """
         self._check_open()
-        with _Timed("size", self.database):
+        with Timed("size", self.database):
             return self.transport.size(self.database, Deadline(self.timeout))
 
     def begin(self) -> None:

@@ -33,9 +33,13 @@ def database_list(site, request):
     tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).order_by("slug")
     if query:
         tenants = tenants.filter(slug__icontains=query)
-    page = Paginator(tenants.values_list("slug", flat=True), PAGE_SIZE).get_page(request.GET.get("p"))
-    slugs = list(page.object_list)
-    rows = [_listed(Inspected(slug), state) for slug, state in _states(slugs)]
+    # What a tenant's look-up reads besides, e.g. whether its members' copies are out of step.
+    annotate = getattr(tenant_model(), "lookup_annotations", dict)
+    page = Paginator(tenants.annotate(**annotate()), PAGE_SIZE).get_page(request.GET.get("p"))
+    found = {tenant.slug: tenant for tenant in page.object_list}
+    rows = [
+        {**_listed(Inspected(slug), state), "tenant": found[slug]} for slug, state in _states(list(found))
+    ]
     if page.number == 1 and not query:
         rows.insert(0, {"database": Inspected(), "state": "", "text": "", "known": None})
     context = page_context(site, request, title="Databases", query=query, page=page, rows=rows)

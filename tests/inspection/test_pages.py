@@ -2,10 +2,13 @@
 
 import logging
 import re
+import sqlite3
+from contextlib import closing
 from html import unescape
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connections
 from django.urls import reverse
 from django.utils.html import escape
 
@@ -443,6 +446,43 @@ def test_an_action_on_a_database_that_does_not_answer_is_reported(root, site, mo
         busy.rollback()
     assert "Tenant globex: check failed" in done
     assert "Tenant acme: sound" in done
+
+
+def test_a_dump_is_a_file_that_sqlite_opens(root, write_post, tmp_path):
+    write_post(title="In the file")
+    chosen = {"action": "dump", "database": "tenant/acme"}
+    assert "Download as a SQLite file" in text(root.post("/admin/databases/action/", chosen))
+    answer = root.post("/admin/databases/action/", {**chosen, "confirmed": "yes"})
+    assert 'filename="acme.sqlite3"' in answer.headers["Content-Disposition"]
+    file = tmp_path / "acme.sqlite3"
+    file.write_bytes(b"".join(answer.streaming_content))
+    with closing(sqlite3.connect(file)) as opened:
+        assert opened.execute("SELECT title FROM blog_post").fetchall() == [("In the file",)]
+    two = {"action": "dump", "database": ["tenant/acme", "tenant/globex"]}
+    assert "One database is downloaded at a time." in plain(
+        root.post("/admin/databases/action/", two, follow=True)
+    )
+
+
+def test_a_tenant_whose_members_are_out_of_step_is_marked(root, site):
+    from accounts.members import CopyFailed, remove_member
+
+    assert "members out of step" not in plain(root.get("/admin/databases/"))
+    with Inspected("globex").connect(5) as busy:
+        busy.begin()
+        busy.execute("SELECT 1")
+        connections["tenant/globex"].close()
+        settings = connections["tenant/globex"].settings_dict
+        patience = settings["OPTIONS"].get("timeout")
+        settings["OPTIONS"]["timeout"] = 0.5
+        try:
+            with pytest.raises(CopyFailed):
+                remove_member(site.gil, site.tenants["globex"])
+        finally:
+            settings["OPTIONS"]["timeout"] = patience or 30
+            connections["tenant/globex"].close()
+        busy.rollback()
+    assert plain(root.get("/admin/databases/")).count("members out of step") == 1
 
 
 def test_actions_need_the_right_to_change(staff):

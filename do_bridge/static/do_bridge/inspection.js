@@ -47,7 +47,7 @@ async function work(waiting) {
 async function askAll() {
   const waiting = [...rows];
   await Promise.all(Array.from({ length: AT_ONCE }, () => work(waiting)));
-  const silent = rows.filter((row) => row.querySelector(".state.dead, .state.slow")).length;
+  const silent = rows.filter((row) => row.querySelector('[data-fact="state"]:is(.dead, .slow)')).length;
   const told = document.getElementById("facts-told");
   told.textContent = `${rows.length} databases asked, ${silent} without an answer.`;
 }
