@@ -1,0 +1,77 @@
+"""Gives the blog a further migration for the time of a test, as newer code would."""
+
+import importlib
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from django.db import connections
+from django.test import override_settings
+
+import blog.migrations
+from do_bridge.tenancy import catch_up, fingerprint, provision
+from do_bridge.tenancy.databases import tenant_databases
+
+NAME = "0099_newer"
+RATING = 'migrations.AddField("post", "rating", models.IntegerField(null=True))'
+INDEX = 'migrations.AddIndex("post", models.Index(fields=["rating"], name="blog_post_rating"))'
+# Calls `heard` with the alias that is migrated, forwards and backwards.
+PYTHON = "migrations.RunPython(newer_code.tell, newer_code.tell)"
+
+heard = []
+
+
+def tell(apps, editor):
+    """The Python code of a migration: tells each listener which alias is migrated."""
+    for listener in heard:
+        listener(editor.connection.alias)
+
+
+def forget():
+    """Let everybody read the migrations again."""
+    importlib.invalidate_caches()
+    fingerprint.forget_code()
+    provision._known.clear()
+    catch_up._failures.clear()
+
+
+def close_tenants():
+    """Close this thread's connections to tenants: what they expect was told when they were opened."""
+    for alias in tenant_databases().live_aliases():
+        connections[alias].close()
+
+
+@contextmanager
+def newer_code(folder, *operations, keep_open=False):
+    """Add a migration with these operations, texts of Python, while the block runs.
+
+    With `keep_open` this thread's connections to tenants stay those of the older code.
+    """
+    package = f"newer_blog_{uuid4().hex}"
+    here = Path(blog.migrations.__file__).parent
+    shutil.copytree(here, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    last = max(path.stem for path in here.glob("0*.py"))
+    (folder / package / f"{NAME}.py").write_text(f"""
+import sys
+from django.db import migrations, models
+newer_code = sys.modules[{__name__!r}]
+
+class Migration(migrations.Migration):
+    dependencies = [("blog", {last!r})]
+    operations = [{", ".join(operations)}]
+""")
+    sys.path.insert(0, str(folder))
+    try:
+        with override_settings(MIGRATION_MODULES={"blog": package}):
+            forget()
+            if not keep_open:
+                close_tenants()
+            yield
+    finally:
+        sys.path.remove(str(folder))
+        forget()
+        if not keep_open:
+            close_tenants()
+        heard.clear()

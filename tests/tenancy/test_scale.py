@@ -1,0 +1,305 @@
+"""Many tenants: provisioned, migrated, interrupted, continued; 60 of them, or SCALE_TENANTS."""
+
+import os
+import signal
+import threading
+import time
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+from accounts.models import Membership, Tenant, User
+from do_bridge import driver
+from do_bridge.driver.relay_session import RelaySession
+from do_bridge.models import TenantState
+from do_bridge.tenancy import contenttypes, ledger, tenant_alias
+from do_bridge.tenancy.catch_up import unchecked
+from do_bridge.tenancy.creation import create_tenant
+from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.fingerprint import code_fingerprint
+from do_bridge.tenancy.provision import scratch_dump
+from do_bridge.testing import empty_object, unique_slug
+from tests.tenancy import newer_code
+from tests.tenancy.newer_code import INDEX, NAME, PYTHON, RATING
+
+NUMBER = int(os.environ.get("SCALE_TENANTS", "60"))
+
+
+class Requests:
+    """The requests of the relay's sessions: which databases they went to; may press Ctrl-C at one of them."""
+
+    def __init__(self):
+        self.databases = []
+        self.interrupt_at = None
+        self._lock = threading.Lock()
+
+    @property
+    def to_objects(self):
+        return [name for name in self.databases if name.startswith("do:")]
+
+    def slugs(self):
+        return {name.rpartition("/")[2] for name in self.to_objects}
+
+    def note(self, message):
+        with self._lock:
+            self.databases.append(message.get("db", ""))
+            if len(self.to_objects) == self.interrupt_at:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+@pytest.fixture
+def requests(monkeypatch):
+    """What is sent while the test runs."""
+    made = Requests()
+    send = RelaySession.request
+
+    def request(self, message, deadline):
+        made.note(message)
+        return send(self, message, deadline)
+
+    monkeypatch.setattr(RelaySession, "request", request)
+    return made
+
+
+@pytest.fixture
+def remembered_rows(monkeypatch, db):
+    """Let the directory's content types be read once, as outside of test runs."""
+    monkeypatch.setattr(contenttypes, "in_test_environment", lambda: False)
+    contenttypes.forget_directory_rows()
+    scratch_dump()
+    contenttypes.directory_rows()
+    yield
+    contenttypes.forget_directory_rows()
+
+
+@pytest.fixture
+def fleet(remembered_rows, author, tmp_path):
+    """The slugs of so many tenants, made from a file; their objects are emptied afterwards."""
+
+    def make(number=NUMBER):
+        prefix = unique_slug("s")[:9]
+        made = [f"{prefix}-{index:05}" for index in range(number)]
+        slugs.extend(made)
+        file = tmp_path / "tenants.csv"
+        lines = ["slug,name,members", *(f"{slug},The {slug},ada" for slug in made)]
+        file.write_text("\n".join(lines), encoding="utf-8")
+        return made, file
+
+    slugs = []
+    yield make
+    for slug in slugs:
+        empty_object(tenant_alias(slug))
+        tenant_databases().release(tenant_alias(slug))
+
+
+def run(command, *arguments, **options):
+    """Run a command; return (output, seconds)."""
+    out = StringIO()
+    start = time.monotonic()
+    try:
+        call_command(command, *arguments, stdout=out, stderr=out, **options)
+    except CommandError as error:
+        error.output = out.getvalue()
+        raise
+    finally:
+        seconds = time.monotonic() - start
+        print(f"\n{command} {' '.join(map(str, arguments))}: {seconds:.1f} s")  # noqa: T201
+    return out.getvalue(), seconds
+
+
+def migrate(*arguments):
+    return run("migrate", "--database", "tenant", *arguments, interactive=False)[0]
+
+
+def times_applied(slugs):
+    """Return {slug: how often the newer migration is recorded}, asked of the objects themselves."""
+    found = {}
+    with unchecked():
+        for slug in slugs:
+            alias = tenant_alias(slug)
+            with connections[alias].cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM django_migrations WHERE name = %s", [NAME])
+                found[slug] = cursor.fetchone()[0]
+            tenant_databases().release(alias)
+    return found
+
+
+def slugs_at(fingerprint):
+    rows = TenantState.objects.filter(state="ready", fingerprint=fingerprint)
+    return set(rows.values_list("slug", flat=True))
+
+
+def break_object(slug):
+    """Make the newer migration fail in one tenant."""
+    alias = tenant_alias(slug)
+    with unchecked(), connections[alias].cursor() as cursor:
+        cursor.execute("ALTER TABLE blog_post ADD COLUMN rating integer")
+    tenant_databases().release(alias)
+
+
+@pytest.mark.timeout(1200 if NUMBER > 100 else 120)
+def test_many_are_made_and_a_migration_over_them_is_interrupted_and_continued(fleet, requests, tmp_path):
+    slugs, file = fleet()
+    before = len(requests.databases)
+    assert f"{NUMBER} tenants, 0 failed: {NUMBER} made" in run("create_tenants", str(file))[0]
+    assert len(requests.databases) - before <= 2 * NUMBER
+    assert len(requests.to_objects) == NUMBER
+    assert slugs_at(code_fingerprint()) == set(slugs)
+    assert Membership.objects.filter(tenant__slug__in=slugs, user__username="ada").count() == NUMBER
+    assert User.objects.using(tenant_alias(slugs[-1])).get().username == "ada"
+
+    # Nothing to do: no object is asked.
+    asked = len(requests.to_objects)
+    before = len(requests.databases)
+    assert f"{NUMBER} tenants, 0 failed: 0 done now, {NUMBER} at their place" in migrate()
+    assert len(requests.to_objects) == asked
+    assert len(requests.databases) - before <= 3
+
+    with newer_code.newer_code(tmp_path, RATING, INDEX):
+        old_slugs = set(slugs)
+        requests.databases.clear()
+        requests.interrupt_at = NUMBER // 2 + 10
+        with pytest.raises(CommandError, match="Interrupted after") as caught:
+            migrate("--jobs", "3")
+        assert caught.value.returncode == 130
+        requests.interrupt_at = None
+        done = slugs_at(code_fingerprint())
+        assert 0 < len(done) < NUMBER
+        assert not TenantState.objects.filter(state="migrating").exists()
+        applied = times_applied(slugs)
+        assert {slug for slug, times in applied.items() if times} == done
+
+        broken = sorted(old_slugs - done)[1]
+        break_object(broken)
+        requests.databases.clear()
+        with pytest.raises(CommandError, match=f"1 of {NUMBER} tenants failed: {broken}") as caught:
+            migrate("--jobs", "3")
+        assert "duplicate column name" in caught.value.output
+        # Those that were done are not touched again.
+        assert requests.slugs() == old_slugs - done
+        assert times_applied(slugs) == {slug: int(slug != broken) for slug in slugs}
+        state = ledger.states(broken)[broken]
+        assert (state.state, "duplicate column name" in state.error) == ("failed", True)
+
+        with unchecked(), connections[tenant_alias(broken)].cursor() as cursor:
+            cursor.execute("ALTER TABLE blog_post DROP COLUMN rating")
+        requests.databases.clear()
+        assert f"{NUMBER} tenants, 0 failed: 1 done now" in migrate()
+        assert requests.slugs() == {broken}
+        assert slugs_at(code_fingerprint()) == set(slugs)
+
+
+def test_a_tenant_is_at_head_and_has_its_first_member_after_two_round_trips(remembered_rows, author):
+    slug = unique_slug("two")
+    with driver.count_trips() as trips:
+        tenant, created, how = create_tenant(slug, "Two & Co", [author])
+    assert (trips.count, created, how) == (2, True, "provisioned")
+    assert Tenant.objects.get(slug=slug) == tenant
+    assert Membership.objects.get(tenant=tenant).user == author
+    assert not tenant.out_of_step.exists()
+    assert User.objects.using(tenant_alias(slug)).get().pk == author.pk
+    assert ledger.is_at(ledger.states(slug)[slug], code_fingerprint())
+    again = create_tenant(slug, "Two & Sons", [author])
+    assert (again[0].pk, again[1], again[2]) == (tenant.pk, False, "migrated")
+    assert Tenant.objects.get(slug=slug).name == "Two & Sons"
+    empty_object(tenant_alias(slug))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("one\nTWO", "Line 2.*lower-case.*Nothing was made"),
+        ("one\none", "Line 2 names 'one' again"),
+        ("one,One,nobody", "There is no user 'nobody'. Nothing was made"),
+        ("one,One,ada,more", "Line 1 has more than three columns"),
+    ],
+)
+def test_a_file_with_a_wrong_line_makes_nothing(author, tmp_path, requests, lines, message):
+    (tmp_path / "wrong.csv").write_text(lines)
+    with pytest.raises(CommandError, match=message):
+        run("create_tenants", str(tmp_path / "wrong.csv"))
+    assert requests.to_objects == []
+    assert not Tenant.objects.exists()
+
+
+def test_the_ledger_says_migrating_while_a_migration_runs_either_way_and_faked_too(fleet, tmp_path):
+    slugs, file = fleet(3)
+    run("create_tenants", str(file))
+    seen = []
+
+    def listen(alias):
+        slug = alias.rpartition("/")[2]
+        state = ledger.states(slug)[slug]
+        seen.append((slug, state.state, state.doing))
+
+    with newer_code.newer_code(tmp_path, RATING, PYTHON):
+        newer_code.heard.append(listen)
+        migrate("--tenant", slugs[0], "--tenant", slugs[2])
+        assert sorted(seen) == [(slug, "migrating", "migrate") for slug in (slugs[0], slugs[2])]
+        assert times_applied(slugs) == {slugs[0]: 1, slugs[1]: 0, slugs[2]: 1}
+        seen.clear()
+        migrate("blog", "0001")
+        assert sorted(seen) == [(slug, "migrating", "migrate blog 0001") for slug in (slugs[0], slugs[2])]
+        assert times_applied(slugs) == dict.fromkeys(slugs, 0)
+        seen.clear()
+        migrate("--fake")
+        assert seen == []
+        assert times_applied(slugs) == dict.fromkeys(slugs, 1)
+        assert slugs_at(code_fingerprint()) == set(slugs)
+
+
+def test_backwards_too_those_that_are_there_already_are_not_touched(fleet, requests, tmp_path):
+    slugs, file = fleet(4)
+    run("create_tenants", str(file))
+    with newer_code.newer_code(tmp_path, RATING):
+        migrate("--tenant", slugs[0])
+        requests.databases.clear()
+        assert "4 tenants, 0 failed: 1 done now, 3 at their place" in migrate("blog", "0001")
+        assert requests.slugs() == {slugs[0]}
+
+
+def test_what_a_crash_left_behind_is_seen_and_repaired_by_the_next_run(fleet, requests, tmp_path):
+    slugs, file = fleet(4)
+    run("create_tenants", str(file))
+    with newer_code.newer_code(tmp_path, RATING):
+        migrate("--tenant", slugs[0])
+        # One died before the change and one after it, neither came to say so; one was never noted at all.
+        ledger.begin([slugs[0], slugs[1]], "migrate")
+        ledger.forget(slugs[2])
+        assert "4 tenants, 0 failed: 4 done now" in migrate()
+        assert times_applied(slugs) == dict.fromkeys(slugs, 1)
+        assert slugs_at(code_fingerprint()) == set(slugs)
+        # An unfinished load is not a migration's to repair.
+        ledger.begin(slugs[3], "load")
+        requests.databases.clear()
+        with pytest.raises(CommandError, match=f"1 of 4 tenants failed: {slugs[3]}"):
+            migrate()
+        assert requests.to_objects == []
+
+
+def test_check_and_plan_tell_who_is_behind_and_change_nothing(fleet, requests, tmp_path):
+    slugs, file = fleet(3)
+    run("create_tenants", str(file))
+    requests.databases.clear()
+    assert "3 tenants, 0 failed" in migrate("--check")
+    assert "there already" in migrate("--plan")
+    assert requests.to_objects == []
+    with newer_code.newer_code(tmp_path, RATING):
+        migrate("--tenant", slugs[1])
+        with pytest.raises(CommandError, match=f"2 of 3 tenants failed: {slugs[0]}, {slugs[2]}"):
+            migrate("--check")
+        plan = migrate("--plan")
+        assert f"Tenant {slugs[0]}, and 1 tenants like it" in plan
+        assert "Add field rating to post" in plan
+        assert times_applied(slugs) == {slugs[0]: 0, slugs[1]: 1, slugs[2]: 0}
+        assert not TenantState.objects.exclude(state="ready").exists()
+
+
+def test_a_tenant_that_no_one_has_is_refused(db, requests):
+    with pytest.raises(CommandError, match="There is no tenant 'nobody'"):
+        migrate("--tenant", "nobody")
+    with pytest.raises(CommandError, match="no migration that begins with '0900'"):
+        migrate("blog", "0900")
+    assert requests.to_objects == []
