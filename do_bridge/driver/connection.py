@@ -163,7 +163,7 @@ class Connection:
         Raises NotSupportedError where the transport does not tell.
         """
         self._check_open()
-        with Timed("size", self.database):
+        with Timed("size", self.database, self.on_call):
             return self.transport.size(self.database, Deadline(self.timeout))
 
     def begin(self) -> None:
