@@ -18,7 +18,7 @@ from .slugs import tenant_alias
 LEASE = 25.0
 # What one answer should weigh: far below the 30 MB that it may, and large enough to cost few trips.
 PAGE_BYTES = 1_000_000
-FIRST_PAGE = 100
+FIRST_PAGE = 10
 LARGEST_PAGE = 20_000
 # A result has at most 100 columns: one tells the types, some are the key by which pages go on.
 COLUMNS_IN_A_RESULT = 80

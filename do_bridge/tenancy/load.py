@@ -11,8 +11,8 @@ from django.db import DatabaseError, connections
 from do_bridge.backends.remote_sqlite.emptying import empty
 
 from . import dump, fingerprint, ledger
+from .catch_up import unchecked
 from .contenttypes import copy_content_types
-from .context import migration_context
 from .databases import tenant_databases
 from .dump import quote
 from .slugs import tenant_alias
@@ -27,6 +27,7 @@ COLUMNS_OF_A_TABLE = 100
 MARK = "_do_bridge_load"
 STAGING = "_do_bridge_load_rows_"
 _META = fingerprint.META_TABLE
+_APPLIED = "django_migrations"
 _FULL = (
     "SELECT count(*), coalesce(sum(name = %s), 0) FROM pragma_table_list WHERE schema = 'main' "
     "AND type <> 'shadow' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' "
@@ -91,7 +92,10 @@ def open_file(path):
 
 def check_file(source):
     """Return (Schema, LoadReport) of a file that a tenant can be made of. Raises UnfitFile."""
-    (verdict,) = source.execute("PRAGMA integrity_check(1)").fetchone()
+    try:
+        (verdict,) = source.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        verdict = error
     if verdict != "ok":
         raise UnfitFile(f"The file is damaged: {verdict}")
     try:
@@ -101,7 +105,7 @@ def check_file(source):
     except DatabaseError as error:
         raise UnfitFile(str(error)) from error
     names = {table.name for table in schema.tables}
-    if "django_migrations" not in names:
+    if _APPLIED not in names:
         raise UnfitFile("The file has no table django_migrations: it was not made of a tenant.")
     if MARK in names:
         raise UnfitFile("The file was made of a tenant that was itself being loaded.")
@@ -119,7 +123,7 @@ def check_file(source):
         tables = ", ".join(sorted({row[0] for row in dangling}))
         raise UnfitFile(f"{len(dangling)} rows point nowhere by their foreign keys, in: {tables}.")
     applied = source.execute("SELECT app, name FROM django_migrations").fetchall()
-    return schema, LoadReport(fingerprint=fingerprint.of(applied))
+    return schema, LoadReport(rows=len(applied), fingerprint=fingerprint.of(applied))
 
 
 def check_free(slug):
@@ -178,7 +182,7 @@ def _fill(alias, source, schema, report, on_piece):
         for sql in schema.index_sql:
             connection.execute_batch([(sql, None)])
     # The directory's keys, so that permissions and the admin's log mean here what they mean there.
-    with migration_context(alias):
+    with unchecked(alias):
         copy_content_types(alias)
     with _connected(alias) as connection:
         connection.execute_batch(_last_statements(source, schema, report.fingerprint))
@@ -217,8 +221,8 @@ def _peel(blockers):
 
 def _copy_rows(connection, source, table, target, on_piece):
     """Send the rows of a table in pieces, into it or into a table that is made for it; return how many."""
-    if table.name == _META:
-        return 0
+    if table.name in (_META, _APPLIED):
+        return 0  # They come with the last piece: who looks before that finds no schema to use.
     key = (*table.key, *table.columns) if table.carries_rowid else table.columns
     names = key
     if target != table.name:
@@ -312,7 +316,10 @@ def _unstage(connection, tables):
 
 def _last_statements(source, schema, found):
     """Return what makes the tenant whole: counters, views, triggers, the fingerprint; and the mark goes."""
-    statements = []
+    rows = source.execute(f"SELECT * FROM {_APPLIED}")  # noqa: S608
+    columns = ", ".join(quote(column[0]) for column in rows.description)
+    into = f"INSERT INTO {_APPLIED} ({columns}) "
+    statements = [_insert(into, piece) for piece in _pieces(rows)]
     if schema.has_sequence:
         statements.append(("DELETE FROM sqlite_sequence", None))
         for row in source.execute("SELECT name, seq FROM sqlite_sequence"):

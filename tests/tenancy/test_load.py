@@ -147,6 +147,27 @@ def test_while_it_is_loaded_a_tenant_has_no_row_no_fingerprint_and_is_migrating(
     assert set(seen) == {(ledger.MIGRATING, 0, False)}
 
 
+def test_a_visitor_of_a_tenant_that_is_being_loaded_is_turned_away_and_spoils_nothing(dumped, other):
+    Tenant.objects.create(slug=other, name="There before its rows")
+    turned_away = []
+
+    def on_piece(table, rows):
+        try:
+            Post.objects.using(tenant_alias(other)).count()
+        except DatabaseError as error:
+            turned_away.append(error)
+        else:
+            turned_away.append(None)
+        connections[tenant_alias(other)].close()
+
+    report = load.load_tenant(other, dumped, on_piece=on_piece)
+    assert turned_away and all(turned_away)
+    assert Post.objects.using(tenant_alias(other)).count() == 1
+    dumped_again = dumped.with_name("again.sqlite3")
+    assert dump_tenant(other, dumped_again).rows == report.rows + 1
+    assert ledger.states([other])[other].state == ledger.READY
+
+
 def test_what_a_killed_load_left_behind_is_thrown_away_by_the_next(dumped, other, monkeypatch):
     def cut(table, rows):
         raise KeyboardInterrupt
@@ -168,6 +189,19 @@ def spoil(path, *statements):
         file.commit()
 
 
+@pytest.fixture
+def small(tmp_path):
+    """A file that a tenant could be made of."""
+    path = tmp_path / "small.sqlite3"
+    spoil(
+        path,
+        "CREATE TABLE django_migrations (id INTEGER PRIMARY KEY, app TEXT, name TEXT, applied TEXT)",
+        "CREATE TABLE leaf (id INTEGER PRIMARY KEY, word TEXT)",
+        "CREATE TABLE note (leaf_id INTEGER REFERENCES leaf (id))",
+    )
+    return path
+
+
 @pytest.mark.parametrize(
     ("statements", "told"),
     [
@@ -179,27 +213,28 @@ def spoil(path, *statements):
         ),
         (["CREATE VIRTUAL TABLE found USING fts5(body)"], "virtual table"),
         ([f"CREATE TABLE wide ({', '.join(f'c{n}' for n in range(101))})"], "more than 100 columns"),
+        ([f"CREATE TABLE {load.MARK} (n)"], "itself being loaded"),
     ],
 )
-def test_a_file_that_no_tenant_can_be_made_of_is_refused_before_anything_is_written(
-    dumped, other, statements, told
-):
-    spoil(dumped, *statements)
-    with pytest.raises(CommandError, match=told):
-        loaded(other, dumped)
-    assert ledger.states([other]) == {}
+def test_a_file_that_no_tenant_can_be_made_of_is_refused_without_a_trip(small, trips, statements, told):
+    spoil(small, *statements)
+    with pytest.raises(load.UnfitFile, match=told):
+        load.load_tenant("never-made", small)
+    assert trips.count == 0
 
 
-def test_a_file_that_is_no_database_or_damaged_is_refused(dumped, other, tmp_path):
+def test_a_file_that_is_no_database_or_damaged_is_refused_without_a_trip(small, tmp_path, trips):
     (tmp_path / "text").write_text("This is no database, however long it may be. " * 100)
     for path, told in ((tmp_path / "text", "no SQLite database"), (tmp_path / "none", "There is no file")):
-        with pytest.raises(CommandError, match=told):
-            loaded(other, path)
-    content = bytearray(dumped.read_bytes())
-    content[5000:9000] = b"\xff" * 4000
-    dumped.write_bytes(content)
-    with pytest.raises(CommandError, match="damaged|malformed|no SQLite"):
-        loaded(other, dumped)
+        with pytest.raises(load.UnfitFile, match=told):
+            load.load_tenant("never-made", path)
+    spoil(small, "INSERT INTO leaf (word) SELECT 'w' || value FROM json_each('[1, 2, 3, 4, 5, 6, 7, 8]')")
+    content = bytearray(small.read_bytes())
+    content[8192:12288] = b"\xff" * 4096
+    small.write_bytes(content)
+    with pytest.raises(load.UnfitFile, match="damaged|no SQLite"):
+        load.load_tenant("never-made", small)
+    assert trips.count == 0
 
 
 def test_a_tenant_of_an_older_schema_is_loaded_and_said_to_need_migrating(dumped, other):
