@@ -1,5 +1,6 @@
 """Brings one tenant's object to where it should be: by replay, by provisioning, or by Django's command."""
 
+import logging
 import threading
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from .fingerprint import code_fingerprint, of
 from .provision import provision
 from .replay import recording, signals_are_known
 from .slugs import tenant_alias
+
+logger = logging.getLogger("do_bridge.migrations")
 
 
 def migrate_object(slug, *, is_empty=False):
@@ -86,6 +89,7 @@ class Steps:
             # The batch is atomic. The ordinary way says better what is wrong, or works where this did not.
             if getattr(error.__cause__, "effect", None) == "unknown":
                 raise
+            logger.info("Tenant %s did not take the batch and goes the ordinary way: %s", slug, error)
             return None
         return step.reached
 

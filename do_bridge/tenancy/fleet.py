@@ -1,9 +1,11 @@
 """Works through many tenants in threads: in pieces, past failures, and to a clean stop at Ctrl-C."""
 
 import contextvars
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from django.db import connections
@@ -51,25 +53,37 @@ class Fleet:
         """Work through `slugs`; return outcomes. After Ctrl-C `interrupted` is true, the rest untouched."""
         self._stop = threading.Event()
         slugs = list(slugs)
-        with ThreadPoolExecutor(max(1, self.jobs), thread_name_prefix="do-bridge") as pool:
+        with self._ctrl_c(), ThreadPoolExecutor(max(1, self.jobs), "do-bridge") as pool:
             for start in range(0, len(slugs), PIECE):
                 self._run_piece(pool, slugs[start : start + PIECE], bar)
                 if self.interrupted:
                     break
         return self.outcomes
 
+    @contextmanager
+    def _ctrl_c(self):
+        """Let the first Ctrl-C end the run when the tenants that have begun are done, the second at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number, frame):
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+            self._stop.set()
+
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before or signal.default_int_handler)
+
     def _run_piece(self, pool, slugs, bar):
         if self.before is not None:
             self.before(slugs)
         futures = {slug: pool.submit(contextvars.copy_context().run, self._one, slug, bar) for slug in slugs}
-        while True:
-            try:
-                wait(futures.values())
-                break
-            except KeyboardInterrupt:
-                # Those that have begun are finished: each tenant is before or after a migration.
-                self.interrupted = True
-                self._stop.set()
+        wait(futures.values())
         done = [outcome for future in futures.values() if (outcome := future.result()) is not None]
         self.outcomes += done
         touched = {outcome.slug for outcome in done}

@@ -115,7 +115,10 @@ def _is_static_operation(operation):
     fields = [field for _, field in getattr(operation, "fields", None) or ()]
     if (field := getattr(operation, "field", None)) is not None:
         fields.append(field)
-    return all(not callable(field.default) or field.default in _CONSTANT_DEFAULTS for field in fields)
+    return all(
+        not (field.has_default() and callable(field.default)) or field.default in _CONSTANT_DEFAULTS
+        for field in fields
+    )
 
 
 class _RecordingTransport(Transport):
