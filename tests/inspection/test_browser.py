@@ -172,6 +172,7 @@ def test_the_pages_are_readable_in_light_and_dark_fit_a_phone_and_name_their_fie
         expect(page.locator("h1")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
         assert page.evaluate(UNNAMED) == [], path
+        page.add_style_tag(content="* { transition: none !important }")
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             assert page.evaluate(CONTRAST) == [], (path, scheme)
