@@ -1,0 +1,85 @@
+"""The ledger: many rows in one trip, what is kept and what is replaced, and who is behind."""
+
+import pytest
+from django.db import connections
+
+from accounts.models import Tenant
+from do_bridge.models import TenantState
+from do_bridge.tenancy import fingerprint, ledger
+from do_bridge.tenancy.fingerprint import code_fingerprint, of
+
+
+def test_a_fingerprint_is_of_the_set_whatever_its_order():
+    assert of([("a", "0001"), ("b", "0001")]) == of([("b", "0001"), ("a", "0001")])
+    assert of([("a", "0001")]) != of([("a", "0002")])
+    assert len(of([])) == 64
+
+
+def test_the_codes_fingerprint_is_that_of_a_migrated_database(acme):
+    alias = f"tenant/{acme.slug}"
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT app, name FROM django_migrations")
+        assert of(cursor.fetchall()) == code_fingerprint()
+        cursor.execute(fingerprint.READ_META)
+        assert cursor.fetchone() == (code_fingerprint(),)
+
+
+def test_a_thousand_tenants_are_noted_and_read_in_one_trip_each(db, trips):
+    slugs = [f"t-{number}" for number in range(1000)]
+    for step in (
+        lambda: ledger.begin(slugs, "migrate"),
+        lambda: ledger.reached(slugs, "aa"),
+        lambda: ledger.states(slugs),
+    ):
+        before = trips.count
+        step()
+        assert trips.count - before == 1
+    assert len(ledger.states()) == 1000
+
+
+def test_beginning_and_failing_keep_the_fingerprint_that_was_reached(db):
+    ledger.reached("acme", "aa")
+    ledger.begin("acme", "migrate blog")
+    row = TenantState.objects.get(pk="acme")
+    assert (row.state, row.fingerprint, row.doing, row.error) == ("migrating", "aa", "migrate blog", "")
+    ledger.failed("acme", ValueError("no such column"))
+    row = TenantState.objects.get(pk="acme")
+    assert (row.state, row.fingerprint, row.error) == ("failed", "aa", "ValueError: no such column")
+    ledger.reached("acme", "bb")
+    row = TenantState.objects.get(pk="acme")
+    assert (row.state, row.fingerprint, row.error) == ("ready", "bb", "")
+    assert row.version.startswith("do_bridge")
+    ledger.deleted("acme")
+    assert TenantState.objects.get(pk="acme").fingerprint == ""
+    ledger.forget("acme")
+    assert ledger.states() == {}
+
+
+def test_the_version_that_the_settings_name_is_noted(db, settings):
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "VERSION": "release-7"}
+    ledger.reached("acme", "aa")
+    assert TenantState.objects.get(pk="acme").version == "release-7"
+
+
+def test_behind_are_all_that_are_not_known_to_be_ready_at_head(db):
+    for slug in ("ready", "older", "cut-off", "broken", "unknown"):
+        Tenant.objects.create(slug=slug, name=slug)
+    ledger.reached("ready", code_fingerprint())
+    ledger.reached("older", "aa")
+    ledger.reached("cut-off", code_fingerprint())
+    ledger.begin("cut-off", "migrate")
+    ledger.failed("broken", "why")
+    assert ledger.behind() == ["broken", "cut-off", "older", "unknown"]
+    assert ledger.behind(["ready", "older"]) == ["older"]
+
+
+def test_without_the_directorys_table_it_says_what_to_run(db):
+    table = TenantState._meta.db_table
+    with connections["default"].cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO kept")
+        try:
+            for step in (lambda: ledger.states(), lambda: ledger.begin("acme", "migrate")):
+                with pytest.raises(ledger.LedgerMissing, match="migrate --database default"):
+                    step()
+        finally:
+            cursor.execute(f"ALTER TABLE kept RENAME TO {table}")
