@@ -44,6 +44,16 @@ def _read(connection, sql):
     return result.rows
 
 
+def settle_fingerprint(connection):
+    """Write the fingerprint of what the object says is applied, after changes that no migration made."""
+    state = read_object(connection)
+    wanted = fingerprint.of(state.applied)
+    if wanted != state.fingerprint:
+        with expecting(connection, state.fingerprint):
+            run_batch(connection, fingerprint.write_statements(wanted))
+    connection.schema_fingerprint = wanted
+
+
 class TenantMigrationExecutor(MigrationExecutor):
     """The executor of tenants' objects; for every other database it is its parent and nothing else.
 

@@ -131,6 +131,16 @@ def test_code_older_than_the_schema_gets_an_error_that_names_what_it_lacks(acme,
     assert Client().get(f"/t/{acme.slug}/").status_code == 503
 
 
+def test_rows_of_migrations_that_were_deleted_on_purpose_are_pruned(acme, newer):
+    with newer("migrations.RunPython(newer_code.tell, newer_code.tell)"):
+        count(acme.slug)
+    with pytest.raises(CodeTooOld, match=f"migrate blog --prune --database tenant/{acme.slug}"):
+        count(acme.slug)
+    call_command("migrate", "blog", "--prune", database="tenant", verbosity=0, interactive=False)
+    assert count(acme.slug) == 0
+    assert ledger.is_at(state_of(acme.slug), code_fingerprint())
+
+
 def test_a_migration_that_fails_is_told_noted_and_not_tried_at_every_request(acme, newer):
     def fail(alias):
         tried.append(alias)

@@ -13,7 +13,7 @@ from do_bridge.tenancy.contenttypes import directory_is_closed
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.directory import registered_slugs
-from do_bridge.tenancy.executor import TenantMigrationExecutor, read_fingerprint
+from do_bridge.tenancy.executor import TenantMigrationExecutor, read_fingerprint, settle_fingerprint
 from do_bridge.tenancy.expecting import is_overtaken
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
 from do_bridge.tenancy.provision import provision
@@ -97,11 +97,13 @@ class Command(migrate.Command):
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with migration_context(alias), unchecked(alias):
-                    return super().handle(**{**options, "database": alias})
+                    super().handle(**{**options, "database": alias})
+                    if options["prune"] and is_tenant_side(alias):
+                        settle_fingerprint(connections[alias])
+                    return
             except DatabaseError as error:
                 if not is_overtaken(error) or attempt == ATTEMPTS:
                     raise
-        return None
 
     def _migrate_noted(self, slug, options):
         """Migrate one tenant, with its state in the ledger before and after."""
