@@ -38,14 +38,15 @@ _quiet.setLevel(logging.INFO)
 class RelaySession:
     """A session; it serves one request at a time and belongs to the process that opened it.
 
-    ``holders`` and ``retired`` are the pool's: how many transactions and calls use it, and whether it is to
-    be closed once none does.
+    ``holders``, ``holder`` and ``retired`` are the pool's: how many transactions and calls use it, the thread
+    whose they are, and whether it is to be closed once none does.
     """
 
     def __init__(self, url: str, token: str, *, connect_timeout: float, deadline: Deadline) -> None:
         """Open the session; raises OperationalError or InterfaceError, always with the effect ``none``."""
         self.pid = os.getpid()
         self.holders = 0
+        self.holder: threading.Thread | None = None
         self.retired = False
         self._lock = threading.Lock()
         self._stack = contextlib.ExitStack()
