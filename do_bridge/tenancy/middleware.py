@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import FileResponse, Http404, HttpResponsePermanentRedirect
-from django.urls import get_script_prefix, set_script_prefix
+from django.urls import get_resolver, get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
 from .conf import conf
@@ -27,6 +27,7 @@ class TenantMiddleware:
     async_capable = True
 
     def __init__(self, get_response):
+        load_urlconf()
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
@@ -73,11 +74,20 @@ class TenantMiddleware:
         return None
 
 
+def load_urlconf(urlconf=None):
+    """Import the URLconf with its views and forms now, while no tenant is current.
+
+    Django would do it in the first request: a queryset that a module makes on import would be bound to that
+    request's tenant, for all that come later.
+    """
+    _ = get_resolver(urlconf).url_patterns
+
+
 def find_slug(request):
     """Return (slug or None, script, rest): what stands in a slug's place, and the path's two parts."""
     domain = conf("TENANT_DOMAIN").partition(":")[0].lower()
     if domain:
-        host = request.get_host().partition(":")[0].lower()
+        host = request.get_host().partition(":")[0].lower().removesuffix(".")
         if host.endswith("." + domain):
             return host[: -len(domain) - 1], None, None
     prefix = conf("TENANT_PATH")
