@@ -83,7 +83,7 @@ class RelayPool:
         self._sessions: set[RelaySession] = set()
         self._count = 0
         # Last: another thread that sees it must not find the parent's lock, which may be held for ever.
-        self._pid = os.getpid()
+        self._pid: int = os.getpid()
 
     def _take(self, deadline: Deadline, dead: list[RelaySession]) -> RelaySession | None:
         """Return a held or idle session, or None with a place reserved for a new one."""

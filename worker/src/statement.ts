@@ -86,14 +86,22 @@ function countChanges(sql: SqlStorage, before: number): Counts {
   return { changes: total === before ? 0 : changes, last_row_id: id };
 }
 
+const DEFERS = /^\s*PRAGMA\s+defer_foreign_keys\b/i;
+
+/** Whether a statement says from when to when foreign keys are checked late. */
+export function defersForeignKeys({ sql }: Statement): boolean {
+  return DEFERS.test(sql);
+}
+
 /**
  * Finds the rows that a unit with deferred foreign keys left pointing nowhere, before its commit.
  *
- * Committing them would not fail: the runtime would reset the whole object.
+ * Committing them would not fail: the runtime would reset the whole object, or, where the keys are no longer
+ * deferred by then (`deferred` says that they have been), keep the rows.
  */
-export function danglingRows(sql: SqlStorage): string | null {
-  const [deferred] = sql.exec<{ defer_foreign_keys: number }>("PRAGMA defer_foreign_keys").toArray();
-  if (!deferred?.defer_foreign_keys) return null;
+export function danglingRows(sql: SqlStorage, deferred: boolean): string | null {
+  const [now] = sql.exec<{ defer_foreign_keys: number }>("PRAGMA defer_foreign_keys").toArray();
+  if (!deferred && !now?.defer_foreign_keys) return null;
   const rows = sql
     .exec<{ table: string; rowid: number | null; parent: string }>("PRAGMA foreign_key_check")
     .toArray();
