@@ -144,6 +144,10 @@ def test_autocommit_can_be_turned_off(using, names):
         transaction.rollback(using=using)
         add(using, "kept")
         transaction.commit(using=using)
+        add(using, "undone after a commit")
+        transaction.rollback(using=using)
+        with atomic(using=using):
+            add(using, "undone with its block's transaction")
     finally:
         transaction.rollback(using=using)
         transaction.set_autocommit(True, using=using)
@@ -177,6 +181,13 @@ def test_a_deferred_reference_that_is_never_filled_is_named(using, durable_objec
     with pytest.raises(IntegrityError, match=message), atomic(using=using), unchecked:
         Book.objects.using(using).create(author_id=4711)
         durable_object.check_constraints()
+    assert Book.objects.using(using).count() == 0
+
+
+def test_a_deferred_reference_that_nobody_checks_is_refused_at_commit(using, durable_object):
+    with pytest.raises(IntegrityError, match="shelf_book row 1"), atomic(using=using):
+        with durable_object.constraint_checks_disabled():
+            Book.objects.using(using).create(author_id=4711)
     assert Book.objects.using(using).count() == 0
 
 

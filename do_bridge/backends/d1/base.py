@@ -73,10 +73,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _commit(self):
         self._marks.clear()
+        self._begin_next()
 
     def _rollback(self):
         self._undo(None)
         self._marks.clear()
+        self._begin_next()
+
+    def _begin_next(self):
+        if not self.autocommit and self.connection is not None:
+            self._mark(None)
 
     def _savepoint_allowed(self):
         # Not SQL's: a name for the place, so that an inner block may fail and the outer one go on.

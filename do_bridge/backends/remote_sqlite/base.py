@@ -90,6 +90,21 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
             else:
                 self.connection.begin()
 
+    def _commit(self):
+        super()._commit()
+        self._begin_next()
+
+    def _rollback(self):
+        super()._rollback()
+        self._begin_next()
+
+    def _begin_next(self):
+        # With autocommit off, what follows belongs to a new transaction. After an atomic() block this one
+        # ends empty, at no cost.
+        if not self.autocommit and self.connection is not None and self.features.supports_transactions:
+            with self.wrap_database_errors:
+                self.connection.begin()
+
     def _start_transaction_under_autocommit(self):
         with debug_transaction(self, "BEGIN"), self.wrap_database_errors:
             self.connection.begin()
