@@ -90,10 +90,9 @@ def test_one_manager_may_be_entered_by_two_threads():
         seen.append(current_tenant())
 
     thread = threading.Thread(target=other)
-    thread.start()
-    entered.wait(30)
     with shared:
-        pass
+        thread.start()
+        entered.wait(30)
     seen.append(current_tenant())
     left.set()
     thread.join(30)
