@@ -23,6 +23,11 @@ def registered_slugs():
     return list(tenants.order_by("slug").values_list("slug", flat=True))
 
 
+def is_registered(slug):
+    """Say whether the directory has a tenant of this slug now; one round trip."""
+    return tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug).exists()
+
+
 class TenantLookup:
     """A bounded, short-lived memory of tenants' rows; a tenant that was not found is asked for again."""
 

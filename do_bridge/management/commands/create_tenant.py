@@ -6,8 +6,8 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.directory import tenant_model
-from do_bridge.tenancy.provision import provision
+from do_bridge.tenancy.directory import is_registered, tenant_model
+from do_bridge.tenancy.provision import has_tables, provision
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
@@ -22,14 +22,19 @@ class Command(BaseCommand):
         parser.add_argument(
             "--member", action="append", default=[], metavar="USERNAME", help="A member; may be repeated."
         )
+        parser.add_argument(
+            "--adopt", action="store_true", help="Take over the data of a former tenant of this name."
+        )
 
-    def handle(self, *, slug, name, member, verbosity, **options):
+    def handle(self, *, slug, name, member, verbosity, adopt=False, **options):
         try:
             validate_slug(slug)
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
         add_member = self._member_function() if member else None
         try:
+            if not adopt:
+                self._refuse_others_data(slug)
             tenant, created = self._row(slug, name)
             how = provision(slug)
         except DatabaseError as error:
@@ -44,6 +49,15 @@ class Command(BaseCommand):
         if verbosity >= 1:
             state = "created" if created else "was there already"
             self.stdout.write(self.style.SUCCESS(f"Tenant {slug}: {state}, database {how}."))
+
+    def _refuse_others_data(self, slug):
+        """Refuse a new tenant whose object has tables: they may hold what another company wrote."""
+        # The row once more: the same command may run twice at once, and have made both meanwhile.
+        if not is_registered(slug) and has_tables(slug) and not is_registered(slug):
+            raise CommandError(
+                f"Nobody is registered as {slug!r}, but its database has tables already, maybe those of a "
+                "tenant that was deleted. Choose another slug, or take them over with --adopt."
+            )
 
     def _row(self, slug, name):
         model = tenant_model()

@@ -11,8 +11,8 @@ from do_bridge.backends.remote_sqlite.migrations import MigrationExecutor
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.directory import registered_slugs
-from do_bridge.tenancy.slugs import is_tenant_side, tenant_alias
+from do_bridge.tenancy.directory import is_registered, registered_slugs
+from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
 
 # Django's command finds its executor by this name; ours is Django's for connections of other engines.
 migrate.MigrationExecutor = MigrationExecutor
@@ -25,6 +25,7 @@ class Command(migrate.Command):
         "Updates database schema: of the shared database (--database default), of one tenant "
         "(--database tenant/<slug>), or of all tenants, one after another (--database tenant)."
     )
+    is_typed = False
 
     def add_arguments(self, parser):
         super().add_arguments(parser)
@@ -42,6 +43,11 @@ class Command(migrate.Command):
             kwargs["databases"] = [conf("DIRECTORY_ALIAS")]
         return kwargs
 
+    def run_from_argv(self, argv):
+        # Whoever types a name may mistype it; code that calls the command has the name from somewhere.
+        self.is_typed = True
+        super().run_from_argv(argv)
+
     def handle(self, *args, **options):
         database = options["database"]
         if self._is_template(database):
@@ -49,6 +55,12 @@ class Command(migrate.Command):
         if database not in connections.settings:
             raise CommandError(
                 f"There is no database {database!r}. Name one of {', '.join(connections)}, or tenant/<slug>."
+            )
+        slug = alias_slug(database)
+        if self.is_typed and slug is not None and not self._ask_directory(is_registered, slug):
+            # It would become a database of nobody.
+            raise CommandError(
+                f"No tenant is registered as {slug!r}. `create_tenant {slug}` makes it, ready for use."
             )
         with migration_context(database):
             return super().handle(*args, **options)
@@ -58,15 +70,21 @@ class Command(migrate.Command):
         databases = tenant_databases()
         return databases is not None and database == databases.template
 
-    def _migrate_all(self, *args, **options):
-        """Migrate every registered tenant, past failures; end with a table, and an error if any failed."""
+    @staticmethod
+    def _ask_directory(question, *args):
+        """Return what `question` finds in the directory; raise CommandError where that can't be read."""
         try:
-            slugs = registered_slugs()
+            return question(*args)
         except DatabaseError as error:
             raise CommandError(
                 f"The list of tenants can't be read ({error}). "
                 f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
             ) from error
+
+    def _migrate_all(self, *args, **options):
+        """Migrate every registered tenant, past failures; end with a table, and an error if any failed."""
+        self.is_typed = False
+        slugs = self._ask_directory(registered_slugs)
         verbosity = options["verbosity"]
         rows = []
         quiet = {**options, "verbosity": max(0, verbosity - 1)}
