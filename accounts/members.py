@@ -20,12 +20,14 @@ NO_PASSWORD = "!copy"  # noqa: S105  (a hash that no password has)
 class CopyFailed(Exception):
     """D1 holds the change, the tenant's object does not."""
 
-    def __init__(self, slug, what):
+    def __init__(self, what, *slugs):
+        objects = "the object of tenant" if len(slugs) == 1 else "the objects of tenants"
         super().__init__(
-            f"{what} in D1, but not in the object of tenant {slug}, which did not answer as it should. "
-            f"Repair it with: manage.py sync_members {slug}"
+            f"{what} in D1, but not in {objects} {', '.join(slugs)}: no answer as it should be. "
+            f"Repair it with: manage.py sync_members {' '.join(slugs)}"
         )
-        self.slug = slug
+        self.what = what
+        self.slugs = slugs
 
 
 def add_member(user, tenant, role=Membership.Role.MEMBER):
@@ -67,22 +69,31 @@ def copy_users(users, slug, *, what="The users are"):
     try:
         write_copies(users, tenant_alias(slug))
     except (DatabaseError, InterfaceError) as exc:
-        raise CopyFailed(slug, what) from exc
+        raise CopyFailed(what, slug) from exc
 
 
-def write_copies(users, alias):
-    """Write the copies of `users` by `alias`, in one transaction with whatever is open there."""
+def write_copies(users, alias, *, are_members=True):
+    """Write the copies of `users` by `alias`, in one transaction with whatever is open there.
+
+    are_members: False for staff and authors, who may be members or not; a new copy is inactive then, as
+    those of all who are no members, and one that is there stays as active as it is.
+    """
     copies = [
         User(pk=user.pk, password=NO_PASSWORD, email="", **{name: getattr(user, name) for name in COPIED})
         for user in users
     ]
+    updated = [*COPIED, "password"]
+    if not are_members:
+        updated.remove("is_active")
+        for copy in copies:
+            copy.is_active = False
     with transaction.atomic(using=alias):
         # A copy of somebody who was renamed after leaving may still hold a name that is another's now.
         User.objects.using(alias).filter(username__in=[copy.username for copy in copies]).exclude(
             pk__in=[copy.pk for copy in copies]
         ).update(username=Concat(Value("former-"), Cast(F("pk"), CharField())))
         User.objects.using(alias).bulk_create(
-            copies, update_conflicts=True, unique_fields=["id"], update_fields=[*COPIED, "password"]
+            copies, update_conflicts=True, unique_fields=["id"], update_fields=updated
         )
 
 
@@ -91,7 +102,7 @@ def deactivate_copy(user_id, slug):
     try:
         User.objects.using(tenant_alias(slug)).filter(pk=user_id).update(is_active=False)
     except (DatabaseError, InterfaceError) as exc:
-        raise CopyFailed(slug, "The member is removed") from exc
+        raise CopyFailed("The member is removed", slug) from exc
 
 
 def sync_members(tenant):
@@ -105,5 +116,5 @@ def sync_members(tenant):
         stale = User.objects.using(tenant_alias(tenant.slug)).exclude(pk__in=[user.pk for user in members])
         stale.filter(is_active=True).update(is_active=False)
     except (DatabaseError, InterfaceError) as exc:
-        raise CopyFailed(tenant.slug, "The members are") from exc
+        raise CopyFailed("The members are", tenant.slug) from exc
     return len(members)

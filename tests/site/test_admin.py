@@ -139,7 +139,7 @@ def test_acting_in_a_tenant_copies_the_staff_user_for_its_log(site, root, post_f
     assert not User.objects.using("tenant/acme").filter(pk=site.root.pk).exists()
     root.post(f"{POSTS}add/", post_fields)
     copy = User.objects.using("tenant/acme").get(pk=site.root.pk)
-    assert (copy.username, copy.is_superuser) == ("root", False)
+    assert (copy.username, copy.is_superuser, copy.is_active) == ("root", False, False)
     entry = LogEntry.objects.using("tenant/acme").get()
     assert entry.user_id == site.root.pk
     assert "From the admin" in text(root.get("/t/acme/admin/"))

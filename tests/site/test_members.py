@@ -49,6 +49,29 @@ def test_deleting_a_user_in_d1_keeps_an_inactive_copy_for_their_posts(site, writ
     assert Post.objects.using(ACME).get(pk=pk).user_id == key
 
 
+def test_a_tenant_out_of_reach_does_not_keep_the_others_from_hearing_of_it(site):
+    unready = Tenant.objects.create(slug="a-unready", name="No database yet")
+    with pytest.raises(CopyFailed):
+        add_member(site.bo, unready)
+    add_member(site.bo, site.tenants["globex"])
+    ordered = Membership.objects.filter(user=site.bo).order_by("tenant__slug")
+    assert ordered.first().tenant == unready
+    with pytest.raises(CopyFailed, match="tenant a-unready"):
+        ordered.delete()
+    assert copy_of(site.bo).is_active is False
+    assert copy_of(site.bo, "tenant/globex").is_active is False
+
+
+def test_all_tenants_out_of_reach_are_named(site):
+    for slug in ("unready-1", "unready-2"):
+        with pytest.raises(CopyFailed):
+            add_member(site.bo, Tenant.objects.create(slug=slug, name=slug))
+    site.bo.name = "Bo the Second"
+    with pytest.raises(CopyFailed, match="sync_members unready-1 unready-2"):
+        site.bo.save()
+    assert copy_of(site.bo).name == "Bo the Second"
+
+
 def test_a_new_member_may_have_the_name_that_a_former_one_gave_up(site):
     remove_member(site.bo, site.tenants["acme"])
     site.bo.username = "bo-elsewhere"
