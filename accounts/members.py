@@ -39,9 +39,14 @@ def add_member(user, tenant, role=Membership.Role.MEMBER):
 
 
 def add_member_by_name(tenant, username):
-    """Make the user of that name a member, unless they are one; for commands. Raises User.DoesNotExist."""
+    """Make the user of that name a member, or renew their copy if they are one; for commands.
+
+    Raises User.DoesNotExist, and CopyFailed.
+    """
     user = User.objects.get(username=username)
-    if not Membership.objects.filter(user=user, tenant=tenant).exists():
+    if Membership.objects.filter(user=user, tenant=tenant).exists():
+        copy_users([user], tenant.slug, what=f"{user} is")
+    else:
         add_member(user, tenant)
 
 

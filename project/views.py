@@ -1,13 +1,15 @@
-"""The directory's pages for machines: health, and migrating both sides from outside."""
+"""The directory's pages for machines, health and migrating from outside, and the page of a failure."""
 
 import io
+import sys
 from secrets import compare_digest
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, InterfaceError
-from django.http import Http404, JsonResponse
+from django.http import Http404, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
@@ -38,6 +40,26 @@ def migrate(request):
             break  # the tenants' code expects D1 to be at head
     ok = all(part["ok"] for part in report.values())
     return JsonResponse({"ok": ok, **report}, status=200 if ok else 500)
+
+
+def server_error(request):
+    """Answer an exception: 503 where a database was out of reach, else 500; as JSON below /api/."""
+    unreachable = is_unreachable(sys.exc_info()[1])
+    status, headers = (503, {"Retry-After": "5"}) if unreachable else (500, {})
+    if "/api/" in request.path:
+        error = "A database can't be reached; try again." if unreachable else "The fault is on our side."
+        return JsonResponse({"error": error}, status=status, headers=headers)
+    page = render_to_string("500.html", {"unreachable": unreachable})
+    return HttpResponse(page, status=status, headers=headers)
+
+
+def is_unreachable(error):
+    """Say whether `error` came from a database that gave no answer, as opposed to one that refused."""
+    while error is not None:
+        if getattr(error, "transient", False):
+            return True
+        error = error.__cause__
+    return False
 
 
 def run_migrate(alias):

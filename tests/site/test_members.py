@@ -28,6 +28,12 @@ def test_a_second_membership_of_the_same_tenant_is_refused(site):
         add_member(site.bo, site.tenants["acme"])
 
 
+def test_making_a_member_again_by_command_renews_the_copy(site):
+    User.objects.using(ACME).filter(pk=site.bo.pk).delete()
+    call_command("create_tenant", "acme", "--member", "bo", verbosity=0)
+    assert copy_of(site.bo).is_active
+
+
 def test_renaming_a_member_reaches_the_copies(site):
     site.bo.name = "Bo the Second"
     site.bo.save()

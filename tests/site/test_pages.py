@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
+from django.conf import settings as site_settings
+from django.db import connections
 from django.template.loader import render_to_string
 from django.test import Client
 
@@ -149,6 +151,47 @@ def test_the_error_pages_are_pages_of_the_site(site, client):
     assert "belongs to another tenant" in text(client.get("/t/acme/nothing/"))
     assert "belongs to another tenant" in text(client.get("/t/nobody/"))
     assert "The fault is on our side" in render_to_string("500.html")
+
+
+@pytest.fixture
+def out_of_reach():
+    """Makes a database's relay one that nobody listens to, on this thread; undone after the test."""
+    changed = []
+
+    def cut(alias):
+        connection = connections[alias]
+        connection.close()
+        changed.append((connection, connection.settings_dict["HOST"]))
+        connection.settings_dict["HOST"] = "http://127.0.0.1:9"
+
+    yield cut
+    for connection, host in changed:
+        connection.close()
+        connection.settings_dict["HOST"] = host
+
+
+@pytest.mark.parametrize("alias", ["tenant/acme", "default"])
+def test_a_database_out_of_reach_is_told_without_a_secret(site, sign_in, out_of_reach, caplog, alias):
+    client = sign_in("bo")
+    client.raise_request_exception = False
+    lookup.forget()
+    out_of_reach(alias)
+    page, answer = client.get("/t/acme/"), client.get("/t/acme/api/users")
+    assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
+    assert "<h1>Out of reach for a moment</h1>" in text(page)
+    assert answer.status_code == 503
+    assert answer.json() == {"error": "A database can't be reached; try again."}
+    assert "could not be reached" in caplog.text
+    assert site_settings.RELAY_TOKEN not in caplog.text + text(page)
+
+
+def test_a_fault_of_the_code_is_a_page_and_no_503(site, sign_in, monkeypatch):
+    monkeypatch.setattr("blog.views.page_number", lambda request: 1 / 0)
+    client = sign_in("bo")
+    client.raise_request_exception = False
+    response = client.get("/t/acme/")
+    assert response.status_code == 500
+    assert "The fault is on our side" in text(response)
 
 
 def test_a_form_from_elsewhere_is_refused_with_a_page_that_says_so(site):
