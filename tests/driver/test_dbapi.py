@@ -111,6 +111,19 @@ def test_executemany_that_is_too_large_for_one_request_is_cut(
     assert ("3 atomic pieces" in caplog.text) is not connection.supports_transactions
 
 
+def test_the_rows_of_cascades_are_not_counted(connection: driver.Connection, table: str) -> None:
+    connection.execute(f"CREATE TABLE {table}_c (t REFERENCES {table} (id) ON DELETE CASCADE)")
+    connection.execute(f"INSERT INTO {table} (id) VALUES (1), (2)")
+    connection.execute(f"INSERT INTO {table}_c VALUES (1), (1), (1)")
+    try:
+        none, both, again = connection.execute_batch(
+            [(f"DELETE FROM {table} WHERE id {which}", None) for which in ("> 2", "< 3", "< 3")]
+        )
+        assert (none.rowcount, both.rowcount, again.rowcount) == (0, 2, 0)
+    finally:
+        connection.execute(f"DROP TABLE {table}_c")
+
+
 def test_a_batch_is_atomic_and_gives_each_result(connection: driver.Connection, table: str) -> None:
     with driver.count_trips() as trips:
         first, nothing, second = connection.execute_batch(
