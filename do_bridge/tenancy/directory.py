@@ -34,6 +34,7 @@ class TenantLookup:
     def __init__(self, clock=time.monotonic):
         self._clock = clock
         self._rows = OrderedDict()
+        self._slugs = {}
         self._lock = Lock()
 
     def get(self, slug):
@@ -49,9 +50,22 @@ class TenantLookup:
             self._remember(slug, now, tenant)
         return copy.copy(tenant)
 
+    def first_slugs(self, count):
+        """Return the first `count` slugs in order, remembered as long as a tenant's row."""
+        now = self._clock()
+        with self._lock:
+            until, slugs = self._slugs.get(count, (0, None))
+        if slugs is None or until <= now:
+            tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+            slugs = tuple(tenants.order_by("slug").values_list("slug", flat=True)[:count])
+            with self._lock:
+                self._slugs[count] = (now + conf("TENANT_CACHE_SECONDS"), slugs)
+        return slugs
+
     def forget(self, slug=None):
         """Drop what is known of one tenant, or of all."""
         with self._lock:
+            self._slugs.clear()
             if slug is None:
                 self._rows.clear()
             else:
