@@ -17,6 +17,8 @@ from .operations import DatabaseOperations
 
 logger = logging.getLogger("do_bridge.d1")
 
+OPTIONS = ("transport", "account_id", "timeout", "pool_size", "connect_timeout")
+
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """One connection to a D1 database, by Cloudflare's API ("rest") or over the relay ("relay")."""
@@ -38,7 +40,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             HOST="the relay's URL, or for OPTIONS['transport'] = 'rest' the API's base",
             PASSWORD="the token of the relay or of the API",  # noqa: S106
         )
-        options = self.settings_dict.get("OPTIONS", {})
+        options = self.settings_dict["OPTIONS"]
+        self.require_known_options(OPTIONS)
         parameters = {"transport": self._transport(), "database": "d1:" + self.settings_dict["NAME"]}
         if "timeout" in options:
             parameters["timeout"] = float(options["timeout"])
