@@ -106,18 +106,23 @@ class SQLInsertCompiler(SQLCompiler, compiler.SQLInsertCompiler):
             return list(chain.from_iterable(result.rows for result in results))
 
     def get_converters(self, expressions):
-        """Add the way back to those integers that RETURNING gives as text."""
+        """Add the way back to those numbers that RETURNING gives as text."""
         expressions = list(expressions)
         converters = super().get_converters(expressions)
         for position, col in enumerate(expressions):
             if self.connection.ops.returned_as_text(col.target):
                 after, _ = converters.get(position, ([], col))
-                converters[position] = ([_integer, *after], col)
+                converters[position] = ([_number, *after], col)
         return converters
 
 
-def _integer(value, expression, connection):
-    return None if value is None else int(value)
+def _number(value, expression, connection):
+    if value is None:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        return float(value)
 
 
 def insert_pieces(placeholder_rows, param_rows):
