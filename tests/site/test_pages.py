@@ -8,6 +8,7 @@ from django.db import connections
 from django.template.loader import render_to_string
 from django.test import Client
 
+from accounts.members import remove_member
 from blog.models import Post
 from do_bridge.tenancy.directory import lookup
 
@@ -139,6 +140,21 @@ def test_a_member_edits_their_own_post_and_nobody_elses(site, sign_in, write_pos
     assert Post.objects.using("tenant/acme").get(pk=own).title == "New"
     assert client.post(f"/t/acme/posts/{other}/edit/", {"title": "New", "content": "New"}).status_code == 403
     assert Post.objects.using("tenant/acme").get(pk=other).title == "A title"
+
+
+def test_who_was_a_member_or_is_no_longer_active_may_not_write(site, sign_in):
+    clients = {name: sign_in(name) for name in ("bo", "ada")}
+    remove_member(site.bo, site.tenants["acme"])
+    site.ada.is_active = False
+    site.ada.save()
+    answers = {
+        name: client.post("/t/acme/posts/new/", {"title": "Hello", "content": "World"})
+        for name, client in clients.items()
+    }
+    assert answers["bo"].status_code == 403
+    assert answers["ada"].headers["Location"].startswith("/t/acme/accounts/login/")
+    assert [client.get("/t/acme/api/users").status_code for client in clients.values()] == [403, 401]
+    assert not Post.objects.using("tenant/acme").exists()
 
 
 def test_an_owner_edits_everybodys_posts(site, sign_in, write_post):
