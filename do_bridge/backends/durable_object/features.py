@@ -15,8 +15,8 @@ class DatabaseFeatures(features.DatabaseFeatures):
 
     @cached_property
     def django_test_skips(self):
-        skips = dict(super().django_test_skips)
-        skips["A transaction holds its object: whoever else writes waits until it ends."] = {
-            "delete_regress.tests.DeleteLockingTest.test_concurrent_delete",
+        return super().django_test_skips | {
+            "A transaction holds its object: whoever else writes waits until it ends.": {
+                "delete_regress.tests.DeleteLockingTest.test_concurrent_delete",
+            },
         }
-        return skips
