@@ -11,6 +11,7 @@ from do_bridge.driver.sql import prepare
 from . import key_lists  # noqa: F401 - takes the place of two of Django's methods
 from .lookups import NotJSONError, json_text, json_value
 from .statements import settle
+from .wide import WideSelect
 
 # A value may have 2 MB in production; what is left is room for the other parameters.
 PIECE_BYTES = 1_800_000
@@ -34,7 +35,9 @@ def method_name(node_class):
     return "as_sql"
 
 
-class SQLCompiler(compiler.SQLCompiler):
+class Dialect(compiler.SQLCompiler):
+    """What all compilers share."""
+
     def compile(self, node):
         sql, params = getattr(node, method_name(type(node)))(self, self.connection)
         return sql, params
@@ -63,13 +66,17 @@ class SQLCompiler(compiler.SQLCompiler):
         return query
 
 
+class SQLCompiler(WideSelect, Dialect):
+    pass
+
+
 class Pieces(list):
     """The rows of an INSERT, cut: pairs of the SQL that gives the rows, and its parameters."""
 
     placeholder = "\x00"
 
 
-class SQLInsertCompiler(SQLCompiler, compiler.SQLInsertCompiler):
+class SQLInsertCompiler(Dialect, compiler.SQLInsertCompiler):
     def assemble_as_sql(self, fields, value_rows):
         placeholder_rows, param_rows = super().assemble_as_sql(fields, value_rows)
         self.pieces = Pieces(insert_pieces(placeholder_rows, param_rows))
@@ -203,13 +210,13 @@ def values_pieces(placeholder_rows, param_rows):
         yield f"VALUES {', '.join(rows)}", tuple(params)
 
 
-class SQLDeleteCompiler(SQLCompiler, compiler.SQLDeleteCompiler):
+class SQLDeleteCompiler(Dialect, compiler.SQLDeleteCompiler):
     pass
 
 
-class SQLUpdateCompiler(SQLCompiler, compiler.SQLUpdateCompiler):
+class SQLUpdateCompiler(Dialect, compiler.SQLUpdateCompiler):
     pass
 
 
-class SQLAggregateCompiler(SQLCompiler, compiler.SQLAggregateCompiler):
+class SQLAggregateCompiler(Dialect, compiler.SQLAggregateCompiler):
     pass
