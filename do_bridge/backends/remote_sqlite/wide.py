@@ -48,9 +48,9 @@ class WideSelect:
     @staticmethod
     def _refuse(count):
         raise NotSupportedError(
-            f"The query asks for {count} columns. SQLite on Cloudflare gives {COLUMNS} where rows are grouped, "
-            "combined, part of another query, or in the order of one of the last columns. Ask for fewer by "
-            "only(), defer() or values(), or use prefetch_related() in place of select_related()."
+            f"The query asks for {count} columns. SQLite on Cloudflare gives {COLUMNS} where rows are "
+            "grouped, combined, part of another query, or in the order of one of the last columns. Ask for fewer "
+            "by only(), defer() or values(), or use prefetch_related() in place of select_related()."
         )
 
     def _packed(self):
