@@ -49,8 +49,8 @@ class WideSelect:
     def _refuse(count):
         raise NotSupportedError(
             f"The query asks for {count} columns. SQLite on Cloudflare gives {COLUMNS} where rows are "
-            "grouped, combined, part of another query, or in the order of one of the last columns. Ask for fewer "
-            "by only(), defer() or values(), or use prefetch_related() in place of select_related()."
+            "grouped, combined, part of another query, or in the order of one of the last columns. Ask for "
+            "fewer by only(), defer() or values(), or use prefetch_related() in place of select_related()."
         )
 
     def _packed(self):
