@@ -1,8 +1,12 @@
 """The admin of D1's users, tenants and memberships, and of the copies in a tenant's object."""
 
+import logging
+
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpResponseRedirect
 from django.urls import reverse
 
@@ -15,7 +19,10 @@ from do_bridge.admin import (
     TenantModelAdmin,
     tenant_site,
 )
-from do_bridge.tenancy.provision import provision
+from do_bridge.tenancy.provision import has_tables, provision_noted
+from do_bridge.tenancy.slugs import is_valid_slug
+
+logger = logging.getLogger(__name__)
 
 admin.site.register(LogEntry, LogEntryAdmin)
 tenant_site.register(LogEntry, TenantLogEntryAdmin)
@@ -74,8 +81,29 @@ class UserAdmin(CopyWarningMixin, DjangoUserAdmin):
     )
 
 
+class TenantForm(forms.ModelForm):
+    """Refuses a new tenant whose object has somebody's data already."""
+
+    def clean_slug(self):
+        slug = self.cleaned_data["slug"]
+        if not is_valid_slug(slug):
+            return slug  # the model's own validator says what is wrong
+        try:
+            taken = not Tenant.objects.filter(slug=slug).exists() and has_tables(slug)
+        except (DatabaseError, InterfaceError) as exc:
+            raise forms.ValidationError("The tenant's database does not answer. Try again.") from exc
+        if taken:
+            raise forms.ValidationError(
+                "There is no such tenant, but its database has tables already, maybe those of one that was "
+                "deleted. Choose another slug, or take them over: manage.py create_tenant --adopt %(slug)s",
+                params={"slug": slug},
+            )
+        return slug
+
+
 @admin.register(Tenant)
 class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
+    form = TenantForm
     list_display = ["slug", "name", "created"]
     search_fields = ["slug", "name"]
     date_hierarchy = "created"
@@ -87,8 +115,15 @@ class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
 
     def save_model(self, request, obj, form, change):
         super().save_model(request, obj, form, change)
-        if not change:
-            provision(obj.slug)
+        if change:
+            return
+        try:
+            provision_noted(obj.slug)
+        except (DatabaseError, InterfaceError):
+            logger.exception("The object of the new tenant %s could not be made ready", obj.slug)
+            text = f"{obj.slug} is in D1, but its own database is not ready. "
+            text += f"Make it so with: manage.py create_tenant {obj.slug}"
+            self.message_user(request, text, messages.ERROR)
 
     def has_delete_permission(self, request, obj=None):
         # The row is the only way to the tenant's object, whose data would stay behind unseen.

@@ -1,16 +1,20 @@
 """`/api/users` of a tenant: the users of D1 and of the tenant's object, side by side."""
 
 import json
+import logging
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError, InterfaceError
 from django.http import JsonResponse
 from django.views.decorators.http import require_http_methods
 
 from accounts.members import CopyFailed, add_member, membership_of
-from accounts.models import Tenant, User
+from accounts.models import User
+from accounts.validators import is_storable
 from do_bridge.tenancy import current_tenant, tenant_alias
+
+logger = logging.getLogger(__name__)
 
 LIMIT = 1000  # rows of each side
 FIELDS = ("id", "username", "name", "is_active")
@@ -20,7 +24,7 @@ FIELDS = ("id", "username", "name", "is_active")
 def users(request):
     """List (members and staff) or create (staff who may add users) users.
 
-    Staff see all of D1's users, a member those of the tenant alone.
+    Staff with the right to view users see all of D1's, a member those of the tenant alone.
     """
     if not request.user.is_authenticated:
         return refusal(401, "Sign in first.")
@@ -32,15 +36,16 @@ def users(request):
             return refusal(
                 403, "Creating users takes a staff user with the rights to add users and memberships."
             )
-        return create_user(request, slug)
-    if not request.user.is_staff and membership_of(request.user, slug) is None:
-        return refusal(403, "Only members of this tenant and staff see its users.")
-    return list_users(request.user, slug)
+        return create_user(request.body, request.tenant)
+    sees_all = request.user.is_staff and request.user.has_perm("accounts.view_user")
+    if not sees_all and membership_of(request.user, slug) is None:
+        return refusal(403, "Only members of this tenant, and staff who may view users, see its users.")
+    return list_users(slug, sees_all)
 
 
-def list_users(user, slug):
+def list_users(slug, sees_all):
     of_d1 = User.objects.using("default").order_by("id")
-    if not user.is_staff:
+    if not sees_all:
         of_d1 = of_d1.filter(memberships__tenant__slug=slug)
     of_object = User.objects.using(tenant_alias(slug)).order_by("id")
     return JsonResponse(
@@ -52,10 +57,10 @@ def list_users(user, slug):
     )
 
 
-def create_user(request, slug):
-    """Create a user in D1 and its copy in the object; 502 says that D1 alone has it, and how to repair it."""
+def create_user(body, tenant):
+    """Create a user in D1 and its copy in the object; 502 says what exists, and how to repair the rest."""
     try:
-        user = user_from(request.body)
+        user = user_from(body)
     except ValidationError as exc:
         return JsonResponse({"error": "Nothing was created.", "fields": exc.message_dict}, status=400)
     try:
@@ -63,17 +68,21 @@ def create_user(request, slug):
     except IntegrityError:
         return refusal(409, f"Nothing was created: there is a user named {user.username}.")
     try:
-        add_member(user, Tenant.objects.get(slug=slug))
+        add_member(user, tenant)
+        copy = User.objects.using(tenant_alias(tenant.slug)).get(pk=user.pk)
     except CopyFailed as exc:
-        answer = {
-            "error": str(exc),
-            "d1": row_of(user),
-            "object": None,
-            "repair": f"manage.py sync_members {slug}",
-        }
-        return JsonResponse(answer, status=502)
-    copy = User.objects.using(tenant_alias(slug)).get(pk=user.pk)
-    return JsonResponse({"tenant": slug, "d1": row_of(user), "object": row_of(copy)}, status=201)
+        return half_done(user, str(exc), f"manage.py sync_members {tenant.slug}")
+    except (DatabaseError, InterfaceError):
+        logger.exception("The user %s was created; whether they are a member of %s is open", user, tenant)
+        member = f"manage.py create_tenant {tenant.slug} --member {user.username}"
+        return half_done(user, "The user is in D1, but may not be a member yet, nor in the object.", member)
+    return JsonResponse({"tenant": tenant.slug, "d1": row_of(user), "object": row_of(copy)}, status=201)
+
+
+def half_done(user, error, repair):
+    """Answer that D1 has the user and the object may not; `repair` is the command that ends it."""
+    answer = {"error": error, "d1": row_of(user), "object": None, "repair": repair}
+    return JsonResponse(answer, status=502)
 
 
 def user_from(body):
@@ -83,13 +92,16 @@ def user_from(body):
     """
     try:
         data = json.loads(body)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ValidationError({"body": "This is not JSON."}) from exc
     if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
         raise ValidationError({"body": "Send one JSON object whose values are texts."})
     unknown = set(data) - {"username", "name", "email", "password"}
     if unknown:
         raise ValidationError(dict.fromkeys(unknown, "There is no such field."))
+    for name, value in data.items():
+        if not is_storable(value):
+            raise ValidationError({name: "This has half a character (a lone surrogate) or a NUL."})
     password = data.pop("password", None)
     user = User(**data)
     if password is not None:

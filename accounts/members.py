@@ -5,9 +5,10 @@ is out of step, and the note goes when the copy is written. Where that fails, `C
 use of the tenant repairs it, or `manage.py sync_members SLUG`, as often as one likes.
 """
 
+import contextlib
 import logging
 
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
 from django.db.models import F, Max, Q, Value
 from django.db.models.fields import CharField
 from django.db.models.functions import Cast, Concat
@@ -25,12 +26,14 @@ NO_PASSWORD = "!copy"  # noqa: S105  (a hash that no password has)
 class CopyFailed(Exception):
     """D1 holds the change, the tenant's object does not."""
 
-    def __init__(self, slug, what):
+    def __init__(self, what, *slugs):
+        objects = "the object of tenant" if len(slugs) == 1 else "the objects of tenants"
         super().__init__(
-            f"{what} in D1, but not in the object of tenant {slug}, which did not answer as it should. "
-            f"Repair it with: manage.py sync_members {slug}"
+            f"{what} in D1, but not in {objects} {', '.join(slugs)}: no answer as it should be. "
+            f"Repair it with: manage.py sync_members {' '.join(slugs)}"
         )
-        self.slug = slug
+        self.what = what
+        self.slugs = slugs
 
 
 def add_member(user, tenant, role=Membership.Role.MEMBER):
@@ -42,10 +45,17 @@ def add_member(user, tenant, role=Membership.Role.MEMBER):
 
 
 def add_member_by_name(tenant, username):
-    """Make the user of that name a member, unless they are one; for commands. Raises User.DoesNotExist."""
+    """Make the user of that name a member, or renew their copy if they are one; for commands.
+
+    Raises User.DoesNotExist, and CopyFailed.
+    """
     user = User.objects.get(username=username)
     if not Membership.objects.filter(user=user, tenant=tenant).exists():
-        add_member(user, tenant)
+        # Whoever was quicker with the same membership has made the copy, too; it is renewed below.
+        with contextlib.suppress(IntegrityError):
+            add_member(user, tenant)
+            return
+    follow(tenant, [user.pk], f"{user} is")
 
 
 def remove_member(user, tenant):
@@ -61,19 +71,28 @@ def membership_of(user, slug):
     return Membership.objects.filter(user_id=user.pk, tenant__slug=slug).order_by().first()
 
 
-def write_copies(users, alias):
-    """Write the copies of `users` by `alias`, in one transaction with whatever is open there."""
+def write_copies(users, alias, *, are_members=True):
+    """Write the copies of `users` by `alias`, in one transaction with whatever is open there.
+
+    are_members: False for staff and authors, who may be members or not; a new copy is inactive then, as
+    those of all who are no members, and one that is there stays as active as it is.
+    """
     copies = [
         User(pk=user.pk, password=NO_PASSWORD, email="", **{name: getattr(user, name) for name in COPIED})
         for user in users
     ]
+    updated = [*COPIED, "password"]
+    if not are_members:
+        updated.remove("is_active")
+        for copy in copies:
+            copy.is_active = False
     with transaction.atomic(using=alias):
         # A copy of somebody who was renamed after leaving may still hold a name that is another's now.
         User.objects.using(alias).filter(username__in=[copy.username for copy in copies]).exclude(
             pk__in=[copy.pk for copy in copies]
         ).update(username=Concat(Value("former-"), Cast(F("pk"), CharField())))
         User.objects.using(alias).bulk_create(
-            copies, update_conflicts=True, unique_fields=["id"], update_fields=[*COPIED, "password"]
+            copies, update_conflicts=True, unique_fields=["id"], update_fields=updated
         )
 
 
@@ -93,7 +112,7 @@ def follow(tenant, keys, what):
     try:
         _write(users, keys, tenant_alias(row.slug))
     except (DatabaseError, InterfaceError) as exc:
-        raise CopyFailed(row.slug, what) from exc
+        raise CopyFailed(what, row.slug) from exc
     if row.mark is not None:
         marks = OutOfStep.objects.filter(tenant=row, pk__lte=row.mark)
         (marks if keys is None else marks.filter(user_key__in=keys)).delete()

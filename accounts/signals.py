@@ -1,13 +1,13 @@
 """Takes every change of a membership or a member's name on to the tenants' objects.
 
-The object is written once D1's part is over (`on_commit`): nothing reaches it that D1 refused. What these
+The objects are written once D1's part is over (`on_commit`): nothing reaches them that D1 refused. What these
 receivers never hear of (`bulk_create`, `update()`, SQL) is marked by D1's triggers all the same.
 """
 
 from functools import partial
 
 from django.apps import apps
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models.signals import post_delete, post_migrate, post_save, pre_migrate
 from django.dispatch import receiver
 
@@ -28,15 +28,13 @@ def membership_saved(instance, using, raw=False, **_kwargs):
     if raw or using != DIRECTORY:
         return
     what = f"The membership of {instance.user} is"
-    transaction.on_commit(partial(_follow, instance.tenant, instance.user_id, what), using=DIRECTORY)
+    after_commit(partial(_follow, instance.tenant, instance.user_id, what))
 
 
 @receiver(post_delete, sender=Membership)
 def membership_deleted(instance, using, **_kwargs):
-    if using != DIRECTORY:
-        return
-    removed = partial(_follow, instance.tenant, instance.user_id, "The member is removed")
-    transaction.on_commit(removed, using=DIRECTORY)
+    if using == DIRECTORY:
+        after_commit(partial(_follow, instance.tenant, instance.user_id, "The member is removed"))
 
 
 @receiver(post_save, sender=User)
@@ -45,7 +43,7 @@ def user_saved(instance, using, created=False, raw=False, update_fields=None, **
     untouched = update_fields is not None and not set(update_fields) & set(members.COPIED)
     if raw or created or untouched or using != DIRECTORY:
         return
-    transaction.on_commit(partial(_follow_everywhere, instance), using=DIRECTORY)
+    after_commit(partial(_follow_everywhere, instance))
 
 
 def _follow(tenant, key, what):
@@ -58,15 +56,38 @@ def _follow(tenant, key, what):
 
 
 def _follow_everywhere(user):
-    """Write the user's copy in each of the tenants; goes on past a failure and raises the first."""
-    failed = None
-    for membership in user.memberships.select_related("tenant"):
-        try:
-            _follow(membership.tenant, user.pk, f"The change of {user} is")
-        except members.CopyFailed as exc:
-            failed = failed or exc
-    if failed:
-        raise failed
+    """Write the user's copy in each of the tenants."""
+    _Works(
+        partial(_follow, membership.tenant, user.pk, f"The change of {user} is")
+        for membership in user.memberships.select_related("tenant")
+    )()
+
+
+def after_commit(work):
+    """Call `work` when D1's open block is over, or now; what fails with CopyFailed stops no other work."""
+    connection = connections[DIRECTORY]
+    place, last = set(connection.savepoint_ids), connection.run_on_commit[-1:]
+    if last and isinstance(last[0][1], _Works) and last[0][0] == place:
+        last[0][1].append(work)
+    else:
+        transaction.on_commit(_Works([work]), using=DIRECTORY)
+
+
+class _Works(list):
+    """What is to be done after one block: Django itself would drop everything behind the first failure."""
+
+    def __call__(self):
+        failures = []
+        for work in self:
+            try:
+                work()
+            except members.CopyFailed as exc:
+                failures.append(exc)
+        if len(failures) == 1:
+            raise failures[0]
+        if failures:
+            slugs = dict.fromkeys(slug for failure in failures for slug in failure.slugs)
+            raise members.CopyFailed(failures[0].what, *slugs) from failures[0]
 
 
 @receiver(pre_migrate, sender=apps.get_app_config("accounts"))

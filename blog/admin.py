@@ -28,4 +28,4 @@ class PostAdmin(TenantModelAdmin):
         return obj.get_absolute_url()
 
     def copy_user(self, user, alias):
-        write_copies([user], alias)
+        write_copies([user], alias, are_members=False)

@@ -13,6 +13,7 @@ from django.utils.text import slugify
 
 from accounts.members import write_copies
 from accounts.models import User
+from accounts.validators import is_storable
 from blog.models import Post
 
 TITLE = Post._meta.get_field("title")
@@ -47,6 +48,8 @@ def read_line(number, line):
     """Return the Record that `line` (bytes) holds; raises BadLine."""
     try:
         data = json.loads(line.decode())
+    except RecursionError as exc:
+        raise BadLine(number, "this is nested too deep") from exc
     except UnicodeDecodeError as exc:
         raise BadLine(number, "this is not UTF-8") from exc
     except ValueError as exc:
@@ -56,6 +59,8 @@ def read_line(number, line):
     for name in ("title", "content", "author"):
         if not isinstance(data.get(name), str) or not data[name].strip():
             raise BadLine(number, f"“{name}” is missing, empty or no text")
+        if not is_storable(data[name]):
+            raise BadLine(number, f"“{name}” has half a character (a lone surrogate) or a NUL")
     record = Record(data["title"], data["content"], data["author"], _moment(number, data.get("published_at")))
     for name, field, value in (("title", TITLE, record.title), ("author", NAME, record.author)):
         try:
@@ -120,7 +125,7 @@ def write_posts(records, alias, *, done=None):
         for record in records
     ]
     with transaction.atomic(using=alias):
-        write_copies({user.pk: user for user in users.values()}.values(), alias)
+        write_copies({user.pk: user for user in users.values()}.values(), alias, are_members=False)
         for start in range(0, len(posts), BATCH):
             batch = posts[start : start + BATCH]
             Post.objects.using(alias).bulk_create(batch)

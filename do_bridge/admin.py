@@ -6,6 +6,7 @@ from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import get_script_prefix, path, reverse
 from django.utils.functional import SimpleLazyObject
 
+from do_bridge.admin_tenant import TenantFieldsMixin, TenantInlineMixin, bound_form, tenant_filter
 from do_bridge.inspection import urls as inspection_urls
 from do_bridge.inspection.access import may_look
 from do_bridge.inspection.databases import Inspected
@@ -13,6 +14,18 @@ from do_bridge.links import directory_root, tenant_root
 from do_bridge.tenancy import current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.directory import lookup, tenant_model
+
+__all__ = [
+    "DatabaseAdminSite",
+    "DirectoryAdminSite",
+    "LogEntryAdmin",
+    "ReadOnlyAdminMixin",
+    "TenantAdminSite",
+    "TenantInlineMixin",
+    "TenantLogEntryAdmin",
+    "TenantModelAdmin",
+    "tenant_site",
+]
 
 SWITCHER_LIMIT = 200  # tenants offered at once; the rest are offered as one types
 SEARCH_LIMIT = 20
@@ -27,8 +40,8 @@ class DatabaseAdminSite(admin.AdminSite):
         raise NotImplementedError
 
     def tenant_slugs(self):
-        """Return the slugs that the switcher offers, in order."""
-        return _slugs()[:SWITCHER_LIMIT]
+        """Return the slugs that the switcher offers, in order; remembered for a moment."""
+        return lookup.first_slugs(SWITCHER_LIMIT)
 
     def each_context(self, request):
         slug = current_tenant() or ""
@@ -129,32 +142,17 @@ class ReadOnlyAdminMixin:
         return False
 
 
-class TenantModelAdmin(admin.ModelAdmin):
-    """Keeps rows, form fields, autocompletes and the log in the current tenant's object."""
+class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
+    """Keeps rows, form fields, filters, autocompletes and the log in the current tenant's object.
 
-    def get_queryset(self, request):
-        return super().get_queryset(request).using(self.admin_site.alias())
+    Its inlines need TenantInlineMixin.
+    """
 
     def get_form(self, request, obj=None, change=False, **kwargs):
-        alias = self.admin_site.alias()
+        return bound_form(super().get_form(request, obj, change, **kwargs), self.admin_site.alias())
 
-        class BoundForm(super().get_form(request, obj, change, **kwargs)):
-            def __init__(self, *args, **form_kwargs):
-                super().__init__(*args, **form_kwargs)
-                # A new row is checked against the database that it will be saved in.
-                self.instance._state.db = alias
-
-        return BoundForm
-
-    def formfield_for_foreignkey(self, db_field, request, **kwargs):
-        return super().formfield_for_foreignkey(
-            db_field, request, **{"using": self.admin_site.alias(), **kwargs}
-        )
-
-    def formfield_for_manytomany(self, db_field, request, **kwargs):
-        return super().formfield_for_manytomany(
-            db_field, request, **{"using": self.admin_site.alias(), **kwargs}
-        )
+    def get_list_filter(self, request):
+        return [tenant_filter(self.model, item) for item in super().get_list_filter(request)]
 
     def save_model(self, request, obj, form, change):
         obj.save(using=self.admin_site.alias())

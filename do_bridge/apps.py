@@ -22,6 +22,7 @@ class DoBridgeConfig(AppConfig):
             return
         from .tenancy.catch_up import watch_connections
         from .tenancy.directory import watch_tenants
+        from .tenancy.forms import bind_form_fields
         from .tenancy.managers import bind_managers
 
         register_from_arguments(sys.argv)
@@ -29,3 +30,4 @@ class DoBridgeConfig(AppConfig):
         watch_connections()
         watch_tenants()
         bind_managers()
+        bind_form_fields()

@@ -5,6 +5,9 @@ from django.urls import include, path
 
 from accounts.api import users
 from do_bridge.admin import tenant_site
+from project.views import server_error
+
+handler500 = server_error
 
 urlpatterns = [
     path("", include("blog.urls")),

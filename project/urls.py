@@ -7,6 +7,8 @@ from django.urls import path
 from accounts.views import tenant_list
 from project import views
 
+handler500 = views.server_error
+
 urlpatterns = [
     path("", tenant_list, name="home"),
     path("accounts/login/", auth.LoginView.as_view(), name="login"),

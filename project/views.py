@@ -1,15 +1,18 @@
-"""The directory's pages for machines: health, and migrating both sides from outside."""
+"""The directory's pages for machines, health and migrating from outside, and the page of a failure."""
 
 import io
+import logging
+import sys
 from secrets import compare_digest
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, InterfaceError
-from django.http import Http404, JsonResponse
+from django.http import Http404, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
+
+logger = logging.getLogger(__name__)
 
 
 @require_safe
@@ -40,6 +43,26 @@ def migrate(request):
     return JsonResponse({"ok": ok, **report}, status=200 if ok else 500)
 
 
+def server_error(request):
+    """Answer an exception: 503 where a database was out of reach, else 500; as JSON below /api/."""
+    unreachable = is_unreachable(sys.exc_info()[1])
+    status, headers = (503, {"Retry-After": "5"}) if unreachable else (500, {})
+    if "/api/" in request.path:
+        error = "A database can't be reached; try again." if unreachable else "The fault is on our side."
+        return JsonResponse({"error": error}, status=status, headers=headers)
+    page = render_to_string("500.html", {"unreachable": unreachable})
+    return HttpResponse(page, status=status, headers=headers)
+
+
+def is_unreachable(error):
+    """Say whether `error` came from a database that gave no answer, as opposed to one that refused."""
+    while error is not None:
+        if getattr(error, "transient", False):
+            return True
+        error = error.__cause__
+    return False
+
+
 def run_migrate(alias):
     """Run the command for one alias; returns {"ok", "output", "error"}."""
     output = io.StringIO()
@@ -48,6 +71,10 @@ def run_migrate(alias):
         call_command(
             "migrate", database=alias, interactive=False, no_color=True, stdout=output, stderr=output
         )
-    except (CommandError, DatabaseError, InterfaceError, ImproperlyConfigured) as exc:
+    except CommandError as exc:
         error = str(exc)
+    except Exception as exc:
+        # A migration's own code can raise anything, and the report has to say what came before it.
+        logger.exception("migrate --database %s failed", alias)
+        error = f"{type(exc).__name__}: {exc}"
     return {"ok": error is None, "output": output.getvalue().splitlines(), "error": error}

@@ -77,25 +77,29 @@ class RelayPool:
             session.close()
 
     def _start(self) -> None:
-        self._pid = os.getpid()
         self._free = threading.Condition()
         self._local = threading.local()
         self._idle: list[RelaySession] = []
         self._sessions: set[RelaySession] = set()
         self._count = 0
+        # Last: another thread that sees it must not find the parent's lock, which may be held for ever.
+        self._pid: int = os.getpid()
 
     def _take(self, deadline: Deadline, dead: list[RelaySession]) -> RelaySession | None:
         """Return a held or idle session, or None with a place reserved for a new one."""
         mine: RelaySession | None = getattr(self._local, "session", None)
+        me = threading.current_thread()
         with self._free:
-            if mine is not None and mine.holders and self._fit(mine):
+            # Once given back it may be another thread's: a call that waited there for the very object whose
+            # transaction the session carries would keep that transaction from its end.
+            if mine is not None and mine.holders and mine.holder is me and self._fit(mine):
                 mine.holders += 1
                 return mine
             while True:
                 while self._idle:
                     session = self._idle.pop()
                     if self._fit(session):
-                        session.holders = 1
+                        session.holders, session.holder = 1, me
                         return session
                     self._forget(session)
                     dead.append(session)
@@ -121,7 +125,7 @@ class RelayPool:
                 self._count -= 1
                 free.notify()
             raise
-        session.holders = 1
+        session.holders, session.holder = 1, threading.current_thread()
         with free:
             self._sessions.add(session)
         return session

@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 
 from .exceptions import DataError, InterfaceError, OperationalError, error_from
 from .sql import Statement
-from .transport import Answer, Deadline, Step, check_token
+from .transport import Answer, Deadline, Step
 from .trips import trip
 
 _SUBPROTOCOL: Final = Subprotocol("do-bridge.v1")
@@ -38,14 +38,15 @@ _quiet.setLevel(logging.INFO)
 class RelaySession:
     """A session; it serves one request at a time and belongs to the process that opened it.
 
-    ``holders`` and ``retired`` are the pool's: how many transactions and calls use it, and whether it is to
-    be closed once none does.
+    ``holders``, ``holder`` and ``retired`` are the pool's: how many transactions and calls use it, the thread
+    whose they are, and whether it is to be closed once none does.
     """
 
     def __init__(self, url: str, token: str, *, connect_timeout: float, deadline: Deadline) -> None:
         """Open the session; raises OperationalError or InterfaceError, always with the effect ``none``."""
         self.pid = os.getpid()
         self.holders = 0
+        self.holder: threading.Thread | None = None
         self.retired = False
         self._lock = threading.Lock()
         self._stack = contextlib.ExitStack()
@@ -117,7 +118,6 @@ class RelaySession:
             self._stack.close()
 
     def _open(self, url: str, token: str, timeout: float) -> ClientConnection:
-        check_token(token, "RELAY_TOKEN")
         where = shown(url)
         try:
             opened = self._stack.enter_context(

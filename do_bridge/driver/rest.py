@@ -19,6 +19,8 @@ from .trips import trip
 _CONNECT_TIMEOUT: Final = 10.0
 _MAX_REQUEST: Final = 4_000_000
 _DEFAULT_RETRY_AFTER: Final = 1.0
+# D1's own count has the rows of cascades and triggers in it.
+_COUNTS: Final = "SELECT changes(), last_insert_rowid()"
 
 
 class RestTransport(Transport):
@@ -55,12 +57,12 @@ class RestTransport(Transport):
         if expect is not None:
             raise NotSupportedError("D1 compares no schema before it runs a statement; leave expect out")
         url = self._url(database)
-        queries = [{"sql": item.sql, "params": list(item.params)} for item in statements]
+        queries = [query for item in statements for query in _queries(item)]
         body = json.dumps(queries[0] if len(queries) == 1 else {"batch": queries}, ensure_ascii=False)
         content = body.encode()
         reads_only = all(item.shape.reads_only for item in statements)
         return with_retries(
-            lambda: _answers(*self._post(url, content, deadline), count=len(statements)),
+            lambda: _answers(*self._post(url, content, deadline), statements),
             reads_only=reads_only,
             deadline=deadline,
         )
@@ -159,25 +161,37 @@ def _read(response: httpx.Response, deadline: Deadline) -> bytes:
     return b"".join(chunks)
 
 
-def _answers(response: httpx.Response, content: bytes, *, count: int) -> list[Answer]:
+def _queries(statement: Statement) -> list[dict[str, Any]]:
+    query = {"sql": statement.sql, "params": list(statement.params)}
+    return [query, {"sql": _COUNTS, "params": []}] if statement.shape.counted else [query]
+
+
+def _answers(response: httpx.Response, content: bytes, statements: Sequence[Statement]) -> list[Answer]:
     try:
         payload = json.loads(content)
     except ValueError:
         payload = None
     if not isinstance(payload, dict) or not payload.get("success"):
         raise _refusal(response, payload if isinstance(payload, dict) else {})
-    results = payload.get("result")
-    if not isinstance(results, list) or len(results) != count:
-        raise InterfaceError("D1's API answered in a form that the driver does not know")
-    return [_answer(result) for result in results]
+    results: Any = payload.get("result")
+    expected = sum(1 + statement.shape.counted for statement in statements)
+    try:
+        if len(results) != expected:
+            raise ValueError(f"{len(results)} results instead of {expected}")
+        left = iter(results)
+        return [_answer(next(left), next(left) if item.shape.counted else None) for item in statements]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InterfaceError("D1's API answered in a form that the driver does not know") from error
 
 
-def _answer(result: dict[str, Any]) -> Answer:
+def _answer(result: dict[str, Any], counts: dict[str, Any] | None) -> Answer:
     table = result.get("results") or {}
-    meta = result.get("meta") or {}
-    return Answer(
-        table.get("columns", []), table.get("rows", []), meta.get("changes"), meta.get("last_row_id")
-    )
+    answer = Answer(table.get("columns", []), table.get("rows", []))
+    if counts is not None:
+        ((changes, answer.last_row_id),) = counts["results"]["rows"]
+        # changes() keeps the count of an earlier statement when this one changed nothing.
+        answer.changes = changes if (result.get("meta") or {}).get("changes") else 0
+    return answer
 
 
 def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:

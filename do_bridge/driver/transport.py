@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from .exceptions import DatabaseError, InterfaceError, InternalError, NotSupportedError, OperationalError
+from .exceptions import DatabaseError, DataError, InternalError, NotSupportedError, OperationalError
 from .sql import Statement
 
 T = TypeVar("T")
@@ -122,7 +122,8 @@ def with_retries(call: Callable[[], T], *, reads_only: bool, deadline: Deadline)
         try:
             return call()
         except DatabaseError as error:
-            uncertain = isinstance(error, (OperationalError, InternalError)) and error.effect == "unknown"
+            kinds = (OperationalError, InternalError, DataError)
+            uncertain = isinstance(error, kinds) and error.effect == "unknown"
             if uncertain and not reads_only:
                 raise outcome_unknown(error) from error
             pause = _pause(attempt) if error.retry_after is None else error.retry_after
@@ -145,9 +146,9 @@ def outcome_unknown(error: DatabaseError, work: str = "write") -> DatabaseError:
 
 
 def check_token(token: str, setting: str) -> None:
-    """Raise InterfaceError for a token that no HTTP header can carry, without showing it."""
+    """Raise OperationalError for a token that no HTTP header can carry, without showing it."""
     if not (token and token.isascii() and token.isprintable()):
-        raise InterfaceError(
+        raise OperationalError(
             f"{setting} is empty or holds characters that no HTTP header can carry", effect="none"
         )
 

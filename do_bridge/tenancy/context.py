@@ -48,17 +48,19 @@ class Scope:
 
 
 UNSET = Scope()
-_scope: ContextVar[Scope] = ContextVar("do_bridge_scope", default=UNSET)
+# The blocks that this thread or task is in, outermost first: pairs of (the block's manager, its scope).
+_blocks: ContextVar[tuple] = ContextVar("do_bridge_blocks", default=())
 
 
 def current():
     """Return the Scope of this thread or task."""
-    return _scope.get()
+    blocks = _blocks.get()
+    return blocks[-1][1] if blocks else UNSET
 
 
 def current_tenant():
     """Return the current tenant's slug, or None when no tenant is current."""
-    return _scope.get().slug
+    return current().slug
 
 
 class _ScopeContext(ContextDecorator):
@@ -66,7 +68,6 @@ class _ScopeContext(ContextDecorator):
 
     def __init__(self, scope):
         self.scope = scope
-        self._previous = []
 
     def _recreate_cm(self):
         return type(self)(self.scope)
@@ -83,15 +84,18 @@ class _ScopeContext(ContextDecorator):
         return inner
 
     def __enter__(self):
-        previous = _scope.get()
-        _refuse_open_transaction(previous, self.scope)
-        self._previous.append(previous)
-        _scope.set(self.scope)
+        _refuse_open_transaction(current(), self.scope)
+        _blocks.set((*_blocks.get(), (self, self.scope)))
         return self.scope
 
     def __exit__(self, *exc_info):
-        # No token: it belongs to one Context, and an async generator may be closed in another.
-        _scope.set(self._previous.pop())
+        # This block alone: a generator may be closed late, inside another tenant's block or in another task,
+        # and one manager may be entered by several threads.
+        blocks = _blocks.get()
+        for place in range(len(blocks) - 1, -1, -1):
+            if blocks[place][0] is self:
+                _blocks.set(blocks[:place] + blocks[place + 1 :])
+                return
 
     async def __aenter__(self):
         return self.__enter__()

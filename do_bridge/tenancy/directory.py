@@ -27,12 +27,18 @@ def registered_slugs():
     return list(tenants.order_by("slug").values_list("slug", flat=True))
 
 
+def is_registered(slug):
+    """Say whether the directory has a tenant of this slug now; one round trip."""
+    return tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug).exists()
+
+
 class TenantLookup:
     """A bounded, short-lived memory of tenants' rows; a tenant that was not found is asked for again."""
 
     def __init__(self, clock=time.monotonic):
         self._clock = clock
         self._rows = OrderedDict()
+        self._slugs = {}
         self._lock = Lock()
 
     def get(self, slug):
@@ -56,9 +62,22 @@ class TenantLookup:
         # A model may want more in this one trip, for whoever listens to `tenant_used`.
         return tenants.annotate(**getattr(model, "lookup_annotations", dict)()).first()
 
+    def first_slugs(self, count):
+        """Return the first `count` slugs in order, remembered as long as a tenant's row."""
+        now = self._clock()
+        with self._lock:
+            until, slugs = self._slugs.get(count, (0, None))
+        if slugs is None or until <= now:
+            tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+            slugs = tuple(tenants.order_by("slug").values_list("slug", flat=True)[:count])
+            with self._lock:
+                self._slugs[count] = (now + conf("TENANT_CACHE_SECONDS"), slugs)
+        return slugs
+
     def forget(self, slug=None):
         """Drop what is known of one tenant, or of all."""
         with self._lock:
+            self._slugs.clear()
             if slug is None:
                 self._rows.clear()
             else:

@@ -2,17 +2,17 @@
 
 import logging
 import re
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import FileResponse, Http404, HttpResponse, HttpResponsePermanentRedirect
 from django.template import TemplateDoesNotExist, loader
-from django.urls import get_script_prefix, set_script_prefix
+from django.urls import get_resolver, get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
 from .catch_up import SchemaMismatch
 from .conf import conf
-from .context import directory_context, tenant_context
+from .context import directory_context, tenant_context, unset_context
 from .directory import lookup
 from .slugs import InvalidSlug
 
@@ -32,6 +32,7 @@ class TenantMiddleware:
     async_capable = True
 
     def __init__(self, get_response):
+        load_urlconf()
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
@@ -101,11 +102,20 @@ def schema_mismatch_page(request, error):
     return HttpResponse(page, status=503, headers={"Retry-After": str(SECONDS_BEFORE_ANOTHER_TRY)})
 
 
+def load_urlconf(urlconf=None):
+    """Import the URLconf with its views and forms now, while no tenant is current.
+
+    Django would do it in the first request: a queryset that a module makes on import would be bound to that
+    request's tenant, for all that come later.
+    """
+    _ = get_resolver(urlconf).url_patterns
+
+
 def find_slug(request):
     """Return (slug or None, script, rest): what stands in a slug's place, and the path's two parts."""
     domain = conf("TENANT_DOMAIN").partition(":")[0].lower()
     if domain:
-        host = request.get_host().partition(":")[0].lower()
+        host = request.get_host().partition(":")[0].lower().removesuffix(".")
         if host.endswith("." + domain):
             return host[: -len(domain) - 1], None, None
     prefix = conf("TENANT_PATH")
@@ -143,11 +153,11 @@ class RequestScope:
 
     @contextmanager
     def __call__(self):
-        context = nullcontext()
         if self.tenant is not None:
             context = tenant_context(self.tenant)
-        elif self.directory:
-            context = directory_context()
+        else:
+            # Also where it changes nothing: an earlier request may have left a block open in this thread.
+            context = directory_context() if self.directory else unset_context()
         before = get_script_prefix()
         with context:
             if self.script_prefix is not None:

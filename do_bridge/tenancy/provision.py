@@ -11,6 +11,7 @@ from django.apps import apps
 from django.core.management import call_command
 from django.db import DatabaseError, connections
 from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
 from do_bridge.backends.remote_sqlite import schema
 
@@ -80,6 +81,12 @@ def provision(slug, copies=()):
     return "migrated"
 
 
+def has_tables(slug):
+    """Say whether the object of tenant `slug` has tables already, for whomever they were; one round trip."""
+    (result,) = run_batch(connections[tenant_alias(slug)], [("SELECT name FROM sqlite_master", None)])
+    return any(not name.startswith(_INTERNAL) for (name,) in result.rows)
+
+
 def _statements(connection, dump):
     statements = [("PRAGMA defer_foreign_keys = on", None)]
     statements += [(sql, None) for sql in dump.schema]
@@ -142,12 +149,18 @@ def forget_dumps():
 
 
 def _migrate_scratch(alias):
-    try:
-        call_command("migrate", database=alias, interactive=False, verbosity=0)
-    except DatabaseError:
-        # Another process may have migrated the same scratch object meanwhile; if not, this fails again.
-        connections[alias].close()
-        call_command("migrate", database=alias, interactive=False, verbosity=0)
+    """Migrate the scratch object, which other processes may be doing at the same moment."""
+    before = -1
+    while True:
+        try:
+            return call_command("migrate", database=alias, interactive=False, verbosity=0)
+        except DatabaseError:
+            connections[alias].close()
+            applied = len(MigrationRecorder(connections[alias]).applied_migrations())
+            # Whoever else is at it took the migration that failed here: go on while there is such progress.
+            if applied <= before:
+                raise
+            before = applied
 
 
 def dump_database(connection):

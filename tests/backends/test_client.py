@@ -30,6 +30,11 @@ def test_statements_of_several_lines_are_read_to_their_semicolon(shell):
     )
 
 
+def test_each_statement_of_a_line_is_run(shell):
+    out = shell("SELECT 'a;b' AS one; SELECT 2 AS two; -- and that is all\n.quit\n")
+    assert out == "one\n---\na;b\ntwo\n---\n2\n"
+
+
 def test_values_without_a_text_are_shown_as_sql_has_them(shell):
     assert shell("SELECT NULL AS n, x'00ff' AS b, 9007199254740993 AS i").splitlines()[2].split(" | ") == [
         "NULL",

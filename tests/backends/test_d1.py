@@ -55,6 +55,25 @@ def test_a_block_that_ends_well_or_only_reads_tells_nothing(table, caplog):
     assert errors(caplog) == []
 
 
+def test_with_autocommit_off_each_rollback_tells_what_stands(table, caplog):
+    transaction.set_autocommit(False, using="d1")
+    try:
+        run(table, "INSERT INTO t (a) VALUES ('x')")
+        transaction.commit(using="d1")
+        run(table, "INSERT INTO t (a) VALUES ('y')")
+        transaction.rollback(using="d1")
+    finally:
+        transaction.set_autocommit(True, using="d1")
+    assert [record.statements for record in errors(caplog)] == [1]
+
+
+def test_an_unknown_option_is_named(d1):
+    other = d1.copy()
+    other.settings_dict["OPTIONS"]["lease"] = 3
+    with pytest.raises(ImproperlyConfigured, match="'lease'.*known are 'transport'"):
+        other.connect()
+
+
 def test_an_inner_block_may_fail_and_the_outer_one_goes_on(table, caplog):
     with transaction.atomic("d1"):
         run(table, "INSERT INTO t (a) VALUES ('x')")

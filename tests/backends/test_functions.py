@@ -7,7 +7,7 @@ import functools
 import zoneinfo
 
 import pytest
-from django.db import NotSupportedError
+from django.db import NotSupportedError, OperationalError
 from django.db.models import (
     Avg,
     CharField,
@@ -287,3 +287,25 @@ def test_statistics_leave_null_out_and_are_null_where_there_are_too_few(both):
     books = Book.objects.using("durable_object").filter(id__in=[1, 2, 60])
     assert books.aggregate(result=Variance("number")) == {"result": 2.25}
     assert books.filter(id__gt=1).aggregate(result=Variance("number", sample=True)) == {"result": None}
+
+
+@pytest.mark.parametrize("statistic", [StdDev, Variance])
+def test_statistics_of_values_too_close_together_for_their_size_are_refused(both, statistic):
+    books = Book.objects.using("durable_object").annotate(big=F("number") + 10**9)
+    with pytest.raises(OperationalError, match="subtract a constant near their mean"):
+        books.aggregate(result=statistic("big"))
+    expected = Book.objects.using("stock").filter(id__lt=60).aggregate(result=statistic("number"))["result"]
+    assert books.aggregate(result=statistic(F("big") - 10**9))["result"] == pytest.approx(expected)
+
+
+def test_statistics_of_equal_values_are_0(both):
+    one_float = F("weight") / F("weight") * Value(1e9 / 3)
+    assert Book.objects.using("durable_object").aggregate(result=StdDev(one_float)) == {"result": 0.0}
+
+
+@pytest.mark.parametrize("statistic", [StdDev, Variance])
+def test_statistics_over_a_window_are_refused_before_anything_is_sent(both, statistic):
+    refusal = pytest.raises(NotSupportedError, match=rf"{statistic.__name__}\(\) as a window function")
+    with driver.count_trips() as trips, refusal:
+        annotated(Book, Window(statistic("number")), "durable_object")
+    assert trips.count == 0

@@ -105,9 +105,96 @@ def test_a_test_has_a_transaction_of_its_own_where_there_are_any(restored: Any) 
         test_two = test_one
 
     run(Case, restored)
-    # D1 has none at all, and so gets its class's data again for each test.
     has_any = connection.features.supports_transactions
-    assert seen == ([False, True, True] if has_any else [False, False, False, False])
+    assert seen == [False, has_any, has_any]
+
+
+def test_a_tests_rows_go_also_where_there_are_many_or_long_ones(restored: Any) -> None:
+    connection = restored
+    columns = ", ".join(f"c{number} DEFAULT {number}" for number in range(70))
+    with connection.schema_editor() as editor:
+        editor.execute(f"CREATE TABLE wide (id integer PRIMARY KEY, body, {columns})")
+    connection.creation.isolate()
+    long, several = "x" * 150_000, [(f"it's {number}", b"\x00\xff", 2**60 + number) for number in range(300)]
+
+    class Case(TestCase):
+        @classmethod
+        def setUpTestData(cls) -> None:
+            with connection.cursor() as cursor:
+                cursor.executemany("INSERT INTO wide (body, c0, c1) VALUES (%s, %s, %s)", several)
+
+        def check(self) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT body, c0, CAST(c1 AS TEXT), c69 FROM wide ORDER BY id")
+                assert cursor.fetchall() == [(body, blob, str(big), 69) for body, blob, big in several]
+                cursor.execute("UPDATE wide SET body = 'changed' WHERE id > 100")
+                cursor.execute("DELETE FROM wide WHERE id < 50")
+
+        test_one = test_two = check
+
+    class LongCase(Case):
+        @classmethod
+        def setUpTestData(cls) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("INSERT INTO wide (body) VALUES (%s)", [long])
+
+        def check(self) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT id, body FROM wide")
+                assert cursor.fetchall() == [(1, long)]
+                cursor.execute("UPDATE wide SET body = ''")
+
+        test_one = test_two = check
+
+    run(Case, connection)
+    run(LongCase, connection)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM wide")
+        assert cursor.fetchone() == (0,)
+
+
+def test_rows_that_a_parent_took_along_come_back(restored: Any) -> None:
+    connection = restored
+    with connection.schema_editor() as editor:
+        editor.execute("CREATE TABLE parent (id integer PRIMARY KEY, name)")
+        editor.execute("CREATE TABLE child (parent_id REFERENCES parent ON DELETE CASCADE)")
+    connection.creation.isolate()
+
+    class Case(TestCase):
+        @classmethod
+        def setUpTestData(cls) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("INSERT INTO parent VALUES (1, 'first')")
+                cursor.execute("INSERT INTO child VALUES (1)")
+
+        def check(self) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT name, parent_id FROM parent JOIN child ON parent_id = id")
+                assert cursor.fetchall() == [("first", 1)]
+                cursor.execute("UPDATE parent SET name = 'second'")
+
+        test_one = test_two = check
+
+    run(Case, connection)
+
+
+def test_a_class_on_d1_makes_its_data_once(restored: Any) -> None:
+    made = []
+
+    class Case(TestCase):
+        @classmethod
+        def setUpTestData(cls) -> None:
+            made.append(1)
+            cls.group = Group.objects.using(restored.alias).create(name="of the class")
+
+        def check(self) -> None:
+            assert self.group.name == "of the class"
+            self.group.name = "renamed"
+
+        test_one = test_two = check
+
+    run(Case, restored)
+    assert made == [1]
 
 
 def test_a_transaction_test_case_flushes_what_django_would(restored: Any) -> None:
@@ -130,14 +217,18 @@ def test_a_transaction_test_case_flushes_what_django_would(restored: Any) -> Non
 
 
 def test_a_second_flush_costs_two_trips(restored: Any, trips: Any) -> None:
+    alias = restored.alias
+
     class Case(TransactionTestCase):
         def test_one(self) -> None:
             """Only its clean-up matters."""
 
         def test_two(self) -> None:
             """The second finds what the first one's flush left."""
+            Group.objects.using(alias).create(name="of a test")
             trips.count = 0
 
     run(Case, restored)
     assert trips.count == 2
+    assert names(alias) == []
     assert connections[restored.alias] is restored

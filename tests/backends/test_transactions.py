@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from django.core.handlers.base import BaseHandler
 from django.db import IntegrityError, OperationalError, connections, transaction
 from django.db.transaction import TransactionManagementError, atomic
 from shelf import Author, Book, tables
@@ -144,6 +145,10 @@ def test_autocommit_can_be_turned_off(using, names):
         transaction.rollback(using=using)
         add(using, "kept")
         transaction.commit(using=using)
+        add(using, "undone after a commit")
+        transaction.rollback(using=using)
+        with atomic(using=using):
+            add(using, "undone with its block's transaction")
     finally:
         transaction.rollback(using=using)
         transaction.set_autocommit(True, using=using)
@@ -177,6 +182,13 @@ def test_a_deferred_reference_that_is_never_filled_is_named(using, durable_objec
     with pytest.raises(IntegrityError, match=message), atomic(using=using), unchecked:
         Book.objects.using(using).create(author_id=4711)
         durable_object.check_constraints()
+    assert Book.objects.using(using).count() == 0
+
+
+def test_a_deferred_reference_that_nobody_checks_is_refused_at_commit(using, durable_object):
+    unchecked = durable_object.constraint_checks_disabled()
+    with pytest.raises(IntegrityError, match="shelf_book row 1"), atomic(using=using), unchecked:
+        Book.objects.using(using).create(author_id=4711)
     assert Book.objects.using(using).count() == 0
 
 
@@ -237,3 +249,22 @@ def test_two_connections_are_serialised(using, durable_object):
         thread.join(timeout=60)
     assert failures == []
     assert Book.objects.using(using).get(pk=1).rank == 15
+
+
+def test_atomic_requests_make_each_view_a_transaction(using, durable_object, names):
+    connections.settings[using]["ATOMIC_REQUESTS"] = True
+
+    def view(name):
+        if name:
+            add(using, name)
+        if name == "undone":
+            raise ZeroDivisionError
+
+    served = BaseHandler().make_view_atomic(view)
+    with pytest.raises(ZeroDivisionError):
+        served("undone")
+    served("kept")
+    assert names() == ["kept"]
+    with driver.count_trips() as trips:
+        served(None)
+    assert trips.count == 0

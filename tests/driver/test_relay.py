@@ -158,7 +158,7 @@ def test_a_wrong_token_is_named_and_not_shown(local_worker: Any) -> None:
 
 @pytest.mark.parametrize("token", ["", "a\r\nX-Other: b", "ä"])
 def test_a_token_that_no_header_can_carry_is_refused(local_worker: Any, token: str) -> None:
-    with pytest.raises(driver.InterfaceError, match="^RELAY_TOKEN is empty or holds"):
+    with pytest.raises(driver.OperationalError, match="^RELAY_TOKEN is empty or holds"):
         driver.connect(RelayTransport(local_worker.url, token), "do:a").execute("SELECT 1")
 
 
@@ -209,6 +209,43 @@ def test_a_full_pool_is_waited_for_until_the_deadline(
     thread.join()
     small.close()
     assert caught == []
+
+
+def test_a_thread_does_not_join_the_session_that_it_gave_back_and_another_thread_holds(
+    relay: RelayTransport, tenant: driver.Connection, items: Items
+) -> None:
+    holds, reads = threading.Event(), threading.Event()
+    caught: list[driver.Error] = []
+
+    def hold() -> None:
+        holder = driver.connect(relay, tenant.database)
+        holder.begin()
+        try:
+            put(holder, 1)
+            holds.set()
+            # The reader's request has left as soon as it holds a session of its own.
+            reads.wait(10)
+            put(holder, 2)
+            holder.commit()
+        except driver.Error as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holds.wait(10)
+    acquire = relay.pool.acquire
+
+    def noted(deadline: Any) -> Any:
+        session = acquire(deadline)
+        reads.set()
+        return session
+
+    relay.pool.acquire = noted  # type: ignore[method-assign]
+    rows = tenant.execute("SELECT count(*) FROM item").fetchall()
+    thread.join()
+    assert caught == []
+    assert rows == [(2,)]
+    assert len(relay.pool._sessions) == 2
 
 
 def test_a_session_is_recycled_before_the_limit_of_the_server(

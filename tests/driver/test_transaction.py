@@ -178,17 +178,31 @@ def test_a_lease_that_runs_out_ends_the_transaction_until_it_is_rolled_back(
     assert items() == [4]
 
 
+@pytest.mark.parametrize("afterwards", [[], ["PRAGMA defer_foreign_keys = off"]])
 def test_foreign_keys_that_were_deferred_are_checked_at_commit(
-    tenant: driver.Connection, items: Items
+    tenant: driver.Connection, items: Items, afterwards: list[str]
 ) -> None:
     tenant.execute("CREATE TABLE child (item INTEGER REFERENCES item (id))")
     tenant.begin()
     tenant.execute("PRAGMA defer_foreign_keys = on")
     tenant.execute("INSERT INTO child VALUES (99)")
-    with pytest.raises(driver.IntegrityError, match="FOREIGN KEY constraint failed") as caught:
+    for sql in afterwards:
+        tenant.execute(sql)
+    with pytest.raises(driver.IntegrityError, match="^FOREIGN KEY constraint failed: child row 1") as caught:
         tenant.commit()
     assert caught.value.sqlite_code == "SQLITE_CONSTRAINT_FOREIGNKEY"
     tenant.rollback()
+    assert tenant.execute("SELECT count(*) FROM child").fetchone() == (0,)
+
+
+def test_a_batch_that_deferred_foreign_keys_for_a_while_is_checked_too(
+    tenant: driver.Connection, items: Items
+) -> None:
+    tenant.execute("CREATE TABLE child (item INTEGER REFERENCES item (id))")
+    pragma = "PRAGMA defer_foreign_keys = {}"
+    batch = [pragma.format("on"), "INSERT INTO child VALUES (99)", pragma.format("off")]
+    with pytest.raises(driver.IntegrityError, match="FOREIGN KEY constraint failed"):
+        tenant.execute_batch([(sql, None) for sql in batch])
     assert tenant.execute("SELECT count(*) FROM child").fetchone() == (0,)
 
 

@@ -4,12 +4,17 @@ import re
 from datetime import UTC, datetime
 
 import pytest
+from django.contrib.admin import TabularInline
 from django.contrib.admin.models import LogEntry
+from django.core.management import call_command
+from django.db import OperationalError
 from django.test import Client
 
 from accounts.models import Membership, Tenant, User
+from blog.admin import PostAdmin
 from blog.models import Post
-from do_bridge import driver
+from do_bridge.admin import TenantInlineMixin, tenant_site
+from do_bridge.tenancy import tenant_context
 from do_bridge.tenancy.directory import lookup
 
 POSTS = "/t/acme/admin/blog/post/"
@@ -139,7 +144,7 @@ def test_acting_in_a_tenant_copies_the_staff_user_for_its_log(site, root, post_f
     assert not User.objects.using("tenant/acme").filter(pk=site.root.pk).exists()
     root.post(f"{POSTS}add/", post_fields)
     copy = User.objects.using("tenant/acme").get(pk=site.root.pk)
-    assert (copy.username, copy.is_superuser) == ("root", False)
+    assert (copy.username, copy.is_superuser, copy.is_active) == ("root", False, False)
     entry = LogEntry.objects.using("tenant/acme").get()
     assert entry.user_id == site.root.pk
     assert "From the admin" in text(root.get("/t/acme/admin/"))
@@ -184,6 +189,56 @@ def test_a_tenant_made_in_d1s_admin_is_ready_for_use(root, client):
     assert "Use 1 to 63 of a-z" in page
 
 
+NO_MEMBERS = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
+
+
+def test_a_tenant_made_in_d1s_admin_is_not_given_a_deleted_ones_data(site, root, write_post):
+    write_post("acme")
+    site.tenants["acme"].delete()
+    page = text(root.post("/admin/accounts/tenant/add/", {"slug": "acme", "name": "Other", **NO_MEMBERS}))
+    assert "its database has tables already" in page
+    assert not Tenant.objects.filter(slug="acme").exists()
+
+
+def test_a_tenant_whose_database_was_not_made_ready_is_told_by_a_message(root, client, monkeypatch):
+    def fail(slug):
+        raise OperationalError("as if the object were out of reach")
+
+    monkeypatch.setattr("accounts.admin.provision", fail)
+    fields = {"slug": "halfway", "name": "Halfway", **NO_MEMBERS}
+    page = text(root.post("/admin/accounts/tenant/add/", fields, follow=True))
+    assert "manage.py create_tenant halfway" in page
+    monkeypatch.undo()
+    call_command("create_tenant", "halfway", verbosity=0)
+    assert client.get("/t/halfway/").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["user", "user__name"])
+def test_filters_offer_the_tenants_people_alone(root, write_post, monkeypatch, path):
+    write_post()
+    monkeypatch.setattr(PostAdmin, "list_filter", [path])
+    listing = root.get(POSTS).context["cl"]
+    links = {choice["display"]: choice["query_string"] for choice in listing.filter_specs[0].choices(listing)}
+    assert set(links) == {"All", "Ada", "Bo"}
+    assert len(root.get(POSTS + links["Ada"]).context["cl"].result_list) == 1
+    assert len(root.get(POSTS + links["Bo"]).context["cl"].result_list) == 0
+
+
+def test_inlines_offer_the_tenants_rows_alone(site, rf):
+    class PostInline(TenantInlineMixin, TabularInline):
+        model = Post
+
+    request = rf.get("/")
+    request.user = site.root
+    with tenant_context("acme"):
+        inline = PostInline(User, tenant_site)
+        field = inline.formfield_for_foreignkey(Post._meta.get_field("user"), request)
+        assert {user.username for user in field.queryset} == {"ada", "bo"}
+        assert inline.get_queryset(request).db == "tenant/acme"
+        form = inline.get_formset(request).form()
+        assert form.instance._state.db == "tenant/acme"
+
+
 def test_users_are_found_and_created_in_d1s_admin(site, root):
     found = root.get("/admin/accounts/user/", {"q": "bo"}).context["cl"].result_list
     assert [user.username for user in found] == ["bo"]
@@ -201,14 +256,17 @@ def test_a_user_who_is_deleted_in_d1s_admin_is_gone_from_d1(site, root):
     assert User.objects.using("tenant/acme").get(pk=site.bo.pk).is_active is False
 
 
-def test_a_list_of_posts_takes_at_most_eight_trips(root, write_post):
+def test_a_list_of_posts_takes_at_most_eight_trips(root, write_post, count_trips):
     for number in range(30):
         write_post(title=f"Post {number}")
     root.get(POSTS)
     lookup.forget()
-    with driver.count_trips() as trips:
+    with count_trips() as trips:
         assert "Post 29" in text(root.get(POSTS))
     assert 1 <= trips.count <= 8
+    with count_trips() as trips:
+        root.get(POSTS)
+    assert 1 <= trips.count <= 6  # the tenant and the switcher's list are remembered
 
 
 def test_staff_change_their_d1_password_from_inside_a_tenant(site, root):

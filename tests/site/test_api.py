@@ -4,6 +4,7 @@ import json
 
 import pytest
 from django.core.management import call_command
+from django.db import OperationalError
 from django.test import Client
 
 from accounts.models import Membership, Tenant, User
@@ -38,6 +39,12 @@ def test_strangers_see_no_users(site, client, sign_in):
     assert sign_in("gil").get("/t/acme/api/users").status_code == 403
 
 
+def test_staff_without_the_right_to_view_users_see_none(site, sign_in):
+    User.objects.filter(pk=site.gil.pk).update(is_staff=True)
+    assert sign_in("gil").get("/t/acme/api/users").status_code == 403
+    assert names(sign_in("gil").get("/t/globex/api/users").json()["d1"]) == ["gil"]
+
+
 def test_a_user_is_created_in_both_and_the_answer_shows_both(sign_in):
     response = post_user(sign_in("root"), username="dee", name="Dee", password="long-enough-9")
     user = User.objects.get(username="dee")
@@ -65,6 +72,20 @@ def test_a_failed_second_write_is_told_with_what_exists_and_how_to_repair_it(sig
     assert User.objects.using("tenant/halfway").get().username == "dee"
 
 
+def test_a_membership_that_d1_fails_to_write_is_told_with_what_exists(site, sign_in, monkeypatch):
+    def fail(user, tenant):
+        raise OperationalError("as if D1 were lost between two statements")
+
+    monkeypatch.setattr("accounts.api.add_member", fail)
+    response = post_user(sign_in("root"), username="dee")
+    answer = response.json()
+    assert (response.status_code, answer["d1"]["username"], answer["object"]) == (502, "dee", None)
+    assert "may not be a member yet" in answer["error"]
+    monkeypatch.undo()
+    call_command(*answer["repair"].removeprefix("manage.py ").split(), verbosity=0)
+    assert User.objects.using("tenant/acme").filter(username="dee", is_active=True).exists()
+
+
 def test_a_name_that_is_taken_creates_nothing(sign_in):
     response = post_user(sign_in("root"), username="gil")
     assert response.status_code == 409
@@ -79,6 +100,8 @@ def test_a_name_that_is_taken_creates_nothing(sign_in):
         ({"username": "dee", "password": "1"}, "password"),
         ({"username": "dee", "is_superuser": "true"}, "is_superuser"),
         ({"username": 5}, "body"),
+        ({"username": "dee", "name": "half \ud800"}, "name"),
+        ({"username": "dee", "name": "a\0b"}, "name"),
     ],
 )
 def test_a_bad_field_is_named_and_nothing_is_created(sign_in, fields, named):
@@ -89,8 +112,10 @@ def test_a_bad_field_is_named_and_nothing_is_created(sign_in, fields, named):
 
 
 def test_what_is_no_json_is_refused(sign_in):
-    response = sign_in("root").post("/t/acme/api/users", "{", content_type=JSON)
-    assert response.json()["fields"] == {"body": ["This is not JSON."]}
+    client = sign_in("root")
+    for body in ("{", "[" * 100_000, b"\xff"):
+        response = client.post("/t/acme/api/users", body, content_type=JSON)
+        assert response.json()["fields"] == {"body": ["This is not JSON."]}
 
 
 def test_members_and_forms_from_elsewhere_create_no_users(site, sign_in):
@@ -113,6 +138,23 @@ def test_migrating_without_the_right_token_is_refused(client, settings, header):
     settings.MIGRATE_TOKEN = "secret-of-migrate"
     headers = {"Authorization": header} if header else {}
     assert client.post("/api/migrate", headers=headers).status_code == 403
+
+
+def test_a_migration_that_fails_by_its_own_code_is_reported(client, settings, monkeypatch):
+    def fail(*args, stdout, **options):
+        stdout.write("Applying accounts.0002")
+        raise KeyError("what the migration looked for")
+
+    monkeypatch.setattr("project.views.call_command", fail)
+    settings.MIGRATE_TOKEN = "secret-of-migrate"
+    response = client.post("/api/migrate", headers={"Authorization": "Bearer secret-of-migrate"})
+    report = {
+        "ok": False,
+        "output": ["Applying accounts.0002"],
+        "error": "KeyError: 'what the migration looked for'",
+    }
+    assert response.status_code == 500
+    assert response.json() == {"ok": False, "d1": report}
 
 
 def test_migrating_takes_a_post(client, settings):

@@ -97,6 +97,12 @@ def test_a_known_author_is_found_by_username_or_name(site, import_lines):
     assert User.objects.using(ACME).get(pk=site.bo.pk).is_active
 
 
+def test_an_author_who_is_no_member_has_an_inactive_copy_there(site, import_lines):
+    import_lines([json.dumps(record(1, author="gil"))])
+    assert User.objects.using(ACME).get(pk=site.gil.pk).is_active is False
+    assert User.objects.get(pk=site.gil.pk).is_active
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -106,6 +112,9 @@ def test_a_known_author_is_found_by_username_or_name(site, import_lines):
         (json.dumps(record(1, title="x" * 201)).encode(), "at most 200 characters"),
         (json.dumps(record(1, content=5)).encode(), "content"),
         (json.dumps(record(1, author=None)).encode(), "author"),
+        (json.dumps(record(1, title="half \ud800")).encode(), "title.*surrogate"),
+        (json.dumps(record(1, content="a\0b")).encode(), "content.*NUL"),
+        (b"[" * 100_000, "nested too deep"),
         (json.dumps(record(1, published_at="yesterday")).encode(), "published_at"),
         (json.dumps(record(1, published_at=5)).encode(), "published_at"),
         (json.dumps(record(1, published_at="0001-01-01T00:00:00+14:00")).encode(), "out of range"),

@@ -28,6 +28,31 @@ def test_a_second_membership_of_the_same_tenant_is_refused(site):
         add_member(site.bo, site.tenants["acme"])
 
 
+def test_making_a_member_again_by_command_renews_the_copy(site):
+    User.objects.using(ACME).filter(pk=site.bo.pk).delete()
+    call_command("create_tenant", "acme", "--member", "bo", verbosity=0)
+    assert copy_of(site.bo).is_active
+
+
+def test_two_commands_may_make_one_member_at_once(site, monkeypatch):
+    def quicker(user, tenant):
+        add_member(user, tenant)
+        return add_member(user, tenant)
+
+    monkeypatch.setattr("accounts.members.add_member", quicker)
+    call_command("create_tenant", "globex", "--member", "bo", verbosity=0)
+    assert copy_of(site.bo, "tenant/globex").is_active
+
+
+def test_a_member_who_could_not_be_copied_is_told_by_the_command(site, monkeypatch):
+    def fail(user, tenant):
+        raise CopyFailed("The membership is", tenant.slug)
+
+    monkeypatch.setattr("accounts.members.add_member", fail)
+    with pytest.raises(CommandError, match="'bo' is no member yet: .*sync_members globex"):
+        call_command("create_tenant", "globex", "--member", "bo", verbosity=0)
+
+
 def test_renaming_a_member_reaches_the_copies(site):
     site.bo.name = "Bo the Second"
     site.bo.save()
@@ -47,6 +72,29 @@ def test_deleting_a_user_in_d1_keeps_an_inactive_copy_for_their_posts(site, writ
     copy = User.objects.using(ACME).get(pk=key)
     assert copy.is_active is False
     assert Post.objects.using(ACME).get(pk=pk).user_id == key
+
+
+def test_a_tenant_out_of_reach_does_not_keep_the_others_from_hearing_of_it(site):
+    unready = Tenant.objects.create(slug="a-unready", name="No database yet")
+    with pytest.raises(CopyFailed):
+        add_member(site.bo, unready)
+    add_member(site.bo, site.tenants["globex"])
+    ordered = Membership.objects.filter(user=site.bo).order_by("tenant__slug")
+    assert ordered.first().tenant == unready
+    with pytest.raises(CopyFailed, match="tenant a-unready"):
+        ordered.delete()
+    assert copy_of(site.bo).is_active is False
+    assert copy_of(site.bo, "tenant/globex").is_active is False
+
+
+def test_all_tenants_out_of_reach_are_named(site):
+    for slug in ("unready-1", "unready-2"):
+        with pytest.raises(CopyFailed):
+            add_member(site.bo, Tenant.objects.create(slug=slug, name=slug))
+    site.bo.name = "Bo the Second"
+    with pytest.raises(CopyFailed, match="sync_members unready-1 unready-2"):
+        site.bo.save()
+    assert copy_of(site.bo).name == "Bo the Second"
 
 
 def test_a_new_member_may_have_the_name_that_a_former_one_gave_up(site):

@@ -1,13 +1,16 @@
 """The pages of the directory and of a tenant, as visitors, members and others see them."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from django.conf import settings as site_settings
+from django.db import connections
 from django.template.loader import render_to_string
-from django.test import Client
+from django.test import AsyncClient, Client
 
+from accounts.members import remove_member
 from blog.models import Post
-from do_bridge import driver
 from do_bridge.tenancy.directory import lookup
 
 
@@ -79,6 +82,28 @@ def test_signing_in_with_a_wrong_password_says_so(site, client):
     assert "Please enter a correct username and password" in page
 
 
+def test_the_page_for_signing_in_does_not_lead_back_to_itself(site, client):
+    assert "?next=" not in text(client.get("/t/acme/accounts/login/"))
+    assert 'href="/t/acme/accounts/login/?next=/t/acme/nothing/"' in text(client.get("/t/acme/nothing/"))
+
+
+@pytest.mark.parametrize(
+    "target", ["//elsewhere.example/", "https://elsewhere.example", "/\\elsewhere.example"]
+)
+def test_signing_in_never_leads_to_another_site(site, client, target):
+    path = "/t/acme/accounts/login/"
+    answer = client.post(path, {"username": "bo", "password": "a-pass-word", "next": target})
+    assert answer.headers["Location"] == "/t/acme/"
+
+
+def test_a_message_waits_for_the_tenant_that_it_speaks_of(sign_in):
+    client = sign_in("bo")
+    client.post("/t/acme/posts/new/", {"title": "Hello", "content": "World"})
+    assert "The post is published." not in text(client.get("/t/globex/"))
+    assert "The post is published." in text(client.get("/t/acme/"))
+    assert "The post is published." not in text(client.get("/t/acme/"))
+
+
 def test_signing_out_ends_the_session_everywhere(sign_in):
     client = sign_in("bo")
     assert client.post("/t/acme/accounts/logout/").headers["Location"] == "/t/acme/"
@@ -118,6 +143,21 @@ def test_a_member_edits_their_own_post_and_nobody_elses(site, sign_in, write_pos
     assert Post.objects.using("tenant/acme").get(pk=other).title == "A title"
 
 
+def test_who_was_a_member_or_is_no_longer_active_may_not_write(site, sign_in):
+    clients = {name: sign_in(name) for name in ("bo", "ada")}
+    remove_member(site.bo, site.tenants["acme"])
+    site.ada.is_active = False
+    site.ada.save()
+    answers = {
+        name: client.post("/t/acme/posts/new/", {"title": "Hello", "content": "World"})
+        for name, client in clients.items()
+    }
+    assert answers["bo"].status_code == 403
+    assert answers["ada"].headers["Location"].startswith("/t/acme/accounts/login/")
+    assert [client.get("/t/acme/api/users").status_code for client in clients.values()] == [403, 401]
+    assert not Post.objects.using("tenant/acme").exists()
+
+
 def test_an_owner_edits_everybodys_posts(site, sign_in, write_post):
     pk = write_post(author="bo")
     sign_in("ada").post(f"/t/acme/posts/{pk}/edit/", {"title": "By the owner", "content": "x"})
@@ -125,22 +165,22 @@ def test_an_owner_edits_everybodys_posts(site, sign_in, write_post):
     assert (post.title, post.user_id) == ("By the owner", site.bo.pk)
 
 
-def test_a_visitors_page_of_posts_takes_at_most_three_trips(site, client, write_post):
+def test_a_visitors_page_of_posts_takes_at_most_three_trips(site, client, write_post, count_trips):
     for _ in range(12):
         write_post()
     client.get("/t/acme/")
     lookup.forget()
-    with driver.count_trips() as trips:
+    with count_trips() as trips:
         assert client.get("/t/acme/").status_code == 200
     assert 1 <= trips.count <= 3
 
 
-def test_a_members_page_of_posts_takes_at_most_six_trips(site, sign_in, write_post):
+def test_a_members_page_of_posts_takes_at_most_six_trips(site, sign_in, write_post, count_trips):
     write_post()
     client = sign_in("bo")
     client.get("/t/acme/")
     lookup.forget()
-    with driver.count_trips() as trips:
+    with count_trips() as trips:
         assert "Write a post" in text(client.get("/t/acme/"))
     assert 1 <= trips.count <= 6
 
@@ -149,6 +189,47 @@ def test_the_error_pages_are_pages_of_the_site(site, client):
     assert "belongs to another tenant" in text(client.get("/t/acme/nothing/"))
     assert "belongs to another tenant" in text(client.get("/t/nobody/"))
     assert "The fault is on our side" in render_to_string("500.html")
+
+
+@pytest.fixture
+def out_of_reach():
+    """Makes a database's relay one that nobody listens to, on this thread; undone after the test."""
+    changed = []
+
+    def cut(alias):
+        connection = connections[alias]
+        connection.close()
+        changed.append((connection, connection.settings_dict["HOST"]))
+        connection.settings_dict["HOST"] = "http://127.0.0.1:9"
+
+    yield cut
+    for connection, host in changed:
+        connection.close()
+        connection.settings_dict["HOST"] = host
+
+
+@pytest.mark.parametrize("alias", ["tenant/acme", "default"])
+def test_a_database_out_of_reach_is_told_without_a_secret(site, sign_in, out_of_reach, caplog, alias):
+    client = sign_in("bo")
+    client.raise_request_exception = False
+    lookup.forget()
+    out_of_reach(alias)
+    page, answer = client.get("/t/acme/"), client.get("/t/acme/api/users")
+    assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
+    assert "<h1>Out of reach for a moment</h1>" in text(page)
+    assert answer.status_code == 503
+    assert answer.json() == {"error": "A database can't be reached; try again."}
+    assert "could not be reached" in caplog.text
+    assert site_settings.RELAY_TOKEN not in caplog.text + text(page)
+
+
+def test_a_fault_of_the_code_is_a_page_and_no_503(site, sign_in, monkeypatch):
+    monkeypatch.setattr("blog.views.page_number", lambda request: 1 / 0)
+    client = sign_in("bo")
+    client.raise_request_exception = False
+    response = client.get("/t/acme/")
+    assert response.status_code == 500
+    assert "The fault is on our side" in text(response)
 
 
 def test_a_form_from_elsewhere_is_refused_with_a_page_that_says_so(site):
@@ -166,8 +247,8 @@ def test_the_pages_styles_are_served_without_collectstatic(site, client):
     response.close()
 
 
-def test_health_is_told_without_a_trip_to_any_database(client):
-    with driver.count_trips() as trips:
+def test_health_is_told_without_a_trip_to_any_database(client, count_trips):
+    with count_trips() as trips:
         assert client.get("/healthz").json() == {"ok": True}
     assert trips.count == 0
 
@@ -179,3 +260,20 @@ def test_a_tenants_own_subdomain_serves_it_and_leads_back_to_the_directory(site,
     assert 'href="http://example.test/"' in page
     assert 'href="/accounts/login/?next=/"' in page
     assert client.get("/", headers={"host": "nobody.example.test"}).status_code == 404
+
+
+def test_requests_for_two_tenants_at_once_are_served_apart_under_asgi_too(site, write_post):
+    write_post("acme", title="Of acme")
+    write_post("globex", "gil", title="Of globex")
+
+    async def one(slug):
+        response = await AsyncClient().get(f"/t/{slug}/")
+        return slug, text(response)
+
+    async def both():
+        return await asyncio.gather(*(one(slug) for _ in range(5) for slug in ("acme", "globex")))
+
+    for slug, page in asyncio.run(both()):
+        assert f"Tenant: <strong>{slug}</strong>" in page
+        assert [f"Of {name}" in page for name in ("acme", "globex")] == [slug == "acme", slug == "globex"]
+        assert f'href="/t/{slug}/posts/' in page

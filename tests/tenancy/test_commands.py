@@ -1,25 +1,34 @@
 """migrate for the directory, one tenant and all of them; makemigrations; create_tenant; provisioning."""
 
+import threading
 from io import StringIO
 
 import pytest
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
-from django.core.management import CommandError, call_command
-from django.db import connections, transaction
+from django.core.management import CommandError, call_command, load_command_class
+from django.db import OperationalError, connections, transaction
 from django.db.migrations.exceptions import InconsistentMigrationHistory
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
+from do_bridge.tenancy import provision as provision_module
 from do_bridge.tenancy import register_tenant, tenant_alias, tenant_context
 from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.copies import copy_rows
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.provision import dump_database, fingerprint, provision, scratch_dump
+from do_bridge.tenancy.provision import (
+    dump_database,
+    fingerprint,
+    forget_dumps,
+    has_tables,
+    provision,
+    scratch_dump,
+)
 from do_bridge.testing import empty_object, unique_slug
 
 
@@ -153,6 +162,19 @@ def test_a_database_that_cannot_be_is_refused_from_the_command_line_too(db):
         call_command("migrate", "--database", "tenant/ACME", skip_checks=False)
 
 
+def test_a_tenant_that_nobody_registered_is_not_migrated_by_a_slip_of_the_hand(bare, capsys):
+    command = load_command_class("do_bridge", "migrate")
+    with pytest.raises(SystemExit):
+        command.run_from_argv(["manage.py", "migrate", "--database", tenant_alias(bare)])
+    assert f"No tenant is registered as {bare!r}. `create_tenant {bare}` makes it" in capsys.readouterr().err
+    assert not has_tables(bare)
+    Tenant.objects.create(slug=bare, name="Bare")
+    command.run_from_argv(["manage.py", "migrate", "--database", tenant_alias(bare), "--verbosity", "0"])
+    assert has_tables(bare)
+    command.run_from_argv(["manage.py", "migrate", "--database", "tenant"])
+    assert "1 tenants, 0 failed" in capsys.readouterr().out
+
+
 def test_flushing_a_tenant_leaves_it_with_the_directorys_keys(acme, in_both):
     alias = tenant_alias(acme.slug)
     with tenant_context(acme):
@@ -266,6 +288,73 @@ def test_create_tenant_can_be_repeated(author, bare):
     assert Tenant.objects.get(slug=bare).name == bare
     assert Membership.objects.count() == 1
     assert User.objects.using(tenant_alias(bare)).count() == 1
+
+
+def test_a_new_tenant_is_not_given_what_a_deleted_one_of_its_name_wrote(acme, in_both):
+    with tenant_context(acme):
+        Post.objects.create(title="the former tenant's", content="-", user_id=in_both)
+    Tenant.objects.filter(slug=acme.slug).delete()
+    with pytest.raises(CommandError, match="has tables already"):
+        call_command("create_tenant", acme.slug, stdout=StringIO())
+    assert not Tenant.objects.filter(slug=acme.slug).exists()
+    call_command("create_tenant", acme.slug, "--adopt", stdout=StringIO())
+    assert Post.objects.using(tenant_alias(acme.slug)).exists()
+    call_command("create_tenant", acme.slug, stdout=StringIO())
+
+
+def test_a_tenant_can_be_created_twice_at_once(bare):
+    # As after a change of the code: nobody has migrated the scratch object yet.
+    forget_dumps()
+    empty_object(tenant_databases().scratch_alias(fingerprint()))
+    barrier = threading.Barrier(2, timeout=60)
+    failures = []
+
+    def create():
+        try:
+            barrier.wait()
+            call_command("create_tenant", bare, "--name", "Bare", stdout=StringIO())
+        except Exception as error:
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=create) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert Tenant.objects.filter(slug=bare).count() == 1
+    assert applied(tenant_alias(bare)) == applied("default")
+    assert keys(tenant_alias(bare)) == keys("default")
+
+
+def test_a_scratch_object_may_be_migrated_by_several_processes_at_once(db, monkeypatch):
+    alias = tenant_databases().scratch_alias("several")
+    real, failed = provision_module.call_command, []
+
+    def call(*args, **options):
+        # As another process that took the next migration a moment earlier, three times.
+        if len(failed) < 3:
+            steps = ["contenttypes", "auth", "accounts"]
+            real("migrate", steps[len(failed)], database=alias, interactive=False, verbosity=0)
+            failed.append(True)
+            raise OperationalError("table already exists")
+        return real(*args, **options)
+
+    monkeypatch.setattr(provision_module, "call_command", call)
+    try:
+        provision_module._migrate_scratch(alias)
+        assert applied(alias) == applied("default")
+        monkeypatch.setattr(provision_module, "call_command", always_fails)
+        with pytest.raises(OperationalError, match="always"):
+            provision_module._migrate_scratch(alias)
+    finally:
+        empty_object(alias)
+
+
+def always_fails(*args, **options):
+    raise OperationalError("always")
 
 
 def test_create_tenant_refuses_a_hostile_slug_without_a_trip(db, trips):

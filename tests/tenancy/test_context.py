@@ -1,6 +1,7 @@
 """The current tenant: three states, restored whatever happens, apart in threads and tasks."""
 
 import asyncio
+import contextvars
 import threading
 
 import pytest
@@ -45,6 +46,57 @@ def test_contexts_nest_and_restore_what_was_before():
         with unset_context():
             assert current().alias is None
         assert current_tenant() == "acme"
+
+
+def test_a_generator_that_is_closed_late_takes_no_tenant_away_and_brings_none_back():
+    def pieces(tenant):
+        with tenant_context(tenant):
+            yield current_tenant()
+            yield current_tenant()
+
+    with tenant_context("acme"):
+        abandoned = pieces("zeta")
+        assert next(abandoned) == "zeta"
+        with tenant_context("beta"):
+            abandoned.close()
+            assert current_tenant() == "beta"
+        assert current_tenant() == "acme"
+    assert current_tenant() is None
+
+
+def test_a_generator_that_is_closed_elsewhere_changes_nothing_there():
+    def pieces():
+        with tenant_context("zeta"):
+            yield
+
+    with tenant_context("acme"):
+        abandoned = pieces()
+        contextvars.copy_context().run(next, abandoned)
+        with tenant_context("beta"):
+            abandoned.close()
+            assert current_tenant() == "beta"
+        assert current_tenant() == "acme"
+
+
+def test_one_manager_may_be_entered_by_two_threads():
+    shared = tenant_context("acme")
+    entered, left = threading.Event(), threading.Event()
+    seen = []
+
+    def other():
+        with tenant_context("zeta"), shared:
+            entered.set()
+            left.wait(30)
+        seen.append(current_tenant())
+
+    thread = threading.Thread(target=other)
+    with shared:
+        thread.start()
+        entered.wait(30)
+    seen.append(current_tenant())
+    left.set()
+    thread.join(30)
+    assert seen == [None, None]
 
 
 def test_an_exception_restores_what_was_before():

@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
-from django.urls import get_script_prefix, reverse
+from django.urls import get_script_prefix, resolve, reverse
 
 from accounts.models import Tenant
 from blog.models import Post
@@ -71,6 +71,29 @@ def test_other_paths_leave_the_tenant_unset(db, middleware, seen):
     middleware(request)
     assert seen[0][:2] == (None, "/accounts/")
     assert request.tenant is None
+
+
+def test_what_one_request_left_open_is_not_the_next_ones(acme):
+    left, seen = [], []
+
+    def view(request):
+        seen.append(current_tenant())
+
+        def rows():
+            with tenant_context("of-an-abandoned-generator"):
+                yield
+
+        left.append(rows())
+        next(left[-1])
+        return HttpResponse()
+
+    middleware = TenantMiddleware(view)
+    for path in ("/accounts/", "/accounts/", f"/t/{acme.slug}/", "/admin/"):
+        middleware(get(path))
+    assert seen == [None, None, acme.slug, None]
+    for generator in left:
+        generator.close()
+    assert current_tenant() is None
 
 
 def test_the_admin_of_the_directory_works_on_its_own_rows(db):
@@ -186,14 +209,35 @@ def test_an_unknown_tenant_is_not_found_by_async_views_either(db):
 
 @override_settings(DO_BRIDGE={**settings.DO_BRIDGE, "TENANT_DOMAIN": "example.test"})
 def test_a_subdomain_is_a_tenant_where_a_domain_is_configured(acme, middleware, seen):
-    middleware(get("/posts/", HTTP_HOST=f"{acme.slug.upper()}.example.test:8000"))
-    assert seen == [(acme.slug, "/posts/", "", "/", "/posts/")]
+    for host in (f"{acme.slug.upper()}.example.test:8000", f"{acme.slug}.example.test."):
+        middleware(get("/posts/", HTTP_HOST=host))
+        assert seen.pop() == (acme.slug, "/posts/", "", "/", "/posts/")
     for host in ("nobody-has-this.example.test", "a.b.example.test"):
         with pytest.raises(Http404):
             middleware(get("/posts/", HTTP_HOST=host))
     middleware(get("/posts/", HTTP_HOST="example.test"))
     middleware(get(f"/t/{acme.slug}/posts/", HTTP_HOST="example.test"))
-    assert [found[0] for found in seen[1:]] == [None, acme.slug]
+    assert [found[0] for found in seen] == [None, acme.slug]
+
+
+LATE_URLS = """
+from django.http import HttpResponse
+from django.urls import path
+from blog.models import Post
+
+POSTS = Post.objects.all()
+urlpatterns = [path("", lambda request: HttpResponse(POSTS.all().db))]
+"""
+
+
+def test_a_queryset_that_a_views_module_makes_is_no_tenants(acme, zeta, tmp_path, monkeypatch):
+    (tmp_path / "late_urls.py").write_text(LATE_URLS)
+    monkeypatch.syspath_prepend(tmp_path)
+    with override_settings(ROOT_URLCONF="late_urls"):
+        middleware = TenantMiddleware(lambda request: resolve(request.path_info).func(request))
+        for tenant in (acme, zeta):
+            answer = middleware(get(f"/t/{tenant.slug}/"))
+            assert answer.content.decode() == f"tenant/{tenant.slug}"
 
 
 def test_a_tenant_is_looked_up_once_for_many_requests(acme, middleware, trips):

@@ -2,7 +2,7 @@
 
 import { WorkFailed, d1Failure } from "./errors";
 import type { Answer, Statement } from "./protocol";
-import { Results, type Counts, type StatementResult } from "./statement";
+import { Results, defersForeignKeys, type Counts, type StatementResult } from "./statement";
 import type { SqlValue } from "./values";
 
 type ObjectRow = Record<string, SqlValue>;
@@ -22,7 +22,6 @@ const ROWLESS = /^\s*(?:INSERT|REPLACE|UPDATE|DELETE|CREATE|DROP|ALTER|PRAGMA|EX
 const RETURNS = /\bRETURNING\b/i;
 /** More than one statement, or a semicolon in a literal. */
 const SEVERAL = /;\s*\S/;
-const DEFERS = /^\s*PRAGMA\s+defer_foreign_keys\b/i;
 /** A property name that JavaScript moves to the front of its object. */
 const INDEX_LIKE = /^(?:0|[1-9][0-9]*)$/;
 
@@ -104,7 +103,7 @@ async function runBatch(database: D1Database, steps: Statement[]): Promise<State
       : null;
     return { step, explanation, result: add(sql, params), counts: step.count ? add(COUNTS, []) : null };
   });
-  if (steps.some(({ sql }) => DEFERS.test(sql))) add(FOREIGN_KEY_GUARD, []);
+  if (steps.some(defersForeignKeys)) add(FOREIGN_KEY_GUARD, []);
   const answers = await database.batch<ObjectRow>(statements);
   return placed.map((place, index) => readObjects(answers, place, index));
 }

@@ -3,7 +3,7 @@
 import { WorkFailed } from "./errors";
 import type { Answer, ControlStep, SavepointStep, Step } from "./protocol";
 import type { SchemaMark } from "./schema";
-import { Results, danglingRows, runStatement } from "./statement";
+import { Results, danglingRows, defersForeignKeys, runStatement } from "./statement";
 import type { TransactCall } from "./tenant";
 
 /** Hands over the answer to the last request and waits for the next one's steps; null when the client has gone. */
@@ -45,6 +45,8 @@ export class InteractiveTransaction {
   /** The answer to the request in hand, once a step of it has failed. */
   #failed: Answer | null = null;
   #deadline = 0;
+  /** Whether foreign keys have been deferred, if only for a while. */
+  #deferred = false;
 
   constructor(
     storage: DurableObjectStorage,
@@ -105,6 +107,7 @@ export class InteractiveTransaction {
   async #take(step: Step): Promise<Unwind | null> {
     try {
       if (step.type === "statement") {
+        this.#deferred ||= defersForeignKeys(step);
         runStatement(this.#storage, step, this.#results, "statement", this.#schema);
         return null;
       }
@@ -188,7 +191,7 @@ export class InteractiveTransaction {
   }
 
   #commit(): Unwind {
-    const message = danglingRows(this.#storage.sql);
+    const message = danglingRows(this.#storage.sql, this.#deferred);
     if (message !== null) {
       const step = this.#results.texts.length;
       throw new WorkFailed({ kind: "foreign_key", message, effect: "ended", step });

@@ -29,14 +29,13 @@ export class Results {
     let bytes = this.#bytes + byteLength(head);
     const written: string[] = [];
     for (const row of rows) {
+      // To the last row: a write can't be undone before, and a read's cursor locks its table against DROP.
+      if (bytes > MAX_ANSWER_BYTES) continue;
       const text = JSON.stringify(row.map(encodeValue));
       bytes += byteLength(text) + 1;
-      if (bytes > MAX_ANSWER_BYTES) {
-        exhaust(rows);
-        throw new WorkFailed(tooLarge(effect, step));
-      }
       written.push(text);
     }
+    if (bytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, step));
     const tail = counts === null ? "}" : `,${JSON.stringify(counts()).slice(1)}`;
     this.texts.push(`${head}${written.join(",")}]${tail}`);
     this.#bytes = bytes + byteLength(tail);
@@ -45,12 +44,6 @@ export class Results {
   addEmpty(): void {
     this.texts.push("{}");
   }
-}
-
-/** Reads the rows that nobody wants: a cursor left half-way keeps its table locked against DROP. */
-function exhaust(rows: Iterable<SqlValue[]>): void {
-  const iterator = rows[Symbol.iterator]();
-  while (!iterator.next().done);
 }
 
 function tooLarge(effect: Effect, step: number): Failure {
@@ -98,14 +91,22 @@ function countChanges(sql: SqlStorage, before: number): Counts {
   return { changes: total === before ? 0 : changes, last_row_id: id };
 }
 
+const DEFERS = /^\s*PRAGMA\s+defer_foreign_keys\b/i;
+
+/** Whether a statement says from when to when foreign keys are checked late. */
+export function defersForeignKeys({ sql }: Statement): boolean {
+  return DEFERS.test(sql);
+}
+
 /**
  * Finds the rows that a unit with deferred foreign keys left pointing nowhere, before its commit.
  *
- * Committing them would not fail: the runtime would reset the whole object.
+ * Committing them would not fail: the runtime would reset the whole object, or, where the keys are no longer
+ * deferred by then (`deferred` says that they have been), keep the rows.
  */
-export function danglingRows(sql: SqlStorage): string | null {
-  const [deferred] = sql.exec<{ defer_foreign_keys: number }>("PRAGMA defer_foreign_keys").toArray();
-  if (!deferred?.defer_foreign_keys) return null;
+export function danglingRows(sql: SqlStorage, deferred: boolean): string | null {
+  const [now] = sql.exec<{ defer_foreign_keys: number }>("PRAGMA defer_foreign_keys").toArray();
+  if (!deferred && !now?.defer_foreign_keys) return null;
   const rows = sql
     .exec<{ table: string; rowid: number | null; parent: string }>("PRAGMA foreign_key_check")
     .toArray();

@@ -6,7 +6,7 @@ import { WorkFailed } from "./errors";
 import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
 import type { Answer, Statement, Step } from "./protocol";
 import { SchemaMark } from "./schema";
-import { Results, danglingRows, runStatement } from "./statement";
+import { Results, danglingRows, defersForeignKeys, runStatement } from "./statement";
 
 export interface BatchCall {
   /** The object that the caller means: refused by every other one. */
@@ -37,7 +37,7 @@ export class Tenant extends DurableObject<Env> {
     try {
       storage.transactionSync(() => {
         for (const step of steps) runStatement(storage, step, results, "none", this.#schema);
-        const message = danglingRows(storage.sql);
+        const message = danglingRows(storage.sql, steps.some(defersForeignKeys));
         if (message !== null) throw new WorkFailed({ kind: "foreign_key", message, effect: "none" });
       });
     } catch (error) {

@@ -98,6 +98,20 @@ test("a session that has used up its statements on D1 still serves objects", asy
   expect(await client.column("do:test/limit/d1", "SELECT 5")).toEqual([5]);
 });
 
+test("a batch that would go beyond the statements on D1 is left to a new session, which takes any size", async () => {
+  const db = "d1:d0b41d9e-0000-4000-8000-000000000005";
+  const open = async (): Promise<Client> => {
+    const response = await limitedResponse(9000, 3);
+    if (response.webSocket === null) throw new Error("no session");
+    return new Client(response.webSocket);
+  };
+  const [first, second] = [await open(), await open()];
+  const four = ["SELECT 1", "SELECT 2", "SELECT 3", "SELECT 4"];
+  await first.batch(db, "SELECT 1");
+  expect((await first.batch(db, ...four))["error"]).toMatchObject({ kind: "session_limit", effect: "none" });
+  expect((await second.batch(db, ...four))["error"]).toBeUndefined();
+});
+
 test("a frame that is too large is refused, and the session lives on", async () => {
   const client = await Client.open();
   client.sendText(" ".repeat(MAX_REQUEST_BYTES + 1));
@@ -134,6 +148,22 @@ test("an answer that is too large leaves its transaction open", async () => {
   expect(answer).toMatchObject({ error: { kind: "too_large", effect: "statement", step: 1 } });
   await client.tx(db, "t1", ["INSERT INTO t VALUES (1)", { commit: true }]);
   expect(await client.column(db, "SELECT id FROM t")).toEqual([1]);
+});
+
+test("a write whose rows are too large is undone alone", async () => {
+  const client = await Client.open();
+  const db = "do:test/large/write";
+  await client.batch(db, "CREATE TABLE t (id)");
+  const write = {
+    sql: `INSERT INTO t SELECT i FROM (${MANY_MEGABYTES}) RETURNING hex(zeroblob(500000))`,
+    count: true,
+  };
+  const alone = await client.ask({ op: "batch", db, steps: [write] });
+  expect(alone).toMatchObject({ error: { kind: "too_large", effect: "none", step: 0 } });
+  const inside = await client.tx(db, "t1", ["INSERT INTO t VALUES (77)", write], { begin: true });
+  expect(inside).toMatchObject({ error: { kind: "too_large", effect: "statement", step: 1 } });
+  expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toBeUndefined();
+  expect(await client.column(db, "SELECT id FROM t")).toEqual([77]);
 });
 
 test("an answer of D1 that is too large is an error, too", async () => {

@@ -3,11 +3,12 @@
 from django.core.exceptions import FieldError
 from django.db import NotSupportedError
 from django.db.models import Case, StdDev, Variance, When, functions
-from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression
+from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression, Window
 from django.db.models.functions.datetime import Extract, TruncBase
 
 from . import functions_datetime as dates
 from .fragments import Fragment, fill
+from .functions_zones import split_offset
 
 
 def refuse(feature, instead):
@@ -130,7 +131,21 @@ def digest(self, compiler, connection, **extra):
 
 # Aggregates.
 
-SUM_OF_SQUARES = "max(SUM(({x}) * 1.0 * ({x})) - SUM({x}) * 1.0 * SUM({x}) / COUNT({x}), 0.0)"
+SQUARES = "SUM(({x}) * 1.0 * ({x}))"
+SUM_OF_SQUARES = f"({SQUARES} - SUM({{x}}) * 1.0 * SUM({{x}}) / COUNT({{x}}))"
+# Where the values lie a long way from 0 and close together, little of the difference is more than rounding:
+# an error then, in json_extract()'s words, rather than a wrong number.
+IMPRECISE = 1e-9
+# Values that differ by no more than a float's rounding are the same.
+EQUAL = "MAX({x}) - MIN({x}) <= 1e-14 * ABS(MAX({x}))"
+IMPRECISE_WORDS = (
+    "do_bridge: these values are too close together for their size, and StdDev and Variance would be "
+    "imprecise; subtract a constant near their mean from them first"
+)
+SPREAD = (
+    f"CASE WHEN {EQUAL} THEN 0.0 WHEN {SUM_OF_SQUARES} < {IMPRECISE} * {SQUARES} "
+    f"THEN json_extract('{{{{}}}}', '{IMPRECISE_WORDS}') ELSE {SUM_OF_SQUARES} END"
+)
 
 
 @register(Variance, StdDev)
@@ -141,17 +156,40 @@ def variance(self, compiler, connection, **extra):
         expression = Case(When(self.filter, then=expression))
     (value,) = compiled(compiler, expression)
     count = "COUNT({x})" if self.function.endswith("_POP") else "nullif(COUNT({x}) - 1, 0)"
-    template = f"({SUM_OF_SQUARES} / {count})"
+    template = f"({SPREAD} / {count})"
     if isinstance(self, StdDev):
         template = f"sqrt({template})"
     return numeric(self, fill(template, x=value))
 
 
+@register(Window)
+def window(self, compiler, connection, **extra):
+    if isinstance(self.source_expression, (Variance, StdDev)):
+        refuse(
+            f"{type(self.source_expression).__name__}() as a window function",
+            "Compute it from Window(Avg(…)) of the values and of their squares, or aggregate by values().",
+        )
+    return self.as_sqlite(compiler, connection, **extra)
+
+
 # Dates and times.
+
+
+def refuse_zone_in_schema(expression, connection):
+    """Refuse what a constraint or an index would need a subquery for: they know no column aliases."""
+    wanted = expression.get_tzname() if internal_type(expression.lhs) == "DateTimeField" else None
+    if wanted and split_offset(wanted)[0] not in ("", connection.timezone_name):
+        refuse(
+            f"A constraint, an index or a generated column that reads a moment in the time zone {wanted}",
+            f"Give the expression tzinfo={connection.timezone_name} or the current time zone "
+            f"{connection.timezone_name}, or keep the part in a column of its own.",
+        )
 
 
 @register(Extract, TruncBase)
 def with_zones(self, compiler, connection, **extra):
+    if not compiler.query.alias_cols:
+        refuse_zone_in_schema(self, connection)
     with connection.ops.zones_inline(self.contains_aggregate or self.contains_over_clause):
         return self.as_sql(compiler, connection, **extra)
 

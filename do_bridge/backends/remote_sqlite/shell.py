@@ -35,6 +35,19 @@ def table(columns, rows):
     )
 
 
+def split(text):
+    """Return the complete statements of a text, and what is left behind them."""
+    statements, start = [], 0
+    for position, character in enumerate(text, start=1):
+        # A semicolon may stand in a string, a comment or a trigger.
+        if character == ";" and sqlite3.complete_statement(text[start:position]):
+            statements.append(text[start:position])
+            start = position
+    rest = text[start:].lstrip()
+    # Blanks and comments alone complete the statement before them.
+    return statements, "" if sqlite3.complete_statement(f";{rest}") else rest
+
+
 class Shell:
     """One session on a connected DatabaseWrapper; `commands` maps `.name` to the SQL behind it."""
 
@@ -55,10 +68,8 @@ class Shell:
                     return False
                 failed = not self._command(line.strip())
             else:
-                buffer += line + "\n"
-                if not sqlite3.complete_statement(buffer):
-                    continue
-                failed, buffer = not self._execute(buffer), ""
+                statements, buffer = split(f"{buffer}{line}\n")
+                failed = not all(map(self._execute, statements))
             if failed and not self.interactive:
                 return True
         return bool(buffer.strip()) and not self._execute(buffer)

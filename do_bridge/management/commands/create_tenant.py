@@ -7,6 +7,8 @@ from django.utils.module_loading import import_string
 
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import create_tenant, users_by_name
+from do_bridge.tenancy.directory import is_registered
+from do_bridge.tenancy.provision import has_tables
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
@@ -22,12 +24,18 @@ class Command(BaseCommand):
             "--member", action="append", default=[], metavar="USERNAME", help="A member; may be repeated."
         )
 
-    def handle(self, *, slug, name, member, verbosity, **options):
+        parser.add_argument(
+            "--adopt", action="store_true", help="Take over the data of a former tenant of this name."
+        )
+
+    def handle(self, *, slug, name, member, verbosity, adopt=False, **options):
         try:
             validate_slug(slug)
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
         try:
+            if not adopt:
+                self._refuse_others_data(slug)
             # Where the site has no function for first members, members are added one by one at the end.
             together = users_by_name(member) if conf("FIRST_MEMBERS") else {}
             tenant, created, how = create_tenant(slug, name or "", list(together.values()))
@@ -47,6 +55,16 @@ class Command(BaseCommand):
             state = "created" if created else "was there already"
             self.stdout.write(self.style.SUCCESS(f"Tenant {slug}: {state}, database {how}."))
 
+    def _refuse_others_data(self, slug):
+        """Refuse a new tenant whose object has tables: they may hold what another company wrote."""
+        # The row once more: the same command may run twice at once, and have made both meanwhile.
+        if not is_registered(slug) and has_tables(slug) and not is_registered(slug):
+            raise CommandError(
+                f"Nobody is registered as {slug!r}, but its database has tables already: those of a tenant "
+                "that was deleted, or of a creation that was cut off. Choose another slug, or take them over "
+                "with --adopt."
+            )
+
     def _add(self, tenant, username):
         path = conf("ADD_MEMBER")
         if not path:
@@ -57,6 +75,9 @@ class Command(BaseCommand):
             import_string(path)(tenant, username)
         except ObjectDoesNotExist as error:
             raise CommandError(f"There is no user {username!r}; the tenant is ready.") from error
+        except Exception as error:
+            # ADD_MEMBER is the project's own function, and may raise anything.
+            raise CommandError(f"The tenant is ready, {username!r} is no member yet: {error}") from error
 
 
 def _lacks_tables(error):

@@ -12,7 +12,7 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.contenttypes import directory_is_closed
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.directory import registered_slugs
+from do_bridge.tenancy.directory import is_registered, registered_slugs
 from do_bridge.tenancy.executor import TenantMigrationExecutor, read_fingerprint, settle_fingerprint
 from do_bridge.tenancy.expecting import is_overtaken
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
@@ -38,6 +38,7 @@ class Command(migrate.Command):
     )
     # False: the caller writes to the ledger himself.
     stealth_options = ("noted",)
+    is_typed = False
 
     def add_arguments(self, parser):
         super().add_arguments(parser)
@@ -69,6 +70,11 @@ class Command(migrate.Command):
             kwargs["databases"] = [conf("DIRECTORY_ALIAS")]
         return kwargs
 
+    def run_from_argv(self, argv):
+        # Whoever types a name may mistype it; code that calls the command has the name from somewhere.
+        self.is_typed = True
+        super().run_from_argv(argv)
+
     def handle(self, *args, **options):
         database = options["database"]
         if self._is_template(database):
@@ -80,6 +86,11 @@ class Command(migrate.Command):
                 f"There is no database {database!r}. Name one of {', '.join(connections)}, or tenant/<slug>."
             )
         slug = alias_slug(database)
+        if self.is_typed and slug is not None and not self._ask_directory(is_registered, slug):
+            # It would become a database of nobody.
+            raise CommandError(
+                f"No tenant is registered as {slug!r}. `create_tenant {slug}` makes it, ready for use."
+            )
         looks_only = options["plan"] or options["check_unapplied"]
         if slug is None or looks_only or not options.get("noted", True) or directory_is_closed():
             return self._migrate_alias(database, options)
@@ -89,6 +100,17 @@ class Command(migrate.Command):
     def _is_template(database):
         databases = tenant_databases()
         return databases is not None and database == databases.template
+
+    @staticmethod
+    def _ask_directory(question, *args):
+        """Return what `question` finds in the directory; raise CommandError where that can't be read."""
+        try:
+            return question(*args)
+        except DatabaseError as error:
+            raise CommandError(
+                f"The list of tenants can't be read ({error}). "
+                f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
+            ) from error
 
     # One database
 
@@ -121,14 +143,7 @@ class Command(migrate.Command):
     def _migrate_all(self, options):
         """Migrate the registered tenants; end with a table, and an error if any failed."""
         try:
-            slugs = self._chosen(options["tenants"])
-            known = ledger.states(options["tenants"])
-            target = fingerprint_at_target(options)
-        except DatabaseError as error:
-            raise CommandError(
-                f"The list of tenants can't be read ({error}). "
-                f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
-            ) from error
+            slugs, known, target = self._ask_directory(self._places, options)
         except TargetError as error:
             raise CommandError(str(error)) from error
         slugs = [slug for slug in slugs if slug not in known or known[slug].state != ledger.DELETED]
@@ -144,6 +159,11 @@ class Command(migrate.Command):
             fleet.run([slug for slug in todo if slug not in held], bar)
         self._report(fleet, len(slugs), len(todo), options["verbosity"])
         return None
+
+    def _places(self, options):
+        """Return the chosen slugs, the ledger's rows by slug, and the fingerprint that is wanted."""
+        tenants = options["tenants"]
+        return self._chosen(tenants), ledger.states(tenants), fingerprint_at_target(options)
 
     @staticmethod
     def _chosen(tenants):

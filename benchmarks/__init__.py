@@ -1,0 +1,1 @@
+"""Measurements on a real local Worker; nothing here is a test."""

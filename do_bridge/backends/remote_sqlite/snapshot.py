@@ -1,0 +1,133 @@
+"""The rows of a test database: taken once, and put back where something has changed them."""
+
+import json
+from typing import NamedTuple
+
+from . import rebuild
+from .statements import send
+
+# `_cf_*` tables may not be looked into; `sqlite_sequence` holds AUTOINCREMENT's counters.
+SEQUENCES = "sqlite_sequence"
+_TABLES = """
+SELECT name,
+(SELECT json_group_array(name) FROM pragma_table_info(t.name)),
+(SELECT count(*) FROM pragma_foreign_key_list(t.name) WHERE on_delete <> 'NO ACTION')
+FROM pragma_table_list AS t WHERE "schema" = 'main' AND type = 'table' AND name <> 'django_migrations'
+AND (name = 'sqlite_sequence' OR name NOT GLOB 'sqlite_*')
+AND name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*' AND name NOT GLOB '_do_bridge_*'
+"""
+# The runtime takes 32 arguments of a function, 5 terms of a compound SELECT and 100,000 bytes of SQL.
+ARGUMENTS, TERMS, SQL_BYTES = 31, 5, 80_000
+
+
+class Table(NamedTuple):
+    """How the rows of a table are read and written."""
+
+    name: str
+    quoted: str
+    columns: str
+    """Names for SELECT and INSERT."""
+    literal: str
+    """The expression that gives a row as SQL: `1,'text',X'00'`."""
+    cascades: bool
+    """Whether its rows go or change with those that they point at, by an ON DELETE clause in SQL."""
+
+
+class Snapshot:
+    """The rows that a connection's database holds; one taken before can lend its `tables`."""
+
+    def __init__(self, connection, tables=None):
+        self.tables = _tables(connection) if tables is None else tables
+        self.rows = _read(connection, self.tables)
+        #: The rows of tables of which one does not fit into a statement's text, as values.
+        self.values = {}
+        for table in self.tables:
+            if any(len(row.encode()) > SQL_BYTES for row in self.rows[table.name]):
+                (result,) = send(connection, [(f"SELECT {table.columns} FROM {table.quoted}", None)])  # noqa: S608
+                self.values[table.name] = result.rows
+
+    def restore(self, connection, counters=True):
+        """Put back the rows of changed tables, in one batch; also keys' counters if asked.
+
+        Returns the names of those tables.
+        """
+        now = _read(connection, self.tables)
+        changed = [table for table in self.tables if now[table.name] != self.rows[table.name]]
+        if changed and any(table.cascades for table in self.tables):
+            changed = list(self.tables)
+        # The counters come last, for inserting rows moves them.
+        changed.sort(key=lambda table: table.name == SEQUENCES)
+        if not counters:
+            changed = [table for table in changed if table.name != SEQUENCES]
+        if changed:
+            # All are emptied before the first is filled, for a row may take others along.
+            statements = [(f"DELETE FROM {table.quoted}", None) for table in changed]  # noqa: S608
+            statements.insert(0, (rebuild.DEFER_FOREIGN_KEYS, None))
+            for table in changed:
+                statements += self._inserts(table)
+            with rebuild.guarded():
+                send(connection, [*statements, (rebuild.refuse_dangling_rows(), None)])
+        return {table.name for table in changed}
+
+    def _inserts(self, table):
+        insert = f"INSERT INTO {table.quoted} ({table.columns}) VALUES "  # noqa: S608
+        if table.name in self.values:
+            for row in self.values[table.name]:
+                yield f"{insert}({', '.join(['%s'] * len(row))})", row
+            return
+        for rows in _pieces(self.rows[table.name], lambda row: len(row.encode()) + 3):
+            yield insert + ",".join(f"({row})" for row in rows), None
+
+
+def _tables(connection):
+    (result,) = send(connection, [(_TABLES, None)])
+    quote = connection.ops.quote_name
+    tables = []
+    for name, columns, cascades in result.rows:
+        quoted = list(map(quote, json.loads(columns)))
+        literal = joined([f"quote({column})" for column in quoted])
+        tables.append(Table(name, quote(name), ", ".join(quoted), literal, bool(cascades)))
+    return tables
+
+
+def joined(parts):
+    """Return the expression that joins texts by commas, within the runtime's number of arguments."""
+    while len(parts) > ARGUMENTS:
+        parts = [joined(parts[at : at + ARGUMENTS]) for at in range(0, len(parts), ARGUMENTS)]
+    return f"concat_ws(',', {', '.join(parts)})"
+
+
+def _read(connection, tables):
+    """Return {table's name: [row as SQL, …]}, in one round trip."""
+    numbered = [
+        f"SELECT {number} AS n, {table.literal} AS literal FROM {table.quoted}"  # noqa: S608
+        for number, table in enumerate(tables)
+    ]
+    rows = {table.name: [] for table in tables}
+    statements = [
+        (_union(selects), None) for selects in _pieces(numbered, lambda sql: len(sql.encode()) + 40)
+    ]
+    for result in send(connection, statements):
+        for number, literal in result.rows:
+            rows[tables[number].name].append(literal)
+    return rows
+
+
+def _union(selects):
+    while len(selects) > TERMS:
+        parts = [selects[at : at + TERMS] for at in range(0, len(selects), TERMS)]
+        selects = [f"SELECT * FROM ({' UNION ALL '.join(part)})" for part in parts]  # noqa: S608
+    return " UNION ALL ".join(selects)
+
+
+def _pieces(items, size):
+    """Yield lists of items, each of a size (in bytes) that fits into a statement."""
+    piece, total = [], 0
+    for item in items:
+        if piece and total + size(item) > SQL_BYTES:
+            yield piece
+            piece, total = [], 0
+        piece.append(item)
+        total += size(item)
+    if piece:
+        yield piece
