@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -189,7 +190,7 @@ class Connection:
         """
         self._check_open()
         if self._transaction is not None:
-            with Timed("commit", self.database, self.on_call):
+            with self._watch("commit", self._transaction):
                 self._transaction.commit(Deadline(self.timeout))
             self._transaction = None
 
@@ -198,7 +199,7 @@ class Connection:
         self._check_open()
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
-            with Timed("rollback", self.database, self.on_call):
+            with self._watch("rollback", transaction):
                 # Dropping the session rolls back as well, so there is no need to wait longer.
                 transaction.rollback(Deadline(min(self.timeout, 5.0)))
 
@@ -221,6 +222,12 @@ class Connection:
                 self.rollback()
             finally:
                 self.closed = True
+
+    def _watch(self, operation: str, transaction: Transaction) -> AbstractContextManager[object]:
+        # The end of a transaction that sent nothing is no request.
+        if not transaction.has_begun:
+            return nullcontext()
+        return Timed(operation, self.database, self.on_call)
 
     def _check_open(self) -> None:
         if self.closed:

@@ -204,7 +204,7 @@ def test_a_tenant_whose_database_was_not_made_ready_is_told_by_a_message(root, c
     def fail(slug):
         raise OperationalError("as if the object were out of reach")
 
-    monkeypatch.setattr("accounts.admin.provision", fail)
+    monkeypatch.setattr("accounts.admin.provision_noted", fail)
     fields = {"slug": "halfway", "name": "Halfway", **NO_MEMBERS}
     page = text(root.post("/admin/accounts/tenant/add/", fields, follow=True))
     assert "manage.py create_tenant halfway" in page

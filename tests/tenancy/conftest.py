@@ -53,3 +53,11 @@ def in_both(acme, zeta, author):
     for tenant in (acme, zeta):
         copy_rows(User, [author], tenant_alias(tenant.slug))
     return author.pk
+
+
+@pytest.fixture
+def empty_ledger(db):
+    """The ledger without the tenants that other modules register: Django's test set-up migrates those."""
+    from do_bridge.models import TenantState
+
+    TenantState.objects.all().delete()

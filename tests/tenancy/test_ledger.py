@@ -24,7 +24,7 @@ def test_the_codes_fingerprint_is_that_of_a_migrated_database(acme):
         assert cursor.fetchone() == (code_fingerprint(),)
 
 
-def test_a_thousand_tenants_are_noted_and_read_in_one_trip_each(db, trips):
+def test_a_thousand_tenants_are_noted_and_read_in_one_trip_each(empty_ledger, trips):
     slugs = [f"t-{number}" for number in range(1000)]
     for step in (
         lambda: ledger.begin(slugs, "migrate"),
@@ -37,7 +37,7 @@ def test_a_thousand_tenants_are_noted_and_read_in_one_trip_each(db, trips):
     assert len(ledger.states()) == 1000
 
 
-def test_beginning_and_failing_keep_the_fingerprint_that_was_reached(db):
+def test_beginning_and_failing_keep_the_fingerprint_that_was_reached(empty_ledger):
     ledger.reached("acme", "aa")
     ledger.begin("acme", "migrate blog")
     row = TenantState.objects.get(pk="acme")

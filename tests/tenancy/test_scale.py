@@ -140,7 +140,9 @@ def break_object(slug):
 
 
 @pytest.mark.timeout(1200 if NUMBER > 100 else 120)
-def test_many_are_made_and_a_migration_over_them_is_interrupted_and_continued(fleet, requests, tmp_path):
+def test_many_are_made_and_a_migration_over_them_is_interrupted_and_continued(
+    fleet, requests, tmp_path, empty_ledger
+):
     slugs, file = fleet()
     before = len(requests.databases)
     assert f"{NUMBER} tenants, 0 failed: {NUMBER} made" in run("create_tenants", str(file))[0]
