@@ -8,6 +8,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+# Bound here, so that a test that replaces time.monotonic() for its own code does not reach ours.
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from .exceptions import DatabaseError, DataError, InternalError, NotSupportedError, OperationalError
@@ -25,11 +28,11 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end = monotonic() + seconds
 
     def remaining(self) -> float:
         """Return the seconds that are left, never below zero."""
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, self._end - monotonic())
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,3 +232,26 @@ def test_a_second_flush_costs_two_trips(restored: Any, trips: Any) -> None:
     assert trips.count == 2
     assert names(alias) == []
     assert connections[restored.alias] is restored
+
+
+def test_a_flush_does_without_tables_that_a_test_has_dropped(restored: Any) -> None:
+    connection, before = restored, []
+    with connection.schema_editor() as editor:
+        editor.execute("CREATE TABLE passing (id integer)")
+    connection.creation.isolate()
+
+    class Case(TransactionTestCase):
+        def check(self) -> None:
+            before.append(names(connection.alias))
+            Group.objects.using(connection.alias).create(name="of a test")
+
+        test_one = check
+
+        def test_two(self) -> None:
+            self.check()
+            with connection.schema_editor() as editor:
+                editor.execute("DROP TABLE passing")
+
+    run(Case, connection)
+    assert before == [["from a migration"], []]
+    assert names(connection.alias) == []

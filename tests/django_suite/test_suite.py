@@ -12,7 +12,10 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 # Those that have bitten most for their time; `make django-suite` runs all.
-LABELS = "basic,bulk_create,constraints,dates,datetimes,db_functions.datetime,lookup,transactions"
+LABELS = (
+    "basic,bulk_create,constraints,dates,datetimes,db_functions.datetime,"
+    "expressions,fixtures,lookup,schema,transactions"
+)
 FIRST_SLOT = 2  # The site's tests and the engines' have the databases of the slots before.
 
 

@@ -1,7 +1,7 @@
 """Sending several statements in one round trip."""
 
 import logging
-import time
+from time import monotonic
 
 logger = logging.getLogger("django.db.backends")
 
@@ -24,12 +24,12 @@ def send(connection, statements):
     settle(connection)
     connection.validate_no_broken_transaction()
     connection.ensure_connection()
-    start = time.monotonic()
+    start = monotonic()
     try:
         with connection.wrap_database_errors:
             results = connection.connection.execute_batch(statements)
     finally:
-        _log(connection, statements, time.monotonic() - start)
+        _log(connection, statements, monotonic() - start)
     return results
 
 
