@@ -150,7 +150,7 @@ STORAGES = {
 # Serves the apps' own files where nobody has run collectstatic.
 WHITENOISE_USE_FINDERS = True
 
-MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"  # no trip to D1 for a message
+MESSAGE_STORAGE = "project.messages.TenantCookieStorage"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 if TENANT_DOMAIN:

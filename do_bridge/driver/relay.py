@@ -17,6 +17,7 @@ from .transport import (
     RemoteTransaction,
     Step,
     Transport,
+    check_token,
     outcome_unknown,
     with_retries,
 )
@@ -29,6 +30,7 @@ class RelayTransport(Transport):
     """A relay Worker; ``url`` is its address (http, https, ws or wss), times are in seconds."""
 
     def __init__(self, url: str, token: str, *, pool_size: int = 32, connect_timeout: float = 10.0) -> None:
+        check_token(token, "RELAY_TOKEN")
         self.pool = RelayPool(url, token, size=pool_size, connect_timeout=connect_timeout)
 
     def __repr__(self) -> str:

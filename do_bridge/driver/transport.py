@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from .exceptions import DatabaseError, InterfaceError, InternalError, NotSupportedError, OperationalError
+from .exceptions import DatabaseError, InternalError, NotSupportedError, OperationalError
 from .sql import Statement
 
 T = TypeVar("T")
@@ -134,9 +134,9 @@ def outcome_unknown(error: DatabaseError, work: str = "write") -> DatabaseError:
 
 
 def check_token(token: str, setting: str) -> None:
-    """Raise InterfaceError for a token that no HTTP header can carry, without showing it."""
+    """Raise OperationalError for a token that no HTTP header can carry, without showing it."""
     if not (token and token.isascii() and token.isprintable()):
-        raise InterfaceError(
+        raise OperationalError(
             f"{setting} is empty or holds characters that no HTTP header can carry", effect="none"
         )
 

@@ -162,14 +162,14 @@ class TenantDatabases(dict):
                 excess -= 1
 
     def _discard(self, alias):
-        """Close and forget this thread's wrapper for `alias`; not one registered or in an open block."""
+        """Forget this thread's wrapper for `alias`; not one registered or with an open transaction."""
         if alias in self._registered:
             return False
         connection = getattr(connections._connections, alias, None)
         if connection is not None:
-            if connection.in_atomic_block:
+            if connection.in_atomic_block or getattr(connection.connection, "in_transaction", False):
                 return False
-            connection.close()
+            # Not closed: a cursor that somebody still reads from keeps it, and it holds nothing else open.
             del connections[alias]
         self._live().pop(alias, None)
         if apps.is_installed("django.contrib.contenttypes"):

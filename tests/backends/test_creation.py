@@ -1,9 +1,13 @@
 """Test databases of the durable_object engine: beside the configured object, never the configured one."""
 
+import json
+
 import pytest
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
-from django.test import utils
+from django.db import IntegrityError, connections
+from django.test import override_settings, utils
 from engine_aliases import settings_for
 from shelf import Author, tables
 
@@ -141,6 +145,48 @@ def test_a_missing_setting_is_named_and_no_secret_shown(made, local_worker, sett
 def test_an_unknown_option_is_named(made):
     with pytest.raises(ImproperlyConfigured, match="'laese'.*known are.*'lease'"):
         made(NAME="test/shop", OPTIONS={"laese": 3}).cursor()
+
+
+def test_serializing_the_template_reads_nothing_and_connects_nowhere(made):
+    template = made(NAME="")
+    with driver.count_trips() as trips:
+        data = template.creation.serialize_db_to_string()
+        template.creation.deserialize_db_from_string(data)
+    assert (data, trips.count) == ("[]", 0)
+
+
+# The site's router would send a group's permissions to the site's database.
+@override_settings(DATABASE_ROUTERS=[])
+def test_serialized_rows_come_back_in_any_order_into_their_own_alias(engine):
+    models = (ContentType, Permission, Group)
+    rows = [
+        {"model": "auth.group", "pk": 3, "fields": {"name": "all", "permissions": [2]}},
+        {
+            "model": "auth.permission",
+            "pk": 2,
+            "fields": {"name": "Can", "content_type": 9, "codename": "can"},
+        },
+        {"model": "contenttypes.contenttype", "pk": 9, "fields": {"app_label": "zoo", "model": "ape"}},
+    ]
+    with engine.schema_editor() as editor:
+        for model in models:
+            editor.create_model(model)
+    # The second time all the rows are there.
+    for _ in range(2):
+        engine.creation.deserialize_db_from_string(json.dumps(rows))
+    assert [model.objects.using(engine.alias).count() for model in models] == [1, 1, 1]
+    assert Group.objects.using(engine.alias).get().permissions.get().content_type.model == "ape"
+
+
+def test_serialized_rows_that_point_nowhere_change_nothing(engine):
+    with engine.schema_editor() as editor:
+        editor.create_model(ContentType)
+        editor.create_model(Permission)
+    fields = {"name": "Can", "content_type": 9, "codename": "can"}
+    data = json.dumps([{"model": "auth.permission", "pk": 2, "fields": fields}])
+    with pytest.raises(IntegrityError, match="FOREIGN KEY constraint failed"):
+        engine.creation.deserialize_db_from_string(data)
+    assert Permission.objects.using(engine.alias).count() == 0
 
 
 def test_wrappers_show_no_secret(made, local_worker):

@@ -67,6 +67,13 @@ def test_with_autocommit_off_each_rollback_tells_what_stands(table, caplog):
     assert [record.statements for record in errors(caplog)] == [1]
 
 
+def test_an_unknown_option_is_named(d1):
+    other = d1.copy()
+    other.settings_dict["OPTIONS"]["lease"] = 3
+    with pytest.raises(ImproperlyConfigured, match="'lease'.*known are 'transport'"):
+        other.connect()
+
+
 def test_an_inner_block_may_fail_and_the_outer_one_goes_on(table, caplog):
     with transaction.atomic("d1"):
         run(table, "INSERT INTO t (a) VALUES ('x')")

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from django.core.handlers.base import BaseHandler
 from django.db import IntegrityError, OperationalError, connections, transaction
 from django.db.transaction import TransactionManagementError, atomic
 from shelf import Author, Book, tables
@@ -248,3 +249,22 @@ def test_two_connections_are_serialised(using, durable_object):
         thread.join(timeout=60)
     assert failures == []
     assert Book.objects.using(using).get(pk=1).rank == 15
+
+
+def test_atomic_requests_make_each_view_a_transaction(using, durable_object, names):
+    connections.settings[using]["ATOMIC_REQUESTS"] = True
+
+    def view(name):
+        if name:
+            add(using, name)
+        if name == "undone":
+            raise ZeroDivisionError
+
+    served = BaseHandler().make_view_atomic(view)
+    with pytest.raises(ZeroDivisionError):
+        served("undone")
+    served("kept")
+    assert names() == ["kept"]
+    with driver.count_trips() as trips:
+        served(None)
+    assert trips.count == 0

@@ -13,7 +13,6 @@ from django.test import Client
 from accounts.models import Membership, Tenant, User
 from blog.admin import PostAdmin
 from blog.models import Post
-from do_bridge import driver
 from do_bridge.admin import TenantInlineMixin, tenant_site
 from do_bridge.tenancy import tenant_context
 from do_bridge.tenancy.directory import lookup
@@ -256,15 +255,15 @@ def test_a_user_who_is_deleted_in_d1s_admin_is_gone_from_d1(site, root):
     assert User.objects.using("tenant/acme").get(pk=site.bo.pk).is_active is False
 
 
-def test_a_list_of_posts_takes_at_most_eight_trips(root, write_post):
+def test_a_list_of_posts_takes_at_most_eight_trips(root, write_post, count_trips):
     for number in range(30):
         write_post(title=f"Post {number}")
     root.get(POSTS)
     lookup.forget()
-    with driver.count_trips() as trips:
+    with count_trips() as trips:
         assert "Post 29" in text(root.get(POSTS))
     assert 1 <= trips.count <= 8
-    with driver.count_trips() as trips:
+    with count_trips() as trips:
         root.get(POSTS)
     assert 1 <= trips.count <= 6  # the tenant and the switcher's list are remembered
 

@@ -9,7 +9,6 @@ from django.template.loader import render_to_string
 from django.test import Client
 
 from blog.models import Post
-from do_bridge import driver
 from do_bridge.tenancy.directory import lookup
 
 
@@ -81,6 +80,28 @@ def test_signing_in_with_a_wrong_password_says_so(site, client):
     assert "Please enter a correct username and password" in page
 
 
+def test_the_page_for_signing_in_does_not_lead_back_to_itself(site, client):
+    assert "?next=" not in text(client.get("/t/acme/accounts/login/"))
+    assert 'href="/t/acme/accounts/login/?next=/t/acme/nothing/"' in text(client.get("/t/acme/nothing/"))
+
+
+@pytest.mark.parametrize(
+    "target", ["//elsewhere.example/", "https://elsewhere.example", "/\\elsewhere.example"]
+)
+def test_signing_in_never_leads_to_another_site(site, client, target):
+    path = "/t/acme/accounts/login/"
+    answer = client.post(path, {"username": "bo", "password": "a-pass-word", "next": target})
+    assert answer.headers["Location"] == "/t/acme/"
+
+
+def test_a_message_waits_for_the_tenant_that_it_speaks_of(sign_in):
+    client = sign_in("bo")
+    client.post("/t/acme/posts/new/", {"title": "Hello", "content": "World"})
+    assert "The post is published." not in text(client.get("/t/globex/"))
+    assert "The post is published." in text(client.get("/t/acme/"))
+    assert "The post is published." not in text(client.get("/t/acme/"))
+
+
 def test_signing_out_ends_the_session_everywhere(sign_in):
     client = sign_in("bo")
     assert client.post("/t/acme/accounts/logout/").headers["Location"] == "/t/acme/"
@@ -127,22 +148,22 @@ def test_an_owner_edits_everybodys_posts(site, sign_in, write_post):
     assert (post.title, post.user_id) == ("By the owner", site.bo.pk)
 
 
-def test_a_visitors_page_of_posts_takes_at_most_three_trips(site, client, write_post):
+def test_a_visitors_page_of_posts_takes_at_most_three_trips(site, client, write_post, count_trips):
     for _ in range(12):
         write_post()
     client.get("/t/acme/")
     lookup.forget()
-    with driver.count_trips() as trips:
+    with count_trips() as trips:
         assert client.get("/t/acme/").status_code == 200
     assert 1 <= trips.count <= 3
 
 
-def test_a_members_page_of_posts_takes_at_most_six_trips(site, sign_in, write_post):
+def test_a_members_page_of_posts_takes_at_most_six_trips(site, sign_in, write_post, count_trips):
     write_post()
     client = sign_in("bo")
     client.get("/t/acme/")
     lookup.forget()
-    with driver.count_trips() as trips:
+    with count_trips() as trips:
         assert "Write a post" in text(client.get("/t/acme/"))
     assert 1 <= trips.count <= 6
 
@@ -209,8 +230,8 @@ def test_the_pages_styles_are_served_without_collectstatic(site, client):
     response.close()
 
 
-def test_health_is_told_without_a_trip_to_any_database(client):
-    with driver.count_trips() as trips:
+def test_health_is_told_without_a_trip_to_any_database(client, count_trips):
+    with count_trips() as trips:
         assert client.get("/healthz").json() == {"ok": True}
     assert trips.count == 0
 

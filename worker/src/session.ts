@@ -79,8 +79,10 @@ export class Session {
     }
     const binding = this.#binding(database);
     if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
-    if (this.#d1Queries >= this.#limits.d1Queries) return limitReached();
     const { subrequests, queries } = costOnD1(steps);
+    // A request larger than the whole limit is left to D1 itself, in a session of its own.
+    const last = this.#limits.d1Queries - queries;
+    if (this.#d1Queries > Math.max(last, 0)) return limitReached();
     this.#subrequests += subrequests;
     this.#d1Queries += queries;
     return runOnD1(binding, steps);

@@ -80,6 +80,20 @@ test("a session that has used up its statements on D1 still serves objects", asy
   expect(await client.column("do:test/limit/d1", "SELECT 5")).toEqual([5]);
 });
 
+test("a batch that would go beyond the statements on D1 is left to a new session, which takes any size", async () => {
+  const db = "d1:d0b41d9e-0000-4000-8000-000000000005";
+  const open = async (): Promise<Client> => {
+    const response = await limitedResponse(9000, 3);
+    if (response.webSocket === null) throw new Error("no session");
+    return new Client(response.webSocket);
+  };
+  const [first, second] = [await open(), await open()];
+  const four = ["SELECT 1", "SELECT 2", "SELECT 3", "SELECT 4"];
+  await first.batch(db, "SELECT 1");
+  expect((await first.batch(db, ...four))["error"]).toMatchObject({ kind: "session_limit", effect: "none" });
+  expect((await second.batch(db, ...four))["error"]).toBeUndefined();
+});
+
 test("a frame that is too large is refused, and the session lives on", async () => {
   const client = await Client.open();
   client.sendText(" ".repeat(MAX_REQUEST_BYTES + 1));

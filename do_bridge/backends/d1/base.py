@@ -8,14 +8,17 @@ from django.db import transaction
 from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite import base
+from do_bridge.backends.remote_sqlite import base, rebuild
 
 from .connection import Batch, Connection
 from .creation import DatabaseCreation
+from .deferred import Deferred
 from .features import DatabaseFeatures
 from .operations import DatabaseOperations
 
 logger = logging.getLogger("do_bridge.d1")
+
+OPTIONS = ("transport", "account_id", "timeout", "pool_size", "connect_timeout")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -38,7 +41,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             HOST="the relay's URL, or for OPTIONS['transport'] = 'rest' the API's base",
             PASSWORD="the token of the relay or of the API",  # noqa: S106
         )
-        options = self.settings_dict.get("OPTIONS", {})
+        options = self.settings_dict["OPTIONS"]
+        self.require_known_options(OPTIONS)
         parameters = {"transport": self._transport(), "database": "d1:" + self.settings_dict["NAME"]}
         if "timeout" in options:
             parameters["timeout"] = float(options["timeout"])
@@ -118,6 +122,53 @@ class DatabaseWrapper(base.DatabaseWrapper):
             )
             # Each statement is told once, by the innermost block that failed.
             self._marks = {name: (mark[0] + standing, mark[1]) for name, mark in self._marks.items()}
+
+    # Foreign keys that are looked at later
+
+    @contextmanager
+    def constraint_checks_disabled(self):
+        """Collect the block's writes, so that rows may point at later ones; IntegrityError at its end."""
+        if not self.disable_constraint_checking():
+            yield
+            return
+        try:
+            yield
+        except BaseException:
+            if self._deferred is not None:
+                self.connection.batch = None
+            raise
+        self.enable_constraint_checking()
+
+    def disable_constraint_checking(self):
+        """Collect writes until `enable_constraint_checking()`, or let an open schema editor defer."""
+        editor = getattr(self, "open_schema_editor", None)
+        if editor is not None:
+            editor.defer_constraints()
+            return True
+        self.ensure_connection()
+        if self.connection.batch is not None:
+            return False
+        self.connection.batch = Deferred(self.connection)
+        return True
+
+    def enable_constraint_checking(self):
+        deferred = self._deferred
+        if deferred is not None:
+            self.connection.batch = None
+            with rebuild.guarded(), self.wrap_database_errors:
+                deferred.send()
+
+    @property
+    def _deferred(self):
+        batch = self.connection.batch if self.connection is not None else None
+        return batch if isinstance(batch, Deferred) else None
+
+    def check_constraints(self, table_names=None):
+        deferred = self._deferred
+        if deferred is not None:
+            self.enable_constraint_checking()
+            self.connection.batch = deferred
+        super().check_constraints(table_names)
 
     # Batches
 

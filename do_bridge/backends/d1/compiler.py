@@ -4,15 +4,18 @@ from itertools import chain
 
 from django.db.backends.utils import debug_transaction
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.models.constants import OnConflict
+from django.db.models.sql import Query
 
 from do_bridge.backends.remote_sqlite import compiler
 from do_bridge.backends.remote_sqlite.compiler import (
     SQLAggregateCompiler,
     SQLCompiler,
     SQLDeleteCompiler,
-    SQLUpdateCompiler,
 )
 from do_bridge.driver.sql import prepare
+
+from .deferred import Deferred, ProbedCount
 
 __all__ = [
     "SQLAggregateCompiler",
@@ -37,12 +40,31 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
             return super().execute_sql(returning_fields)
         self.returning_fields = returning_fields
         self.connection.validate_no_broken_transaction()
+        if batch.entries and batch.entries[-1].missed:
+            self._take_over()
         statements = self.as_sql()
         with debug_transaction(self.connection, statements[0][0]), self.connection.wrap_database_errors:
             results = self.connection.connection.run_many([prepare(*item) for item in statements])
-        if returning_fields:
-            batch.when_sent(lambda: self._assign(results))
+            if returning_fields:
+                batch.when_sent(lambda: self._assign(results))
+            if isinstance(batch, Deferred):
+                self._settle(batch)
         return self._nothing_yet(returning_fields)
+
+    def _take_over(self):
+        """Let the INSERT take over a row of this key: the UPDATE before it may have found one that waited."""
+        keys = self.query.get_meta().pk_fields
+        self.query.on_conflict = OnConflict.UPDATE
+        self.query.unique_fields = keys
+        self.query.update_fields = [field for field in self.query.fields if field not in keys] or keys
+
+    def _settle(self, batch):
+        """Name the object for errors, and send a row whose key the database makes: others will need it."""
+        if self.query.raw and len(self.query.objs) == 1:
+            (instance,) = self.query.objs
+            batch.entries[-1].label = f"{instance._meta.label}(pk={instance.pk})"
+        if self.returning_fields and any(instance.pk is None for instance in self.query.objs):
+            batch.settle()
 
     def _is_record(self):
         return self.query.get_meta().db_table == MigrationRecorder.Migration._meta.db_table
@@ -60,3 +82,16 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
         for instance, row in zip(self.query.objs, rows, strict=True):
             for field, value in zip(self.returning_fields, row, strict=True):
                 setattr(instance, field.attname, value)
+
+
+class SQLUpdateCompiler(compiler.SQLUpdateCompiler):
+    def execute_sql(self, result_type):
+        count = super().execute_sql(result_type)
+        if isinstance(count, ProbedCount):
+            count.probe = self._finds_rows
+        return count
+
+    def _finds_rows(self):
+        query = self.query.chain(klass=Query).exists()
+        with self.connection.connection.batch.peeking():
+            return query.get_compiler(connection=self.connection).has_results()

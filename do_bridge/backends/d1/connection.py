@@ -26,8 +26,14 @@ class Connection(driver.Connection):
         self.batch = None
 
     def run(self, statements):
-        if self.batch is not None and not all(statement.shape.reads_only for statement in statements):
-            return [self.batch.add(statement) for statement in statements]
+        if self.batch is None:
+            return self.run_now(statements)
+        if all(statement.shape.reads_only for statement in statements):
+            return self.batch.read(statements)
+        return [self.batch.add(statement) for statement in statements]
+
+    def run_now(self, statements):
+        """Run prepared statements, whether a batch collects or not."""
         results = super().run(statements)
         self.written += sum(not statement.shape.reads_only for statement in statements)
         return results
@@ -143,6 +149,10 @@ class Entry:
 
     statement: object
     must_change: bool = False
+    #: Whether an UPDATE was told to be one of a row that is not there.
+    missed: bool = False
+    #: The object that it stores, for an error's text.
+    label: str = ""
     count: PendingCount | None = None
     rows: PendingRows | None = None
 
@@ -158,12 +168,19 @@ class Batch:
     def __len__(self):
         return len(self.entries)
 
+    def read(self, statements):
+        """Run reads, which don't see what waits."""
+        return self._connection.run_now(statements)
+
     def add(self, statement):
         """Queue a prepared statement; return a Result whose fields are known after `send`."""
         entry = Entry(statement)
-        entry.count, entry.rows = PendingCount(entry), PendingRows()
+        entry.count, entry.rows = self._count(entry), PendingRows()
         self.entries.append(entry)
         return driver.Result([], entry.rows, entry.count, None)
+
+    def _count(self, entry):
+        return PendingCount(entry)
 
     def truncate(self, length):
         """Forget the statements after the first `length`: their block was rolled back."""
@@ -189,7 +206,7 @@ class Batch:
                 statements.append(_MUST_CHANGE)
                 owners.append(index)
         try:
-            results = self._connection.run(statements)
+            results = self._connection.run_now(statements)
         except driver.DatabaseError as error:
             self._explain(error, statements, owners)
             raise
@@ -223,7 +240,7 @@ class Batch:
         while bad - good > 1:
             middle = (good + bad) // 2
             try:
-                self._connection.run([*statements[:middle], _ALWAYS_FAILS])
+                self._connection.run_now([*statements[:middle], _ALWAYS_FAILS])
             except driver.DatabaseError as error:
                 if _PROBE in str(error):
                     good = middle

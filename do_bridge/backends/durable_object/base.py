@@ -31,11 +31,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             )
         self.require_settings(HOST="the relay's URL", PASSWORD="the relay's token")  # noqa: S106
         options = self.settings_dict["OPTIONS"]
-        if unknown := set(options) - set(OPTIONS):
-            raise ImproperlyConfigured(
-                f"DATABASES[{self.alias!r}]['OPTIONS'] has {', '.join(sorted(map(repr, unknown)))}; "
-                f"known are {', '.join(map(repr, OPTIONS))}."
-            )
+        self.require_known_options(OPTIONS)
         pool = {name: options[name] for name in POOL_OPTIONS if name in options}
         return {
             "transport": driver.relay(self.settings_dict["HOST"], self.settings_dict["PASSWORD"], **pool),

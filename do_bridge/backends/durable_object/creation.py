@@ -51,6 +51,13 @@ class DatabaseCreation(creation.DatabaseCreation):
         self.connection.settings_dict["NAME"] = name
         return name
 
+    def serialize_db_to_string(self):
+        return "[]" if self.is_template() else super().serialize_db_to_string()
+
+    def deserialize_db_from_string(self, data):
+        if not self.is_template():
+            super().deserialize_db_from_string(data)
+
     def isolate(self):
         if not self.is_template():
             super().isolate()

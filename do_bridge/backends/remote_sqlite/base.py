@@ -46,6 +46,14 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
             if not self.settings_dict.get(name):
                 raise ImproperlyConfigured(f"DATABASES[{self.alias!r}][{name!r}] is empty: give {meaning}.")
 
+    def require_known_options(self, known):
+        """Raise ImproperlyConfigured for an OPTION of another name; values are never shown."""
+        if unknown := set(self.settings_dict["OPTIONS"]) - set(known):
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['OPTIONS'] has {', '.join(sorted(map(repr, unknown)))}; "
+                f"known are {', '.join(map(repr, known))}."
+            )
+
     def check_test_database(self):
         """Raise ImproperlyConfigured if a test run is about to reach a database that is not a test one."""
         if in_test_environment() and not self.creation.is_test_database():

@@ -1,9 +1,12 @@
 """Test databases: made and emptied at the other end, and never the configured ones."""
 
+from django.core import serializers
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.creation import BaseDatabaseCreation
 from django.db.backends.sqlite3 import creation as sqlite3_creation
+from django.db.transaction import atomic
 
+from . import rebuild
 from .emptying import empty
 from .introspection import NOT_RUNTIME
 
@@ -93,6 +96,19 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
 
         isolation.install()
         isolation.remember(self.connection)
+
+    def deserialize_db_from_string(self, data):
+        """Put serialized rows into this alias, all of them or none; routers place only many-to-many rows."""
+        alias = self.connection.alias
+        objects = serializers.deserialize("json", data, using=alias)
+        unit = self.connection.batch() if hasattr(self.connection, "batch") else atomic(using=alias)
+        with unit, self.connection.cursor() as cursor:
+            # Rows come in no order, and are checked when the unit ends.
+            cursor.execute(rebuild.DEFER_FOREIGN_KEYS)
+            for row in objects:
+                model = type(row.object)
+                model._base_manager.using(alias).filter(pk=row.object.pk)._raw_delete(alias)
+                row.save(using=alias, force_insert=True)
 
     def _create_test_db(self, verbosity, autoclobber, keepdb=False):
         name = self._get_test_db_name()

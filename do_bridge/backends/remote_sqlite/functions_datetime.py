@@ -1,5 +1,7 @@
 """Date and time functions in SQLite's own SQL: they take Fragments that give texts as Django stores them."""
 
+from django.db import OperationalError
+
 from . import functions_zones as zones
 from .fragments import Fragment, fill
 
@@ -54,7 +56,7 @@ TIME_TRUNC = {
 def _choose(templates, lookup_type, value):
     template = templates.get(lookup_type.lower())
     if template is None:
-        raise ValueError(f"Unsupported lookup type: {lookup_type!r}")
+        raise OperationalError(f"Unsupported lookup type: {lookup_type!r}")
     return fill(template, v=value)
 
 

@@ -99,6 +99,7 @@ class MigrationExecutor(django_executor.MigrationExecutor):
         self.recorder.ensure_schema()
         self.progress.load()
         with self.connection.schema_editor(atomic=True) as editor:
+            editor.collects = True
             for sql, params in self._record(migration, backwards) + self.progress.forget(migration):
                 editor.execute(sql, params)
 
@@ -107,6 +108,7 @@ class MigrationExecutor(django_executor.MigrationExecutor):
     def _run(self, state, migration, backwards):
         self.recorder.ensure_schema()
         with self._lease(), self.connection.schema_editor(atomic=migration.atomic) as editor:
+            editor.collects = editor.atomic_migration or editor.collects
             if editor.atomic_migration:
                 step = migration.unapply if backwards else migration.apply
                 state = step(state, editor)

@@ -41,6 +41,11 @@ def refuse_dangling_rows():
     return _REFUSE.format(mark=_DANGLING, what="violation", rows=_VIOLATIONS)
 
 
+def is_dangling(error):
+    """Whether the error is that of `refuse_dangling_rows()`."""
+    return _DANGLING in str(error)
+
+
 def raise_for_guard(error):
     """Raise what a guard's failure means; return where `error` is no guard's."""
     text = str(error)

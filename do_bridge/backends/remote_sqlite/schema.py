@@ -46,9 +46,9 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
 
     def __init__(self, connection, collect_sql=False, atomic=True):
         super().__init__(connection, collect_sql, atomic)
-        #: Whether statements wait for each other; without it each runs at once, and only a rebuild goes
-        #: together.
-        self.collects = self.atomic_migration or not connection.features.can_rollback_ddl
+        #: Whether statements wait for each other, as those of a migration do, and all on D1. Without it each
+        #: runs at once, so that errors come from where it stands, and only a rebuild goes together.
+        self.collects = not connection.features.can_rollback_ddl
         #: Called before a read cuts the queue in two; the migration executor notes its progress there.
         self.on_cut = None
         #: Whether statements run at once: Python code that uses the editor may read what it did.
@@ -98,7 +98,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
 
     @deferred_sql.setter
     def deferred_sql(self, statements):
-        self._deferred_sql = DeferredStatements(statements, one_unit=self.collects)
+        self._deferred_sql = DeferredStatements(statements, one_unit=self.collects or self.atomic_migration)
 
     def _run_deferred(self):
         for sql in list(self.deferred_sql):
@@ -110,7 +110,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
     def execute(self, sql, params=()):
         """Queue a statement (None and () leave the SQL as it stands); errors come when it is sent."""
         self._refuse_inside_a_block()
-        statement = (str(sql), tuple(params) if params else None)
+        statement = (str(sql), params or None)
         if self._rebuilds is not None:
             self._rebuilds[-1].statements.append(statement)
         else:
@@ -129,17 +129,24 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
                 "is prohibited."
             )
 
+    def defer_constraints(self):
+        """Look at foreign keys when what is queued has run, at the latest at the block's end."""
+        self._defers = True
+
     def _emit(self, statements):
+        # After its block an editor has nobody to wait for.
+        at_once = self.direct or not self.collects or not self._is_open
+        plain = len(statements) == 1 and not self._defers and not self._queue
+        alone = at_once and plain and self.connection.features.can_rollback_ddl
         for sql, params in statements:
             _check_size(sql)
-            logger.debug("%s", sql, extra={"sql": sql})
-            if self.collect_sql:
+            if self.collect_sql or alone:
                 BaseDatabaseSchemaEditor.execute(self, sql, params)
             else:
+                logger.debug("%s", sql, extra={"sql": sql})
                 self._queue.append((sql, params))
-        # After its block an editor has nobody to wait for.
-        if self.direct or not self.collects or not self._is_open:
-            self.flush(last=True)
+        if at_once and self._queue:
+            self.flush(last=self.direct or not self._is_open or not self.atomic_migration)
 
     @property
     def has_queued(self):

@@ -85,15 +85,15 @@ def _tables(connection):
     tables = []
     for name, columns, cascades in result.rows:
         quoted = list(map(quote, json.loads(columns)))
-        literal = _joined([f"quote({column})" for column in quoted])
+        literal = joined([f"quote({column})" for column in quoted])
         tables.append(Table(name, quote(name), ", ".join(quoted), literal, bool(cascades)))
     return tables
 
 
-def _joined(parts):
+def joined(parts):
     """Return the expression that joins texts by commas, within the runtime's number of arguments."""
     while len(parts) > ARGUMENTS:
-        parts = [_joined(parts[at : at + ARGUMENTS]) for at in range(0, len(parts), ARGUMENTS)]
+        parts = [joined(parts[at : at + ARGUMENTS]) for at in range(0, len(parts), ARGUMENTS)]
     return f"concat_ws(',', {', '.join(parts)})"
 
 

@@ -1,0 +1,157 @@
+"""Rows that point at later ones: D1 carries them in one batch, or refuses them before any is written."""
+
+import pytest
+from django.core import serializers
+from django.db import DatabaseError, IntegrityError, NotSupportedError, models, transaction
+from django.db.migrations.state import ModelState, ProjectState
+
+FIELDS = [
+    ("id", models.AutoField(primary_key=True)),
+    ("name", models.CharField(max_length=20, unique=True)),
+    ("boss", models.ForeignKey("bag.Person", models.CASCADE, null=True)),
+]
+CLUB_FIELDS = [
+    ("id", models.AutoField(primary_key=True)),
+    ("members", models.ManyToManyField("bag.Person")),
+]
+
+
+def make_models(connection):
+    state = ProjectState()
+    state.add_model(ModelState("bag", "Person", FIELDS))
+    state.add_model(ModelState("bag", "Club", CLUB_FIELDS))
+    made = state.apps.get_model("bag", "Person"), state.apps.get_model("bag", "Club")
+    with connection.schema_editor() as editor:
+        for model in made:
+            editor.create_model(model)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def no_routers(settings):
+    """An object's own alias decides where it is written."""
+    settings.DATABASE_ROUTERS = []
+
+
+@pytest.fixture
+def made(engine):
+    return make_models(engine)
+
+
+@pytest.fixture
+def person(made):
+    """A model whose rows point at each other, in the database of each engine."""
+    return made[0]
+
+
+@pytest.fixture
+def d1_person(d1):
+    return make_models(d1)[0]
+
+
+def load(connection, rows):
+    """Save (object, many-to-many relations), as loaddata does."""
+    with transaction.atomic(connection.alias), connection.constraint_checks_disabled():
+        for instance, relations in rows:
+            serializers.base.DeserializedObject(instance, relations).save(using=connection.alias)
+
+
+def load_people(connection, model, people):
+    load(connection, [(model(id=key, name=name, boss_id=boss), {}) for key, name, boss in people])
+
+
+def stored(connection, model):
+    return list(model.objects.using(connection.alias).order_by("id").values_list("id", "name", "boss_id"))
+
+
+def test_rows_may_point_at_later_ones_and_in_a_circle(engine, person):
+    people = [(1, "a", 2), (2, "b", 3), (3, "c", 1)]
+    load_people(engine, person, people)
+    assert stored(engine, person) == people
+
+
+def test_rows_that_are_there_are_written_over(engine, person):
+    load_people(engine, person, [(1, "a", None), (2, "b", None)])
+    load_people(engine, person, [(2, "B", 3), (3, "c", 2), (2, "again", 3)])
+    assert stored(engine, person) == [(1, "a", None), (2, "again", 3), (3, "c", 2)]
+
+
+def test_many_to_many_relations_may_point_at_later_rows(engine, made):
+    person, club = made
+    rows = [(club(id=1), {"members": [2, 1]}), (club(id=2), {"members": [2]})]
+    load(engine, rows + [(person(id=key, name=f"p{key}", boss_id=3 - key), {}) for key in (1, 2)])
+    members = club.members.through.objects.using(engine.alias).order_by("club_id", "person_id")
+    assert list(members.values_list("club_id", "person_id")) == [(1, 1), (1, 2), (2, 2)]
+    assert stored(engine, person) == [(1, "p1", 2), (2, "p2", 1)]
+
+
+def test_a_row_that_points_nowhere_leaves_nothing(engine, person):
+    with pytest.raises(IntegrityError):
+        load_people(engine, person, [(1, "a", None), (2, "b", 99)])
+        engine.check_constraints()
+    if not engine.features.supports_transactions:
+        assert stored(engine, person) == []
+
+
+def test_new_rows_have_their_keys_at_once(engine, person):
+    people = person.objects.using(engine.alias)
+    with engine.constraint_checks_disabled():
+        first = people.create(name="a")
+        assert people.get(name="a").pk == first.pk == 1
+        people.create(name="b", boss=first)
+    assert stored(engine, person) == [(1, "a", None), (2, "b", 1)]
+
+
+def test_forced_updates_know_what_is_there(engine, person):
+    people = person.objects.using(engine.alias)
+    known = people.create(name="a")
+    known.name = "A"
+    with engine.constraint_checks_disabled():
+        known.save(force_update=True)
+        with pytest.raises(DatabaseError, match="did not affect any rows"):
+            person(id=77, name="x").save(force_update=True, using=engine.alias)
+    assert stored(engine, person) == [(1, "A", None)]
+
+
+def test_a_fixture_of_plain_rows_is_one_batch_on_d1(d1, d1_person, trips):
+    people = [(key, f"p{key}", key % 50 + 1) for key in range(1, 51)]
+    trips.count = 0
+    load_people(d1, d1_person, people)
+    # One question for each row, whether it is there, and the batch.
+    assert trips.count == 51
+    assert stored(d1, d1_person) == people
+
+
+def test_d1_names_the_object_that_failed_and_keeps_nothing(d1, d1_person):
+    with pytest.raises(IntegrityError, match=r"Could not load bag.Person\(pk=3\): UNIQUE constraint failed"):
+        load_people(d1, d1_person, [(1, "a", 2), (2, "b", None), (3, "a", None)])
+    assert stored(d1, d1_person) == []
+
+
+def test_d1_refuses_a_read_that_earlier_rows_would_have_changed(d1, d1_person):
+    people = d1_person.objects.using("d1")
+    with pytest.raises(NotSupportedError, match="put the rows that others point at first"):  # noqa: SIM117
+        with d1.constraint_checks_disabled():
+            people.create(id=1, name="a", boss_id=2)
+            assert not people.filter(name="a").exists()
+            people.create(id=2, name="b")
+    assert stored(d1, d1_person) == []
+
+
+def test_d1_drops_what_waits_when_the_block_fails(d1, d1_person):
+    people = d1_person.objects.using("d1")
+    with pytest.raises(ZeroDivisionError), d1.constraint_checks_disabled():
+        people.create(id=1, name="a", boss_id=2)
+        raise ZeroDivisionError
+    assert stored(d1, d1_person) == []
+    assert people.create(name="b").pk == 1
+
+
+def test_a_schema_editor_drops_tables_in_any_order_while_keys_are_not_checked(engine, made):
+    person, club = made
+    person.objects.using(engine.alias).create(name="a")
+    club.objects.using(engine.alias).create().members.add(1)
+    with engine.schema_editor() as editor, engine.constraint_checks_disabled():
+        for model in (person, club, club.members.through):
+            editor.execute(f'DROP TABLE "{model._meta.db_table}"')
+    assert engine.introspection.table_names() == []
