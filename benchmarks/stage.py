@@ -88,6 +88,14 @@ def rows(item: Any, count: int) -> list[Any]:
     ]
 
 
+def unsaved(objects: list[Any]) -> list[Any]:
+    """The same objects, as if they had never been saved."""
+    for made in objects:
+        made.pk = None
+        made._state.adding = True
+    return objects
+
+
 class Bare:
     """A WebSocket to the relay that sends recorded frames: no driver, no Django, no JSON."""
 
