@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy bench check vitest pytest
+.PHONY: run test worker deploy bench check vitest pytest django-suite
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -17,6 +17,7 @@ TEST_PROCESSES ?= 2
 hash = $(shell cat $(1) | cksum | tr ' ' '-')
 VENV := .venv/pyvenv.cfg
 RUN_STAMP := .venv/run-$(call hash,requirements.txt requirements-lock.txt)
+SUITE_STAMP := .venv/suite-$(call hash,tests/django_suite/requirements.txt)
 DEV_STAMP := .venv/dev-$(call hash,requirements.txt requirements-dev.txt requirements-lock.txt)
 NODE_STAMP := worker/node_modules/.installed-$(call hash,worker/package-lock.json)
 
@@ -53,6 +54,12 @@ vitest: $(NODE_STAMP)
 pytest: $(DEV_STAMP) $(NODE_STAMP)
 	python -m pytest -n $(TEST_PROCESSES)
 
+# Django's own tests: make django-suite ENGINE=durable_object (or d1) LABELS="lookup queries"; without LABELS all.
+ENGINE ?= durable_object
+LABELS ?=
+django-suite: $(DEV_STAMP) $(NODE_STAMP) $(SUITE_STAMP)
+	python tests/django_suite/run.py --engine $(ENGINE) --labels "$(LABELS)"
+
 $(VENV):
 	@found=; for python in $${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do \
 	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
@@ -71,6 +78,10 @@ $(RUN_STAMP): | $(VENV)
 $(DEV_STAMP): | $(VENV)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	@rm -f .venv/dev-* .venv/run-* && touch $@ $(RUN_STAMP)  # it holds those of a run too
+
+$(SUITE_STAMP): | $(VENV)
+	$(BIN)/python -m pip install --quiet -r tests/django_suite/requirements.txt
+	@rm -f .venv/suite-* && touch $@
 
 $(NODE_STAMP): | $(RUN_STAMP)
 	cd worker && npm ci --no-audit --no-fund --loglevel=error

@@ -4,7 +4,9 @@ D1 is written first and is the truth. Where the second write fails, `CopyFailed`
 `sync_members` (or `manage.py sync_members SLUG`) repairs it, as often as one likes.
 """
 
-from django.db import DatabaseError, InterfaceError, transaction
+import contextlib
+
+from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
 from django.db.models import F, Value
 from django.db.models.fields import CharField
 from django.db.models.functions import Cast, Concat
@@ -44,10 +46,12 @@ def add_member_by_name(tenant, username):
     Raises User.DoesNotExist, and CopyFailed.
     """
     user = User.objects.get(username=username)
-    if Membership.objects.filter(user=user, tenant=tenant).exists():
-        copy_users([user], tenant.slug, what=f"{user} is")
-    else:
-        add_member(user, tenant)
+    if not Membership.objects.filter(user=user, tenant=tenant).exists():
+        # Whoever was quicker with the same membership has made the copy, too; it is renewed below.
+        with contextlib.suppress(IntegrityError):
+            add_member(user, tenant)
+            return
+    copy_users([user], tenant.slug, what=f"{user} is")
 
 
 def remove_member(user, tenant):

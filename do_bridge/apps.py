@@ -19,9 +19,11 @@ class DoBridgeConfig(AppConfig):
         if tenant_databases() is None:
             return
         from .tenancy.directory import watch_tenants
+        from .tenancy.forms import bind_form_fields
         from .tenancy.managers import bind_managers
 
         register_from_arguments(sys.argv)
         take_over_post_migrate()
         watch_tenants()
         bind_managers()
+        bind_form_fields()

@@ -198,7 +198,7 @@ def error_from(
         error_class, text = _sql_error(text, code)
     else:
         error_class, hint = _BY_KIND.get(kind, _BY_KIND["internal"])
-        text = f"{hint}: {text}" if text and kind not in _SAID_BY_HINT else hint
+        text = f"{hint}: {text.removeprefix(hint + ': ')}" if text and kind not in _SAID_BY_HINT else hint
         code = "SQLITE_CONSTRAINT_FOREIGNKEY" if kind == "foreign_key" else code
     return error_class(
         text,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from .exceptions import DatabaseError, InternalError, NotSupportedError, OperationalError
+from .exceptions import DatabaseError, DataError, InternalError, NotSupportedError, OperationalError
 from .sql import Statement
 
 T = TypeVar("T")
@@ -111,7 +111,8 @@ def with_retries(call: Callable[[], T], *, reads_only: bool, deadline: Deadline)
         try:
             return call()
         except DatabaseError as error:
-            uncertain = isinstance(error, (OperationalError, InternalError)) and error.effect == "unknown"
+            kinds = (OperationalError, InternalError, DataError)
+            uncertain = isinstance(error, kinds) and error.effect == "unknown"
             if uncertain and not reads_only:
                 raise outcome_unknown(error) from error
             pause = _pause(attempt) if error.retry_after is None else error.retry_after

@@ -1,7 +1,7 @@
 """Finds a request's tenant in its path or host name, and makes it current while the request is served."""
 
 import re
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import FileResponse, Http404, HttpResponsePermanentRedirect
@@ -9,7 +9,7 @@ from django.urls import get_resolver, get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
 from .conf import conf
-from .context import directory_context, tenant_context
+from .context import directory_context, tenant_context, unset_context
 from .directory import lookup
 from .slugs import InvalidSlug
 
@@ -125,11 +125,11 @@ class RequestScope:
 
     @contextmanager
     def __call__(self):
-        context = nullcontext()
         if self.tenant is not None:
             context = tenant_context(self.tenant)
-        elif self.directory:
-            context = directory_context()
+        else:
+            # Also where it changes nothing: an earlier request may have left a block open in this thread.
+            context = directory_context() if self.directory else unset_context()
         before = get_script_prefix()
         with context:
             if self.script_prefix is not None:

@@ -105,7 +105,7 @@ class DirectoryRouter(_Router):
     """Routes every other model to the directory, unless an instance of a tenant's leads there."""
 
     def db_for_read(self, model, **hints):
-        return _used(hinted_alias(hints) or self._directory(model))
+        return _used(hinted_alias(hints) or self._of_new_row(hints) or self._directory(model))
 
     def db_for_write(self, model, **hints):
         own = hinted_alias(hints)
@@ -113,6 +113,13 @@ class DirectoryRouter(_Router):
             return self._directory(model)
         check_same_tenant(own, model)
         return _used(own)
+
+    @staticmethod
+    def _of_new_row(hints):
+        """Return the current tenant's alias where the hint is a tenant model's row that is not saved yet."""
+        instance, scope = hints.get("instance"), current()
+        is_new = instance is not None and instance._state.db is None and is_tenant_model(type(instance))
+        return scope.alias if is_new and scope.is_tenant else None
 
     @staticmethod
     def _directory(model):

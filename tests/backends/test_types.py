@@ -5,8 +5,10 @@ import decimal
 import uuid
 
 import pytest
-from django.db.models import F, Value
+from django.db.models import DecimalField, F, FloatField, GeneratedField, Value
+from django.test import override_settings
 from shelf import Author, Book, Ticket, tables
+from test_schema import create, make_apps, model_state
 
 from do_bridge import driver
 
@@ -70,6 +72,38 @@ def test_keys_above_2_to_the_53_come_back_exact_from_an_insert(using):
     made = Ticket.objects.using(using).bulk_create([Ticket(id=2**62 + 1), Ticket(id=2**62 + 3)])
     assert [ticket.pk for ticket in made] == [2**62 + 1, 2**62 + 3]
     assert [ticket.code for ticket in made] == [7, 7]
+
+
+@pytest.fixture
+def sums(engine):
+    """sums(output field): a manager of rows with a number, and the same computed by the database."""
+
+    def made(output_field):
+        computed = GeneratedField(expression=F("number") * 1, output_field=output_field, db_persist=True)
+        apps = make_apps(model_state("Sum", [("number", FloatField(null=True)), ("real", computed)]))
+        create(engine, apps, "Sum")
+        return apps.get_model("zoo", "Sum").objects.using(engine.alias)
+
+    with override_settings(DATABASE_ROUTERS=[]):
+        yield made
+
+
+def test_decimals_that_the_database_computes_come_back_from_an_insert(sums):
+    decimals = sums(DecimalField(max_digits=20, decimal_places=1))
+    for number in (12.5, 2.0**53 + 2, -3.0):
+        made = decimals.create(number=number)
+        assert type(made.real) is decimal.Decimal
+        assert made.real == decimals.get(pk=made.pk).real == decimal.Decimal(f"{number:.15g}")
+
+
+def test_floats_that_the_database_computes_come_back_exact_from_an_insert(sums):
+    sums = sums(FloatField())
+    numbers = [2.0**60, 1 / 3, -5.0, 0.1 + 0.2, 5e-324, 1.7976931348623157e308, None, float("inf")]
+    for number in numbers:
+        assert sums.create(number=number).real == number
+    made = sums.bulk_create([sums.model(number=number) for number in numbers])
+    assert [each.real for each in made] == numbers
+    assert all(type(each.real) is float for each in made if each.number is not None)
 
 
 def test_parameters_keep_their_type_in_expressions(using):

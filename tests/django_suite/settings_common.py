@@ -2,7 +2,7 @@
 
 import os
 
-SLOT = int(os.environ.get("DJSUITE_SLOT", "0"))
+SLOT = int(os.environ.get("DJSUITE_SLOT", "0")) + int(os.environ.get("DJSUITE_FIRST_SLOT", "0"))
 RELAY_URL = os.environ["RELAY_URL"]
 RELAY_TOKEN = os.environ["RELAY_TOKEN"]
 ALIASES = ("default", "other")  # the labels about several databases write to both

@@ -8,6 +8,8 @@ import pytest
 
 from do_bridge import driver
 
+from .conftest import D1
+
 
 def test_the_module_has_its_globals_and_exceptions() -> None:
     assert (driver.apilevel, driver.threadsafety, driver.paramstyle) == ("2.0", 1, "format")
@@ -109,6 +111,21 @@ def test_executemany_that_is_too_large_for_one_request_is_cut(
     assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (12,)
     assert trips.count == (4 if connection.supports_transactions else 3)
     assert ("3 atomic pieces" in caplog.text) is not connection.supports_transactions
+
+
+def test_a_write_whose_answer_is_too_large_is_undone_or_said_to_stand(
+    request: pytest.FixtureRequest, tenant: driver.Connection
+) -> None:
+    count = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 32)"
+    for connection in (tenant, driver.connect(request.getfixturevalue("relay"), D1)):
+        connection.execute("DROP TABLE IF EXISTS large")
+        connection.execute("CREATE TABLE large (v)")
+        with pytest.raises(driver.DataError, match="cut the work") as caught:
+            connection.execute(f"INSERT INTO large {count} SELECT i FROM n RETURNING hex(zeroblob(500000))")
+        (stand,) = connection.execute("SELECT count(*) FROM large").fetchone() or ()
+        assert (stand, caught.value.effect) == ((0, "none") if connection is tenant else (32, "unknown"))
+        assert ("look at the data before you repeat it" in str(caught.value)) is bool(stand)
+    connection.execute("DROP TABLE large")
 
 
 def test_the_rows_of_cascades_are_not_counted(connection: driver.Connection, table: str) -> None:

@@ -188,7 +188,7 @@ def test_foreign_keys_that_were_deferred_are_checked_at_commit(
     tenant.execute("INSERT INTO child VALUES (99)")
     for sql in afterwards:
         tenant.execute(sql)
-    with pytest.raises(driver.IntegrityError, match="FOREIGN KEY constraint failed") as caught:
+    with pytest.raises(driver.IntegrityError, match="^FOREIGN KEY constraint failed: child row 1") as caught:
         tenant.commit()
     assert caught.value.sqlite_code == "SQLITE_CONSTRAINT_FOREIGNKEY"
     tenant.rollback()

@@ -25,8 +25,6 @@ def ready_tenants():
 @pytest.fixture
 def site(django_db_setup, django_db_blocker, settings):
     """The people: ada owns acme, bo is a member of it, gil of globex; root is staff and nobody's."""
-    from accounts.members import add_member
-    from accounts.models import User
     from do_bridge.tenancy.directory import lookup
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -34,15 +32,28 @@ def site(django_db_setup, django_db_blocker, settings):
         tenants = ready_tenants()
         _empty()
         lookup.forget()
-        people = types.SimpleNamespace(tenants=tenants)
-        for name in ("ada", "bo", "gil"):
-            setattr(people, name, User.objects.create_user(name, password="a-pass-word", name=name.title()))
-        people.root = User.objects.create_superuser("root", password="a-pass-word", name="Root")
-        add_member(people.ada, tenants["acme"], "owner")
-        add_member(people.bo, tenants["acme"])
-        add_member(people.gil, tenants["globex"])
-        yield people
+        yield types.SimpleNamespace(tenants=tenants, **_people(tenants))
         _empty()
+
+
+def _people(tenants):
+    """Write the people, their memberships and copies in few trips; return them by name."""
+    from django.contrib.auth.hashers import make_password
+
+    from accounts.members import copy_users
+    from accounts.models import Membership, User
+
+    password = make_password("a-pass-word")
+    users = [User(username=name, name=name.title(), password=password) for name in ("ada", "bo", "gil")]
+    users.append(User(username="root", name="Root", password=password, is_staff=True, is_superuser=True))
+    people = {user.username: user for user in User.objects.bulk_create(users)}
+    places = [("ada", "acme", "owner"), ("bo", "acme", "member"), ("gil", "globex", "member")]
+    Membership.objects.bulk_create(
+        Membership(user=people[name], tenant=tenants[slug], role=role) for name, slug, role in places
+    )
+    for slug in SLUGS:
+        copy_users([people[name] for name, where, _ in places if where == slug], slug)
+    return people
 
 
 def _empty():

@@ -139,6 +139,23 @@ def test_migrating_without_the_right_token_is_refused(client, settings, header):
     assert client.post("/api/migrate", headers=headers).status_code == 403
 
 
+def test_a_migration_that_fails_by_its_own_code_is_reported(client, settings, monkeypatch):
+    def fail(*args, stdout, **options):
+        stdout.write("Applying accounts.0002")
+        raise KeyError("what the migration looked for")
+
+    monkeypatch.setattr("project.views.call_command", fail)
+    settings.MIGRATE_TOKEN = "secret-of-migrate"
+    response = client.post("/api/migrate", headers={"Authorization": "Bearer secret-of-migrate"})
+    report = {
+        "ok": False,
+        "output": ["Applying accounts.0002"],
+        "error": "KeyError: 'what the migration looked for'",
+    }
+    assert response.status_code == 500
+    assert response.json() == {"ok": False, "d1": report}
+
+
 def test_migrating_takes_a_post(client, settings):
     settings.MIGRATE_TOKEN = "secret-of-migrate"
     response = client.get("/api/migrate", headers={"Authorization": "Bearer secret-of-migrate"})

@@ -34,6 +34,25 @@ def test_making_a_member_again_by_command_renews_the_copy(site):
     assert copy_of(site.bo).is_active
 
 
+def test_two_commands_may_make_one_member_at_once(site, monkeypatch):
+    def quicker(user, tenant):
+        add_member(user, tenant)
+        return add_member(user, tenant)
+
+    monkeypatch.setattr("accounts.members.add_member", quicker)
+    call_command("create_tenant", "globex", "--member", "bo", verbosity=0)
+    assert copy_of(site.bo, "tenant/globex").is_active
+
+
+def test_a_member_who_could_not_be_copied_is_told_by_the_command(site, monkeypatch):
+    def fail(user, tenant):
+        raise CopyFailed("The membership is", tenant.slug)
+
+    monkeypatch.setattr("accounts.members.add_member", fail)
+    with pytest.raises(CommandError, match="'bo' is no member yet: .*sync_members globex"):
+        call_command("create_tenant", "globex", "--member", "bo", verbosity=0)
+
+
 def test_renaming_a_member_reaches_the_copies(site):
     site.bo.name = "Bo the Second"
     site.bo.save()

@@ -1,13 +1,15 @@
 """The pages of the directory and of a tenant, as visitors, members and others see them."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
 from django.conf import settings as site_settings
 from django.db import connections
 from django.template.loader import render_to_string
-from django.test import Client
+from django.test import AsyncClient, Client
 
+from accounts.members import remove_member
 from blog.models import Post
 from do_bridge.tenancy.directory import lookup
 
@@ -141,6 +143,21 @@ def test_a_member_edits_their_own_post_and_nobody_elses(site, sign_in, write_pos
     assert Post.objects.using("tenant/acme").get(pk=other).title == "A title"
 
 
+def test_who_was_a_member_or_is_no_longer_active_may_not_write(site, sign_in):
+    clients = {name: sign_in(name) for name in ("bo", "ada")}
+    remove_member(site.bo, site.tenants["acme"])
+    site.ada.is_active = False
+    site.ada.save()
+    answers = {
+        name: client.post("/t/acme/posts/new/", {"title": "Hello", "content": "World"})
+        for name, client in clients.items()
+    }
+    assert answers["bo"].status_code == 403
+    assert answers["ada"].headers["Location"].startswith("/t/acme/accounts/login/")
+    assert [client.get("/t/acme/api/users").status_code for client in clients.values()] == [403, 401]
+    assert not Post.objects.using("tenant/acme").exists()
+
+
 def test_an_owner_edits_everybodys_posts(site, sign_in, write_post):
     pk = write_post(author="bo")
     sign_in("ada").post(f"/t/acme/posts/{pk}/edit/", {"title": "By the owner", "content": "x"})
@@ -243,3 +260,20 @@ def test_a_tenants_own_subdomain_serves_it_and_leads_back_to_the_directory(site,
     assert 'href="http://example.test/"' in page
     assert 'href="/accounts/login/?next=/"' in page
     assert client.get("/", headers={"host": "nobody.example.test"}).status_code == 404
+
+
+def test_requests_for_two_tenants_at_once_are_served_apart_under_asgi_too(site, write_post):
+    write_post("acme", title="Of acme")
+    write_post("globex", "gil", title="Of globex")
+
+    async def one(slug):
+        response = await AsyncClient().get(f"/t/{slug}/")
+        return slug, text(response)
+
+    async def both():
+        return await asyncio.gather(*(one(slug) for _ in range(5) for slug in ("acme", "globex")))
+
+    for slug, page in asyncio.run(both()):
+        assert f"Tenant: <strong>{slug}</strong>" in page
+        assert [f"Of {name}" in page for name in ("acme", "globex")] == [slug == "acme", slug == "globex"]
+        assert f'href="/t/{slug}/posts/' in page

@@ -73,6 +73,29 @@ def test_other_paths_leave_the_tenant_unset(db, middleware, seen):
     assert request.tenant is None
 
 
+def test_what_one_request_left_open_is_not_the_next_ones(acme):
+    left, seen = [], []
+
+    def view(request):
+        seen.append(current_tenant())
+
+        def rows():
+            with tenant_context("of-an-abandoned-generator"):
+                yield
+
+        left.append(rows())
+        next(left[-1])
+        return HttpResponse()
+
+    middleware = TenantMiddleware(view)
+    for path in ("/accounts/", "/accounts/", f"/t/{acme.slug}/", "/admin/"):
+        middleware(get(path))
+    assert seen == [None, None, acme.slug, None]
+    for generator in left:
+        generator.close()
+    assert current_tenant() is None
+
+
 def test_the_admin_of_the_directory_works_on_its_own_rows(db):
     scopes = []
     TenantMiddleware(lambda request: scopes.append(current()) or HttpResponse())(get("/admin/blog/post/"))

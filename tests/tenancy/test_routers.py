@@ -1,7 +1,10 @@
 """Where models are read and written: by the context, and by the instance that they hang on."""
 
 import pytest
+from asgiref.sync import async_to_sync
+from django import forms
 from django.contrib.admin.models import ADDITION, LogEntry
+from django.core.exceptions import ValidationError
 from django.db import router
 
 from accounts.models import Membership, User
@@ -13,6 +16,7 @@ from do_bridge.tenancy import (
     tenant_alias,
     tenant_context,
 )
+from do_bridge.tenancy.copies import copy_rows
 
 
 @pytest.fixture
@@ -147,6 +151,55 @@ def test_django_refuses_a_subquery_over_another_tenant(post, acme, zeta):
         theirs = Post.objects.all()
     with tenant_context(zeta), pytest.raises(ValueError, match="across different databases"):
         list(Post.objects.filter(pk__in=theirs))
+
+
+def test_rows_of_another_tenant_are_not_written_in_bulk_without_saying_so(post, acme, zeta, trips):
+    with tenant_context(zeta):
+        for write in (
+            lambda: Post.objects.bulk_create([post]),
+            lambda: Post.objects.bulk_update([post], ["title"]),
+            lambda: async_to_sync(Post.objects.abulk_create)([post]),
+            lambda: async_to_sync(Post.objects.abulk_update)([post], ["title"]),
+        ):
+            with pytest.raises(TenantMismatch, match=f"tenant/{zeta.slug}"):
+                write()
+        assert trips.count == 0
+        Post.objects.using(f"tenant/{zeta.slug}").bulk_create([post])
+        assert Post.objects.count() == 1
+    with tenant_context(acme):
+        own = Post.objects.get()
+        assert Post.objects.bulk_update([own], ["title"]) == 1
+
+
+class ModuleLevelForm(forms.ModelForm):
+    class Meta:
+        model = Post
+        fields = ["title", "content", "user"]
+
+
+def test_a_form_offers_and_accepts_the_current_tenants_people_alone(acme, zeta, in_both):
+    stranger = User.objects.create_user("stranger", name="Stranger")
+    copy_rows(User, [stranger], tenant_alias(zeta.slug))
+    for tenant, names in ((acme, {"Ada"}), (zeta, {"Ada", "Stranger"})):
+        with tenant_context(tenant):
+            offered = {label for value, label in ModuleLevelForm().fields["user"].choices if value}
+            assert offered == names
+    data = {"title": "x", "content": "y", "user": stranger.pk}
+    with tenant_context(acme):
+        assert list(ModuleLevelForm(data).errors) == ["user"]
+    with tenant_context(zeta):
+        saved = ModuleLevelForm(data).save()
+        assert saved.user._state.db == saved._state.db == f"tenant/{zeta.slug}"
+
+
+def test_a_new_rows_relations_are_read_from_the_current_tenant(acme, zeta, in_both):
+    stranger = User.objects.create_user("stranger", name="Stranger")
+    with tenant_context(acme):
+        assert Post(user_id=in_both).user._state.db == f"tenant/{acme.slug}"
+        with pytest.raises(User.DoesNotExist):
+            _ = Post(user_id=stranger.pk).user
+        with pytest.raises(ValidationError):
+            Post(title="x", content="y", user_id=stranger.pk).full_clean()
 
 
 def test_the_admin_log_is_separated_by_tenant(post, acme, zeta, author, in_both):

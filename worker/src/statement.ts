@@ -28,11 +28,14 @@ export class Results {
     let bytes = this.#bytes + byteLength(head);
     const written: string[] = [];
     for (const row of rows) {
+      // A write can be undone only once the last of its rows has been taken.
+      if (bytes > MAX_ANSWER_BYTES) continue;
       const text = JSON.stringify(row.map(encodeValue));
       bytes += byteLength(text) + 1;
-      if (bytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, step));
+      if (bytes > MAX_ANSWER_BYTES && counts === null) break;
       written.push(text);
     }
+    if (bytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, step));
     const tail = counts === null ? "}" : `,${JSON.stringify(counts()).slice(1)}`;
     this.texts.push(`${head}${written.join(",")}]${tail}`);
     this.#bytes = bytes + byteLength(tail);

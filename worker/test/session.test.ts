@@ -132,6 +132,22 @@ test("an answer that is too large leaves its transaction open", async () => {
   expect(await client.column(db, "SELECT id FROM t")).toEqual([1]);
 });
 
+test("a write whose rows are too large is undone alone", async () => {
+  const client = await Client.open();
+  const db = "do:test/large/write";
+  await client.batch(db, "CREATE TABLE t (id)");
+  const write = {
+    sql: `INSERT INTO t SELECT i FROM (${MANY_MEGABYTES}) RETURNING hex(zeroblob(500000))`,
+    count: true,
+  };
+  const alone = await client.ask({ op: "batch", db, steps: [write] });
+  expect(alone).toMatchObject({ error: { kind: "too_large", effect: "none", step: 0 } });
+  const inside = await client.tx(db, "t1", ["INSERT INTO t VALUES (77)", write], { begin: true });
+  expect(inside).toMatchObject({ error: { kind: "too_large", effect: "statement", step: 1 } });
+  expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toBeUndefined();
+  expect(await client.column(db, "SELECT id FROM t")).toEqual([77]);
+});
+
 test("an answer of D1 that is too large is an error, too", async () => {
   const client = await Client.open();
   const answer = await client.batch("d1:d0b41d9e-0000-4000-8000-000000000007", MANY_MEGABYTES);

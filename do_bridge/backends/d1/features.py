@@ -1,5 +1,7 @@
 """What D1 can and cannot do, as Django's feature flags."""
 
+from django.utils.functional import cached_property
+
 from do_bridge.backends.remote_sqlite import features
 
 
@@ -22,3 +24,34 @@ class DatabaseFeatures(features.DatabaseFeatures):
     def can_clone_databases(self):
         """Parallel tests need a database for each process, named in TEST["CLONES"]."""
         return bool(self.connection.settings_dict["TEST"].get("CLONES"))
+
+    @cached_property
+    def django_test_skips(self):
+        return super().django_test_skips | {
+            "D1 has no interactive transactions.": {
+                "backends.base.test_base.DatabaseWrapperLoggingTests.test_commit_debug_log",
+                "backends.base.test_base.DatabaseWrapperLoggingTests.test_rollback_debug_log",
+                "backends.sqlite.tests.TestTransactionMode.test_default_transaction_mode",
+                "backends.tests.FkConstraintsTests.test_disable_constraint_checks_context_manager",
+                "backends.tests.FkConstraintsTests.test_disable_constraint_checks_manually",
+                "basic.tests.SelectOnSaveTests.test_select_on_save_lying_update",
+                "migrations.test_executor.ExecutorTests.test_atomic_operation_in_non_atomic_migration",
+                "migrations.test_operations.OperationTests.test_run_python_atomic",
+            },
+            "A row that points nowhere cannot stay, not even until the next batch.": {
+                "serializers.test_data.SerializerDataTests.test_json_serializer",
+                "serializers.test_data.SerializerDataTests.test_jsonl_serializer",
+                "serializers.test_data.SerializerDataTests.test_python_serializer",
+                "serializers.test_data.SerializerDataTests.test_xml_serializer",
+                "serializers.test_data.SerializerDataTests.test_yaml_serializer",
+            },
+            "Statements of a schema editor wait for its block's end, where they are one atomic batch.": {
+                "migrations.test_commands.MigrateTests.test_migrate_syncdb_app_label",
+                "migrations.test_commands.MigrateTests."
+                "test_migrate_syncdb_deferred_sql_executed_with_schemaeditor",
+                "migrations.test_operations.OperationTests.test_rename_index",
+                "schema.tests.SchemaTests.test_db_comment_table_unsupported",
+                "schema.tests.SchemaTests.test_func_index_nondeterministic",
+                "schema.tests.SchemaTests.test_func_unique_constraint_nondeterministic",
+            },
+        }

@@ -11,6 +11,7 @@ from do_bridge.driver.sql import prepare
 from . import key_lists  # noqa: F401 - takes the place of two of Django's methods
 from .lookups import NotJSONError, json_text, json_value
 from .statements import settle
+from .wide import WideSelect
 
 # A value may have 2 MB in production; what is left is room for the other parameters.
 PIECE_BYTES = 1_800_000
@@ -34,7 +35,9 @@ def method_name(node_class):
     return "as_sql"
 
 
-class SQLCompiler(compiler.SQLCompiler):
+class Dialect(compiler.SQLCompiler):
+    """What all compilers share."""
+
     def compile(self, node):
         sql, params = getattr(node, method_name(type(node)))(self, self.connection)
         return sql, params
@@ -63,13 +66,17 @@ class SQLCompiler(compiler.SQLCompiler):
         return query
 
 
+class SQLCompiler(WideSelect, Dialect):
+    pass
+
+
 class Pieces(list):
     """The rows of an INSERT, cut: pairs of the SQL that gives the rows, and its parameters."""
 
     placeholder = "\x00"
 
 
-class SQLInsertCompiler(SQLCompiler, compiler.SQLInsertCompiler):
+class SQLInsertCompiler(Dialect, compiler.SQLInsertCompiler):
     def assemble_as_sql(self, fields, value_rows):
         if only_values(fields, value_rows):
             # What Django would make of them, without its look at each value of each row.
@@ -110,18 +117,23 @@ class SQLInsertCompiler(SQLCompiler, compiler.SQLInsertCompiler):
             return list(chain.from_iterable(result.rows for result in results))
 
     def get_converters(self, expressions):
-        """Add the way back to those integers that RETURNING gives as text."""
+        """Add the way back to those numbers that RETURNING gives as text."""
         expressions = list(expressions)
         converters = super().get_converters(expressions)
         for position, col in enumerate(expressions):
             if self.connection.ops.returned_as_text(col.target):
                 after, _ = converters.get(position, ([], col))
-                converters[position] = ([_integer, *after], col)
+                converters[position] = ([_number, *after], col)
         return converters
 
 
-def _integer(value, expression, connection):
-    return None if value is None else int(value)
+def _number(value, expression, connection):
+    if value is None:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        return float(value)
 
 
 def only_values(fields, value_rows):
@@ -209,13 +221,13 @@ def values_pieces(placeholder_rows, param_rows):
         yield f"VALUES {', '.join(rows)}", tuple(params)
 
 
-class SQLDeleteCompiler(SQLCompiler, compiler.SQLDeleteCompiler):
+class SQLDeleteCompiler(Dialect, compiler.SQLDeleteCompiler):
     pass
 
 
-class SQLUpdateCompiler(SQLCompiler, compiler.SQLUpdateCompiler):
+class SQLUpdateCompiler(Dialect, compiler.SQLUpdateCompiler):
     pass
 
 
-class SQLAggregateCompiler(SQLCompiler, compiler.SQLAggregateCompiler):
+class SQLAggregateCompiler(Dialect, compiler.SQLAggregateCompiler):
     pass

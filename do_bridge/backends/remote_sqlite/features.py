@@ -64,6 +64,21 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
                 "lookup.tests.LookupTests.test_regex_null",
                 "model_fields.test_jsonfield.TestQuerying.test_key_iregex",
                 "model_fields.test_jsonfield.TestQuerying.test_key_regex",
+                "backends.sqlite.tests.Tests.test_regexp_function",
+            },
+            "The runtime's SQLite has no digests, and no function can be added to it.": {
+                "db_functions.text.test_md5.MD5Tests.test_basic",
+                "db_functions.text.test_md5.MD5Tests.test_transform",
+                "db_functions.text.test_sha1.SHA1Tests.test_basic",
+                "db_functions.text.test_sha1.SHA1Tests.test_transform",
+                "db_functions.text.test_sha224.SHA224Tests.test_basic",
+                "db_functions.text.test_sha224.SHA224Tests.test_transform",
+                "db_functions.text.test_sha256.SHA256Tests.test_basic",
+                "db_functions.text.test_sha256.SHA256Tests.test_transform",
+                "db_functions.text.test_sha384.SHA384Tests.test_basic",
+                "db_functions.text.test_sha384.SHA384Tests.test_transform",
+                "db_functions.text.test_sha512.SHA512Tests.test_basic",
+                "db_functions.text.test_sha512.SHA512Tests.test_transform",
             },
             "RETURNING brings integers as text, because JSON would round those beyond 2^53.": {
                 "queries.test_db_returning.ReturningValuesTests.test_insert_returning",
@@ -72,5 +87,39 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
             "A result has no column types, so raw SQL reads a datetime as the text that is stored.": {
                 "timezones.tests.LegacyDatabaseTests.test_cursor_execute_returns_naive_datetime",
                 "timezones.tests.NewDatabaseTests.test_cursor_execute_returns_naive_datetime",
+                "schema.tests.SchemaTests.test_add_datefield_and_datetimefield_use_effective_default",
+            },
+            "The test looks for the word EXTRACT in SQL, where strftime() gives the year.": {
+                "db_functions.datetime.test_extract_trunc.DateFunctionTests.test_extract_year_exact_lookup",
+                "db_functions.datetime.test_extract_trunc.DateFunctionTests."
+                "test_extract_year_greaterthan_lookup",
+                "db_functions.datetime.test_extract_trunc.DateFunctionTests."
+                "test_extract_year_lessthan_lookup",
+                "db_functions.datetime.test_extract_trunc.DateFunctionWithTimeZoneTests."
+                "test_extract_year_exact_lookup",
+                "db_functions.datetime.test_extract_trunc.DateFunctionWithTimeZoneTests."
+                "test_extract_year_greaterthan_lookup",
+                "db_functions.datetime.test_extract_trunc.DateFunctionWithTimeZoneTests."
+                "test_extract_year_lessthan_lookup",
+            },
+            "The test counts statements: here keys are no limit, and rows are deleted by one statement.": {
+                "delete.tests.DeletionTests.test_bulk",
+                "delete.tests.DeletionTests.test_large_delete",
+                "delete.tests.DeletionTests.test_large_delete_related",
+                "backends.sqlite.test_operations.SQLiteOperationsTests.test_bulk_batch_size",
+            },
+            "The test is one of the sqlite3 module's files, names, options and versions.": {
+                "backends.sqlite.test_creation.TestDbSignatureTests.test_custom_test_name",
+                "backends.sqlite.test_creation.TestDbSignatureTests.test_get_test_db_clone_settings_name",
+                "backends.sqlite.test_creation.TestDbSignatureTests."
+                "test_get_test_db_clone_settings_not_supported",
+                "backends.sqlite.test_features.FeaturesTests.test_supports_json_field_operational_error",
+                "backends.sqlite.tests.Tests.test_check_database_version_supported",
+                "backends.sqlite.tests.TestTransactionMode.test_invalid_transaction_mode",
+                "backends.sqlite.tests.TestTransactionMode.test_valid_transaction_modes",
+            },
+            "Foreign keys are never switched off: an object would keep that for later requests.": {
+                "backends.sqlite.tests.SchemaTests.test_constraint_checks_disabled_atomic_allowed",
+                "backends.sqlite.tests.SchemaTests.test_disable_constraint_checking_failure_disallowed",
             },
         }

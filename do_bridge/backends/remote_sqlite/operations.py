@@ -29,6 +29,7 @@ INTEGER_TYPES = frozenset(
         "DurationField",
     ]
 )
+NUMBER_TYPES = INTEGER_TYPES | {"FloatField", "DecimalField"}
 
 
 def quote_value(value):
@@ -172,9 +173,13 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
 
     def _returned_column(self, field):
         column = f"{self.quote_name(field.model._meta.db_table)}.{self.quote_name(field.column)}"
-        if self.returned_as_text(field):
-            return f"CAST({column} AS TEXT)"
-        return column
+        if not self.returned_as_text(field):
+            return column
+        text = f"CAST({column} AS TEXT)"
+        if self._stored_type(field) in INTEGER_TYPES:
+            return text
+        # 17 digits tell every double from its neighbours.
+        return f"iif(typeof({column}) = 'real', printf('%%!.17g', {column}), {text})"
 
     # Statements.
 
@@ -208,9 +213,13 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
             return [row[0] for row in cursor.fetchall()]
 
     def returned_as_text(self, field):
-        """Whether RETURNING brings this field's integer as text, which the insert compiler reads back."""
+        """Whether RETURNING brings this field's number as text, which the insert compiler reads back."""
+        return self._stored_type(field) in NUMBER_TYPES
+
+    @staticmethod
+    def _stored_type(field):
         if field.generated:
             field = field.output_field
         while field.remote_field and field.is_relation:
             field = field.target_field
-        return field.get_internal_type() in INTEGER_TYPES
+        return field.get_internal_type()

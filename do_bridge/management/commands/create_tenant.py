@@ -83,6 +83,9 @@ class Command(BaseCommand):
             add_member(tenant, username)
         except ObjectDoesNotExist as error:
             raise CommandError(f"There is no user {username!r}; the tenant is ready.") from error
+        except Exception as error:
+            # ADD_MEMBER is the project's own function, and may raise anything.
+            raise CommandError(f"The tenant is ready, {username!r} is no member yet: {error}") from error
 
 
 def _lacks_tables(error):

@@ -1,0 +1,57 @@
+"""Form fields of tenant models' relations: they offer the current tenant's rows, never the directory's."""
+
+from django.apps import apps
+from django.db.models import ForeignKey, ManyToManyField
+from django.forms import ModelChoiceField, ModelMultipleChoiceField
+
+from .context import current
+from .routers import is_tenant_model
+
+
+class _OffersTenantsRows:
+    """A choice field that takes the tenant which is current when its form is used; `using` goes before."""
+
+    @property
+    def queryset(self):
+        rows = self._queryset
+        if rows is not None and rows._db is None and current().alias is not None:
+            return rows.using(current().alias)
+        return rows
+
+    @queryset.setter
+    def queryset(self, queryset):
+        self._set_queryset(queryset)
+
+
+class TenantModelChoiceField(_OffersTenantsRows, ModelChoiceField):
+    """One row of the current tenant."""
+
+
+class TenantModelMultipleChoiceField(_OffersTenantsRows, ModelMultipleChoiceField):
+    """Several rows of the current tenant."""
+
+
+class _FormField:
+    """Stands for the `formfield` method of one relation."""
+
+    def __init__(self, field, form_class):
+        self.field = field
+        self.form_class = form_class
+
+    def __call__(self, **kwargs):
+        return type(self.field).formfield(self.field, **{"form_class": self.form_class, **kwargs})
+
+
+def bind_form_fields():
+    """Let every relation of a tenant model make form fields that stay in the tenant.
+
+    Without this a ModelForm with a foreign key to a user would offer, and accept, every company's users.
+    """
+    for model in apps.get_models():
+        if not is_tenant_model(model):
+            continue
+        for field in [*model._meta.local_fields, *model._meta.local_many_to_many]:
+            if isinstance(field, ForeignKey):
+                field.formfield = _FormField(field, TenantModelChoiceField)
+            elif isinstance(field, ManyToManyField):
+                field.formfield = _FormField(field, TenantModelMultipleChoiceField)

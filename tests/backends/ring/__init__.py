@@ -1,0 +1,1 @@
+"""An application whose rows point at each other."""

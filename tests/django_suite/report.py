@@ -1,0 +1,128 @@
+"""Writes expected.json and docs/django-suite.md from a full run of each engine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent.parent / "docs" / "django-suite.md"
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
+
+import results  # noqa: E402
+import sdist  # noqa: E402
+
+ENGINES = {"durable_object": "Durable Object", "d1": "D1"}
+FEATURES = re.compile(r"Database (doesn't support|has) (any of the )?feature\(s\): (?P<names>.*)")
+# What a feature flag that is off means for people.
+FLAGS = {
+    "supports_transactions": "D1 has no interactive transactions.",
+    "uses_savepoints": "D1 has no interactive transactions.",
+    "can_release_savepoints": "D1 has no interactive transactions.",
+    "can_rollback_ddl": "D1 has no interactive transactions.",
+    "can_defer_constraint_checks": "Foreign keys are looked at when a statement ends: one left violated at "
+    "the end of a transaction would reset the object, and be an internal error of D1.",
+    "supports_regex_backreferencing": "The runtime's SQLite has no regular expressions, and no function can "
+    "be added to it.",
+}
+INTRODUCTION = """# Django's own test suite
+
+Django's tests are the measure of a database engine. The score is the tests that pass here and on stock
+sqlite3, of those that pass on stock sqlite3: a test that a feature flag or a list turns off is lost.
+The labels are those of [`tests/django_suite/labels.txt`](../tests/django_suite/labels.txt), Django {version}.
+
+| engine | score | lost |
+|---|---|---|
+{scores}
+
+    make django-suite ENGINE=durable_object
+    make django-suite ENGINE=d1
+    make django-suite ENGINE=d1 LABELS="lookup queries"
+
+The command downloads Django's sdist, starts a local Worker and ends with the table. It fails where a test is
+lost that [`expected.json`](../tests/django_suite/expected.json) does not name. A few labels of both engines
+are part of `make test`. This page is written by `tests/django_suite/report.py`.
+"""
+
+
+def reason_for(fate: str) -> str | None:
+    """The reason why a test was skipped, or None where it was not skipped."""
+    match = FEATURES.match(fate)
+    if not match:
+        return None if re.match(r"[\w.]+: ", fate) else fate
+    flags = match["names"].split(", ")
+    return next((FLAGS[flag] for flag in flags if flag in FLAGS), None)
+
+
+def reasons(engine: str, labels: dict[str, Any], stock: set[str]) -> dict[str, list[str]]:
+    """Reason -> lost tests; exits where a test has none."""
+    known = results.expected_losses(engine) if results.EXPECTED.exists() else {}
+    found, unknown = defaultdict(list), []
+    for test, fate in results.losses(labels, stock):
+        reason = reason_for(fate) or known.get(test)
+        if reason is None:
+            unknown.append(f"{test}: {fate}")
+        else:
+            found[reason].append(test)
+    if unknown:
+        sys.exit(f"{engine}: no reason for\n  " + "\n  ".join(unknown))
+    return dict(sorted(found.items()))
+
+
+def total(scores: dict[str, results.Score]) -> results.Score:
+    """The Score of all labels together."""
+    return results.Score(sum(score.kept for score in scores.values()), sum(s.of for s in scores.values()))
+
+
+def table(scores: dict[str, dict[str, results.Score]]) -> str:
+    """The table by label."""
+    lines = ["| label | sqlite3 | Durable Object | D1 |", "|---|---|---|---|"]
+    for label, stock in scores["d1"].items():
+        cells = (str(scores[engine][label].kept) for engine in ENGINES)
+        lines.append(f"| {label} | {stock.of} | {' | '.join(cells)} |")
+    cells = (str(total(scores[engine]).kept) for engine in ENGINES)
+    lines.append(f"| **all** | {total(scores['d1']).of} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def lost(engine: str, by_reason: dict[str, list[str]]) -> str:
+    """The lost tests of an engine under their reasons, the most frequent first."""
+    parts = [f"## Lost on {ENGINES[engine]}"]
+    for reason, tests in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        parts.append(f"### {reason} ({len(tests)})\n\n" + "\n".join(f"- `{test}`" for test in tests))
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    """Takes the folders of two full runs; without them those that `make django-suite` wrote."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for engine in ENGINES:
+        parser.add_argument(f"--{engine.replace('_', '-')}", type=Path, default=sdist.STATE / engine)
+    folders = vars(parser.parse_args())
+    stock = results.stock_passes()
+    labels = {engine: results.labels_of(folders[engine]) for engine in ENGINES}
+    scores = {engine: results.label_scores(labels[engine], stock) for engine in ENGINES}
+    expected = {engine: reasons(engine, labels[engine], stock) for engine in ENGINES}
+    results.EXPECTED.write_text(json.dumps(expected, indent=1) + "\n")
+    lines = []
+    for engine, name in ENGINES.items():
+        score = total(scores[engine])
+        share = f"**{score.kept / score.of:.2%}** ({score.kept} of {score.of})"
+        lines.append(f"| {name} | {share} | {score.of - score.kept} |")
+    page = [INTRODUCTION.format(version=sdist.version(), scores="\n".join(lines))]
+    page += [
+        "## By label\n\nTests that stock sqlite3 passes, and how many of them pass here.\n",
+        table(scores),
+    ]
+    page += ["", *(lost(engine, expected[engine]) + "\n" for engine in ENGINES)]
+    PAGE.write_text("\n".join(page))
+
+
+if __name__ == "__main__":
+    main()
