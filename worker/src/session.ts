@@ -1,7 +1,7 @@
 // One client's session: takes its frames, sends each to its database, answers.
 
 import { costOnD1, runOnD1 } from "./d1";
-import { Lanes } from "./lanes";
+import { objectFailure } from "./errors";
 import {
   MAX_REQUEST_BYTES,
   ProtocolError,
@@ -30,7 +30,6 @@ export class Session {
   readonly #socket: WebSocket;
   readonly #env: Env;
   readonly #limits: SessionLimits;
-  readonly #lanes: Lanes;
   readonly #transactions = new Map<string, RelayedTransaction>();
   #subrequests = 0;
   #d1Queries = 0;
@@ -39,7 +38,6 @@ export class Session {
     this.#socket = socket;
     this.#env = env;
     this.#limits = limits;
-    this.#lanes = new Lanes(async (name, steps, next) => this.#object(name).serve(name, steps, next));
   }
 
   /** Serves the socket until it closes; whatever is still open then is rolled back. */
@@ -73,7 +71,11 @@ export class Session {
     if (this.#exhausted()) return limitReached();
     if (database.kind === "do") {
       this.#subrequests += 1;
-      return this.#lanes.batch(database.name, steps);
+      try {
+        return await this.#object(database).batch({ name: database.name, steps });
+      } catch (error) {
+        return { results: [], error: objectFailure(error, "unknown") };
+      }
     }
     const binding = this.#binding(database);
     if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
@@ -116,15 +118,15 @@ export class Session {
     this.#transactions.set(tx, transaction);
     this.#subrequests += 1;
     await transaction.run(request, async (_begin, pull) =>
-      this.#object(database.name).transact({ name: database.name, leaseMs, steps }, (answer) => {
+      this.#object(database).transact({ name: database.name, leaseMs, steps }, (answer) => {
         this.#subrequests += 1;
         return pull(answer);
       }),
     );
   }
 
-  /** A stub is made anew each time: one that has seen a connection error stays broken. */
-  #object(name: string): DurableObjectStub<Tenant> {
+  /** A stub is made anew for each call: one that has seen a connection error stays broken. */
+  #object({ name }: Database): DurableObjectStub<Tenant> {
     return this.#env.TENANTS.getByName(name);
   }
 
@@ -147,7 +149,6 @@ export class Session {
   #close(): void {
     for (const transaction of this.#transactions.values()) transaction.close();
     this.#transactions.clear();
-    this.#lanes.close();
     if (this.#socket.readyState !== WebSocket.CLOSED) this.#socket.close();
   }
 }

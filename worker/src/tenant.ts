@@ -4,7 +4,6 @@ import { DurableObject } from "cloudflare:workers";
 
 import { WorkFailed } from "./errors";
 import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
-import type { NextBatch } from "./lanes";
 import type { Answer, Statement, Step } from "./protocol";
 import { Results, danglingRows, defersForeignKeys, runStatement } from "./statement";
 
@@ -38,15 +37,6 @@ export class Tenant extends DurableObject<Env> {
       throw error;
     }
     return { results: results.texts };
-  }
-
-  /** Runs batches, each atomic by itself, as long as `next` brings more. */
-  async serve(name: string, steps: Statement[], next: NextBatch): Promise<void> {
-    let batch: Statement[] | null = steps;
-    while (batch !== null) {
-      const answer: Answer = this.batch({ name, steps: batch });
-      batch = await next(answer);
-    }
   }
 
   /** Holds a transaction open, in which it runs what `pull` brings, until it is ended or its lease runs out. */
