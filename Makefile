@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy check vitest pytest django-suite
+.PHONY: run test worker deploy bench check vitest pytest django-suite
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -29,6 +29,13 @@ worker: $(RUN_STAMP) $(NODE_STAMP)
 
 deploy: $(RUN_STAMP) $(NODE_STAMP)
 	@exec $(BIN)/python -m project.deploy
+
+# Minutes of measurements on this machine; benchmarks/README.md says how to read them.
+bench: $(RUN_STAMP) $(NODE_STAMP)
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.tenants
+	$(BIN)/python -m benchmarks.costs
+	$(BIN)/python -m benchmarks.round_trips
 
 # The quick checks come first, and pytest's own summary is the last thing on the screen.
 test: check vitest pytest

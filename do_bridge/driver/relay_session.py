@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import socket
 import ssl
@@ -27,8 +28,10 @@ from .trips import trip
 _SUBPROTOCOL: Final = Subprotocol("do-bridge.v1")
 _CLOSE_TIMEOUT: Final = 1.0
 _LARGEST_ANSWER: Final = 128 * 2**20
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DEFAULT_MAX_MESSAGE: Final = 1_000_000
 _DEFAULT_LIMIT: Final = 9_000
+_LIMITS_SENDING: Final = hasattr(socket, "SO_SNDTIMEO") and os.name == "posix"
 
 # The library's own logger shows the headers of the handshake, and so the token, at DEBUG.
 _quiet = logging.getLogger("do_bridge.driver.websocket")
@@ -53,6 +56,7 @@ class RelaySession:
         self._last_id = 0
         self._used = 0
         self._transactions = 0
+        self._send_limit = 0.0
         self._socket = self._open(url, token, min(connect_timeout, max(deadline.remaining(), 0.001)))
         headers = self._socket.response.headers if self._socket.response else {}
         self._limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
@@ -156,9 +160,7 @@ class RelaySession:
 
     def _exchange(self, message: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
         self._last_id += 1
-        data = json.dumps(
-            {"id": self._last_id, **message}, ensure_ascii=False, separators=(",", ":")
-        ).encode()
+        data = _encode({"id": self._last_id, **message}).encode()
         if len(data) > self.max_message:
             raise DataError(
                 f"The request has {len(data)} bytes and the relay takes {self.max_message}; cut the work",
@@ -198,11 +200,15 @@ class RelaySession:
 
     def _limit_sending(self, deadline: Deadline) -> None:
         """Let the system end a send that a stalled peer would block for ever."""
-        if hasattr(socket, "SO_SNDTIMEO") and os.name == "posix":
-            seconds = max(deadline.remaining(), 0.001)
-            value = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-            with contextlib.suppress(OSError):
-                self._socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        left = deadline.remaining()
+        # In whole seconds, so that most calls find it set.
+        seconds = float(math.ceil(left)) if left > 1 else max(left, 0.001)
+        if seconds == self._send_limit or not _LIMITS_SENDING:
+            return
+        value = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+        with contextlib.suppress(OSError):
+            self._socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+            self._send_limit = seconds
 
 
 def wire_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:

@@ -78,7 +78,11 @@ class Pieces(list):
 
 class SQLInsertCompiler(Dialect, compiler.SQLInsertCompiler):
     def assemble_as_sql(self, fields, value_rows):
-        placeholder_rows, param_rows = super().assemble_as_sql(fields, value_rows)
+        if only_values(fields, value_rows):
+            # What Django would make of them, without its look at each value of each row.
+            placeholder_rows, param_rows = [("%s",) * len(fields)] * len(value_rows), value_rows
+        else:
+            placeholder_rows, param_rows = super().assemble_as_sql(fields, value_rows)
         self.pieces = Pieces(insert_pieces(placeholder_rows, param_rows))
         return self.pieces, [[]]
 
@@ -132,6 +136,13 @@ def _number(value, expression, connection):
         return float(value)
 
 
+def only_values(fields, value_rows):
+    """Whether every value goes in as a parameter of its own."""
+    if any(field is None or hasattr(field, "get_placeholder") for field in fields):
+        return False
+    return not any(hasattr(value, "as_sql") for row in value_rows for value in row)
+
+
 def insert_pieces(placeholder_rows, param_rows):
     """Yield (sql, params) for the rows, in order: as JSON where all can be, else as VALUES."""
     if len(param_rows) > 1:
@@ -146,7 +157,7 @@ def json_columns(placeholder_rows, param_rows):
     """Return the SELECT's columns and an encoder for each parameter of a row; None, None: not as JSON."""
     columns, encoders = [], []
     first = placeholder_rows[0]
-    if any(tuple(row) != tuple(first) for row in placeholder_rows):
+    if any(row is not first and tuple(row) != tuple(first) for row in placeholder_rows):
         return None, None
     for placeholder in first:
         if placeholder == "%s":

@@ -20,6 +20,7 @@ LIKE_BYTES = 50
 # SQLite's limit is 100 levels for one expression, and a chain of n terms is n levels deep.
 WIDE_NODE = 40
 INT64 = 2**63
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class NotJSONError(Exception):
@@ -28,6 +29,8 @@ class NotJSONError(Exception):
 
 def json_value(value):
     """Return the parameter as JSON carries it to SQLite with its type, or raise NotJSONError."""
+    if type(value) is int and -INT64 <= value < INT64:
+        return value
     if value is None or isinstance(value, str):
         if value and "\x00" in value:
             raise NotJSONError
@@ -51,7 +54,7 @@ def json_value(value):
 
 def json_text(values):
     """Return JSON text for SQLite, as short as it can be."""
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    return _encode(values)
 
 
 def in_schema(compiler):
