@@ -268,3 +268,11 @@ def test_atomic_requests_make_each_view_a_transaction(using, durable_object, nam
     with driver.count_trips() as trips:
         served(None)
     assert trips.count == 0
+
+
+def test_a_driver_connection_that_was_closed_from_outside_is_opened_anew(engine):
+    engine.ensure_connection()
+    engine.connection.close()
+    with engine.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)

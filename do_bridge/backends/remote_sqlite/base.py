@@ -68,6 +68,13 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         self.check_test_database()
         return Database.connect(**conn_params)
 
+    @async_unsafe
+    def ensure_connection(self):
+        # Whoever closed the driver's connection itself left nothing open that could be lost.
+        if self.connection is not None and self.connection.closed and not self.in_atomic_block:
+            self.connection = None
+        super().ensure_connection()
+
     def init_connection_state(self):
         # The version is a constant of the runtime, and foreign keys are always on: nothing to ask or to set.
         BaseDatabaseWrapper.init_connection_state(self)
