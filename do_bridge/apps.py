@@ -24,10 +24,12 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.directory import watch_tenants
         from .tenancy.forms import bind_form_fields
         from .tenancy.managers import bind_managers
+        from .tenancy.prefetching import guard_prefetching
 
         register_from_arguments(sys.argv)
         take_over_post_migrate()
         watch_connections()
         watch_tenants()
         bind_managers()
+        guard_prefetching()
         bind_form_fields()
