@@ -1,4 +1,4 @@
-"""Counts the rows that operations read and write, by the runtime's own counters: `python -m benchmarks.costs`."""
+"""Counts rows read and written by operation, by the runtime's own counters: `python -m benchmarks.costs`."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ class TenantFilter(logging.Filter):
 def log_call(alias, call):
     """Log one request of the driver: `extra` has tenant, alias, operation, statements, duration (seconds),
     rows_returned, rows_changed (without those of triggers and cascades), rows_read and rows_written (the
-    runtime's counters, None where it tells none: see `do_bridge.driver.calls.Call`) and error, a class's name or None.
+    runtime's counters, None where it tells none: `do_bridge.driver.calls.Call` says when) and error, a
+    class's name or None.
     """
     if not logger.isEnabledFor(logging.DEBUG):
         return

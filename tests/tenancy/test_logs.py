@@ -51,7 +51,7 @@ def test_a_tenants_records_carry_the_rows_that_the_runtime_read_and_wrote(acme, 
         Post.objects.filter(pk=posts[1].pk).update(content="x")
     records = [record for record in queries() if record.tenant == acme.slug]
     reads = [(record.rows_read, record.rows_written) for record in records if not record.rows_changed]
-    # By its key one row; without an index all three are looked at and none is found. The commit had no statement.
+    # A commit has no statement; a key finds one row; without an index all three are looked at, and none fits.
     assert reads == [(None, None), (1, 0), (3, 0)]
     created, updated = [record for record in records if record.rows_changed]
     assert created.rows_written > 3
