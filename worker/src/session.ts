@@ -1,6 +1,7 @@
 // One client's session: takes its frames, sends each to its database, answers.
 
 import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
+import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
 import {
   MAX_REQUEST_BYTES,
@@ -32,6 +33,7 @@ export class Session {
   readonly #env: Env;
   readonly #limits: SessionLimits;
   readonly #transactions = new Map<string, RelayedTransaction>();
+  readonly #columns = new KnownColumns();
   #subrequests = 0;
   #d1Queries = 0;
 
@@ -87,7 +89,7 @@ export class Session {
     if (this.#d1Queries > Math.max(last, 0)) return limitReached();
     this.#subrequests += subrequests;
     this.#d1Queries += queries;
-    return runOnD1(binding, steps);
+    return runOnD1(binding, steps, this.#columns);
   }
 
   async #size({ database }: SizeRequest): Promise<Answer> {
