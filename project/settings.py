@@ -41,6 +41,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # Before all others: it answers the host's own questions, whatever Host and scheme they come with.
+    "project.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # Before everything that makes a URL: inside it the script name ends with /t/<slug>.
@@ -91,11 +93,15 @@ if D1_TRANSPORT == "relay" and not RELAY_URL:
 _rest = D1_TRANSPORT == "rest"
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 
+DATABASE_ID = env("CLOUDFLARE_DATABASE_ID")
+if not DATABASE_ID:
+    raise ImproperlyConfigured("CLOUDFLARE_DATABASE_ID is empty: set it to the id of the D1 database.")
+
 DATABASES = TenantDatabases(
     {
         "default": {
             "ENGINE": "do_bridge.backends.d1",
-            "NAME": env("CLOUDFLARE_DATABASE_ID"),
+            "NAME": DATABASE_ID,
             "HOST": (env("D1_API_BASE", default="") or CLOUDFLARE_API) if _rest else RELAY_URL,
             "PASSWORD": env("CLOUDFLARE_D1_TOKEN") if _rest else RELAY_TOKEN_DIRECTORY,
             "OPTIONS": {
@@ -165,7 +171,6 @@ if TENANT_DOMAIN:
 SECURE = env.bool("SECURE", default=not DEBUG)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SECURE_SSL_REDIRECT = SECURE
-SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # asked by the host itself, over plain HTTP
 SECURE_PROXY_SSL_HEADER = (
     ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
 )
@@ -178,6 +183,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "filters": {"tenant": {"()": "do_bridge.tenancy.logging.TenantFilter"}},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(tenant)s] %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "filters": ["tenant"], "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
 }

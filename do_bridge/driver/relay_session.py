@@ -237,6 +237,8 @@ def _wire_step(step: Step) -> dict[str, Any]:
             wire["params"] = step.params
         if step.shape.counted:
             wire["count"] = True
+        if step.metered:
+            wire["meter"] = True
         return wire
     return {step.verb: step.name or True}
 
@@ -280,5 +282,10 @@ def _header(value: str | None, default: int) -> int:
 
 def _answer(result: dict[str, Any]) -> Answer:
     return Answer(
-        result.get("columns", []), result.get("rows", []), result.get("changes"), result.get("last_row_id")
+        result.get("columns", []),
+        result.get("rows", []),
+        result.get("changes"),
+        result.get("last_row_id"),
+        result.get("rows_read"),
+        result.get("rows_written"),
     )

@@ -2,6 +2,7 @@
 
 import { scopeRefusal, type Scope } from "./auth";
 import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
+import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
 import {
   MAX_REQUEST_BYTES,
@@ -37,6 +38,7 @@ export class Session {
   readonly #limits: SessionLimits;
   readonly #transactions = new Map<string, RelayedTransaction>();
   readonly #opened = Date.now();
+  readonly #columns = new KnownColumns();
   #subrequests = 0;
   #d1Queries = 0;
 
@@ -94,7 +96,7 @@ export class Session {
     if (this.#d1Queries > Math.max(last, 0)) return limitReached();
     this.#subrequests += subrequests;
     this.#d1Queries += queries;
-    return runOnD1(binding, steps);
+    return runOnD1(binding, steps, this.#columns);
   }
 
   async #size({ database }: SizeRequest): Promise<Answer> {
