@@ -126,6 +126,15 @@ DATABASE_ROUTERS = [
     "do_bridge.tenancy.routers.DirectoryRouter",
 ]
 
+# In each process's own memory. Sessions are the directory's, and stay in D1.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        # One store, keys by tenant.
+        "KEY_FUNCTION": "do_bridge.tenancy.cache.tenant_key",
+    },
+}
+
 DO_BRIDGE = {
     "TENANT_MODELS": ("blog",),
     "TENANT_MODEL": "accounts.Tenant",
