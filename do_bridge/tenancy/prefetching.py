@@ -1,4 +1,4 @@
-"""Refuses a prefetch that leads to another tenant than the rows that it is for, or is for several tenants'."""
+"""Refuses a prefetch that leads out of the tenant of the rows that it is for, or is for several tenants."""
 
 from functools import wraps
 
