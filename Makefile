@@ -59,6 +59,11 @@ OPERATIONS ?= 100000
 leak: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.leak.run --operations $(OPERATIONS) --seed "$(SEED)"
 
+# The site under load and faults for so long; the report goes to state/soak.md, too.
+SECONDS ?= 600
+soak: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.soak.run --seconds $(SECONDS) --seed "$(SEED)"
+
 # Django's own tests: make django-suite ENGINE=durable_object (or d1) LABELS="lookup queries"; without LABELS all.
 ENGINE ?= durable_object
 LABELS ?=

@@ -68,11 +68,10 @@ def csrf(page: str) -> str:
 class People:
     """The browsers of one thread: a visitor, a member of all tenants, one of the staff."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, browser: Callable[[str, str], Browser] = Browser) -> None:
         self.base = base
-        self.visitor = Browser(base, "")
-        self.several = Browser(base, "several")
-        self.root = Browser(base, "root")
+        self.open = browser
+        self.visitor, self.several, self.root = (browser(base, name) for name in ("", "several", "root"))
         self.signed_in = False
 
     def sign_in(self) -> None:
@@ -178,7 +177,7 @@ def listed(people: People, actor: Actor, slug: str) -> int:
 
 def kept_out(people: People, actor: Actor, slug: str) -> int:
     """A tenant's own member signs in there and is nobody in the next."""
-    browser, other = Browser(people.base, f"own-{slug}"), actor.other(slug)
+    browser, other = people.open(people.base, f"own-{slug}"), actor.other(slug)
     browser.sign_in(f"/t/{slug}/accounts/login/")
     check(slug, browser.get(f"/t/{slug}/posts/new/"))
     browser.get(f"/t/{other}/posts/new/", status=403)

@@ -26,18 +26,18 @@ def leak(*arguments):
 @pytest.mark.timeout(240)
 def test_thousands_of_mixed_operations_find_their_own_tenants_rows_alone():
     # It ends after so many or after the time, whichever comes first: a slow machine does fewer.
-    code, said = leak("--operations", "21000", "--seconds", "70")
+    code, said = leak("--operations", "21000", "--seconds", "60")
     assert code == 0, said
     assert "mix-ups: **0**" in said
     done = int(re.search(r"(\d+) operations in", said)[1])
-    assert done > 3000
+    assert done > 1000
     for kind in ("reading.lazy", "tasks.cancelled", "pages.published", "role_threads.overstayed"):
         assert kind in said
 
 
 @pytest.mark.timeout(240)
 def test_leaks_made_on_purpose_are_found():
-    code, said = leak("--self-test", "--tenants", "25", "--operations", "600", "--seconds", "15")
+    code, said = leak("--self-test", "--tenants", "25", "--operations", "500", "--seconds", "10")
     assert code == 0, said
     found = re.findall(r"^(\w+): (\d+) mix-ups found", said, re.MULTILINE)
     assert {name for name, count in found if int(count)} == {"context", "managers", "transport", "pages"}
