@@ -75,13 +75,14 @@ class TenantLookup:
         return slugs
 
     def forget(self, slug=None):
-        """Drop what is known of one tenant, or of all."""
+        """Drop what is known of one tenant, or of all; say whether there was anything."""
         with self._lock:
             self._slugs.clear()
-            if slug is None:
-                self._rows.clear()
-            else:
-                self._rows.pop(slug, None)
+            if slug is not None:
+                return self._rows.pop(slug, None) is not None
+            known = bool(self._rows)
+            self._rows.clear()
+            return known
 
     def _remember(self, slug, now, tenant):
         with self._lock:

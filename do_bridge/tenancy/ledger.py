@@ -78,9 +78,12 @@ def is_at(state, fingerprint):
 
 
 def is_held(state):
-    """Say whether other work than a migration was begun on a tenant and is unfinished: a load, a deletion."""
-    begun = state is not None and state.state == MIGRATING
-    return begun and not state.doing.startswith(MIGRATIONS)
+    """Say whether other work than a migration was begun on a tenant and is unfinished: a load, a deletion.
+
+    One that failed is unfinished too: what it left behind is not a tenant to be brought to head.
+    """
+    begun = state is not None and state.state in (MIGRATING, FAILED) and state.doing
+    return bool(begun) and not state.doing.startswith(MIGRATIONS)
 
 
 def version():
