@@ -15,5 +15,4 @@ urlpatterns = [
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
     path("api/migrate", views.migrate, name="api-migrate"),
-    path("healthz", views.healthz, name="healthz"),
 ]

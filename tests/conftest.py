@@ -38,6 +38,7 @@ def site_environment(worker: Any) -> dict[str, str]:
         "D1_API_BASE": worker.api_base,
         "RELAY_URL": worker.url,
         "RELAY_TOKEN": worker.token,
+        **dict.fromkeys(local.OPTIONAL_TOKENS, ""),
         "MIGRATE_TOKEN": "",
         "CSRF_TRUSTED_ORIGINS": "",
         "TENANT_DOMAIN": "",

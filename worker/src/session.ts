@@ -1,5 +1,6 @@
 // One client's session: takes its frames, sends each to its database, answers.
 
+import { scopeRefusal, type Scope } from "./auth";
 import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
 import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
@@ -22,11 +23,14 @@ import { NO_TRANSACTION, RelayedTransaction } from "./relayed-transaction";
 import type { Tenant } from "./tenant";
 import { byteLength } from "./values";
 
-/** What one invocation of the Worker, which a session is, may use up. */
+/** What a session may reach, and what one invocation of the Worker, which it is, may use up. */
 export interface SessionLimits {
+  scope: Scope;
   subrequests: number;
   /** Statements for D1, which has a limit of its own for an invocation. */
   d1Queries: number;
+  /** After so long it begins nothing more: a token that was taken away must not work for ever. */
+  seconds: number;
 }
 
 export class Session {
@@ -35,6 +39,7 @@ export class Session {
   readonly #limits: SessionLimits;
   readonly #calls: HeldCalls;
   readonly #transactions = new Map<string, RelayedTransaction>();
+  readonly #opened = Date.now();
   readonly #columns = new KnownColumns();
   #subrequests = 0;
   #d1Queries = 0;
@@ -68,7 +73,9 @@ export class Session {
       this.#reply(id, failed(kind, message));
       return;
     }
-    if (request.op === "ping") this.#reply(request.id, { results: [] });
+    const refusal = request.op === "ping" ? null : scopeRefusal(this.#limits.scope, request.database);
+    if (refusal !== null) this.#reply(request.id, failed("forbidden", refusal));
+    else if (request.op === "ping") this.#reply(request.id, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
     else if (request.op === "size") this.#reply(request.id, await this.#size(request));
     else this.#reply(request.id, await this.#batch(request));
@@ -162,7 +169,8 @@ export class Session {
   }
 
   #exhausted(): boolean {
-    return this.#subrequests >= this.#limits.subrequests;
+    const isOld = Date.now() - this.#opened >= this.#limits.seconds * 1000;
+    return isOld || this.#subrequests >= this.#limits.subrequests;
   }
 
   #reply(id: number | null, answer: Answer): void {
@@ -191,5 +199,5 @@ function failed(kind: ErrorKind, message: string, effect: Effect = "none"): Answ
 }
 
 function limitReached(): Answer {
-  return failed("session_limit", "the session has used up its subrequests: open a new one");
+  return failed("session_limit", "the session has used up its subrequests or its time: open a new one");
 }
