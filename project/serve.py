@@ -15,6 +15,7 @@ from types import FrameType
 
 from worker.local import (
     HOST,
+    OPTIONAL_TOKENS,
     LocalWorker,
     LocalWorkerError,
     check_port,
@@ -90,6 +91,7 @@ def local_environment(worker: LocalWorker) -> dict[str, str]:
         "D1_TRANSPORT": "relay",
         "RELAY_URL": worker.url,
         "RELAY_TOKEN": worker.token,
+        **dict.fromkeys(OPTIONAL_TOKENS, ""),
     }
 
 

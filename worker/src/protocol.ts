@@ -21,6 +21,7 @@ const DATABASE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 export type ErrorKind =
   | "sql"
   | "bad_request"
+  | "forbidden"
   | "too_large"
   | "unknown_database"
   | "unsupported"
