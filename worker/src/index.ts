@@ -44,6 +44,7 @@ function openSession(request: Request, env: Env): Response {
   const headers = {
     "Sec-WebSocket-Protocol": SUBPROTOCOL,
     "do-bridge-session-limit": String(limits.subrequests),
+    "do-bridge-keys": "1",
     "do-bridge-max-message": String(MAX_REQUEST_BYTES),
   };
   return new Response(null, { status: 101, webSocket: client, headers });

@@ -12,6 +12,7 @@ import {
   type Database,
   type Effect,
   type ErrorKind,
+  type OutcomeRequest,
   type Request,
   type SizeRequest,
   type TransactionRequest,
@@ -65,16 +66,17 @@ export class Session {
     }
     if (request.op === "ping") this.#reply(request.id, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
+    else if (request.op === "outcome") this.#reply(request.id, await this.#outcome(request));
     else if (request.op === "size") this.#reply(request.id, await this.#size(request));
     else this.#reply(request.id, await this.#batch(request));
   }
 
-  async #batch({ database, expect, steps }: BatchRequest): Promise<Answer> {
+  async #batch({ database, expect, key, again, steps }: BatchRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     if (database.kind === "do") {
       this.#subrequests += 1;
       try {
-        return await this.#object(database).batch({ name: database.name, expect, steps });
+        return await this.#object(database).batch({ name: database.name, expect, key, again, steps });
       } catch (error) {
         return { results: [], error: objectFailure(error, "unknown") };
       }
@@ -88,6 +90,18 @@ export class Session {
     this.#subrequests += subrequests;
     this.#d1Queries += queries;
     return runOnD1(binding, steps);
+  }
+
+  async #outcome({ database, key }: OutcomeRequest): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
+    this.#subrequests += 1;
+    try {
+      const outcome = await this.#object(database).outcome(database.name, key);
+      return { results: [JSON.stringify({ columns: ["outcome"], rows: [[outcome]] })] };
+    } catch (error) {
+      // To ask again does no harm.
+      return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
+    }
   }
 
   async #size({ database }: SizeRequest): Promise<Answer> {
