@@ -47,11 +47,15 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement as it travels: SQL with ``?1`` slots, the texts bound to them, and its shape."""
+    """One statement as it travels: SQL with ``?1`` slots, the texts bound to them, and its shape.
+
+    ``metered`` asks the database for the rows that it reads and writes.
+    """
 
     sql: str
     params: tuple[str, ...]
     shape: Shape
+    metered: bool = False
 
 
 def prepare(sql: str, params: Params | None) -> Statement:

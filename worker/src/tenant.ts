@@ -3,6 +3,7 @@
 import { DurableObject } from "cloudflare:workers";
 
 import { WorkFailed } from "./errors";
+import type { NextBatch } from "./held-calls";
 import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
 import { WriteKeys, type Running } from "./keys";
 import type { Answer, Key, KeyOutcome, Statement, Step } from "./protocol";
@@ -61,6 +62,12 @@ export class Tenant extends DurableObject<Env> {
       throw error;
     }
     return { results: results.texts };
+  }
+
+  /** Runs batches, each atomic by itself, as long as `next` brings more. */
+  async serve(first: BatchCall, next: NextBatch): Promise<void> {
+    let call: BatchCall | null = first;
+    while (call !== null) call = await next(this.batch(call));
   }
 
   /** What became of the write, or the transaction, that has this key; final, as `WriteKeys` says. */
