@@ -43,6 +43,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # Before all others: it answers the host's own questions, whatever Host and scheme they come with.
     "project.health.HealthMiddleware",
+    "project.headers.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # Before everything that makes a URL: inside it the script name ends with /t/<slug>.
@@ -125,6 +126,15 @@ DATABASE_ROUTERS = [
     "do_bridge.tenancy.routers.DirectoryRouter",
 ]
 
+# In each process's own memory. Sessions are the directory's, and stay in D1.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        # One store, keys by tenant.
+        "KEY_FUNCTION": "do_bridge.tenancy.cache.tenant_key",
+    },
+}
+
 DO_BRIDGE = {
     "TENANT_MODELS": ("blog",),
     "TENANT_MODEL": "accounts.Tenant",
@@ -134,6 +144,11 @@ DO_BRIDGE = {
 }
 
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    # First, and signs nobody in: it ends the attempts of who guesses.
+    "accounts.throttle.ThrottleBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
@@ -161,19 +176,27 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True
 
 MESSAGE_STORAGE = "project.messages.TenantCookieStorage"
-SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSP_FORM_TARGETS = []
 if TENANT_DOMAIN:
     # One sign-in for the directory and every tenant's subdomain.
     SESSION_COOKIE_DOMAIN = CSRF_COOKIE_DOMAIN = "." + TENANT_DOMAIN.partition(":")[0]
+    # The switcher's form leads from one of them to another.
+    CSP_FORM_TARGETS = [TENANT_DOMAIN, f"*.{TENANT_DOMAIN}"]
 
 # HTTPS: on by default where DEBUG is off; a local server without it says so by SECURE=False.
 SECURE = env.bool("SECURE", default=not DEBUG)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+if SECURE:
+    # Browsers take such a name over HTTPS alone, and __Host- from no other subdomain.
+    _prefix = "__Secure-" if TENANT_DOMAIN else "__Host-"
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_prefix}sessionid", f"{_prefix}csrftoken"
 SECURE_SSL_REDIRECT = SECURE
-SECURE_PROXY_SSL_HEADER = (
-    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
-)
+BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+# How many proxies stand before the site, each of which adds to X-Forwarded-For: for slowing down who guesses.
+PROXY_COUNT = env.int("PROXY_COUNT", default=1) if BEHIND_PROXY else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=3600 if SECURE else 0)
 # Whether HTTPS binds all subdomains, and browsers' lists, is for the domain's owner to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]

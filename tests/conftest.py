@@ -46,6 +46,7 @@ def site_environment(worker: Any) -> dict[str, str]:
         "SECURE": "False",
         "HSTS_SECONDS": "0",
         "BEHIND_PROXY": "False",
+        "PROXY_COUNT": "1",
         "LOG_LEVEL": "WARNING",
         "DEMO_PASSWORD": "demo-" + worker.token,
     }

@@ -4,6 +4,7 @@ import { scopeRefusal, type Scope } from "./auth";
 import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
 import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
+import { HeldCalls } from "./held-calls";
 import {
   MAX_REQUEST_BYTES,
   ProtocolError,
@@ -36,6 +37,7 @@ export class Session {
   readonly #socket: WebSocket;
   readonly #env: Env;
   readonly #limits: SessionLimits;
+  readonly #calls: HeldCalls;
   readonly #transactions = new Map<string, RelayedTransaction>();
   readonly #opened = Date.now();
   readonly #columns = new KnownColumns();
@@ -46,6 +48,7 @@ export class Session {
     this.#socket = socket;
     this.#env = env;
     this.#limits = limits;
+    this.#calls = new HeldCalls(async (first, next) => this.#object(first.name).serve(first, next));
   }
 
   /** Serves the socket until it closes; whatever is still open then is rolled back. */
@@ -81,12 +84,9 @@ export class Session {
   async #batch({ database, expect, steps }: BatchRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     if (database.kind === "do") {
+      // One each, though those on a held call make no new one: what the runtime counts may change.
       this.#subrequests += 1;
-      try {
-        return await this.#object(database).batch({ name: database.name, expect, steps });
-      } catch (error) {
-        return { results: [], error: objectFailure(error, "unknown") };
-      }
+      return this.#calls.batch({ name: database.name, expect, steps });
     }
     const binding = this.#binding(database);
     if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
@@ -109,7 +109,9 @@ export class Session {
     this.#subrequests += 1;
     try {
       if (binding !== null) this.#d1Queries += 1;
-      const size = await (binding === null ? this.#object(database).size(database.name) : sizeOfD1(binding));
+      const size = await (binding === null
+        ? this.#object(database.name).size(database.name)
+        : sizeOfD1(binding));
       return { results: [JSON.stringify({ columns: ["size"], rows: [[size]] })] };
     } catch (error) {
       const failure = isObject ? objectFailure(error, "none") : d1Failure(error);
@@ -147,7 +149,7 @@ export class Session {
     this.#transactions.set(tx, transaction);
     this.#subrequests += 1;
     await transaction.run(request, async (_begin, pull) =>
-      this.#object(database).transact({ name: database.name, leaseMs, expect, steps }, (answer) => {
+      this.#object(database.name).transact({ name: database.name, leaseMs, expect, steps }, (answer) => {
         this.#subrequests += 1;
         return pull(answer);
       }),
@@ -155,7 +157,7 @@ export class Session {
   }
 
   /** A stub is made anew for each call: one that has seen a connection error stays broken. */
-  #object({ name }: Database): DurableObjectStub<Tenant> {
+  #object(name: string): DurableObjectStub<Tenant> {
     return this.#env.TENANTS.getByName(name);
   }
 
@@ -179,6 +181,7 @@ export class Session {
   #close(): void {
     for (const transaction of this.#transactions.values()) transaction.close();
     this.#transactions.clear();
+    this.#calls.close();
     if (this.#socket.readyState !== WebSocket.CLOSED) this.#socket.close();
   }
 }
