@@ -6,6 +6,7 @@ import contextlib
 import queue
 import socket
 import threading
+import time
 from typing import Self
 
 
@@ -65,13 +66,25 @@ class Proxy:
         self._delayed.clear()
         return answers
 
+    def stall(self, seconds: float) -> None:
+        """Hold the server's bytes back for so long."""
+        self.stalled = True
+        time.sleep(seconds)
+        with self._flow:
+            self.stalled = False
+            self._flow.notify_all()
+
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                client.close()
+                continue
             self.accepted += 1
             self._pairs.append((client, server))
             for source, sink, answers in ((client, server, False), (server, client, True)):
