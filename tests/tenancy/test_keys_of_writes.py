@@ -13,6 +13,7 @@ from blog.models import Post
 from do_bridge.inspection.databases import Inspected
 from do_bridge.inspection.queries import table_names
 from do_bridge.tenancy import tenant_alias, tenant_context
+from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.provision import dump_database, fingerprint_once, provision, scratch_dump
@@ -22,7 +23,8 @@ KEYS = "_do_bridge_keys"
 
 
 def names(slug):
-    (result,) = run_batch(connections[tenant_alias(slug)], [("SELECT name FROM sqlite_master", None)])
+    with unchecked(tenant_alias(slug)):
+        (result,) = run_batch(connections[tenant_alias(slug)], [("SELECT name FROM sqlite_master", None)])
     return {name for (name,) in result.rows}
 
 
