@@ -48,9 +48,9 @@ async function run(name = "a"): Promise<string | Answer["error"]> {
 
 test("batches that follow each other share a call, and a pause ends it", async () => {
   expect([await run(), await run()]).toEqual(["1.1", "1.2"]);
-  await vi.advanceTimersByTimeAsync(99);
+  await vi.advanceTimersByTimeAsync(49);
   expect(await run()).toBe("1.3");
-  await vi.advanceTimersByTimeAsync(100);
+  await vi.advanceTimersByTimeAsync(50);
   expect(calls.map(({ ended }) => ended)).toEqual([true]);
   expect(vi.getTimerCount()).toBe(0);
   expect(await run()).toBe("2.1");
