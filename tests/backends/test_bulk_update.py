@@ -54,7 +54,9 @@ def updated_books(alias):
     columns = ", ".join(f"typeof({name}), quote({name})" for name in VALUES if name != "weight")
     with connections[alias].cursor() as cursor:
         # Of an infinity SQLite's releases quote differently.
-        cursor.execute(f"SELECT quote(iif(weight = 9e999, 'inf', weight)), {columns} FROM shelf_book ORDER BY id")
+        cursor.execute(
+            f"SELECT quote(iif(weight = 9e999, 'inf', weight)), {columns} FROM shelf_book ORDER BY id"
+        )
         return cursor.fetchall()
 
 

@@ -11,6 +11,7 @@ from do_bridge.driver.sql import prepare
 from . import key_lists  # noqa: F401 - takes the place of two of Django's methods
 from .json_rows import BLOBS, column_of, pieces, row_texts
 from .keyed_updates import KeyedUpdate
+from .piecewise import PiecewiseSelect
 from .statements import settle
 from .wide import WideSelect
 
@@ -65,7 +66,7 @@ class Dialect(compiler.SQLCompiler):
         return query
 
 
-class SQLCompiler(WideSelect, Dialect):
+class SQLCompiler(WideSelect, PiecewiseSelect, Dialect):
     pass
 
 
