@@ -52,8 +52,10 @@ def operations(rows: list[tuple[str, int]]) -> None:
     many = [Post(title=str(number), content="…", user_id=author.pk) for number in range(5000)]
     counted(rows, "`bulk_create(1000)`", lambda: posts.bulk_create(many[:1000]))
     posts.bulk_create(many[1000:])
+    counted(rows, "`bulk_update(5000)`", lambda: posts.bulk_update(many, ["title", "content"]))
     keys = list(posts.values_list("pk", flat=True))[:5000]
     counted(rows, "`filter(pk__in=5000)`", lambda: list(posts.filter(pk__in=keys)))
+    counted(rows, "`iterator()` over 5,000 rows", lambda: list(posts.iterator()))
     counted(rows, "`delete()` of an object without children", post.delete)
     counted(rows, "`filter(…).delete()` of 1,000 objects", lambda: posts.filter(pk__in=keys[1:1001]).delete())
     groups(rows, using)
