@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from typing import Self
 
 
@@ -50,13 +51,25 @@ class Proxy:
         while self._pairs:
             self._end(*self._pairs.pop())
 
+    def stall(self, seconds: float) -> None:
+        """Hold the server's bytes back for so long."""
+        self.stalled = True
+        time.sleep(seconds)
+        with self._flow:
+            self.stalled = False
+            self._flow.notify_all()
+
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                client.close()
+                continue
             self.accepted += 1
             self._pairs.append((client, server))
             for source, sink, answers in ((client, server, False), (server, client, True)):
