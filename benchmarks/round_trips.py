@@ -89,8 +89,10 @@ def operations(counts: list[Count]) -> None:
     many = [Post(title=str(number), content="…", user_id=author.pk) for number in range(5000)]
     counted(counts, "`bulk_create(1000)`", lambda: posts.bulk_create(many[:1000]))
     posts.bulk_create(many[1000:])
+    counted(counts, "`bulk_update(5000)`", lambda: posts.bulk_update(many, ["title", "content"]))
     keys = list(posts.values_list("pk", flat=True))[:5000]
     counted(counts, "`filter(pk__in=5000)`", lambda: list(posts.filter(pk__in=keys)))
+    counted(counts, "`iterator()` over 5,000 rows", lambda: list(posts.iterator()))
     counted(counts, "`delete()` of an object without children", post.delete)
     chosen = posts.filter(pk__in=keys[1:1001])
     counted(counts, "`filter(…).delete()` of 1,000 objects", chosen.delete)
