@@ -4,7 +4,7 @@ import { scopeRefusal, type Scope } from "./auth";
 import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
 import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
-import { HeldCalls } from "./held-calls";
+import { HeldCalls, type Serve } from "./held-calls";
 import {
   MAX_REQUEST_BYTES,
   ProtocolError,
@@ -32,6 +32,8 @@ export interface SessionLimits {
   d1Queries: number;
   /** After so long it begins nothing more: a token that was taken away must not work for ever. */
   seconds: number;
+  /** How long an object is kept waiting for the next batch. */
+  holdMs: number;
 }
 
 export class Session {
@@ -49,7 +51,8 @@ export class Session {
     this.#socket = socket;
     this.#env = env;
     this.#limits = limits;
-    this.#calls = new HeldCalls(async (first, next) => this.#object(first.name).serve(first, next));
+    const serve: Serve = async (first, next) => this.#object(first.name).serve(first, next);
+    this.#calls = new HeldCalls(serve, limits.holdMs);
   }
 
   /** Serves the socket until it closes; whatever is still open then is rolled back. */
