@@ -67,6 +67,7 @@ class RelaySession:
         self._socket = self._open(url, token, min(connect_timeout, max(deadline.remaining(), 0.001)))
         headers = self._socket.response.headers if self._socket.response else {}
         self._limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
+        self.knows_keys = headers.get("do-bridge-keys") == "1"
         seconds = _header(headers.get("do-bridge-session-seconds"), _DEFAULT_SECONDS)
         self._expires = monotonic() + seconds * _USED_TIME
         self.max_message = _header(headers.get("do-bridge-max-message"), _DEFAULT_MAX_MESSAGE)
@@ -242,7 +243,7 @@ def _wire_step(step: Step) -> dict[str, Any]:
         if step.metered:
             wire["meter"] = True
         return wire
-    return {step.verb: step.name or True}
+    return {step.verb: step.name or True, **({"key": step.key} if step.key else {})}
 
 
 def _session_url(url: str) -> str:

@@ -53,8 +53,9 @@ class RestTransport(Transport):
         deadline: Deadline,
         *,
         expect: str | None = None,
+        key: str | None = None,
     ) -> list[Answer]:
-        """Run the statements as one atomic D1 batch, which can expect no schema."""
+        """Run the statements as one atomic D1 batch, which can expect no schema and knows no keys."""
         if expect is not None:
             raise NotSupportedError("D1 compares no schema before it runs a statement; leave expect out")
         url = self._url(database)
