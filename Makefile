@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy bench check vitest pytest django-suite
+.PHONY: run test worker deploy bench fuzz check vitest pytest django-suite leak soak
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -37,6 +37,11 @@ bench: $(RUN_STAMP) $(NODE_STAMP)
 	$(BIN)/python -m benchmarks.costs
 	$(BIN)/python -m benchmarks.round_trips
 
+# Spoilt frames and requests against a relay of its own: make fuzz MESSAGES=200000 SEED=1; without SEED a new one.
+MESSAGES ?= 200000
+fuzz: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.gate.fuzz --messages $(MESSAGES) $(if $(SEED),--seed $(SEED))
+
 # The quick checks come first, and pytest's own summary is the last thing on the screen.
 test: check vitest pytest
 
@@ -53,6 +58,16 @@ vitest: $(NODE_STAMP)
 
 pytest: $(DEV_STAMP) $(NODE_STAMP)
 	python -m pytest -n $(TEST_PROCESSES)
+
+# Operations over 100 tenants that each check whose rows they get; SEED repeats the choices of an earlier run.
+OPERATIONS ?= 100000
+leak: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.leak.run --operations $(OPERATIONS) --seed "$(SEED)"
+
+# The site under load and faults for so long; the report goes to state/soak.md, too.
+SECONDS ?= 600
+soak: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.soak.run --seconds $(SECONDS) --seed "$(SEED)"
 
 # Django's own tests: make django-suite ENGINE=durable_object (or d1) LABELS="lookup queries"; without LABELS all.
 ENGINE ?= durable_object

@@ -43,6 +43,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # Before all others: it answers the host's own questions, whatever Host and scheme they come with.
     "project.health.HealthMiddleware",
+    "project.headers.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # Before everything that makes a URL: inside it the script name ends with /t/<slug>.
@@ -125,6 +126,15 @@ DATABASE_ROUTERS = [
     "do_bridge.tenancy.routers.DirectoryRouter",
 ]
 
+# In each process's own memory. Sessions are the directory's, and stay in D1.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        # One store, keys by tenant.
+        "KEY_FUNCTION": "do_bridge.tenancy.cache.tenant_key",
+    },
+}
+
 DO_BRIDGE = {
     "TENANT_MODELS": ("blog",),
     "TENANT_MODEL": "accounts.Tenant",
@@ -166,15 +176,22 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True
 
 MESSAGE_STORAGE = "project.messages.TenantCookieStorage"
-SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSP_FORM_TARGETS = []
 if TENANT_DOMAIN:
     # One sign-in for the directory and every tenant's subdomain.
     SESSION_COOKIE_DOMAIN = CSRF_COOKIE_DOMAIN = "." + TENANT_DOMAIN.partition(":")[0]
+    # The switcher's form leads from one of them to another.
+    CSP_FORM_TARGETS = [TENANT_DOMAIN, f"*.{TENANT_DOMAIN}"]
 
 # HTTPS: on by default where DEBUG is off; a local server without it says so by SECURE=False.
 SECURE = env.bool("SECURE", default=not DEBUG)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+if SECURE:
+    # Browsers take such a name over HTTPS alone, and __Host- from no other subdomain.
+    _prefix = "__Secure-" if TENANT_DOMAIN else "__Host-"
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_prefix}sessionid", f"{_prefix}csrftoken"
 SECURE_SSL_REDIRECT = SECURE
 BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
 # How many proxies stand before the site, each of which adds to X-Forwarded-For: for slowing down who guesses.

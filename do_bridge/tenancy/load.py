@@ -38,7 +38,7 @@ _APPLIED = "django_migrations"
 _FULL = (
     "SELECT count(*), coalesce(sum(name = %s), 0) FROM pragma_table_list WHERE schema = 'main' "
     "AND type <> 'shadow' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' "
-    "AND name NOT GLOB '__miniflare*'"
+    "AND name NOT GLOB '__miniflare*' AND name <> '_do_bridge_keys'"
 )
 
 

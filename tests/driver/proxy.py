@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import threading
+import time
 from typing import Self
 
 
@@ -12,6 +14,8 @@ class Proxy:
     """Listens on a free port and passes on to ``target``.
 
     ``lose_answers``: so many times the next bytes of the server close the connection instead of passing.
+    ``delay_requests``: so many times the next bytes of a client cut the client's connection and are kept, for
+    ``deliver()`` to pass them on, as a network does that delays what a client sent before it went.
     ``stalled``: while set, the server's bytes are held back. ``deaf``: while set, the client's are not read.
     """
 
@@ -23,6 +27,9 @@ class Proxy:
         self._closing = False
         self.lose_answers = 0
         self.lost = 0
+        self.delay_requests = 0
+        self._delayed: list[tuple[socket.socket, bytes]] = []
+        self._late: dict[socket.socket, queue.Queue[bytes]] = {}
         self.stalled = False
         self.deaf = False
         self.accepted = 0
@@ -50,13 +57,34 @@ class Proxy:
         while self._pairs:
             self._end(*self._pairs.pop())
 
+    def deliver(self, timeout: float = 20.0) -> list[bytes]:
+        """Pass on what was delayed; return the server's answers to it, which reach no client."""
+        answers = []
+        for server, data in self._delayed:
+            server.sendall(data)
+            answers.append(self._late[server].get(timeout=timeout))
+        self._delayed.clear()
+        return answers
+
+    def stall(self, seconds: float) -> None:
+        """Hold the server's bytes back for so long."""
+        self.stalled = True
+        time.sleep(seconds)
+        with self._flow:
+            self.stalled = False
+            self._flow.notify_all()
+
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                client.close()
+                continue
             self.accepted += 1
             self._pairs.append((client, server))
             for source, sink, answers in ((client, server, False), (server, client, True)):
@@ -65,6 +93,15 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if source in self._late:
+                    self._late[source].put(data)
+                    continue
+                if not answers and self.delay_requests:
+                    self.delay_requests -= 1
+                    self._late[sink] = queue.Queue()
+                    self._delayed.append((sink, data))
+                    self._end(source)
+                    return
                 if answers and self.lose_answers:
                     self.lose_answers -= 1
                     self.lost += 1
