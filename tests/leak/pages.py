@@ -101,6 +101,14 @@ def streamed(people: People, actor: Actor, slug: str) -> int:
     return 2
 
 
+def cached(people: People, actor: Actor, slug: str) -> int:
+    """A page and a fragment of one name are kept in all tenants."""
+    for of in (slug, actor.other(slug)):
+        check(of, people.visitor.get(f"/t/{of}/cached/"))
+        check(of, people.visitor.get(f"/t/{of}/fragment/"))
+    return 4
+
+
 def gathered(people: People, actor: Actor, slug: str) -> int:
     check(slug, people.visitor.get(f"/t/{slug}/gathered/"))
     return 1
@@ -200,6 +208,7 @@ OPERATIONS: dict[Callable[[People, Actor, str], int], int] = {
     visited: 12,
     late: 3,
     streamed: 4,
+    cached: 3,
     gathered: 3,
     recognised: 3,
     noted: 2,
