@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy bench check vitest pytest django-suite leak soak
+.PHONY: run test worker deploy bench fuzz check vitest pytest django-suite leak soak
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -36,6 +36,11 @@ bench: $(RUN_STAMP) $(NODE_STAMP)
 	$(BIN)/python -m benchmarks.tenants
 	$(BIN)/python -m benchmarks.costs
 	$(BIN)/python -m benchmarks.round_trips
+
+# Spoilt frames and requests against a relay of its own: make fuzz MESSAGES=200000 SEED=1; without SEED a new one.
+MESSAGES ?= 200000
+fuzz: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.gate.fuzz --messages $(MESSAGES) $(if $(SEED),--seed $(SEED))
 
 # The quick checks come first, and pytest's own summary is the last thing on the screen.
 test: check vitest pytest
