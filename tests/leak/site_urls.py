@@ -11,9 +11,9 @@ from django.views.decorators.cache import cache_page
 
 from blog.models import Post
 from do_bridge.tenancy import current_tenant, tenant_alias
-from project.tenant_urls import handler500, urlpatterns
+from project.tenant_urls import handler400, handler500, urlpatterns
 
-__all__ = ["handler500", "urlpatterns"]
+__all__ = ["handler400", "handler500", "urlpatterns"]
 
 FRAGMENT = Template(
     "{% load cache %}{% cache 5 posts %}{% for post in posts %}{{ post.title }} {% endfor %}{% endcache %}"
