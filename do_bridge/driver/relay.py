@@ -10,6 +10,7 @@ from .exceptions import DatabaseError, Error, OperationalError
 from .keys import leaving_time_to_ask, settle_commit, write_once
 from .relay_pool import RelayPool
 from .relay_session import RelaySession, shown, wire_steps
+from .secret import Secret
 from .sql import Statement
 from .transport import (
     Answer,
@@ -31,6 +32,7 @@ class RelayTransport(Transport):
     """A relay Worker; ``url`` is its address (http, https, ws or wss), times are in seconds."""
 
     def __init__(self, url: str, token: str, *, pool_size: int = 32, connect_timeout: float = 10.0) -> None:
+        token = Secret(token)
         check_token(token, "RELAY_TOKEN")
         self.pool = RelayPool(url, token, size=pool_size, connect_timeout=connect_timeout)
 
@@ -186,6 +188,7 @@ _transports: dict[tuple[str, str], RelayTransport] = {}
 
 def relay(url: str, token: str, *, pool_size: int = 32, connect_timeout: float = 10.0) -> RelayTransport:
     """Return this process's transport for a relay and a token; asked again, the same with the larger pool."""
+    token = Secret(token)
     made = RelayTransport(url, token, pool_size=pool_size, connect_timeout=connect_timeout)
     transport = _transports.setdefault((url, token), made)
     transport.pool.size = max(transport.pool.size, pool_size)
