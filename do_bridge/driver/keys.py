@@ -18,6 +18,9 @@ _SETTLED: Final = frozenset(
 # Of an error that an object itself answers, a repetition more would tell nothing new.
 _ATTEMPTS_OF_AN_ANSWER: Final = 2
 
+# Seconds.
+_TIME_TO_ASK: Final = 5.0
+
 
 class _Client:
     """A random name that one connection at a time writes under, and the number of its last write."""
@@ -104,6 +107,12 @@ def settle_commit(pool: RelayPool, database: str, key: str, error: DatabaseError
         raise error
 
 
+def leaving_time_to_ask(deadline: Deadline) -> Deadline:
+    """Return an earlier deadline: the rest is for the question, should the connection have fallen silent."""
+    left = deadline.remaining()
+    return Deadline(round(left - min(left / 4, _TIME_TO_ASK), 3))
+
+
 def outcome_of(pool: RelayPool, database: str, key: str, deadline: Deadline) -> str:
     """Return ``done``, ``none`` (nor will it ever be), or ``unknown`` where that could not be learned."""
 
@@ -137,13 +146,13 @@ class _Write:
         """Send it once."""
         session = self._pool.acquire(deadline)
         try:
-            message = self._message
             if session.knows_keys:
-                message = {**message, "key": self._key, **({"again": True} if self.doubt else {})}
-            elif self.doubt is not None:
+                message = {**self._message, "key": self._key, **({"again": True} if self.doubt else {})}
+                return session.request(message, leaving_time_to_ask(deadline))
+            if self.doubt is not None:
                 # During a deploy: the older Worker would run it a second time.
                 raise outcome_unknown(self.doubt)
-            return session.request(message, deadline)
+            return session.request(self._message, deadline)
         except DatabaseError as error:
             if error.effect != "unknown":
                 raise
