@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 
@@ -41,6 +41,16 @@ class Browser:
         """Send a form with the page's token; return where the site leads then."""
         response = self._sent("POST", path, 302, data={**data, "csrfmiddlewaretoken": csrf(page)})
         return str(response.headers["location"])
+
+    def lines(self, path: str) -> Iterator[str]:
+        """Yield the lines of a page while it is sent; raises as `get` does."""
+        try:
+            with self.client.stream("GET", path) as response:
+                if response.status_code != 200:
+                    raise Unavailable(f"HTTP {response.status_code}")
+                yield from response.iter_lines()
+        except httpx.TransportError as error:
+            raise Unavailable(type(error).__name__) from error
 
     def sign_in(self, path: str = "/accounts/login/") -> None:
         """Sign in by the form."""
@@ -102,9 +112,10 @@ def late(people: People, actor: Actor, slug: str) -> int:
 def streamed(people: People, actor: Actor, slug: str) -> int:
     """Two streams are read in turns."""
     other = actor.other(slug)
-    for of in (slug, other):
-        text = people.visitor.get(f"/t/{of}/streamed/")
-        check(of, *text.splitlines())
+    one, two = (people.visitor.lines(f"/t/{of}/streamed/") for of in (slug, other))
+    for own, others in zip(one, two, strict=True):
+        check(slug, own)
+        check(other, others)
     return 2
 
 
