@@ -47,7 +47,8 @@ class Browser:
         try:
             with self.client.stream("GET", path) as response:
                 if response.status_code != 200:
-                    raise Unavailable(f"HTTP {response.status_code}")
+                    response.read()
+                    raise self._wrong(f"GET {path}", 200, response)
                 yield from response.iter_lines()
         except httpx.TransportError as error:
             raise Unavailable(type(error).__name__) from error
@@ -62,15 +63,19 @@ class Browser:
             response = self.client.request(method, path, **options)
         except httpx.TransportError as error:
             raise Unavailable(type(error).__name__) from error
+        if response.status_code != status:
+            raise self._wrong(f"{method} {path}", status, response)
+        return response
+
+    def _wrong(self, what: str, status: int, response: httpx.Response) -> Exception:
+        """Return the error for an answer of another status than the one that was to come."""
         # 502: a user's row is in D1 and its copy could not be written.
         if response.status_code in (502, 503):
-            raise Unavailable(f"HTTP {response.status_code}")
-        if response.status_code != status and CLOSED in response.text:
-            raise Unavailable("too many attempts to sign in")
-        if response.status_code != status:
-            error = MixUp if status == 403 else WrongStatus
-            raise error(f"{method} {path} by {self.username!r}: HTTP {response.status_code}, not {status}")
-        return response
+            return Unavailable(f"HTTP {response.status_code}")
+        if CLOSED in response.text:
+            return Unavailable("too many attempts to sign in")
+        error = MixUp if status == 403 else WrongStatus
+        return error(f"{what} by {self.username!r}: HTTP {response.status_code}, not {status}")
 
 
 def csrf(page: str) -> str:
