@@ -98,7 +98,7 @@ class PiecewiseSelect(compiler.SQLCompiler):
 
     def execute_sql(self, result_type=MULTI, chunked_fetch=False, chunk_size=GET_ITERATOR_CHUNK_SIZE):
         reason = None
-        if chunked_fetch and result_type == MULTI:
+        if chunked_fetch and result_type == MULTI and self.connection.features.can_use_chunked_reads:
             try:
                 return self._in_pieces(chunk_size)
             except WholeError as error:
@@ -148,8 +148,8 @@ class PiecewiseSelect(compiler.SQLCompiler):
                 continue
             if cursor is None:
                 return []
-            with cursor:
-                rows = cursor.fetchall()
+            sentinel = self.connection.features.empty_fetchmany_value
+            rows = list(chain.from_iterable(compiler.cursor_iter(cursor, sentinel, None, fetch.wanted)))
             fetch.note(rows)
             if rows:
                 self._after = After(self._keys, self._values(rows[-1]))
