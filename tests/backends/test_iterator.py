@@ -4,6 +4,7 @@ import datetime
 import itertools
 import os
 import random
+import uuid
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from asgiref.sync import async_to_sync
 from django.db import DataError, connections, models, transaction
 from django.db.migrations.state import ModelState, ProjectState
 from django.db.models import Count, Exists, ExpressionWrapper, F, OuterRef, Prefetch, Q, Sum, Window
-from django.db.models.functions import Lower, RowNumber
+from django.db.models.functions import Collate, Lower, RowNumber
 from django.test import override_settings
 from shelf import Author, Book, Seat, stock_tables, tables
 
 from do_bridge import driver
+from do_bridge.backends.remote_sqlite import piecewise
 
 UTC = datetime.UTC
 ROWS = 23
@@ -49,6 +51,7 @@ def fill(alias):
             lent=choose.choice([None, True, False]),
             moment=choose.choice([None, datetime.datetime(2024, 1, 1, 0, 0, 0, 1, UTC)]),
             span=choose.choice([None, datetime.timedelta(days=1)]),
+            extra=choose.choice([None, {"a": 1}, {"a": 2.5}, {"a": "x"}, {"a": None}, {"a": True}, {}, [3]]),
         )
         for _ in range(ROWS)
     )
@@ -73,6 +76,9 @@ ORDERS = {
     "condition": (ExpressionWrapper(Q(rank__gt=2), models.BooleanField()), "-lent"),
     "subquery": (Exists(Author.objects.filter(pk=OuterRef("author"), name="n1")).desc(),),
     **{f"{field} {at}": (way(F(field)),) for field in FIELDS for at, way in enumerate(DIRECTIONS)},
+    "collated": (Collate("text", "nocase").desc(), "rank"),
+    "key in JSON": ("-extra__a", "rank"),
+    "JSON": ("extra",),
     "mixed": ("-rank", F("text").asc(nulls_last=True), "-number"),
 }
 
@@ -107,6 +113,13 @@ def test_the_trips_are_the_pieces(books, size, taken):
     with driver.count_trips() as trips:
         assert len(keys_of(books.only("rank"), size)) == ROWS
     assert trips.count == taken
+
+
+def test_a_piece_has_a_limit_whatever_was_asked_for(books, monkeypatch):
+    monkeypatch.setattr(piecewise, "MOST_ROWS", 10)
+    with driver.count_trips() as trips:
+        assert len(keys_of(books.only("rank"), 10**6)) == ROWS
+    assert trips.count == 3
 
 
 def test_nothing_is_sent_before_the_first_row_is_asked_for(books):
@@ -236,6 +249,37 @@ def test_keys_of_several_columns(using):
         found = [seat.pk for seat in seats.order_by(*order).iterator(chunk_size=4)]
         assert sorted(found) == sorted(seat.pk for seat in seats.all())
     assert found == [seat.pk for seat in seats.order_by("-place", "row")]
+
+
+def test_keys_of_other_types(engine):
+    state = ProjectState()
+    keys = {
+        "Folded": models.CharField(max_length=9, primary_key=True, db_collation="NOCASE"),
+        "Price": models.DecimalField(max_digits=9, decimal_places=2, primary_key=True),
+        "Uuid": models.UUIDField(primary_key=True),
+        "Blob": models.BinaryField(primary_key=True),
+        "Real": models.FloatField(primary_key=True),
+    }
+    for name, key in keys.items():
+        state.add_model(ModelState("keys", name, [("key", key), ("same", models.IntegerField(default=1))]))
+    values = {
+        "Folded": ["b", "A", "c", "B2", "a2", "É", "é"],
+        "Price": ["1.50", "-2", "1.5e3", "0.01", "7", "3"],
+        "Uuid": [uuid.UUID(int=n * 2**100 + 7) for n in (5, 3, 9, 1)],
+        "Blob": [b"b", b"", b"\x00", b"\xff\x00", b"a"],
+        "Real": [1.5, -1e300, 5.0, float("inf"), float("-inf"), 0.1, 1e-310],
+    }
+    with override_settings(DATABASE_ROUTERS=[]):
+        for name in keys:
+            model = state.apps.get_model("keys", name)
+            with engine.schema_editor() as editor:
+                editor.create_model(model)
+            rows = model.objects.using(engine.alias)
+            rows.bulk_create(model(key=value) for value in values[name])
+            for query in (rows.order_by("pk"), rows.order_by("-same", "-pk"), rows.order_by("same", "pk")):
+                found = [row.pk for row in query.iterator(chunk_size=2)]
+                assert found == [row.pk for row in query], name
+                assert len(found) == len(values[name]), name
 
 
 def test_rows_may_be_deleted_and_changed_on_the_way(using):
