@@ -29,7 +29,17 @@ def guard_querysets():
     for name in ("bulk_create", "bulk_update"):
         setattr(QuerySet, name, _guarded_rows(getattr(QuerySet, name)))
     QuerySet.update = _guarded_values(QuerySet.update)
+    QuerySet.db = property(_plain(QuerySet.db.fget), doc=QuerySet.db.__doc__)
     QuerySet._filter_or_exclude = _guarded_filter(QuerySet._filter_or_exclude)
+
+
+def _plain(db):
+    @wraps(db)
+    def plain(self):
+        # Rows and connections get their alias from here, and are to be named in `using` by anybody.
+        return str(db(self))
+
+    return plain
 
 
 def _guarded_rows(write):

@@ -13,7 +13,7 @@ from django.views.debug import ExceptionReporter
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.rest import RestTransport
-from do_bridge.driver.secret import Secret
+from do_bridge.driver.secret import Secret, without_frames
 from do_bridge.tenancy.directory import lookup
 from tests.driver.proxy import Proxy
 
@@ -176,6 +176,17 @@ def test_a_secret_is_sent_as_it_is():
     assert secret == TOKEN
     assert {"a": [secret]} != {"a": ["'***'"]}
     assert repr({"a": [secret]}) == "{'a': ['***']}"
+
+
+def test_an_error_is_passed_on_without_the_frames_and_causes_that_hold_requests():
+    try:
+        try:
+            raise ValueError("a frame that holds a request")
+        except ValueError as inner:
+            raise OSError("lost") from inner
+    except OSError as error:
+        bared = without_frames(error)
+    assert (str(bared), bared.__traceback__, bared.__cause__, bared.__context__) == ("lost", None, None, None)
 
 
 def test_no_command_line_holds_a_token(local_worker):

@@ -30,7 +30,8 @@ def posts(slug):
 
 
 def test_a_visitor_of_a_tenant_that_another_process_deleted_gets_a_404(remembered):
-    assert finish(start("tenant_delete", remembered.slug, "--yes"))[0] == 0
+    code, output = finish(start("tenant_delete", remembered.slug, "--yes"))
+    assert code == 0, output
     # From this process's memory, for the first time; from the directory then.
     assert lookup._rows.keys() == {remembered.slug}
     for path in ("", "about/", ""):
