@@ -208,7 +208,8 @@ class Script:
 
     def __init__(self, around: Round) -> None:
         self.round = around
-        self.name = f"t{len(around.scripts)}"
+        # No name of the wire examples: they would end this transaction.
+        self.name = f"script-{len(around.scripts)}"
         self.database = around.rng.choice(around.databases)
         self.step = 0
         self.inner = around.rng.choice(["rollback_to", "release"])
@@ -277,7 +278,8 @@ class Script:
         return int(frame["id"])
 
 
-SAMPLES = frames.sample_frames()
+# But for those that drop the table of the keys: a write that was sent twice would rightly run twice.
+SAMPLES = [frame for frame in frames.sample_frames() if "_do_bridge_keys" not in json.dumps(frame)]
 
 
 class SocketFuzzer:
