@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy bench check vitest pytest django-suite
+.PHONY: run test worker deploy bench check vitest pytest django-suite torture
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -53,6 +53,12 @@ vitest: $(NODE_STAMP)
 
 pytest: $(DEV_STAMP) $(NODE_STAMP)
 	python -m pytest -n $(TEST_PROCESSES)
+
+# Kills and cuts what it can on a local Worker and looks at what is left; docs/torture.md says what it attacks.
+ROUNDS ?= 500
+SECONDS ?= 1200
+torture: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.torture --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # Django's own tests: make django-suite ENGINE=durable_object (or d1) LABELS="lookup queries"; without LABELS all.
 ENGINE ?= durable_object

@@ -50,13 +50,23 @@ class Proxy:
         while self._pairs:
             self._end(*self._pairs.pop())
 
+    def release(self) -> None:
+        """Let pass what ``stalled`` and ``deaf`` have held back."""
+        with self._flow:
+            self.stalled = self.deaf = False
+            self._flow.notify_all()
+
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                client.close()  # nobody listens there: the client is to see that, too
+                continue
             self.accepted += 1
             self._pairs.append((client, server))
             for source, sink, answers in ((client, server, False), (server, client, True)):
