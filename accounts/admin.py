@@ -1,6 +1,7 @@
 """The admin of D1's users, tenants and memberships, and of the copies in a tenant's object."""
 
 import logging
+from datetime import UTC, datetime
 
 from django import forms
 from django.contrib import admin, messages
@@ -11,7 +12,8 @@ from django.http import HttpResponseRedirect
 from django.urls import reverse
 
 from accounts.members import CopyFailed, sync_members
-from accounts.models import Membership, Tenant, User
+from accounts.models import Membership, SignInFailure, Tenant, User
+from accounts.sign_in import AdminSignInForm
 from do_bridge.admin import (
     LogEntryAdmin,
     ReadOnlyAdminMixin,
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 admin.site.register(LogEntry, LogEntryAdmin)
 tenant_site.register(LogEntry, TenantLogEntryAdmin)
+admin.site.login_form = tenant_site.login_form = AdminSignInForm
 
 
 class CopyWarningMixin:
@@ -148,6 +151,33 @@ class MembershipAdmin(CopyWarningMixin, admin.ModelAdmin):
     def get_readonly_fields(self, request, obj=None):
         # Another user or tenant is another membership: the old one's copy must be seen to.
         return ["user", "tenant"] if obj else []
+
+
+@admin.register(SignInFailure)
+class SignInFailureAdmin(admin.ModelAdmin):
+    """Who fails to sign in; deleting a row opens the door again."""
+
+    list_display = ["who", "address", "failures", "last", "closed_until"]
+    search_fields = ["username", "address"]
+    fields = readonly_fields = ["who", "address", "failures", "last", "closed_until"]
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    @admin.display(description="name", ordering="username")
+    def who(self, failure):
+        return failure.username or "any name"
+
+    @admin.display(description="last attempt", ordering="last_at")
+    def last(self, failure):
+        return datetime.fromtimestamp(failure.last_at, UTC)
+
+    @admin.display(description="closed until", ordering="blocked_until")
+    def closed_until(self, failure):
+        return datetime.fromtimestamp(failure.blocked_until, UTC) if failure.blocked_until else None
 
 
 @admin.register(User, site=tenant_site)

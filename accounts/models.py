@@ -104,3 +104,27 @@ class OutOfStep(models.Model):
 
     def __str__(self):
         return f"user {self.user_key} in tenant {self.tenant_id}"
+
+
+class SignInFailure(models.Model):
+    """Sign-ins that failed of late: of one name from one address, or (no name) of any name from an address.
+
+    Times are whole seconds since 1970, so that one statement can compare and count; see `accounts.throttle`.
+    """
+
+    username = models.CharField(max_length=150, blank=True)
+    address = models.CharField(max_length=45, help_text="An IPv4 address, or the /64 network of an IPv6 one.")
+    failures = models.PositiveIntegerField(default=1)
+    last_at = models.BigIntegerField(db_index=True)
+    blocked_until = models.BigIntegerField(default=0)
+    token = models.CharField(max_length=32, help_text="Of the attempt that was counted last.")
+
+    class Meta:
+        ordering = ["-last_at"]
+        verbose_name = "failed sign-in"
+        constraints = [
+            models.UniqueConstraint(fields=["username", "address"], name="accounts_signinfailure_once"),
+        ]
+
+    def __str__(self):
+        return f"{self.username or 'any name'} from {self.address}"

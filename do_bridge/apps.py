@@ -12,7 +12,7 @@ class DoBridgeConfig(AppConfig):
     verbose_name = "Cloudflare databases"
 
     def ready(self):
-        from . import checks  # noqa: F401 - registers the system checks
+        from . import checks, checks_safety  # noqa: F401 - they register the system checks
         from .tenancy.contenttypes import take_over_post_migrate
         from .tenancy.databases import register_from_arguments, tenant_databases
         from .tenancy.logging import watch_calls

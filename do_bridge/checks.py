@@ -29,8 +29,8 @@ def _templates():
     ]
 
 
-@register(Tags.database)
-def check_token(app_configs=None, databases=None, **kwargs):
+@register(Tags.security)
+def check_token(app_configs=None, **kwargs):
     """Warn where an engine of this package has no token to send."""
     return [
         Warning(

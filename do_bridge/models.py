@@ -21,7 +21,6 @@ class TenantState(models.Model):
     doing = models.CharField(max_length=200, blank=True, help_text="What was begun last.")
     version = models.CharField(max_length=100, blank=True, help_text="Of the code that brought it there.")
     error = models.TextField(blank=True)
-    size = models.BigIntegerField(null=True, blank=True, help_text="Bytes on disk, as last seen.")
     checked = models.DateTimeField(null=True, blank=True, help_text="When the object was last looked at.")
 
     class Meta:

@@ -7,9 +7,9 @@ from django.db import connections
 from django.test import TestCase
 from django.test import utils as test_utils
 
+from .backends.remote_sqlite.emptying import empty
 from .tenancy.catch_up import unchecked
 from .tenancy.context import tenant_context
-from .tenancy.copies import run_batch
 from .tenancy.databases import register_tenant
 from .tenancy.provision import provision
 from .tenancy.slugs import tenant_alias
@@ -60,20 +60,11 @@ def provision_test_tenant(slug=None):
 
 
 def empty_object(alias):
-    """Drop every table of the database `alias` in two round trips; refuses outside of a test run."""
+    """Drop all that the database `alias` holds, in two round trips; refuses outside of a test run."""
     if not hasattr(test_utils._TestState, "saved_data"):
         raise RuntimeError("Objects are emptied in test runs alone.")
     connection = connections[alias]
-    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql IS NOT NULL"
-    with unchecked(alias):
-        _empty(connection, query)
+    with unchecked(alias), connection.wrap_database_errors:
+        connection.ensure_connection()
+        empty(connection.connection)
     connection.close()
-
-
-def _empty(connection, query):
-    (result,) = run_batch(connection, [(query, None)])
-    names = [name for (name,) in result.rows if not name.startswith(("sqlite_", "_cf_", "__miniflare"))]
-    quote = connection.ops.quote_name
-    drops = [(f"DROP TABLE {quote(name)}", None) for name in names]
-    if drops:
-        run_batch(connection, [("PRAGMA defer_foreign_keys = on", None), *drops])

@@ -17,7 +17,15 @@ from typing import Any
 import environ
 
 from project.serve import DATABASE_ID as LOCAL_DATABASE_ID
-from worker.local import WORKER_DIR, LocalWorkerError, say, wrangler_command, write_private
+from worker.local import (
+    OPTIONAL_TOKENS,
+    UNSET,
+    WORKER_DIR,
+    LocalWorkerError,
+    say,
+    wrangler_command,
+    write_private,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = WORKER_DIR / "wrangler.jsonc"
@@ -29,6 +37,8 @@ REQUIRED = {
     "RELAY_TOKEN": "a long random text that Django and the Worker share",
     "SECRET_KEY": "Django's own secret, for the migrations",
 }
+# The Worker takes no shorter text for a secret: worker/src/auth.ts.
+SHORTEST_TOKEN = 32
 
 
 class DeployError(RuntimeError):
@@ -46,7 +56,7 @@ def deploy_config(local: dict[str, Any], database_id: str, version: str) -> dict
 
 
 def check_settings(settings: dict[str, str]) -> None:
-    """Raises DeployError that lists every setting which is missing or still this machine's."""
+    """Raises DeployError that lists every setting which is missing, too weak or still this machine's."""
     missing = [f"  {name}: {meaning}" for name, meaning in REQUIRED.items() if not settings.get(name)]
     if settings.get("CLOUDFLARE_DATABASE_ID") == LOCAL_DATABASE_ID:
         missing.append(
@@ -56,9 +66,28 @@ def check_settings(settings: dict[str, str]) -> None:
         missing.append(
             "  RELAY_URL: it is that of `make run`; leave it empty until the first deploy tells it"
         )
+    missing += bad_tokens(settings)
     if missing:
         listing = "\n".join(missing)
         raise DeployError(f"Not deployed. Set in .env or in the environment (see the README):\n{listing}")
+
+
+def relay_tokens(settings: dict[str, str]) -> dict[str, str]:
+    """Every token of the Worker by its secret's name; what is not set is said so, which ends an old one."""
+    return {name: settings.get(name) or UNSET for name in ("RELAY_TOKEN", *OPTIONAL_TOKENS)}
+
+
+def bad_tokens(settings: dict[str, str]) -> list[str]:
+    """A line for each token that the Worker would not take for a secret, or that has another one's text."""
+    given = {name: text for name, text in relay_tokens(settings).items() if settings.get(name)}
+    lines = []
+    for name, text in given.items():
+        if len(text) < SHORTEST_TOKEN or not (text.isascii() and text.isprintable() and " " not in text):
+            lines.append(f"  {name}: it must have {SHORTEST_TOKEN} characters or more, and no spaces")
+        same = next(other for other in given if given[other] == text)
+        if same != name:
+            lines.append(f"  {name}: it must be another text than {same}")
+    return lines
 
 
 def write_config(database_id: str, version: str) -> None:
@@ -68,16 +97,16 @@ def write_config(database_id: str, version: str) -> None:
 
 
 def deploy_worker(settings: dict[str, str]) -> list[str]:
-    """Uploads code and secret as one version; the addresses at which it is served. Raises DeployError."""
+    """Uploads code and secrets as one version; the addresses at which it is served. Raises DeployError."""
     with tempfile.TemporaryDirectory(prefix="deploy-") as folder:
         secrets_file, output = Path(folder, "secrets.json"), Path(folder, "output.ndjson")
-        write_private(secrets_file, json.dumps({"RELAY_TOKEN": settings["RELAY_TOKEN"]}))
+        write_private(secrets_file, json.dumps(relay_tokens(settings)))
         command = [
             *wrangler_command(),
             *("deploy", "--config", str(DEPLOY_CONFIG), "--secrets-file", str(secrets_file)),
         ]
-        # The token reaches wrangler through a private file alone.
-        inherited = {name: value for name, value in os.environ.items() if name != "RELAY_TOKEN"}
+        # The tokens reach wrangler through a private file alone.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_TOKEN")}
         account = {name: settings[name] for name in ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN")}
         quiet = {"WRANGLER_SEND_METRICS": "false", "WRANGLER_OUTPUT_FILE_PATH": str(output)}
         done = subprocess.run(command, cwd=WORKER_DIR, env=inherited | account | quiet, check=False)  # noqa: S603

@@ -15,6 +15,7 @@ from types import FrameType
 
 from worker.local import (
     HOST,
+    OPTIONAL_TOKENS,
     LocalWorker,
     LocalWorkerError,
     check_port,
@@ -90,6 +91,7 @@ def local_environment(worker: LocalWorker) -> dict[str, str]:
         "D1_TRANSPORT": "relay",
         "RELAY_URL": worker.url,
         "RELAY_TOKEN": worker.token,
+        **dict.fromkeys(OPTIONAL_TOKENS, ""),
     }
 
 
@@ -174,10 +176,9 @@ def watch(server: subprocess.Popen[bytes], worker: LocalWorker) -> None:
 
 
 def gunicorn(port: int) -> list[str]:
-    """The command of the web server. Threads, because a request mostly waits for the database."""
-    options = ("--bind", f"{HOST}:{port}", "--workers", "1", "--threads", "8", "--graceful-timeout", "5")
-    quiet = ("--no-control-socket", "--log-level", "warning")
-    return [sys.executable, "-m", "gunicorn", *options, *quiet, "project.wsgi:application"]
+    """The command of the web server; gunicorn.conf.py has the rest."""
+    options = ("--bind", f"{HOST}:{port}", "--workers", "1", "--graceful-timeout", "5")
+    return [sys.executable, "-m", "gunicorn", *options, "--log-level", "warning"]
 
 
 def greet(port: int, worker: LocalWorker, seconds: float) -> None:

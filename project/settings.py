@@ -41,6 +41,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # Before all others: it answers the host's own questions, whatever Host and scheme they come with.
+    "project.health.HealthMiddleware",
+    "project.headers.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # Before everything that makes a URL: inside it the script name ends with /t/<slug>.
@@ -76,7 +79,10 @@ TEMPLATES = [
 
 RELAY_URL = env("RELAY_URL", default="")
 RELAY_TOKEN = env("RELAY_TOKEN", default="")
-if RELAY_URL and not RELAY_TOKEN:
+# Tokens for one kind of database each; a host that has both needs no RELAY_TOKEN.
+RELAY_TOKEN_TENANTS = env("RELAY_TOKEN_TENANTS", default="") or RELAY_TOKEN
+RELAY_TOKEN_DIRECTORY = env("RELAY_TOKEN_DIRECTORY", default="") or RELAY_TOKEN
+if RELAY_URL and not (RELAY_TOKEN_TENANTS and RELAY_TOKEN_DIRECTORY):
     raise ImproperlyConfigured("RELAY_URL is set, RELAY_TOKEN is not: the relay answers nobody without it.")
 
 # The relay once there is one: Cloudflare's API allows four calls a second for a whole account.
@@ -88,13 +94,17 @@ if D1_TRANSPORT == "relay" and not RELAY_URL:
 _rest = D1_TRANSPORT == "rest"
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 
+DATABASE_ID = env("CLOUDFLARE_DATABASE_ID")
+if not DATABASE_ID:
+    raise ImproperlyConfigured("CLOUDFLARE_DATABASE_ID is empty: set it to the id of the D1 database.")
+
 DATABASES = TenantDatabases(
     {
         "default": {
             "ENGINE": "do_bridge.backends.d1",
-            "NAME": env("CLOUDFLARE_DATABASE_ID"),
+            "NAME": DATABASE_ID,
             "HOST": (env("D1_API_BASE", default="") or CLOUDFLARE_API) if _rest else RELAY_URL,
-            "PASSWORD": env("CLOUDFLARE_D1_TOKEN") if _rest else RELAY_TOKEN,
+            "PASSWORD": env("CLOUDFLARE_D1_TOKEN") if _rest else RELAY_TOKEN_DIRECTORY,
             "OPTIONS": {
                 "transport": D1_TRANSPORT,
                 "account_id": env("CLOUDFLARE_ACCOUNT_ID", default="") or None,
@@ -106,7 +116,7 @@ DATABASES = TenantDatabases(
             "ENGINE": "do_bridge.backends.durable_object",
             "NAME": "",
             "HOST": RELAY_URL,
-            "PASSWORD": RELAY_TOKEN,
+            "PASSWORD": RELAY_TOKEN_TENANTS,
             "OPTIONS": {"timeout": 30, "lease": 10},
         },
     }
@@ -115,6 +125,15 @@ DATABASE_ROUTERS = [
     "do_bridge.tenancy.routers.TenantRouter",
     "do_bridge.tenancy.routers.DirectoryRouter",
 ]
+
+# In each process's own memory. Sessions are the directory's, and stay in D1.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        # One store, keys by tenant.
+        "KEY_FUNCTION": "do_bridge.tenancy.cache.tenant_key",
+    },
+}
 
 DO_BRIDGE = {
     "TENANT_MODELS": ("blog",),
@@ -125,6 +144,11 @@ DO_BRIDGE = {
 }
 
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    # First, and signs nobody in: it ends the attempts of who guesses.
+    "accounts.throttle.ThrottleBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
@@ -152,20 +176,27 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True
 
 MESSAGE_STORAGE = "project.messages.TenantCookieStorage"
-SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSP_FORM_TARGETS = []
 if TENANT_DOMAIN:
     # One sign-in for the directory and every tenant's subdomain.
     SESSION_COOKIE_DOMAIN = CSRF_COOKIE_DOMAIN = "." + TENANT_DOMAIN.partition(":")[0]
+    # The switcher's form leads from one of them to another.
+    CSP_FORM_TARGETS = [TENANT_DOMAIN, f"*.{TENANT_DOMAIN}"]
 
 # HTTPS: on by default where DEBUG is off; a local server without it says so by SECURE=False.
 SECURE = env.bool("SECURE", default=not DEBUG)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+if SECURE:
+    # Browsers take such a name over HTTPS alone, and __Host- from no other subdomain.
+    _prefix = "__Secure-" if TENANT_DOMAIN else "__Host-"
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_prefix}sessionid", f"{_prefix}csrftoken"
 SECURE_SSL_REDIRECT = SECURE
-SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # asked by the host itself, over plain HTTP
-SECURE_PROXY_SSL_HEADER = (
-    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
-)
+BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+# How many proxies stand before the site, each of which adds to X-Forwarded-For: for slowing down who guesses.
+PROXY_COUNT = env.int("PROXY_COUNT", default=1) if BEHIND_PROXY else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=3600 if SECURE else 0)
 # Whether HTTPS binds all subdomains, and browsers' lists, is for the domain's owner to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
@@ -175,6 +206,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "filters": {"tenant": {"()": "do_bridge.tenancy.logging.TenantFilter"}},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(tenant)s] %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "filters": ["tenant"], "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
 }

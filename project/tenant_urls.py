@@ -4,6 +4,7 @@ from django.contrib.auth import views as auth
 from django.urls import include, path
 
 from accounts.api import users
+from accounts.sign_in import SignInForm
 from do_bridge.admin import tenant_site
 from project.views import server_error
 
@@ -11,7 +12,7 @@ handler500 = server_error
 
 urlpatterns = [
     path("", include("blog.urls")),
-    path("accounts/login/", auth.LoginView.as_view(), name="login"),
+    path("accounts/login/", auth.LoginView.as_view(authentication_form=SignInForm), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
     path("admin/", tenant_site.urls),
     path("api/users", users, name="api-users"),

@@ -1,4 +1,4 @@
-"""The directory's pages for machines, health and migrating from outside, and the page of a failure."""
+"""Migrating from outside, and the page of a failure."""
 
 import io
 import logging
@@ -10,15 +10,10 @@ from django.core.management import CommandError, call_command
 from django.http import Http404, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_safe
+
+from .faults import fault_of
 
 logger = logging.getLogger(__name__)
-
-
-@require_safe
-def healthz(request):
-    """Say that Django answers; asks no database."""
-    return JsonResponse({"ok": True})
 
 
 @csrf_exempt
@@ -44,23 +39,19 @@ def migrate(request):
 
 
 def server_error(request):
-    """Answer an exception: 503 where a database was out of reach, else 500; as JSON below /api/."""
-    unreachable = is_unreachable(sys.exc_info()[1])
-    status, headers = (503, {"Retry-After": "5"}) if unreachable else (500, {})
+    """Answer an exception: 503 where a database gave no answer, with what is missing, else 500.
+
+    As JSON below /api/.
+    """
+    fault = fault_of(sys.exc_info()[1])
+    status, headers = (503, {"Retry-After": "5"}) if fault else (500, {})
+    if fault:
+        logger.error("%s", fault.text)
     if "/api/" in request.path:
-        error = "A database can't be reached; try again." if unreachable else "The fault is on our side."
+        error = f"A database can't be used. {fault.text}" if fault else "The fault is on our side."
         return JsonResponse({"error": error}, status=status, headers=headers)
-    page = render_to_string("500.html", {"unreachable": unreachable})
+    page = render_to_string("500.html", {"fault": fault})
     return HttpResponse(page, status=status, headers=headers)
-
-
-def is_unreachable(error):
-    """Say whether `error` came from a database that gave no answer, as opposed to one that refused."""
-    while error is not None:
-        if getattr(error, "transient", False):
-            return True
-        error = error.__cause__
-    return False
 
 
 def run_migrate(alias):

@@ -38,6 +38,7 @@ def site_environment(worker: Any) -> dict[str, str]:
         "D1_API_BASE": worker.api_base,
         "RELAY_URL": worker.url,
         "RELAY_TOKEN": worker.token,
+        **dict.fromkeys(local.OPTIONAL_TOKENS, ""),
         "MIGRATE_TOKEN": "",
         "CSRF_TRUSTED_ORIGINS": "",
         "TENANT_DOMAIN": "",
@@ -45,6 +46,7 @@ def site_environment(worker: Any) -> dict[str, str]:
         "SECURE": "False",
         "HSTS_SECONDS": "0",
         "BEHIND_PROXY": "False",
+        "PROXY_COUNT": "1",
         "LOG_LEVEL": "WARNING",
         "DEMO_PASSWORD": "demo-" + worker.token,
     }

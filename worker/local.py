@@ -23,6 +23,16 @@ WORKER_DIR = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 EXPLORER_PATH = "/cdn-cgi/local/explorer/api"
 # The Worker gets its secrets from a file alone; nothing of the account reaches a process that runs locally.
+# The Worker's other tokens; wrangler's configuration names them, and never deletes one that is left out.
+OPTIONAL_TOKENS = (
+    "RELAY_TOKEN_PREVIOUS",
+    "RELAY_TOKEN_TENANTS",
+    "RELAY_TOKEN_TENANTS_PREVIOUS",
+    "RELAY_TOKEN_DIRECTORY",
+    "RELAY_TOKEN_DIRECTORY_PREVIOUS",
+)
+# Too short to be a secret: the Worker lets nobody in by it.
+UNSET = "unset"
 WITHHELD = ("CLOUDFLARE_", "CF_", "RELAY_", "MIGRATE_", "SECRET_KEY", "D1_", "WRANGLER_")
 
 
@@ -165,9 +175,9 @@ class LocalWorker:
     """`wrangler dev` with the relay on one port of 127.0.0.1, its data in one folder.
 
     port: 0 takes a free one. state: the folder of D1's and the objects' data and of the log. token:
-    RELAY_TOKEN; without one, worker/.dev.vars has it. echo: wrangler's output goes to this process's own
-    instead of the log. start_timeout: seconds to wait for /healthz. Everything it starts ends with the
-    `with` block, and also when this process dies without leaving it.
+    RELAY_TOKEN; without one, worker/.dev.vars has it. tokens: OPTIONAL_TOKENS by name. echo: wrangler's
+    output goes to this process's own instead of the log. start_timeout: seconds to wait for /healthz.
+    Everything it starts ends with the `with` block, and also when this process dies without leaving it.
     """
 
     def __init__(
@@ -176,6 +186,7 @@ class LocalWorker:
         state: Path | str | None = None,
         token: str | None = None,
         *,
+        tokens: dict[str, str] | None = None,
         worker_dir: Path = WORKER_DIR,
         echo: bool = False,
         start_timeout: float = 120.0,
@@ -184,6 +195,7 @@ class LocalWorker:
         self._private = Path(tempfile.mkdtemp(prefix="relay-"))
         self.state = Path(state) if state else self._private / "state"
         self.token = token or dev_token(worker_dir / ".dev.vars")
+        self.tokens = tokens or {}
         self.worker_dir = worker_dir
         self.log = self.state / "wrangler.log"
         self.echo = echo
@@ -249,7 +261,8 @@ class LocalWorker:
         self.state.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(self.state)
         env_file = self._private / "secrets.env"
-        write_private(env_file, f"RELAY_TOKEN={self.token}\n")
+        given = dict.fromkeys(OPTIONAL_TOKENS, UNSET) | self.tokens | {"RELAY_TOKEN": self.token}
+        write_private(env_file, "".join(f"{name}={value}\n" for name, value in given.items()))
         arguments = [
             *("dev", "--config", str(self.worker_dir / "wrangler.jsonc"), "--env-file", str(env_file)),
             *("--ip", HOST, "--port", str(self.port), "--inspector-port", str(free_port())),

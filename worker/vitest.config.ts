@@ -6,7 +6,10 @@ import { defineConfig } from "vitest/config";
 declare const process: { env: Record<string, string | undefined> };
 
 // Wrangler asks for the secrets that its configuration names before the tests' own bindings are there.
-process.env["RELAY_TOKEN"] = "a-token-for-tests";
+for (const suffix of ["_PREVIOUS", "_TENANTS", "_TENANTS_PREVIOUS", "_DIRECTORY", "_DIRECTORY_PREVIOUS"]) {
+  process.env[`RELAY_TOKEN${suffix}`] = "unset";
+}
+process.env["RELAY_TOKEN"] = "a-token-for-tests-of-the-relay-00";
 
 export default defineConfig({
   plugins: [

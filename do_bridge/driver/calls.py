@@ -16,6 +16,11 @@ class Call:
 
     ``duration`` in seconds; ``rows`` that came back, ``changed`` those that were written, triggers' and
     cascades' not counted; ``error`` the name of the exception's class, or None.
+
+    ``rows_read`` and ``rows_written`` are the runtime's own counters, which Cloudflare bills: rows looked at,
+    and rows and index entries written, over all statements of the request. None where they are not known:
+    nobody asked (``Connection.metered``), the request failed or had no statement, the Worker is older, or D1
+    was read through the relay by a text that it cannot meter (worker/PROTOCOL.md says which).
     """
 
     operation: str
@@ -24,6 +29,8 @@ class Call:
     duration: float = 0.0
     rows: int = 0
     changed: int = 0
+    rows_read: int | None = None
+    rows_written: int | None = None
     error: str | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from . import codec, exact, exceptions
@@ -50,6 +50,7 @@ class Connection:
     ``schema_mismatch``; nothing was run.
 
     ``on_call``, given a ``Call``, is told of each request when it is over; it must not use the connection.
+    ``metered``, asked before each request, says whether the database is to tell the rows read and written.
     """
 
     Warning = exceptions.Warning
@@ -87,6 +88,7 @@ class Connection:
         self.expect = expect
         self.on_mismatch: Callable[[str], str | None] | None = None
         self.on_call: Callable[[Call], None] | None = None
+        self.metered: Callable[[], bool] | None = None
         self.closed = False
         self._transaction: Transaction | None = None
 
@@ -260,6 +262,8 @@ class Connection:
         self, statements: Sequence[Statement], deadline: Deadline, expect: str | None
     ) -> list[Answer]:
         operation = "batch" if self._transaction is None else "tx"
+        if self.metered is not None and self.metered():
+            statements = [replace(statement, metered=True) for statement in statements]
         with Timed(operation, self.database, self.on_call, len(statements)) as call:
             if self._transaction is None:
                 answers = self.transport.batch(self.database, statements, deadline, expect=expect)
@@ -267,6 +271,8 @@ class Connection:
                 answers = self._transaction.run(statements, deadline)
             call.rows = sum(len(answer.rows) for answer in answers)
             call.changed = sum(answer.changes or 0 for answer in answers)
+            call.rows_read = _total([answer.rows_read for answer in answers])
+            call.rows_written = _total([answer.rows_written for answer in answers])
         return answers
 
     def _decode(
@@ -347,6 +353,12 @@ class Connection:
                     )
                 raise
         return results
+
+
+def _total(numbers: Sequence[int | None]) -> int | None:
+    """Return the sum, or None where one is not known."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if numbers and len(known) == len(numbers) else None
 
 
 def _result(statement: Statement, answer: Answer, rows: list[tuple[Any, ...]]) -> Result:

@@ -110,6 +110,11 @@ _BY_SQLITE_CODE: Final[dict[str, type[Error]]] = {
 
 _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
     "bad_request": (InterfaceError, "The relay did not understand the request"),
+    "forbidden": (
+        OperationalError,
+        "The token may not reach this database, and nothing was run: RELAY_TOKEN_TENANTS is for tenants' "
+        "objects (do:), RELAY_TOKEN_DIRECTORY for D1 (d1:), RELAY_TOKEN for both; check the alias's PASSWORD",
+    ),
     "too_large": (DataError, "The request or its answer is larger than the relay allows; cut the work"),
     "unknown_database": (
         OperationalError,
@@ -128,7 +133,7 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
     ),
     "session_limit": (
         OperationalError,
-        "The relay session has used up its requests; begin the transaction anew",
+        "The relay session has used up its requests or its time; begin the transaction anew",
     ),
     "retry": (OperationalError, "A passing fault of the runtime"),
     "overloaded": (OperationalError, "The database is overloaded; try again later, and not at once"),

@@ -12,6 +12,9 @@ import ssl
 import struct
 import threading
 from collections.abc import Sequence
+
+# Bound here, so that a test that replaces time.monotonic() for its own code does not reach ours.
+from time import monotonic
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -31,6 +34,9 @@ _LARGEST_ANSWER: Final = 128 * 2**20
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DEFAULT_MAX_MESSAGE: Final = 1_000_000
 _DEFAULT_LIMIT: Final = 9_000
+_DEFAULT_SECONDS: Final = 3600
+# Of its time the session leaves the rest unused, so that the relay has nothing to refuse.
+_USED_TIME: Final = 0.9
 _LIMITS_SENDING: Final = hasattr(socket, "SO_SNDTIMEO") and os.name == "posix"
 
 # The library's own logger shows the headers of the handshake, and so the token, at DEBUG.
@@ -60,6 +66,8 @@ class RelaySession:
         self._socket = self._open(url, token, min(connect_timeout, max(deadline.remaining(), 0.001)))
         headers = self._socket.response.headers if self._socket.response else {}
         self._limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
+        seconds = _header(headers.get("do-bridge-session-seconds"), _DEFAULT_SECONDS)
+        self._expires = monotonic() + seconds * _USED_TIME
         self.max_message = _header(headers.get("do-bridge-max-message"), _DEFAULT_MAX_MESSAGE)
 
     def __repr__(self) -> str:
@@ -73,7 +81,7 @@ class RelaySession:
     @property
     def exhausted(self) -> bool:
         """Whether a new session is to be opened before more is begun."""
-        return self.retired or self._used >= self._limit
+        return self.retired or self._used >= self._limit or monotonic() >= self._expires
 
     def new_transaction_name(self) -> str:
         """Return a name that this session has not used."""
@@ -229,6 +237,8 @@ def _wire_step(step: Step) -> dict[str, Any]:
             wire["params"] = step.params
         if step.shape.counted:
             wire["count"] = True
+        if step.metered:
+            wire["meter"] = True
         return wire
     return {step.verb: step.name or True}
 
@@ -244,10 +254,10 @@ def _refused(status: int, where: str) -> OperationalError | InterfaceError:
         text = f"The relay at {where} speaks another version of the protocol; deploy this version's Worker"
         return InterfaceError(text, effect="none", http_status=status)
     texts = {
-        401: f"The relay at {where} refused the token (HTTP 401): RELAY_TOKEN must be the Worker's secret",
+        401: f"The relay at {where} refused the token (HTTP 401): RELAY_TOKEN must be one of the Worker's",
         403: f"Access to the relay at {where} is forbidden (HTTP 403); check what stands before it",
         404: f"There is no relay at {where} (HTTP 404); check RELAY_URL",
-        503: f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN may not be set",
+        503: f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN is not set or too short",
     }
     text = texts.get(status, f"The relay at {where} answered with HTTP {status}")
     transient = status == 429 or (status >= 500 and status != 503)
@@ -272,5 +282,10 @@ def _header(value: str | None, default: int) -> int:
 
 def _answer(result: dict[str, Any]) -> Answer:
     return Answer(
-        result.get("columns", []), result.get("rows", []), result.get("changes"), result.get("last_row_id")
+        result.get("columns", []),
+        result.get("rows", []),
+        result.get("changes"),
+        result.get("last_row_id"),
+        result.get("rows_read"),
+        result.get("rows_written"),
     )

@@ -185,13 +185,20 @@ def _answers(response: httpx.Response, content: bytes, statements: Sequence[Stat
 
 
 def _answer(result: dict[str, Any], counts: dict[str, Any] | None) -> Answer:
-    table = result.get("results") or {}
+    table, meta = result.get("results") or {}, result.get("meta") or {}
     answer = Answer(table.get("columns", []), table.get("rows", []))
     if counts is not None:
         ((changes, answer.last_row_id),) = counts["results"]["rows"]
         # changes() keeps the count of an earlier statement when this one changed nothing.
-        answer.changes = changes if (result.get("meta") or {}).get("changes") else 0
+        answer.changes = changes if meta.get("changes") else 0
+    for each in [meta] if counts is None else [meta, counts.get("meta") or {}]:
+        answer.rows_read = _add(answer.rows_read, each.get("rows_read"))
+        answer.rows_written = _add(answer.rows_written, each.get("rows_written"))
     return answer
+
+
+def _add(total: int | None, number: int | None) -> int | None:
+    return total if number is None else (total or 0) + number
 
 
 def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:

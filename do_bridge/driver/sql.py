@@ -47,11 +47,15 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement as it travels: SQL with ``?1`` slots, the texts bound to them, and its shape."""
+    """One statement as it travels: SQL with ``?1`` slots, the texts bound to them, and its shape.
+
+    ``metered`` asks the database for the rows that it reads and writes.
+    """
 
     sql: str
     params: tuple[str, ...]
     shape: Shape
+    metered: bool = False
 
 
 def prepare(sql: str, params: Params | None) -> Statement:
@@ -126,8 +130,7 @@ def _fill(sql: str, names: tuple[str, ...] | None, kinds: tuple[int, ...]) -> st
 @lru_cache(maxsize=2000)
 def shape_of(sql: str) -> Shape:
     """Return the statement's shape; what is not certainly a read counts as a write."""
-    tokens = _tokens(sql)
-    verb = _verb(tokens)
+    verb = _verb(tokens(sql))
     reads = verb in _READ_VERBS or (verb == "PRAGMA" and _pragma_reads(sql))
     if reads and ";" in sql:
         reads = not _is_several(sql)
@@ -137,36 +140,36 @@ def shape_of(sql: str) -> Shape:
 def bare(sql: str) -> str:
     """Return the statement without the semicolons and comments that follow it."""
     end = 0
-    for text, _, stop in _tokens(sql):
+    for text, _, stop in tokens(sql):
         if text != ";":
             end = stop
     return sql[:end]
 
 
-def _verb(tokens: Iterator[tuple[str, int, int]]) -> str:
-    first = next((text.upper() for text, _, _ in tokens if text not in "(;"), "")
+def _verb(found: Iterator[tuple[str, int, int]]) -> str:
+    first = next((text.upper() for text, _, _ in found if text not in "(;"), "")
     if first != "WITH":
         return first
     return next(
-        (text.upper() for text, depth, _ in tokens if depth == 0 and text.upper() in _MAIN_VERBS), first
+        (text.upper() for text, depth, _ in found if depth == 0 and text.upper() in _MAIN_VERBS), first
     )
 
 
 def _pragma_reads(sql: str) -> bool:
-    words = [text.upper() for text, depth, _ in _tokens(sql) if depth == 0]
+    words = [text.upper() for text, depth, _ in tokens(sql) if depth == 0]
     return "=" not in words and not _READ_PRAGMAS.isdisjoint(words)
 
 
 def _is_several(sql: str) -> bool:
     ended = False
-    for text, _, _ in _tokens(sql):
+    for text, _, _ in tokens(sql):
         if ended and text != ";":
             return True
         ended = ended or text == ";"
     return False
 
 
-def _tokens(sql: str) -> Iterator[tuple[str, int, int]]:
+def tokens(sql: str) -> Iterator[tuple[str, int, int]]:
     """Yield words and signs with their depth in parentheses and their end; of a quoted text its mark."""
     at, depth, end = 0, 0, len(sql)
     while at < end:

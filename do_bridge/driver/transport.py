@@ -48,12 +48,14 @@ Step = Statement | Control
 
 @dataclass(slots=True)
 class Answer:
-    """One step's result as it came: values undecoded, ``changes`` and ``last_row_id`` where known."""
+    """One step's result as it came: values undecoded, the figures where they are known."""
 
     columns: list[str] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
     changes: int | None = None
     last_row_id: int | None = None
+    rows_read: int | None = None
+    rows_written: int | None = None
 
 
 class RemoteTransaction(ABC):

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from do_bridge import driver
-from do_bridge.driver.sql import _tokens, bare, shape_of
+from do_bridge.driver.sql import bare, shape_of, tokens
 
 ROW_LIMIT = 500
 SECONDS = 5.0
@@ -72,7 +72,7 @@ def single_statement(sql):
 
 def _check_signs(text):
     depth = 0
-    for sign, *_ in _tokens(text):
+    for sign, *_ in tokens(text):
         if sign == ";":
             raise Refused("Give one statement alone: something follows a semicolon.")
         if sign in _PARAMETER_SIGNS:

@@ -1,13 +1,16 @@
 """Brings one tenant's object to where it should be: by replay, by provisioning, or by Django's command."""
 
+import json
 import logging
 import threading
 from dataclasses import dataclass
 
 from django.core.management import call_command
 from django.db import DatabaseError, connections
+from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite.rebuild import guarded
+from do_bridge.driver.sql import prepare
 
 from .contenttypes import content_type_upserts
 from .expecting import expecting
@@ -34,6 +37,8 @@ class Step:
 
     statements: list
     reached: str
+    #: The migrations that it notes as applied, (app, name).
+    notes: list
 
 
 class Steps:
@@ -74,7 +79,7 @@ class Steps:
         if not usable or made.started_at != start:
             return reached, None
         statements = [*made.statements, *content_type_upserts(connection)]
-        return reached, Step(statements, reached)
+        return reached, Step(statements, reached, made.notes)
 
     def _replay(self, slug, start):
         """Return the fingerprint reached, or None where this tenant has to go the ordinary way."""
@@ -84,7 +89,7 @@ class Steps:
         connection = connections[tenant_alias(slug)]
         try:
             with guarded(), expecting(connection, start) as sender, connection.wrap_database_errors:
-                sender.run(step.statements)
+                sender.run([*step.statements, *_applied_now(connection, step.notes)])
         except DatabaseError as error:
             # The batch is atomic. The ordinary way says better what is wrong, or works where this did not.
             if getattr(error.__cause__, "effect", None) == "unknown":
@@ -92,6 +97,17 @@ class Steps:
             logger.info("Tenant %s did not take the batch and goes the ordinary way: %s", slug, error)
             return None
         return step.reached
+
+
+def _applied_now(connection, notes):
+    """Return the prepared statement that gives the rows of django_migrations this tenant's own time."""
+    if not notes:
+        return []
+    sql = (
+        "UPDATE django_migrations SET applied = %s "
+        "WHERE (app, name) IN (SELECT value->>0, value->>1 FROM json_each(%s))"
+    )
+    return [prepare(sql, [connection.ops.adapt_datetimefield_value(now()), json.dumps(notes)])]
 
 
 def _keeps_content_types(applied):

@@ -17,7 +17,7 @@ from .conf import conf
 from .contenttypes import directory_is_closed
 from .context import current, unset_context
 from .copies import run_batch
-from .directory import tenant_model
+from .directory import is_registered, lookup
 from .executor import read_object
 from .fingerprint import code_fingerprint, known_migrations, of, write_statements
 from .slugs import alias_slug, tenant_alias
@@ -38,6 +38,10 @@ class TenantBehind(SchemaMismatch):
 
 class CodeTooOld(SchemaMismatch):
     """The tenant has migrations that this code does not have."""
+
+
+class TenantGone(SchemaMismatch):
+    """The tenant was deleted, by another process maybe; nothing was run, and nothing is made anew."""
 
 
 _unchecked: contextvars.ContextVar[bool] = contextvars.ContextVar("do_bridge_unchecked", default=False)
@@ -101,26 +105,33 @@ def _on_mismatch(alias, found):
 
 
 def _answer(slug, found):
-    if not found and not _is_registered(slug):
+    # Not registered by the look-up's word: that is a memory, and whoever listens there would use the tenant.
+    if not found and (directory_is_closed() or not is_registered(slug)):
+        _refuse_gone(slug)
         # An object of which the directory knows nothing is whatever its user makes of it.
         return found
     catch_up(slug)
     return code_fingerprint()
 
 
-def _is_registered(slug):
+def _refuse_gone(slug):
+    """Raise TenantGone for a tenant without a row that had one a moment ago, or that the ledger saw go."""
     if directory_is_closed():
-        return False
-    # Not by the look-up: whoever listens there would use the tenant.
-    return tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug).exists()
+        return
+    if lookup.forget(slug) or _is_deleted(ledger.states(slug).get(slug)):
+        raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
+
+
+def _is_deleted(state):
+    return state is not None and state.state == ledger.DELETED
 
 
 def catch_up(slug):
     """Migrate tenant `slug` to head if it is behind; once, however many threads and processes ask.
 
     Threads wait for each other at a lock; among processes the object itself is the lock, since a migration's
-    transaction begins only on the schema that was found. Raises CodeTooOld, or TenantBehind where
-    DO_BRIDGE["CATCH_UP"] is off or the migration failed.
+    transaction begins only on the schema that was found. Raises CodeTooOld, TenantGone, or TenantBehind where
+    DO_BRIDGE["CATCH_UP"] is off, the migration failed, or a load or a deletion is not finished.
     """
     with _guard:
         lock = _locks.setdefault(slug, _Lock())
@@ -155,7 +166,11 @@ def _refuse_waiting(slug):
             f"The database of tenant {slug!r} is behind this code, and DO_BRIDGE['CATCH_UP'] is off. "
             f"Run `migrate --database tenant --tenant {slug}`."
         )
-    if ledger.is_held(state := ledger.states(slug).get(slug)):
+    if _is_deleted(state := ledger.states(slug).get(slug)) and not is_registered(slug):
+        # It had its row when this began.
+        lookup.forget(slug)
+        raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
+    if ledger.is_held(state):
         raise TenantBehind(f"The database of tenant {slug!r} is not ready: {state.doing} is not finished.")
     until, reason = _failures.get(slug, (0, ""))
     if time.monotonic() < until:

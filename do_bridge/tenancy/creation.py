@@ -1,5 +1,6 @@
 """Makes tenants: the object first, whole and in one trip, then their rows in the directory in another."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 
@@ -41,17 +42,24 @@ class NewTenant:
     name: str = ""
     members: list = field(default_factory=list)
 
+    @property
+    def mark(self):
+        """What tells this creation from one of another tenant by the same slug: it, cut off, goes on."""
+        keys = sorted(str(user.pk) for user in self.members)
+        return hashlib.sha256(json.dumps([self.slug, self.name, keys]).encode()).hexdigest()[:32]
 
-def create_tenant(slug, name="", members=()):
+
+def create_tenant(slug, name="", members=(), *, adopt=False):
     """Make a tenant that is at head and has its first members, in two round trips; safe to repeat.
 
     `members` are users of the directory. Returns (the tenant's row, whether it is new, "provisioned" or
     "migrated"). The object comes first: until the second trip the tenant does not exist for anybody, so that
-    after a crash between the two the same call finishes it. Raises InvalidSlug and Django's database errors.
+    after a crash between the two the same call finishes it. With `adopt` a new tenant takes over what is in
+    its object. Raises InvalidSlug, ObjectTaken and Django's database errors.
     """
     new = NewTenant(validate_slug(slug), name, list(members))
     first = first_members(new.members)
-    how = provision(slug, first.copies)
+    how = provision(slug, first.copies, made_for="" if adopt else new.mark)
     ((tenant, created),) = write_rows([(new, first)])
     return tenant, created, how
 

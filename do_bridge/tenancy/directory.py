@@ -12,6 +12,9 @@ from django.dispatch import Signal
 from .conf import conf
 from .slugs import validate_slug
 
+#: Slugs in one answer of the directory, some hundred kilobytes.
+PIECE = 10_000
+
 #: Sent with `tenant`, a row just read for somebody who is about to use the tenant, by the sender's model.
 tenant_used = Signal()
 
@@ -21,10 +24,15 @@ def tenant_model():
     return apps.get_model(conf("TENANT_MODEL"))
 
 
-def registered_slugs():
-    """Return the slugs of all tenants, sorted."""
-    tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
-    return list(tenants.order_by("slug").values_list("slug", flat=True))
+def registered_slugs(tenants=None):
+    """Return the slugs of all tenants, or of a query for some, sorted; read in pieces, one trip each."""
+    if tenants is None:
+        tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+    slugs = tenants.order_by("slug").values_list("slug", flat=True)
+    found = list(slugs[:PIECE])
+    while found and len(found) % PIECE == 0 and (more := list(slugs.filter(slug__gt=found[-1])[:PIECE])):
+        found += more
+    return found
 
 
 def is_registered(slug):
@@ -75,13 +83,14 @@ class TenantLookup:
         return slugs
 
     def forget(self, slug=None):
-        """Drop what is known of one tenant, or of all."""
+        """Drop what is known of one tenant, or of all; say whether there was anything."""
         with self._lock:
             self._slugs.clear()
-            if slug is None:
-                self._rows.clear()
-            else:
-                self._rows.pop(slug, None)
+            if slug is not None:
+                return self._rows.pop(slug, None) is not None
+            known = bool(self._rows)
+            self._rows.clear()
+            return known
 
     def _remember(self, slug, now, tenant):
         with self._lock:

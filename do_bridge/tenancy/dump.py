@@ -12,6 +12,8 @@ from django.db import NotSupportedError, connections
 
 from do_bridge import driver
 
+from . import virtual
+from .quoting import quote
 from .slugs import tenant_alias
 
 # The runtime ends a transaction after 30 s; the driver allows leases up to 25.
@@ -25,8 +27,8 @@ COLUMNS_IN_A_RESULT = 80
 # The runtime's own, SQLite's own, and wrangler's list of its migrations.
 _NOT_OURS = ("sqlite_", "_cf_", "__miniflare", "d1_migrations")
 _SEQUENCE = "sqlite_sequence"
-_MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"
-_TABLES = (
+MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"
+TABLES = (
     "SELECT name, type, wr, (SELECT json_group_array(json_array(x.name, x.pk, x.hidden, x.type)) "
     "FROM pragma_table_xinfo(t.name) AS x) FROM pragma_table_list AS t WHERE schema = 'main'"
 )
@@ -51,7 +53,15 @@ class Schema:
     table_sql: list[str] = field(default_factory=list)
     index_sql: list[str] = field(default_factory=list)
     other_sql: list[str] = field(default_factory=list)
+    # Virtual tables: those with rows of their own stand in `tables` too, the others are made last.
+    virtual_names: list[str] = field(default_factory=list)
+    derived: list[virtual.Derived] = field(default_factory=list)
     has_sequence: bool = False
+
+    @property
+    def configured(self):
+        """The names of FTS5 tables, whose settings are a table beside them."""
+        return [*self.virtual_names, *(item.name for item in self.derived if item.is_rebuilt)]
 
 
 @dataclass(slots=True)
@@ -71,7 +81,8 @@ def dump_tenant(slug, path, *, lease=LEASE, page_bytes=PAGE_BYTES, on_page=None)
     All is read in one transaction, which holds the object for at most `lease` seconds (0.1 to 25). Where that
     is too short the rest is read without one, and the report's `consistent` is False. `on_page(table, rows)`
     is called after each page. The file appears under its name when it is whole, readable by its owner alone.
-    Raises Django's database errors, NotSupportedError for a virtual table, FileExistsError where `path` is.
+    Raises Django's database errors, NotSupportedError for a virtual table of
+    a kind that can't be read (see `virtual`), FileExistsError where `path` is.
     """
     path = Path(path)
     if path.exists():
@@ -136,11 +147,24 @@ def _write(reader, target, on_page):
         rows = reader.run([("SELECT name, seq FROM sqlite_sequence", None)])[0].rows
         target.execute("DELETE FROM sqlite_sequence")
         target.executemany("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", rows)
+    settings = _settings(reader, schema)
     # A transaction that was read to its end has held until now; only then are the rows of one moment.
     reader.end()
     for sql in schema.index_sql + schema.other_sql:
         target.execute(sql)
+    for item in schema.derived:
+        for sql in item.statements():
+            target.execute(sql)
+    for name, pairs in settings:
+        target.executemany(f"{virtual.configure(name)} (?, ?)", pairs)
     return report
+
+
+def _settings(reader, schema):
+    """Return [(FTS5 table, pairs that were set on it)]."""
+    names = schema.configured
+    asked = [(virtual.configuration(name), None) for name in names]
+    return list(zip(names, (result.rows for result in reader.run(asked)), strict=True)) if names else []
 
 
 class Reader:
@@ -168,8 +192,8 @@ class Reader:
         self.connection.rollback()
 
     def schema(self):
-        """Return the Schema. Raises NotSupportedError for a virtual table."""
-        master, tables = self.run([(_MASTER, None), (_TABLES, None)])
+        """Return the Schema. Raises NotSupportedError for a virtual table that can't be read."""
+        master, tables = self.run([(MASTER, None), (TABLES, None)])
         return read_schema(master.rows, tables.rows)
 
     def pages(self, table):
@@ -221,11 +245,13 @@ def read_schema(master, tables):
             continue
         if kind == "table":
             table_type, without_rowid = facts[name][1:3]
-            if table_type in ("virtual", "shadow"):
-                raise NotSupportedError(
-                    f"{name!r} belongs to a virtual table, whose content no dump carries. Drop the virtual "
-                    "table first, and make it again afterwards."
-                )
+            if table_type == "shadow":
+                continue  # SQLite makes it with the virtual table that it belongs to.
+            if table_type == "virtual":
+                if (derived := virtual.derived(name, sql)) is not None:
+                    schema.derived.append(derived)
+                    continue
+                schema.virtual_names.append(name)
             schema.table_sql.append(sql)
             schema.tables.append(_table(name, not without_rowid, json.loads(facts[name][3])))
         elif kind == "index":
@@ -283,8 +309,3 @@ def _weight(value):
 
 def _parts(items, most):
     return [items[at : at + most] for at in range(0, len(items), most)]
-
-
-def quote(name):
-    """Return an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

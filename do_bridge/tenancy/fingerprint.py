@@ -9,7 +9,8 @@ META_TABLE = "_do_bridge_meta"
 _COLUMNS = "(key text NOT NULL PRIMARY KEY, value text NOT NULL)"
 CREATE_META = f"CREATE TABLE IF NOT EXISTS {META_TABLE} {_COLUMNS} WITHOUT ROWID"
 READ_META = f"SELECT value FROM {META_TABLE} WHERE key = 'schema'"  # noqa: S608
-_WRITE_META = f"INSERT OR REPLACE INTO {META_TABLE} (key, value) VALUES ('schema', %s)"  # noqa: S608
+READ_NOTE = f"SELECT value FROM {META_TABLE} WHERE key = %s"  # noqa: S608
+_WRITE_META = f"INSERT OR REPLACE INTO {META_TABLE} (key, value) VALUES (%s, %s)"  # noqa: S608
 
 
 def of(applied):
@@ -20,7 +21,12 @@ def of(applied):
 
 def write_statements(fingerprint):
     """Return the statements that write `fingerprint` into an object, for a batch or a transaction."""
-    return [(CREATE_META, None), (_WRITE_META, (fingerprint,))]
+    return note_statements("schema", fingerprint)
+
+
+def note_statements(key, value):
+    """Return the statements that write one pair into an object's table of its own facts."""
+    return [(CREATE_META, None), (_WRITE_META, (key, value))]
 
 
 @lru_cache(maxsize=1)

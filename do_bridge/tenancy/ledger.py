@@ -5,16 +5,19 @@ leaves behind is seen: the next run looks at every tenant that is not "ready".
 """
 
 from django.db import DatabaseError
+from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
 
 import do_bridge
 
 from .conf import conf
-from .directory import registered_slugs
+from .directory import registered_slugs, tenant_model
 from .fingerprint import code_fingerprint
 
 READY, MIGRATING, FAILED, DELETED = "ready", "migrating", "failed", "deleted"
 LONGEST_ERROR = 2000
+#: Rows in one answer of the directory: at most some 12 MB, far below the 30 MB that an answer may have.
+PIECE = 5000
 # How the texts of `begin` start that a migration may take over from one that was cut off.
 MIGRATIONS = ("migrate", "catch up")
 
@@ -55,21 +58,38 @@ def forget(slugs):
     _states().filter(slug__in=_many(slugs)).delete()
 
 
-def states(slugs=None):
-    """Return {slug: TenantState} of the tenants named, or of all that the ledger knows; one trip."""
-    rows = _states() if slugs is None else _states().filter(slug__in=_many(slugs))
+def states(slugs):
+    """Return {slug: TenantState} of the tenants named that the ledger knows; one trip for each PIECE."""
+    wanted, found = _many(slugs), {}
     with _clear_errors():
-        return {row.slug: row for row in rows}
+        for start in range(0, len(wanted), PIECE):
+            rows = _states().filter(slug__in=wanted[start : start + PIECE])
+            found.update((row.slug, row) for row in rows)
+    return found
 
 
 def behind(slugs=None, fingerprint=None):
     """Return the sorted slugs of registered tenants that are not known to be ready at `fingerprint`.
 
-    `slugs` limits it to some; `fingerprint` is the code's if left out. Two trips, none to an object.
+    `slugs` limits it to some; `fingerprint` is the code's if left out. The directory compares, so that the
+    answer grows with those that are behind alone; a trip for some thousands of them, none to an object.
     """
-    wanted = registered_slugs() if slugs is None else sorted(_many(slugs))
-    known = states(slugs)
-    return [slug for slug in wanted if not is_at(known.get(slug), fingerprint or code_fingerprint())]
+    tenants = _registered(slugs)
+    ready = _states().filter(state=READY, fingerprint=fingerprint or code_fingerprint())
+    with _clear_errors():
+        return registered_slugs(tenants.exclude(Exists(ready.filter(slug=OuterRef("slug")))))
+
+
+def count(slugs=None):
+    """Return how many tenants are registered, all or of some slugs, without those whose deletion is noted."""
+    deleted = _states().filter(state=DELETED, slug=OuterRef("slug"))
+    with _clear_errors():
+        return _registered(slugs).exclude(Exists(deleted)).count()
+
+
+def _registered(slugs):
+    tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+    return tenants if slugs is None else tenants.filter(slug__in=_many(slugs))
 
 
 def is_at(state, fingerprint):
@@ -78,9 +98,12 @@ def is_at(state, fingerprint):
 
 
 def is_held(state):
-    """Say whether other work than a migration was begun on a tenant and is unfinished: a load, a deletion."""
-    begun = state is not None and state.state == MIGRATING
-    return begun and not state.doing.startswith(MIGRATIONS)
+    """Say whether other work than a migration was begun on a tenant and is unfinished: a load, a deletion.
+
+    One that failed is unfinished too: what it left behind is not a tenant to be brought to head.
+    """
+    begun = state is not None and state.state in (MIGRATING, FAILED) and state.doing
+    return bool(begun) and not state.doing.startswith(MIGRATIONS)
 
 
 def version():

@@ -10,11 +10,11 @@ from django.db import DatabaseError, connections
 
 from do_bridge.backends.remote_sqlite.emptying import empty
 
-from . import dump, fingerprint, ledger
+from . import dump, fingerprint, ledger, virtual
 from .catch_up import unchecked
 from .contenttypes import copy_content_types
 from .databases import tenant_databases
-from .dump import quote
+from .quoting import quote
 from .slugs import tenant_alias
 
 # What one statement's rows may weigh as JSON; the runtime's limit for a value is 2 MB.
@@ -100,7 +100,7 @@ def check_file(source):
         raise UnfitFile(f"The file is damaged: {verdict}")
     try:
         schema = dump.read_schema(
-            source.execute(dump._MASTER).fetchall(), source.execute(dump._TABLES).fetchall()
+            source.execute(dump.MASTER).fetchall(), source.execute(dump.TABLES).fetchall()
         )
     except DatabaseError as error:
         raise UnfitFile(str(error)) from error
@@ -325,6 +325,11 @@ def _last_statements(source, schema, found):
         for row in source.execute("SELECT name, seq FROM sqlite_sequence"):
             statements.append(("INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)", row))
     statements += [(sql, None) for sql in schema.other_sql]
+    # Not before the tables and views that they are made of are whole.
+    statements += [(sql, None) for item in schema.derived for sql in item.statements()]
+    for name in schema.configured:
+        into = virtual.configure(name).replace("%", "%%") + "(%s, %s)"
+        statements += [(into, pair) for pair in source.execute(virtual.configuration(name))]
     if any(table.name == _META for table in schema.tables):
         rows = source.execute(f"SELECT key, value FROM {_META} WHERE key <> 'schema'")  # noqa: S608
         statements += [(f"INSERT INTO {_META} (key, value) VALUES (%s, %s)", row) for row in rows]  # noqa: S608

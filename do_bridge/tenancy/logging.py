@@ -35,11 +35,15 @@ class TenantFilter(logging.Filter):
 
 def log_call(alias, call):
     """Log one request of the driver: `extra` has tenant, alias, operation, statements, duration (seconds),
-    rows_returned, rows_changed (without those of triggers and cascades) and error, a class's name or None.
+    rows_returned, rows_changed (without those of triggers and cascades), rows_read and rows_written (the
+    runtime's counters, None where it tells none: `do_bridge.driver.calls.Call` says when) and error, a
+    class's name or None.
     """
     if not logger.isEnabledFor(logging.DEBUG):
         return
     outcome = call.error or f"{call.rows} rows returned, {call.changed} changed"
+    if call.rows_read is not None:
+        outcome += f"; {call.rows_read} read, {call.rows_written} written"
     logger.debug(
         "(%.3f) %s: %s of %d; %s",
         call.duration,
@@ -55,6 +59,8 @@ def log_call(alias, call):
             "duration": call.duration,
             "rows_returned": call.rows,
             "rows_changed": call.changed,
+            "rows_read": call.rows_read,
+            "rows_written": call.rows_written,
             "error": call.error,
         },
     )
@@ -63,6 +69,7 @@ def log_call(alias, call):
 def _watch(sender, connection, **kwargs):
     if isinstance(connection.connection, driver.Connection):
         connection.connection.on_call = partial(log_call, connection.alias)
+        connection.connection.metered = partial(logger.isEnabledFor, logging.DEBUG)
 
 
 def watch_calls():

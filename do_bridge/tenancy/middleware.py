@@ -10,7 +10,7 @@ from django.template import TemplateDoesNotExist, loader
 from django.urls import get_resolver, get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
-from .catch_up import SchemaMismatch
+from .catch_up import SchemaMismatch, TenantGone
 from .conf import conf
 from .context import directory_context, tenant_context, unset_context
 from .directory import lookup
@@ -61,7 +61,9 @@ class TenantMiddleware:
         return scope.keep_while_streaming(response)
 
     def process_exception(self, request, exception):
-        """Answer 503 where the tenant's database does not hold the schema of this code."""
+        """Answer 503 where a tenant's object has another schema than this code's, 404 where it is gone."""
+        if isinstance(exception, TenantGone):
+            raise Http404("There is no such tenant.") from exception
         if isinstance(exception, SchemaMismatch):
             return schema_mismatch_page(request, exception)
         return None

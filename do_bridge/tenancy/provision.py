@@ -2,6 +2,8 @@
 
 import hashlib
 import inspect
+import json
+import logging
 import sys
 from dataclasses import dataclass, field
 from threading import Lock
@@ -9,34 +11,58 @@ from threading import Lock
 import django
 from django.apps import apps
 from django.core.management import call_command
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, NotSupportedError, connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite import schema
 
 from . import ledger
+from .catch_up import unchecked
 from .contenttypes import content_type_statements
 from .copies import copy_statements, insert_statements, run_batch
 from .databases import tenant_databases
+from .directory import is_registered
+from .dump import MASTER, TABLES, read_schema
 from .expecting import expecting, is_overtaken
-from .fingerprint import code_fingerprint, of, write_statements
+from .fingerprint import READ_NOTE, code_fingerprint, note_statements, of, write_statements
+from .quoting import quote
 from .slugs import tenant_alias
 
+logger = logging.getLogger("do_bridge.migrations")
+
+# The runtime's, SQLite's and wrangler's own, and ours.
 _INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_")
-# The directory's rows of these are copied instead, so that keys are equal everywhere.
+_APPLIED = "django_migrations"
+#: Under this key an object keeps which creation it was made by.
+MADE_FOR = "made_for"
+# Rows with explicit keys move the counters, but not beyond rows that are no longer there.
+_COUNTERS = (
+    "DELETE FROM sqlite_sequence WHERE name IN (SELECT value->>0 FROM json_each(%s))",
+    "INSERT INTO sqlite_sequence (name, seq) SELECT value->>0, value->>1 FROM json_each(%s)",
+)
 _COPIED_APPS_TABLES = (("contenttypes", "ContentType"), ("auth", "Permission"))
 
 _lock = Lock()
 _dumps = {}
 
 
+class ObjectTaken(DatabaseError):
+    """The object of a tenant that is to be made holds what somebody else wrote, maybe a former tenant."""
+
+
 @dataclass
 class Dump:
-    """What a migrated object holds: its schema as SQL, and the rows that its migrations made."""
+    """What a migrated object holds: its schema as SQL, and the rows that its migrations made.
+
+    `late` is the SQL of views and triggers, which would act on the rows; `counters` are AUTOINCREMENT's.
+    """
 
     schema: list[str] = field(default_factory=list)
     rows: list[tuple[str, list[str], list[list]]] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    counters: list[list] = field(default_factory=list)
 
     @property
     def fingerprint(self):
@@ -48,42 +74,76 @@ class Dump:
             for row in rows
         )
 
-    @property
-    def can_be_replayed(self):
-        """False with a virtual table, whose shadow tables SQLite makes by itself."""
-        return bool(self.schema) and not any(
-            sql.upper().lstrip().startswith("CREATE VIRTUAL") for sql in self.schema
-        )
 
-
-def provision(slug, copies=()):
+def provision(slug, copies=(), *, made_for=""):
     """Make the object of tenant `slug` ready; safe to repeat. Return "provisioned" or "migrated".
 
     A new object gets everything in one round trip, once this process has seen the scratch object; `copies`,
     unsaved model instances with their primary keys, come along. An object that has a schema already is
     migrated in the ordinary way. The ledger is the caller's: see `create_tenant` and `provision_noted`.
+    With `made_for`, a text that tells one creation from another, the tenant is to be a new one: the object
+    keeps the text, and one that has tables is refused by ObjectTaken, unless an unfinished creation for the
+    same made them, or the directory has the tenant.
     """
     alias = tenant_alias(slug)
     connection = connections[alias]
-    dump = scratch_dump()
-    if dump.can_be_replayed:
+    note = note_statements(MADE_FOR, made_for) if made_for else []
+    if (dump := scratch_dump()) is not None:
         try:
             with expecting(connection, ""):
-                run_batch(connection, _statements(connection, dump) + copy_statements(connection, copies))
+                statements = _statements(connection, dump) + note
+                run_batch(connection, statements + copy_statements(connection, copies))
             return "provisioned"
         except DatabaseError as error:
             # The batch is atomic and makes tables first: an object in use refuses it unharmed.
             if not is_overtaken(error) and "already exists" not in str(error):
                 raise
+    if made_for:
+        _refuse_taken(slug, made_for)
+    if note and dump is None:
+        with unchecked(alias):
+            run_batch(connection, note)
     call_command("migrate", database=alias, interactive=False, verbosity=0, noted=False, skip_checks=True)
     if statements := copy_statements(connection, copies):
         run_batch(connection, statements)
     return "migrated"
 
 
+def _refuse_taken(slug, made_for):
+    """Raise ObjectTaken where the object's tables are no tenant's, nor of the same creation, cut off."""
+    if is_registered(slug):
+        return
+    state = ledger.states(slug).get(slug)
+    # A creation that came to its end is in the ledger, and so is whatever happened to the tenant afterwards.
+    unfinished = state is None or state.state == ledger.DELETED
+    if unfinished and _made_for(slug) == made_for:
+        return
+    # The row once more: the same command may run twice at once, and have made both meanwhile.
+    if has_tables(slug) and not is_registered(slug):
+        raise ObjectTaken(
+            f"Nobody is registered as {slug!r}, but its database has tables already, maybe those of a tenant "
+            f"that was deleted. Choose another slug, or take them over: create_tenant --adopt {slug}."
+        )
+
+
+def _made_for(slug):
+    """Return what the object keeps of its creation, or None; one round trip."""
+    alias = tenant_alias(slug)
+    with unchecked(alias):
+        try:
+            (result,) = run_batch(connections[alias], [(READ_NOTE, (MADE_FOR,))])
+        except DatabaseError as error:
+            if "no such table" not in str(error):
+                raise
+            return None
+    return result.rows[0][0] if result.rows else None
+
+
 def has_tables(slug):
     """Say whether the object of tenant `slug` has tables already, for whomever they were; one round trip."""
-    (result,) = run_batch(connections[tenant_alias(slug)], [("SELECT name FROM sqlite_master", None)])
+    alias = tenant_alias(slug)
+    with unchecked(alias):
+        (result,) = run_batch(connections[alias], [("SELECT name FROM sqlite_master", None)])
     return any(not name.startswith(_INTERNAL) for (name,) in result.rows)
 
 
@@ -91,8 +151,21 @@ def _statements(connection, dump):
     statements = [("PRAGMA defer_foreign_keys = on", None)]
     statements += [(sql, None) for sql in dump.schema]
     for table, columns, rows in dump.rows:
+        if table == _APPLIED:
+            rows = _applied_now(connection, columns, rows)
         statements += insert_statements(connection, table, columns, rows)
-    return statements + content_type_statements(connection) + write_statements(dump.fingerprint)
+    statements += content_type_statements(connection) + [(sql, None) for sql in dump.late]
+    if dump.counters:
+        counters = json.dumps(dump.counters)
+        statements += [(sql, (counters,)) for sql in _COUNTERS]
+    return statements + write_statements(dump.fingerprint)
+
+
+def _applied_now(connection, columns, rows):
+    """Return the rows of django_migrations with the present time, the tenant's own."""
+    at = columns.index("applied")
+    present = connection.ops.adapt_datetimefield_value(now())
+    return [[*row[:at], present, *row[at + 1 :]] for row in rows]
 
 
 def provision_noted(slug):
@@ -119,7 +192,10 @@ def fingerprint():
 
 
 def scratch_dump():
-    """Return the Dump of the scratch object for this state of the code; migrate that object where needed."""
+    """Return the Dump of the scratch object for this state of the code; migrate that object where needed.
+
+    None where it can't be dumped, because of a virtual table of a kind that nothing can be made of again.
+    """
     databases = tenant_databases()
     alias = databases.scratch_alias(fingerprint_once())
     # The object's name is part of the key: a test run has a scratch object of its own.
@@ -127,7 +203,11 @@ def scratch_dump():
     with _lock:
         if key not in _dumps:
             _migrate_scratch(alias)
-            _dumps[key] = dump_database(connections[alias])
+            try:
+                _dumps[key] = dump_database(connections[alias])
+            except NotSupportedError as error:
+                logger.warning("Tenants are migrated one by one, not made by one batch: %s", error)
+                _dumps[key] = None
             connections[alias].close()
         return _dumps[key]
 
@@ -164,23 +244,37 @@ def _migrate_scratch(alias):
 
 
 def dump_database(connection):
-    """Return the Dump of the database behind `connection`, in two round trips."""
-    master = (
-        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL "
-        "ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 ELSE 2 END, rowid"
-    )
-    (result,) = run_batch(connection, [(master, None)])
-    entries = [row for row in result.rows if not row[1].startswith(_INTERNAL)]
-    dump = Dump(schema=[sql for _, _, sql in entries])
-    skipped = {
+    """Return the Dump of the database behind `connection`, in two round trips.
+
+    Raises NotSupportedError for a virtual table that can't be made anew (see `virtual`).
+    """
+    master, tables = run_batch(connection, [(MASTER, None), (TABLES, None)])
+    entries = [row for row in master.rows if not row[1].startswith(_INTERNAL[-1])]
+    found = read_schema(entries, tables.rows)
+    derived = [sql for item in found.derived for sql in item.statements()]
+    dump = Dump(schema=found.table_sql + found.index_sql, late=found.other_sql + derived)
+    # The directory's rows of these are copied instead, so that keys are equal everywhere.
+    copied = {
         apps.get_model(*model)._meta.db_table
         for model in _COPIED_APPS_TABLES
         if apps.is_installed(f"django.contrib.{model[0]}")
     }
-    tables = [name for kind, name, _ in entries if kind == "table" and name not in skipped]
-    quote = connection.ops.quote_name
-    selects = [(f"SELECT * FROM {quote(table)} ORDER BY rowid", None) for table in tables]  # noqa: S608
-    for table, result in zip(tables, run_batch(connection, selects) if selects else [], strict=True):
+    wanted = [table for table in found.tables if table.name not in copied]
+    selects = [(_select_all(table), None) for table in wanted]
+    if found.has_sequence:
+        selects.append(("SELECT name, seq FROM sqlite_sequence", None))
+    results = run_batch(connection, selects) if selects else []
+    if found.has_sequence:
+        names = {table.name for table in wanted}
+        dump.counters = [list(row) for row in results.pop().rows if row[0] in names]
+    for table, result in zip(wanted, results, strict=True):
         if result.rows:
-            dump.rows.append((table, list(result.columns), [list(row) for row in result.rows]))
+            dump.rows.append((table.name, list(result.columns), [list(row) for row in result.rows]))
     return dump
+
+
+def _select_all(table):
+    """Return the query for a table's stored values, by its key; a rowid that no column shows comes first."""
+    names = (*table.key, *table.columns) if table.carries_rowid else table.columns
+    key = ", ".join(map(quote, table.key))
+    return f"SELECT {', '.join(map(quote, names))} FROM {quote(table.name)} ORDER BY {key}"  # noqa: S608

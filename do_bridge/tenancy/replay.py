@@ -39,6 +39,12 @@ class Recording:
         self.statements += [item for item in statements if not item.shape.reads_only or GUARD in item.sql]
 
     @property
+    def notes(self):
+        """The (app, name) that the run noted as applied."""
+        forwards = [migration for migration, is_backwards in self.plan if not is_backwards]
+        return [key for one in forwards for key in one.replaces or [(one.app_label, one.name)]]
+
+    @property
     def can_be_replayed(self):
         """Whether the statements do on any object of the same schema what they did here."""
         return self.is_plain and bool(self.plan) and all(_is_static(step) for step, _ in self.plan)

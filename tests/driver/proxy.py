@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from typing import Self
 
 
@@ -23,6 +24,7 @@ class Proxy:
         self._closing = False
         self.lose_answers = 0
         self.lost = 0
+        self._frozen: set[socket.socket] = set()
         self.stalled = False
         self.deaf = False
         self.accepted = 0
@@ -50,10 +52,21 @@ class Proxy:
         while self._pairs:
             self._end(*self._pairs.pop())
 
+    def stall(self, seconds: float) -> None:
+        """Hold the server's bytes back for so long."""
+        self.stalled = True
+        time.sleep(seconds)
+        self.release()
+
+    def freeze(self) -> None:
+        """Hold back both sides' bytes on the connections that are open now; new ones are not touched."""
+        self._frozen.update(end for pair in self._pairs for end in pair)
+
     def release(self) -> None:
-        """Let pass what ``stalled`` and ``deaf`` have held back."""
+        """Let pass what is held back."""
         with self._flow:
             self.stalled = self.deaf = False
+            self._frozen.clear()
             self._flow.notify_all()
 
     def _accept(self) -> None:
@@ -80,9 +93,12 @@ class Proxy:
                     self.lost += 1
                     break
                 with self._flow:
-                    self._flow.wait_for(lambda: self._closing or not (self.stalled if answers else self.deaf))
+                    self._flow.wait_for(lambda: self._closing or not self._holds(source, answers))
                 sink.sendall(data)
         self._end(source, sink)
+
+    def _holds(self, source: socket.socket, answers: bool) -> bool:
+        return (self.stalled if answers else self.deaf) or source in self._frozen
 
     @staticmethod
     def _end(*ends: socket.socket) -> None:

@@ -14,7 +14,11 @@ from worker import local
 
 ROOT = Path(__file__).resolve().parents[2]
 DATABASE = "11111111-2222-4333-8444-555555555555"
-COMPLETE = dict.fromkeys(deploy.REQUIRED, "given") | {"CLOUDFLARE_DATABASE_ID": DATABASE}
+TOKEN = "a-relay-token-of-32-characters-00"
+COMPLETE = dict.fromkeys(deploy.REQUIRED, "given") | {
+    "CLOUDFLARE_DATABASE_ID": DATABASE,
+    "RELAY_TOKEN": TOKEN,
+}
 
 
 def local_config():
@@ -83,7 +87,7 @@ def test_wrangler_accepts_the_configuration_for_deploying(tmp_path, monkeypatch)
 
 def test_every_missing_setting_is_listed_at_once_with_its_meaning():
     with pytest.raises(deploy.DeployError) as caught:
-        deploy.check_settings({"RELAY_TOKEN": "given"})
+        deploy.check_settings({"RELAY_TOKEN": TOKEN})
     for name, meaning in deploy.REQUIRED.items():
         assert (f"{name}: {meaning}" in str(caught.value)) == (name != "RELAY_TOKEN")
 
@@ -97,6 +101,39 @@ def test_the_settings_of_this_machine_are_refused_for_a_deploy():
         deploy.DeployError, match=r"(?s)CLOUDFLARE_DATABASE_ID.*make run.*RELAY_URL.*make run"
     ):
         deploy.check_settings(settings)
+
+
+def test_a_token_that_is_not_set_is_deployed_as_none_because_wrangler_deletes_no_secret():
+    tokens = deploy.relay_tokens(COMPLETE | {"RELAY_TOKEN_PREVIOUS": "", "RELAY_TOKEN_TENANTS": "t" * 32})
+    assert set(tokens) == set(local_config()["secrets"]["required"])
+    assert tokens["RELAY_TOKEN"] == TOKEN
+    assert tokens["RELAY_TOKEN_TENANTS"] == "t" * 32
+    assert set(tokens.values()) == {TOKEN, "t" * 32, "unset"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"RELAY_TOKEN": "short"}, "RELAY_TOKEN: it must have 32 characters"),
+        (
+            {"RELAY_TOKEN_TENANTS": "with a space in it, though it is long"},
+            "RELAY_TOKEN_TENANTS: it must have",
+        ),
+        ({"RELAY_TOKEN_PREVIOUS": "é" * 40}, "RELAY_TOKEN_PREVIOUS: it must have"),
+        ({"RELAY_TOKEN_DIRECTORY": TOKEN}, "RELAY_TOKEN_DIRECTORY: it must be another text than RELAY_TOKEN"),
+    ],
+)
+def test_a_token_that_is_weak_or_used_twice_is_refused_for_a_deploy(settings, message):
+    with pytest.raises(deploy.DeployError, match=message) as caught:
+        deploy.check_settings(COMPLETE | settings)
+    assert TOKEN not in str(caught.value)
+
+
+def test_the_workflow_hands_every_token_to_the_worker():
+    workflow = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+    for name in local.OPTIONAL_TOKENS:
+        assert f"{name}: ${{{{ secrets.{name} }}}}" in workflow
+        assert f"{name}: ${{{{ secrets.{name} || '{local.UNSET}' }}}}" in workflow
 
 
 def test_complete_settings_pass_without_a_relay_url():

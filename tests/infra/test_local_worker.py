@@ -50,7 +50,7 @@ def test_a_worker_comes_back_on_its_port_after_a_crash_and_ends_without_a_trace(
 def test_the_worker_ends_and_its_secret_goes_when_its_parent_is_killed(tmp_path):
     code = (
         "import sys, time; from worker.local import LocalWorker\n"
-        f"w = LocalWorker(0, {str(tmp_path)!r}, 'a-token'); w.start()\n"
+        f"w = LocalWorker(0, {str(tmp_path)!r}, 'a-token-of-thirty-two-characters-'); w.start()\n"
         "print(w.pid, w._private, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)

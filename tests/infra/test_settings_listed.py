@@ -30,7 +30,10 @@ def environment_name(node: ast.AST) -> str | None:
 def names_in_code() -> set[str]:
     files = {path for app in ("project", "accounts", "blog") for path in (ROOT / app).rglob("*.py")} - TOOLS
     nodes = (node for path in files for node in ast.walk(ast.parse(path.read_text())))
-    return {name for node in nodes if (name := environment_name(node))} | deploy.REQUIRED.keys()
+    return {name for node in nodes if (name := environment_name(node))} | {
+        *deploy.REQUIRED,
+        *deploy.OPTIONAL_TOKENS,
+    }
 
 
 def names_in_readme() -> set[str]:

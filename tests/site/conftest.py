@@ -62,13 +62,16 @@ def _empty():
     from django.contrib.sessions.models import Session
     from django.db import connections
 
-    from accounts.models import Membership, OutOfStep, Tenant, User
+    from accounts.models import Membership, OutOfStep, SignInFailure, Tenant, User
     from blog.models import Post
     from do_bridge.tenancy.copies import run_batch
     from do_bridge.testing import empty_object
 
     aliases = [f"tenant/{slug}" for slug in SLUGS]
-    tables = [model._meta.db_table for model in (LogEntry, Post, Membership, Session, User, OutOfStep)]
+    tables = [
+        model._meta.db_table
+        for model in (LogEntry, Post, Membership, Session, User, OutOfStep, SignInFailure)
+    ]
     for alias in [*aliases, "default"]:
         run_batch(connections[alias], [(f'DELETE FROM "{table}"', None) for table in tables])
     others = Tenant.objects.exclude(slug__in=SLUGS)

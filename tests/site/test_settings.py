@@ -8,6 +8,8 @@ import sys
 import pytest
 from django.conf import settings
 
+from worker.local import OPTIONAL_TOKENS
+
 SETTINGS = settings.BASE_DIR / "project" / "settings.py"
 GOOD = {"SECRET_KEY": "Long-and-random-enough-0123456789-" * 2, "SECURE": "True", "HSTS_SECONDS": "3600"}
 
@@ -39,6 +41,22 @@ def test_a_missing_or_wrong_setting_is_named(environment, message):
     done = check(**environment)
     assert done.returncode != 0
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("whole", ["", "for-all"])
+def test_tokens_for_one_kind_of_database_each_need_no_other(whole):
+    code = "from project.settings import DATABASES as d; print(d['default'], d['tenant'])"
+    scoped = {"RELAY_TOKEN_TENANTS": "for-tenants", "RELAY_TOKEN_DIRECTORY": "for-d1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, **GOOD, "RELAY_TOKEN": whole, **scoped},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    passwords = re.findall(r"'PASSWORD': '([^']*)'", done.stdout)
+    assert passwords == ["for-d1", "for-tenants"]
 
 
 def test_the_rest_transport_speaks_to_cloudflare_unless_another_api_is_named():
@@ -73,6 +91,7 @@ def test_env_example_explains_every_setting_that_is_read():
         if "=" in line and line[0] != "#"
     }
     assert read <= set(named)
-    # The deploying commands and seed_demo read these two themselves.
-    assert set(named) - read == {"CLOUDFLARE_API_TOKEN", "DEMO_PASSWORD"}
+    # The deploying commands and seed_demo read these themselves.
+    previous = {name for name in OPTIONAL_TOKENS if name.endswith("_PREVIOUS")}
+    assert set(named) - read == {"CLOUDFLARE_API_TOKEN", "DEMO_PASSWORD"} | previous
     assert all(comment.startswith("# ") for comment in named.values())

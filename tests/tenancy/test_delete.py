@@ -12,6 +12,7 @@ from accounts.members import add_member
 from accounts.models import Membership, OutOfStep, Tenant
 from blog.models import Post
 from do_bridge.tenancy import ledger, load, members, tenant_alias, tenant_context
+from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.copies import run_batch
 
 
@@ -26,7 +27,8 @@ def tables_of(slug):
         "SELECT name FROM sqlite_master WHERE name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*' "
         "AND name <> 'sqlite_sequence'"
     )
-    (result,) = run_batch(connections[tenant_alias(slug)], [(query, None)])
+    with unchecked(tenant_alias(slug)):
+        (result,) = run_batch(connections[tenant_alias(slug)], [(query, None)])
     return [name for (name,) in result.rows]
 
 

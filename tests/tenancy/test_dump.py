@@ -7,7 +7,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import NotSupportedError, connections
+from django.db import connections
 
 from blog.models import Post
 from do_bridge.tenancy import dump, tenant_alias, tenant_context
@@ -199,15 +199,6 @@ def test_a_page_that_is_too_large_for_an_answer_is_cut(acme, tmp_path):
         query = "SELECT count(*), min(length(v)) FROM big WHERE typeof(v) = 'blob'"
         (blobs, length) = file.execute(query).fetchone()
     assert blobs >= 20 and length == 1_000_000
-
-
-def test_a_virtual_table_is_refused_by_its_name(acme, tmp_path):
-    connection = connections[tenant_alias(acme.slug)]
-    run_batch(connection, [("CREATE VIRTUAL TABLE found USING fts5(body)", None)])
-    with pytest.raises(NotSupportedError, match="'found.*virtual table"):
-        dump_tenant(acme.slug, tmp_path / "a.sqlite3")
-    run_batch(connection, [("DROP TABLE found", None)])
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_tenant_that_is_not_there_has_no_dump(db, tmp_path):

@@ -1,11 +1,13 @@
 """The ledger: many rows in one trip, what is kept and what is replaced, and who is behind."""
 
+from functools import partial
+
 import pytest
 from django.db import connections
 
 from accounts.models import Tenant
 from do_bridge.models import TenantState
-from do_bridge.tenancy import fingerprint, ledger
+from do_bridge.tenancy import directory, fingerprint, ledger
 from do_bridge.tenancy.fingerprint import code_fingerprint, of
 
 
@@ -34,7 +36,7 @@ def test_a_thousand_tenants_are_noted_and_read_in_one_trip_each(empty_ledger, tr
         before = trips.count
         step()
         assert trips.count - before == 1
-    assert set(ledger.states()) >= set(slugs)
+    assert ledger.states(slugs).keys() == set(slugs)
 
 
 def test_beginning_and_failing_keep_the_fingerprint_that_was_reached(empty_ledger):
@@ -52,7 +54,7 @@ def test_beginning_and_failing_keep_the_fingerprint_that_was_reached(empty_ledge
     ledger.deleted("acme")
     assert TenantState.objects.get(pk="acme").fingerprint == ""
     ledger.forget("acme")
-    assert "acme" not in ledger.states()
+    assert ledger.states("acme") == {}
 
 
 def test_the_version_that_the_settings_name_is_noted(db, settings):
@@ -73,12 +75,35 @@ def test_behind_are_all_that_are_not_known_to_be_ready_at_head(db):
     assert ledger.behind(["ready", "older"]) == ["older"]
 
 
+def test_many_rows_are_read_in_pieces_and_an_answer_that_finds_none_behind_is_empty(
+    empty_ledger, monkeypatch, trips
+):
+    slugs = [f"t-{number:02}" for number in range(25)]
+    Tenant.objects.bulk_create([Tenant(slug=slug, name=slug) for slug in slugs])
+    ledger.reached(slugs, code_fingerprint())
+    ledger.deleted("t-07")
+    monkeypatch.setattr(directory, "PIECE", 5)
+    monkeypatch.setattr(ledger, "PIECE", 10)
+    before = trips.count
+    assert directory.registered_slugs() == slugs
+    assert trips.count - before == 6
+    before = trips.count
+    assert ledger.behind() == ["t-07"]
+    assert trips.count - before == 1
+    before = trips.count
+    assert sorted(ledger.states(slugs)) == slugs
+    assert trips.count - before == 3
+    assert ledger.behind(fingerprint="other") == slugs
+    assert (ledger.count(), ledger.count(["t-06", "t-07", "nobody"])) == (24, 1)
+
+
 def test_without_the_directorys_table_it_says_what_to_run(db):
     table = TenantState._meta.db_table
     with connections["default"].cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO kept")
         try:
-            for step in (lambda: ledger.states(), lambda: ledger.begin("acme", "migrate")):
+            begin = partial(ledger.begin, "acme", "migrate")
+            for step in (partial(ledger.states, "acme"), ledger.behind, ledger.count, begin):
                 with pytest.raises(ledger.LedgerMissing, match="migrate --database default"):
                     step()
         finally:

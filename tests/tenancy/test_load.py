@@ -211,7 +211,7 @@ def small(tmp_path):
             ["CREATE TABLE late (id INTEGER REFERENCES leaf (id) DEFERRABLE INITIALLY  DEFERRED)"],
             "INITIALLY DEFERRED",
         ),
-        (["CREATE VIRTUAL TABLE found USING fts5(body)"], "virtual table"),
+        (["CREATE VIRTUAL TABLE found USING fts5(body, content='')"], "'found' is a contentless FTS5"),
         ([f"CREATE TABLE wide ({', '.join(f'c{n}' for n in range(101))})"], "more than 100 columns"),
         ([f"CREATE TABLE {load.MARK} (n)"], "itself being loaded"),
     ],

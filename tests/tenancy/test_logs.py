@@ -42,6 +42,33 @@ def test_d1_is_logged_under_its_alias_and_no_tenant(queries, django_user_model):
     assert (record.tenant, record.rows_returned) == ("-", 1)
 
 
+def test_a_tenants_records_carry_the_rows_that_the_runtime_read_and_wrote(acme, in_both, queries):
+    with tenant_context(acme):
+        posts = [Post(title=f"p{n}", content="-", user_id=in_both) for n in range(3)]
+        Post.objects.bulk_create(posts)
+        Post.objects.get(pk=posts[1].pk)
+        list(Post.objects.filter(content="nowhere"))
+        Post.objects.filter(pk=posts[1].pk).update(content="x")
+    records = [record for record in queries() if record.tenant == acme.slug]
+    reads = [(record.rows_read, record.rows_written) for record in records if not record.rows_changed]
+    # A commit has no statement; a key finds one row; without an index all three are looked at, and none fits.
+    assert reads == [(None, None), (1, 0), (3, 0)]
+    created, updated = [record for record in records if record.rows_changed]
+    assert created.rows_written > 3
+    assert (updated.rows_read, updated.rows_written) == (1, 1)
+    assert updated.getMessage().endswith("1 changed; 1 read, 1 written")
+
+
+def test_d1s_records_carry_them_once_a_session_knows_the_columns(queries, django_user_model):
+    with directory_context():
+        for _ in range(2):
+            assert not list(django_user_model.objects.filter(first_name="nobody"))
+    first, second = [record for record in queries() if record.alias == "default"]
+    assert (first.rows_read, first.rows_written) == (None, None)
+    assert second.rows_read >= 0
+    assert second.rows_written == 0
+
+
 def test_a_transaction_is_logged_to_its_commit(acme, in_both, queries):
     with tenant_context(acme), transaction.atomic(using=tenant_alias(acme.slug)):
         Post.objects.create(title="x", content="secret text", user_id=in_both)

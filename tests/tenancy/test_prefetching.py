@@ -35,6 +35,13 @@ def test_another_tenants_queryset_is_refused_one_level_down(acme, zeta, posts):
         list(Post.objects.prefetch_related(prefetch))
 
 
+@pytest.mark.parametrize("lookup", ["posts", "posts__user"])
+def test_rows_of_two_tenants_at_once_are_refused(acme, zeta, posts, lookup):
+    mixed = [authors(tenant).get(pk=posts) for tenant in (acme, zeta)]
+    with pytest.raises(TenantMismatch, match="several databases"):
+        prefetch_related_objects(mixed, lookup)
+
+
 def test_the_tenants_own_queryset_is_followed(acme, zeta, posts):
     for tenant in (acme, zeta):
         with tenant_context(tenant):

@@ -1,21 +1,57 @@
-// Lets in only who shows the relay's token.
+// Lets in only who shows one of the relay's tokens, and says which databases that token is for.
 
-export type Access = "granted" | "denied" | "unconfigured";
+import type { Database } from "./protocol";
 
-/** Checks the bearer token of a request against the secret; without a secret nobody gets in. */
-export async function checkAccess(request: globalThis.Request, secret: string | undefined): Promise<Access> {
-  if (!secret) return "unconfigured";
+/** The databases that a token reaches: all, the objects alone, or D1 alone. */
+export type Scope = "all" | "tenants" | "directory";
+
+export type Access = Scope | "denied" | "unconfigured";
+
+/** The secrets that hold tokens, by name; without RELAY_TOKEN there is no service. */
+export type Secrets = Partial<Record<TokenName, string>>;
+
+const TOKENS = [
+  ["RELAY_TOKEN", "all"],
+  ["RELAY_TOKEN_PREVIOUS", "all"],
+  ["RELAY_TOKEN_TENANTS", "tenants"],
+  ["RELAY_TOKEN_TENANTS_PREVIOUS", "tenants"],
+  ["RELAY_TOKEN_DIRECTORY", "directory"],
+  ["RELAY_TOKEN_DIRECTORY_PREVIOUS", "directory"],
+] as const satisfies [string, Scope][];
+
+type TokenName = (typeof TOKENS)[number][0];
+
+/** What a header can carry, and long enough not to be guessed; anything else is no secret. */
+const SECRET = /^[\x21-\x7e]{32,}$/;
+
+export function isSecret(text: string | undefined): text is string {
+  return text !== undefined && SECRET.test(text);
+}
+
+/** Compares the bearer token of a request with every secret; nobody gets in where RELAY_TOKEN is none. */
+export async function checkAccess(request: globalThis.Request, secrets: Secrets): Promise<Access> {
+  if (!isSecret(secrets.RELAY_TOKEN)) return "unconfigured";
   const [, token] = /^Bearer ([^\s]+)$/.exec(request.headers.get("Authorization") ?? "") ?? [];
   if (token === undefined) return "denied";
-  return (await sameText(token, secret)) ? "granted" : "denied";
+  const shown = await digest(token);
+  let access: Access = "denied";
+  // All of them, whichever fits: the time taken does not tell which.
+  for (const [name, scope] of TOKENS) {
+    const secret = secrets[name];
+    const same = isSecret(secret) && crypto.subtle.timingSafeEqual(shown, await digest(secret));
+    if (same && access === "denied") access = scope;
+  }
+  return access;
 }
 
-/** Compares in a time that tells nothing: digests have one length, whatever the length of the texts. */
-export async function sameText(one: string, other: string): Promise<boolean> {
-  const [first, second] = await Promise.all([digest(one), digest(other)]);
-  return crypto.subtle.timingSafeEqual(first, second);
+/** Why a session with this scope may not reach a database; null where it may. */
+export function scopeRefusal(scope: Scope, { kind }: Database): string | null {
+  if (scope === "tenants" && kind === "d1") return "the session's token is for objects (do:) alone";
+  if (scope === "directory" && kind === "do") return "the session's token is for D1 (d1:) alone";
+  return null;
 }
 
+/** Digests have one length, whatever the length of the texts, so that comparing them tells nothing. */
 function digest(text: string): Promise<ArrayBuffer> {
   return crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
 }

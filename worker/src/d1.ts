@@ -1,8 +1,9 @@
 // Runs statements on a D1 database with columns, rows and counts in one answer.
 
+import { haveColumns, keepTheirOrder, type KnownColumns } from "./d1-columns";
 import { WorkFailed, d1Failure } from "./errors";
 import type { Answer, Statement } from "./protocol";
-import { Results, defersForeignKeys, type Counts, type StatementResult } from "./statement";
+import { Results, defersForeignKeys, type Counts, type StatementResult, type Usage } from "./statement";
 import type { SqlValue } from "./values";
 
 type ObjectRow = Record<string, SqlValue>;
@@ -22,8 +23,6 @@ const ROWLESS = /^\s*(?:INSERT|REPLACE|UPDATE|DELETE|CREATE|DROP|ALTER|PRAGMA|EX
 const RETURNS = /\bRETURNING\b/i;
 /** More than one statement, or a semicolon in a literal. */
 const SEVERAL = /;\s*\S/;
-/** A property name that JavaScript moves to the front of its object. */
-const INDEX_LIKE = /^(?:0|[1-9][0-9]*)$/;
 
 /** D1 can't branch inside a batch: this reads nothing when all is well, and fails with the rows' names when not. */
 const FOREIGN_KEY_GUARD =
@@ -34,11 +33,15 @@ const FOREIGN_KEY_GUARD =
 /** D1's own `changes` counts the rows of cascades, of triggers and of the tables behind a virtual table, too. */
 const COUNTS = "SELECT changes() AS changes, last_insert_rowid() AS last_row_id";
 
-/** Runs the steps as one atomic unit. */
-export async function runOnD1(database: D1Database, steps: Statement[]): Promise<Answer> {
+/** Runs the steps as one atomic unit; `known` are the columns of the session's earlier reads. */
+export async function runOnD1(
+  database: D1Database,
+  steps: Statement[],
+  known: KnownColumns,
+): Promise<Answer> {
   const results = new Results();
   try {
-    for (const result of await run(database, steps)) results.add(result, "unknown");
+    for (const result of await run(database, steps, known)) results.add(result, "unknown");
     return { results: results.texts };
   } catch (error) {
     if (error instanceof WorkFailed) return { results: [], error: error.failure };
@@ -63,9 +66,15 @@ export function costOnD1(steps: Statement[]): { subrequests: number; queries: nu
  * Chooses D1's way in. `raw()` keeps columns of the same name apart and names those of an empty result, but has no
  * counts and knows no batch; `batch()` has both, and gives rows as objects.
  */
-async function run(database: D1Database, steps: Statement[]): Promise<StatementResult[]> {
+async function run(
+  database: D1Database,
+  steps: Statement[],
+  known: KnownColumns,
+): Promise<StatementResult[]> {
   if (steps.length === 0) return [];
-  if (readsAlone(steps)) return Promise.all(steps.map((step, index) => runRaw(database, step, index)));
+  if (readsAlone(steps)) {
+    return Promise.all(steps.map((step, index) => runAlone(database, step, index, known)));
+  }
   return runBatch(database, steps);
 }
 
@@ -75,18 +84,33 @@ function readsAlone(steps: Statement[]): boolean {
   return steps.length === 1 || steps.every(({ sql }) => READS.test(sql));
 }
 
-async function runRaw(
+async function runAlone(
   database: D1Database,
-  { sql, params }: Statement,
+  { sql, params, meter }: Statement,
   index: number,
+  known: KnownColumns,
 ): Promise<StatementResult> {
   try {
     const statement = database.prepare(sql).bind(...params);
+    const expected = meter ? known.of(database, sql) : undefined;
+    const metered = expected === undefined ? null : await runMetered(statement, expected);
+    if (metered !== null) return metered;
     const [columns = [], ...rows] = await statement.raw<SqlValue[]>({ columnNames: true });
-    return { columns, rows, counts: null };
+    if (meter && READS.test(sql)) known.note(database, sql, columns);
+    return { columns, rows, figures: null };
   } catch (error) {
     throw new WorkFailed(d1Failure(error, index));
   }
+}
+
+/** Runs a read whose columns are known; null where they are others by now, and it has to be read once more. */
+async function runMetered(
+  statement: D1PreparedStatement,
+  columns: string[],
+): Promise<StatementResult | null> {
+  const { results, meta } = await statement.all<ObjectRow>();
+  if (!haveColumns(results, columns)) return null;
+  return { columns, rows: inOrder(results, columns), figures: () => usageOf([meta]) };
 }
 
 async function runBatch(database: D1Database, steps: Statement[]): Promise<StatementResult[]> {
@@ -119,6 +143,7 @@ function readObjects(
   { step, result, explanation, counts }: Placed,
   index: number,
 ): StatementResult {
+  const own = [result, explanation, counts].flatMap((place) => answers[place ?? -1]?.meta ?? []);
   const answer = answers[result];
   if (answer === undefined) throw new Error("internal error: D1 answered fewer statements than it was sent");
   const { results, meta } = answer;
@@ -127,8 +152,24 @@ function readObjects(
   const unexplained = SEVERAL.test(step.sql) ? null : columns.length;
   const width = explanation === null ? unexplained : columnCount(answers[explanation]?.results ?? []);
   if (results.length > 0 && !trustworthy(columns, width)) throw ambiguous(index);
-  const rows = results.map((row) => columns.map((column) => row[column] ?? null));
-  return { columns, rows, counts: counts === null ? null : () => readCounts(answers[counts], meta.changes) };
+  const figures = (): Partial<Counts & Usage> => ({
+    ...(counts === null ? {} : readCounts(answers[counts], meta.changes)),
+    ...(step.meter ? usageOf(own) : {}),
+  });
+  const asked = counts !== null || step.meter;
+  return { columns, rows: inOrder(results, columns), figures: asked ? figures : null };
+}
+
+function inOrder(rows: ObjectRow[], columns: string[]): SqlValue[][] {
+  return rows.map((row) => columns.map((column) => row[column] ?? null));
+}
+
+function usageOf(metas: D1Meta[]): Usage {
+  const sum = (numbers: number[]): number => numbers.reduce((total, number) => total + number, 0);
+  return {
+    rows_read: sum(metas.map((meta) => meta.rows_read)),
+    rows_written: sum(metas.map((meta) => meta.rows_written)),
+  };
 }
 
 function readCounts(answer: D1Result<ObjectRow> | undefined, changed: number): Counts {
@@ -145,7 +186,7 @@ function columnCount(plan: ObjectRow[]): number {
 
 /** Whether the keys of a row are its columns, all of them and in their order. */
 function trustworthy(columns: string[], width: number | null): boolean {
-  return columns.length === width && (width === 1 || !columns.some((column) => INDEX_LIKE.test(column)));
+  return columns.length === width && keepTheirOrder(columns);
 }
 
 function ambiguous(step: number): WorkFailed {

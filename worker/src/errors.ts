@@ -19,6 +19,9 @@ const TRANSIENT = [
   "Cannot resolve D1 DB due to transient issue",
 ];
 
+/** How a call fails that an object does not know yet, or no more: its code is being updated. */
+const NO_METHOD = "does not implement the method";
+
 /** How the statement that guards deferred foreign keys fails. */
 const FOREIGN_KEY_GUARD = /bad JSON path: '(FOREIGN KEY constraint failed: .*)'/;
 
@@ -31,6 +34,8 @@ export function sqlFailure(error: unknown, effect: Effect, step?: number): Failu
 /** An error thrown by a call to an object: its SQL errors come as answers, so this one is the runtime's. */
 export function objectFailure(error: unknown, effect: Effect): Failure {
   const message = messageOf(error);
+  if (message.includes(NO_METHOD))
+    return { kind: "retry", message, effect: effect === "ended" ? effect : "none" };
   // An overloaded object turns calls away at its door, before it runs anything.
   if (hasFlag(error, "overloaded"))
     return { kind: "overloaded", message, effect: effect === "ended" ? effect : "none" };

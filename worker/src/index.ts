@@ -1,6 +1,6 @@
 // The relay Worker: authenticated sessions in front of the tenants' objects and the bound D1 databases.
 
-import { checkAccess } from "./auth";
+import { checkAccess, isSecret, type Scope } from "./auth";
 import { MAX_REQUEST_BYTES, SUBPROTOCOL } from "./protocol";
 import { Session, type SessionLimits } from "./session";
 
@@ -10,27 +10,31 @@ const DEFAULT_SESSION_SUBREQUESTS = 9000;
 /** Below the 1,000 statements that D1 runs for an invocation: developers.cloudflare.com/d1/platform/limits */
 const DEFAULT_SESSION_D1_QUERIES = 900;
 
+/** How long a session outlives the removal of its token. */
+const DEFAULT_SESSION_SECONDS = 3600;
+
 export { Tenant } from "./tenant";
 
 export default {
   async fetch(request, env): Promise<Response> {
     const { pathname } = new URL(request.url);
     if (pathname === "/healthz") return health(env);
-    const access = await checkAccess(request, env.RELAY_TOKEN);
-    if (access === "unconfigured") return refuse(503, "the Worker has no RELAY_TOKEN secret");
+    const access = await checkAccess(request, env);
+    if (access === "unconfigured")
+      return refuse(503, "the Worker has no RELAY_TOKEN secret of 32 characters or more");
     if (access === "denied")
       return refuse(401, "a valid bearer token is required", { "www-authenticate": "Bearer" });
     if (pathname !== "/v1/session") return refuse(404, "no such path");
-    return openSession(request, env);
+    return openSession(request, env, access);
   },
 } satisfies ExportedHandler<Env>;
 
 function health(env: Env): Response {
-  if (env.RELAY_TOKEN) return Response.json({ ok: true, version: env.RELAY_VERSION });
+  if (isSecret(env.RELAY_TOKEN)) return Response.json({ ok: true, version: env.RELAY_VERSION });
   return Response.json({ ok: false, missing: ["RELAY_TOKEN"] }, { status: 503 });
 }
 
-function openSession(request: Request, env: Env): Response {
+function openSession(request: Request, env: Env, scope: Scope): Response {
   if (request.headers.get("Upgrade")?.toLowerCase() !== "websocket") {
     return refuse(426, "this path speaks WebSocket", { upgrade: "websocket" });
   }
@@ -39,20 +43,23 @@ function openSession(request: Request, env: Env): Response {
     return refuse(400, `the subprotocol spoken here is ${SUBPROTOCOL}`);
   }
   const { 0: client, 1: server } = new WebSocketPair();
-  const limits = sessionLimits(env);
+  const limits = sessionLimits(env, scope);
   new Session(server, env, limits).start();
   const headers = {
     "Sec-WebSocket-Protocol": SUBPROTOCOL,
     "do-bridge-session-limit": String(limits.subrequests),
+    "do-bridge-session-seconds": String(limits.seconds),
     "do-bridge-max-message": String(MAX_REQUEST_BYTES),
   };
   return new Response(null, { status: 101, webSocket: client, headers });
 }
 
-function sessionLimits(env: Env): SessionLimits {
+function sessionLimits(env: Env, scope: Scope): SessionLimits {
   return {
+    scope,
     subrequests: positive(env.SESSION_SUBREQUESTS, DEFAULT_SESSION_SUBREQUESTS),
     d1Queries: positive(env.SESSION_D1_QUERIES, DEFAULT_SESSION_D1_QUERIES),
+    seconds: positive(env.SESSION_MAX_SECONDS, DEFAULT_SESSION_SECONDS),
   };
 }
 

@@ -21,6 +21,7 @@ const DATABASE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 export type ErrorKind =
   | "sql"
   | "bad_request"
+  | "forbidden"
   | "too_large"
   | "unknown_database"
   | "unsupported"
@@ -58,6 +59,8 @@ export interface Statement {
   sql: string;
   params: string[];
   count: boolean;
+  /** Whether the rows read and written are to be told. */
+  meter: boolean;
 }
 
 export interface SavepointStep {
@@ -249,7 +252,7 @@ function readStatement(step: Fields): Statement {
   if (!Array.isArray(params) || !params.every((param) => typeof param === "string")) {
     throw new ProtocolError("params must be a list of strings");
   }
-  return { type: "statement", sql, params, count: readFlag(step, "count") };
+  return { type: "statement", sql, params, count: readFlag(step, "count"), meter: readFlag(step, "meter") };
 }
 
 function readText(fields: Fields, field: string, maxLength: number): string {

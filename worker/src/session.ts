@@ -1,7 +1,10 @@
 // One client's session: takes its frames, sends each to its database, answers.
 
+import { scopeRefusal, type Scope } from "./auth";
 import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
+import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
+import { HeldCalls } from "./held-calls";
 import {
   MAX_REQUEST_BYTES,
   ProtocolError,
@@ -20,18 +23,24 @@ import { NO_TRANSACTION, RelayedTransaction } from "./relayed-transaction";
 import type { Tenant } from "./tenant";
 import { byteLength } from "./values";
 
-/** What one invocation of the Worker, which a session is, may use up. */
+/** What a session may reach, and what one invocation of the Worker, which it is, may use up. */
 export interface SessionLimits {
+  scope: Scope;
   subrequests: number;
   /** Statements for D1, which has a limit of its own for an invocation. */
   d1Queries: number;
+  /** After so long it begins nothing more: a token that was taken away must not work for ever. */
+  seconds: number;
 }
 
 export class Session {
   readonly #socket: WebSocket;
   readonly #env: Env;
   readonly #limits: SessionLimits;
+  readonly #calls: HeldCalls;
   readonly #transactions = new Map<string, RelayedTransaction>();
+  readonly #opened = Date.now();
+  readonly #columns = new KnownColumns();
   #subrequests = 0;
   #d1Queries = 0;
 
@@ -39,6 +48,7 @@ export class Session {
     this.#socket = socket;
     this.#env = env;
     this.#limits = limits;
+    this.#calls = new HeldCalls(async (first, next) => this.#object(first.name).serve(first, next));
   }
 
   /** Serves the socket until it closes; whatever is still open then is rolled back. */
@@ -63,7 +73,9 @@ export class Session {
       this.#reply(id, failed(kind, message));
       return;
     }
-    if (request.op === "ping") this.#reply(request.id, { results: [] });
+    const refusal = request.op === "ping" ? null : scopeRefusal(this.#limits.scope, request.database);
+    if (refusal !== null) this.#reply(request.id, failed("forbidden", refusal));
+    else if (request.op === "ping") this.#reply(request.id, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
     else if (request.op === "size") this.#reply(request.id, await this.#size(request));
     else this.#reply(request.id, await this.#batch(request));
@@ -72,12 +84,9 @@ export class Session {
   async #batch({ database, expect, steps }: BatchRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     if (database.kind === "do") {
+      // One each, though those on a held call make no new one: what the runtime counts may change.
       this.#subrequests += 1;
-      try {
-        return await this.#object(database).batch({ name: database.name, expect, steps });
-      } catch (error) {
-        return { results: [], error: objectFailure(error, "unknown") };
-      }
+      return this.#calls.batch({ name: database.name, expect, steps });
     }
     const binding = this.#binding(database);
     if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
@@ -87,7 +96,7 @@ export class Session {
     if (this.#d1Queries > Math.max(last, 0)) return limitReached();
     this.#subrequests += subrequests;
     this.#d1Queries += queries;
-    return runOnD1(binding, steps);
+    return runOnD1(binding, steps, this.#columns);
   }
 
   async #size({ database }: SizeRequest): Promise<Answer> {
@@ -100,7 +109,9 @@ export class Session {
     this.#subrequests += 1;
     try {
       if (binding !== null) this.#d1Queries += 1;
-      const size = await (binding === null ? this.#object(database).size(database.name) : sizeOfD1(binding));
+      const size = await (binding === null
+        ? this.#object(database.name).size(database.name)
+        : sizeOfD1(binding));
       return { results: [JSON.stringify({ columns: ["size"], rows: [[size]] })] };
     } catch (error) {
       const failure = isObject ? objectFailure(error, "none") : d1Failure(error);
@@ -138,7 +149,7 @@ export class Session {
     this.#transactions.set(tx, transaction);
     this.#subrequests += 1;
     await transaction.run(request, async (_begin, pull) =>
-      this.#object(database).transact({ name: database.name, leaseMs, expect, steps }, (answer) => {
+      this.#object(database.name).transact({ name: database.name, leaseMs, expect, steps }, (answer) => {
         this.#subrequests += 1;
         return pull(answer);
       }),
@@ -146,7 +157,7 @@ export class Session {
   }
 
   /** A stub is made anew for each call: one that has seen a connection error stays broken. */
-  #object({ name }: Database): DurableObjectStub<Tenant> {
+  #object(name: string): DurableObjectStub<Tenant> {
     return this.#env.TENANTS.getByName(name);
   }
 
@@ -158,7 +169,8 @@ export class Session {
   }
 
   #exhausted(): boolean {
-    return this.#subrequests >= this.#limits.subrequests;
+    const isOld = Date.now() - this.#opened >= this.#limits.seconds * 1000;
+    return isOld || this.#subrequests >= this.#limits.subrequests;
   }
 
   #reply(id: number | null, answer: Answer): void {
@@ -169,6 +181,7 @@ export class Session {
   #close(): void {
     for (const transaction of this.#transactions.values()) transaction.close();
     this.#transactions.clear();
+    this.#calls.close();
     if (this.#socket.readyState !== WebSocket.CLOSED) this.#socket.close();
   }
 }
@@ -186,5 +199,5 @@ function failed(kind: ErrorKind, message: string, effect: Effect = "none"): Answ
 }
 
 function limitReached(): Answer {
-  return failed("session_limit", "the session has used up its subrequests: open a new one");
+  return failed("session_limit", "the session has used up its subrequests or its time: open a new one");
 }

@@ -10,11 +10,17 @@ export interface Counts {
   last_row_id: number;
 }
 
+/** What the runtime counts for its bill: rows looked at, and rows and index entries written. */
+export interface Usage {
+  rows_read: number;
+  rows_written: number;
+}
+
 export interface StatementResult {
   columns: string[];
   rows: Iterable<SqlValue[]>;
-  /** Tells the counts once the rows have been read; null where nobody asked. */
-  counts: (() => Counts) | null;
+  /** Tells the figures that were asked for once the rows have been read; null where none were. */
+  figures: (() => Partial<Counts & Usage>) | null;
 }
 
 /** Collects the results of one request, and stops it when they grow too large to be sent. */
@@ -23,7 +29,7 @@ export class Results {
   #bytes = 0;
 
   /** Writes one result, row by row. Throws `WorkFailed` as soon as the answer is too large. */
-  add({ columns, rows, counts }: StatementResult, effect: Effect): void {
+  add({ columns, rows, figures }: StatementResult, effect: Effect): void {
     const head = `{"columns":${JSON.stringify(columns)},"rows":[`;
     const step = this.texts.length;
     let bytes = this.#bytes + byteLength(head);
@@ -36,7 +42,7 @@ export class Results {
       written.push(text);
     }
     if (bytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, step));
-    const tail = counts === null ? "}" : `,${JSON.stringify(counts()).slice(1)}`;
+    const tail = figures === null ? "}" : `,${JSON.stringify(figures()).slice(1)}`;
     this.texts.push(`${head}${written.join(",")}]${tail}`);
     this.#bytes = bytes + byteLength(tail);
   }
@@ -73,11 +79,14 @@ export function runStatement(
   }
 }
 
-function execute(sql: SqlStorage, { sql: text, params, count }: Statement): StatementResult {
+function execute(sql: SqlStorage, { sql: text, params, count, meter }: Statement): StatementResult {
   const before = count ? totalChanges(sql) : 0;
   const cursor = sql.exec(text, ...params);
-  const counts = count ? () => countChanges(sql, before) : null;
-  return { columns: cursor.columnNames, rows: cursor.raw(), counts };
+  const figures = (): Partial<Counts & Usage> => ({
+    ...(count ? countChanges(sql, before) : {}),
+    ...(meter ? { rows_read: cursor.rowsRead, rows_written: cursor.rowsWritten } : {}),
+  });
+  return { columns: cursor.columnNames, rows: cursor.raw(), figures: count || meter ? figures : null };
 }
 
 function totalChanges(sql: SqlStorage): number {

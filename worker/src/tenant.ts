@@ -3,6 +3,7 @@
 import { DurableObject } from "cloudflare:workers";
 
 import { WorkFailed } from "./errors";
+import type { NextBatch } from "./held-calls";
 import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
 import type { Answer, Statement, Step } from "./protocol";
 import { SchemaMark } from "./schema";
@@ -45,6 +46,12 @@ export class Tenant extends DurableObject<Env> {
       throw error;
     }
     return { results: results.texts };
+  }
+
+  /** Runs batches, each atomic by itself, as long as `next` brings more. */
+  async serve(first: BatchCall, next: NextBatch): Promise<void> {
+    let call: BatchCall | null = first;
+    while (call !== null) call = await next(this.batch(call));
   }
 
   /** The bytes that the database takes on disk. */

@@ -1,10 +1,11 @@
 // A client of the relay's sessions, for tests.
 
-import { exports } from "cloudflare:workers";
+import { env, exports } from "cloudflare:workers";
 
+import worker from "../src/index";
 import { SUBPROTOCOL } from "../src/protocol";
 
-export const TOKEN = "a-token-for-tests";
+export const TOKEN = "a-token-for-tests-of-the-relay-00";
 
 type Frame = Record<string, unknown>;
 
@@ -23,6 +24,23 @@ export function upgrade(headers: Record<string, string> = {}): Promise<Response>
   });
 }
 
+/** Asks a Worker with other variables or secrets for a session. */
+export function upgradeWith(changes: Partial<Record<keyof Env, unknown>>, token = TOKEN): Promise<Response> {
+  const asked = new Request<unknown, IncomingRequestCfProperties>("http://relay.test/v1/session", {
+    headers: {
+      Authorization: `Bearer ${token}`,
+      Upgrade: "websocket",
+      "Sec-WebSocket-Protocol": SUBPROTOCOL,
+    },
+  });
+  // A spread would drop the bindings, which stand on the prototype of `env` in some versions.
+  const changed = Object.create(
+    env,
+    Object.fromEntries(Object.entries(changes).map(([name, value]) => [name, { value }])),
+  );
+  return worker.fetch(asked, changed as Env);
+}
+
 /** An open session: frames out, frames in, in the order in which they came. */
 export class Client {
   readonly #socket: WebSocket;
@@ -36,8 +54,8 @@ export class Client {
     socket.addEventListener("message", ({ data }) => this.#arrive(JSON.parse(String(data)) as Frame));
   }
 
-  static async open(): Promise<Client> {
-    const response = await upgrade();
+  static async open(asked: Promise<Response> = upgrade()): Promise<Client> {
+    const response = await asked;
     if (response.webSocket === null) throw new Error(`no session: ${response.status}`);
     return new Client(response.webSocket);
   }

@@ -10,6 +10,12 @@ function fault(message: string, flags: Record<string, boolean> = {}): Error {
 
 test.each([
   [
+    "an object of another version ran nothing",
+    new TypeError('The RPC receiver does not implement the method "serve".'),
+    "retry",
+    "none",
+  ],
+  [
     "an overloaded object ran nothing",
     fault("Durable Object is overloaded.", { overloaded: true, retryable: true }),
     "overloaded",

@@ -1,11 +1,9 @@
 // What a session does beside the wire examples: sizes, its limit, one bad frame among good ones.
 
-import { env } from "cloudflare:workers";
 import { expect, test } from "vitest";
 
-import worker from "../src/index";
 import { MAX_REQUEST_BYTES } from "../src/protocol";
-import { Client, TOKEN } from "./client";
+import { Client, upgradeWith } from "./client";
 
 /** A session of a Worker whose sessions end after so many subrequests. */
 async function limited(subrequests: number): Promise<Client> {
@@ -16,19 +14,7 @@ async function limited(subrequests: number): Promise<Client> {
 }
 
 function limitedResponse(subrequests: number, d1Queries = 900): Promise<Response> {
-  const request = new Request<unknown, IncomingRequestCfProperties>("http://relay.test/v1/session", {
-    headers: {
-      Authorization: `Bearer ${TOKEN}`,
-      Upgrade: "websocket",
-      "Sec-WebSocket-Protocol": "do-bridge.v1",
-    },
-  });
-  // A spread would drop the bindings, which stand on the prototype of `env` in some versions.
-  const changed = Object.create(env, {
-    SESSION_SUBREQUESTS: { value: subrequests },
-    SESSION_D1_QUERIES: { value: d1Queries },
-  }) as Env;
-  return worker.fetch(request, changed);
+  return upgradeWith({ SESSION_SUBREQUESTS: subrequests, SESSION_D1_QUERIES: d1Queries });
 }
 
 test("a session that has used up its subrequests runs nothing new, and lives on", async () => {

@@ -4,7 +4,7 @@ import { env, exports } from "cloudflare:workers";
 import { runInDurableObject } from "cloudflare:test";
 import { expect, test } from "vitest";
 
-const steps = [{ type: "statement" as const, sql: "SELECT 1 AS a", params: [], count: false }];
+const steps = [{ type: "statement" as const, sql: "SELECT 1 AS a", params: [], count: false, meter: false }];
 
 test("an object refuses a call for another name", async () => {
   const stub = env.TENANTS.getByName("tenant/acme");

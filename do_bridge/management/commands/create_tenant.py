@@ -7,8 +7,7 @@ from django.utils.module_loading import import_string
 
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import create_tenant, users_by_name
-from do_bridge.tenancy.directory import is_registered
-from do_bridge.tenancy.provision import has_tables
+from do_bridge.tenancy.provision import ObjectTaken
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
@@ -34,12 +33,10 @@ class Command(BaseCommand):
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
         try:
-            if not adopt:
-                self._refuse_others_data(slug)
             # Where the site has no function for first members, members are added one by one at the end.
             together = users_by_name(member) if conf("FIRST_MEMBERS") else {}
-            tenant, created, how = create_tenant(slug, name or "", list(together.values()))
-        except ObjectDoesNotExist as error:
+            tenant, created, how = create_tenant(slug, name or "", list(together.values()), adopt=adopt)
+        except (ObjectDoesNotExist, ObjectTaken) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
             advice = (
@@ -54,16 +51,6 @@ class Command(BaseCommand):
         if verbosity >= 1:
             state = "created" if created else "was there already"
             self.stdout.write(self.style.SUCCESS(f"Tenant {slug}: {state}, database {how}."))
-
-    def _refuse_others_data(self, slug):
-        """Refuse a new tenant whose object has tables: they may hold what another company wrote."""
-        # The row once more: the same command may run twice at once, and have made both meanwhile.
-        if not is_registered(slug) and has_tables(slug) and not is_registered(slug):
-            raise CommandError(
-                f"Nobody is registered as {slug!r}, but its database has tables already: those of a tenant "
-                "that was deleted, or of a creation that was cut off. Choose another slug, or take them over "
-                "with --adopt."
-            )
 
     def _add(self, tenant, username):
         path = conf("ADD_MEMBER")

@@ -12,7 +12,7 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.contenttypes import directory_is_closed
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.directory import is_registered, registered_slugs
+from do_bridge.tenancy.directory import is_registered, registered_slugs, tenant_model
 from do_bridge.tenancy.executor import TenantMigrationExecutor, read_fingerprint, settle_fingerprint
 from do_bridge.tenancy.expecting import is_overtaken
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
@@ -143,11 +143,9 @@ class Command(migrate.Command):
     def _migrate_all(self, options):
         """Migrate the registered tenants; end with a table, and an error if any failed."""
         try:
-            slugs, known, target = self._ask_directory(self._places, options)
+            total, todo, known, target = self._ask_directory(self._places, options)
         except TargetError as error:
             raise CommandError(str(error)) from error
-        slugs = [slug for slug in slugs if slug not in known or known[slug].state != ledger.DELETED]
-        todo = [slug for slug in slugs if target is None or not ledger.is_at(known.get(slug), target)]
         if options["plan"]:
             return self._show_plans(todo, known, options)
         fleet = self._fleet(known, target, options)
@@ -157,20 +155,22 @@ class Command(migrate.Command):
         quiet = options["verbosity"] < 1 or not self.stderr.isatty()
         with tqdm(total=len(todo), unit="tenant", file=self.stderr._out, disable=quiet) as bar:
             fleet.run([slug for slug in todo if slug not in held], bar)
-        self._report(fleet, len(slugs), len(todo), options["verbosity"])
+        self._report(fleet, total, len(todo), options["verbosity"])
         return None
 
     def _places(self, options):
-        """Return the chosen slugs, the ledger's rows by slug, and the fingerprint that is wanted."""
-        tenants = options["tenants"]
-        return self._chosen(tenants), ledger.states(tenants), fingerprint_at_target(options)
-
-    @staticmethod
-    def _chosen(tenants):
-        registered = registered_slugs()
-        if unknown := sorted(set(tenants or ()) - set(registered)):
-            raise CommandError(f"There is no tenant {', '.join(map(repr, unknown))}.")
-        return sorted(set(tenants)) if tenants else registered
+        """Return how many tenants are chosen, those to be touched, their ledger, and the goal."""
+        target, chosen = fingerprint_at_target(options), options["tenants"]
+        if chosen:
+            tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+            registered = registered_slugs(tenants.filter(slug__in=chosen))
+            if unknown := sorted({*chosen} - {*registered}):
+                raise CommandError(f"There is no tenant {', '.join(map(repr, unknown))}.")
+        # A fingerprint that none has leaves all of them to be asked.
+        todo = ledger.behind(chosen, target or "none")
+        known = ledger.states(todo)
+        todo = [slug for slug in todo if slug not in known or known[slug].state != ledger.DELETED]
+        return ledger.count(chosen), todo, known, target
 
     def _fleet(self, known, target, options):
         quiet = {**options, "verbosity": 0, "noted": False}

@@ -8,7 +8,7 @@ from django.db import connections
 
 from do_bridge.tenancy.context import tenant_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.directory import registered_slugs
+from do_bridge.tenancy.directory import is_registered
 from do_bridge.tenancy.slugs import InvalidSlug, tenant_alias
 
 _ACCOUNTS = (
@@ -61,7 +61,7 @@ class Command(BaseCommand):
             tenant_alias(slug)
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
-        if slug not in registered_slugs():
+        if not is_registered(slug):
             raise CommandError(f"There is no tenant {slug!r}.")
         run_for_tenant(slug, command_name, arguments, stdout=self.stdout, stderr=self.stderr)
 

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
-from do_bridge.tenancy.directory import registered_slugs
+from do_bridge.tenancy.directory import is_registered
 from do_bridge.tenancy.dump import LEASE, dump_tenant
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
@@ -42,7 +42,7 @@ def dump_to(command, slug, file, *, lease=LEASE, quiet=False, strict=False):
     """Write the dump with a progress bar; return its DumpReport, raise CommandError for what fails."""
     try:
         validate_slug(slug)
-        if slug not in registered_slugs():
+        if not is_registered(slug):
             raise CommandError(f"There is no tenant {slug!r}.")
         # The stream itself: Django's wrapper would end each step of the bar with a new line.
         terminal = not quiet and command.stderr.isatty()

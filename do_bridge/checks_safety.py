@@ -1,0 +1,223 @@
+"""System checks of what would let somebody in, mix tenants up, or promise what D1 cannot keep."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import Error, Tags, Warning, register
+
+from .checks import D1_ENGINE, _plain_databases, _templates
+from .tenancy.conf import conf
+from .tenancy.databases import DURABLE_OBJECT_ENGINE, in_test_environment, tenant_databases
+from .tenancy.routers import is_context_model, is_tenant_model
+
+ENGINES = (D1_ENGINE, DURABLE_OBJECT_ENGINE)
+SHORTEST_TOKEN = 32
+FEWEST_CHARACTERS = 10  # different ones: a word that is repeated is long, and no secret
+TENANT_KEY = "do_bridge.tenancy.cache.tenant_key"
+DIRECTORY_KEY = "do_bridge.tenancy.cache.directory_key"
+DUMMY_CACHE = "django.core.cache.backends.dummy.DummyCache"
+CACHED_SESSIONS = (
+    "django.contrib.sessions.backends.cache",
+    "django.contrib.sessions.backends.cached_db",
+)
+# Their rows have the same keys in every database, so a foreign key to them works inside a tenant's.
+COPIED_MODELS = ("contenttypes.contenttype", "auth.permission")
+
+
+def _ours():
+    """Return [(alias, settings)] of the databases of this package's engines."""
+    return [
+        (alias, values) for alias, values in _plain_databases().items() if values.get("ENGINE") in ENGINES
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_token_strength(app_configs=None, **kwargs):
+    """Warn of a token that can be guessed, or that another secret gives away."""
+    warnings = []
+    for alias, values in _ours():
+        token = values.get("PASSWORD") or ""
+        if token and (len(token) < SHORTEST_TOKEN or len(set(token)) < FEWEST_CHARACTERS):
+            warnings.append(
+                Warning(
+                    f"The token of the database {alias!r} is short or has few different characters.",
+                    hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+                    id="do_bridge.W005",
+                )
+            )
+        if token and token in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+            warnings.append(
+                Warning(
+                    f"The token of the database {alias!r} is Django's SECRET_KEY as well.",
+                    hint="Give each its own: who learns the one has the other.",
+                    id="do_bridge.W006",
+                )
+            )
+    return warnings
+
+
+@register(Tags.security)
+def check_encryption(app_configs=None, **kwargs):
+    """Warn where the token and all data would travel readable over a network."""
+    return [
+        Warning(
+            f"The database {alias!r} is reached without TLS, at a host that is not this machine.",
+            hint="Use https:// (or wss://): else everybody on the way can read the token and the data.",
+            id="do_bridge.W007",
+        )
+        for alias, values in _ours()
+        if _is_readable_on_the_way(values.get("HOST") or "")
+    ]
+
+
+def _is_readable_on_the_way(url):
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "ws"):
+        return False
+    host = parts.hostname or ""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost" and not host.endswith(".localhost")
+
+
+@register()
+def check_atomic_requests(app_configs=None, **kwargs):
+    """Refuse ATOMIC_REQUESTS where nothing can be undone; warn where a view would hold its object."""
+    found = []
+    for alias, values in _ours():
+        if not values.get("ATOMIC_REQUESTS") or alias in _templates():
+            continue
+        if values["ENGINE"] == D1_ENGINE:
+            found.append(
+                Error(
+                    f"ATOMIC_REQUESTS on {alias!r}: D1 has no transactions: a view that fails undoes none.",
+                    hint="Remove it, and send writes that belong together by do_bridge.batch().",
+                    id="do_bridge.E008",
+                )
+            )
+        else:
+            found.append(
+                Warning(
+                    f"ATOMIC_REQUESTS on {alias!r}: a view keeps the whole object to itself, and one that "
+                    "takes longer than the lease is rolled back.",
+                    hint="Use transaction.atomic() around the writes, or keep views below OPTIONS['lease'].",
+                    id="do_bridge.W008",
+                )
+            )
+    return found
+
+
+@register()
+def check_test_databases(app_configs=None, **kwargs):
+    """Refuse a test database that is the configured one."""
+    if in_test_environment():
+        return []  # the test runner has put the one in the other's place
+    return [
+        Error(
+            f"TEST['NAME'] of the database {alias!r} is the database itself: a test run would empty it.",
+            hint="Name another D1 database, or another object.",
+            id="do_bridge.E009",
+        )
+        for alias, values in _ours()
+        if values.get("NAME") and (values.get("TEST") or {}).get("NAME") == values["NAME"]
+    ]
+
+
+@register(Tags.models)
+def check_relations(app_configs=None, **kwargs):
+    """Refuse relations between a tenant's rows and the directory's, which are in two databases."""
+    if tenant_databases() is None or not _templates():
+        return []
+    errors = []
+    for model in apps.get_models():
+        if is_context_model(model):
+            continue  # its rows are on both sides
+        for field in (*model._meta.local_fields, *model._meta.local_many_to_many):
+            target = field.related_model if field.is_relation else None
+            if isinstance(target, type) and not _may_point(model, target):
+                errors.append(_relation_error(model, field, target))
+    return errors
+
+
+def _may_point(model, target):
+    if is_context_model(target):
+        return True
+    if is_tenant_model(model):
+        copied = {settings.AUTH_USER_MODEL.lower(), *COPIED_MODELS}
+        return is_tenant_model(target) or target._meta.label_lower in copied
+    return not is_tenant_model(target)
+
+
+def _relation_error(model, field, target):
+    inside = is_tenant_model(model)
+    sides = ("a tenant's object", "D1") if inside else ("D1", "tenants' objects")
+    return Error(
+        f"{model._meta.label}.{field.name} points from {sides[0]} to {target._meta.label} in {sides[1]}.",
+        hint="No key spans two databases. Keep the other's key in a plain field, or put both models on one "
+        "side (DO_BRIDGE['TENANT_MODELS']); tenants' models may point to the user, of whom they have copies.",
+        obj=model,
+        id="do_bridge.E010" if inside else "do_bridge.E011",
+    )
+
+
+@register()
+def check_directory_models(app_configs=None, **kwargs):
+    """Refuse tenants' models without which nobody could be signed in, or no tenant found."""
+    if tenant_databases() is None or not _templates():
+        return []
+    names = [settings.AUTH_USER_MODEL, conf("TENANT_MODEL"), "sessions.Session"]
+    return [
+        Error(
+            f"{name} is a tenant's model, but it is needed before any tenant is known.",
+            hint="Take it out of DO_BRIDGE['TENANT_MODELS'] and ['CONTEXT_MODELS'].",
+            id="do_bridge.E012",
+        )
+        for name in names
+        if _is_installed(name)
+        and any(rule(apps.get_model(name)) for rule in (is_tenant_model, is_context_model))
+    ]
+
+
+def _is_tenants(model):
+    return is_tenant_model(model) or is_context_model(model)
+
+
+def _is_installed(name):
+    try:
+        apps.get_model(name)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+@register(Tags.caches)
+def check_caches(app_configs=None, **kwargs):
+    """Warn of caches in which tenants read each other's entries, and of sessions that outlive their end."""
+    if tenant_databases() is None or not _templates():
+        return []
+    found = [
+        Warning(
+            f"The cache {alias!r} has no KEY_FUNCTION, so one tenant's entries are every tenant's.",
+            hint=f"Set it to {TENANT_KEY!r}, or for what all share to {DIRECTORY_KEY!r}.",
+            id="do_bridge.W009",
+        )
+        for alias, values in settings.CACHES.items()
+        if not values.get("KEY_FUNCTION") and values.get("BACKEND") != DUMMY_CACHE
+    ]
+    sessions = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {})
+    if settings.SESSION_ENGINE in CACHED_SESSIONS and _is_by_tenant(sessions.get("KEY_FUNCTION")):
+        found.append(
+            Error(
+                "Sessions are kept in a cache with keys by tenant: signing out of one leaves the others'.",
+                hint=f"Give SESSION_CACHE_ALIAS a cache of its own, with the KEY_FUNCTION {DIRECTORY_KEY!r}.",
+                id="do_bridge.E013",
+            )
+        )
+    return found
+
+
+def _is_by_tenant(function):
+    return function == TENANT_KEY or getattr(function, "__name__", None) == "tenant_key"

@@ -1,0 +1,29 @@
+"""How gunicorn serves the site; its options on the command line and GUNICORN_CMD_ARGS come before these."""
+
+import os
+
+wsgi_app = "project.wsgi:application"
+bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+
+# Threads, because a request mostly waits for a database. WEB_CONCURRENCY sets the number of processes.
+worker_class = "gthread"
+threads = 8
+# Each process opens its sessions with the relay itself, after the fork.
+preload_app = False
+
+# A process that gives no sign of life for so long is killed; a slow request is none such.
+timeout = 60
+# What runs may end: above what one statement may wait (30 s), and above every lease (25 s at most).
+graceful_timeout = 40
+keepalive = 5
+
+# A process is replaced now and then, not all of them at once; what it serves is finished first.
+max_requests = 20_000
+max_requests_jitter = 2_000
+
+# The heartbeat's file in memory: a full or slow disk must not look like a dead process.
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108, PTH112
+control_socket_disable = True
+# No request may take memory without end: Django's own limit holds for what comes after the headers.
+limit_request_line = 8190
+limit_request_fields = 100

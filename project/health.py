@@ -1,0 +1,194 @@
+"""Answers /healthz, whether D1 and the objects answer, and /healthz/live, whether this process does."""
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from time import monotonic
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.db import connections
+from django.http import HttpResponseNotAllowed, JsonResponse
+
+from do_bridge import driver
+from do_bridge.driver.relay import RelayTransport
+from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.directory import tenant_model
+
+from .faults import BROKEN, D1_BEHIND, NO_RELAY, TIMEOUT, Fault, fault_of
+
+logger = logging.getLogger(__name__)
+
+READY, LIVE = "/healthz", "/healthz/live"
+DEADLINE = 2.0  # seconds that a database has for its answer
+SHARED = 1.0  # seconds for which one answer serves everybody, so that a flood here is none at the databases
+STALE = 10.0  # seconds for which it serves while the next one is being made
+PROBE = "do:health"  # an object of its own: it holds no table, so that asking it writes nothing
+
+_transports = {}
+
+
+@dataclass
+class Report:
+    """What was found, and when; `faults` has None for what answers."""
+
+    faults: dict[str, Fault | None]
+    milliseconds: dict[str, int]
+    made: float = field(default_factory=monotonic)
+
+    @property
+    def ok(self):
+        """Whether everything answered."""
+        return not any(self.faults.values())
+
+    def as_json(self):
+        """Return the answer's body."""
+        checks = {}
+        for name, fault in self.faults.items():
+            checks[name] = {"ok": fault is None, "milliseconds": self.milliseconds[name]}
+            if fault:
+                checks[name] |= {"error": fault.code, "message": fault.text}
+        return {"ok": self.ok, "checks": checks}
+
+
+class Health:
+    """Asks all probes side by side, never twice at once, and shares the answer for a second.
+
+    `probes` are functions by name that return a Fault or None, or raise; `deadline` is in seconds.
+    """
+
+    def __init__(self, probes, deadline=DEADLINE):
+        self.probes = probes
+        self.deadline = deadline
+        self._changed = threading.Condition()
+        self._report = None
+        self._asking = False
+        self._threads = {}
+
+    def report(self):
+        """Return a Report that is a second old at most, or while others ask for a new one, ten."""
+        with self._changed:
+            if self._is_younger_than(STALE if self._asking else SHARED):
+                return self._report
+            if self._asking:
+                self._changed.wait_for(lambda: not self._asking, timeout=self.deadline + 1)
+                return self._report or self._silence()
+            self._asking = True
+        made = None
+        try:
+            made = self._ask()
+        finally:
+            with self._changed:
+                self._note(made or self._silence())
+                self._asking = False
+                self._changed.notify_all()
+        return made
+
+    def _is_younger_than(self, seconds):
+        return self._report is not None and monotonic() - self._report.made < seconds
+
+    def _silence(self):
+        return Report(dict.fromkeys(self.probes, TIMEOUT), dict.fromkeys(self.probes, 0))
+
+    def _note(self, report):
+        """Keep the report, and log what has changed since the last one."""
+        before = self._report.faults if self._report else dict.fromkeys(self.probes)
+        for name, fault in report.faults.items():
+            if fault != before[name]:
+                level = logging.WARNING if fault else logging.INFO
+                logger.log(level, "health of %s: %s", name, fault.text if fault else "answers again")
+        self._report = report
+
+    def _ask(self):
+        started = monotonic()
+        found = dict.fromkeys(self.probes, (TIMEOUT, self.deadline))
+        for name, probe in self.probes.items():
+            # A probe that hangs in the system's own calls is not joined by another one.
+            if not (name in self._threads and self._threads[name].is_alive()):
+                arguments = (name, probe, started, found)
+                self._threads[name] = threading.Thread(target=self._run, args=arguments, daemon=True)
+                self._threads[name].start()
+        for thread in self._threads.values():
+            # The driver keeps the deadline itself; the rest is for its clean-up.
+            thread.join(max(0.0, started + self.deadline + 0.2 - monotonic()))
+        found = dict(found)
+        faults = {name: fault for name, (fault, _) in found.items()}
+        return Report(faults, {name: round(seconds * 1000) for name, (_, seconds) in found.items()})
+
+    @staticmethod
+    def _run(name, probe, started, found):
+        try:
+            fault = probe()
+        except Exception as error:
+            fault = fault_of(error) or BROKEN
+            logger.debug("The probe of %s failed: %s", name, error)
+        found[name] = (fault, monotonic() - started)
+
+
+def probe_directory():
+    """Ask D1 whether it holds the tenants' table: one statement, one trip."""
+    values = connections.settings[conf("DIRECTORY_ALIAS")]
+    if values["OPTIONS"].get("transport") == "rest":
+        transport = driver.rest(values["HOST"], values["PASSWORD"], values["OPTIONS"].get("account_id"))
+    else:
+        transport = _relay(values)
+    with driver.connect(transport, f"d1:{values['NAME']}", timeout=DEADLINE) as connection:
+        table = tenant_model()._meta.db_table
+        found = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = %s", [table]).fetchone()
+    return None if found == (1,) else D1_BEHIND
+
+
+def probe_objects():
+    """Ask an object of no tenant's for its time, through the relay: one statement, one trip."""
+    values = connections.settings["tenant"]
+    if not values["HOST"]:
+        return NO_RELAY
+    with driver.connect(_relay(values), PROBE, timeout=DEADLINE) as connection:
+        connection.execute("SELECT 1").fetchone()
+    return None
+
+
+def _relay(values):
+    """Return a transport of their own: a site whose sessions are all in use has a relay all the same."""
+    key = (values["HOST"], values["PASSWORD"])
+    if key not in _transports:
+        _transports[key] = RelayTransport(*key, pool_size=2, connect_timeout=DEADLINE)
+    return _transports[key]
+
+
+health = Health({"directory": probe_directory, "tenants": probe_objects})
+
+
+class HealthMiddleware:
+    """Stands before everything else: the answer needs no session, no tenant, no known Host and no HTTPS."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request):
+        if self.is_async:
+            return self._answer_async(request)
+        if request.path_info in (READY, LIVE):
+            return answer(request)
+        return self.get_response(request)
+
+    async def _answer_async(self, request):
+        if request.path_info in (READY, LIVE):
+            return await sync_to_async(answer, thread_sensitive=False)(request)
+        return await self.get_response(request)
+
+
+def answer(request):
+    """Return 200 or 503 and what each database said; never from a cache, and nothing of it secret."""
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    body, status = {"ok": True}, 200
+    if request.path_info == READY:
+        report = health.report()
+        body, status = report.as_json(), 200 if report.ok else 503
+    return JsonResponse(body, status=status, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,29 @@
+"""Workers with other variables, other tokens or other code than the shared one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker import local
+
+
+@pytest.fixture
+def worker_copy(own_worker: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Makes a LocalWorker, not started, of a copy of the code; `variables` replace its configuration's."""
+
+    def make(variables: dict[str, Any] | None = None, **options: Any) -> Any:
+        folder = tmp_path / "worker"
+        shutil.copytree(local.WORKER_DIR / "src", folder / "src")
+        config = json.loads((local.WORKER_DIR / "wrangler.jsonc").read_text())
+        config["vars"] |= variables or {}
+        (folder / "wrangler.jsonc").write_text(json.dumps(config))
+        (folder / "node_modules").symlink_to((local.WORKER_DIR / "node_modules").resolve())
+        return own_worker(worker_dir=folder, **options)
+
+    return make

@@ -1,0 +1,64 @@
+"""Statements past the ORM, by the driver's own connections; they share its sessions with the ORM."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from do_bridge import driver
+from tests.leak.actor import SEEDS, Actor
+from tests.leak.marks import check, mark, require
+
+_TITLE = "SELECT title FROM blog_post WHERE id = %s"
+_CHANGE = "UPDATE blog_post SET title = %s WHERE id = %s"
+
+
+def connect(slug: str) -> driver.Connection:
+    """Return a new connection to the tenant's object; it costs nothing before its first statement."""
+    template = settings.DATABASES["tenant"]
+    options = {name: template["OPTIONS"][name] for name in ("timeout", "lease")}
+    return driver.connect(
+        driver.relay(template["HOST"], template["PASSWORD"]), f"do:tenant/{slug}", **options
+    )
+
+
+def read(actor: Actor, slug: str) -> int:
+    with connect(slug) as connection:
+        check(slug, connection.execute(_TITLE, [actor.key()]).fetchone()[0])
+    return 1
+
+
+def interleaved(actor: Actor, slug: str) -> int:
+    """Two connections of one thread take turns."""
+    other = actor.other(slug)
+    with connect(slug) as one, connect(other) as two:
+        for _ in range(3):
+            check(slug, one.execute(_TITLE, [actor.key()]).fetchone()[0])
+            check(other, two.execute(_TITLE, [actor.key()]).fetchone()[0])
+    return 6
+
+
+def batch(actor: Actor, slug: str) -> int:
+    title = f"{mark(slug)} {actor.token()}"
+    with connect(slug) as connection:
+        key = actor.key()
+        results = connection.execute_batch([(_CHANGE, [title, key]), (_TITLE, [key]), (_TITLE, [1])])
+    require(slug, results[1].rows == [(title,)], "a batch read what another had written")
+    check(slug, results[2].rows[0][0])
+    return 1
+
+
+def transaction(actor: Actor, slug: str) -> int:
+    with connect(slug) as connection:
+        connection.begin()
+        connection.execute("UPDATE blog_post SET title = %s WHERE id <= %s", ["nobody's", SEEDS])
+        connection.savepoint("s")
+        connection.execute(_CHANGE, ["nobody's", actor.key()])
+        connection.rollback_to("s")
+        found = connection.execute("SELECT DISTINCT title FROM blog_post WHERE id <= %s", [SEEDS]).fetchall()
+        require(slug, found == [("nobody's",)], "a transaction does not see its own writes")
+        connection.rollback()
+        check(slug, connection.execute(_TITLE, [actor.key()]).fetchone()[0])
+    return 4
+
+
+OPERATIONS = {read: 60, interleaved: 6, batch: 12, transaction: 1}

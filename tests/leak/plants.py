@@ -1,0 +1,102 @@
+"""Leaks on purpose: a checker that does not find these finds nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.leak.marks import mark
+
+
+class _ModuleGlobal:
+    """Stands for a ContextVar, and is the same for every thread and task."""
+
+    def __init__(self) -> None:
+        self.value: tuple[Any, ...] = ()
+
+    def get(self) -> tuple[Any, ...]:
+        return self.value
+
+    def set(self, value: tuple[Any, ...]) -> None:
+        self.value = value
+
+
+def current_tenant_for_all() -> None:
+    """Let the current tenant be a global of the module."""
+    from do_bridge.tenancy import context
+
+    context._blocks = _ModuleGlobal()
+
+
+def stale_tenant() -> None:
+    """Let the managers take one alias in ten from their memory."""
+    from do_bridge.tenancy.managers import BindsTenant
+
+    bound_alias = BindsTenant._bound_alias
+    asked: list[Any] = [0, None]
+
+    def stale(self: BindsTenant, queryset: Any) -> Any:
+        asked[0] += 1
+        if asked[0] % 10:
+            return bound_alias(self, queryset)
+        before, asked[1] = asked[1], bound_alias(self, queryset)
+        return before or asked[1]
+
+    BindsTenant._bound_alias = stale
+
+
+def answers_of_others() -> None:
+    """Let the transport send one request in thirty to the database that was asked before."""
+    from do_bridge.driver.relay import RelayTransport
+
+    batch = RelayTransport.batch
+    asked: list[Any] = [0, None]
+
+    def astray(self: RelayTransport, database: str, *args: Any, **options: Any) -> Any:
+        asked[0] += 1
+        before, asked[1] = asked[1], database
+        if asked[0] % 30 == 0 and before and before.startswith("do:") and database.startswith("do:"):
+            database = before
+        return batch(self, database, *args, **options)
+
+    RelayTransport.batch = astray
+
+
+class RemembersPages:
+    """A cache of pages whose key lacks the tenant."""
+
+    pages: dict[str, bytes] = {}
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        response = self.get_response(request)
+        is_page = request.method == "GET" and response.status_code == 200 and not response.streaming
+        if is_page and getattr(request, "tenant", None):
+            response.content = self.pages.setdefault(request.path_info, response.content)
+        return response
+
+
+def stray_row(cast: Any) -> None:
+    """Write one tenant's post into another's object."""
+    from blog.models import Post
+    from do_bridge.tenancy import tenant_alias
+
+    whose, where = cast.slugs[:2]
+    fields = {"title": mark(whose), "content": mark(whose), "user_id": cast.several}
+    Post.objects.using(tenant_alias(where)).create(**fields)
+
+
+def install(name: str) -> None:
+    """Make the leak of this name in this process; the pages' is put into the site by its settings."""
+    makers = {
+        "context": current_tenant_for_all,
+        "managers": stale_tenant,
+        "transport": answers_of_others,
+    }
+    if name in makers:
+        makers[name]()
+
+
+#: The leaks, and the role that is to find each.
+PLANTS = {"context": "threads", "managers": "threads", "transport": "tasks", "pages": "pages"}

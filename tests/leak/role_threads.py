@@ -1,0 +1,126 @@
+"""The roles of threads: with databases in reach, and with connections that are cut, stalled and too slow."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from django.db import (
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    close_old_connections,
+    connections,
+    transaction,
+)
+from django.db.transaction import TransactionManagementError
+
+from blog.models import Post
+from do_bridge import driver
+from do_bridge.tenancy import current_tenant, tenant_alias, tenant_context
+from tests.driver.proxy import Proxy
+from tests.leak import crossing, driving, reading, writing
+from tests.leak.actor import Actor
+from tests.leak.marks import MixUp, Tally, check, mark, require
+from tests.leak.role import IMPATIENT, Budget, Table, in_threads, noting
+
+THREADS = 8
+REQUEST = 20  # operations, after which connections are looked at as a web server does
+# What cut connections, timeouts and ended leases give.
+FAULTS = (
+    *(OperationalError, InterfaceError, InternalError, TransactionManagementError),
+    *(driver.OperationalError, driver.InterfaceError, driver.InternalError),
+)
+OPERATIONS = {**reading.OPERATIONS, **writing.OPERATIONS, **crossing.OPERATIONS, **driving.OPERATIONS}
+
+
+def play(make_actor: Callable[[int], Actor], tally: Tally, budget: Budget, _proxy: Proxy | None) -> None:
+    """Threads that expect no error at all."""
+    table = Table(OPERATIONS)
+    in_threads(THREADS, lambda number: work(make_actor(number), table, tally, budget))
+
+
+def play_with_faults(make_actor: Callable[[int], Actor], tally: Tally, budget: Budget, proxy: Proxy) -> None:
+    """Threads that expect errors, and no mix-up after one."""
+    table = Table(OPERATIONS, {overstayed: 2, abandoned: 2})
+    over = threading.Event()
+    chance = make_actor(THREADS).random
+    disturber = threading.Thread(target=disturb, args=(proxy, chance, over, IMPATIENT["timeout"]))
+    disturber.start()
+    try:
+        in_threads(THREADS, lambda number: work(make_actor(number), table, tally, budget, FAULTS))
+    finally:
+        over.set()
+        disturber.join()
+
+
+def work(
+    actor: Actor, table: Table, tally: Tally, budget: Budget, expected: tuple[type[Exception], ...] = ()
+) -> None:
+    """Do operations until the budget is spent."""
+    done = 0
+    try:
+        while not budget.is_spent:
+            kind, operation = table.choose(actor)
+            slug = actor.slug()
+            with noting(tally, kind, expected):
+                with tenant_context(slug):
+                    count = operation(actor, slug)
+                tally.did(kind, count)
+                budget.take(count)
+            with noting(tally, kind):
+                if current_tenant() is not None:
+                    raise MixUp(f"{current_tenant()} is still current afterwards")
+            done += 1
+            if done % REQUEST == 0:
+                close_old_connections()
+    finally:
+        connections.close_all()
+
+
+def disturb(
+    proxy: Proxy, chance: random.Random, over: threading.Event, longest: float, pause: float = 0.4
+) -> None:
+    """Cut the proxy's connections, lose answers and hold them back until it is over; times in seconds."""
+    while not over.wait(pause * (0.2 + chance.random())):
+        fault = chance.choice(("cut", "lose", "lose", "stall"))
+        if fault == "cut":
+            proxy.cut()
+        elif fault == "lose":
+            proxy.lose_answers = 1
+        else:
+            proxy.stall(chance.random() * 1.5 * longest)
+
+
+def overstayed(actor: Actor, slug: str) -> int:
+    """A transaction outlives its lease: its rows are gone, and the next tenant gets its own."""
+    token, alias = actor.token(), tenant_alias(slug)
+    try:
+        with transaction.atomic(using=alias):
+            Post.objects.create(**actor.fields(slug, token))
+            time.sleep(IMPATIENT["lease"] + 0.2)
+            Post.objects.create(**actor.fields(slug, token))
+    except FAULTS:
+        pass
+    else:
+        require(slug, False, "a transaction outlived its lease")
+    with tenant_context(other := actor.other(slug)):
+        check(other, Post.objects.get(pk=actor.key()).title)
+    require(slug, not Post.objects.filter(title__endswith=token).exists(), "a row outlived its lease")
+    return 4
+
+
+def abandoned(actor: Actor, slug: str) -> int:
+    """A transaction is left open and forgotten; whoever gets its session next reads the right tenant."""
+    connection = driving.connect(slug)
+    connection.begin()
+    connection.execute("UPDATE blog_post SET title = %s WHERE id = %s", ["nobody's", actor.key()])
+    del connection
+    other = actor.other(slug)
+    with driving.connect(other) as next_one:
+        check(other, next_one.execute("SELECT title FROM blog_post WHERE id = 1").fetchone()[0])
+    check(slug, Post.objects.get(pk=actor.key()).title)
+    require(slug, not Post.objects.exclude(title__startswith=mark(slug)).exists(), "an open write stayed")
+    return 4

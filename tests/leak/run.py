@@ -1,0 +1,165 @@
+"""The leak test: threads, tasks and browsers over many tenants; `make leak OPERATIONS=… SEED=…`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from tests.driver.proxy import Proxy
+from tests.leak.actor import Cast
+from tests.leak.marks import Tally
+from tests.leak.stage import ROOT, make_tenants, set_up, site
+from worker.local import LocalWorker, say
+
+# Each role's part of the operations; a page costs as much as a dozen of the others.
+SHARES = {"threads": 0.67, "tasks": 0.2, "faults": 0.11, "pages": 0.02}
+
+
+def main() -> int:
+    """Run what the arguments ask for; 0 where nothing was mixed up and no error is unexplained."""
+    options = arguments()
+    say(f"{options.operations} operations over {options.tenants} tenants, seed {options.seed}")
+    with tempfile.TemporaryDirectory(prefix="leak-") as name:
+        folder = Path(name)
+        with LocalWorker(0, folder / "state", secrets.token_hex(16)) as worker:
+            set_up(worker, "tests.leak.settings")
+            cast = make_tenants(options.tenants)
+            return (self_test if options.self_test else run)(options, cast, worker, folder)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--operations", type=int, default=100_000)
+    parser.add_argument("--tenants", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=7200, help="stop after so long")
+    parser.add_argument("--seed", default="")
+    parser.add_argument("--roles", nargs="+", choices=SHARES, default=list(SHARES))
+    parser.add_argument("--self-test", action="store_true", help="find leaks made on purpose, see plants.py")
+    options = parser.parse_args()
+    options.seed = options.seed or secrets.token_hex(4)
+    return options
+
+
+def run(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: Path) -> int:
+    """Play the roles side by side, look at every row, print the report."""
+    from tests.leak.audit import audit
+
+    started = time.monotonic()
+    tally = play(options, cast, worker, folder)
+    seconds = time.monotonic() - started
+    rows, wrong = audit(cast)
+    say(report(options, tally, seconds, rows, wrong))
+    return 1 if tally.mixed_up or tally.unexpected or wrong else 0
+
+
+def self_test(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: Path) -> int:
+    """Make leaks, each among tenants of its own; 1 where one of them is not found."""
+    from tests.leak.audit import audit
+    from tests.leak.plants import PLANTS, stray_row
+
+    missed = 0
+    for number, (plant, role) in enumerate(PLANTS.items()):
+        os.environ["LEAK_PLANT"] = plant
+        options.roles = [role]
+        tally = play(options, cast.part(number, len(PLANTS) + 1), worker, folder)
+        missed += not tally.mixed_up
+        say(f"{plant}: {tally.mixed_up} mix-ups found among {sum(tally.operations.values())} operations")
+    last = cast.part(len(PLANTS), len(PLANTS) + 1)
+    before = audit(last)[1]
+    stray_row(last)
+    found = audit(last)[1]
+    say(f"a stray row: {len(found)} wrong databases found, {len(before)} before it")
+    return 1 if missed or before or len(found) != 1 else 0
+
+
+def play(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: Path) -> Tally:
+    """Let each role do its part of the operations, in processes of their own."""
+    (folder / "cast.json").write_text(cast.to_json())
+    tally = Tally()
+    with contextlib.ExitStack() as stack:
+        if "pages" in options.roles:
+            proxy = stack.enter_context(Proxy(worker.port))
+            os.environ["LEAK_SITE"], _ = stack.enter_context(site(folder / "gunicorn.log", proxy.url))
+            stack.enter_context(_disturbed(proxy, options.seed))
+        for role, process in [(role, _start(role, options, folder)) for role in options.roles]:
+            tally.add(_result(role, process))
+    return tally
+
+
+@contextlib.contextmanager
+def _disturbed(proxy: Proxy, seed: str):
+    """Cut the site's connections now and then, as in `play_with_faults` but rarely."""
+    from tests.leak.role_threads import disturb
+
+    over = threading.Event()
+    chance = random.Random(seed)  # noqa: S311
+    thread = threading.Thread(target=disturb, args=(proxy, chance, over, 0.5, 8.0))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _start(role: str, options: argparse.Namespace, folder: Path) -> subprocess.Popen[str]:
+    shares = sum(SHARES[name] for name in options.roles)
+    wanted = round(options.operations * SHARES[role] / shares)
+    command = [sys.executable, "-m", "tests.leak.process", role, "--seed", options.seed]
+    command += ["--operations", str(wanted), "--seconds", str(options.seconds)]
+    command += ["--cast", str(folder / "cast.json")]
+    return subprocess.Popen(  # noqa: S603
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def _result(role: str, process: subprocess.Popen[str]) -> dict:
+    output, errors = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"The role {role} ended with {process.returncode}:\n{errors[-3000:]}")
+    return json.loads(output.splitlines()[-1])
+
+
+def report(options: argparse.Namespace, tally: Tally, seconds: float, rows: int, wrong: list[str]) -> str:
+    """Return the report in Markdown."""
+    total = sum(tally.operations.values())
+    lines = [
+        "# No leak between tenants" if not tally.mixed_up + len(wrong) else "# LEAKS",
+        "",
+        f"- {total} operations in {seconds:.0f} s ({total / seconds:.0f} a second) over "
+        f"{options.tenants} tenants, seed {options.seed}",
+        f"- mix-ups: **{tally.mixed_up}**",
+        f"- rows looked at in the end, in all objects and D1: {rows}, of which wrong: **{len(wrong)}**",
+        f"- errors without a cause among the faults: {len(tally.unexpected)}",
+        "",
+        "| operation | times |",
+        "|---|---|",
+        *(f"| {kind} | {count} |" for kind, count in sorted(tally.operations.items())),
+        "",
+        "| error | times |",
+        "|---|---|",
+        *(f"| {name} | {count} |" for name, count in sorted(tally.errors.items())),
+    ]
+    for title, texts in (
+        ("Mix-ups", tally.mix_ups),
+        ("Wrong rows", wrong[:20]),
+        ("Unexpected errors", tally.unexpected),
+    ):
+        if texts:
+            lines += ["", f"## {title}", "", *(f"- {text}" for text in texts)]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""A sample of the leak test, and that it finds leaks."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def leak(*arguments):
+    """Run the leak test with a Worker of its own; returns its exit code and what it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.leak.run", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=230,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(240)
+def test_thousands_of_mixed_operations_find_their_own_tenants_rows_alone():
+    # It ends after so many or after the time, whichever comes first: a slow machine does fewer.
+    code, said = leak("--operations", "21000", "--seconds", "60")
+    assert code == 0, said
+    assert "mix-ups: **0**" in said
+    done = int(re.search(r"(\d+) operations in", said)[1])
+    assert done > 1000
+    for kind in ("reading.lazy", "tasks.cancelled", "pages.published", "role_threads.overstayed"):
+        assert kind in said
+
+
+@pytest.mark.timeout(240)
+def test_leaks_made_on_purpose_are_found():
+    code, said = leak("--self-test", "--tenants", "25", "--operations", "500", "--seconds", "10")
+    assert code == 0, said
+    found = re.findall(r"^(\w+): (\d+) mix-ups found", said, re.MULTILINE)
+    assert {name for name, count in found if int(count)} == {"context", "managers", "transport", "pages"}

@@ -1,0 +1,91 @@
+"""Mixed load: browsers of several people, and now and then migrations and new tenants by command."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+from tests.leak import pages
+from tests.leak.actor import Actor, Cast
+from tests.leak.marks import MixUp
+from tests.leak.role import Table
+from tests.leak.stage import ROOT
+from tests.soak.book import Book
+
+
+class RecordingBrowser(pages.Browser):
+    """Writes each request into the book."""
+
+    def __init__(self, base: str, username: str, book: Book) -> None:
+        super().__init__(base, username)
+        self._book = book
+
+    def _sent(self, method: str, path: str, status: int, **options: object) -> object:
+        began, kind = time.monotonic(), f"{method} {self.username or 'visitor'}"
+        try:
+            response = super()._sent(method, path, status, **options)
+        except Exception as error:
+            self._book.note(kind, began, type(error).__name__, _without_numbers(str(error)))
+            raise
+        self._book.note(kind, began)
+        return response
+
+
+def _without_numbers(text: str) -> str:
+    return "".join("#" if letter.isdigit() and "HTTP" not in text[:6] else letter for letter in text)[:120]
+
+
+def browse(base: str, cast: Cast, seed: str, number: int, book: Book, over: threading.Event) -> None:
+    """Go from page to page until it is over; a mix-up is a leak, whatever the time."""
+    actor, table = Actor(f"soak{number}", seed, cast), Table(pages.OPERATIONS)
+    people = pages.People(base, lambda where, username: RecordingBrowser(where, username, book))
+    while not over.is_set():
+        try:
+            if not people.signed_in:
+                people.sign_in()
+            _, operation = table.choose(actor)
+            operation(people, actor, actor.slug())
+        except (pages.Unavailable, pages.WrongStatus):
+            over.wait(0.2)  # it stands in the book already
+        except MixUp as error:
+            book.leaks.append(str(error))
+        over.wait(actor.random.random() / 20)
+
+
+def maintain(seed: str, pause: float, book: Book, over: threading.Event) -> None:
+    """Migrate all tenants, make a tenant, delete it: each by a command, with a pause of seconds between."""
+    chance, made = random.Random(seed), 0  # noqa: S311
+    while not over.wait(pause * (0.5 + chance.random())):
+        made += 1
+        slug = f"extra-{made}"
+        for command in (
+            ["create_tenant", slug, "--name", slug],
+            ["migrate", "--database", "tenant"],
+            ["sync_members", slug],
+            ["tenant_delete", slug, "--yes"],
+        ):
+            # All of them may be run again after a failure.
+            while not over.is_set() and not _run(command, book):
+                over.wait(1)
+
+
+def _run(command: list[str], book: Book) -> bool:
+    began = time.monotonic()
+    process = subprocess.run(  # noqa: S603
+        [sys.executable, "manage.py", *command, "--verbosity", "0"],
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        words = (process.stderr.strip().splitlines() or ["no reason"])[-1]
+        book.note(command[0], began, "CommandFailed", words[:160])
+        return False
+    book.note(command[0], began)
+    return True

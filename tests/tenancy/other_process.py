@@ -1,0 +1,55 @@
+"""Runs a management command in a process of its own, on the test run's databases, and may kill it on the way.
+
+Its orders are JSON on standard input: `arguments` of manage.py; `directory` and `objects`, the names of the
+test databases; `migrations`, (folder, package) of the blog's newer migrations or null; `kill`, null or
+{"to": the beginning of a database's name, "at": a number from 1, "sent": whether that request goes out}.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def main(orders):
+    sys.path.insert(0, str(ROOT))
+    import django
+    from django.conf import settings
+    from django.core.management import execute_from_command_line
+
+    settings.DATABASES["default"]["NAME"] = orders["directory"]
+    settings.DATABASES["tenant"]["NAME"] = orders["objects"]
+    if orders["migrations"]:
+        folder, package = orders["migrations"]
+        sys.path.insert(0, folder)
+        settings.MIGRATION_MODULES = {"blog": package}
+        import tests.tenancy.newer_code  # noqa: F401 - the migration looks for it among the loaded modules
+    django.setup()
+    if orders["kill"]:
+        kill_at(**orders["kill"])
+    execute_from_command_line(["manage.py", *orders["arguments"]])
+
+
+def kill_at(to, at, sent):
+    """Kill this process at its request number `at` to databases whose name begins with `to`."""
+    from do_bridge.driver.relay_session import RelaySession
+
+    send, seen = RelaySession.request, []
+
+    def request(self, message, deadline):
+        if message.get("db", "").startswith(to):
+            seen.append(message)
+            if len(seen) >= at:
+                if sent:
+                    send(self, message, deadline)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return send(self, message, deadline)
+
+    RelaySession.request = request
+
+
+if __name__ == "__main__":
+    main(json.load(sys.stdin))

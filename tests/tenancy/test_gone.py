@@ -1,0 +1,86 @@
+"""A tenant that another process deletes: whoever still remembers it says 404, and makes nothing anew."""
+
+import logging
+import signal
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+
+from accounts.models import Tenant
+from blog.models import Post
+from do_bridge.tenancy import catch_up, ledger, tenant_alias
+from do_bridge.tenancy.catch_up import TenantBehind, TenantGone
+from do_bridge.tenancy.directory import lookup
+from do_bridge.tenancy.provision import has_tables, provision_noted
+from tests.tenancy.processes import finish, start
+
+
+@pytest.fixture
+def remembered(acme):
+    """A tenant that this process has looked up and served."""
+    provision_noted(acme.slug)
+    lookup.forget()
+    assert Client().get(f"/t/{acme.slug}/").status_code == 200
+    return acme
+
+
+def posts(slug):
+    return Post.objects.using(tenant_alias(slug)).count()
+
+
+def test_a_visitor_of_a_tenant_that_another_process_deleted_gets_a_404(remembered):
+    assert finish(start("tenant_delete", remembered.slug, "--yes"))[0] == 0
+    # From this process's memory, for the first time; from the directory then.
+    assert lookup._rows.keys() == {remembered.slug}
+    for path in ("", "about/", ""):
+        assert Client().get(f"/t/{remembered.slug}/{path}").status_code == 404
+    assert lookup._rows.keys() == set()
+    with pytest.raises(TenantGone, match="was deleted"):
+        posts(remembered.slug)
+    assert not has_tables(remembered.slug)
+    assert ledger.states(remembered.slug)[remembered.slug].state == ledger.DELETED
+
+
+def test_a_row_deleted_by_hand_is_forgotten_with_the_next_look_up(remembered, monkeypatch):
+    Tenant.objects.filter(pk=remembered.pk).delete()
+    lookup.forget()
+    assert Client().get(f"/t/{remembered.slug}/").status_code == 404
+
+
+def test_a_use_between_the_deletions_two_parts_makes_nothing_anew(remembered, monkeypatch):
+    seen = []
+    known = catch_up.is_registered
+
+    def registered(slug):
+        # It has its row still when this process asks; then the deletion comes to its end.
+        answer = known(slug)
+        if not seen:
+            seen.append(answer)
+            assert finish(start("tenant_delete", slug, "--yes"))[0] == 0
+        return answer
+
+    monkeypatch.setattr(catch_up, "is_registered", registered)
+    from do_bridge.testing import empty_object
+
+    empty_object(tenant_alias(remembered.slug))
+    with pytest.raises(TenantGone):
+        posts(remembered.slug)
+    assert seen == [True]
+    assert not has_tables(remembered.slug)
+
+
+def test_a_deletion_that_failed_or_was_cut_off_keeps_visitors_out_until_it_is_repeated(remembered, caplog):
+    caplog.set_level(logging.CRITICAL)
+    # Killed after the object was emptied, before the directory's rows went.
+    code, _ = finish(start("tenant_delete", remembered.slug, "--yes", kill=("d1:", 3, False)))
+    assert code == -signal.SIGKILL
+    for failed in (False, True):
+        if failed:
+            ledger.failed(remembered.slug, "the object cannot be reached")
+        assert Client().get(f"/t/{remembered.slug}/").status_code == 503
+        with pytest.raises(TenantBehind, match="delete is not finished"):
+            posts(remembered.slug)
+    assert not has_tables(remembered.slug)
+    call_command("tenant_delete", remembered.slug, "--yes", verbosity=0)
+    assert Client().get(f"/t/{remembered.slug}/").status_code == 404

@@ -1,0 +1,167 @@
+// Keeps the call to an object open between batches that follow each other closely: a new call takes several times as
+// long as a statement, and is billed as a request.
+//
+// What makes it safe:
+// - An answer leaves the object by calling `next`, and a call that an object makes on a stub waits, as every message
+//   of an object does, until the writes before it are durable (`JsRpcPromise` behind `waitForOutputLocksIfNecessary`
+//   in workerd's src/workerd/api/worker-rpc.c++). Where they can't be made durable it never leaves, and the call breaks.
+// - An object that waits for `next` holds nothing: others' batches and transactions come in between.
+// - A batch is handed over once. Whatever waits behind it when a call ends was never handed over, and gets a new call.
+
+import { objectFailure } from "./errors";
+import type { Answer, Failure } from "./protocol";
+import type { BatchCall } from "./tenant";
+
+/** Hands over the answer to the last batch and waits for the next one; null when the call is to end. */
+export type NextBatch = (answer: Answer) => Promise<BatchCall | null>;
+
+/** Makes the call to an object; `first` is its first batch. */
+type Serve = (first: BatchCall, next: NextBatch) => Promise<void>;
+
+/**
+ * How long an object is kept waiting for a batch. It is billed for that time, and 100 ms of it cost what a request
+ * does: developers.cloudflare.com/durable-objects/platform/pricing
+ */
+const IDLE_MS = 100;
+
+/** How long a call is used: the CPU time that an object may take is counted from its call's arrival. */
+const MAX_AGE_MS = 1000;
+
+/** How many calls of a session may wait: an invocation has six connections that wait for their answer. */
+const MAX_WAITING = 2;
+
+const GONE: Failure = {
+  kind: "reset",
+  message: "the session was closed before the batch was run",
+  effect: "none",
+};
+
+interface Work {
+  call: BatchCall;
+  reply: (answer: Answer) => void;
+}
+
+class HeldCall {
+  readonly #born = Date.now();
+  readonly #queue: Work[] = [];
+  readonly #onWaiting: (call: HeldCall) => void;
+  #current: Work | null;
+  #answered = false;
+  #deliver: ((next: BatchCall | null) => void) | null = null;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+  /** Whether it takes more batches. */
+  open = true;
+
+  constructor(first: Work, onWaiting: (call: HeldCall) => void) {
+    this.#current = first;
+    this.#onWaiting = onWaiting;
+  }
+
+  /** Whether the object has nothing to do but wait. */
+  get waiting(): boolean {
+    return this.#deliver !== null;
+  }
+
+  /** Serves until the call ends or breaks; returns the work that was never handed over. */
+  async run(serve: Serve): Promise<Work[]> {
+    try {
+      if (this.#current !== null) await serve(this.#current.call, (answer) => this.#next(answer));
+    } catch (error) {
+      // A call that broke while it waited has nothing to tell.
+      this.#current?.reply({ results: [], error: this.#failure(error) });
+    }
+    this.end();
+    return this.#queue.splice(0);
+  }
+
+  add(work: Work): void {
+    this.#queue.push(work);
+    this.#hand();
+  }
+
+  /** Takes no more batches, and lets the object go as soon as it has answered. */
+  end(): void {
+    this.open = false;
+    this.#hand();
+  }
+
+  #next(answer: Answer): Promise<BatchCall | null> {
+    this.#current?.reply(answer);
+    this.#current = null;
+    this.#answered = true;
+    if (Date.now() - this.#born >= MAX_AGE_MS) this.open = false;
+    return new Promise((resolve) => {
+      this.#deliver = resolve;
+      this.#hand();
+      if (!this.waiting) return;
+      this.#timer = setTimeout(() => this.end(), IDLE_MS);
+      this.#onWaiting(this);
+    });
+  }
+
+  /** Lets a waiting object have the next batch, or the end. */
+  #hand(): void {
+    if (this.#deliver === null) return;
+    const work = this.open ? this.#queue.shift() : null;
+    if (work === undefined) return;
+    clearTimeout(this.#timer);
+    this.#current = work;
+    this.#deliver(work?.call ?? null);
+    this.#deliver = null;
+  }
+
+  #failure(error: unknown): Failure {
+    const failure = objectFailure(error, "unknown");
+    // Only a call's first batch can have been turned away at the door.
+    return this.#answered ? { ...failure, effect: "unknown" } : failure;
+  }
+}
+
+/** The calls of one session, at most one for each object that takes more batches. */
+export class HeldCalls {
+  readonly #serve: Serve;
+  readonly #byName = new Map<string, HeldCall>();
+  #waiting: HeldCall[] = [];
+  #closed = false;
+
+  constructor(serve: Serve) {
+    this.#serve = serve;
+  }
+
+  /** Runs a batch on its object, after those of this session that came before it. */
+  batch(call: BatchCall): Promise<Answer> {
+    return new Promise((reply) => this.#add({ call, reply }));
+  }
+
+  /** Lets the objects go. What was not handed over is not run. */
+  close(): void {
+    this.#closed = true;
+    for (const held of this.#byName.values()) held.end();
+    this.#byName.clear();
+    this.#waiting = [];
+  }
+
+  #add(work: Work): void {
+    const held = this.#byName.get(work.call.name);
+    if (this.#closed) work.reply({ results: [], error: GONE });
+    else if (held?.open) held.add(work);
+    else void this.#call(work);
+  }
+
+  async #call(first: Work): Promise<void> {
+    const { name } = first.call;
+    const held = new HeldCall(first, (waiting) => this.#limitWaiting(waiting));
+    this.#byName.set(name, held);
+    const left = await held.run(this.#serve);
+    if (this.#byName.get(name) === held) this.#byName.delete(name);
+    this.#waiting = this.#waiting.filter((other) => other !== held);
+    for (const work of left) this.#add(work);
+  }
+
+  /** Ends the calls that have waited longest where too many wait. */
+  #limitWaiting(held: HeldCall): void {
+    const others = this.#waiting.filter((other) => other !== held && other.waiting);
+    this.#waiting = [...others, held];
+    for (const longest of this.#waiting.slice(0, -MAX_WAITING)) longest.end();
+  }
+}
