@@ -11,15 +11,15 @@ from random import Random
 from types import FrameType
 from typing import Any
 
-from django.core.management import CommandError
 from django.db import Error as DjangoError
 
 from do_bridge import driver
 
-from .journal import CONFIRMED, FAILED, UNKNOWN, WRONG, Journal, Journals
+from .journal import CONFIRMED, Journal, Journals
 from .load_driver import DriverLoad
 from .load_orm import OrmLoad
-from .load_tenants import TenantsLoad, WrongResult
+from .load_tenants import TenantsLoad
+from .outcomes import outcome
 
 LOADS = ("driver", "driver", "orm", "tenants")
 # The journals of clients with the load "tenants".
@@ -88,13 +88,3 @@ def _one(journal: Journal, load: Any, op: str) -> None:
             load.failed(op, task)
     else:
         journal.end(op, CONFIRMED, time.monotonic() - start)
-
-
-def outcome(error: Exception) -> str:
-    """Return what the caller knows after an error: that nothing was done, that it is unknown, or wrong."""
-    if isinstance(error, WrongResult) or not isinstance(error, (driver.Error, DjangoError, CommandError)):
-        return WRONG
-    cause: BaseException | None = error
-    while cause is not None and getattr(cause, "effect", None) is None:
-        cause = cause.__cause__
-    return UNKNOWN if getattr(cause, "effect", None) == "unknown" else FAILED

@@ -23,15 +23,12 @@ from .bank.models import Entry
 from .books import ORM_TENANTS
 from .journal import CONFIRMED, Operation
 from .load_driver import Task
+from .outcomes import WrongResult
 
 TARGETS = ("zero", "0001", "0002", "0003", "0004")
 MEMBER = "ada"
 # More tenants than this, and one is deleted.
 MOST = 9
-
-
-class WrongResult(Exception):
-    """A command that succeeded left something else than it promises."""
 
 
 class TenantsLoad:
