@@ -186,7 +186,7 @@ class TenantsLoad:
         return bool(Tenant.objects.using("default").filter(slug=slug).exists())
 
     def _moving(self) -> list[str]:
-        held = {slug for slug, row in ledger.states().items() if ledger.is_held(row)}
+        held = {row.slug for row in TenantState.objects.using("default") if ledger.is_held(row)}
         slugs = Tenant.objects.using("default").exclude(slug__in=ORM_TENANTS).values_list("slug", flat=True)
         return [slug for slug in slugs if slug not in held]
 

@@ -84,7 +84,9 @@ class Clients:
 
     def kill(self, rng: Random) -> str:
         """Kill one client at once; return its load."""
-        load, process = self._live.pop(rng.randrange(len(self._live)))
+        # By chance of the seed alone, not of which of them were started last.
+        load, process = sorted(self._live, key=lambda one: one[0])[rng.randrange(len(self._live))]
+        self._live.remove((load, process))
         process.kill()
         process.join()
         return load
@@ -96,8 +98,10 @@ class Clients:
         self._live.clear()
 
     def broken(self) -> list[str]:
-        """Return the loads of clients that have ended by themselves, which none should."""
-        return [load for load, process in self._live if process.exitcode is not None]
+        """Take out the clients that have ended by themselves, which none should; return their loads."""
+        ended = [load for load, process in self._live if process.exitcode is not None]
+        self._live = [one for one in self._live if one[1].exitcode is None]
+        return ended
 
     def end(self, patience: float = 60.0) -> list[str]:
         """Let every client finish what it does; return the loads of those that did not in time."""
@@ -153,13 +157,12 @@ class Run:
 
     def _one_point(self, point: int) -> None:
         if point and point % _ERA == 0:
-            self._note_stuck(self._clients.end())
+            self._end_clients()
             self._look("the end of an era", quiet=True)
             self._era += 1
+        self._note_broken()
         self._clients.fill_up(self._era)
         time.sleep(self._rng.uniform(0.05, 0.9))
-        for load in self._clients.broken():
-            self.report.faults.append(Fault("client ended", load, "by itself"))
         kind = self._rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
         told = self._strike(kind)
         self.report.kills[told] += 1
@@ -188,10 +191,10 @@ class Run:
             self.report.faults += self._inspector.look(f"e{self._era:03d}", quiet=quiet)
 
     def _finish(self) -> None:
-        self._note_stuck(self._clients.end())
+        self._end_clients()
         self._clients.fill_up(self._era)  # whoever comes next finishes what was left
         time.sleep(3)
-        self._note_stuck(self._clients.end())
+        self._end_clients()
         self._clients.run_to_end(repair)
         for era in range(self._era + 1):
             self.report.faults += self._inspector.look(f"e{era:03d}", quiet=True)
@@ -204,8 +207,14 @@ class Run:
     def _new_order(self, load: str, name: str) -> Order:
         return Order(load, name, self._rng.getrandbits(32), self._proxy.url, self._worker.token, self._folder)
 
-    def _note_stuck(self, loads: list[str]) -> None:
-        self.report.faults += [Fault("stuck", load, "a client did not end within a minute") for load in loads]
+    def _note_broken(self) -> None:
+        for load in self._clients.broken():
+            self.report.faults.append(Fault("client ended", load, "by itself"))
+
+    def _end_clients(self) -> None:
+        self._note_broken()
+        for load in self._clients.end():
+            self.report.faults.append(Fault("stuck", load, "a client did not end within a minute"))
 
     def _timed(self, what: str, seconds: float) -> _Timed:
         return _Timed(what, seconds, self.report.slow)
