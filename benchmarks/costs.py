@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import prices as prices_of
 from benchmarks import stage
+from benchmarks.measuring import write_result
 from do_bridge.driver.calls import Call
 from worker.local import LocalWorker
 
-RESULT = Path(__file__).resolve().parent / "results" / "costs.md"
+# By operation: requests, rows read, rows written.
+Counts = dict[str, tuple[int, int, int]]
 # Over REST D1 tells the rows of every statement.
 ALIASES = ("object", "rest")
 
@@ -60,8 +63,24 @@ def operations(item: Any, alias: str) -> dict[str, Callable[[], Any]]:
     }
 
 
+def operations_table(on_object: Counts, on_d1: Counts) -> str:
+    """The counts as Markdown, with what a million of each operation costs beyond what the plan includes."""
+    lines = [
+        "| operation | trips | rows read | rows written | a million on an object | on D1 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, figures in on_object.items():
+        other = on_d1[name]
+        pairs = (
+            str(one) if one == two else f"{one}, D1 {two}" for one, two in zip(figures, other, strict=True)
+        )
+        prices = (f"{dollars:,.2f} $" for dollars in (prices_of.on_object(*figures), prices_of.on_d1(*other)))
+        lines.append("| " + " | ".join([name, *pairs, *prices]) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Write and print the table."""
+    """Write and print the tables."""
     state = tempfile.TemporaryDirectory()
     with state as folder, LocalWorker(0, Path(folder) / "state", os.urandom(16).hex()) as worker:
         item = stage.set_up(worker, Path(folder))
@@ -69,20 +88,9 @@ def main() -> None:
             {name: counted(alias, work) for name, work in operations(item, alias).items()}
             for alias in ALIASES
         )
-    lines = [
-        "| operation | requests: object, D1 | rows read: object, D1 | rows written: object, D1 |",
-        "|---|---|---|---|",
-    ]
-    for name, figures in on_object.items():
-        pairs = (
-            str(one) if one == other else f"{one}, {other}"
-            for one, other in zip(figures, on_d1[name], strict=True)
-        )
-        lines.append("| " + " | ".join([name, *pairs]) + " |")
-    text = "\n".join(lines) + "\n"
-    sys.stdout.write(text)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(text)
+    text = operations_table(on_object, on_d1) + "\n\n" + prices_of.sites_table()
+    write_result("costs.md", text)
+    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results"
 
 Work = Callable[[], object]
 Clock = Callable[[], float]
@@ -59,6 +63,18 @@ def medians(
             if number:
                 times[name].append(spent)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def write_result(name: str, text: str) -> None:
+    """Write a file of `results/`, for whoever has no machine to measure on."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / name).write_text(text.rstrip() + "\n")
+
+
+def machine() -> str:
+    """A sentence on the machine that measured: a busy one measures itself."""
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    return f"{os.cpu_count()} cores, shared with the runtime; load averages at the end: {load}."
 
 
 def shown(seconds: float) -> str:

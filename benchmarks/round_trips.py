@@ -1,17 +1,41 @@
-"""Counts the round trips of common operations: `python -m benchmarks.round_trips` prints them as Markdown."""
+"""Counts round trips, and rows read and written, of common operations: `python -m benchmarks.round_trips`."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring import write_result
 from worker.local import LocalWorker
 
 DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
 SLUG = "acme"
+
+
+@dataclass(frozen=True)
+class Count:
+    """What an operation took; None for rows where the runtime did not tell all of them."""
+
+    name: str
+    trips: int
+    read: int | None
+    written: int | None
+
+
+class Records(logging.Handler):
+    """Keeps the records of `do_bridge.queries`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Any] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append(record)
 
 
 def configure(worker: Any) -> None:
@@ -28,17 +52,30 @@ def configure(worker: Any) -> None:
     )
 
 
-def counted(rows: list[tuple[str, int]], name: str, work: Any) -> Any:
-    """Run `work` and add its number of trips to `rows`."""
+def counted(counts: list[Count], name: str, work: Any) -> Any:
+    """Run `work` and add what it took to `counts`."""
     from do_bridge import driver
 
+    records, logger = Records(), logging.getLogger("do_bridge.queries")
+    logger.addHandler(records)
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG)
     with driver.count_trips() as trips:
         result = work()
-    rows.append((name, trips.count))
+    logger.removeHandler(records)
+    told = [record for record in records.kept if record.statements]
+    sums = (sum_of([record.rows_read for record in told]), sum_of([record.rows_written for record in told]))
+    counts.append(Count(name, trips.count, *sums))
     return result
 
 
-def operations(rows: list[tuple[str, int]]) -> None:
+def sum_of(numbers: list[int | None]) -> int | None:
+    """The sum, or None where one is not known."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None
+
+
+def operations(counts: list[Count]) -> None:
     """Measure the ORM on a tenant's object."""
     from accounts.models import User
     from blog.models import Post
@@ -46,20 +83,24 @@ def operations(rows: list[tuple[str, int]]) -> None:
     using = f"tenant/{SLUG}"
     posts, users = Post.objects.using(using), User.objects.using(using)
     author = users.create(username="author")
-    post = counted(rows, "`create`", lambda: posts.create(title="One", content="…", user_id=author.pk))
-    counted(rows, "`get(pk=…)`", lambda: posts.get(pk=post.pk))
-    counted(rows, "`save()` of an existing object", post.save)
+    post = counted(counts, "`create`", lambda: posts.create(title="One", content="…", user_id=author.pk))
+    counted(counts, "`get(pk=…)`", lambda: posts.get(pk=post.pk))
+    counted(counts, "`save()` of an existing object", post.save)
     many = [Post(title=str(number), content="…", user_id=author.pk) for number in range(5000)]
-    counted(rows, "`bulk_create(1000)`", lambda: posts.bulk_create(many[:1000]))
+    counted(counts, "`bulk_create(1000)`", lambda: posts.bulk_create(many[:1000]))
     posts.bulk_create(many[1000:])
+    counted(counts, "`bulk_update(5000)`", lambda: posts.bulk_update(many, ["title", "content"]))
     keys = list(posts.values_list("pk", flat=True))[:5000]
-    counted(rows, "`filter(pk__in=5000)`", lambda: list(posts.filter(pk__in=keys)))
-    counted(rows, "`delete()` of an object without children", post.delete)
-    counted(rows, "`filter(…).delete()` of 1,000 objects", lambda: posts.filter(pk__in=keys[1:1001]).delete())
-    groups(rows, using)
+    counted(counts, "`filter(pk__in=5000)`", lambda: list(posts.filter(pk__in=keys)))
+    counted(counts, "`iterator()` over 5,000 rows", lambda: list(posts.iterator()))
+    counted(counts, "`delete()` of an object without children", post.delete)
+    chosen = posts.filter(pk__in=keys[1:1001])
+    counted(counts, "`filter(…).delete()` of 1,000 objects", chosen.delete)
+    posts.filter(pk__in=keys[1001:4600]).delete()
+    groups(counts, using)
 
 
-def groups(rows: list[tuple[str, int]], using: str) -> None:
+def groups(counts: list[Count], using: str) -> None:
     """Measure deleting objects that others point at: groups with their permissions."""
     from django.contrib.auth.models import Group, Permission
 
@@ -69,11 +110,11 @@ def groups(rows: list[tuple[str, int]], using: str) -> None:
     through.objects.using(using).bulk_create(
         [through(group_id=group.pk, permission_id=permission.pk) for group in made]
     )
-    counted(rows, "`delete()` of 1,000 objects with children", Group.objects.using(using).all().delete)
+    counted(counts, "`delete()` of 1,000 objects with children", Group.objects.using(using).all().delete)
 
 
-def pages(rows: list[tuple[str, int]]) -> None:
-    """Measure pages of the site; sign-in is not counted, connections are warm."""
+def pages(counts: list[Count]) -> None:
+    """Measure pages of the site with 400 posts; sign-in is not counted, connections are warm."""
     from django.test import Client
 
     from accounts.members import add_member
@@ -92,13 +133,23 @@ def pages(rows: list[tuple[str, int]]) -> None:
         if user:
             client.force_login(user)
         for _ in range(2):  # the second one finds the process's caches filled, as most do
-            measured: list[tuple[str, int]] = []
+            measured: list[Count] = []
             response = counted(measured, name, lambda client=client, path=path: client.get(path))
             assert response.status_code == 200, (path, response.status_code)  # noqa: S101
-        rows += measured
+        counts += measured
+
+
+def table(counts: list[Count]) -> str:
+    """The counts as Markdown."""
+    lines = ["| operation | round trips | rows read | rows written |", "|---|---|---|---|"]
+    for count in counts:
+        rows = ["" if number is None else f"{number:,}" for number in (count.read, count.written)]
+        lines.append("| " + " | ".join([count.name, str(count.trips), *rows]) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
+    """Write and print the table."""
     with tempfile.TemporaryDirectory() as state, LocalWorker(0, Path(state), os.urandom(16).hex()) as worker:
         configure(worker)
         import django
@@ -107,11 +158,12 @@ def main() -> None:
         django.setup()
         call_command("migrate", database="default", verbosity=0)
         call_command("create_tenant", SLUG, verbosity=0)
-        rows: list[tuple[str, int]] = []
-        operations(rows)
-        pages(rows)
-    lines = ["| operation | round trips |", "|---|---|", *(f"| {name} | {count} |" for name, count in rows)]
-    sys.stdout.write("\n".join(lines) + "\n")
+        counts: list[Count] = []
+        operations(counts)
+        pages(counts)
+    text = table(counts)
+    write_result("round_trips.md", text)
+    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -131,6 +131,11 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
         OperationalError,
         "The object's schema is not the one that this code expects, and nothing was run",
     ),
+    "stale_key": (OperationalError, "The write was not run under a key that is over"),
+    "answer_lost": (
+        OperationalError,
+        "The write was carried out, once, but its answer was lost and too large to be kept",
+    ),
     "session_limit": (
         OperationalError,
         "The relay session has used up its requests or its time; begin the transaction anew",
@@ -143,7 +148,7 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
 
 # Of these the relay's own words add nothing.
 _SAID_BY_HINT: Final = frozenset(
-    {"schema_mismatch", "lease_expired", "no_transaction", "session_limit", "unknown_database"}
+    {"answer_lost", "schema_mismatch", "lease_expired", "no_transaction", "session_limit", "unknown_database"}
 )
 _TRANSIENT_KINDS: Final = frozenset({"retry", "reset", "session_limit"})
 

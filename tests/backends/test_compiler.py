@@ -9,7 +9,7 @@ from django.db.models.functions import Lower, Upper
 from shelf import Author, Book, Seat, tables
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite import compiler
+from do_bridge.backends.remote_sqlite import json_rows
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_thousand_rows_go_in_one_statement_and_bring_their_keys_in_order(using
 
 
 def test_rows_beyond_a_statements_size_are_cut_and_stay_in_order(using, monkeypatch):
-    monkeypatch.setattr(compiler, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(json_rows, "PIECE_BYTES", 1000)
     authors = Author.objects.using(using).bulk_create([Author(name="x" * 90 + str(n)) for n in range(100)])
     assert [a.pk for a in authors] == sorted(a.pk for a in authors)
     found = list(Author.objects.using(using).order_by("pk").values_list("name", flat=True))
@@ -36,7 +36,7 @@ def test_rows_beyond_a_statements_size_are_cut_and_stay_in_order(using, monkeypa
 
 
 def test_a_cut_bulk_insert_is_one_unit(using, monkeypatch):
-    monkeypatch.setattr(compiler, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(json_rows, "PIECE_BYTES", 1000)
     authors = [Author(id=n, name="x" * 90) for n in range(1, 50)]
     with pytest.raises(IntegrityError):
         Author.objects.using(using).bulk_create([*authors, Author(id=1, name="again")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import threading
 import time
@@ -13,6 +14,8 @@ class Proxy:
     """Listens on a free port and passes on to ``target``.
 
     ``lose_answers``: so many times the next bytes of the server close the connection instead of passing.
+    ``delay_requests``: so many times the next bytes of a client cut the client's connection and are kept, for
+    ``deliver()`` to pass them on, as a network does that delays what a client sent before it went.
     ``stalled``: while set, the server's bytes are held back. ``deaf``: while set, the client's are not read.
     """
 
@@ -25,6 +28,9 @@ class Proxy:
         self.lose_answers = 0
         self.lost = 0
         self._frozen: set[socket.socket] = set()
+        self.delay_requests = 0
+        self._delayed: list[tuple[socket.socket, bytes]] = []
+        self._late: dict[socket.socket, queue.Queue[bytes]] = {}
         self.stalled = False
         self.deaf = False
         self.accepted = 0
@@ -51,6 +57,15 @@ class Proxy:
         """Close all connections that are open now."""
         while self._pairs:
             self._end(*self._pairs.pop())
+
+    def deliver(self, timeout: float = 20.0) -> list[bytes]:
+        """Pass on what was delayed; return the server's answers to it, which reach no client."""
+        answers = []
+        for server, data in self._delayed:
+            server.sendall(data)
+            answers.append(self._late[server].get(timeout=timeout))
+        self._delayed.clear()
+        return answers
 
     def stall(self, seconds: float) -> None:
         """Hold the server's bytes back for so long."""
@@ -88,6 +103,15 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if source in self._late:
+                    self._late[source].put(data)
+                    continue
+                if not answers and self.delay_requests:
+                    self.delay_requests -= 1
+                    self._late[sink] = queue.Queue()
+                    self._delayed.append((sink, data))
+                    self._end(source)
+                    return
                 if answers and self.lose_answers:
                     self.lose_answers -= 1
                     self.lost += 1

@@ -30,21 +30,6 @@ def reached(caplog):
 
 
 @pytest.fixture
-def scratch(site):
-    """Makes tables in acme's object that no model knows; takes them away again."""
-    made = []
-
-    def make(*statements):
-        with Inspected("acme").connect(10) as connection:
-            connection.execute_batch([(sql, None) for sql in statements])
-        made.extend(sql.split('"')[1] for sql in statements if sql.startswith("CREATE TABLE"))
-
-    yield make
-    with Inspected("acme").connect(10) as connection:
-        connection.execute_batch([(f'DROP TABLE IF EXISTS "{name}"', None) for name in reversed(made)])
-
-
-@pytest.fixture
 def register(site):
     """Registers tenants in D1 alone; takes them away again, and reaches no object of theirs."""
     from accounts.models import Tenant

@@ -2,7 +2,8 @@
 
 Its orders are JSON on standard input: `arguments` of manage.py; `directory` and `objects`, the names of the
 test databases; `migrations`, (folder, package) of the blog's newer migrations or null; `kill`, null or
-{"to": the beginning of a database's name, "at": a number from 1, "sent": whether that request goes out}.
+{"to": the beginning of a database's name, "text": what stands in the request, "at": which of those, from 1,
+"sent": whether it goes out}.
 """
 
 import json
@@ -33,14 +34,14 @@ def main(orders):
     execute_from_command_line(["manage.py", *orders["arguments"]])
 
 
-def kill_at(to, at, sent):
-    """Kill this process at its request number `at` to databases whose name begins with `to`."""
+def kill_at(to, text, at, sent):
+    """Kill this process at its request number `at` with `text` to databases whose name begins with `to`."""
     from do_bridge.driver.relay_session import RelaySession
 
     send, seen = RelaySession.request, []
 
     def request(self, message, deadline):
-        if message.get("db", "").startswith(to):
+        if message.get("db", "").startswith(to) and text in json.dumps(message):
             seen.append(message)
             if len(seen) >= at:
                 if sent:

@@ -73,7 +73,7 @@ def test_a_use_between_the_deletions_two_parts_makes_nothing_anew(remembered, mo
 def test_a_deletion_that_failed_or_was_cut_off_keeps_visitors_out_until_it_is_repeated(remembered, caplog):
     caplog.set_level(logging.CRITICAL)
     # Killed after the object was emptied, before the directory's rows went.
-    code, _ = finish(start("tenant_delete", remembered.slug, "--yes", kill=("d1:", 3, False)))
+    code, _ = finish(start("tenant_delete", remembered.slug, "--yes", kill=("d1:", "DELETE FROM", 1, False)))
     assert code == -signal.SIGKILL
     for failed in (False, True):
         if failed:

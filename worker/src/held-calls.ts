@@ -16,13 +16,7 @@ import type { BatchCall } from "./tenant";
 export type NextBatch = (answer: Answer) => Promise<BatchCall | null>;
 
 /** Makes the call to an object; `first` is its first batch. */
-type Serve = (first: BatchCall, next: NextBatch) => Promise<void>;
-
-/**
- * How long an object is kept waiting for a batch. It is billed for that time, and 100 ms of it cost what a request
- * does: developers.cloudflare.com/durable-objects/platform/pricing
- */
-const IDLE_MS = 100;
+export type Serve = (first: BatchCall, next: NextBatch) => Promise<void>;
 
 /** How long a call is used: the CPU time that an object may take is counted from its call's arrival. */
 const MAX_AGE_MS = 1000;
@@ -44,6 +38,7 @@ interface Work {
 class HeldCall {
   readonly #born = Date.now();
   readonly #queue: Work[] = [];
+  readonly #holdMs: number;
   readonly #onWaiting: (call: HeldCall) => void;
   #current: Work | null;
   #answered = false;
@@ -52,8 +47,9 @@ class HeldCall {
   /** Whether it takes more batches. */
   open = true;
 
-  constructor(first: Work, onWaiting: (call: HeldCall) => void) {
+  constructor(first: Work, holdMs: number, onWaiting: (call: HeldCall) => void) {
     this.#current = first;
+    this.#holdMs = holdMs;
     this.#onWaiting = onWaiting;
   }
 
@@ -94,7 +90,7 @@ class HeldCall {
       this.#deliver = resolve;
       this.#hand();
       if (!this.waiting) return;
-      this.#timer = setTimeout(() => this.end(), IDLE_MS);
+      this.#timer = setTimeout(() => this.end(), this.#holdMs);
       this.#onWaiting(this);
     });
   }
@@ -120,12 +116,15 @@ class HeldCall {
 /** The calls of one session, at most one for each object that takes more batches. */
 export class HeldCalls {
   readonly #serve: Serve;
+  readonly #holdMs: number;
   readonly #byName = new Map<string, HeldCall>();
   #waiting: HeldCall[] = [];
   #closed = false;
 
-  constructor(serve: Serve) {
+  /** `holdMs`: how long an object is kept waiting for a batch; it is billed for that time. */
+  constructor(serve: Serve, holdMs: number) {
     this.#serve = serve;
+    this.#holdMs = holdMs;
   }
 
   /** Runs a batch on its object, after those of this session that came before it. */
@@ -150,7 +149,7 @@ export class HeldCalls {
 
   async #call(first: Work): Promise<void> {
     const { name } = first.call;
-    const held = new HeldCall(first, (waiting) => this.#limitWaiting(waiting));
+    const held = new HeldCall(first, this.#holdMs, (waiting) => this.#limitWaiting(waiting));
     this.#byName.set(name, held);
     const left = await held.run(this.#serve);
     if (this.#byName.get(name) === held) this.#byName.delete(name);

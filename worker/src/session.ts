@@ -4,7 +4,7 @@ import { scopeRefusal, type Scope } from "./auth";
 import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
 import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
-import { HeldCalls } from "./held-calls";
+import { HeldCalls, type Serve } from "./held-calls";
 import {
   MAX_REQUEST_BYTES,
   ProtocolError,
@@ -15,6 +15,7 @@ import {
   type Database,
   type Effect,
   type ErrorKind,
+  type OutcomeRequest,
   type Request,
   type SizeRequest,
   type TransactionRequest,
@@ -31,6 +32,8 @@ export interface SessionLimits {
   d1Queries: number;
   /** After so long it begins nothing more: a token that was taken away must not work for ever. */
   seconds: number;
+  /** How long an object is kept waiting for the next batch. */
+  holdMs: number;
 }
 
 export class Session {
@@ -48,7 +51,8 @@ export class Session {
     this.#socket = socket;
     this.#env = env;
     this.#limits = limits;
-    this.#calls = new HeldCalls(async (first, next) => this.#object(first.name).serve(first, next));
+    const serve: Serve = async (first, next) => this.#object(first.name).serve(first, next);
+    this.#calls = new HeldCalls(serve, limits.holdMs);
   }
 
   /** Serves the socket until it closes; whatever is still open then is rolled back. */
@@ -77,16 +81,17 @@ export class Session {
     if (refusal !== null) this.#reply(request.id, failed("forbidden", refusal));
     else if (request.op === "ping") this.#reply(request.id, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
+    else if (request.op === "outcome") this.#reply(request.id, await this.#outcome(request));
     else if (request.op === "size") this.#reply(request.id, await this.#size(request));
     else this.#reply(request.id, await this.#batch(request));
   }
 
-  async #batch({ database, expect, steps }: BatchRequest): Promise<Answer> {
+  async #batch({ database, expect, key, again, steps }: BatchRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     if (database.kind === "do") {
       // One each, though those on a held call make no new one: what the runtime counts may change.
       this.#subrequests += 1;
-      return this.#calls.batch({ name: database.name, expect, steps });
+      return this.#calls.batch({ name: database.name, expect, key, again, steps });
     }
     const binding = this.#binding(database);
     if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
@@ -97,6 +102,18 @@ export class Session {
     this.#subrequests += subrequests;
     this.#d1Queries += queries;
     return runOnD1(binding, steps, this.#columns);
+  }
+
+  async #outcome({ database, key }: OutcomeRequest): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
+    this.#subrequests += 1;
+    try {
+      const outcome = await this.#object(database.name).outcome(database.name, key);
+      return { results: [JSON.stringify({ columns: ["outcome"], rows: [[outcome]] })] };
+    } catch (error) {
+      // To ask again does no harm.
+      return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
+    }
   }
 
   async #size({ database }: SizeRequest): Promise<Answer> {

@@ -36,7 +36,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   calls = [];
   gate = Promise.resolve();
-  held = new HeldCalls(serve);
+  held = new HeldCalls(serve, 50);
 });
 
 afterEach(() => vi.useRealTimers());
@@ -48,11 +48,19 @@ async function run(name = "a"): Promise<string | Answer["error"]> {
 
 test("batches that follow each other share a call, and a pause ends it", async () => {
   expect([await run(), await run()]).toEqual(["1.1", "1.2"]);
-  await vi.advanceTimersByTimeAsync(99);
+  await vi.advanceTimersByTimeAsync(49);
   expect(await run()).toBe("1.3");
-  await vi.advanceTimersByTimeAsync(100);
+  await vi.advanceTimersByTimeAsync(50);
   expect(calls.map(({ ended }) => ended)).toEqual([true]);
   expect(vi.getTimerCount()).toBe(0);
+  expect(await run()).toBe("2.1");
+});
+
+test("without a hold a call ends with its answer", async () => {
+  held = new HeldCalls(serve, 0);
+  expect(await run()).toBe("1.1");
+  await vi.advanceTimersByTimeAsync(0);
+  expect(calls.map(({ ended }) => ended)).toEqual([true]);
   expect(await run()).toBe("2.1");
 });
 

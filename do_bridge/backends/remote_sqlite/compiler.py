@@ -9,12 +9,12 @@ from django.db.models.sql import compiler
 from do_bridge.driver.sql import prepare
 
 from . import key_lists  # noqa: F401 - takes the place of two of Django's methods
-from .lookups import NotJSONError, json_text, json_value
+from .json_rows import BLOBS, column_of, pieces, row_texts
+from .keyed_updates import KeyedUpdate
+from .piecewise import PiecewiseSelect
 from .statements import settle
 from .wide import WideSelect
 
-# A value may have 2 MB in production; what is left is room for the other parameters.
-PIECE_BYTES = 1_800_000
 # The runtime's limit is 100,000 bytes of SQL; a placeholder grows from 2 bytes to some 14.
 SQL_BYTES = 90_000
 PLACEHOLDER_BYTES = 14
@@ -66,7 +66,7 @@ class Dialect(compiler.SQLCompiler):
         return query
 
 
-class SQLCompiler(WideSelect, Dialect):
+class SQLCompiler(WideSelect, PiecewiseSelect, Dialect):
     pass
 
 
@@ -162,9 +162,9 @@ def json_columns(placeholder_rows, param_rows):
     for placeholder in first:
         if placeholder == "%s":
             index = len(encoders)
-            blob = any(isinstance(row[index], bytes | bytearray | memoryview) for row in param_rows)
-            columns.append(f"unhex(value ->> {index})" if blob else f"value ->> {index}")
-            encoders.append(hex_value if blob else json_value)
+            column, encoder = column_of((row[index] for row in param_rows), index)
+            columns.append(column)
+            encoders.append(encoder)
         elif "%s" in placeholder:
             return None, None
         else:
@@ -172,35 +172,19 @@ def json_columns(placeholder_rows, param_rows):
     return columns, encoders
 
 
-def hex_value(value):
-    """Return a blob as hexadecimal text."""
-    if value is None:
-        return None
-    if not isinstance(value, bytes | bytearray | memoryview):
-        raise NotJSONError
-    return bytes(value).hex()
-
-
 def json_pieces(columns, encoders, placeholder_rows, param_rows):
     # WHERE keeps SQLite from reading a following ON CONFLICT as a join's condition.
     select = f"SELECT {', '.join(columns)} FROM json_each(%s) WHERE true"  # noqa: S608
-    texts, size = [], 0
-    for placeholders, params in zip(placeholder_rows, param_rows, strict=True):
-        try:
-            text = json_text([encode(value) for encode, value in zip(encoders, params, strict=True)])
-        except NotJSONError:
-            text = None
-        length = len(text.encode()) + 1 if text is not None else 0
-        if texts and (text is None or size + length > PIECE_BYTES):
-            yield select, (f"[{','.join(texts)}]",)
-            texts, size = [], 0
-        if text is None or length > PIECE_BYTES:
-            yield from values_pieces([placeholders], [params])
-        else:
+    texts = []
+    for placeholders, (row, text) in zip(placeholder_rows, row_texts(param_rows, encoders), strict=True):
+        if text is not None:
             texts.append(text)
-            size += length
-    if texts:
-        yield select, (f"[{','.join(texts)}]",)
+            continue
+        # It keeps its place among the others: keys are given out in order.
+        yield from ((select, (piece,)) for piece in pieces(texts))
+        texts = []
+        yield from values_pieces([placeholders], [row])
+    yield from ((select, (piece,)) for piece in pieces(texts))
 
 
 def values_pieces(placeholder_rows, param_rows):
@@ -208,8 +192,8 @@ def values_pieces(placeholder_rows, param_rows):
     for placeholders, row in zip(placeholder_rows, param_rows, strict=True):
         sql = f"({', '.join(placeholders)})"
         length = len(sql) + PLACEHOLDER_BYTES * len(row)
-        long = sum(isinstance(v, bytes | bytearray | memoryview | str) and len(v) >= LONG_VALUE for v in row)
-        long += sum(isinstance(v, bytes | bytearray | memoryview) and len(v) < LONG_VALUE for v in row)
+        long = sum(isinstance(v, BLOBS | str) and len(v) >= LONG_VALUE for v in row)
+        long += sum(isinstance(v, BLOBS) and len(v) < LONG_VALUE for v in row)
         if rows and (size + length > SQL_BYTES or long_values + long > LONG_VALUES):
             yield f"VALUES {', '.join(rows)}", tuple(params)
             rows, params, size, long_values = [], [], 0, 0
@@ -225,7 +209,7 @@ class SQLDeleteCompiler(Dialect, compiler.SQLDeleteCompiler):
     pass
 
 
-class SQLUpdateCompiler(Dialect, compiler.SQLUpdateCompiler):
+class SQLUpdateCompiler(Dialect, compiler.SQLUpdateCompiler, KeyedUpdate):
     pass
 
 

@@ -8,6 +8,7 @@ from django.utils.functional import cached_property
 
 from . import functions_datetime as dates
 from . import rebuild
+from .keyed_updates import goes_as_json
 from .statements import send
 
 # Of the runtime's 100,000 bytes of SQL: those for bulk_update's WHENs, and what one takes beside its names.
@@ -55,9 +56,10 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
     def bulk_batch_size(self, fields, objs):
         """Return the number of objects for one call: all, for the compiler cuts INSERT by its bytes.
 
-        Only `bulk_update`, known by naming the key twice, writes a WHEN for each object and field.
+        Only `bulk_update`, known by naming the key twice, writes a WHEN for each object and field where
+        expressions are among the values.
         """
-        if len(fields) > 2 and fields[0] == fields[1] and objs:
+        if len(fields) > 2 and fields[0] == fields[1] and objs and not goes_as_json(fields[2:], objs):
             return min(self._most_whens(fields, objs), self._most_long_values(fields[2:], objs))
         return max(len(objs), 1)
 

@@ -54,9 +54,7 @@ class WideSelect:
         )
 
     def _packed(self):
-        literals = [fill(LITERAL, c=column) for _, column, _ in self.select[self.alone :]]
-        arrays = [_json_array(literals[at : at + ARRAY]) for at in range(0, len(literals), ARRAY)]
-        return None, _json_array(arrays), None
+        return None, literals(column for _, column, _ in self.select[self.alone :]), None
 
     def results_iter(
         self,
@@ -73,7 +71,13 @@ class WideSelect:
 
     def _unpacked(self, row):
         arrays = json.loads(row[self.alone])
-        return (*row[: self.alone], *map(_value, chain.from_iterable(arrays)))
+        return (*row[: self.alone], *map(value_of, chain.from_iterable(arrays)))
+
+
+def literals(columns):
+    """Return one column that is a JSON array of arrays: the columns' values as literals, see value_of()."""
+    texts = [fill(LITERAL, c=column) for column in columns]
+    return _json_array([_json_array(texts[at : at + ARRAY]) for at in range(0, len(texts), ARRAY)])
 
 
 def _json_array(parts):
@@ -82,7 +86,7 @@ def _json_array(parts):
     return fill(f"json_array({template})", **dict(zip(names, parts, strict=True)))
 
 
-def _value(literal):
+def value_of(literal):
     """Return the value of a literal that LITERAL gave."""
     kind = literal[0]
     if kind == "t":

@@ -1,5 +1,8 @@
 """Django's migrate, for the directory, one tenant, or all of them."""
 
+import random
+import time
+
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import DatabaseError, connections
@@ -24,7 +27,9 @@ from do_bridge.tenancy.targets import TargetError, fingerprint_at_target
 migrate.MigrationExecutor = TenantMigrationExecutor
 
 # How often one tenant is tried that somebody else migrates at the same time.
-ATTEMPTS = 3
+ATTEMPTS = 10
+# Seconds before another try, at most, times the number of those before it.
+PAUSE = 0.3
 SHOWN = 20
 
 
@@ -126,6 +131,8 @@ class Command(migrate.Command):
             except DatabaseError as error:
                 if not is_overtaken(error) or attempt == ATTEMPTS:
                     raise
+            # The other one shall come on; that two keep step for long is a matter of chance.
+            time.sleep(random.uniform(0, PAUSE * attempt))  # noqa: S311 - no secret
 
     def _migrate_noted(self, slug, options):
         """Migrate one tenant, with its state in the ledger before and after."""

@@ -1,0 +1,127 @@
+"""What Cloudflare charges, and the arithmetic that makes bills of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Price:
+    """One line of the bill: what a month includes, and what each unit beyond costs, in dollars."""
+
+    name: str
+    included: float
+    unit: float
+    each: float
+
+    def of(self, amount: float) -> float:
+        """Dollars for the amount of a month."""
+        return max(0.0, amount - self.included) / self.unit * self.each
+
+
+#: The paid plan, a month. Read in November 2026: developers.cloudflare.com/workers/platform/pricing,
+#: /durable-objects/platform/pricing and /d1/platform/pricing.
+PLAN = 5.0
+PRICES = {
+    "requests": Price("requests to the Worker: a session is one", 10e6, 1e6, 0.30),
+    "cpu": Price("CPU of the Worker, ms", 30e6, 1e6, 0.02),
+    "calls": Price("requests to objects: a call, or those that share one", 1e6, 1e6, 0.15),
+    "duration": Price("time of objects awake, GB-s", 400e3, 1e6, 12.50),
+    "object_read": Price("rows read in objects", 25e9, 1e6, 0.001),
+    "object_written": Price("rows written in objects", 50e6, 1e6, 1.00),
+    "object_storage": Price("storage of objects, GB", 5, 1, 0.20),
+    "d1_read": Price("rows read in D1", 25e9, 1e6, 0.001),
+    "d1_written": Price("rows written in D1", 50e6, 1e6, 1.00),
+    "d1_storage": Price("storage of D1, GB", 5, 1, 0.75),
+}
+
+#: An object is billed for 128 MB, whatever it uses.
+GIGABYTES = 0.125
+#: Seconds that a call is held open for the next batch (worker/src/held-calls.ts).
+HELD = 0.05
+#: Assumed: seconds that an object works for a statement, and milliseconds of the Worker's CPU for a trip.
+WORK = 0.005
+CPU = 1.0
+
+
+def beyond(used: Mapping[str, float]) -> float:
+    """Dollars for these amounts where the month's included ones are used up."""
+    return sum(amount / PRICES[name].unit * PRICES[name].each for name, amount in used.items())
+
+
+def on_object(trips: int, read: int, written: int) -> float:
+    """Dollars for a million operations on an object, each on a call of its own that nobody else uses."""
+    duration = (trips * WORK + HELD) * GIGABYTES
+    one = {"calls": 1, "duration": duration, "cpu": trips * CPU}
+    return beyond({**one, "object_read": read, "object_written": written}) * 1e6
+
+
+def on_d1(trips: int, read: int, written: int) -> float:
+    """Dollars for a million operations on D1, through the relay."""
+    return beyond({"cpu": trips * CPU, "d1_read": read, "d1_written": written}) * 1e6
+
+
+@dataclass(frozen=True)
+class Site:
+    """A month of the example site; one view in three is a member's, one in a hundred writes a post.
+
+    The rows are those that `round_trips.py` counts for a page of posts: 22 in the object, for a member
+    three statements and four rows in D1 besides.
+    """
+
+    tenants: int
+    views: int
+    posts_written_rows: int = 4
+    gigabytes_each: float = 0.001
+
+    def used(self) -> dict[str, float]:
+        """The amounts of a month, by the names of `PRICES`."""
+        members = self.views / 3
+        writes = self.views / 100
+        trips = self.views + 3 * members + writes
+        d1_statements = 3 * members
+        return {
+            # A session takes 900 statements of D1, and is opened anew.
+            "requests": d1_statements / 900,
+            "cpu": trips * CPU,
+            "calls": self.views + writes,
+            "duration": (self.views + writes) * (WORK + HELD) * GIGABYTES,
+            "object_read": self.views * 22 + writes * 8,
+            "object_written": writes * self.posts_written_rows,
+            "object_storage": self.tenants * self.gigabytes_each,
+            "d1_read": members * 4,
+            "d1_written": 0,
+            "d1_storage": self.tenants * 5e-6,
+        }
+
+
+SITES = (Site(1_000, 1_000_000), Site(1_000_000, 1_000_000_000))
+
+
+def sites_table() -> str:
+    """The two sites as Markdown: amounts and dollars by line, and the sum."""
+    names = [f"{short(site.tenants)} tenants, {short(site.views)} views" for site in SITES]
+    lines = ["| a month | " + " | ".join(names) + " |", "|---|---|---|"]
+    used = [site.used() for site in SITES]
+    for key, price in PRICES.items():
+        cells = [cell(price, amounts[key]) for amounts in used]
+        lines.append(f"| {price.name} | " + " | ".join(cells) + " |")
+    lines.append("| the plan |" + f" {PLAN:.2f} $ |" * len(SITES))
+    totals = [PLAN + sum(PRICES[key].of(amount) for key, amount in amounts.items()) for amounts in used]
+    lines.append("| **together** | " + " | ".join(f"**{total:,.2f} $**" for total in totals) + " |")
+    return "\n".join(lines)
+
+
+def cell(price: Price, amount: float) -> str:
+    """An amount, and what it costs."""
+    dollars = price.of(amount)
+    return f"{short(amount)}: {dollars:,.2f} $" if dollars else f"{short(amount)}, included"
+
+
+def short(number: float) -> str:
+    """A number as people write it: 1.25 million."""
+    for size, word in ((1e9, " thousand million"), (1e6, " million")):
+        if number >= size:
+            return f"{number / size:,.4g}{word}"
+    return f"{number:,.0f}" if number >= 10 or number == 0 else f"{number:.2g}"

@@ -1,0 +1,83 @@
+"""A process that serves a thousand tenants holds no more than one that serves a few."""
+
+import gc
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connections
+from django.test import override_settings
+
+from do_bridge import driver
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.catch_up import unchecked
+from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.testing import unique_slug
+
+TENANTS = 1000
+WRAPPERS = 8
+THREADS = 4
+#: Growth of the memory that Python holds over the second 400 tenants of one thread.
+FLAT = 200_000
+
+
+@pytest.fixture
+def pool(django_db_blocker, django_db_setup, local_worker):
+    """The relay's sessions, none of them open yet."""
+    transport = driver.relay(local_worker.url, local_worker.token)
+    transport.close()
+    with django_db_blocker.unblock():
+        yield transport.pool
+    transport.close()
+
+
+def use(slugs):
+    """Ask each tenant's object something; return the most wrappers that this thread had at any time."""
+    most = 0
+    with unchecked():
+        for slug in slugs:
+            with connections[tenant_alias(slug)].cursor() as cursor:
+                assert cursor.execute("SELECT 1").fetchone() == (1,)
+            most = max(most, len(tenant_databases().live_aliases()))
+    return most
+
+
+@override_settings(DO_BRIDGE={"MAX_TENANT_CONNECTIONS": WRAPPERS})
+def test_a_thousand_tenants_take_a_session_a_thread_and_a_bounded_number_of_wrappers(pool):
+    prefix = unique_slug("flat")
+    slugs = [f"{prefix}-{number}" for number in range(TENANTS)]
+    threads_before = threading.active_count()
+    tracemalloc.start()
+    try:
+        assert use(slugs[:100]) == WRAPPERS
+        held = memory()
+        assert use(slugs[100:500]) == WRAPPERS
+        assert memory() - held < FLAT
+    finally:
+        tracemalloc.stop()
+    # One session, with two threads of the WebSocket library's own.
+    assert len(pool._sessions) == 1
+    assert threading.active_count() - threads_before == 2
+
+    # No thread ends before all have had their share: each needs a session at the same time.
+    together = threading.Barrier(THREADS, timeout=60)
+
+    def work(number):
+        together.wait()
+        most = use(slugs[500 + number :: THREADS])
+        together.wait()
+        return most, tenant_databases().live_aliases()[-1]
+
+    with ThreadPoolExecutor(THREADS) as executor:
+        results = list(executor.map(work, range(THREADS)))
+    assert [most for most, _ in results] == [WRAPPERS] * THREADS
+    assert {last for _, last in results} == {tenant_alias(slug) for slug in slugs[-THREADS:]}
+    assert 1 <= len(pool._sessions) <= THREADS
+    assert threading.active_count() - threads_before == 2 * len(pool._sessions)
+
+
+def memory():
+    """The bytes that Python holds, without what waits to be collected."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
