@@ -96,8 +96,9 @@ class TenantsLoad:
             self._must_be_at(slug, code_fingerprint())
 
     def _load(self, slug: str) -> None:
-        # The row comes last: with it, the load was whole, and only the answer was lost.
-        if not self._registered(slug):
+        # The ledger's word comes last: with it the load was whole, and only the answer was lost.
+        row = ledger.states([slug]).get(slug)
+        if row is None or row.state != ledger.READY:
             quietly("tenant_load", slug, str(self._folder / "dump.sqlite3"))
         self._must_be_at(slug, code_fingerprint())
 

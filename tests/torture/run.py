@@ -195,7 +195,10 @@ class Run:
         self._clients.fill_up(self._era)  # whoever comes next finishes what was left
         time.sleep(3)
         self._end_clients()
-        self._clients.run_to_end(repair)
+        try:
+            self._clients.run_to_end(repair)
+        except RuntimeError as error:
+            self.report.faults.append(Fault("not repaired", "the tenants", str(error)))
         for era in range(self._era + 1):
             self.report.faults += self._inspector.look(f"e{era:03d}", quiet=True)
         self.report.faults += self._inspector.look_at_repaired()
