@@ -99,6 +99,15 @@ class Site:
 SITES = (Site(1_000, 1_000_000), Site(1_000_000, 1_000_000_000))
 
 
+def prices_table() -> str:
+    """The lines of the bill as Markdown."""
+    lines = ["| what | a month includes | beyond |", "|---|---|---|"]
+    for price in PRICES.values():
+        unit = "each" if price.unit == 1 else f"a{short(price.unit).removeprefix('1')}"
+        lines.append(f"| {price.name} | {short(price.included)} | {price.each:g} $ {unit} |")
+    return "\n".join(lines)
+
+
 def sites_table() -> str:
     """The two sites as Markdown: amounts and dollars by line, and the sum."""
     names = [f"{short(site.tenants)} tenants, {short(site.views)} views" for site in SITES]
