@@ -2,9 +2,10 @@
 
 import logging
 import signal
+from io import StringIO
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import Tenant
@@ -81,6 +82,21 @@ def test_a_tenant_deleted_while_it_was_caught_up_is_emptied_again(remembered, mo
     monkeypatch.setattr(bring, "migrate_object", deleted_meanwhile)
     with newer_code(tmp_path, RATING), pytest.raises(TenantGone):
         posts(remembered.slug)
+    assert not has_tables(remembered.slug)
+    assert ledger.states(remembered.slug)[remembered.slug].state == ledger.DELETED
+
+
+def test_a_tenant_deleted_during_a_run_over_many_is_told_and_stays_empty(remembered, monkeypatch, tmp_path):
+    def deleted_meanwhile(steps, slug, start):
+        call_command("tenant_delete", slug, "--yes", verbosity=0)
+        return bring_on(steps, slug, start)
+
+    bring_on = bring.Steps.bring
+    monkeypatch.setattr(bring.Steps, "bring", deleted_meanwhile)
+    out = StringIO()
+    with newer_code(tmp_path, RATING), pytest.raises(CommandError, match="1 of 1 tenants failed"):
+        call_command("migrate", "--database", "tenant", "--tenant", remembered.slug, stdout=out, stderr=out)
+    assert "it was deleted meanwhile" in out.getvalue()
     assert not has_tables(remembered.slug)
     assert ledger.states(remembered.slug)[remembered.slug].state == ledger.DELETED
 
