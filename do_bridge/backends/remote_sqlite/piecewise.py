@@ -16,6 +16,8 @@ from .wide import COLUMNS, literals, value_of
 
 # An answer may have 30 MB; a piece should have less by far, for it is held on both sides.
 PIECE_BYTES = 8_000_000
+# Whatever chunk_size says: the relay holds an answer of D1 whole before it can tell that it is too large.
+MOST_ROWS = 20_000
 SAMPLES = 50
 # Types whose values come over the wire as what is stored: a REAL may lose its point, or be infinite.
 AS_STORED = INTEGER_TYPES | {
@@ -216,7 +218,7 @@ class _Fetch:
     def __init__(self, low, high, chunk_size):
         self.low = low
         self.left = None if high is None else high - low
-        self.most = self.size = chunk_size
+        self.most = self.size = min(chunk_size, MOST_ROWS)
         self.is_over = False
 
     @property
