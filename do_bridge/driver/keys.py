@@ -122,6 +122,10 @@ def outcome_of(pool: RelayPool, database: str, key: str, deadline: Deadline) -> 
             if not session.knows_keys:
                 raise OperationalError("The relay's Worker is of a version that knows no keys")
             return session.request({"op": "outcome", "db": database, "key": key}, deadline)
+        except DatabaseError as error:
+            if error.kind == "overloaded":
+                error.transient, error.retry_after = True, 1.0
+            raise
         finally:
             pool.release(session)
 
@@ -147,7 +151,8 @@ class _Write:
         session = self._pool.acquire(deadline)
         try:
             if session.knows_keys:
-                message = {**self._message, "key": self._key, **({"again": True} if self.doubt else {})}
+                # Always there, so that a repetition is not larger than what passed before.
+                message = {**self._message, "key": self._key, "again": self.doubt is not None}
                 return session.request(message, leaving_time_to_ask(deadline))
             if self.doubt is not None:
                 # During a deploy: the older Worker would run it a second time.
