@@ -19,6 +19,8 @@ PIECE_BYTES = 8_000_000
 # Whatever chunk_size says: the relay holds an answer of D1 whole before it can tell that it is too large.
 MOST_ROWS = 20_000
 SAMPLES = 50
+# A statement has 100,000 bytes, and a term of the order comes eight times in it.
+LONGEST_TERM = 5_000
 # Types whose values come over the wire as what is stored: a REAL may lose its point, or be infinite.
 AS_STORED = INTEGER_TYPES | {
     "BooleanField",
@@ -199,6 +201,8 @@ class PiecewiseSelect(compiler.SQLCompiler):
         columns = expression.get_cols() if isinstance(expression, ColPairs) else [expression]
         for column in columns:
             sql, params = self.compile(column)
+            if len(sql) > LONGEST_TERM:
+                raise WholeError("is ordered by a very long expression")
             nullable = not (
                 isinstance(column, Col) and not column.target.null and column.alias == self.query.base_table
             )
