@@ -124,7 +124,10 @@ class PiecewiseSelect(compiler.SQLCompiler):
             first = self._piece(whole, fetch)
         except (WholeError, NotSupportedError) as error:
             self.query, self._keys = whole, None
-            raise WholeError(str(error)) from error
+            if isinstance(error, WholeError):
+                raise
+            # A key beside the columns that were asked for is one too many.
+            raise WholeError("has as many columns as a result may have") from error
         return self._pieces(whole, fetch, first)
 
     def _pieces(self, whole, fetch, rows):
