@@ -223,6 +223,11 @@ def key_models():
     link = models.OneToOneField("keys.Place", models.CASCADE, primary_key=True, parent_link=True)
     bar = [("place_ptr", link), ("stars", models.IntegerField(default=0))]
     state.add_model(ModelState("keys", "Bar", bar, bases=("keys.Place",)))
+    twice = models.GeneratedField(
+        expression=F("number") * 2, output_field=models.IntegerField(), db_persist=True
+    )
+    sums = [("id", models.AutoField(primary_key=True)), ("number", models.IntegerField()), ("twice", twice)]
+    state.add_model(ModelState("keys", "Sum", sums))
     wide = [("id", models.BigAutoField(primary_key=True))]
     wide += [(f"n{number}", models.IntegerField(default=0)) for number in range(99)]
     state.add_model(ModelState("keys", "Wide", wide))
@@ -276,6 +281,14 @@ def test_fields_of_parents_are_updated_with_the_childs(keys):
     assert list(keys["Bar"].order_by("pk").values_list("name", "stars")) == [(b.name, b.stars) for b in bars]
     assert keys["Bar"].bulk_update(bars[:2], ["name"]) == 2
     assert keys["Place"].filter(name="no bar").count() == 1
+
+
+def test_generated_fields_are_left_out(keys):
+    rows = keys["Sum"].bulk_create([keys["Sum"].model(number=n) for n in range(3)])
+    for row in rows:
+        row.number += 10
+    assert keys["Sum"].bulk_update(rows, ["number", "twice"]) == 3
+    assert list(keys["Sum"].order_by("pk").values_list("twice", flat=True)) == [20, 22, 24]
 
 
 def test_tables_of_a_hundred_columns_are_updated_whole(keys):

@@ -40,7 +40,7 @@ class KeyedCase:
 def add_update_fields(query, values_seq):
     """Django's own, without resolving what bulk_update() made: it needs no annotation, and has no joins."""
     for field, model, val in values_seq:
-        if is_keyed(val, field):
+        if not field.generated and is_keyed(val, field):
             query.values.append((field, model, KeyedCase(val)))
         else:
             _add_update_fields(query, [(field, model, val)])
@@ -93,8 +93,12 @@ def _is_plain_field(field):
 
 def has_collation(fields):
     """Whether one of the key's fields may hold different texts as the same key."""
-    targets = [field.target_field if field.is_relation else field for field in fields]
-    return any(getattr(field, "db_collation", None) for field in targets)
+    for field in fields:
+        while field.is_relation:
+            field = field.target_field
+        if getattr(field, "db_collation", None):
+            return True
+    return False
 
 
 class KeyedUpdate(compiler.SQLCompiler):

@@ -19,6 +19,8 @@ PIECE_BYTES = 8_000_000
 # Whatever chunk_size says: the relay holds an answer of D1 whole before it can tell that it is too large.
 MOST_ROWS = 20_000
 SAMPLES = 50
+# A statement has 100,000 bytes, and a term of the order comes eight times in it.
+LONGEST_TERM = 5_000
 # Types whose values come over the wire as what is stored: a REAL may lose its point, or be infinite.
 AS_STORED = INTEGER_TYPES | {
     "BooleanField",
@@ -122,7 +124,10 @@ class PiecewiseSelect(compiler.SQLCompiler):
             first = self._piece(whole, fetch)
         except (WholeError, NotSupportedError) as error:
             self.query, self._keys = whole, None
-            raise WholeError(str(error)) from error
+            if isinstance(error, WholeError):
+                raise
+            # A key beside the columns that were asked for is one too many.
+            raise WholeError("has as many columns as a result may have") from error
         return self._pieces(whole, fetch, first)
 
     def _pieces(self, whole, fetch, rows):
@@ -199,6 +204,8 @@ class PiecewiseSelect(compiler.SQLCompiler):
         columns = expression.get_cols() if isinstance(expression, ColPairs) else [expression]
         for column in columns:
             sql, params = self.compile(column)
+            if len(sql) > LONGEST_TERM:
+                raise WholeError("is ordered by a very long expression")
             nullable = not (
                 isinstance(column, Col) and not column.target.null and column.alias == self.query.base_table
             )
