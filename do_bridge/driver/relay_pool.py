@@ -8,6 +8,7 @@ from typing import Final
 
 from .exceptions import OperationalError
 from .relay_session import RelaySession
+from .secret import Secret
 from .transport import Deadline
 
 # Sessions that came over a fork: kept, so that nothing of theirs is ever closed here.
@@ -24,7 +25,7 @@ class RelayPool:
         self.url = url
         self.size = size
         self.connect_timeout = connect_timeout
-        self._token = token
+        self._token = Secret(token)
         self._start()
 
     def acquire(self, deadline: Deadline) -> RelaySession:

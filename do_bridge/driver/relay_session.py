@@ -24,8 +24,9 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from .exceptions import DataError, InterfaceError, OperationalError, error_from
+from .secret import Secret, without_frames
 from .sql import Statement
-from .transport import Answer, Deadline, Step
+from .transport import Answer, Deadline, Step, retry_after
 from .trips import trip
 
 _SUBPROTOCOL: Final = Subprotocol("do-bridge.v1")
@@ -66,12 +67,14 @@ class RelaySession:
         self._socket = self._open(url, token, min(connect_timeout, max(deadline.remaining(), 0.001)))
         headers = self._socket.response.headers if self._socket.response else {}
         self._limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
+        self.knows_keys = headers.get("do-bridge-keys") == "1"
         seconds = _header(headers.get("do-bridge-session-seconds"), _DEFAULT_SECONDS)
         self._expires = monotonic() + seconds * _USED_TIME
         self.max_message = _header(headers.get("do-bridge-max-message"), _DEFAULT_MAX_MESSAGE)
 
     def __repr__(self) -> str:
-        return f"<RelaySession {'open' if self.usable else 'closed'}>"
+        # A traceback shows one whose opening has failed, too.
+        return f"<RelaySession {'open' if hasattr(self, '_socket') and self.usable else 'closed'}>"
 
     @property
     def usable(self) -> bool:
@@ -135,7 +138,7 @@ class RelaySession:
             opened = self._stack.enter_context(
                 connect(
                     _session_url(url),
-                    additional_headers={"Authorization": f"Bearer {token}"},
+                    additional_headers={"Authorization": Secret(f"Bearer {token}")},
                     subprotocols=[_SUBPROTOCOL],
                     compression=None,
                     max_size=_LARGEST_ANSWER,
@@ -145,20 +148,22 @@ class RelaySession:
                 )
             )
         except InvalidStatus as error:
-            raise _refused(error.response.status_code, where) from error
+            raise _refused(
+                error.response.status_code, where, error.response.headers.get("retry-after")
+            ) from without_frames(error)
         except TimeoutError as error:
             text = f"The relay at {where} did not answer within {timeout:.1f} seconds; check RELAY_URL"
-            raise OperationalError(text, effect="none", transient=True) from error
+            raise OperationalError(text, effect="none", transient=True) from without_frames(error)
         except ssl.SSLError as error:
             text = (
                 f"TLS with the relay at {where} failed ({error.reason}); check RELAY_URL and the certificates"
             )
-            raise OperationalError(text, effect="none") from error
+            raise OperationalError(text, effect="none") from without_frames(error)
         except InvalidURI as error:
-            raise InterfaceError(f"RELAY_URL is no URL: {where}", effect="none") from error
+            raise InterfaceError(f"RELAY_URL is no URL: {where}", effect="none") from without_frames(error)
         except (OSError, WebSocketException, EOFError) as error:
             text = f"The relay at {where} could not be reached ({_reason(error)}); check RELAY_URL"
-            raise OperationalError(text, effect="none", transient=True) from error
+            raise OperationalError(text, effect="none", transient=True) from without_frames(error)
         if opened.subprotocol != _SUBPROTOCOL:
             self._stack.close()
             raise InterfaceError(
@@ -240,7 +245,7 @@ def _wire_step(step: Step) -> dict[str, Any]:
         if step.metered:
             wire["meter"] = True
         return wire
-    return {step.verb: step.name or True}
+    return {step.verb: step.name or True, **({"key": step.key} if step.key else {})}
 
 
 def _session_url(url: str) -> str:
@@ -249,7 +254,7 @@ def _session_url(url: str) -> str:
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
 
 
-def _refused(status: int, where: str) -> OperationalError | InterfaceError:
+def _refused(status: int, where: str, wait: str | None) -> OperationalError | InterfaceError:
     if status == 400:
         text = f"The relay at {where} speaks another version of the protocol; deploy this version's Worker"
         return InterfaceError(text, effect="none", http_status=status)
@@ -257,12 +262,20 @@ def _refused(status: int, where: str) -> OperationalError | InterfaceError:
         401: f"The relay at {where} refused the token (HTTP 401): RELAY_TOKEN must be one of the Worker's",
         403: f"Access to the relay at {where} is forbidden (HTTP 403); check what stands before it",
         404: f"There is no relay at {where} (HTTP 404); check RELAY_URL",
+        429: f"The relay at {where} takes no more connections for now (HTTP 429); open fewer sessions",
         503: f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN is not set or too short",
     }
     text = texts.get(status, f"The relay at {where} answered with HTTP {status}")
     transient = status == 429 or (status >= 500 and status != 503)
-    kind = "unauthorized" if status in (401, 403) else None
-    return OperationalError(text, kind=kind, effect="none", http_status=status, transient=transient)
+    kind = "unauthorized" if status in (401, 403) else "rate_limited" if status == 429 else None
+    return OperationalError(
+        text,
+        kind=kind,
+        effect="none",
+        http_status=status,
+        transient=transient,
+        retry_after=retry_after(wait) if transient else None,
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -12,8 +12,9 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from .exceptions import Error, InterfaceError, NotSupportedError, OperationalError, error_from
+from .secret import Secret, without_frames
 from .sql import Statement
-from .transport import Answer, Deadline, Transport, check_token, with_retries
+from .transport import Answer, Deadline, Transport, check_token, retry_after, with_retries
 from .trips import trip
 
 _CONNECT_TIMEOUT: Final = 10.0
@@ -32,7 +33,7 @@ class RestTransport(Transport):
 
     def __init__(self, api_base: str, token: str, account_id: str | None = None) -> None:
         self._base = api_base.rstrip("/")
-        self._token = token
+        self._token = Secret(token)
         self._account_id = account_id
         # By process: a client that came over a fork is kept and left alone, its sockets are the parent's.
         self._clients: dict[int, httpx.Client] = {}
@@ -52,8 +53,9 @@ class RestTransport(Transport):
         deadline: Deadline,
         *,
         expect: str | None = None,
+        key: str | None = None,
     ) -> list[Answer]:
-        """Run the statements as one atomic D1 batch, which can expect no schema."""
+        """Run the statements as one atomic D1 batch, which can expect no schema and knows no keys."""
         if expect is not None:
             raise NotSupportedError("D1 compares no schema before it runs a statement; leave expect out")
         url = self._url(database)
@@ -98,7 +100,7 @@ class RestTransport(Transport):
         if not self._token and not self._account_id:
             return {}
         check_token(self._token, "CLOUDFLARE_D1_TOKEN")
-        return {"Authorization": f"Bearer {self._token}"}
+        return {"Authorization": Secret(f"Bearer {self._token}")}
 
     def _post(self, url: str, content: bytes, deadline: Deadline) -> tuple[httpx.Response, bytes]:
         trip()
@@ -123,15 +125,15 @@ class RestTransport(Transport):
                 "check D1_API_BASE and the network",
                 effect="none",
                 transient=True,
-            ) from error
+            ) from without_frames(error)
         except httpx.TimeoutException as error:
-            raise _timed_out(deadline) from error
+            raise _timed_out(deadline) from without_frames(error)
         except httpx.TransportError as error:
             raise OperationalError(
                 f"The connection to D1's API was lost before its answer came ({type(error).__name__})",
                 effect="unknown",
                 transient=True,
-            ) from error
+            ) from without_frames(error)
 
 
 _transports: dict[tuple[str, str, str | None], RestTransport] = {}
@@ -139,6 +141,7 @@ _transports: dict[tuple[str, str, str | None], RestTransport] = {}
 
 def rest(api_base: str, token: str, account_id: str | None = None) -> RestTransport:
     """Return this process's REST transport; a local Worker's API has no ``account_id``."""
+    token = Secret(token)
     return _transports.setdefault((api_base, token, account_id), RestTransport(api_base, token, account_id))
 
 
@@ -211,7 +214,7 @@ def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:
             kind="rate_limited",
             effect="none",
             transient=True,
-            retry_after=_retry_after(response),
+            retry_after=retry_after(response.headers.get("retry-after")) or _DEFAULT_RETRY_AFTER,
             http_status=status,
             request_id=request_id,
         )
@@ -257,10 +260,3 @@ def _not_found(status: int, request_id: str | None) -> OperationalError:
         http_status=status,
         request_id=request_id,
     )
-
-
-def _retry_after(response: httpx.Response) -> float:
-    try:
-        return max(0.1, float(response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return _DEFAULT_RETRY_AFTER

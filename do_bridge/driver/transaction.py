@@ -18,10 +18,13 @@ class Transaction:
         self._savepoints: list[str] = []
         self._sent = False
         self._ended_by: Error | None = None
+        self.writes = False
+        """Whether a statement of it may have written something."""
 
     def run(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         """Run statements, after the savepoint steps that wait, in one round trip."""
         steps: list[Step] = [*self._pending, *statements]
+        self.writes = self.writes or not all(statement.shape.reads_only for statement in statements)
         answers = self._run(steps, deadline)
         return answers[len(steps) - len(statements) :]
 
@@ -62,13 +65,18 @@ class Transaction:
         # All that waits was asked for inside the savepoint, and is undone with it.
         self._pending = [Control("rollback_to", name)]
 
-    def commit(self, deadline: Deadline) -> None:
-        """Commit; without a trip if nothing was sent."""
+    def commit(self, deadline: Deadline, key: str = "") -> None:
+        """Commit, known by ``key`` should the answer get lost; without a trip if nothing was sent."""
         self._check_alive()
         if not self._sent:
             return
         undo = [step for step in self._pending if step.verb == "rollback_to"]
-        self._run([*undo, Control("commit")], deadline)
+        try:
+            self._run([*undo, Control("commit", key=key)], deadline)
+        except OperationalError as error:
+            # What only read has its answers already: nothing was left to be lost.
+            if self.writes or error.effect != "unknown":
+                raise
 
     def rollback(self, deadline: Deadline) -> None:
         """Roll back; silent when the transaction is already over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
 import random
 import time
@@ -41,6 +42,8 @@ class Control:
 
     verb: str
     name: str = ""
+    key: str = ""
+    """By what a commit is known whose answer was lost."""
 
 
 Step = Statement | Control
@@ -81,10 +84,12 @@ class Transport(ABC):
         deadline: Deadline,
         *,
         expect: str | None = None,
+        key: str | None = None,
     ) -> list[Answer]:
         """Run the statements as one atomic unit, in one round trip; ``expect``: see Connection.
 
-        Raises the driver's exceptions only. Reads are tried again, writes only if they certainly did not run.
+        Raises the driver's exceptions only. Reads are tried again, writes only if they certainly did not run
+        or if by ``key`` they are known where they come again.
         """
 
     def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:
@@ -116,7 +121,9 @@ def size_of(statements: Sequence[Statement]) -> int:
     )
 
 
-def with_retries(call: Callable[[], T], *, reads_only: bool, deadline: Deadline) -> T:
+def with_retries(
+    call: Callable[[], T], *, reads_only: bool, deadline: Deadline, attempts: float = _ATTEMPTS
+) -> T:
     """Call until it works, while trying again is safe and there is time; raises the last error.
 
     A write is repeated only after an error whose ``effect`` is ``none``.
@@ -133,7 +140,7 @@ def with_retries(call: Callable[[], T], *, reads_only: bool, deadline: Deadline)
                 raise outcome_unknown(error) from error
             pause = _pause(attempt) if error.retry_after is None else error.retry_after
             may_pass = error.transient and (reads_only or error.effect == "none")
-            spent = attempt >= _ATTEMPTS or pause >= deadline.remaining()
+            spent = attempt >= attempts or pause >= deadline.remaining()
             if not may_pass or spent:
                 raise
         time.sleep(pause)
@@ -148,6 +155,21 @@ def outcome_unknown(error: DatabaseError, work: str = "write") -> DatabaseError:
         request_id=error.request_id,
         effect="unknown",
     )
+
+
+def retry_after(header: str | None) -> float | None:
+    """Return the seconds that a ``retry-after`` asks for, a number or a date; None for what is neither."""
+    if not header:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    # A number that is none compares with nothing.
+    return seconds if seconds >= _FIRST_PAUSE else _FIRST_PAUSE
 
 
 def check_token(token: str, setting: str) -> None:

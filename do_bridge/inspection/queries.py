@@ -3,18 +3,26 @@
 from dataclasses import dataclass, field
 
 from do_bridge.backends.remote_sqlite.introspection import NOT_INTERNAL
+from do_bridge.tenancy.quoting import quote
+
+from . import row_names
 
 COUNT_LIMIT = 10_000  # rows counted in a table: more would be read, and paid for, at each look
 ACTIVITY_ROWS = 1_000  # newest rows of a table in which its last time is looked for
+MOST_COLUMNS = 100  # of a result, the runtime's limit
 COUNTS_IN_A_STATEMENT = 90  # below the runtime's 100 columns
 PREVIEW = 120  # characters of a text in a list
 LONGEST_TEXT = 1_000_000
 LONGEST_BLOB = 4_096  # bytes of a blob that are shown
 
-_TABLES = f"SELECT name FROM sqlite_master WHERE type = 'table' AND {NOT_INTERNAL}"  # noqa: S608
+# What a full-text index keeps beside it is shown by the index itself.
+_TABLES = (
+    f"SELECT name FROM sqlite_master WHERE type = 'table' AND {NOT_INTERNAL} AND NOT EXISTS (SELECT 1 "  # noqa: S608
+    "FROM pragma_table_list(sqlite_master.name) AS l WHERE l.schema = 'main' AND l.type = 'shadow')"
+)
 _LIST = f"""
 SELECT name, type, sql, coalesce((SELECT max(wr) FROM pragma_table_list(m.name) WHERE schema = 'main'), 0)
-FROM sqlite_master m WHERE type IN ('table', 'view') AND {NOT_INTERNAL} ORDER BY name
+FROM sqlite_master m WHERE (type = 'view' AND {NOT_INTERNAL}) OR name IN ({_TABLES}) ORDER BY name
 """  # noqa: S608 - constants
 _COLUMNS = f"""
 SELECT m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk, c.hidden
@@ -33,11 +41,6 @@ FROM ({_TABLES}) m, pragma_foreign_key_list(m.name) k
 ORDER BY m.name, k.id, k.seq
 """  # noqa: S608 - constants
 _APPLIED = "SELECT app, name, applied FROM django_migrations ORDER BY id"
-
-
-def quote(name):
-    """Return `name` as SQL's quoted identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 @dataclass
@@ -229,19 +232,9 @@ def _cell(value):
     return Cell(_KINDS[value[0]], text, int(length))
 
 
-def row_key(table):
-    """Return the column by which a row's URL names it, "rowid" where the key is none, or None."""
-    key = table.primary_key
-    if len(key) == 1 and "BLOB" not in table.column(key[0]).type.upper():
-        return key[0]
-    if table.is_view or table.without_rowid or len(table.columns) >= 100 or table.column("rowid"):
-        return None
-    return "rowid"
-
-
 @dataclass
 class Page:
-    """A page of rows: (key or None, {column: Cell}) each; `has_next` where more follow."""
+    """A page of rows: (name in URLs or None, {column: Cell}) each; `has_next` where more follow."""
 
     rows: list
     has_next: bool
@@ -255,39 +248,38 @@ def page(connection, table, *, filters=(), order=None, descending=False, number=
     `filters` are (column, operator, value) of OPERATORS; `order` a column's name; the cells of columns in
     `hidden` are never read.
     """
-    key = row_key(table)
-    if key in hidden:
-        key = None
+    name = None if set(table.primary_key) & set(hidden) else row_names.name_sql(table)
     where, params = _where(filters)
     shown = [column.name for column in table.columns if column.name not in hidden]
-    wanted = [_cell_sql(name, PREVIEW, 16) for name in shown]
-    if key:
-        # As a text the key is exact, and ready for a URL.
-        wanted.append(f"CASE WHEN length({_key(key)}) <= 200 THEN CAST({_key(key)} AS TEXT) END")
-    sql = f"SELECT {', '.join(wanted)} FROM {quote(table.name)}{where}"  # noqa: S608 - quoted names
-    sql += _order(key, order, descending) + f" LIMIT {size + 1} OFFSET {(number - 1) * size}"
-    statements = [_filled(sql, params)]
+    wanted = [_cell_sql(column, PREVIEW, 16) for column in shown]
+    tail = f" FROM {quote(table.name)}{where}{_order(table, order, descending)}"
+    tail += f" LIMIT {size + 1} OFFSET {(number - 1) * size}"
     counted = f"SELECT count(*) FROM (SELECT 1 FROM {quote(table.name)}{where} LIMIT {COUNT_LIMIT + 1})"  # noqa: S608
-    statements.append(_filled(counted, params))
-    result, count = connection.execute_batch(statements)
+    # A result has no more columns than a table may have: a name that is one too many is asked for besides.
+    together = name is not None and len(wanted) < MOST_COLUMNS
+    selects = [f"SELECT {', '.join([*wanted, name] if together else wanted)}{tail}", counted]
+    if name is not None and not together:
+        selects.append(f"SELECT {name}{tail}")
+    result, count, *names = connection.execute_batch([_filled(sql, params) for sql in selects])
     total = count.rows[0][0]
-    rows = [_row(values, shown, table, bool(key)) for values in result.rows[:size]]
-    return Page(rows, len(result.rows) > size, min(total, COUNT_LIMIT), total > COUNT_LIMIT)
+    rows = result.rows[:size]
+    if together:
+        called = [values[-1] for values in rows]
+    else:
+        called = [row[0] for row in names[0].rows[:size]] if names else [None] * len(rows)
+    cells = [_cells(values, shown, table) for values in rows]
+    found = list(zip(called, cells, strict=False))
+    return Page(found, len(result.rows) > size, min(total, COUNT_LIMIT), total > COUNT_LIMIT)
 
 
-def _row(values, shown, table, has_key):
+def _cells(values, shown, table):
     cells = dict(zip(shown, map(_cell, values[: len(shown)]), strict=True))
-    return (values[-1] if has_key else None), {c.name: cells.get(c.name, HIDDEN) for c in table.columns}
+    return {column.name: cells.get(column.name, HIDDEN) for column in table.columns}
 
 
-def _key(key):
-    return "rowid" if key == "rowid" else quote(key)
-
-
-def _order(key, order, descending):
+def _order(table, order, descending):
     terms = [f"{quote(order)}{' DESC' if descending else ''}"] if order else []
-    if key and key != order:
-        terms.append(_key(key))
+    terms += [column for column in row_names.order_columns(table) if not order or column != quote(order)]
     return f" ORDER BY {', '.join(terms)}" if terms else ""
 
 
@@ -306,13 +298,17 @@ def _where(filters):
     return (f" WHERE {' AND '.join(terms)}" if terms else ""), params
 
 
-def row(connection, table, value, hidden=()):
-    """Return {column: Cell} of the row whose key (see `row_key`) is the text `value`, or None; one trip."""
+def row(connection, table, name, hidden=()):
+    """Return {column: Cell} of the row that is called `name` in URLs (see `row_names`), or None; one trip."""
+    picked = row_names.conditions(table, name)
+    if picked is None:
+        return None
     shown = [column.name for column in table.columns if column.name not in hidden]
-    wanted = ", ".join(_cell_sql(name, LONGEST_TEXT, LONGEST_BLOB) for name in shown) or "NULL"
-    sql = f"SELECT {wanted} FROM {quote(table.name)} WHERE {_key(row_key(table))} = {_VALUE} LIMIT 1"  # noqa: S608
-    found = connection.execute_batch([_filled(sql, [value])])[0].rows
-    return _row(found[0], shown, table, False)[1] if found else None
+    wanted = ", ".join(_cell_sql(column, LONGEST_TEXT, LONGEST_BLOB) for column in shown) or "NULL"
+    where = " AND ".join(f"{column} = {_VALUE}" for column, _ in picked)
+    sql = f"SELECT {wanted} FROM {quote(table.name)} WHERE {where} LIMIT 1"  # noqa: S608
+    found = connection.execute_batch([_filled(sql, [value for _, value in picked])])[0].rows
+    return _cells(found[0], shown, table) if found else None
 
 
 def sound(connection):

@@ -13,7 +13,7 @@ from django.shortcuts import render
 from do_bridge import driver
 from do_bridge.tenancy.conf import conf
 
-from . import queries, readonly
+from . import queries, readonly, row_names
 from .access import inspection, may_read_rows, may_run_sql, page_context, secret_columns
 from .queries import OPERATORS
 
@@ -38,7 +38,7 @@ LOGGED_TEXT = 1_000
 
 
 def _table(connection, request, database, name):
-    """Return (the Table that a URL names, {column: table} of the rows that its rows point to).
+    """Return (the Table that a URL names, {column: Table} of the rows that its rows point to).
 
     Raises Http404, or PermissionDenied where its rows are not shown to this user.
     """
@@ -49,9 +49,9 @@ def _table(connection, request, database, name):
     if not may_read_rows(request.user, database, table.name):
         raise PermissionDenied
     targets = {
-        key.column: key.table
+        key.column: tables[key.table]
         for key in table.keys
-        if key.table in tables and key.to in (None, queries.row_key(tables[key.table]))
+        if key.table in tables and key.to in (None, row_names.plain_column(tables[key.table]))
     }
     return table, targets
 
@@ -151,14 +151,23 @@ def row(site, request, database, name, key):
     with database.connect(SECONDS) as connection:
         found, targets = _table(connection, request, database, name)
         cells, secret = None, secret_columns(found)
-        if queries.row_key(found) not in {None, *secret}:
+        if not secret & set(found.primary_key):
             cells = queries.row(connection, found, key, hidden=secret)
     if cells is None:
         raise Http404("There is no such row.")
-    values = [(column, cells[column.name]) for column in found.columns]
+    values = [
+        (column, cells[column.name], _link(targets.get(column.name), cells[column.name]))
+        for column in found.columns
+    ]
     context = page_context(site, request, database, title=f"{found.name} {key}", table=found)
-    context.update(values=values, targets=targets, key=key, tab="tables")
+    context.update(values=values, key=key, tab="tables")
     return render(request, "do_bridge/inspection/row.html", context)
+
+
+def _link(target, cell):
+    """Return (table's name, row's name) to which a cell points, or None."""
+    name = row_names.link_name(target, cell) if target is not None else None
+    return (target.name, name) if name is not None else None
 
 
 @inspection

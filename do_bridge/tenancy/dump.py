@@ -24,8 +24,8 @@ FIRST_PAGE = 10
 LARGEST_PAGE = 20_000
 # A result has at most 100 columns: one tells the types, some are the key by which pages go on.
 COLUMNS_IN_A_RESULT = 80
-# The runtime's own, SQLite's own, and wrangler's list of its migrations.
-_NOT_OURS = ("sqlite_", "_cf_", "__miniflare", "d1_migrations")
+# The runtime's own, SQLite's own, wrangler's list of its migrations, the relay's keys of writes.
+_NOT_OURS = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_keys")
 _SEQUENCE = "sqlite_sequence"
 MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"
 TABLES = (

@@ -2,6 +2,8 @@
 
 from contextlib import contextmanager
 
+from do_bridge.backends.remote_sqlite.rebuild import Overtaken
+
 
 @contextmanager
 def expecting(connection, fingerprint):
@@ -21,5 +23,5 @@ def expecting(connection, fingerprint):
 
 
 def is_overtaken(error):
-    """Say whether a database error means that the object holds another schema than the expected one."""
-    return getattr(error.__cause__, "kind", None) == "schema_mismatch"
+    """Say whether a database error means that somebody else has brought the object on meanwhile."""
+    return isinstance(error, Overtaken) or getattr(error.__cause__, "kind", None) == "schema_mismatch"

@@ -1,6 +1,7 @@
 """Makes a tenant's object of a SQLite file, in pieces, usable when all of them are there."""
 
 import contextlib
+import hashlib
 import json
 import sqlite3
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from . import dump, fingerprint, ledger, virtual
 from .catch_up import unchecked
 from .contenttypes import copy_content_types
 from .databases import tenant_databases
+from .directory import is_registered
+from .executor import read_fingerprint
+from .fingerprint import note_statements
+from .provision import MADE_FOR
 from .quoting import quote
 from .slugs import tenant_alias
 
@@ -25,13 +30,15 @@ ROWS_AT_ONCE = 5000
 COLUMNS_OF_A_TABLE = 100
 # Stands in an object from a load's first piece to its last: what holds it may be thrown away.
 MARK = "_do_bridge_load"
+#: Under this key an object keeps what it was loaded from.
+ORIGIN = "loaded_from"
 STAGING = "_do_bridge_load_rows_"
 _META = fingerprint.META_TABLE
 _APPLIED = "django_migrations"
 _FULL = (
     "SELECT count(*), coalesce(sum(name = %s), 0) FROM pragma_table_list WHERE schema = 'main' "
     "AND type <> 'shadow' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' "
-    "AND name NOT GLOB '__miniflare*'"
+    "AND name NOT GLOB '__miniflare*' AND name <> '_do_bridge_keys'"
 )
 
 
@@ -52,27 +59,42 @@ class LoadReport:
     fingerprint: str = ""
 
 
-def load_tenant(slug, path, *, on_piece=None):
+def load_tenant(slug, path, *, origin="", on_piece=None, then=None):
     """Fill the object of tenant `slug` from the SQLite file at `path`; return a LoadReport.
 
     The file is checked first. Each piece is a request of its own of about a megabyte; until the last one the
     object has no fingerprint and the ledger says "migrating". After a failure the object is emptied and the
-    ledger says "failed". What an interrupted load left behind is thrown away. `on_piece(table, rows)` is
-    called after each piece. The tenant's row in the directory is the caller's.
+    ledger says "failed". What an interrupted load left behind is thrown away; one that was cut off when the
+    object was whole goes on from there, if `origin`, a text kept in the object, is the same (left out: what
+    the file holds). `on_piece(table, rows)` is called after each piece. `then()` makes what belongs to the
+    tenant in the directory, its row first of all, before the ledger says "ready"; after an error in it the
+    same call goes on with it.
     Raises UnfitFile, TenantExists (both before anything is written), and Django's database errors.
     """
     alias = tenant_alias(slug)
     with contextlib.closing(open_file(path)) as source:
         schema, report = check_file(source)
-        check_free(slug)
-        ledger.begin(slug, "load")
-        try:
-            _fill(alias, source, schema, report, on_piece)
-        except BaseException as error:
-            _give_up(slug, error)
-            raise
+        origin = origin or _digest(path)
+        if check_free(slug, origin):
+            ledger.begin(slug, "load")
+            try:
+                _fill(alias, source, schema, report, origin, on_piece)
+            except BaseException as error:
+                _give_up(slug, error)
+                raise
+        else:
+            # It may be another state of the same origin than the file's.
+            with unchecked(alias):
+                report.fingerprint = read_fingerprint(connections[alias])
+    if then is not None:
+        then()
     ledger.reached(slug, report.fingerprint)
     return report
+
+
+def _digest(path):
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_file(path):
@@ -126,16 +148,28 @@ def check_file(source):
     return schema, LoadReport(rows=len(applied), fingerprint=fingerprint.of(applied))
 
 
-def check_free(slug):
-    """Throw away what an interrupted load left in the object; raise TenantExists where it holds more."""
+def check_free(slug, origin=""):
+    """Throw away what an interrupted load left in the object; say whether it is empty now.
+
+    False where a load of the same origin was cut off after its last piece. Raises TenantExists where the
+    object holds anything else.
+    """
     with _connected(tenant_alias(slug)) as connection:
         count, marks = connection.execute(_FULL, [MARK]).fetchone()
-        if marks:
+        if count and not marks:
+            state = ledger.states(slug).get(slug)
+            # In the ledger until the tenant is whole in the directory, too.
+            if state is None or (state.state, state.doing) != (ledger.MIGRATING, "load"):
+                raise TenantExists(
+                    f"The object of tenant {slug!r} holds {count} tables: delete the tenant first."
+                )
+            if connection.execute(fingerprint.READ_NOTE, [ORIGIN]).fetchone() == (origin,):
+                return False
+            if is_registered(slug):
+                raise TenantExists(f"Tenant {slug!r} was loaded from something else: delete it first.")
+        if count:
             empty(connection)
-        elif count:
-            raise TenantExists(
-                f"The object of tenant {slug!r} holds {count} tables: delete the tenant first."
-            )
+        return True
 
 
 @contextlib.contextmanager
@@ -167,7 +201,7 @@ def empty_tenant(slug):
         connections[alias].close()
 
 
-def _fill(alias, source, schema, report, on_piece):
+def _fill(alias, source, schema, report, origin, on_piece):
     report.tables = len(schema.tables)
     with _connected(alias) as connection:
         _make_tables(connection, schema)
@@ -185,7 +219,8 @@ def _fill(alias, source, schema, report, on_piece):
     with unchecked(alias):
         copy_content_types(alias)
     with _connected(alias) as connection:
-        connection.execute_batch(_last_statements(source, schema, report.fingerprint))
+        statements = _last_statements(source, schema, report.fingerprint)
+        connection.execute_batch([*statements, *note_statements(ORIGIN, origin)])
 
 
 def _make_tables(connection, schema):
@@ -331,6 +366,8 @@ def _last_statements(source, schema, found):
         into = virtual.configure(name).replace("%", "%%") + "(%s, %s)"
         statements += [(into, pair) for pair in source.execute(virtual.configuration(name))]
     if any(table.name == _META for table in schema.tables):
-        rows = source.execute(f"SELECT key, value FROM {_META} WHERE key <> 'schema'")  # noqa: S608
-        statements += [(f"INSERT INTO {_META} (key, value) VALUES (%s, %s)", row) for row in rows]  # noqa: S608
+        # What the object says of its own making is not the file's.
+        rows = source.execute(f"SELECT key, value FROM {_META}")  # noqa: S608
+        own = ("schema", ORIGIN, MADE_FOR)
+        statements += [statement for row in rows if row[0] not in own for statement in note_statements(*row)]
     return [*statements, *fingerprint.write_statements(found), (f"DROP TABLE {MARK}", None)]

@@ -134,8 +134,8 @@ class _RecordingTransport(Transport):
         self.inner = inner
         self.made = made
 
-    def batch(self, database, statements, deadline, *, expect=None):
-        answers = self.inner.batch(database, statements, deadline, expect=expect)
+    def batch(self, database, statements, deadline, *, expect=None, key=None):
+        answers = self.inner.batch(database, statements, deadline, expect=expect, key=key)
         self.made.note(statements)
         return answers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import threading
 import time
@@ -13,6 +14,10 @@ class Proxy:
     """Listens on a free port and passes on to ``target``.
 
     ``lose_answers``: so many times the next bytes of the server close the connection instead of passing.
+    ``delay_requests``: so many times the next bytes of a client cut the client's connection and are kept, for
+    ``deliver()`` to pass them on, as a network does that delays what a client sent before it went.
+    ``hold_requests``: the same, but the client's connection stays open, and nothing more comes through it.
+    ``swallow_answers``: so many times the next bytes of the server, and all that follow, reach nobody.
     ``stalled``: while set, the server's bytes are held back. ``deaf``: while set, the client's are not read.
     """
 
@@ -24,6 +29,11 @@ class Proxy:
         self._closing = False
         self.lose_answers = 0
         self.lost = 0
+        self.delay_requests = 0
+        self.hold_requests = 0
+        self.swallow_answers = 0
+        self._delayed: list[tuple[socket.socket, bytes]] = []
+        self._late: dict[socket.socket, queue.Queue[bytes]] = {}
         self.stalled = False
         self.deaf = False
         self.accepted = 0
@@ -50,6 +60,15 @@ class Proxy:
         """Close all connections that are open now."""
         while self._pairs:
             self._end(*self._pairs.pop())
+
+    def deliver(self, timeout: float = 20.0) -> list[bytes]:
+        """Pass on what was delayed; return the server's answers to it, which reach no client."""
+        answers = []
+        for server, data in self._delayed:
+            server.sendall(data)
+            answers.append(self._late[server].get(timeout=timeout))
+        self._delayed.clear()
+        return answers
 
     def stall(self, seconds: float) -> None:
         """Hold the server's bytes back for so long."""
@@ -78,6 +97,16 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if source in self._late:
+                    self._late[source].put(data)
+                    continue
+                if not answers and (self.delay_requests or self.hold_requests):
+                    self._delay(source, sink, data)
+                    return
+                if answers and self.swallow_answers:
+                    self.swallow_answers -= 1
+                    self._late[source] = queue.Queue()
+                    continue
                 if answers and self.lose_answers:
                     self.lose_answers -= 1
                     self.lost += 1
@@ -86,6 +115,15 @@ class Proxy:
                     self._flow.wait_for(lambda: self._closing or not (self.stalled if answers else self.deaf))
                 sink.sendall(data)
         self._end(source, sink)
+
+    def _delay(self, client: socket.socket, server: socket.socket, data: bytes) -> None:
+        self._late[server] = queue.Queue()
+        self._delayed.append((server, data))
+        if self.hold_requests:
+            self.hold_requests -= 1
+        else:
+            self.delay_requests -= 1
+            self._end(client)
 
     @staticmethod
     def _end(*ends: socket.socket) -> None:

@@ -56,16 +56,6 @@ def test_a_read_whose_answer_was_lost_is_asked_again(cuttable: driver.Connection
     assert (proxy.lost, trips.count) == (1, 2)
 
 
-def test_a_write_whose_answer_was_lost_is_not_repeated(
-    cuttable: driver.Connection, proxy: Proxy, items: Items
-) -> None:
-    proxy.lose_answers = 1
-    with pytest.raises(driver.OperationalError, match="outcome of the write is unknown") as caught:
-        put(cuttable, 1)
-    assert caught.value.effect == "unknown"
-    assert items() == [1]
-
-
 def test_a_stalled_connection_ends_at_the_deadline(cuttable: driver.Connection, proxy: Proxy) -> None:
     cuttable.timeout = 0.3
     proxy.stalled = True
@@ -109,18 +99,6 @@ def test_a_rollback_after_the_session_was_lost_is_silent(
     proxy.cut()
     cuttable.rollback()
     assert items() == []
-
-
-def test_a_commit_whose_answer_was_lost_says_that_its_outcome_is_unknown(
-    cuttable: driver.Connection, proxy: Proxy, items: Items
-) -> None:
-    cuttable.begin()
-    put(cuttable, 1)
-    proxy.lose_answers = 1
-    with pytest.raises(driver.OperationalError, match="outcome of the commit is unknown"):
-        cuttable.commit()
-    cuttable.rollback()
-    assert items() == [1]
 
 
 def test_the_begin_of_a_transaction_is_repeated_because_nothing_was_committed(

@@ -27,3 +27,20 @@ def staff(site, sign_in):  # noqa: F811 - a fixture's name
 
     yield make
     site.sam.user_permissions.clear()
+
+
+@pytest.fixture
+def scratch(site):  # noqa: F811 - a fixture's name
+    """Makes tables in acme's object that no model knows; takes them away again."""
+    from do_bridge.inspection.databases import Inspected
+
+    made = []
+
+    def make(*statements):
+        with Inspected("acme").connect(10) as connection:
+            connection.execute_batch([(sql, None) for sql in statements])
+        made.extend(sql.split('"')[1] for sql in statements if sql.startswith("CREATE TABLE"))
+
+    yield make
+    with Inspected("acme").connect(10) as connection:
+        connection.execute_batch([(f'DROP TABLE IF EXISTS "{name}"', None) for name in reversed(made)])

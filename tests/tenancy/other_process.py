@@ -2,7 +2,8 @@
 
 Its orders are JSON on standard input: `arguments` of manage.py; `directory` and `objects`, the names of the
 test databases; `migrations`, (folder, package) of the blog's newer migrations or null; `kill`, null or
-{"to": the beginning of a database's name, "at": a number from 1, "sent": whether that request goes out}.
+{"to": the beginning of a database's name, "text": what stands in the request, "at": which of those, from 1,
+"sent": whether it goes out}.
 """
 
 import json
@@ -20,8 +21,10 @@ def main(orders):
     from django.conf import settings
     from django.core.management import execute_from_command_line
 
-    settings.DATABASES["default"]["NAME"] = orders["directory"]
-    settings.DATABASES["tenant"]["NAME"] = orders["objects"]
+    for alias, name in (("default", orders["directory"]), ("tenant", orders["objects"])):
+        # To this process they are the databases themselves, not those of tests.
+        settings.DATABASES[alias]["NAME"] = name
+        settings.DATABASES[alias]["TEST"] = {}
     if orders["migrations"]:
         folder, package = orders["migrations"]
         sys.path.insert(0, folder)
@@ -33,14 +36,14 @@ def main(orders):
     execute_from_command_line(["manage.py", *orders["arguments"]])
 
 
-def kill_at(to, at, sent):
-    """Kill this process at its request number `at` to databases whose name begins with `to`."""
+def kill_at(to, text, at, sent):
+    """Kill this process at its request number `at` with `text` to databases whose name begins with `to`."""
     from do_bridge.driver.relay_session import RelaySession
 
     send, seen = RelaySession.request, []
 
     def request(self, message, deadline):
-        if message.get("db", "").startswith(to):
+        if message.get("db", "").startswith(to) and text in json.dumps(message):
             seen.append(message)
             if len(seen) >= at:
                 if sent:

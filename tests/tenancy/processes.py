@@ -15,7 +15,7 @@ PROGRAM = Path(__file__).parent / "other_process.py"
 def start(*arguments, kill=None, folder=None):
     """Start `manage.py` with these arguments; return the process.
 
-    `kill` is (to, at, sent) as other_process.py takes them, `folder` holds the newer code's migrations.
+    `kill` is (to, text, at, sent) as other_process.py takes them, `folder` holds the newer code's migrations.
     """
     package = settings.MIGRATION_MODULES.get("blog")
     orders = {
@@ -23,7 +23,7 @@ def start(*arguments, kill=None, folder=None):
         "directory": connections["default"].settings_dict["NAME"],
         "objects": settings.DATABASES["tenant"]["NAME"],
         "migrations": [str(folder), package] if package else None,
-        "kill": dict(zip(("to", "at", "sent"), kill, strict=True)) if kill else None,
+        "kill": dict(zip(("to", "text", "at", "sent"), kill, strict=True)) if kill else None,
     }
     process = subprocess.Popen(
         [sys.executable, str(PROGRAM)],

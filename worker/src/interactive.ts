@@ -1,7 +1,8 @@
 // An interactive transaction inside an object: statements come one request at a time, savepoints nest.
 
 import { WorkFailed } from "./errors";
-import type { Answer, ControlStep, SavepointStep, Step } from "./protocol";
+import type { WriteKeys } from "./keys";
+import type { Answer, ControlStep, EndStep, Key, SavepointStep, Step } from "./protocol";
 import type { SchemaMark } from "./schema";
 import { Results, danglingRows, defersForeignKeys, runStatement } from "./statement";
 import type { TransactCall } from "./tenant";
@@ -39,6 +40,7 @@ export class InteractiveTransaction {
   readonly #leaseMs: number;
   readonly #expect: string | undefined;
   readonly #schema: SchemaMark;
+  readonly #keys: WriteKeys;
   readonly #savepoints: string[] = [];
   #steps: Step[];
   #results = new Results();
@@ -53,12 +55,14 @@ export class InteractiveTransaction {
     { leaseMs, expect, steps }: TransactCall,
     pull: Pull,
     schema: SchemaMark,
+    keys: WriteKeys,
   ) {
     this.#storage = storage;
     this.#pull = pull;
     this.#leaseMs = leaseMs;
     this.#expect = expect;
     this.#schema = schema;
+    this.#keys = keys;
     this.#steps = [...steps];
   }
 
@@ -178,7 +182,7 @@ export class InteractiveTransaction {
 
   #control(step: ControlStep): Unwind {
     if ("name" in step) return this.#closeSavepoint(step);
-    if (step.type === "commit") return this.#commit();
+    if (step.type === "commit") return this.#commit(step);
     this.#results.addEmpty();
     return end({ end: "rollback", answer: { results: this.#results.texts } }, true);
   }
@@ -190,14 +194,25 @@ export class InteractiveTransaction {
     return { level, undo, reopen: undo, outcome: null };
   }
 
-  #commit(): Unwind {
+  #commit({ key }: EndStep): Unwind {
     const message = danglingRows(this.#storage.sql, this.#deferred);
     if (message !== null) {
       const step = this.#results.texts.length;
       throw new WorkFailed({ kind: "foreign_key", message, effect: "ended", step });
     }
+    if (key !== undefined) this.#keepKey(key);
     this.#results.addEmpty();
     return end({ end: "commit", answer: { results: this.#results.texts } }, false);
+  }
+
+  /** Writes the commit's key; one that was given up, or used before, ends the transaction. */
+  #keepKey(key: Key): void {
+    const known = this.#keys.recall(key);
+    if ("results" in known) {
+      const message = "the commit's key was given up or used before: the transaction is rolled back";
+      throw new WorkFailed({ kind: "stale_key", message, effect: "ended", step: this.#results.texts.length });
+    }
+    this.#keys.keep(known, null);
   }
 
   #levelOf(name: string): number {

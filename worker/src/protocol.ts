@@ -16,6 +16,8 @@ const MAX_SAVEPOINT_NAME = 256;
 const SEGMENT = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 /** A fingerprint, or nothing: an object whose schema nobody has named. */
 const FINGERPRINT = /^[0-9a-f]{0,64}$/;
+/** A client's random number and the number of its write; as long as a JavaScript number is exact. */
+const KEY = /^([0-9a-f]{32}):([1-9][0-9]{0,14})$/;
 const DATABASE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 export type ErrorKind =
@@ -29,6 +31,8 @@ export type ErrorKind =
   | "lease_expired"
   | "foreign_key"
   | "schema_mismatch"
+  | "stale_key"
+  | "answer_lost"
   | "session_limit"
   | "retry"
   | "overloaded"
@@ -36,7 +40,7 @@ export type ErrorKind =
   | "internal";
 
 /** What became of the work of a failed request. */
-export type Effect = "none" | "statement" | "ended" | "unknown";
+export type Effect = "none" | "statement" | "ended" | "unknown" | "done";
 
 export interface Failure {
   kind: ErrorKind;
@@ -70,7 +74,18 @@ export interface SavepointStep {
 
 export interface EndStep {
   type: "commit" | "rollback";
+  /** By what a commit is known whose answer was lost. */
+  key?: Key | undefined;
 }
+
+/** The name of a write: its client, and a number that grows from one write of the client to the next. */
+export interface Key {
+  client: string;
+  n: number;
+}
+
+/** What became of a key's work; `unknown` where the client has gone on to a later key. */
+export type KeyOutcome = "done" | "none" | "unknown";
 
 export type ControlStep = SavepointStep | EndStep;
 
@@ -87,6 +102,9 @@ export interface BatchRequest {
   database: Database;
   /** The fingerprint without which nothing is to run. */
   expect: string | undefined;
+  key: Key | undefined;
+  /** Whether the same request may have been sent before. */
+  again: boolean;
   steps: Statement[];
 }
 
@@ -112,7 +130,14 @@ export interface SizeRequest {
   database: Database;
 }
 
-export type Request = BatchRequest | TransactionRequest | SizeRequest | PingRequest;
+export interface OutcomeRequest {
+  op: "outcome";
+  id: number;
+  database: Database;
+  key: Key;
+}
+
+export type Request = BatchRequest | TransactionRequest | OutcomeRequest | SizeRequest | PingRequest;
 
 /** A frame that can't be served; `id` is the request's where it could be read. */
 export class ProtocolError extends Error {
@@ -164,12 +189,14 @@ function readRequest(id: number, frame: Fields): Request {
       return { op: "ping", id };
     case "size":
       return { op: "size", id, database: readDatabase(frame["db"]) };
+    case "outcome":
+      return readOutcome(id, frame);
     case "batch":
       return readBatch(id, frame);
     case "tx":
       return readTransaction(id, frame);
     default:
-      throw new ProtocolError("op must be batch, tx, size or ping");
+      throw new ProtocolError("op must be batch, tx, outcome, size or ping");
   }
 }
 
@@ -179,7 +206,19 @@ function readBatch(id: number, frame: Fields): BatchRequest {
   if (expect !== undefined && database.kind === "d1") {
     throw new ProtocolError("expect is for objects alone");
   }
-  return { op: "batch", id, database, expect, steps: readStatements(frame) };
+  const key = readKey(frame);
+  if (key !== undefined && database.kind === "d1") throw new ProtocolError("keys are for objects alone");
+  const again = readFlag(frame, "again");
+  if (again && key === undefined) throw new ProtocolError("again belongs to a key");
+  return { op: "batch", id, database, expect, key, again, steps: readStatements(frame) };
+}
+
+function readOutcome(id: number, frame: Fields): OutcomeRequest {
+  const database = readDatabase(frame["db"]);
+  if (database.kind === "d1") throw new ProtocolError("keys are for objects alone");
+  const key = readKey(frame);
+  if (key === undefined) throw new ProtocolError("key is missing");
+  return { op: "outcome", id, database, key };
 }
 
 function readTransaction(id: number, frame: Fields): TransactionRequest {
@@ -241,7 +280,7 @@ function readStep(step: Fields): Step {
   if (type === "sql") return readStatement(step);
   if (type === "commit" || type === "rollback") {
     if (step[type] !== true) throw new ProtocolError(`${type} must be true`);
-    return { type };
+    return type === "commit" ? { type, key: readKey(step) } : { type };
   }
   return { type, name: readText(step, type, MAX_SAVEPOINT_NAME) };
 }
@@ -270,6 +309,15 @@ function readExpectation(frame: Fields): string | undefined {
     throw new ProtocolError("expect must be at most 64 hexadecimal digits");
   }
   return value;
+}
+
+function readKey(fields: Fields): Key | undefined {
+  const value = fields["key"];
+  if (value === undefined) return undefined;
+  const [, client, n] = (typeof value === "string" ? KEY.exec(value) : null) ?? [];
+  if (client === undefined)
+    throw new ProtocolError("key must be 32 hexadecimal digits, a colon and a number");
+  return { client, n: Number(n) };
 }
 
 function readFlag(fields: Fields, field: string): boolean {

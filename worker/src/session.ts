@@ -15,6 +15,7 @@ import {
   type Database,
   type Effect,
   type ErrorKind,
+  type OutcomeRequest,
   type Request,
   type SizeRequest,
   type TransactionRequest,
@@ -80,16 +81,17 @@ export class Session {
     if (refusal !== null) this.#reply(request.id, failed("forbidden", refusal));
     else if (request.op === "ping") this.#reply(request.id, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
+    else if (request.op === "outcome") this.#reply(request.id, await this.#outcome(request));
     else if (request.op === "size") this.#reply(request.id, await this.#size(request));
     else this.#reply(request.id, await this.#batch(request));
   }
 
-  async #batch({ database, expect, steps }: BatchRequest): Promise<Answer> {
+  async #batch({ database, expect, key, again, steps }: BatchRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     if (database.kind === "do") {
       // One each, though those on a held call make no new one: what the runtime counts may change.
       this.#subrequests += 1;
-      return this.#calls.batch({ name: database.name, expect, steps });
+      return this.#calls.batch({ name: database.name, expect, key, again, steps });
     }
     const binding = this.#binding(database);
     if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
@@ -100,6 +102,18 @@ export class Session {
     this.#subrequests += subrequests;
     this.#d1Queries += queries;
     return runOnD1(binding, steps, this.#columns);
+  }
+
+  async #outcome({ database, key }: OutcomeRequest): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
+    this.#subrequests += 1;
+    try {
+      const outcome = await this.#object(database.name).outcome(database.name, key);
+      return { results: [JSON.stringify({ columns: ["outcome"], rows: [[outcome]] })] };
+    } catch (error) {
+      // To ask again does no harm.
+      return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
+    }
   }
 
   async #size({ database }: SizeRequest): Promise<Answer> {

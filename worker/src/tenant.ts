@@ -5,7 +5,8 @@ import { DurableObject } from "cloudflare:workers";
 import { WorkFailed } from "./errors";
 import type { NextBatch } from "./held-calls";
 import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
-import type { Answer, Statement, Step } from "./protocol";
+import { WriteKeys, type Running } from "./keys";
+import type { Answer, Key, KeyOutcome, Statement, Step } from "./protocol";
 import { SchemaMark } from "./schema";
 import { Results, danglingRows, defersForeignKeys, runStatement } from "./statement";
 
@@ -14,6 +15,9 @@ export interface BatchCall {
   name: string;
   /** The schema's fingerprint without which nothing is to run. */
   expect?: string | undefined;
+  /** By what the object knows this write should it come again; `again` says that it may have come before. */
+  key?: Key | undefined;
+  again?: boolean;
   steps: Statement[];
 }
 
@@ -27,10 +31,21 @@ export interface TransactCall {
 
 export class Tenant extends DurableObject<Env> {
   readonly #schema = new SchemaMark(this.ctx.storage.sql);
+  readonly #keys = new WriteKeys(this.ctx.storage.sql);
 
-  /** Runs the steps as one atomic unit. */
-  batch({ name, expect, steps }: BatchCall): Answer {
+  /** Runs the steps as one atomic unit; a write that has a key once, however often it comes. */
+  batch({ name, expect, key, again, steps }: BatchCall): Answer {
     this.#checkName(name);
+    // The key first: the write itself, or what came after it, may have changed the schema.
+    const known = key && this.#keys.recall(key);
+    if (known !== undefined && "results" in known) return known;
+    const answer = this.#batch(expect, steps, known);
+    // Else an earlier copy, still on its way, could pass where this one failed.
+    if (again && key && answer.error !== undefined) this.#keys.outcome(key);
+    return answer;
+  }
+
+  #batch(expect: string | undefined, steps: Statement[], running: Running | undefined): Answer {
     const { storage } = this.ctx;
     const mismatch = this.#schema.mismatch(expect);
     if (mismatch !== null) return { results: [], error: mismatch };
@@ -40,6 +55,7 @@ export class Tenant extends DurableObject<Env> {
         for (const step of steps) runStatement(storage, step, results, "none", this.#schema);
         const message = danglingRows(storage.sql, steps.some(defersForeignKeys));
         if (message !== null) throw new WorkFailed({ kind: "foreign_key", message, effect: "none" });
+        if (running) this.#keys.keep(running, results.texts);
       });
     } catch (error) {
       if (error instanceof WorkFailed) return { results: [], error: error.failure };
@@ -54,6 +70,12 @@ export class Tenant extends DurableObject<Env> {
     while (call !== null) call = await next(this.batch(call));
   }
 
+  /** What became of the write, or the transaction, that has this key; final, as `WriteKeys` says. */
+  outcome(name: string, key: Key): KeyOutcome {
+    this.#checkName(name);
+    return this.#keys.outcome(key);
+  }
+
   /** The bytes that the database takes on disk. */
   size(name: string): number {
     this.#checkName(name);
@@ -63,7 +85,7 @@ export class Tenant extends DurableObject<Env> {
   /** Holds a transaction open, in which it runs what `pull` brings, until it is ended or its lease runs out. */
   async transact(call: TransactCall, pull: Pull): Promise<Outcome> {
     this.#checkName(call.name);
-    return new InteractiveTransaction(this.ctx.storage, call, pull, this.#schema).run();
+    return new InteractiveTransaction(this.ctx.storage, call, pull, this.#schema, this.#keys).run();
   }
 
   #checkName(name: string): void {

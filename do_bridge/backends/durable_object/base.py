@@ -12,7 +12,7 @@ POOL_OPTIONS = ("pool_size", "connect_timeout")
 CONNECTION_OPTIONS = ("timeout", "lease")
 # Read by the migration executor.
 MIGRATION_OPTIONS = ("migration_lease",)
-OPTIONS = POOL_OPTIONS + CONNECTION_OPTIONS + MIGRATION_OPTIONS
+OPTIONS = (*POOL_OPTIONS, *CONNECTION_OPTIONS, *MIGRATION_OPTIONS, "write_keys")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -37,4 +37,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
             "transport": driver.relay(self.settings_dict["HOST"], self.settings_dict["PASSWORD"], **pool),
             "database": f"do:{self.settings_dict['NAME']}",
             **{name: float(options[name]) for name in CONNECTION_OPTIONS if name in options},
+            "write_keys": bool(options.get("write_keys", True)),
         }

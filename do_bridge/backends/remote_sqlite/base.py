@@ -9,6 +9,7 @@ from django.test import utils as test_utils
 from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver as Database
+from do_bridge.driver.secret import Secret
 
 from .client import DatabaseClient
 from .creation import DatabaseCreation
@@ -35,6 +36,12 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
     features_class = DatabaseFeatures
     introspection_class = DatabaseIntrospection
     ops_class = DatabaseOperations
+
+    def __init__(self, settings_dict, *args, **kwargs):
+        super().__init__(settings_dict, *args, **kwargs)
+        # Frames of this package have it in their variables, which a traceback page shows.
+        if settings_dict.get("PASSWORD"):
+            settings_dict["PASSWORD"] = Secret(settings_dict["PASSWORD"])
 
     def get_connection_params(self):
         """Return what `driver.connect` takes: `transport`, `database` (`do:…` or `d1:…`), `timeout`…"""

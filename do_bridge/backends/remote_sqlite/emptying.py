@@ -20,7 +20,9 @@ def empty(connection):
     statements = [f"DROP VIEW {_quote(name)}" for name in views]
     statements += [f"DROP TABLE {_quote(name)}" for name in _children_first(tables)]
     if statements:
-        connection.execute_batch([(sql, None) for sql in ("PRAGMA defer_foreign_keys=on", *statements)])
+        # The table of the keys goes, too.
+        with connection.unkeyed():
+            connection.execute_batch([(sql, None) for sql in ("PRAGMA defer_foreign_keys=on", *statements)])
 
 
 def _referenced(keys, own_name):

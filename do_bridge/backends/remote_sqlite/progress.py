@@ -5,6 +5,8 @@ from functools import cached_property
 from django.db import DatabaseError
 from django.db.migrations.exceptions import InvalidMigrationPlan
 
+from .rebuild import OVERTAKEN
+
 TABLE = "_do_bridge_migration_progress"
 
 _CREATE = (
@@ -13,6 +15,13 @@ _CREATE = (
 )
 _NOTE = (
     f"INSERT OR REPLACE INTO {TABLE} (app, name, backwards, done, fingerprint) VALUES (%s, %s, %s, %s, %s)"  # noqa: S608
+)
+# The text depends on a row, or SQLite would compute it, and fail, beforehand.
+_GUARD = (
+    f"SELECT json_extract('{{}}', '{OVERTAKEN}' || found || applied) FROM (SELECT coalesce((SELECT done "  # noqa: S608
+    f"FROM {TABLE} WHERE app = %s AND name = %s), 0) AS found, "
+    "(SELECT count(*) FROM django_migrations WHERE app = %s AND name = %s) AS applied) "
+    "WHERE found <> %s OR (applied > 0) <> %s"
 )
 _FORGET = f"DELETE FROM {TABLE} WHERE app = %s AND name = %s"  # noqa: S608
 _READ = f"SELECT app, name, backwards, done, fingerprint FROM {TABLE}"  # noqa: S608
@@ -24,6 +33,7 @@ class Progress:
     def __init__(self, connection):
         self.connection = connection
         self._noted = False
+        self._known = {}
 
     @cached_property
     def _rows(self):
@@ -50,6 +60,7 @@ class Progress:
         now.
         """
         row = (self._rows or {}).get((migration.app_label, migration.name))
+        self._known[migration.app_label, migration.name] = row[1] if row else 0
         if row is None:
             return 0
         was_backwards, done, mark = row
@@ -66,8 +77,18 @@ class Progress:
     def note(self, migration, backwards, done, fingerprint):
         """Return the statements that note how far a migration came."""
         self._noted = True
-        params = (migration.app_label, migration.name, int(backwards), done, fingerprint)
-        return [(_CREATE, None), (_NOTE, params)]
+        key = (migration.app_label, migration.name)
+        self._known[key] = done
+        return [(_CREATE, None), (_NOTE, (*key, int(backwards), done, fingerprint))]
+
+    def guard(self, migration, backwards):
+        """Return the statements that fail where somebody else has noted something since this process did.
+
+        They begin the batch of a piece, so that of two who run the same migration at once one does it.
+        """
+        key = (migration.app_label, migration.name)
+        recorded = next(iter(migration.replaces), key)
+        return [(_CREATE, None), (_GUARD, (*key, *recorded, self._known.get(key, 0), int(backwards)))]
 
     def forget(self, migration):
         """Return the statements that end a migration's row; none where there is no table."""

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from django.db import DatabaseError, IntegrityError, NotSupportedError
+from django.db import DatabaseError, IntegrityError, NotSupportedError, OperationalError
 
 # A deferred count of violations, instead of an error at the DROP; it ends with the transaction or batch.
 DEFER_FOREIGN_KEYS = "PRAGMA defer_foreign_keys=on"
@@ -15,6 +15,8 @@ _REFUSE = (
 )
 _CASCADE = "do_bridge:on_delete:"
 _DANGLING = "do_bridge:foreign_key:"
+#: Begins the text by which a migration's piece fails that another process has run meanwhile.
+OVERTAKEN = "do_bridge:overtaken:"
 
 # Dropping a table deletes its rows, which an ON DELETE clause of SQL's own hands on to the rows that point at
 # them. The runtime's own tables may not be looked into.
@@ -29,6 +31,10 @@ _VIOLATIONS = (
     "SELECT \"table\" || ' row ' || coalesce(rowid, '?') || ' to ' || parent AS violation "
     "FROM pragma_foreign_key_check LIMIT 5"
 )
+
+
+class Overtaken(OperationalError):
+    """Another process runs the same migration of the same database; the piece that failed did nothing."""
 
 
 def refuse_on_delete_children(table_literal):
@@ -49,6 +55,10 @@ def is_dangling(error):
 def raise_for_guard(error):
     """Raise what a guard's failure means; return where `error` is no guard's."""
     text = str(error)
+    if OVERTAKEN in text:
+        raise Overtaken(
+            "Another process is running the same migration on this database; this one did nothing more."
+        ) from error
     if _CASCADE in text:
         raise NotSupportedError(
             f"The table can't be rebuilt or dropped: the rows of {_words(text, _CASCADE)} point at it with "

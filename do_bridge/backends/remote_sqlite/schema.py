@@ -159,6 +159,11 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         self._queue[at:at] = statements
         self._operation_start += len(statements)
 
+    def precede(self, statements):
+        """Queue statements before all others."""
+        self._queue[:0] = statements
+        self._operation_start += len(statements)
+
     def flush(self, last=False):
         """Send what is queued: as steps of the open transaction, else as one atomic batch."""
         queue, self._queue, self._operation_start = self._queue, [], 0

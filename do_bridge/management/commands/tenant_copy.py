@@ -6,7 +6,6 @@ from pathlib import Path
 from django.core.management.base import BaseCommand, CommandError
 
 from do_bridge.tenancy.dump import LEASE
-from do_bridge.tenancy.members import add_tenant_row, tenant_filled
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 from .tenant_dump import dump_to
@@ -39,9 +38,7 @@ class Command(BaseCommand):
             file = Path(folder) / "tenant.sqlite3"
             # A copy whose rows are of several moments would be a tenant that never was.
             dump_to(self, source, file, lease=lease, quiet=quiet, strict=True)
-            report = load_from(self, target, file, quiet=quiet)
-        add_tenant_row(target, name)
-        tenant_filled.send(sender=type(self), source=source, target=target)
+            report = load_from(self, target, file, name, source=source, quiet=quiet)
         if not quiet:
             told = f"Tenant {target}: {report.tables} tables, {report.rows} rows copied from {source}."
             self.stdout.write(self.style.SUCCESS(told))

@@ -24,9 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--name", help="What people read; the slug if left out.")
 
     def handle(self, *, slug, file, name, verbosity, **options):
-        report = load_from(self, slug, file, quiet=verbosity < 1)
-        add_tenant_row(slug, name)
-        tenant_filled.send(sender=type(self), source=None, target=slug)
+        report = load_from(self, slug, file, name, quiet=verbosity < 1)
         if verbosity >= 1:
             told = f"Tenant {slug}: {report.tables} tables, {report.rows} rows loaded."
             self.stdout.write(self.style.SUCCESS(told))
@@ -39,14 +37,28 @@ class Command(BaseCommand):
             )
 
 
-def load_from(command, slug, file, quiet=False):
-    """Load the file with a progress bar; return the LoadReport, raise CommandError for what fails."""
+def load_from(command, slug, file, name=None, *, source=None, quiet=False):
+    """Make a tenant of the file, with a progress bar; return the LoadReport. Raises CommandError.
+
+    `source` is the slug of the tenant that the file was made of just now, whose members come along.
+    """
+
+    def register():
+        add_tenant_row(slug, name)
+        tenant_filled.send(sender=type(command), source=source, target=slug)
+
     try:
         validate_slug(slug)
         if missing := missing_fields():
             raise CommandError(f"A tenant's row needs more than a slug and a name: {', '.join(missing)}.")
         terminal = not quiet and command.stderr.isatty()
         with tqdm(unit="row", file=command.stderr._out, disable=not terminal) as bar:
-            return load_tenant(slug, file, on_piece=lambda table, rows: bar.update(rows))
+            return load_tenant(
+                slug,
+                file,
+                origin=f"copy of {source}" if source else "",
+                on_piece=lambda table, rows: bar.update(rows),
+                then=register,
+            )
     except (InvalidSlug, UnfitFile, TenantExists, DatabaseError, OSError, sqlite3.Error) as error:
         raise CommandError(f"Tenant {slug!r} was not loaded: {error}") from error

@@ -1,0 +1,186 @@
+"""Keys of writes: a write that has one may be sent again and runs once, and its outcome can be asked for."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+from typing import Any, Final
+
+from .exceptions import DatabaseError, Error, OperationalError
+from .relay_pool import RelayPool
+from .transport import Answer, Deadline, outcome_unknown, with_retries
+
+# Errors by which an object says what became of a key's work: all others came before they reached it.
+_SETTLED: Final = frozenset(
+    {"sql", "foreign_key", "schema_mismatch", "too_large", "answer_lost", "stale_key"}
+)
+# Of an error that an object itself answers, a repetition more would tell nothing new.
+_ATTEMPTS_OF_AN_ANSWER: Final = 2
+
+# Seconds.
+_TIME_TO_ASK: Final = 5.0
+
+
+class _Client:
+    """A random name that one connection at a time writes under, and the number of its last write."""
+
+    __slots__ = ("last", "name", "pid")
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.name = secrets.token_hex(16)
+        self.last = 0
+
+
+# Of closed connections: used again, since an object keeps one row for each name.
+_free: Final[list[_Client]] = []
+
+
+class WriteKeys:
+    """Gives the writes of one connection their keys: ``<client>:<n>``, of which ``n`` only grows.
+
+    An object runs no write whose number is lower than the last that it has seen of the client, so that one
+    which was delayed on its way never runs after those that came later.
+    """
+
+    def __init__(self) -> None:
+        self._client: _Client | None = None
+
+    def next(self) -> str:
+        """Return a key that no other write has, in this process or in another."""
+        client = self._client
+        # The child of a fork would give its writes the same keys as its parent, and never run them.
+        if client is None or client.pid != os.getpid():
+            client = self._client = _take()
+        client.last += 1
+        return f"{client.name}:{client.last}"
+
+    def give_back(self) -> None:
+        """Leave the name to another connection, with its number."""
+        client, self._client = self._client, None
+        if client is not None and client.pid == os.getpid():
+            _free.append(client)
+
+
+def _take() -> _Client:
+    while True:
+        try:
+            client = _free.pop()
+        except IndexError:
+            return _Client()
+        if client.pid == os.getpid():
+            return client
+
+
+def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Deadline) -> list[Answer]:
+    """Send a write under its key, again where its answer was lost, until the deadline; return its results.
+
+    An error says by its effect ``none`` that nothing was written and nothing will be, by ``done`` that it
+    was written and its results are not known any more, by ``unknown`` that nobody could be asked in time.
+    """
+    write = _Write(pool, message, key)
+    try:
+        return _repeated(write, deadline)
+    except Error as error:
+        if write.doubt is None or error.kind in _SETTLED:
+            raise
+        doubt, last = write.doubt, error
+    outcome = outcome_of(pool, message["db"], key, deadline)
+    if outcome == "done":
+        return _repeated(write, deadline)
+    if outcome == "none":
+        raise _not_done(doubt, "write") from last
+    raise outcome_unknown(doubt) from last
+
+
+def settle_commit(pool: RelayPool, database: str, key: str, error: DatabaseError, deadline: Deadline) -> None:
+    """Return if the commit under ``key``, whose answer was lost by ``error``, was carried out.
+
+    Raises OperationalError with the effect ``ended`` where it was not and never will be, and ``error`` where
+    nobody could be asked before the deadline.
+    """
+    outcome = outcome_of(pool, database, key, deadline)
+    if outcome == "none":
+        raise _not_done(error, "commit") from error
+    if outcome != "done":
+        raise error
+
+
+def leaving_time_to_ask(deadline: Deadline) -> Deadline:
+    """Return an earlier deadline: the rest is for the question, should the connection have fallen silent."""
+    left = deadline.remaining()
+    return Deadline(round(left - min(left / 4, _TIME_TO_ASK), 3))
+
+
+def outcome_of(pool: RelayPool, database: str, key: str, deadline: Deadline) -> str:
+    """Return ``done``, ``none`` (nor will it ever be), or ``unknown`` where that could not be learned."""
+
+    def ask() -> list[Answer]:
+        session = pool.acquire(deadline)
+        try:
+            if not session.knows_keys:
+                raise OperationalError("The relay's Worker is of a version that knows no keys")
+            return session.request({"op": "outcome", "db": database, "key": key}, deadline)
+        except DatabaseError as error:
+            if error.kind == "overloaded":
+                error.transient, error.retry_after = True, 1.0
+            raise
+        finally:
+            pool.release(session)
+
+    try:
+        answers = with_retries(ask, reads_only=True, deadline=deadline, attempts=math.inf)
+    except Error:
+        return "unknown"
+    return str(answers[0].rows[0][0])
+
+
+class _Write:
+    """A write on its way; ``doubt`` is the error after which it may have been carried out."""
+
+    def __init__(self, pool: RelayPool, message: dict[str, Any], key: str) -> None:
+        self._pool = pool
+        self._message = message
+        self._key = key
+        self._answered = 0
+        self.doubt: DatabaseError | None = None
+
+    def attempt(self, deadline: Deadline) -> list[Answer]:
+        """Send it once."""
+        session = self._pool.acquire(deadline)
+        try:
+            if session.knows_keys:
+                # Always there, so that a repetition is not larger than what passed before.
+                message = {**self._message, "key": self._key, "again": self.doubt is not None}
+                return session.request(message, leaving_time_to_ask(deadline))
+            if self.doubt is not None:
+                # During a deploy: the older Worker would run it a second time.
+                raise outcome_unknown(self.doubt)
+            return session.request(self._message, deadline)
+        except DatabaseError as error:
+            if error.effect != "unknown":
+                raise
+            if not session.knows_keys:
+                raise outcome_unknown(error) from error
+            self.doubt = error
+            self._answered += error.kind is not None
+            if self._answered >= _ATTEMPTS_OF_AN_ANSWER:
+                error.transient = False
+            raise
+        finally:
+            self._pool.release(session)
+
+
+def _repeated(write: _Write, deadline: Deadline) -> list[Answer]:
+    return with_retries(lambda: write.attempt(deadline), reads_only=True, deadline=deadline)
+
+
+def _not_done(error: DatabaseError, work: str) -> OperationalError:
+    return OperationalError(
+        f"{error}. The relay was asked: the {work} was not carried out and will not be; it may be tried anew",
+        kind=error.kind,
+        request_id=error.request_id,
+        effect="ended" if work == "commit" else "none",
+        transient=True,
+    )

@@ -1,0 +1,22 @@
+"""Keeps tokens out of what shows local variables: a traceback page, a debugger, a printed dictionary."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
+
+class Secret(str):
+    """A text that is sent as it is and shown as ``'***'`` wherever ``repr`` is what shows it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def without_frames(error: E) -> E:
+    """Return the error without its frames and causes, whose variables hold requests with their headers."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -1,0 +1,205 @@
+"""SIGKILL amid commands: the ledger is true or says "in progress", and the same command repairs."""
+
+import signal
+from io import StringIO
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+
+from accounts.members import add_member
+from accounts.models import Membership, Tenant
+from blog.models import Post
+from do_bridge.tenancy import ledger, tenant_alias, tenant_context
+from do_bridge.tenancy.catch_up import unchecked
+from do_bridge.tenancy.creation import create_tenant
+from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.dump import dump_tenant
+from do_bridge.tenancy.executor import read_object
+from do_bridge.tenancy.fingerprint import of
+from do_bridge.tenancy.provision import has_tables, scratch_dump
+from do_bridge.testing import empty_object, unique_slug
+from tests.tenancy import newer_code
+from tests.tenancy.newer_code import NAME, RATING
+from tests.tenancy.processes import finish, start
+
+pytestmark = pytest.mark.timeout(300)
+D1 = "d1:"
+
+
+@pytest.fixture
+def slugs(empty_ledger):
+    """Makes slugs that nobody has; what tests make of them is emptied."""
+    made = []
+
+    def make(number):
+        prefix = unique_slug("k")[:10]
+        made.extend(f"{prefix}-{index}" for index in range(number))
+        return made[-number:]
+
+    yield make
+    for slug in made:
+        empty_object(tenant_alias(slug))
+        tenant_databases().release(tenant_alias(slug))
+
+
+def the_object(slug):
+    """Return how the names of a tenant's object begin on the wire, or of those of several."""
+    return f"do:{settings.DATABASES['tenant']['NAME']}/{slug}"
+
+
+def killed(commands, points, **options):
+    """Run commands at once, each in a process that is killed at its point."""
+    pairs = zip(commands, points, strict=True)
+    processes = [start(*command, kill=point, **options) for command, point in pairs]
+    for code, output in [finish(process) for process in processes]:
+        assert code == -signal.SIGKILL, output
+
+
+def checked(slug):
+    """Return the ledger's state of a tenant, which agrees with its object, or says "in progress"."""
+    state = ledger.states(slug).get(slug)
+    with unchecked(tenant_alias(slug)):
+        found = read_object(connections[tenant_alias(slug)])
+    if state is None or state.state == ledger.DELETED:
+        assert not Tenant.objects.filter(slug=slug).exists()
+        return None if state is None else state.state
+    if state.state == ledger.READY:
+        assert state.fingerprint == found.fingerprint == of(found.applied)
+    else:
+        assert (state.state, bool(state.doing)) == (ledger.MIGRATING, True)
+    return state.state
+
+
+def run(*arguments):
+    out = StringIO()
+    call_command(*map(str, arguments), stdout=out, stderr=out)
+    return out.getvalue()
+
+
+def titles(slug):
+    return list(Post.objects.using(tenant_alias(slug)).values_list("title", flat=True))
+
+
+def test_creating_many(slugs, author, tmp_path):
+    scratch_dump()
+    groups = [slugs(3) for _ in range(4)]
+    files = [tmp_path / f"{group[0]}.csv" for group in groups]
+    for file, group in zip(files, groups, strict=True):
+        file.write_text("\n".join(f"{slug},The {slug},ada" for slug in group))
+    points = [
+        (the_object(groups[0][0]), "", 1, False),
+        (the_object(groups[1][1]), "", 1, True),
+        (D1, 'INSERT INTO \\"accounts_tenant\\"', 1, False),
+        (D1, 'INSERT INTO \\"accounts_tenant\\"', 1, True),
+    ]
+    killed([("create_tenants", file, "--jobs", "1") for file in files], points)
+    for made, (file, group) in zip((0, 0, 0, 3), zip(files, groups, strict=True), strict=True):
+        assert [checked(slug) for slug in group] == [ledger.READY if made else None] * 3
+        assert Tenant.objects.filter(slug__in=group).count() == made
+        assert "3 tenants, 0 failed" in run("create_tenants", file)
+        assert {checked(slug) for slug in group} == {ledger.READY}
+        assert Membership.objects.filter(tenant__slug__in=group, user=author).count() == 3
+
+
+@pytest.fixture
+def source(acme, author, tmp_path):
+    """A tenant with a member and a post, and its dump."""
+    add_member(author, acme)
+    with tenant_context(acme):
+        Post.objects.create(title="Kept", content="-", user_id=author.pk)
+    dump_tenant(acme.slug, tmp_path / "source.sqlite3")
+    return acme
+
+
+def test_loading(source, slugs, tmp_path):
+    made, file = slugs(5), tmp_path / "source.sqlite3"
+    points = [
+        (the_object(made[0]), "_do_bridge_load (started", 1, True),
+        (the_object(made[1]), "INSERT INTO", 2, True),
+        (the_object(made[2]), "DROP TABLE _do_bridge_load", 1, False),
+        (the_object(made[3]), "DROP TABLE _do_bridge_load", 1, True),
+        (D1, 'INSERT INTO \\"accounts_tenant\\"', 1, True),
+    ]
+    killed([("tenant_load", slug, file) for slug in made], points)
+    for slug in made:
+        assert checked(slug) == ledger.MIGRATING
+        run("tenant_load", slug, file)
+        assert checked(slug) == ledger.READY
+        assert Tenant.objects.filter(slug=slug).exists()
+        assert titles(slug) == ["Kept"]
+
+
+def test_copying(source, slugs, author):
+    made = slugs(3)
+    points = [
+        (the_object(made[0]), "INSERT INTO", 2, True),
+        (the_object(made[1]), "DROP TABLE _do_bridge_load", 1, True),
+        (D1, 'INTO \\"accounts_membership\\"', 1, False),
+    ]
+    killed([("tenant_copy", source.slug, slug) for slug in made], points)
+    for slug in made:
+        assert checked(slug) == ledger.MIGRATING
+        run("tenant_copy", source.slug, slug)
+        assert checked(slug) == ledger.READY
+        assert titles(slug) == ["Kept"]
+        assert Membership.objects.get(tenant__slug=slug).user == author
+
+
+def test_deleting(slugs, author):
+    made = slugs(4)
+    for slug in made:
+        create_tenant(slug, slug, [author])
+    points = [
+        (D1, "INSERT INTO", 1, True),
+        (the_object(made[1]), "DROP TABLE", 1, True),
+        (D1, "DELETE FROM", 1, False),
+        (D1, "DELETE FROM", 1, True),
+    ]
+    killed([("tenant_delete", slug, "--yes") for slug in made], points)
+    states = [checked(slug) for slug in made]
+    assert states == [*[ledger.MIGRATING] * 3, ledger.DELETED]
+    for slug, state in zip(made, states, strict=True):
+        if state != ledger.DELETED:
+            run("tenant_delete", slug, "--yes")
+        assert checked(slug) == ledger.DELETED
+        assert not has_tables(slug)
+    assert not Membership.objects.exists()
+
+
+def times_applied(slug):
+    alias = tenant_alias(slug)
+    with unchecked(alias), connections[alias].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM django_migrations WHERE name = %s", [NAME])
+        return cursor.fetchone()[0]
+
+
+def migrate(group, *arguments):
+    chosen = [word for slug in group for word in ("--tenant", slug)]
+    return ["migrate", "--database", "tenant", "--noinput", *chosen, *arguments]
+
+
+@pytest.mark.parametrize("way", ["forwards", "backwards", "faked"])
+def test_migrating_many(slugs, tmp_path, way):
+    arguments = {"forwards": [], "backwards": ["blog", "0001"], "faked": ["--fake"]}[way]
+    groups = [slugs(3) for _ in range(3)]
+    for group in groups:
+        for slug in group:
+            create_tenant(slug)
+    with newer_code.newer_code(tmp_path, RATING):
+        if way == "backwards":
+            run(*migrate([slug for group in groups for slug in group]))
+        prefixes = [the_object(group[0].rpartition("-")[0]) for group in groups]
+        points = [
+            (prefixes[0], "_do_bridge_meta (key, value)", 2, False),
+            (prefixes[1], "_do_bridge_meta (key, value)", 2, True),
+            (D1, "INSERT INTO", 2, False),
+        ]
+        commands = [migrate(group, "--jobs", "2", *arguments) for group in groups]
+        killed(commands, points, folder=tmp_path)
+        for group in groups:
+            assert {checked(slug) for slug in group} == {ledger.MIGRATING}
+            assert "3 tenants, 0 failed" in run(*migrate(group, *arguments))
+            assert {checked(slug) for slug in group} == {ledger.READY}
+            assert {times_applied(slug) for slug in group} == {0 if way == "backwards" else 1}
