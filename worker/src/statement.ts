@@ -23,10 +23,20 @@ export interface StatementResult {
   figures: (() => Partial<Counts & Usage>) | null;
 }
 
+/** A character that makes the runtime send each of its text's by two bytes. */
+const WIDE = /[^\u0000-\u00ff]/;
+
 /** Collects the results of one request, and stops it when they grow too large to be sent. */
 export class Results {
   readonly texts: string[] = [];
+  readonly #byRpc: boolean;
   #bytes = 0;
+  /** What the texts take on the way from an object to the Worker. */
+  #rpcBytes = 0;
+
+  constructor({ byRpc } = { byRpc: true }) {
+    this.#byRpc = byRpc;
+  }
 
   /** Writes one result, row by row. Throws `WorkFailed` as soon as the answer is too large. */
   add({ columns, rows, figures }: StatementResult, effect: Effect): void {
@@ -43,8 +53,12 @@ export class Results {
     }
     if (bytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, step));
     const tail = figures === null ? "}" : `,${JSON.stringify(figures()).slice(1)}`;
-    this.texts.push(`${head}${written.join(",")}]${tail}`);
+    const text = `${head}${written.join(",")}]${tail}`;
+    const rpcBytes = this.#rpcBytes + (WIDE.test(text) ? 2 * text.length : text.length);
+    if (this.#byRpc && rpcBytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, step));
+    this.texts.push(text);
     this.#bytes = bytes + byteLength(tail);
+    this.#rpcBytes = rpcBytes;
   }
 
   addEmpty(): void {
