@@ -42,6 +42,12 @@ INSERT INTO shelf_author (name) SELECT 'author ' || n FROM n
 """
 
 
+@pytest.fixture(autouse=True)
+def pieces_of_any_size(monkeypatch):
+    """As small as a test asks for."""
+    monkeypatch.setattr(piecewise, "LEAST_ROWS", 1)
+
+
 @pytest.fixture
 def using(engine):
     with tables(engine) as alias:
@@ -129,10 +135,12 @@ def test_the_trips_are_the_pieces(books, size, taken):
 
 
 def test_a_piece_has_a_limit_whatever_was_asked_for(books, monkeypatch):
+    monkeypatch.setattr(piecewise, "LEAST_ROWS", 8)
     monkeypatch.setattr(piecewise, "MOST_ROWS", 10)
-    with driver.count_trips() as trips:
-        assert len(keys_of(books.only("rank"), 10**6)) == ROWS
-    assert trips.count == 3
+    for size in (10**6, 1):
+        with driver.count_trips() as trips:
+            assert len(keys_of(books.only("rank"), size)) == ROWS
+        assert trips.count == 3
 
 
 def test_a_piece_begins_where_the_last_one_ended(books, using):
@@ -426,4 +434,5 @@ def test_many_rows_are_read_in_flat_memory_on_both_sides(using, local_worker):
     )
     print(f"{using}: {trips.count} trips, {ours / 1e6:.1f} MB here, {theirs / 1e6:.1f} MB there")  # noqa: T201
     assert ours < 10e6
-    assert theirs < 64e6
+    # V8 frees when it likes; one isolate may have this much.
+    assert theirs < 128e6

@@ -212,9 +212,10 @@ class KeyedUpdate(compiler.SQLCompiler):
         source = ", ".join(f"{sql} AS do_bridge_{at}" for at, (sql, _) in enumerate(described))
         changes = ", ".join(f"{name} = do_bridge_{at}" for at, name in enumerate(names, width))
         matches = " AND ".join(f"{column} = do_bridge_{at}" for at, column in enumerate(keyed.columns))
-        many = (
-            f"UPDATE {table} SET {changes} FROM (SELECT {source} FROM json_each(%s)) WHERE {matches}{where}"  # noqa: S608
-        )
+        # LIMIT has the list read once, into rows. Old statistics of a table that was small would have the
+        # planner read it again for each of the table's rows.
+        rows = f"SELECT {source} FROM json_each(%s) LIMIT -1"  # noqa: S608
+        many = f"UPDATE {table} SET {changes} FROM ({rows}) WHERE {matches}{where}"  # noqa: S608
         yield from ((many, (piece, *where_params)) for piece in pieces(texts))
         changes = ", ".join(f"{name} = %s" for name in names)
         matches = " AND ".join(f"{column} = %s" for column in keyed.columns)
