@@ -23,8 +23,8 @@ export interface StatementResult {
   figures: (() => Partial<Counts & Usage>) | null;
 }
 
-/** A character that makes the runtime send each of its text's by two bytes. */
-const WIDE = /[^\u0000-\u00ff]/;
+/** A character for which the runtime sends all of its text by two bytes each. */
+const WIDE = /[\u0100-\uffff]/;
 
 /** Collects the results of one request, and stops it when they grow too large to be sent. */
 export class Results {
