@@ -180,7 +180,7 @@ class RelaySession:
                 kind="too_large",
                 effect="none",
             )
-        if not self.usable:
+        if self._socket.state is not State.OPEN:
             raise OperationalError(
                 "The connection to the relay was closed", effect="none", transient=True, retry_after=0.0
             )
