@@ -25,6 +25,7 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.forms import bind_form_fields
         from .tenancy.managers import bind_managers
         from .tenancy.prefetching import guard_prefetching
+        from .tenancy.querysets import guard_querysets
 
         register_from_arguments(sys.argv)
         take_over_post_migrate()
@@ -32,4 +33,5 @@ class DoBridgeConfig(AppConfig):
         watch_tenants()
         bind_managers()
         guard_prefetching()
+        guard_querysets()
         bind_form_fields()

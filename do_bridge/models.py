@@ -4,7 +4,10 @@ from django.db import models
 
 
 class TenantState(models.Model):
-    """One tenant's row in the ledger; the object's own fingerprint is the truth, this mirrors it for many."""
+    """One tenant's row in the ledger; the object's own fingerprint is the truth, this mirrors it for many.
+
+    Scratch objects, from which tenants are made, have rows too, under their aliases: "scratch/<name>".
+    """
 
     class State(models.TextChoices):
         READY = "ready", "Ready"

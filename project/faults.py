@@ -22,6 +22,7 @@ INCOMPLETE = Fault("not_configured", "DATABASES is incomplete; the log says wher
 UNREACHABLE = Fault("unreachable", "A database can't be reached: is the Worker up, and RELAY_URL right?")
 TIMEOUT = Fault("timeout", "A database did not answer in time.")
 UNAUTHORIZED = Fault("unauthorized", "The token was refused: RELAY_TOKEN must be the Worker's secret.")
+FORBIDDEN = Fault("forbidden", "RELAY_TOKEN_TENANTS is for objects alone, RELAY_TOKEN_DIRECTORY for D1.")
 NO_SECRET = Fault("relay_not_ready", "The relay answers 503: the Worker's secret RELAY_TOKEN may not be set.")
 UNKNOWN_DATABASE = Fault("unknown_database", "No D1 database has the id in CLOUDFLARE_DATABASE_ID.")
 NOT_THE_RELAY = Fault("not_the_relay", "What answers at RELAY_URL is no relay of this version.")
@@ -33,7 +34,12 @@ TENANT_BEHIND = Fault(
 )
 BROKEN = Fault("failed", "A database refused the work; the log says why.")
 
-_BY_KIND = {"unauthorized": UNAUTHORIZED, "unknown_database": UNKNOWN_DATABASE, "rate_limited": RATE_LIMITED}
+_BY_KIND = {
+    "unauthorized": UNAUTHORIZED,
+    "forbidden": FORBIDDEN,
+    "unknown_database": UNKNOWN_DATABASE,
+    "rate_limited": RATE_LIMITED,
+}
 
 
 def fault_of(error):

@@ -6,8 +6,9 @@ from django.urls import include, path
 from accounts.api import users
 from accounts.sign_in import SignInForm
 from do_bridge.admin import tenant_site
-from project.views import server_error
+from project.views import bad_request, server_error
 
+handler400 = bad_request
 handler500 = server_error
 
 urlpatterns = [

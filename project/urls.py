@@ -8,6 +8,7 @@ from accounts.sign_in import SignInForm
 from accounts.views import tenant_list
 from project import views
 
+handler400 = views.bad_request
 handler500 = views.server_error
 
 urlpatterns = [

@@ -6,9 +6,11 @@ import sys
 from secrets import compare_digest
 
 from django.conf import settings
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.core.management import CommandError, call_command
 from django.http import Http404, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
+from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from .faults import fault_of
@@ -39,11 +41,26 @@ def migrate(request):
 
 
 def server_error(request):
-    """Answer an exception: 503 where a database gave no answer, with what is missing, else 500.
+    """Answer an exception: 503 where a database gave no answer, with what is missing, else 500."""
+    return answer_fault(request, fault_of(sys.exc_info()[1]))
 
-    As JSON below /api/.
+
+def bad_request(request, exception):
+    """Answer 400, but 503 where a session could not be written because D1 gave no answer.
+
+    Django takes every database error for a session that somebody has deleted meanwhile, and raises
+    SessionInterrupted; the database's own error stands behind it.
     """
-    fault = fault_of(sys.exc_info()[1])
+    fault = None
+    if isinstance(exception, SessionInterrupted):
+        error = exception
+        while error is not None and fault is None:
+            fault, error = fault_of(error), error.__context__
+    return answer_fault(request, fault) if fault else defaults.bad_request(request, exception)
+
+
+def answer_fault(request, fault):
+    """Answer 503 and what is missing for a Fault, 500 for None; as JSON below /api/."""
     status, headers = (503, {"Retry-After": "5"}) if fault else (500, {})
     if fault:
         logger.error("%s", fault.text)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from .exceptions import DatabaseError, Error, OperationalError
-from .keys import settle_commit, write_once
+from .keys import leaving_time_to_ask, settle_commit, write_once
 from .relay_pool import RelayPool
 from .relay_session import RelaySession, shown, wire_steps
 from .secret import Secret
@@ -116,21 +116,20 @@ class RelayTransaction(RemoteTransaction):
         """Run steps; the first request begins the transaction."""
         if self._session is None:
             return with_retries(lambda: self._begin(steps, deadline), reads_only=False, deadline=deadline)
+        last = steps[-1]
+        key = last.key if isinstance(last, Control) and self._session.knows_keys else ""
         try:
-            answers = self._request(self._session, steps, deadline)
+            answers = self._request(self._session, steps, leaving_time_to_ask(deadline) if key else deadline)
         except Error as error:
             told = self._judged(error, steps)
-            knows_keys = self._session.knows_keys
             if told.effect in ("ended", "unknown"):
                 self._let_go()
-            key = steps[-1].key if isinstance(steps[-1], Control) and knows_keys else ""
             if key and told.effect == "unknown" and isinstance(told, DatabaseError):
                 settle_commit(self._pool, self._database, key, told, deadline)
                 return [Answer() for _ in steps]
             if told is error:
                 raise
             raise told from error
-        last = steps[-1]
         if isinstance(last, Control) and last.verb in _ENDS:
             self._let_go()
         return answers

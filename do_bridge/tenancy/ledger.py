@@ -36,6 +36,13 @@ def reached(slugs, fingerprint):
     _write(slugs, ("state", "fingerprint", "error"), state=READY, fingerprint=fingerprint, error="")
 
 
+def reached_unless_deleted(slug, fingerprint):
+    """Do as `reached` does, but not for a tenant whose deletion is noted; say whether it was done."""
+    rows = all_states().filter(slug=slug).exclude(state=DELETED)
+    noted = {"state": READY, "fingerprint": fingerprint, "error": "", "since": now(), "version": version()}
+    return bool(rows.update(**noted))
+
+
 def failed(slug, error):
     """Note why a tenant's object could not be brought on; `error` is an exception or a text."""
     text = str(error) if isinstance(error, str) else f"{type(error).__name__}: {error}"
@@ -55,7 +62,7 @@ def settle(states):
 
 def forget(slugs):
     """Take the rows of `slugs`, one slug or many, out of the ledger."""
-    _states().filter(slug__in=_many(slugs)).delete()
+    all_states().filter(slug__in=_many(slugs)).delete()
 
 
 def states(slugs):
@@ -63,7 +70,7 @@ def states(slugs):
     wanted, found = _many(slugs), {}
     with _clear_errors():
         for start in range(0, len(wanted), PIECE):
-            rows = _states().filter(slug__in=wanted[start : start + PIECE])
+            rows = all_states().filter(slug__in=wanted[start : start + PIECE])
             found.update((row.slug, row) for row in rows)
     return found
 
@@ -75,14 +82,14 @@ def behind(slugs=None, fingerprint=None):
     answer grows with those that are behind alone; a trip for some thousands of them, none to an object.
     """
     tenants = _registered(slugs)
-    ready = _states().filter(state=READY, fingerprint=fingerprint or code_fingerprint())
+    ready = all_states().filter(state=READY, fingerprint=fingerprint or code_fingerprint())
     with _clear_errors():
         return registered_slugs(tenants.exclude(Exists(ready.filter(slug=OuterRef("slug")))))
 
 
 def count(slugs=None):
     """Return how many tenants are registered, all or of some slugs, without those whose deletion is noted."""
-    deleted = _states().filter(state=DELETED, slug=OuterRef("slug"))
+    deleted = all_states().filter(state=DELETED, slug=OuterRef("slug"))
     with _clear_errors():
         return _registered(slugs).exclude(Exists(deleted)).count()
 
@@ -126,7 +133,8 @@ def _model():
     return TenantState
 
 
-def _states():
+def all_states():
+    """Return the query for all rows of the ledger; scratch objects stand in it by their aliases."""
     return _model()._base_manager.using(conf("DIRECTORY_ALIAS"))
 
 
@@ -139,7 +147,7 @@ def _save(rows, fields):
     if not rows:
         return
     with _clear_errors():
-        _states().bulk_create(
+        all_states().bulk_create(
             rows, update_conflicts=True, unique_fields=["slug"], update_fields=[*fields, "since", "version"]
         )
 

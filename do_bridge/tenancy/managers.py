@@ -2,7 +2,8 @@
 
 from django.apps import apps
 
-from .context import TenantMismatch, current
+from .context import current
+from .querysets import BoundAlias
 from .routers import is_context_model, is_tenant_model
 from .slugs import is_tenant_side
 
@@ -20,33 +21,9 @@ class BindsTenant:
 
     def get_queryset(self):
         queryset = super().get_queryset()
-        if queryset._db is None:
-            queryset._db = self._bound_alias(queryset)
+        if queryset._db is None and (alias := self._bound_alias(queryset)) is not None:
+            queryset._db = BoundAlias(alias)
         return queryset
-
-    def bulk_create(self, objs, *args, **kwargs):
-        return super().bulk_create(self._own(objs), *args, **kwargs)
-
-    async def abulk_create(self, objs, *args, **kwargs):
-        return await super().abulk_create(self._own(objs), *args, **kwargs)
-
-    def bulk_update(self, objs, *args, **kwargs):
-        return super().bulk_update(self._own(objs), *args, **kwargs)
-
-    async def abulk_update(self, objs, *args, **kwargs):
-        return await super().abulk_update(self._own(objs), *args, **kwargs)
-
-    def _own(self, objs):
-        """Return `objs` as a list; raise TenantMismatch where one is another tenant's, `using` aside."""
-        objs = list(objs)
-        alias = self.get_queryset()._db
-        if self._db is None and alias is not None:
-            for other in {obj._state.db for obj in objs} - {None, alias}:
-                raise TenantMismatch(
-                    f"{self.model._meta.label} rows of {other!r} were to be written into {alias!r}. Enter "
-                    f"their own context, or say using({alias!r}) where a copy is meant."
-                )
-        return objs
 
     def _bound_alias(self, queryset):
         # A related manager starts from an instance, which says where it lives more surely than the context.

@@ -28,10 +28,13 @@ from .dump import MASTER, TABLES, read_schema
 from .expecting import expecting, is_overtaken
 from .fingerprint import READ_NOTE, code_fingerprint, note_statements, of, write_statements
 from .quoting import quote
+from .scratch import note_used
 from .slugs import tenant_alias
 
 logger = logging.getLogger("do_bridge.migrations")
 
+# How often the scratch object is tried.
+ATTEMPTS = 3
 # The runtime's, SQLite's and wrangler's own, and ours.
 _INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_")
 _APPLIED = "django_migrations"
@@ -202,14 +205,24 @@ def scratch_dump():
     key = databases[alias]["NAME"]
     with _lock:
         if key not in _dumps:
-            _migrate_scratch(alias)
-            try:
-                _dumps[key] = dump_database(connections[alias])
-            except NotSupportedError as error:
-                logger.warning("Tenants are migrated one by one, not made by one batch: %s", error)
-                _dumps[key] = None
+            _dumps[key] = _read_scratch(alias)
             connections[alias].close()
+            note_used(alias)
         return _dumps[key]
+
+
+def _read_scratch(alias):
+    """Migrate the scratch object and return its Dump, or None; again where somebody empties it meanwhile."""
+    for _ in range(ATTEMPTS):
+        _migrate_scratch(alias)
+        try:
+            dump = dump_database(connections[alias])
+        except NotSupportedError as error:
+            logger.warning("Tenants are migrated one by one, not made by one batch: %s", error)
+            return None
+        if dump.fingerprint == code_fingerprint():
+            return dump
+    return None
 
 
 def fingerprint_once():

@@ -16,6 +16,8 @@ class Proxy:
     ``lose_answers``: so many times the next bytes of the server close the connection instead of passing.
     ``delay_requests``: so many times the next bytes of a client cut the client's connection and are kept, for
     ``deliver()`` to pass them on, as a network does that delays what a client sent before it went.
+    ``hold_requests``: the same, but the client's connection stays open, and nothing more comes through it.
+    ``swallow_answers``: so many times the next bytes of the server, and all that follow, reach nobody.
     ``stalled``: while set, the server's bytes are held back. ``deaf``: while set, the client's are not read.
     """
 
@@ -29,6 +31,8 @@ class Proxy:
         self.lost = 0
         self._frozen: set[socket.socket] = set()
         self.delay_requests = 0
+        self.hold_requests = 0
+        self.swallow_answers = 0
         self._delayed: list[tuple[socket.socket, bytes]] = []
         self._late: dict[socket.socket, queue.Queue[bytes]] = {}
         self.stalled = False
@@ -106,12 +110,13 @@ class Proxy:
                 if source in self._late:
                     self._late[source].put(data)
                     continue
-                if not answers and self.delay_requests:
-                    self.delay_requests -= 1
-                    self._late[sink] = queue.Queue()
-                    self._delayed.append((sink, data))
-                    self._end(source)
+                if not answers and (self.delay_requests or self.hold_requests):
+                    self._delay(source, sink, data)
                     return
+                if answers and self.swallow_answers:
+                    self.swallow_answers -= 1
+                    self._late[source] = queue.Queue()
+                    continue
                 if answers and self.lose_answers:
                     self.lose_answers -= 1
                     self.lost += 1
@@ -123,6 +128,15 @@ class Proxy:
 
     def _holds(self, source: socket.socket, answers: bool) -> bool:
         return (self.stalled if answers else self.deaf) or source in self._frozen
+
+    def _delay(self, client: socket.socket, server: socket.socket, data: bytes) -> None:
+        self._late[server] = queue.Queue()
+        self._delayed.append((server, data))
+        if self.hold_requests:
+            self.hold_requests -= 1
+        else:
+            self.delay_requests -= 1
+            self._end(client)
 
     @staticmethod
     def _end(*ends: socket.socket) -> None:

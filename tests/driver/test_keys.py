@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import signal
 import threading
@@ -13,7 +14,6 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver import keys
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.relay_session import RelaySession
 from do_bridge.driver.sql import prepare
@@ -183,34 +183,30 @@ def test_where_the_time_is_over_the_outcome_is_unknown(
     assert items() == [1, 2]
 
 
-def test_a_write_that_is_given_up_in_time_never_arrives(
+def test_a_write_on_a_connection_that_fell_silent_is_given_up_in_time_and_never_arrives(
     cuttable: driver.Connection, proxy: Proxy, items: Items
 ) -> None:
-    cuttable.timeout = 0.5
-    proxy.delay_requests = 1
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            keys._Write, "attempt", first_alone(keys._Write.attempt, keys.OperationalError("gone"))
-        )
-        with pytest.raises(driver.OperationalError, match="was not carried out and will not be") as caught:
-            put(cuttable, 1)
+    cuttable.timeout = 4
+    proxy.hold_requests = 1
+    with pytest.raises(driver.OperationalError, match="was not carried out and will not be") as caught:
+        put(cuttable, 1)
     assert caught.value.effect == "none"
     (answer,) = proxy.deliver()
     assert b'"kind":"stale_key"' in answer
     assert items() == []
 
 
-def first_alone(method: Callable[..., Any], error: Exception) -> Callable[..., Any]:
-    """Return the method, which works at its first call alone."""
-    calls: list[int] = []
-
-    def attempt(*args: Any) -> Any:
-        calls.append(1)
-        if len(calls) > 1:
-            raise error
-        return method(*args)
-
-    return attempt
+@pytest.mark.parametrize("work", ["write", "commit"])
+def test_an_answer_that_never_came_is_asked_for_before_the_time_is_over(
+    cuttable: driver.Connection, proxy: Proxy, items: Items, work: str
+) -> None:
+    if work == "commit":
+        cuttable.begin()
+        put(cuttable, 1)
+    cuttable.timeout = 4
+    proxy.swallow_answers = 1
+    assert (cuttable.commit() if work == "commit" else put(cuttable, 1)) == {"write": 1}.get(work)
+    assert items() == [1]
 
 
 def test_without_keys_the_outcome_of_a_lost_write_and_a_lost_commit_is_unknown(
@@ -366,7 +362,8 @@ def test_reads_carry_no_key_and_a_client_has_one_row(tenant: driver.Connection, 
     put(tenant, 3)
     tenant.commit()
     (client, n, answer), *others = keys_in(tenant)
-    assert (len(client), n - before, answer, others) == (32, 4, "-", [])
+    # The last six digits are left to chance.
+    assert (len(client), n // 10**6 - before // 10**6, answer, others) == (32, 4, "-", [])
 
 
 def test_a_closed_connection_leaves_its_name_to_the_next(
@@ -625,3 +622,39 @@ def test_the_rows_that_a_key_keeps_are_json(tenant: driver.Connection, items: It
     ((_, _, answer),) = keys_in(tenant)
     assert "\n" not in answer
     assert json.loads(answer)["rows"] == [['two\nlines \u2028 and " quotes']]
+
+
+def test_many_writes_under_faults_are_there_exactly_as_told(
+    proxied: RelayTransport, tenant: driver.Connection, proxy: Proxy
+) -> None:
+    seed = int(os.environ.get("KEYS_SEED") or secrets.randbelow(2**32))
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    connection = driver.connect(proxied, tenant.database, timeout=30, lease=0.3)
+    # Where a value may be there twice, so that it would be seen.
+    connection.execute("CREATE TABLE many (v)")
+    insert = "INSERT INTO many VALUES (%s)"
+    told, lost = [], 0
+    for value in range(int(os.environ.get("KEYS_ROUNDS", "60"))):
+        in_transaction = chance.random() < 0.4
+        if in_transaction:
+            connection.begin()
+            connection.execute(insert, [value])
+        fault = chance.choice(["none", "lose", "delay", "late"])
+        proxy.lose_answers = int(fault == "lose")
+        proxy.delay_requests = int(fault == "delay")
+        if fault == "late":
+            proxy.deliver()
+        try:
+            if in_transaction:
+                connection.commit()
+            else:
+                connection.execute(insert, [value])
+            told.append(value)
+        except driver.OperationalError as error:
+            assert error.effect in ("none", "ended"), f"seed {seed}"
+            lost += 1
+            connection.rollback()
+    proxy.deliver()
+    rows = tenant.execute("SELECT v FROM many ORDER BY rowid").fetchall()
+    assert [value for (value,) in rows] == told, f"seed {seed}"
+    assert told

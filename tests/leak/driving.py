@@ -61,4 +61,4 @@ def transaction(actor: Actor, slug: str) -> int:
     return 4
 
 
-OPERATIONS = {read: 60, interleaved: 6, batch: 12, transaction: 1}
+OPERATIONS = {read: 150, interleaved: 16, batch: 12, transaction: 1}

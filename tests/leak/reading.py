@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.cache import cache
 from django.db import connections
 from django.db.models import Count, Prefetch, Q
 
@@ -141,6 +142,19 @@ def members(actor: Actor, slug: str) -> int:
     return 1
 
 
+def cached(actor: Actor, slug: str) -> int:
+    """One key in all tenants; what is cached keeps its own tenant."""
+    cache.set("title", Post.objects.get(pk=actor.key()).title)
+    with tenant_context(other := actor.other(slug)):
+        found = cache.get_or_set("posts", lambda: list(Post.objects.filter(pk__lte=3)))
+        check(other, *(post.title for post in found), cache.get("title", mark(other)))
+    for post in cache.get("posts", ()):
+        check(slug, post.title)
+        require(slug, post._state.db == tenant_alias(slug), "a cached row has another tenant")
+    check(slug, cache.get("title", mark(slug)))
+    return 2
+
+
 def _check_author(actor: Actor, slug: str, user: User) -> None:
     require(slug, user.pk in (actor.cast.several, actor.cast.own[slug]), "a stranger is the author")
     if user.pk != actor.cast.several:
@@ -164,4 +178,5 @@ OPERATIONS = {
     generated: 2,
     using: 6,
     members: 2,
+    cached: 2,
 }

@@ -44,7 +44,7 @@ def play(make_actor: Callable[[int], Actor], tally: Tally, budget: Budget, _prox
 
 def play_with_faults(make_actor: Callable[[int], Actor], tally: Tally, budget: Budget, proxy: Proxy) -> None:
     """Threads that expect errors, and no mix-up after one."""
-    table = Table(OPERATIONS, {overstayed: 2, abandoned: 2})
+    table = Table(OPERATIONS, {overstayed: 4, abandoned: 3})
     over = threading.Event()
     chance = make_actor(THREADS).random
     disturber = threading.Thread(target=disturb, args=(proxy, chance, over, IMPATIENT["timeout"]))

@@ -19,10 +19,11 @@ from tests.driver.proxy import Proxy
 from tests.leak.actor import Cast
 from tests.leak.marks import Tally
 from tests.leak.stage import ROOT, make_tenants, set_up, site
+from tests.soak.watch import look
 from worker.local import LocalWorker, say
 
-# Each role's part of the operations; a page costs as much as a dozen of the others.
-SHARES = {"threads": 0.67, "tasks": 0.2, "faults": 0.11, "pages": 0.02}
+# Each role's part of the operations; a page costs as much as a dozen others.
+SHARES = {"threads": 0.75, "tasks": 0.14, "faults": 0.1, "pages": 0.01}
 
 
 def main() -> int:
@@ -58,8 +59,10 @@ def run(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: Pa
     started = time.monotonic()
     tally = play(options, cast, worker, folder)
     seconds = time.monotonic() - started
+    memory = sum(look(pid).memory for pid in worker.workerd_pids())
     rows, wrong = audit(cast)
     say(report(options, tally, seconds, rows, wrong))
+    say(f"\nMemory of workerd at the end of the operations: {memory:.0f} MB.")
     return 1 if tally.mixed_up or tally.unexpected or wrong else 0
 
 

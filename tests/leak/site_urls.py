@@ -4,14 +4,20 @@ import asyncio
 
 from django.db import transaction
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.template import Context, Template
 from django.template.response import TemplateResponse
 from django.urls import path
+from django.views.decorators.cache import cache_page
 
 from blog.models import Post
 from do_bridge.tenancy import current_tenant, tenant_alias
-from project.tenant_urls import handler500, urlpatterns
+from project.tenant_urls import handler400, handler500, urlpatterns
 
-__all__ = ["handler500", "urlpatterns"]
+__all__ = ["handler400", "handler500", "urlpatterns"]
+
+FRAGMENT = Template(
+    "{% load cache %}{% cache 5 posts %}{% for post in posts %}{{ post.title }} {% endfor %}{% endcache %}"
+)
 
 
 def streamed(request):
@@ -60,7 +66,17 @@ def noted(request):
     return HttpResponse(request.session.get(f"note-{current_tenant()}", ""))
 
 
+def fragment(request):
+    """Keep a part of the page for some seconds."""
+    return HttpResponse(FRAGMENT.render(Context({"posts": Post.objects.filter(pk__lte=3)})))
+
+
+cached = cache_page(5)(fragment)
+
+
 urlpatterns = [
+    path("cached/", cached),
+    path("fragment/", fragment),
     path("streamed/", streamed),
     path("gathered/", gathered),
     path("late/", late),

@@ -180,8 +180,8 @@ async def bulk(actor: Actor, slug: str) -> int:
 
 
 OPERATIONS = {
-    get: 30,
-    listed: 12,
+    get: 60,
+    listed: 20,
     written: 4,
     saved: 4,
     gathered: 6,

@@ -97,29 +97,34 @@ def hold(stage: Stage, chance: random.Random) -> None:
             connection.commit()
 
 
-FAULTS: list[Callable[[Stage, random.Random], None]] = [
-    cut,
-    stall,
-    lose_answers,
-    kill_workerd,
-    kill_gunicorn_worker,
-    flood,
-    hold,
-]
+FAULTS: list[Callable[[Stage, random.Random], None]] = [cut, stall, lose_answers, flood, hold]
+# Apart, because memory can be judged only of a process that lives long.
+KILLS = [kill_workerd, kill_gunicorn_worker]
 
 
-def disturb(stage: Stage, seed: str, pause: float, book: Book, over: threading.Event) -> None:
-    """Make one fault after another until it is over, and each kind once at least; `pause` is in seconds."""
-    chance = random.Random(seed)  # noqa: S311
-    first_round = True
-    while first_round or not over.is_set():
-        for fault in chance.sample(FAULTS, len(FAULTS)):
-            if over.wait(pause * (0.7 + 0.6 * chance.random())) and not first_round:
+@dataclass(frozen=True)
+class Schedule:
+    """When to break something: seconds between two faults, and how long nothing is killed."""
+
+    seed: str
+    pause: float
+    without_kills: float
+
+
+def disturb(stage: Stage, schedule: Schedule, book: Book, over: threading.Event) -> None:
+    """Make one fault after another until it is over; each kind once at least."""
+    chance, started = random.Random(schedule.seed), time.monotonic()  # noqa: S311
+    killed = False
+    while not (over.is_set() and killed):
+        kills = over.is_set() or time.monotonic() > started + schedule.without_kills
+        kinds = FAULTS + KILLS if kills else FAULTS
+        for fault in chance.sample(kinds, len(kinds)):
+            if over.wait(schedule.pause * (0.7 + 0.6 * chance.random())) and killed:
                 return
             with book.fault(fault.__name__) as noted:
                 fault(stage, chance)
             recover(stage, chance.choice(stage.cast.slugs), noted)
-        first_round = False
+        killed = killed or kills
 
 
 def recover(stage: Stage, slug: str, fault: Fault) -> None:

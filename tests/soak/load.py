@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -25,18 +26,25 @@ class RecordingBrowser(pages.Browser):
         self._book = book
 
     def _sent(self, method: str, path: str, status: int, **options: object) -> object:
-        began, kind = time.monotonic(), f"{method} {self.username or 'visitor'}"
+        began, kind = time.monotonic(), f"{method} {_who(self.username)}"
         try:
             response = super()._sent(method, path, status, **options)
         except Exception as error:
-            self._book.note(kind, began, type(error).__name__, _without_numbers(str(error)))
+            self._book.note(kind, began, type(error).__name__, _without_slugs(str(error)))
             raise
         self._book.note(kind, began)
         return response
 
 
-def _without_numbers(text: str) -> str:
-    return "".join("#" if letter.isdigit() and "HTTP" not in text[:6] else letter for letter in text)[:120]
+def _who(username: str) -> str:
+    """Return what kind of person this is."""
+    if username.startswith("own-"):
+        return "a member of one tenant"
+    return {"": "a visitor", "several": "a member of all tenants", "root": "staff"}[username]
+
+
+def _without_slugs(text: str) -> str:
+    return re.sub(r"\bt\d+\b", "t…", text)[:160]
 
 
 def browse(base: str, cast: Cast, seed: str, number: int, book: Book, over: threading.Event) -> None:

@@ -47,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tenants", type=int, default=20)
     parser.add_argument("--browsers", type=int, default=6)
     parser.add_argument("--pause", type=float, default=12, help="seconds between two faults")
+    parser.add_argument("--without-kills", type=float, default=0.6, help="part of the time")
     parser.add_argument("--seed", default="")
     parser.add_argument("--report", type=Path, default=ROOT / "state" / "soak.md")
     options = parser.parse_args()
@@ -64,7 +65,7 @@ def soak(options: argparse.Namespace, stage: faults.Stage) -> int:
     after = bookkeeping(stage.cast)
     tables = {name: (before.get(name, 0), after.get(name, 0)) for name in before | after}
     series = [one for one in watch.series.values() if one.samples]
-    warm_up = options.seconds / 4
+    warm_up = options.seconds / 5
     title = (
         f"{options.seconds:g} seconds, {options.browsers} browsers, {options.tenants} tenants, "
         f"{GUNICORN_PROCESSES} gunicorn processes, seed {options.seed}; load at the end: {os.getloadavg()}"
@@ -80,8 +81,9 @@ def work(options: argparse.Namespace, stage: faults.Stage, book: Book, watch: Wa
     """Run load, faults and watchers side by side for the time; the faults end first."""
     calm, over = threading.Event(), threading.Event()
     urls = {"the Worker": f"{stage.worker.url}/healthz", "the site": f"{stage.site}/healthz/live"}
+    schedule = faults.Schedule(options.seed, options.pause, options.seconds * options.without_kills)
     jobs: list[Callable[[], None]] = [
-        lambda: faults.disturb(stage, options.seed, options.pause, book, calm),
+        lambda: faults.disturb(stage, schedule, book, calm),
         lambda: load.maintain(options.seed, options.pause, book, over),
         lambda: watch.run(over),
         lambda: watchdog(urls, lambda: evidence(processes(stage), stage.worker.log_tail), book, over),

@@ -21,8 +21,10 @@ def main(orders):
     from django.conf import settings
     from django.core.management import execute_from_command_line
 
-    settings.DATABASES["default"]["NAME"] = orders["directory"]
-    settings.DATABASES["tenant"]["NAME"] = orders["objects"]
+    for alias, name in (("default", orders["directory"]), ("tenant", orders["objects"])):
+        # To this process they are the databases themselves, not those of tests.
+        settings.DATABASES[alias]["NAME"] = name
+        settings.DATABASES[alias]["TEST"] = {}
     if orders["migrations"]:
         folder, package = orders["migrations"]
         sys.path.insert(0, folder)

@@ -6,6 +6,7 @@ from django import forms
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.core.exceptions import ValidationError
 from django.db import router
+from django.db.models import Q
 
 from accounts.models import Membership, User
 from blog.models import Post
@@ -153,22 +154,70 @@ def test_django_refuses_a_subquery_over_another_tenant(post, acme, zeta):
         list(Post.objects.filter(pk__in=theirs))
 
 
+async def awaited(call):
+    return await call()
+
+
 def test_rows_of_another_tenant_are_not_written_in_bulk_without_saying_so(post, acme, zeta, trips):
     with tenant_context(zeta):
         for write in (
             lambda: Post.objects.bulk_create([post]),
             lambda: Post.objects.bulk_update([post], ["title"]),
-            lambda: async_to_sync(Post.objects.abulk_create)([post]),
-            lambda: async_to_sync(Post.objects.abulk_update)([post], ["title"]),
+            lambda: Post.objects.all().bulk_create([post]),
+            lambda: Post.objects.filter(pk=1).bulk_update([post], ["title"]),
+            lambda: async_to_sync(awaited)(lambda: Post.objects.abulk_create([post])),
+            lambda: async_to_sync(awaited)(lambda: Post.objects.abulk_update([post], ["title"])),
         ):
             with pytest.raises(TenantMismatch, match=f"tenant/{zeta.slug}"):
                 write()
         assert trips.count == 0
         Post.objects.using(f"tenant/{zeta.slug}").bulk_create([post])
-        assert Post.objects.count() == 1
+        there = Post.objects.get()
+        assert Post.objects.using(there._state.db).bulk_update([there, post], ["title"]) == 1
     with tenant_context(acme):
         own = Post.objects.get()
         assert Post.objects.bulk_update([own], ["title"]) == 1
+
+
+def test_rows_of_a_tenant_are_not_written_into_the_directory_in_bulk(post, acme, author, trips):
+    copy = User.objects.using(f"tenant/{acme.slug}").get(pk=author.pk)
+    before = trips.count
+    for write in (
+        lambda: User.objects.bulk_update([copy], ["name"]),
+        lambda: User.objects.all().bulk_create([copy], ignore_conflicts=True),
+    ):
+        with pytest.raises(TenantMismatch, match="'default'"):
+            write()
+    assert trips.count == before
+
+
+def test_an_update_does_not_relate_to_another_tenants_row(post, aliases, acme, zeta, in_both, trips):
+    theirs = User.objects.using(aliases[1]).get(pk=in_both)
+    before = trips.count
+    with tenant_context(acme):
+        for update in (Post.objects.update, Post.objects.using(aliases[0]).filter(pk=post.pk).update):
+            with pytest.raises(TenantMismatch, match="mean a row of"):
+                update(user=theirs)
+        assert trips.count == before
+        own = User.objects.using(aliases[0]).get(pk=in_both)
+        assert Post.objects.update(user=own) == 1
+
+
+def test_a_filter_does_not_take_another_tenants_row_for_one_of_the_same_key(
+    post, aliases, acme, zeta, in_both
+):
+    theirs, own = (User.objects.using(alias).get(pk=in_both) for alias in reversed(aliases))
+    with tenant_context(acme):
+        for conditions in ({"user": theirs}, {"user__in": [own, theirs]}):
+            with pytest.raises(TenantMismatch, match="mean a row of"):
+                Post.objects.filter(**conditions)
+        with pytest.raises(TenantMismatch):
+            Post.objects.exclude(Q(title="x") | ~Q(user=theirs))
+        assert Post.objects.filter(Q(user=own), user__in=[own]).count() == 1
+        assert Post.objects.using(aliases[0]).filter(user=theirs).count() == 1
+        assert theirs.posts.count() == 0
+    with tenant_context(zeta):
+        assert own.posts.count() == 1
 
 
 class ModuleLevelForm(forms.ModelForm):

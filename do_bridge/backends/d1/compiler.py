@@ -40,8 +40,8 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
             return super().execute_sql(returning_fields)
         self.returning_fields = returning_fields
         self.connection.validate_no_broken_transaction()
-        if batch.entries and batch.entries[-1].missed:
-            self._take_over()
+        if isinstance(batch, Deferred):
+            self._take_over(batch)
         statements = self.as_sql()
         with debug_transaction(self.connection, statements[0][0]), self.connection.wrap_database_errors:
             results = self.connection.connection.run_many([prepare(*item) for item in statements])
@@ -51,12 +51,17 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
                 self._settle(batch)
         return self._nothing_yet(returning_fields)
 
-    def _take_over(self):
-        """Let the INSERT take over a row of this key: the UPDATE before it may have found one that waited."""
-        keys = self.query.get_meta().pk_fields
-        self.query.on_conflict = OnConflict.UPDATE
-        self.query.unique_fields = keys
-        self.query.update_fields = [field for field in self.query.fields if field not in keys] or keys
+    def _take_over(self, batch):
+        """Let this be no error where the object's UPDATE, just before, will find a row that waits."""
+        entry = batch.last_write()
+        if entry is None or not entry.missed or len(self.query.objs) != 1:
+            return
+        meta = self.query.get_meta()
+        if entry.count.is_for(meta.pk, getattr(self.query.objs[0], meta.pk.attname)):
+            entry.followed = True
+            self.query.on_conflict = OnConflict.UPDATE
+            # The UPDATE has written the other columns by then.
+            self.query.unique_fields = self.query.update_fields = meta.pk_fields
 
     def _settle(self, batch):
         """Name the object for errors, and send a row whose key the database makes: others will need it."""
@@ -89,6 +94,8 @@ class SQLUpdateCompiler(compiler.SQLUpdateCompiler):
         count = super().execute_sql(result_type)
         if isinstance(count, ProbedCount):
             count.probe = self._finds_rows
+            conditions = self.query.where.children
+            count.condition = conditions[0] if len(conditions) == 1 else None
         return count
 
     def _finds_rows(self):

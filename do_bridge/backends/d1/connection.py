@@ -149,8 +149,9 @@ class Entry:
 
     statement: object
     must_change: bool = False
-    #: Whether an UPDATE was told to be one of a row that is not there.
+    #: Of an UPDATE that was told that its row is not there: whether the INSERT for it came.
     missed: bool = False
+    followed: bool = False
     #: The object that it stores, for an error's text.
     label: str = ""
     count: PendingCount | None = None

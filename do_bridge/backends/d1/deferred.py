@@ -7,6 +7,7 @@ from django.db import IntegrityError, NotSupportedError
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite import rebuild
 from do_bridge.backends.remote_sqlite.snapshot import joined
+from do_bridge.backends.remote_sqlite.wide import LITERAL
 from do_bridge.driver import exact
 from do_bridge.driver.sql import Statement, bare, prepare
 
@@ -15,7 +16,10 @@ from .connection import Batch, PendingCount
 _DEFER = prepare(rebuild.DEFER_FOREIGN_KEYS, None)
 _CHECK = prepare(rebuild.refuse_dangling_rows(), None)
 _STALE = "do_bridge:stale"
-# D1 runs 1,000 statements for an invocation of the relay.
+# Fail where an UPDATE turns out to find another number of rows than Django was told.
+_MUST_FIND = prepare(f"SELECT json_extract('{{}}', '{_STALE}') WHERE changes() = 0", None)
+_MUST_MISS = prepare(f"SELECT json_extract('{{}}', '{_STALE}') WHERE changes() <> 0", None)
+# D1 runs 1,000 statements for an invocation of the relay; an UPDATE may have another behind it.
 PIECE = 400
 
 
@@ -23,20 +27,34 @@ class ProbedCount(PendingCount):
     """The number of rows that an UPDATE changes, which waits; `> 0` is answered by a read of what is there.
 
     Model.save() inserts a row that its UPDATE does not find. One that was only queued is not found either, so
-    that INSERT is made to take over an existing row.
+    that INSERT is made to let an existing row be. Whatever else the answer was for, the batch fails if it
+    turns out wrong: `> 0` is asked to decide what to write.
     """
 
     def __init__(self, entry):
         super().__init__(entry)
-        #: Returns whether the UPDATE's rows exist; set by the compiler.
+        #: Returns whether the UPDATE's rows exist; set by the compiler, as the next.
         self.probe = None
+        #: The UPDATE's only condition, or None.
+        self.condition = None
 
     def __gt__(self, other):
         if self._is_known or other != 0 or self.probe is None:
             return super().__gt__(other)
         found = self.probe()
-        self._entry.missed = not found
+        self._entry.must_change, self._entry.missed = found, not found
         return found
+
+    def __bool__(self):
+        # Before the probe is set it is Django's compiler that asks, without meaning the rows.
+        return super().__bool__() if self._is_known or self.probe is None else self > 0
+
+    def is_for(self, key, value):
+        """Whether the UPDATE is that of the row with this value of the model's primary key."""
+        lhs = getattr(self.condition, "lhs", None)
+        if lhs is None or getattr(lhs, "target", None) != key and lhs.output_field != key:
+            return False
+        return type(self.condition)(lhs, value).rhs == self.condition.rhs
 
 
 class Deferred(Batch):
@@ -51,6 +69,7 @@ class Deferred(Batch):
         super().__init__(connection)
         self._sent = 0
         self._peeks = False
+        self._patience = PIECE
 
     def __len__(self):
         return self._sent + len(self.entries)
@@ -62,9 +81,15 @@ class Deferred(Batch):
         return ProbedCount(entry)
 
     def add(self, statement):
-        if len(self.entries) >= PIECE:
-            self.settle()
+        if len(self.entries) >= self._patience:
+            # What can't be sent now grows before it is tried again.
+            self._patience = PIECE if self.settle() else 2 * len(self.entries)
         return super().add(statement)
+
+    def last_write(self):
+        """Return the entry of the last write that waits, or None."""
+        writes = (entry for entry in reversed(self.entries) if not entry.statement.shape.reads_only)
+        return next(writes, None)
 
     @contextmanager
     def peeking(self):
@@ -103,22 +128,27 @@ class Deferred(Batch):
         """Send all in one round trip; IntegrityError if a row points nowhere, and nothing is carried out."""
         if not self.entries:
             return
-        statements = [_DEFER, *(entry.statement for entry in self.entries), _CHECK]
+        statements, owners = [_DEFER], [None]
+        for entry in self.entries:
+            guards = [_MUST_FIND] * entry.must_change + [_MUST_MISS] * (entry.missed and not entry.followed)
+            statements += [entry.statement, *guards]
+            owners += [entry, *(None for _ in guards)]
         try:
-            results = self._connection.run_now(statements)
+            results = self._connection.run_now([*statements, _CHECK])
         except driver.DatabaseError as error:
-            self._explain_deferred(error, statements)
+            self._explain_deferred(error, [*statements, _CHECK], [*owners, None])
             raise
-        entries, after = self.entries, self.after
-        self._sent += len(entries)
+        after = self.after
+        self._sent += len(self.entries)
         self.entries, self.after = [], []
-        for entry, result in zip(entries, results[1:-1], strict=True):
-            entry.count.resolve(result.rowcount)
-            entry.rows.resolve(result.rows)
+        for entry, result in zip(owners, results[:-1], strict=True):
+            if entry is not None:
+                entry.count.resolve(result.rowcount)
+                entry.rows.resolve(result.rows)
         for _, call in after:
             call()
 
-    def _explain_deferred(self, error, statements):
+    def _explain_deferred(self, error, statements, owners):
         if _STALE in str(error):
             raise NotSupportedError(
                 "Something was read that earlier rows of the block would have changed. Those could not be "
@@ -127,7 +157,7 @@ class Deferred(Batch):
             ) from error
         if isinstance(error, driver.IntegrityError) and not _is_dangling(error):
             step = error.step if error.step is not None else self._locate(statements)
-            entry = self.entries[step - 1] if step and step <= len(self.entries) else None
+            entry = owners[step] if step is not None else None
             what = f"Could not load {entry.label}" if entry and entry.label else "A row can't be written"
             raise IntegrityError(f"{what}: {error}; nothing of its batch was carried out.") from error
 
@@ -139,7 +169,7 @@ def _is_dangling(error):
 def _digest(statement, width):
     """Return the statement that gives all rows of a read as one text."""
     names = ", ".join(f"c{index}" for index in range(width))
-    row = joined([f"quote(c{index})" for index in range(width)])
+    row = joined([LITERAL.format(c=f"c{index}") for index in range(width)])
     source = f"WITH do_bridge_read({names}) AS (\n{bare(statement.sql)}\n)"
     text = f"{source} SELECT coalesce(group_concat({row}, ';'), '') FROM do_bridge_read"  # noqa: S608
     return Statement(text, statement.params, statement.shape)

@@ -1,0 +1,86 @@
+"""Scratch objects: known by the ledger, emptied when their code is gone, made anew where it is not."""
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+from django.db.migrations.recorder import MigrationRecorder
+from django.utils import timezone
+
+from do_bridge.models import TenantState
+from do_bridge.tenancy import provision as provision_module
+from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.fingerprint import code_fingerprint
+from do_bridge.tenancy.provision import fingerprint_once, forget_dumps, scratch_dump
+from do_bridge.tenancy.scratch import empty_scratch, note_used
+from tests.tenancy.newer_code import RATING, newer_code
+
+
+def current():
+    return tenant_databases().scratch_alias(fingerprint_once())
+
+
+def applied(alias):
+    recorder = MigrationRecorder(connections[alias])
+    return len(recorder.applied_migrations()) if recorder.has_table() else 0
+
+
+def clean(*arguments):
+    out = StringIO()
+    call_command("empty_scratch", *arguments, stdout=out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def former(empty_ledger, tmp_path):
+    """The alias of a scratch object of other code, beside that of this one; both were used just now."""
+    with newer_code(tmp_path, RATING):
+        scratch_dump()
+        alias = current()
+    forget_dumps()
+    scratch_dump()
+    yield alias
+    empty_scratch(alias)
+
+
+def test_one_of_former_code_is_emptied_when_nobody_has_used_it_for_long(former):
+    assert applied(former) == applied(current()) + 1
+    assert "There is no scratch object" in clean()
+    TenantState.objects.update(since=timezone.now() - timedelta(days=8))
+    assert clean("--dry-run").split() == [former]
+    assert applied(former) > 0
+    assert clean() == f"{former} is empty.\n"
+    assert applied(former) == 0
+    assert applied(current()) > 0
+    assert "There is no scratch object" in clean("--days", "0")
+
+
+def test_code_that_finds_its_object_emptied_makes_it_anew(former, tmp_path, monkeypatch):
+    with newer_code(tmp_path, RATING):
+        empty_scratch(former)
+        forget_dumps()
+        migrate, tried = provision_module._migrate_scratch, []
+
+        def emptied_meanwhile(alias):
+            migrate(alias)
+            tried.append(alias)
+            if len(tried) == 1:
+                empty_scratch(alias)
+
+        monkeypatch.setattr(provision_module, "_migrate_scratch", emptied_meanwhile)
+        assert scratch_dump().fingerprint == code_fingerprint()
+        assert tried == [former, former]
+    forget_dumps()
+
+
+def test_each_process_notes_its_own_once(empty_ledger, trips):
+    forget_dumps()
+    scratch_dump()
+    assert TenantState.objects.get().slug == current()
+    before = trips.count
+    scratch_dump()
+    assert trips.count == before
+    note_used(current())
+    assert trips.count == before + 1
