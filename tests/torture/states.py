@@ -34,7 +34,8 @@ FROM sqlite_master m WHERE m.type = 'table' AND m.name GLOB 'yard_*'
 _PROGRESS = "_do_bridge_migration_progress"
 _DIRECTORY = f"""
 SELECT (SELECT json_group_array(slug) FROM accounts_tenant),
-  (SELECT json_group_array(json_array(slug, state, fingerprint, since, doing)) FROM do_bridge_tenantstate),
+  (SELECT json_group_array(json_array(slug, state, fingerprint, since, doing)) FROM do_bridge_tenantstate
+   WHERE slug NOT GLOB 'scratch/*'),
   (SELECT json_group_array(name) FROM django_migrations WHERE app = 'yard'),
   ({_TABLES}),
   (SELECT json_group_array(name) FROM {_PROGRESS} WHERE app = 'yard'),
