@@ -16,7 +16,8 @@ from do_bridge.tenancy import current_tenant, tenant_alias
 
 logger = logging.getLogger(__name__)
 
-LIMIT = 1000  # rows of each side
+LIMIT = 1000  # rows of each side in one answer
+MAX_KEY = 2**63 - 1
 FIELDS = ("id", "username", "name", "is_active")
 
 
@@ -24,7 +25,8 @@ FIELDS = ("id", "username", "name", "is_active")
 def users(request):
     """List (members and staff) or create (staff who may add users) users.
 
-    Staff with the right to view users see all of D1's, a member those of the tenant alone.
+    Staff with the right to view users see all of D1's, a member those of the tenant alone. Both sides come in
+    the order of their keys, up to the key `next`; `?after=<next>` asks for what follows, until it is null.
     """
     if not request.user.is_authenticated:
         return refusal(401, "Sign in first.")
@@ -40,21 +42,23 @@ def users(request):
     sees_all = request.user.is_staff and request.user.has_perm("accounts.view_user")
     if not sees_all and membership_of(request.user, slug) is None:
         return refusal(403, "Only members of this tenant, and staff who may view users, see its users.")
-    return list_users(slug, sees_all)
+    after = request.GET.get("after", "0")
+    if not (after.isascii() and after.isdigit() and len(after) < 20 and int(after) <= MAX_KEY):
+        return refusal(400, "`after` is the `next` of an earlier answer: a whole number.")
+    return list_users(slug, sees_all, int(after))
 
 
-def list_users(slug, sees_all):
-    of_d1 = User.objects.using("default").order_by("id")
+def list_users(slug, sees_all, after):
+    of_d1 = User.objects.using("default").filter(pk__gt=after).order_by("id")
     if not sees_all:
         of_d1 = of_d1.filter(memberships__tenant__slug=slug)
-    of_object = User.objects.using(tenant_alias(slug)).order_by("id")
-    return JsonResponse(
-        {
-            "tenant": slug,
-            "d1": list(of_d1.values(*FIELDS)[:LIMIT]),
-            "object": list(of_object.values(*FIELDS)[:LIMIT]),
-        }
-    )
+    of_object = User.objects.using(tenant_alias(slug)).filter(pk__gt=after).order_by("id")
+    sides = [list(rows.values(*FIELDS)[: LIMIT + 1]) for rows in (of_d1, of_object)]
+    # Where one side goes on, the other has to wait for it: they are read side by side.
+    last = min((side[LIMIT - 1]["id"] for side in sides if len(side) > LIMIT), default=None)
+    if last is not None:
+        sides = [[row for row in side if row["id"] <= last] for side in sides]
+    return JsonResponse({"tenant": slug, "d1": sides[0], "object": sides[1], "next": last})
 
 
 def create_user(body, tenant):

@@ -1,5 +1,6 @@
 """Answers /healthz, whether D1 and the objects answer, and /healthz/live, whether this process does."""
 
+import atexit
 import logging
 import threading
 from dataclasses import dataclass, field
@@ -152,6 +153,7 @@ def _relay(values):
     key = (values["HOST"], values["PASSWORD"])
     if key not in _transports:
         _transports[key] = RelayTransport(*key, pool_size=2, connect_timeout=DEADLINE)
+        atexit.register(_transports[key].close)
     return _transports[key]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from .exceptions import InterfaceError, ProgrammingError
+from .exceptions import DataError, InterfaceError, ProgrammingError
 
 # Kinds of slots; a positive number means a blob in so many slots of its own.
 IN_JSON: Final = 0
@@ -24,7 +24,9 @@ _MAX_INT64: Final = 2**63
 
 _LARGE_TEXT: Final = 4096
 _LARGE_BLOB: Final = 2048
-# The runtime's limit for one value is 2 MB, and a byte takes two characters.
+# https://developers.cloudflare.com/d1/platform/limits/ and the same for objects; a local Worker takes more.
+_LARGEST_VALUE: Final = 2_000_000
+# A text is a value, too, and a byte takes two of its characters.
 _BLOB_PIECE: Final = 750_000
 # The runtime allows 100 parameters; one is the JSON text.
 _OWN_SLOTS: Final = 99
@@ -43,8 +45,9 @@ class Encoded:
 def encode(values: Sequence[Any]) -> Encoded:
     """Encode a statement's parameters.
 
-    Raises ProgrammingError for an unsupported type, OverflowError for an integer beyond 64 bits and
-    UnicodeEncodeError for a text with a lone surrogate, as sqlite3 does.
+    Raises ProgrammingError for an unsupported type, DataError for a value above 2,000,000 bytes,
+    OverflowError for an integer beyond 64 bits and UnicodeEncodeError for a text with a lone surrogate, as
+    sqlite3 does.
     """
     kinds: list[int] = []
     texts: list[str] = []
@@ -58,7 +61,12 @@ def encode(values: Sequence[Any]) -> Encoded:
         else:
             kinds.append(IN_JSON)
             texts.append(_number(plain))
-    return Encoded(tuple(kinds), (f"[{','.join(texts)}]", *own) if texts else tuple(own))
+    wire = (f"[{','.join(texts)}]", *own) if texts else tuple(own)
+    for text in wire:
+        # No character takes more than four bytes: most texts need not be encoded to be seen as small.
+        if len(text) > _LARGEST_VALUE // 4:
+            _check_size(len(text.encode()))
+    return Encoded(tuple(kinds), wire)
 
 
 def slots(kinds: tuple[int, ...]) -> list[str]:
@@ -150,12 +158,23 @@ def _encode_text(text: str, texts: list[str], own: list[str]) -> int:
 
 
 def _encode_blob(blob: bytes, texts: list[str], own: list[str]) -> int:
+    _check_size(len(blob))
     pieces = [blob[at : at + _BLOB_PIECE] for at in range(0, len(blob), _BLOB_PIECE)]
     if len(blob) > _LARGE_BLOB and len(own) + len(pieces) <= _OWN_SLOTS:
         own.extend(piece.hex() for piece in pieces)
         return len(pieces)
     texts.append(f'"{blob.hex()}"')
     return HEX_IN_JSON
+
+
+def _check_size(size: int) -> None:
+    if size > _LARGEST_VALUE:
+        raise DataError(
+            f"A value, or a statement's small values together, has {size:,} bytes; D1 and Durable Objects "
+            f"take {_LARGEST_VALUE:,}: store it in pieces, or outside the database",
+            kind="too_large",
+            effect="none",
+        )
 
 
 def _decode_tagged(value: Any) -> bytes | float:

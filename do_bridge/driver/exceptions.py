@@ -164,6 +164,14 @@ _D1_RETRY: Final = (
 # The runtime's own refusals of a statement, which carry no code of SQLite.
 _SQL_WITHOUT_CODE: Final = ("SQL statement", "SQL query", "SQL code", "state.storage.transaction")
 
+# What SQLite's own words leave open, by the beginning of its message.
+_HINTS: Final = {
+    "statement too long": "the runtime takes 100,000 bytes of SQL; pass what is long as a parameter",
+    "string or blob too big": "the runtime takes 2,000,000 bytes for a value or a row",
+    "Expression tree is too large": "the runtime takes 100 levels; a list as one parameter has none",
+    "variable number must be": "the driver's %s has no such limit",
+}
+
 _OFFSET = re.compile(r" at offset \d+$")
 _PREFIX = re.compile(r"^(?:D1_ERROR|D1_EXEC_ERROR|Error):\s*")
 _CODES = re.compile(r":\s*(SQLITE_[A-Z0-9_]+)(?:\s*\(extended:\s*(SQLITE_[A-Z0-9_]+)\))?\s*$")
@@ -216,6 +224,8 @@ def error_from(
     text, code = describe(message)
     if kind == "sql":
         error_class, text = _sql_error(text, code)
+        hint = next((words for start, words in _HINTS.items() if text.startswith(start)), "")
+        text = f"{text}: {hint}" if hint else text
     else:
         error_class, hint = _BY_KIND.get(kind, _BY_KIND["internal"])
         text = f"{hint}: {text.removeprefix(hint + ': ')}" if text and kind not in _SAID_BY_HINT else hint

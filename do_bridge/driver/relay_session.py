@@ -26,7 +26,7 @@ from websockets.typing import Subprotocol
 from .exceptions import DataError, InterfaceError, OperationalError, error_from
 from .secret import Secret, without_frames
 from .sql import Statement
-from .transport import Answer, Deadline, Step
+from .transport import Answer, Deadline, Step, retry_after
 from .trips import trip
 
 _SUBPROTOCOL: Final = Subprotocol("do-bridge.v1")
@@ -148,7 +148,9 @@ class RelaySession:
                 )
             )
         except InvalidStatus as error:
-            raise _refused(error.response.status_code, where) from without_frames(error)
+            raise _refused(
+                error.response.status_code, where, error.response.headers.get("retry-after")
+            ) from without_frames(error)
         except TimeoutError as error:
             text = f"The relay at {where} did not answer within {timeout:.1f} seconds; check RELAY_URL"
             raise OperationalError(text, effect="none", transient=True) from without_frames(error)
@@ -178,9 +180,14 @@ class RelaySession:
                 kind="too_large",
                 effect="none",
             )
-        if not self.usable:
+        if self._socket.state is not State.OPEN:
             raise OperationalError(
                 "The connection to the relay was closed", effect="none", transient=True, retry_after=0.0
+            )
+        if not deadline.remaining():
+            # Sent all the same it would run unheard, and cost the session and whatever is open in it.
+            raise OperationalError(
+                f"The {deadline.seconds:g} seconds were over before the request was sent", effect="none"
             )
         trip()
         self._used += _cost(message)
@@ -252,7 +259,7 @@ def _session_url(url: str) -> str:
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
 
 
-def _refused(status: int, where: str) -> OperationalError | InterfaceError:
+def _refused(status: int, where: str, wait: str | None) -> OperationalError | InterfaceError:
     if status == 400:
         text = f"The relay at {where} speaks another version of the protocol; deploy this version's Worker"
         return InterfaceError(text, effect="none", http_status=status)
@@ -260,12 +267,20 @@ def _refused(status: int, where: str) -> OperationalError | InterfaceError:
         401: f"The relay at {where} refused the token (HTTP 401): RELAY_TOKEN must be one of the Worker's",
         403: f"Access to the relay at {where} is forbidden (HTTP 403); check what stands before it",
         404: f"There is no relay at {where} (HTTP 404); check RELAY_URL",
+        429: f"The relay at {where} takes no more connections for now (HTTP 429); open fewer sessions",
         503: f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN is not set or too short",
     }
     text = texts.get(status, f"The relay at {where} answered with HTTP {status}")
     transient = status == 429 or (status >= 500 and status != 503)
-    kind = "unauthorized" if status in (401, 403) else None
-    return OperationalError(text, kind=kind, effect="none", http_status=status, transient=transient)
+    kind = "unauthorized" if status in (401, 403) else "rate_limited" if status == 429 else None
+    return OperationalError(
+        text,
+        kind=kind,
+        effect="none",
+        http_status=status,
+        transient=transient,
+        retry_after=retry_after(wait) if transient else None,
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ import httpx
 from .exceptions import Error, InterfaceError, NotSupportedError, OperationalError, error_from
 from .secret import Secret, without_frames
 from .sql import Statement
-from .transport import Answer, Deadline, Transport, check_token, with_retries
+from .transport import Answer, Deadline, Transport, check_token, retry_after, with_retries
 from .trips import trip
 
 _CONNECT_TIMEOUT: Final = 10.0
@@ -214,7 +214,7 @@ def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:
             kind="rate_limited",
             effect="none",
             transient=True,
-            retry_after=_retry_after(response),
+            retry_after=retry_after(response.headers.get("retry-after")) or _DEFAULT_RETRY_AFTER,
             http_status=status,
             request_id=request_id,
         )
@@ -260,10 +260,3 @@ def _not_found(status: int, request_id: str | None) -> OperationalError:
         http_status=status,
         request_id=request_id,
     )
-
-
-def _retry_after(response: httpx.Response) -> float:
-    try:
-        return max(0.1, float(response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return _DEFAULT_RETRY_AFTER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
 import random
 import time
@@ -154,6 +155,21 @@ def outcome_unknown(error: DatabaseError, work: str = "write") -> DatabaseError:
         request_id=error.request_id,
         effect="unknown",
     )
+
+
+def retry_after(header: str | None) -> float | None:
+    """Return the seconds that a ``retry-after`` asks for, a number or a date; None for what is neither."""
+    if not header:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    # A number that is none compares with nothing.
+    return seconds if seconds >= _FIRST_PAUSE else _FIRST_PAUSE
 
 
 def check_token(token: str, setting: str) -> None:

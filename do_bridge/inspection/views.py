@@ -100,6 +100,7 @@ def migrations(site, request, database):
         applied = queries.look(connection, [name for name in names if name == "django_migrations"])[1]
     known = history(applied)
     context = page_context(site, request, database, title="Migrations", history=known, tab="migrations")
+    context["noted"] = _states([database.slug])[0][1] if database.slug else None
     return render(request, "do_bridge/inspection/migrations.html", context)
 
 

@@ -66,21 +66,11 @@ def test_every_type_is_stored_as_on_sqlite3(using):
         assert found == updated_books(stock)
 
 
-def test_ten_thousand_rows_of_six_columns_take_one_statement(using):
-    books = Book.objects.using(using).bulk_create([Book(number=n) for n in range(10_000)])
-    for book in books:
-        book.number, book.rank, book.weight = -book.number, 1, book.number / 4
-        book.text, book.lent, book.moment = f"book {book.pk}", True, datetime.datetime(2024, 1, 1, tzinfo=UTC)
-    names = ["number", "rank", "weight", "text", "lent", "moment"]
-    with driver.count_trips() as trips:
-        assert Book.objects.using(using).bulk_update(books, names) == 10_000
-    assert trips.count == 1 + commit_of(using)
-    assert Book.objects.using(using).filter(rank=1, lent=True, number__lte=0).count() == 10_000
-    assert Book.objects.using(using).get(pk=books[-1].pk).text == f"book {books[-1].pk}"
-
-
-def test_the_rows_are_found_by_their_keys(using):
-    Book.objects.using(using).bulk_create([Book() for _ in range(300)])
+def test_the_rows_are_found_by_their_keys_whatever_the_table_was_like_before(using):
+    Book.objects.using(using).bulk_create([Book() for _ in range(5)])
+    with connections[using].cursor() as cursor:
+        cursor.execute("ANALYZE")
+    Book.objects.using(using).bulk_create([Book() for _ in range(3000)])
     books = list(Book.objects.using(using).all())
     for book in books:
         book.rank = 1
@@ -202,7 +192,7 @@ def test_inside_a_batch_its_count_is_known_at_the_end(d1, monkeypatch):
 def test_a_value_that_no_request_can_carry_is_a_clear_error(using):
     book = Book.objects.using(using).create(text="small")
     book.text = "x" * 17_000_000
-    with pytest.raises(DataError, match="17000... bytes and the relay takes"):
+    with pytest.raises(DataError, match="17,000,000 bytes; D1 and Durable Objects take"):
         Book.objects.using(using).bulk_update([book], ["text"])
     assert Book.objects.using(using).get().text == "small"
 
@@ -236,6 +226,11 @@ def key_models():
     link = models.OneToOneField("keys.Place", models.CASCADE, primary_key=True, parent_link=True)
     bar = [("place_ptr", link), ("stars", models.IntegerField(default=0))]
     state.add_model(ModelState("keys", "Bar", bar, bases=("keys.Place",)))
+    twice = models.GeneratedField(
+        expression=F("number") * 2, output_field=models.IntegerField(), db_persist=True
+    )
+    sums = [("id", models.AutoField(primary_key=True)), ("number", models.IntegerField()), ("twice", twice)]
+    state.add_model(ModelState("keys", "Sum", sums))
     wide = [("id", models.BigAutoField(primary_key=True))]
     wide += [(f"n{number}", models.IntegerField(default=0)) for number in range(99)]
     state.add_model(ModelState("keys", "Wide", wide))
@@ -289,6 +284,14 @@ def test_fields_of_parents_are_updated_with_the_childs(keys):
     assert list(keys["Bar"].order_by("pk").values_list("name", "stars")) == [(b.name, b.stars) for b in bars]
     assert keys["Bar"].bulk_update(bars[:2], ["name"]) == 2
     assert keys["Place"].filter(name="no bar").count() == 1
+
+
+def test_generated_fields_are_left_out(keys):
+    rows = keys["Sum"].bulk_create([keys["Sum"].model(number=n) for n in range(3)])
+    for row in rows:
+        row.number += 10
+    assert keys["Sum"].bulk_update(rows, ["number", "twice"]) == 3
+    assert list(keys["Sum"].order_by("pk").values_list("twice", flat=True)) == [20, 22, 24]
 
 
 def test_tables_of_a_hundred_columns_are_updated_whole(keys):

@@ -6,6 +6,8 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from do_bridge import driver
 from do_bridge.driver.rest import RestTransport
+from do_bridge.driver.transport import retry_after
 
 from .conftest import D1
 from .proxy import Proxy
@@ -104,11 +107,26 @@ def test_too_many_requests_wait_as_long_as_the_api_says(
     assert trips.count == 2
 
 
-def test_too_many_requests_do_not_wait_beyond_the_deadline(api: driver.Connection, faulty: Faulty) -> None:
-    faulty.replies = [refusal(429, 971, "slow down", **{"retry-after": "60"})]
+@pytest.mark.parametrize("as_date", [False, True])
+def test_too_many_requests_do_not_wait_beyond_the_deadline(
+    api: driver.Connection, faulty: Faulty, as_date: bool
+) -> None:
+    header = format_datetime(datetime.now(UTC) + timedelta(seconds=61), usegmt=True) if as_date else "60"
+    faulty.replies = [refusal(429, 971, "slow down", **{"retry-after": header}), ok([1])]
     with pytest.raises(driver.OperationalError, match="use the relay") as caught:
         api.execute(READ)
-    assert (caught.value.http_status, caught.value.retry_after) == (429, 60)
+    assert caught.value.http_status == 429
+    assert caught.value.retry_after == pytest.approx(60, abs=2)
+    assert api.execute(READ).fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("2", 2), ("0", 0.1), ("-5", 0.1), ("nan", 0.1), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.1), ("soon", None)]
+    + [("", None), ("Wed, 99 Oct 2015", None), (None, None)],
+)
+def test_retry_after_is_a_number_of_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header) == seconds
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -20,20 +20,13 @@ from . import frames
 from .frames import Frame
 from .ledger import Ledger, target_of
 
+# The kinds and effects of worker/PROTOCOL.md.
 KINDS = frozenset(
     ("sql", "bad_request", "forbidden", "too_large", "unknown_database", "unsupported", "no_transaction")
-    + (
-        "lease_expired",
-        "foreign_key",
-        "schema_mismatch",
-        "session_limit",
-        "retry",
-        "overloaded",
-        "reset",
-        "internal",
-    )
+    + ("lease_expired", "foreign_key", "schema_mismatch", "session_limit", "stale_key", "answer_lost")
+    + ("retry", "overloaded", "reset", "internal")
 )
-EFFECTS = frozenset({"none", "statement", "ended", "unknown"})
+EFFECTS = frozenset({"none", "statement", "ended", "done", "unknown"})
 # What an error of our own code or of the runtime's would show.
 TRACES = re.compile(r"\n\s+at |\.ts\b|\.js:\d|\.c\+\+|node_modules|file://|/tmp/|/home/|/root/|Bearer ")
 # What a reset says, which INSERT OR ROLLBACK and deferred keys bring about: not an error of the relay's code.
@@ -67,6 +60,8 @@ class Round:
     number: int
     sent: list[str | bytes] = field(default_factory=list)
     batches: dict[int, list[str]] = field(default_factory=dict)
+    # Two frames with one key: the same write, sent twice.
+    twice: dict[tuple[int, int], list[str]] = field(default_factory=dict)
     refused: dict[int, list[str]] = field(default_factory=dict)
     scripts: list[Script] = field(default_factory=list)
     cleanups: list[Frame] = field(default_factory=list)
@@ -100,6 +95,21 @@ class Round:
         known = self.batches if self.allowed(database) else self.refused
         known[frame["id"]] = markers
 
+    def keyed_batch(self) -> None:
+        """A batch that is sent twice under one key, and asked for."""
+        database = self.rng.choice(self.databases)
+        _, marked = self.ledger.statement()
+        key = f"{self.rng.getrandbits(128):032x}:{self.rng.choice([1, 10**15 - 1])}"
+        frame = {"op": "batch", "db": database, "key": key, "steps": [marked]}
+        first, second = self.new_id(), self.new_id()
+        markers = self.send({"id": first, **frame})
+        self.send({"id": second, **frame, "again": True})
+        self.send({"id": self.new_id(), "op": "outcome", "db": database, "key": key})
+        if not self.allowed(database):
+            self.refused[first] = markers
+        elif database.startswith("do:"):
+            self.twice[first, second] = markers
+
     def stray(self) -> None:
         """A request for a transaction that was never begun, or for another database's."""
         database = self.rng.choice(self.databases)
@@ -116,7 +126,9 @@ class Round:
         _, marked = self.ledger.statement()
         good: Frame = {"op": "batch", "db": self.rng.choice(self.databases), "steps": [marked]}
         kind = self.rng.random()
-        if kind < 0.3:
+        if kind < 0.1:
+            good |= {"key": f"{self.rng.getrandbits(128):032x}:7", "again": True}
+        elif kind < 0.3:
             good |= {"op": "tx", "tx": f"s{self.ids}", "begin": True, "lease_ms": 500}
         elif kind < 0.7:
             good = copy.deepcopy(self.rng.choice(SAMPLES))
@@ -125,7 +137,7 @@ class Round:
         frame = {**good, "id": self.new_id()}
         for _ in range(self.rng.choice([0, 1, 1, 2, 5])):
             frame = frames.spoil_value(frame, self.rng)
-        text = json.dumps(frame)
+        text = json.dumps(frame)[:400_000]
         if self.rng.random() < 0.4:
             text = frames.spoil_text(text, self.rng)
         self.send_text(text)
@@ -148,8 +160,10 @@ class Round:
         waiting: list[Script] = []
         while len(self.sent) < FRAMES_IN_ROUND:
             dice = self.rng.random()
-            if dice < 0.25:
+            if dice < 0.2:
                 self.good_batch()
+            elif dice < 0.25:
+                self.keyed_batch()
             elif dice < 0.5:
                 if not waiting or self.rng.random() < 0.08:
                     waiting.append(Script(self))
@@ -179,6 +193,11 @@ class Round:
             error = answers[frame_id].get("error")
             if error is None or error["effect"] == "none":
                 self.ledger.expect(markers, 0 if error else 1)
+        for pair, markers in self.twice.items():
+            errors = [answers[frame_id].get("error") for frame_id in pair]
+            effects = {"none" if error is None else error["effect"] for error in errors}
+            if effects <= {"none", "done"}:
+                self.ledger.expect(markers, int(None in errors or "done" in effects))
         for script in self.scripts:
             if script.frames:
                 script.judge(answers)
@@ -210,7 +229,10 @@ class Script:
         elif what == "weird":
             self._send([frames.statement(self.round.rng)])
         elif what in ("commit", "rollback"):
-            self.ended_by = self._send([{what: True}])
+            end: Frame = {what: True}
+            if what == "commit" and self.round.rng.random() < 0.3:
+                end["key"] = f"{self.round.rng.getrandbits(128):032x}:1"
+            self.ended_by = self._send([end])
         elif what == "none":
             self.finish()
         else:
@@ -302,11 +324,8 @@ class SocketFuzzer:
     async def _exchange(self, socket: ClientConnection, round_: Round) -> dict[int, Frame] | None:
         answers: dict[int, Frame] = {}
         nameless = 0
-        good = {
-            *round_.batches,
-            *round_.refused,
-            *(one for script in round_.scripts for one in script.frames),
-        }
+        good = {*round_.batches, *round_.refused, *(frame_id for pair in round_.twice for frame_id in pair)}
+        good |= {frame_id for script in round_.scripts for frame_id in script.frames}
 
         async def receive() -> None:
             nonlocal nameless

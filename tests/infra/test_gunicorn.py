@@ -33,14 +33,17 @@ from django.db import connections, transaction
 from django.http import HttpResponse
 from django.urls import path
 
-connections.settings["main"] = {**connections.settings["tenant"], "NAME": os.environ["OBJECT"]}
+options = {"timeout": 30, "lease": 25}
+connections.settings["main"] = {
+    **connections.settings["tenant"], "NAME": os.environ["OBJECT"], "OPTIONS": options
+}
 
 def slow(request):
     with transaction.atomic(using="main"), connections["main"].cursor() as cursor:
         cursor.execute("CREATE TABLE kept (id integer primary key)")
         cursor.execute("INSERT INTO kept VALUES (1)")
         open(os.environ["ENTERED"], "x").close()
-        deadline = time.monotonic() + 8
+        deadline = time.monotonic() + 20
         while not os.path.exists(os.environ["GO_ON"]) and time.monotonic() < deadline:
             time.sleep(0.02)
         cursor.execute("INSERT INTO kept VALUES (2)")
@@ -50,7 +53,7 @@ urlpatterns = [path("slow", slow)]
 
 from django.conf import settings
 settings.ROOT_URLCONF = "slow_site"
-settings.MIDDLEWARE = ["project.health.HealthMiddleware"]
+settings.MIDDLEWARE = ["project.health.HealthMiddleware"]  # its sessions are to say goodbye, too
 application = get_wsgi_application()
 """
 
@@ -149,12 +152,14 @@ def test_sigterm_lets_a_transaction_finish_and_refuses_what_comes_later(gunicorn
             RELAY_URL=proxy.url,
         )
         answers = []
+        get(f"{url}/healthz")
         asking = threading.Thread(target=lambda: answers.append(get(f"{url}/slow")))
         asking.start()
         wait_until(entered.exists)
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: refuses(url))
         assert process.poll() is None
+        assert answers == []  # refused while the request still runs
         go_on.touch()
         asking.join(20)
         assert answers == [(200, "done")]

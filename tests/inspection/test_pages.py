@@ -5,6 +5,7 @@ import re
 from html import unescape
 
 import pytest
+from django.db import connections
 from django.urls import reverse
 from django.utils.html import escape
 
@@ -94,6 +95,19 @@ def test_a_tenant_that_is_busy_is_shown_as_slow_within_the_deadline(root, site, 
     assert root.get(f"{ACME}facts.json").json()["state"] == "head"
 
 
+def test_a_tenant_whose_relay_is_not_there_is_shown_as_dead_and_the_others_live(root, site):
+    before = connections["tenant/globex"].settings_dict["HOST"]
+    connections["tenant/globex"].settings_dict["HOST"] = "http://127.0.0.1:9"
+    try:
+        found = root.get("/admin/databases/tenant/globex/facts.json").json()
+    finally:
+        connections["tenant/globex"].settings_dict["HOST"] = before
+    assert found["state"] in ("dead", "slow")
+    assert (found["rows"], found["size"]) == (None, None)
+    assert found["ms"] < 6000
+    assert root.get(f"{ACME}facts.json").json()["state"] == "head"
+
+
 def test_a_database_that_does_not_answer_has_a_page_that_says_so(root, site, monkeypatch):
     from do_bridge.inspection import views
 
@@ -144,6 +158,20 @@ def test_missing_and_unknown_migrations_are_named(root, site):
     assert "Missing blog.0001_initial" in page
     assert "blog.0001_other" in page
     assert "up to date" in plain(root.get(f"{ACME}migrations/"))
+
+
+def test_the_ledgers_word_stands_beside_the_databases_own(root, site):
+    from do_bridge.tenancy import ledger
+
+    ledger.begin("acme", "migrate blog 0001")
+    ledger.failed("acme", ValueError("no such column"))
+    page = plain(root.get(f"{ACME}migrations/"))
+    assert "The ledger says failed since 20" in page
+    assert "last begun: migrate blog 0001, by version do_bridge" in page
+    assert "ValueError: no such column" in page
+    assert "The schema is up to date" in page
+    assert "The ledger says" not in plain(root.get(f"{D1}migrations/"))
+    ledger.forget("acme")
 
 
 def test_differences_from_the_models_are_named_one_by_one(root, scratch):

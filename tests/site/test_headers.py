@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 from django.conf import settings as site_settings
+from django.contrib.auth.models import Group
 from django.contrib.messages import get_messages
 from django.test import Client
 
@@ -238,6 +239,19 @@ def test_no_sign_in_leads_to_another_site(site, door):
         answer = Client().post(door, {"username": "root", "password": "a-pass-word", "next": target})
         assert answer.status_code == 302
         assert re.fullmatch(r"/(?:[\w.-]+/)*", answer.headers["Location"]), target
+
+
+def test_the_admins_recent_actions_are_those_of_its_own_database(site, sign_in):
+    client = sign_in("root")
+    dates = {"published_at_0": "2026-05-06", "published_at_1": "10:00:00"}
+    fields = {"title": "Logged in acme", "content": "x", "user": site.bo.pk, **dates}
+    assert client.post("/t/acme/admin/blog/post/add/", fields).status_code == 302
+    client.post("/admin/auth/group/add/", {"name": "Logged in D1"})
+    indexes = ("/admin/", "/t/acme/admin/", "/t/globex/admin/")
+    seen = {path: client.get(path).content.decode() for path in indexes}
+    assert {path for path, page in seen.items() if "Logged in acme" in page} == {"/t/acme/admin/"}
+    assert {path for path, page in seen.items() if "Logged in D1" in page} == {"/admin/"}
+    Group.objects.all().delete()
 
 
 def test_a_form_of_another_site_is_refused_whatever_host_it_claims(site):

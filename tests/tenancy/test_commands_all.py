@@ -1,6 +1,8 @@
 """tenant_command and all_tenants_command: Django's own commands, in one tenant or in all of them."""
 
 import json
+import os
+import signal
 from io import StringIO
 
 import pytest
@@ -9,6 +11,7 @@ from django.db import IntegrityError, connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from blog.models import Post
+from do_bridge.management.commands import all_tenants_command
 from do_bridge.tenancy import tenant_alias, tenant_context
 
 
@@ -123,3 +126,19 @@ def test_some_tenants_alone_can_be_named(acme, zeta):
 def test_a_shell_is_for_one_tenant(acme):
     with pytest.raises(CommandError, match="tenant_command SLUG shell"):
         run("all_tenants_command", "shell")
+
+
+def test_ctrl_c_lets_the_tenants_end_that_have_begun_and_leaves_the_others(acme, zeta, monkeypatch):
+    def interrupted(slug, *args, **streams):
+        begun.append(slug)
+        os.kill(os.getpid(), signal.SIGINT)
+        real(slug, *args, **streams)
+
+    real, begun = all_tenants_command.run_for_tenant, []
+    monkeypatch.setattr(all_tenants_command, "run_for_tenant", interrupted)
+    out = StringIO()
+    with pytest.raises(CommandError, match="Interrupted after 1 of 2 tenants") as caught:
+        call_command("all_tenants_command", "showmigrations", "blog", stdout=out, stderr=out)
+    assert caught.value.returncode == 130
+    assert begun == [acme.slug]
+    assert "1 tenants, 0 failed" in out.getvalue()

@@ -1,6 +1,7 @@
 """tenant_load and tenant_copy: a tenant made of a SQLite file, whole or not at all."""
 
 import sqlite3
+import tracemalloc
 from contextlib import closing
 from io import StringIO
 
@@ -181,6 +182,25 @@ def test_what_a_killed_load_left_behind_is_thrown_away_by_the_next(dumped, other
     report = load.load_tenant(other, dumped)
     assert report.fingerprint == code_fingerprint()
     assert not {name for name in tables_of(other) if name.startswith(load.MARK)}
+
+
+def test_neither_a_dump_nor_a_load_holds_the_tenant_in_memory(acme, other, tmp_path):
+    statements = [("CREATE TABLE big (id INTEGER PRIMARY KEY, v)", None)]
+    fill = "INSERT INTO big (v) SELECT randomblob(250000) FROM auth_permission LIMIT 20"
+    run_batch(connections[tenant_alias(acme.slug)], statements + [(fill, None)] * 6)
+    path = tmp_path / "big.sqlite3"
+    peaks = []
+    tracemalloc.start()
+    try:
+        for step in (lambda: dump_tenant(acme.slug, path), lambda: load.load_tenant(other, path)):
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            step()
+            peaks.append(tracemalloc.get_traced_memory()[1] - before)
+    finally:
+        tracemalloc.stop()
+    assert path.stat().st_size > 30_000_000
+    assert max(peaks) < 12_000_000
 
 
 def spoil(path, *statements):

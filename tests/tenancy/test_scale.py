@@ -206,6 +206,20 @@ def test_many_are_made_and_a_migration_over_them_is_interrupted_and_continued(
         assert slugs_at(code_fingerprint()) == set(slugs)
 
 
+def test_an_interrupted_creation_leaves_each_tenant_whole_or_unmade_and_is_continued(fleet, requests):
+    slugs, file = fleet(12)
+    requests.interrupt_at = 4
+    with pytest.raises(CommandError, match="Interrupted; .* are left") as caught:
+        run("create_tenants", str(file), "--jobs", "2")
+    assert caught.value.returncode == 130
+    made = set(Tenant.objects.filter(slug__in=slugs).values_list("slug", flat=True))
+    assert made == requests.slugs() == slugs_at(code_fingerprint())
+    assert 4 <= len(made) < 12
+    requests.interrupt_at = None
+    assert f"12 tenants, 0 failed: {12 - len(made)} made" in run("create_tenants", str(file))[0]
+    assert slugs_at(code_fingerprint()) == set(slugs)
+
+
 def test_a_tenant_is_at_head_and_has_its_first_member_after_two_round_trips(remembered_rows, author):
     slug = unique_slug("two")
     with driver.count_trips() as trips:

@@ -39,7 +39,8 @@ export function objectFailure(error: unknown, effect: Effect): Failure {
   // An overloaded object turns calls away at its door, before it runs anything.
   if (hasFlag(error, "overloaded"))
     return { kind: "overloaded", message, effect: effect === "ended" ? effect : "none" };
-  if (hasFlag(error, "durableObjectReset") || message.includes("reset"))
+  // The runtime hides by a reference what broke an object: a statement that ended the transaction around it.
+  if (hasFlag(error, "durableObjectReset") || message.includes("reset") || isFatal(error))
     return { kind: "reset", message, effect };
   if (hasFlag(error, "retryable") || isTransient(message)) return { kind: "retry", message, effect };
   return { kind: "internal", message, effect };

@@ -28,6 +28,7 @@ test.each([
     "reset",
     "unknown",
   ],
+  ["an error that the runtime hides", fault("internal error; reference = abc"), "reset", "unknown"],
   ["a lost connection", fault("Network connection lost.", { retryable: true }), "retry", "unknown"],
   ["anything else", fault("something new"), "internal", "unknown"],
   ["what is no error", "text", "internal", "unknown"],

@@ -1,14 +1,14 @@
 """Runs one of Django's commands for every tenant."""
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
+from threading import Lock
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from tqdm import tqdm
 
 from do_bridge.tenancy.directory import registered_slugs
+from do_bridge.tenancy.fleet import Fleet, Outcome
 
 from .tenant_command import add_command_arguments, check_command, run_for_tenant
 
@@ -34,37 +34,42 @@ class Command(BaseCommand):
         check_command(command_name, arguments)
         if command_name in ("shell", "dbshell"):
             raise CommandError(f"{command_name} is for one tenant: use tenant_command SLUG {command_name}.")
-        slugs = _chosen(tenant)
-        rows = []
+        slugs, lock = _chosen(tenant), Lock()
+
+        def work(slug):
+            outcome, text = _run(slug, command_name, arguments)
+            with lock:
+                self._show(slug, text)
+            return outcome
+
+        fleet = Fleet(work, jobs=jobs)
         # The stream itself: Django's wrapper would end each step of the bar with a new line.
         hidden = verbosity < 1 or not self.stderr.isatty()
-        with (
-            ThreadPoolExecutor(jobs, thread_name_prefix="tenant") as pool,
-            tqdm(total=len(slugs), unit="tenant", file=self.stderr._out, disable=hidden) as bar,
-        ):
-            outcomes = pool.map(lambda slug: _run(slug, command_name, arguments), slugs)
-            for row, text in outcomes:
-                bar.update()
-                self._show(row[0], text)
-                rows.append(row)
-        self._report(rows, verbosity)
+        with tqdm(total=len(slugs), unit="tenant", file=self.stderr._out, disable=hidden) as bar:
+            fleet.run(slugs, bar)
+        self._report(fleet, len(slugs), verbosity)
 
     def _show(self, slug, text):
         if text.strip():
             self.stdout.write(self.style.MIGRATE_HEADING(f"== {slug}"))
             self.stdout.write(text, ending="" if text.endswith("\n") else "\n")
 
-    def _report(self, rows, verbosity):
-        failures = [row for row in rows if row[3]]
+    def _report(self, fleet, total, verbosity):
+        outcomes = sorted(fleet.outcomes, key=lambda outcome: outcome.slug)
+        failures = [outcome.slug for outcome in outcomes if outcome.failed]
         if verbosity >= 1:
-            width = max((len(slug) for slug, *_ in rows), default=0)
-            for slug, outcome, seconds, failed in rows:
-                style = self.style.ERROR if failed else self.style.SUCCESS
-                self.stdout.write(f"  {slug:<{width}}  {seconds:6.1f} s  " + style(outcome))
-            self.stdout.write(f"{len(rows)} tenants, {len(failures)} failed.")
+            width = max((len(outcome.slug) for outcome in outcomes), default=0)
+            for one in outcomes:
+                told = self.style.ERROR(one.error) if one.failed else self.style.SUCCESS(one.text)
+                self.stdout.write(f"  {one.slug:<{width}}  {one.seconds:6.1f} s  {told}")
+            self.stdout.write(f"{len(outcomes)} tenants, {len(failures)} failed.")
+        if fleet.interrupted:
+            raise CommandError(
+                f"Interrupted after {len(outcomes)} of {total} tenants; the others are as they were.",
+                returncode=130,
+            )
         if failures:
-            names = ", ".join(slug for slug, *_ in failures)
-            raise CommandError(f"{len(failures)} of {len(rows)} tenants failed: {names}.")
+            raise CommandError(f"{len(failures)} of {len(outcomes)} tenants failed: {', '.join(failures)}.")
 
 
 def _chosen(wanted):
@@ -77,19 +82,16 @@ def _chosen(wanted):
 
 
 def _run(slug, name, arguments):
-    """Return ((slug, what became of it, seconds, whether it failed), what the command wrote)."""
-    out = StringIO()
-    start = time.monotonic()
-    outcome, failed = "ok", False
+    """Return (the Outcome, what the command wrote)."""
+    out, error = StringIO(), ""
     try:
         run_for_tenant(slug, name, arguments, stdout=out, stderr=out)
     except SystemExit as stop:  # migrate --check and its like end so
-        failed = bool(stop.code)
-        outcome = f"ended with {stop.code}" if failed else "ok"
-    except Exception as error:
+        error = f"ended with {stop.code}" if stop.code else ""
+    except Exception as failure:
         # Whatever the command raises concerns this tenant alone; the others go on.
-        outcome, failed = f"{type(error).__name__}: {error}", True
+        error = f"{type(failure).__name__}: {failure}"
     finally:
         # This thread's, the shared database's among them: nobody else would close them.
         connections.close_all()
-    return (slug, outcome, time.monotonic() - start, failed), out.getvalue()
+    return Outcome(slug, error=error), out.getvalue()

@@ -34,6 +34,7 @@ REFUSED = {
     "testserver": _SHARED,
     "create_tenant": _NESTED,
     "create_tenants": _NESTED,
+    "empty_scratch": _SHARED,
     "tenant_command": _NESTED,
     "all_tenants_command": _NESTED,
     "tenant_dump": _NESTED,
