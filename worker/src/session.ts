@@ -166,7 +166,7 @@ export class Session {
     this.#transactions.set(tx, transaction);
     this.#subrequests += 1;
     await transaction.run(request, async (_begin, pull) =>
-      this.#object(database.name).transact({ name: database.name, leaseMs, expect, steps }, (answer) => {
+      this.#object(database.name).interact({ name: database.name, leaseMs, expect, steps }, (answer) => {
         this.#subrequests += 1;
         return pull(answer);
       }),
