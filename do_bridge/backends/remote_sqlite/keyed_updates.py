@@ -34,7 +34,10 @@ class KeyedCase:
 
     def resolve_expression(self, *args, **kwargs):
         """Return what Django would have made of it: another engine, or a shape that is not ours."""
-        return self.case.resolve_expression(*args, **kwargs)
+        case = self.case
+        for _ in range(2):  # Django does so when it is given the CASE, and again here
+            case = case.resolve_expression(*args, **kwargs)
+        return case
 
 
 def add_update_fields(query, values_seq):
