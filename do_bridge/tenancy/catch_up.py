@@ -204,8 +204,11 @@ def _migrate(slug, is_empty):
 def _undo(slug):
     """Empty the object of a tenant that was deleted while this process migrated it; raises TenantGone."""
     from .load import empty_tenant
+    from .provision import creation_noted
 
-    empty_tenant(slug)
+    # A note was written after the deletion: a new tenant of this slug, whose row is still to come.
+    if creation_noted(slug) is None:
+        empty_tenant(slug)
     lookup.forget(slug)
     raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
 

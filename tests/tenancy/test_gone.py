@@ -13,7 +13,7 @@ from blog.models import Post
 from do_bridge.tenancy import bring, catch_up, ledger, tenant_alias
 from do_bridge.tenancy.catch_up import TenantBehind, TenantGone
 from do_bridge.tenancy.directory import lookup
-from do_bridge.tenancy.provision import has_tables, provision_noted
+from do_bridge.tenancy.provision import has_tables, provision, provision_noted
 from tests.tenancy.newer_code import RATING, newer_code
 from tests.tenancy.processes import finish, start
 
@@ -84,6 +84,25 @@ def test_a_tenant_deleted_while_it_was_caught_up_is_emptied_again(remembered, mo
         posts(remembered.slug)
     assert not has_tables(remembered.slug)
     assert ledger.states(remembered.slug)[remembered.slug].state == ledger.DELETED
+
+
+def test_a_new_tenant_of_the_slug_is_not_emptied_by_whoever_caught_up_the_old_one(
+    remembered, monkeypatch, tmp_path
+):
+    def made_anew_meanwhile(slug, **options):
+        call_command("tenant_delete", slug, "--yes", verbosity=0)
+        # Its row comes with the creation's second trip.
+        assert provision(slug, made_for="another") == "provisioned"
+        return migrate(slug, **options)
+
+    migrate = bring.migrate_object
+    monkeypatch.setattr(bring, "migrate_object", made_anew_meanwhile)
+    with newer_code(tmp_path, RATING):
+        with pytest.raises(TenantGone):
+            posts(remembered.slug)
+        # The creation that was cut off goes on.
+        assert provision(remembered.slug, made_for="another") == "migrated"
+    assert has_tables(remembered.slug)
 
 
 def test_a_tenant_deleted_during_a_run_over_many_is_told_and_stays_empty(remembered, monkeypatch, tmp_path):
