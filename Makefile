@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy bench fuzz check vitest pytest django-suite leak soak lock audit
+.PHONY: run test worker deploy bench fuzz check vitest pytest django-suite torture leak soak lock audit
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -37,6 +37,7 @@ bench: $(RUN_STAMP) $(NODE_STAMP)
 	$(BIN)/python -m benchmarks.tenants
 	$(BIN)/python -m benchmarks.costs
 	$(BIN)/python -m benchmarks.round_trips
+	$(BIN)/python -m benchmarks.docs
 
 # Spoilt frames and requests against a relay of its own: make fuzz MESSAGES=200000 SEED=1; without SEED a new one.
 MESSAGES ?= 200000
@@ -59,6 +60,12 @@ vitest: $(NODE_STAMP)
 
 pytest: $(DEV_STAMP) $(NODE_STAMP)
 	python -m pytest -n $(TEST_PROCESSES)
+
+# Kills and cuts on a local Worker, with a look at what is left after each; docs/torture.md tells it all.
+ROUNDS ?= 500
+torture: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.torture --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(filter command,$(origin SECONDS)),--seconds $(SECONDS))
 
 # Operations over 100 tenants that each check whose rows they get; SEED repeats the choices of an earlier run.
 OPERATIONS ?= 100000

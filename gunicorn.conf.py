@@ -2,11 +2,28 @@
 
 import os
 
+from gunicorn.workers.gthread import ThreadWorker
+
 wsgi_app = "project.wsgi:application"
 bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 
+
+class Worker(ThreadWorker):
+    """Closes its listening sockets as soon as it is to stop.
+
+    gunicorn's own keeps them until its last request has ended: the system lets in whoever comes meanwhile, to
+    wait for a process that will never serve them, where a refusal would send them to another host.
+    """
+
+    def set_accept_enabled(self, enabled):
+        super().set_accept_enabled(enabled)
+        if not enabled and not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
+
 # Threads, because a request mostly waits for a database. WEB_CONCURRENCY sets the number of processes.
-worker_class = "gthread"
+worker_class = Worker
 threads = 8
 # Each process opens its sessions with the relay itself, after the fork.
 preload_app = False

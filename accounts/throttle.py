@@ -113,8 +113,10 @@ def client_address(request):
     count = settings.PROXY_COUNT
     if count and hops:
         peer = hops[-count] if len(hops) >= count else hops[0]
+    if peer.startswith("[") or peer.count(":") == 1:
+        peer = peer.removeprefix("[").partition("]" if "]" in peer else ":")[0]  # some proxies add the port
     try:
-        address = ipaddress.ip_address(peer.partition("%")[0].strip("[]"))
+        address = ipaddress.ip_address(peer.partition("%")[0])
     except ValueError:
         return "unknown"
     if address.version == 4:

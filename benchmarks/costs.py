@@ -88,9 +88,14 @@ def main() -> None:
             {name: counted(alias, work) for name, work in operations(item, alias).items()}
             for alias in ALIASES
         )
-    text = operations_table(on_object, on_d1) + "\n\n" + prices_of.sites_table()
-    write_result("costs.md", text)
-    sys.stdout.write(text + "\n")
+    tables = {
+        "costs.md": operations_table(on_object, on_d1),
+        "sites.md": prices_of.sites_table(),
+        "prices.md": prices_of.prices_table(),
+    }
+    for name, text in tables.items():
+        write_result(name, text)
+        sys.stdout.write(text + "\n\n")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ PRICES = {
 GIGABYTES = 0.125
 #: Seconds that a call is held open for the next batch (worker/src/held-calls.ts).
 HELD = 0.05
+#: Rows that an object reads and writes besides for what writes: its key (OPTIONS["write_keys"]).
+KEY = 1
 #: Assumed: seconds that an object works for a statement, and milliseconds of the Worker's CPU for a trip.
 WORK = 0.005
 CPU = 1.0
@@ -54,7 +56,8 @@ def on_object(trips: int, read: int, written: int) -> float:
     """Dollars for a million operations on an object, each on a call of its own that nobody else uses."""
     duration = (trips * WORK + HELD) * GIGABYTES
     one = {"calls": 1, "duration": duration, "cpu": trips * CPU}
-    return beyond({**one, "object_read": read, "object_written": written}) * 1e6
+    key = KEY if written else 0
+    return beyond({**one, "object_read": read + key, "object_written": written + key}) * 1e6
 
 
 def on_d1(trips: int, read: int, written: int) -> float:
@@ -72,7 +75,6 @@ class Site:
 
     tenants: int
     views: int
-    posts_written_rows: int = 4
     gigabytes_each: float = 0.001
 
     def used(self) -> dict[str, float]:
@@ -87,8 +89,8 @@ class Site:
             "cpu": trips * CPU,
             "calls": self.views + writes,
             "duration": (self.views + writes) * (WORK + HELD) * GIGABYTES,
-            "object_read": self.views * 22 + writes * 8,
-            "object_written": writes * self.posts_written_rows,
+            "object_read": self.views * 22 + writes * (8 + KEY),
+            "object_written": writes * (4 + KEY),
             "object_storage": self.tenants * self.gigabytes_each,
             "d1_read": members * 4,
             "d1_written": 0,
@@ -97,6 +99,15 @@ class Site:
 
 
 SITES = (Site(1_000, 1_000_000), Site(1_000_000, 1_000_000_000))
+
+
+def prices_table() -> str:
+    """The lines of the bill as Markdown."""
+    lines = ["| what | a month includes | beyond |", "|---|---|---|"]
+    for price in PRICES.values():
+        unit = "each" if price.unit == 1 else f"a{short(price.unit).removeprefix('1')}"
+        lines.append(f"| {price.name} | {short(price.included)} | {price.each:g} $ {unit} |")
+    return "\n".join(lines)
 
 
 def sites_table() -> str:

@@ -4,51 +4,81 @@ from __future__ import annotations
 
 import os
 import resource
+import statistics
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+from benchmarks import stage
+from benchmarks.measuring import machine, write_result
 from do_bridge import driver
 from worker.local import LocalWorker
 
 OBJECTS = 100
 QUERIES = 400
 THREADS = (1, 2, 4, 8)
-ROUNDS = 3
+ROUNDS = 7
+QUERY = "SELECT id, b FROM t WHERE id = %s"
+
+#: What one thread does again and again; each thread has its own.
+Share = Sequence[Callable[[], object]]
 
 
-def throughput(connections: list[driver.Connection], threads: int) -> float:
-    """Queries a second, each thread with its own share of the objects."""
+def throughput(shares: Sequence[Share]) -> float:
+    """Queries a second over all shares, each worked at by a thread of its own."""
 
-    def work(number: int) -> None:
-        own = connections[number::threads]
-        for count in range(QUERIES // threads):
-            own[count % len(own)].execute("SELECT id, b FROM t WHERE id = %s", [1]).fetchall()
+    def work(share: Share) -> None:
+        for count in range(QUERIES // len(shares)):
+            share[count % len(share)]()
 
     start = time.perf_counter()
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(threads)))
+    with ThreadPoolExecutor(len(shares)) as pool:
+        list(pool.map(work, shares))
     return QUERIES / (time.perf_counter() - start)
 
 
-def by_threads(transport: driver.Transport) -> list[str]:
-    """Lines of a table: threads and throughput, the median of interleaved rounds."""
+def by_threads(worker: LocalWorker, transport: driver.Transport) -> list[str]:
+    """Lines of a table: the driver's throughput, and that of bare sockets that send the same bytes."""
     connections = [driver.connect(transport, f"do:scale/t{number}") for number in range(OBJECTS)]
     for connection in connections:
         connection.execute_batch([("CREATE TABLE t (id INTEGER PRIMARY KEY, b)", None)])
         connection.execute("INSERT INTO t VALUES (1, %s)", ["x"])
-    rates: dict[int, list[float]] = {threads: [] for threads in THREADS}
+    queries = [partial(query, connection) for connection in connections]
+    frames = [stage.recorded(one) for one in queries]
+    sockets = [stage.Bare(worker) for _ in range(max(THREADS))]
+    works: dict[tuple[str, int], list[Share]] = {}
+    for threads in THREADS:
+        works["driver", threads] = [queries[number::threads] for number in range(threads)]
+        works["bare", threads] = [
+            [partial(sockets[number].exchange, each) for each in frames[number::threads]]
+            for number in range(threads)
+        ]
+    rates: dict[tuple[str, int], list[float]] = {key: [] for key in works}
     for _ in range(ROUNDS):
-        for threads in THREADS:
-            rates[threads].append(throughput(connections, threads))
-    middle = {threads: sorted(values)[ROUNDS // 2] for threads, values in rates.items()}
-    lines = ["| threads | queries a second | times one thread |", "|---|---|---|"]
-    for threads, rate in middle.items():
-        lines.append(f"| {threads} | {rate:.0f} | {rate / middle[1]:.2f} |")
+        for key, shares in works.items():
+            rates[key].append(throughput(shares))
+    for each in sockets:
+        each.close()
+    middle = {key: statistics.median(values) for key, values in rates.items()}
+    lines = [
+        "| threads | queries a second | times one thread | bare sockets, exchanges | driver / bare |",
+        "|---|---|---|---|---|",
+    ]
+    for threads in THREADS:
+        ours, bare = middle["driver", threads], middle["bare", threads]
+        growth = ours / middle["driver", THREADS[0]]
+        lines.append(f"| {threads} | {ours:.0f} | {growth:.2f} | {bare:.0f} | {ours / bare:.2f} |")
     return lines
+
+
+def query(connection: driver.Connection) -> object:
+    """One row by its key."""
+    return connection.execute(QUERY, [1]).fetchall()
 
 
 def holdings(transport: driver.Transport) -> list[str]:
@@ -75,13 +105,12 @@ def open_files() -> list[Path]:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Write and print both tables."""
     state = tempfile.TemporaryDirectory()
     with state as folder, LocalWorker(0, Path(folder) / "state", os.urandom(16).hex()) as worker:
         transport = driver.relay(worker.url, worker.token)
-        text = [*holdings(transport), "", *by_threads(transport)]
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    text += ["", f"{os.cpu_count()} cores, shared with the runtime; load averages at the end: {load}."]
+        text = [*holdings(transport), "", *by_threads(worker, transport), "", machine()]
+    write_result("tenants.md", "\n".join(text))
     sys.stdout.write("\n".join(text) + "\n")
 
 

@@ -31,7 +31,7 @@ def _templates():
 
 @register(Tags.security)
 def check_token(app_configs=None, **kwargs):
-    """Warn where an engine of this package has no token to send."""
+    """Warn where an engine of this package has no token to send; a template without a relay is not in use."""
     return [
         Warning(
             f"The database {alias!r} has no PASSWORD, so every request to it will be refused.",
@@ -39,7 +39,9 @@ def check_token(app_configs=None, **kwargs):
             id="do_bridge.W002",
         )
         for alias, values in _plain_databases().items()
-        if values.get("ENGINE") in (D1_ENGINE, DURABLE_OBJECT_ENGINE) and not values.get("PASSWORD")
+        if values.get("ENGINE") in (D1_ENGINE, DURABLE_OBJECT_ENGINE)
+        and not values.get("PASSWORD")
+        and (values.get("HOST") or alias not in _templates())
     ]
 
 

@@ -334,9 +334,21 @@ class LocalWorker:
         if process is not None:
             end_group(process.pid, grace)
             process.wait()
+            self._wait_for_port()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _wait_for_port(self) -> None:
+        """Waits until the port is free: a killed process is a zombie before its last thread lets go of it."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                check_port(self.port)
+            except LocalWorkerError:
+                time.sleep(0.02)
+            else:
+                return
 
     def restart(self) -> LocalWorker:
         """Stops what still runs and starts again: same port, same data, same token."""

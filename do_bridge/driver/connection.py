@@ -286,7 +286,8 @@ class Connection:
         self, statements: Sequence[Statement], deadline: Deadline, expect: str | None
     ) -> list[Answer]:
         operation = "batch" if self._transaction is None else "tx"
-        if self.metered is not None and self.metered():
+        metered = self.metered is not None and self.metered()
+        if metered:
             statements = [replace(statement, metered=True) for statement in statements]
         with Timed(operation, self.database, self.on_call, len(statements)) as call:
             if self._transaction is None:
@@ -297,8 +298,9 @@ class Connection:
                 answers = self._transaction.run(statements, deadline)
             call.rows = sum(len(answer.rows) for answer in answers)
             call.changed = sum(answer.changes or 0 for answer in answers)
-            call.rows_read = _total([answer.rows_read for answer in answers])
-            call.rows_written = _total([answer.rows_written for answer in answers])
+            if metered:
+                call.rows_read = _total([answer.rows_read for answer in answers])
+                call.rows_written = _total([answer.rows_written for answer in answers])
         return answers
 
     def _decode(

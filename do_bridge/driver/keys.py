@@ -18,6 +18,9 @@ _SETTLED: Final = frozenset(
 # Of an error that an object itself answers, a repetition more would tell nothing new.
 _ATTEMPTS_OF_AN_ANSWER: Final = 2
 
+# A number has 15 digits at most, which leaves a client a billion writes.
+_CHANCES: Final = 10**6
+
 # Seconds.
 _TIME_TO_ASK: Final = 5.0
 
@@ -53,8 +56,11 @@ class WriteKeys:
         # The child of a fork would give its writes the same keys as its parent, and never run them.
         if client is None or client.pid != os.getpid():
             client = self._client = _take()
-        client.last += 1
-        return f"{client.name}:{client.last}"
+        # Two copies of this state (a restored snapshot, threads that share a connection) must not come to one
+        # number: the second write would be answered as the first was, and not be run.
+        number = (client.last // _CHANCES + 1) * _CHANCES + secrets.randbelow(_CHANCES)
+        client.last = number
+        return f"{client.name}:{number}"
 
     def give_back(self) -> None:
         """Leave the name to another connection, with its number."""
@@ -88,7 +94,7 @@ def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Dea
         doubt, last = write.doubt, error
     outcome = outcome_of(pool, message["db"], key, deadline)
     if outcome == "done":
-        return _repeated(write, deadline)
+        return _kept_answer(write, deadline)
     if outcome == "none":
         raise _not_done(doubt, "write") from last
     raise outcome_unknown(doubt) from last
@@ -174,6 +180,17 @@ class _Write:
 
 def _repeated(write: _Write, deadline: Deadline) -> list[Answer]:
     return with_retries(lambda: write.attempt(deadline), reads_only=True, deadline=deadline)
+
+
+def _kept_answer(write: _Write, deadline: Deadline) -> list[Answer]:
+    """Return the answer of a write that is known to be done; no failure to get it makes it undone."""
+    try:
+        return _repeated(write, deadline)
+    except Error as error:
+        if error.kind == "answer_lost":
+            raise
+        text = f"The write was carried out, once, but its answer was lost ({error})"
+        raise OperationalError(text, kind="answer_lost", effect="done") from error
 
 
 def _not_done(error: DatabaseError, work: str) -> OperationalError:

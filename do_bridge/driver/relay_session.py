@@ -180,9 +180,14 @@ class RelaySession:
                 kind="too_large",
                 effect="none",
             )
-        if not self.usable:
+        if self._socket.state is not State.OPEN:
             raise OperationalError(
                 "The connection to the relay was closed", effect="none", transient=True, retry_after=0.0
+            )
+        if not deadline.remaining():
+            # Sent all the same it would run unheard, and cost the session and whatever is open in it.
+            raise OperationalError(
+                f"The {deadline.seconds:g} seconds were over before the request was sent", effect="none"
             )
         trip()
         self._used += _cost(message)

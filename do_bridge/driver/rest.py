@@ -104,11 +104,6 @@ class RestTransport(Transport):
 
     def _post(self, url: str, content: bytes, deadline: Deadline) -> tuple[httpx.Response, bytes]:
         trip()
-        # A header value cannot hold other characters, and the error would quote the token.
-        if not (self._token.isascii() and self._token.isprintable()):
-            raise InterfaceError(
-                "The D1 token (CLOUDFLARE_D1_TOKEN) holds characters that no HTTP header can carry"
-            )
         left = max(deadline.remaining(), 0.001)
         timeout = httpx.Timeout(left, connect=min(left, _CONNECT_TIMEOUT))
         headers = self._authorization()

@@ -15,10 +15,14 @@ PREVIEW = 120  # characters of a text in a list
 LONGEST_TEXT = 1_000_000
 LONGEST_BLOB = 4_096  # bytes of a blob that are shown
 
-_TABLES = f"SELECT name FROM sqlite_master WHERE type = 'table' AND {NOT_INTERNAL}"  # noqa: S608
+# What a full-text index keeps beside it is shown by the index itself.
+_TABLES = (
+    f"SELECT name FROM sqlite_master WHERE type = 'table' AND {NOT_INTERNAL} AND NOT EXISTS (SELECT 1 "  # noqa: S608
+    "FROM pragma_table_list(sqlite_master.name) AS l WHERE l.schema = 'main' AND l.type = 'shadow')"
+)
 _LIST = f"""
 SELECT name, type, sql, coalesce((SELECT max(wr) FROM pragma_table_list(m.name) WHERE schema = 'main'), 0)
-FROM sqlite_master m WHERE type IN ('table', 'view') AND {NOT_INTERNAL} ORDER BY name
+FROM sqlite_master m WHERE (type = 'view' AND {NOT_INTERNAL}) OR name IN ({_TABLES}) ORDER BY name
 """  # noqa: S608 - constants
 _COLUMNS = f"""
 SELECT m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk, c.hidden

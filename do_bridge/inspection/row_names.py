@@ -105,6 +105,7 @@ def _value(item):
         raise TypeError("neither a number nor a text")
     kind, text = item[:1], item[1:]
     if kind == "t":
+        text.encode()  # refuses half a character, which no row has and JSON can spell
         return text
     return {"x": bytes.fromhex, "r": float}.get(kind, _refuse)(text)
 

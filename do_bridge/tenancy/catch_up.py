@@ -193,8 +193,24 @@ def _migrate(slug, is_empty):
             f"The database of tenant {slug!r} is behind this code and could not be migrated: {reason}"
         ) from error
     _failures.pop(slug, None)
-    ledger.reached(slug, reached)
+    if not ledger.reached_unless_deleted(slug, reached):
+        if not is_registered(slug):
+            _undo(slug)
+        # Registered anew, by hand: the note was about a former one.
+        ledger.reached(slug, reached)
     logger.info("Tenant %s was migrated on first use in %.2f s.", slug, time.monotonic() - start)
+
+
+def _undo(slug):
+    """Empty the object of a tenant that was deleted while this process migrated it; raises TenantGone."""
+    from .load import empty_tenant
+    from .provision import creation_noted
+
+    # A note was written after the deletion: a new tenant of this slug, whose row is still to come.
+    if creation_noted(slug) is None:
+        empty_tenant(slug)
+    lookup.forget(slug)
+    raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
 
 
 def _in_thread(function, *arguments):

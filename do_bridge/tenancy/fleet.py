@@ -16,6 +16,8 @@ from .slugs import tenant_alias
 #: Tenants between two writes to the ledger; so many are looked at again after a crash.
 PIECE = 64
 JOBS = 4
+#: Seconds after which a run looks whether somebody wants it to end.
+AWAKE = 0.5
 
 
 @dataclass
@@ -83,7 +85,9 @@ class Fleet:
         if self.before is not None:
             self.before(slugs)
         futures = {slug: pool.submit(contextvars.copy_context().run, self._one, slug, bar) for slug in slugs}
-        wait(futures.values())
+        # A Ctrl-C that comes just as this thread falls asleep is seen when it wakes.
+        while wait(futures.values(), timeout=AWAKE).not_done:
+            pass
         done = [outcome for future in futures.values() if (outcome := future.result()) is not None]
         self.outcomes += done
         touched = {outcome.slug for outcome in done}

@@ -36,6 +36,13 @@ def reached(slugs, fingerprint):
     _write(slugs, ("state", "fingerprint", "error"), state=READY, fingerprint=fingerprint, error="")
 
 
+def reached_unless_deleted(slug, fingerprint):
+    """Do as `reached` does, but not for a tenant whose deletion is noted; say whether it was done."""
+    rows = all_states().filter(slug=slug).exclude(state=DELETED)
+    noted = {"state": READY, "fingerprint": fingerprint, "error": "", "since": now(), "version": version()}
+    return bool(rows.update(**noted))
+
+
 def failed(slug, error):
     """Note why a tenant's object could not be brought on; `error` is an exception or a text."""
     text = str(error) if isinstance(error, str) else f"{type(error).__name__}: {error}"

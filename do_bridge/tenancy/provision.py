@@ -119,7 +119,7 @@ def _refuse_taken(slug, made_for):
     state = ledger.states(slug).get(slug)
     # A creation that came to its end is in the ledger, and so is whatever happened to the tenant afterwards.
     unfinished = state is None or state.state == ledger.DELETED
-    if unfinished and _made_for(slug) == made_for:
+    if unfinished and creation_noted(slug) == made_for:
         return
     # The row once more: the same command may run twice at once, and have made both meanwhile.
     if has_tables(slug) and not is_registered(slug):
@@ -129,7 +129,7 @@ def _refuse_taken(slug, made_for):
         )
 
 
-def _made_for(slug):
+def creation_noted(slug):
     """Return what the object keeps of its creation, or None; one round trip."""
     alias = tenant_alias(slug)
     with unchecked(alias):

@@ -1,5 +1,6 @@
 """Refuses querysets that would take rows of one tenant, or their keys, into another tenant's database."""
 
+from collections.abc import Set, ValuesView
 from functools import wraps
 
 from django.db import router
@@ -7,6 +8,9 @@ from django.db.models import Model, Q, QuerySet
 
 from .context import TenantMismatch
 from .slugs import is_tenant_side
+
+# What a lookup may be given with rows in it, and can be read twice.
+_SEVERAL = (list, tuple, Set, ValuesView)
 
 
 class BoundAlias(str):
@@ -19,7 +23,7 @@ class BoundAlias(str):
 
 
 def guard_querysets():
-    """Make Django ask here before each bulk write and filter; may be called again.
+    """Make Django ask here before each bulk write, filter and combination; may be called again.
 
     `save()` asks the routers about its row; `bulk_create`, `bulk_update` and `update` do not, nor does
     `filter(post=…)`, which takes another tenant's post for the one that has the same key here.
@@ -31,6 +35,8 @@ def guard_querysets():
     QuerySet.update = _guarded_values(QuerySet.update)
     QuerySet.db = property(_plain(QuerySet.db.fget), doc=QuerySet.db.__doc__)
     QuerySet._filter_or_exclude = _guarded_filter(QuerySet._filter_or_exclude)
+    for name in ("_merge_sanity_check", "_combinator_query"):
+        setattr(QuerySet, name, _guarded_merge(getattr(QuerySet, name)))
 
 
 def _plain(db):
@@ -92,10 +98,26 @@ def _guarded_filter(filter_or_exclude):
         # Whoever says `using` compares keys on purpose: those of people are the same in all tenants.
         if isinstance(self._db, BoundAlias):
             for name, value in [*kwargs.items(), *_conditions(args)]:
-                for row in value if isinstance(value, (list, tuple, set)) else (value,):
+                for row in value if isinstance(value, _SEVERAL) else (value,):
                     if isinstance(row, Model) and is_tenant_side(row._state.db):
                         _refuse_relation(self, name, row)
         return filter_or_exclude(self, negate, args, kwargs)
+
+    return guarded
+
+
+def _guarded_merge(merge):
+    @wraps(merge)
+    def guarded(self, *others, **kwargs):
+        # Django sends both sides to the first one's database; of `none() | other` the other is left.
+        for other in others:
+            one, two = self._db, getattr(other, "_db", None)
+            if None not in (one, two) and one != two and (is_tenant_side(one) or is_tenant_side(two)):
+                raise TenantMismatch(
+                    f"{self.model._meta.label} querysets of {str(one)!r} and {str(two)!r} were to become "
+                    "one, which would be answered by one of them. Read each by itself."
+                )
+        return merge(self, *others, **kwargs)
 
     return guarded
 

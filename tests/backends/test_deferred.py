@@ -161,6 +161,17 @@ def test_d1_refuses_a_count_that_earlier_rows_would_have_changed(d1, d1_person):
     assert stored(d1, d1_person) == []
 
 
+def test_d1_tells_whether_an_update_found_rows(d1, d1_person):
+    people = d1_person.objects.using("d1")
+    people.create(id=1, name="a")
+    with d1.constraint_checks_disabled():
+        people.create(id=2, name="b", boss_id=3)
+        assert people.filter(pk=1).update(name="A")
+        assert not people.filter(pk=99).update(name="x")
+        people.create(id=3, name="c")
+    assert stored(d1, d1_person) == [(1, "A", None), (2, "b", 3), (3, "c", None)]
+
+
 def test_d1_takes_a_row_over_only_for_the_object_whose_update_missed_it(d1):
     person, club = make_models(d1)
     club.objects.using("d1").create(id=1)

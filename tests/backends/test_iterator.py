@@ -11,7 +11,20 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import DataError, connections, models, transaction
 from django.db.migrations.state import ModelState, ProjectState
-from django.db.models import Count, Exists, ExpressionWrapper, F, OuterRef, Prefetch, Q, Sum, Window
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Prefetch,
+    Q,
+    Sum,
+    Value,
+    When,
+    Window,
+)
 from django.db.models.functions import Collate, Lower, RowNumber
 from django.test import override_settings
 from shelf import Author, Book, Seat, stock_tables, tables
@@ -27,6 +40,12 @@ MAKE_MANY = """
 WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < %s)
 INSERT INTO shelf_author (name) SELECT 'author ' || n FROM n
 """
+
+
+@pytest.fixture(autouse=True)
+def pieces_of_any_size(monkeypatch):
+    """As small as a test asks for."""
+    monkeypatch.setattr(piecewise, "LEAST_ROWS", 1)
 
 
 @pytest.fixture
@@ -116,10 +135,39 @@ def test_the_trips_are_the_pieces(books, size, taken):
 
 
 def test_a_piece_has_a_limit_whatever_was_asked_for(books, monkeypatch):
+    monkeypatch.setattr(piecewise, "LEAST_ROWS", 8)
     monkeypatch.setattr(piecewise, "MOST_ROWS", 10)
-    with driver.count_trips() as trips:
-        assert len(keys_of(books.only("rank"), 10**6)) == ROWS
-    assert trips.count == 3
+    for size in (10**6, 1):
+        with driver.count_trips() as trips:
+            assert len(keys_of(books.only("rank"), size)) == ROWS
+        assert trips.count == 3
+
+
+def test_a_piece_begins_where_the_last_one_ended(books, using):
+    """No piece sorts, or reads again what came before, where there is an index for its order."""
+    authors = Author.objects.using(using)
+    author = authors.first()
+    books.filter(author=None).update(author=author)
+    for query in (
+        authors.all(),
+        authors.order_by("-pk"),
+        authors.order_by("name"),
+        authors.order_by("-name"),
+        authors.filter(name__gt=""),
+        books.filter(author=author).only("rank"),
+    ):
+        statements = []
+
+        def note(execute, sql, params, many, context, statements=statements):
+            statements.append((sql, params))
+            return execute(sql, params, many, context)
+
+        with connections[using].execute_wrapper(note):
+            list(query.iterator(chunk_size=2))
+        with connections[using].cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {statements[1][0]}", statements[1][1])
+            [step] = [row[-1] for row in cursor.fetchall()]
+        assert step.startswith("SEARCH"), step
 
 
 def test_nothing_is_sent_before_the_first_row_is_asked_for(books):
@@ -209,6 +257,7 @@ def test_queries_without_a_key_of_their_own_are_read_whole(books):
     books = books.defer("number")
     for query in (
         books.order_by("?"),
+        books.order_by(Case(*(When(rank=n, then=Value(n)) for n in range(150)))),
         books.annotate(place=number).order_by("pk"),
         books.filter(rank=1).union(books.filter(rank=2)),
         books.extra(order_by=["rank"]),
@@ -312,12 +361,13 @@ def test_rows_too_large_for_one_answer_are_fetched_few_at_a_time(using):
             "INSERT INTO shelf_author (name) SELECT replace(hex(zeroblob(500000)), '0', 'x') || n FROM n"
         )
     authors = Author.objects.using(using)
-    with driver.count_trips() as trips:
+    with driver.count_trips() as trips, transaction.atomic(using):
+        # The refused answer does not end the transaction.
         sizes = [len(author.name) for author in authors.iterator(chunk_size=40)]
     assert len(sizes) == 32
     assert min(sizes) == 1_000_001
-    # One that was refused, then five rows, and eight at most.
-    assert trips.count <= 8
+    # One that was refused, then five rows, and eight at most; the commit.
+    assert trips.count <= 9
     with pytest.raises(DataError, match=r"30 MB.*iterator\(\), which fetches it in pieces"):
         list(authors)
     with pytest.raises(DataError, match=r"iterator\(\) cannot .* it is in a random order"):
@@ -384,4 +434,5 @@ def test_many_rows_are_read_in_flat_memory_on_both_sides(using, local_worker):
     )
     print(f"{using}: {trips.count} trips, {ours / 1e6:.1f} MB here, {theirs / 1e6:.1f} MB there")  # noqa: T201
     assert ours < 10e6
-    assert theirs < 64e6
+    # V8 frees when it likes; one isolate may have this much.
+    assert theirs < 128e6

@@ -29,6 +29,7 @@ class Proxy:
         self._closing = False
         self.lose_answers = 0
         self.lost = 0
+        self._frozen: set[socket.socket] = set()
         self.delay_requests = 0
         self.hold_requests = 0
         self.swallow_answers = 0
@@ -74,8 +75,17 @@ class Proxy:
         """Hold the server's bytes back for so long."""
         self.stalled = True
         time.sleep(seconds)
+        self.release()
+
+    def freeze(self) -> None:
+        """Hold back both sides' bytes on the connections that are open now; new ones are not touched."""
+        self._frozen.update(end for pair in self._pairs for end in pair)
+
+    def release(self) -> None:
+        """Let pass what is held back."""
         with self._flow:
-            self.stalled = False
+            self.stalled = self.deaf = False
+            self._frozen.clear()
             self._flow.notify_all()
 
     def _accept(self) -> None:
@@ -87,7 +97,7 @@ class Proxy:
             try:
                 server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
-                client.close()
+                client.close()  # nobody listens there: the client is to see that, too
                 continue
             self.accepted += 1
             self._pairs.append((client, server))
@@ -112,9 +122,12 @@ class Proxy:
                     self.lost += 1
                     break
                 with self._flow:
-                    self._flow.wait_for(lambda: self._closing or not (self.stalled if answers else self.deaf))
+                    self._flow.wait_for(lambda: self._closing or not self._holds(source, answers))
                 sink.sendall(data)
         self._end(source, sink)
+
+    def _holds(self, source: socket.socket, answers: bool) -> bool:
+        return (self.stalled if answers else self.deaf) or source in self._frozen
 
     def _delay(self, client: socket.socket, server: socket.socket, data: bytes) -> None:
         self._late[server] = queue.Queue()

@@ -362,7 +362,8 @@ def test_reads_carry_no_key_and_a_client_has_one_row(tenant: driver.Connection, 
     put(tenant, 3)
     tenant.commit()
     (client, n, answer), *others = keys_in(tenant)
-    assert (len(client), n - before, answer, others) == (32, 4, "-", [])
+    # The last six digits are left to chance.
+    assert (len(client), n // 10**6 - before // 10**6, answer, others) == (32, 4, "-", [])
 
 
 def test_a_closed_connection_leaves_its_name_to_the_next(

@@ -159,6 +159,7 @@ def test_sigterm_lets_a_transaction_finish_and_refuses_what_comes_later(gunicorn
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: refuses(url))
         assert process.poll() is None
+        assert answers == []  # refused while the request still runs
         go_on.touch()
         asking.join(20)
         assert answers == [(200, "done")]

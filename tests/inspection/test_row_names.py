@@ -41,6 +41,21 @@ def test_every_row_has_a_page_that_shows_it_alone(root, scratch, name):
     assert sorted(cells[0][0] for cells in shown) == sorted(kind for (kind,) in kinds)
 
 
+def test_a_full_text_index_is_one_table_whose_rows_have_pages(root, site):
+    with Inspected("acme").connect(10) as connection:
+        connection.execute("CREATE VIRTUAL TABLE found USING fts5(body)")
+        connection.execute("INSERT INTO found (rowid, body) VALUES (7, 'a red fox')")
+        try:
+            page = text(root.get(ACME))
+            assert "tables/found/" in page
+            assert "found_data" not in page
+            assert "a red fox" in text(root.get(f"{ACME}tables/found/rows/7/"))
+            tables = root.get(f"{ACME}facts.json").json()["tables"]
+        finally:
+            connection.execute("DROP TABLE found")
+    assert root.get(f"{ACME}facts.json").json()["tables"] == tables - 1
+
+
 NO_NAMES = (
     "=",
     "=x",
@@ -49,6 +64,7 @@ NO_NAMES = (
     "=[1]",
     '=[1,"zx"]',
     '=[1,"xzz"]',
+    '=[1,"t\\ud800"]',
     "=[true,[1]]",
     "9" * 25,
     "-",

@@ -85,8 +85,9 @@ def related_later(actor: Actor, slug: str) -> int:
 
 def prefetched(actor: Actor, slug: str) -> int:
     posts = Prefetch("posts", Post.objects.filter(pk__lte=SEEDS))
-    authors = User.objects.using(tenant_alias(slug)).prefetch_related(posts).order_by("pk")
-    for author in authors[:5]:
+    # Staff who acted here have a copy, too, which is no active one.
+    authors = User.objects.using(tenant_alias(slug)).filter(is_active=True).prefetch_related(posts)
+    for author in authors.order_by("pk")[:5]:
         _check_author(actor, slug, author)
         check(slug, *(post.title for post in author.posts.all()))
     return 2

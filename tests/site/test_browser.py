@@ -1,6 +1,7 @@
 """The site in a real browser: a member writes in one tenant, and staff find the post in its admin alone."""
 
 import os
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +46,7 @@ def demo_posts(write_post):
 
 @pytest.fixture
 def page(server):
-    """A page of a browser of its own, whose failed requests and script errors fail the test."""
+    """A page of its own browser; failed requests, script errors and what the policy stops fail the test."""
     errors = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
@@ -53,6 +54,7 @@ def page(server):
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda told: errors.append(told.text) if "Security Policy" in told.text else None)
         page.on("response", lambda answer: errors.append(answer.url) if answer.status >= 500 else None)
         yield page
         browser.close()
@@ -122,3 +124,15 @@ def test_screenshots_for_the_readme(demo_posts, page):
     expect(page.get_by_text("Database: Tenant acme")).to_be_visible()
     page.screenshot(path=folder / "admin.png")
     assert all(0 < file.stat().st_size < 200_000 for file in folder.glob("*.png"))
+
+
+def test_the_admins_widgets_work_under_the_policy(long_post, page):
+    sign_in(page, "root", "/t/acme/")
+    page.goto(f"/t/acme/admin/blog/post/{long_post}/change/")
+    page.get_by_role("link", name="Today").first.click()
+    expect(page.locator("#id_published_at_0")).to_have_value(re.compile(r"\d{4}-\d\d-\d\d"))
+    page.locator(".select2-selection").first.click()
+    expect(page.get_by_role("option").first).to_be_visible()
+    for path in ("accounts/user/add/", "auth/group/add/", "databases/", "password_change/"):
+        page.goto(f"/admin/{path}")
+        expect(page.locator("h1").first).to_be_visible()

@@ -163,6 +163,25 @@ def test_the_page_of_a_failing_view_shows_no_secret_of_the_settings_or_the_envir
         assert secret not in all_logs.text
 
 
+@pytest.mark.parametrize("is_reachable", [True, False])
+def test_no_page_of_the_admin_shows_the_token(site, sign_in, local_worker, monkeypatch, is_reachable):
+    client = sign_in("root")
+    client.raise_request_exception = False
+    with monkeypatch.context() as patched:
+        if not is_reachable:
+            patched.setitem(connections["tenant/acme"].settings_dict, "HOST", "http://127.0.0.1:9")
+        for path in (
+            "/admin/databases/",
+            "/admin/databases/shared/",
+            "/admin/databases/tenant/acme/",
+            "/admin/databases/tenant/acme/facts.json",
+            "/admin/databases/tenant/acme/sql/?sql=SELECT+1&run=run",
+            "/t/acme/admin/",
+        ):
+            assert local_worker.token not in client.get(path).content.decode(), path
+    connections["tenant/acme"].close()
+
+
 def test_nothing_that_holds_the_token_shows_it(local_worker):
     relay, rest = RelayTransport(local_worker.url, TOKEN), RestTransport("http://127.0.0.1:9", TOKEN)
     connection = driver.connect(relay, "do:test/token")

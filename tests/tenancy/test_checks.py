@@ -87,6 +87,12 @@ def test_a_missing_token_is_warned_about(configured):
     assert ids(ours.check_token()) == ["do_bridge.W002"]
 
 
+@pytest.mark.parametrize(("host", "expected"), [("", []), ("https://relay.example", ["do_bridge.W002"])])
+def test_tenants_without_a_relay_need_no_token(configured, host, expected):
+    configured(TenantDatabases({"default": {}, "tenant": template(PASSWORD="", HOST=host)}))
+    assert ids(ours.check_token()) == expected
+
+
 @pytest.mark.parametrize(("transport", "expected"), [("rest", ["do_bridge.W001"]), ("relay", [])])
 def test_a_deployed_site_is_warned_of_the_rest_transport(configured, transport, expected):
     configured({"default": {"ENGINE": "do_bridge.backends.d1", "OPTIONS": {"transport": transport}}})

@@ -2,17 +2,19 @@
 
 import logging
 import signal
+from io import StringIO
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import Tenant
 from blog.models import Post
-from do_bridge.tenancy import catch_up, ledger, tenant_alias
+from do_bridge.tenancy import bring, catch_up, ledger, tenant_alias
 from do_bridge.tenancy.catch_up import TenantBehind, TenantGone
 from do_bridge.tenancy.directory import lookup
-from do_bridge.tenancy.provision import has_tables, provision_noted
+from do_bridge.tenancy.provision import has_tables, provision, provision_noted
+from tests.tenancy.newer_code import RATING, newer_code
 from tests.tenancy.processes import finish, start
 
 
@@ -69,6 +71,60 @@ def test_a_use_between_the_deletions_two_parts_makes_nothing_anew(remembered, mo
         posts(remembered.slug)
     assert seen == [True]
     assert not has_tables(remembered.slug)
+
+
+def test_a_tenant_deleted_while_it_was_caught_up_is_emptied_again(remembered, monkeypatch, tmp_path):
+    def deleted_meanwhile(slug, **options):
+        call_command("tenant_delete", slug, "--yes", verbosity=0)
+        return migrate(slug, **options)
+
+    migrate = bring.migrate_object
+    monkeypatch.setattr(bring, "migrate_object", deleted_meanwhile)
+    with newer_code(tmp_path, RATING), pytest.raises(TenantGone):
+        posts(remembered.slug)
+    assert not has_tables(remembered.slug)
+    assert ledger.states(remembered.slug)[remembered.slug].state == ledger.DELETED
+
+
+def test_a_new_tenant_of_the_slug_is_not_emptied_by_whoever_caught_up_the_old_one(
+    remembered, monkeypatch, tmp_path
+):
+    def made_anew_meanwhile(slug, **options):
+        call_command("tenant_delete", slug, "--yes", verbosity=0)
+        # Its row comes with the creation's second trip.
+        assert provision(slug, made_for="another") == "provisioned"
+        return migrate(slug, **options)
+
+    migrate = bring.migrate_object
+    monkeypatch.setattr(bring, "migrate_object", made_anew_meanwhile)
+    with newer_code(tmp_path, RATING):
+        with pytest.raises(TenantGone):
+            posts(remembered.slug)
+        # The creation that was cut off goes on.
+        assert provision(remembered.slug, made_for="another") == "migrated"
+    assert has_tables(remembered.slug)
+
+
+def test_a_tenant_deleted_during_a_run_over_many_is_told_and_stays_empty(remembered, monkeypatch, tmp_path):
+    def deleted_meanwhile(steps, slug, start):
+        call_command("tenant_delete", slug, "--yes", verbosity=0)
+        return bring_on(steps, slug, start)
+
+    bring_on = bring.Steps.bring
+    monkeypatch.setattr(bring.Steps, "bring", deleted_meanwhile)
+    out = StringIO()
+    with newer_code(tmp_path, RATING), pytest.raises(CommandError, match="1 of 1 tenants failed"):
+        call_command("migrate", "--database", "tenant", "--tenant", remembered.slug, stdout=out, stderr=out)
+    assert "it was deleted meanwhile" in out.getvalue()
+    assert not has_tables(remembered.slug)
+    assert ledger.states(remembered.slug)[remembered.slug].state == ledger.DELETED
+
+
+def test_a_slug_that_is_registered_anew_by_hand_is_provisioned_by_its_first_use(remembered):
+    call_command("tenant_delete", remembered.slug, "--yes", verbosity=0)
+    Tenant.objects.create(slug=remembered.slug, name="Anew")
+    assert posts(remembered.slug) == 0
+    assert ledger.states(remembered.slug)[remembered.slug].state == ledger.READY
 
 
 def test_a_deletion_that_failed_or_was_cut_off_keeps_visitors_out_until_it_is_repeated(remembered, caplog):

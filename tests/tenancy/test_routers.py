@@ -208,7 +208,12 @@ def test_a_filter_does_not_take_another_tenants_row_for_one_of_the_same_key(
 ):
     theirs, own = (User.objects.using(alias).get(pk=in_both) for alias in reversed(aliases))
     with tenant_context(acme):
-        for conditions in ({"user": theirs}, {"user__in": [own, theirs]}):
+        for conditions in (
+            {"user": theirs},
+            {"user__in": [own, theirs]},
+            {"user__in": frozenset([theirs])},
+            {"user__in": {"x": theirs}.values()},
+        ):
             with pytest.raises(TenantMismatch, match="mean a row of"):
                 Post.objects.filter(**conditions)
         with pytest.raises(TenantMismatch):
@@ -218,6 +223,29 @@ def test_a_filter_does_not_take_another_tenants_row_for_one_of_the_same_key(
         assert theirs.posts.count() == 0
     with tenant_context(zeta):
         assert own.posts.count() == 1
+
+
+@pytest.mark.parametrize(
+    "combine",
+    [
+        lambda one, two: one | two,
+        lambda one, two: one.none() | two,
+        lambda one, two: one & two,
+        lambda one, two: one ^ two,
+        lambda one, two: one.union(one, two),
+        lambda one, two: one.difference(two),
+    ],
+)
+def test_querysets_of_two_tenants_do_not_become_one(post, aliases, acme, zeta, combine):
+    with tenant_context(acme):
+        own = Post.objects.order_by()
+    with tenant_context(zeta):
+        bound = Post.objects.order_by()
+    before = own.count()
+    for theirs in (bound, Post.objects.using(aliases[1]).order_by()):
+        with pytest.raises(TenantMismatch, match="were to become"):
+            combine(own, theirs)
+    assert combine(own, Post.objects.using(aliases[0]).order_by()).count() in (0, before)
 
 
 class ModuleLevelForm(forms.ModelForm):

@@ -39,7 +39,7 @@ export async function runOnD1(
   steps: Statement[],
   known: KnownColumns,
 ): Promise<Answer> {
-  const results = new Results();
+  const results = new Results({ byRpc: false });
   try {
     for (const result of await run(database, steps, known)) results.add(result, "unknown");
     return { results: results.texts };

@@ -70,6 +70,11 @@ class HeldCall {
     return this.#queue.splice(0);
   }
 
+  /** Whether work waits for the call to hand it over, or to give it back when it ends. */
+  get hasQueue(): boolean {
+    return this.#queue.length > 0;
+  }
+
   add(work: Work): void {
     this.#queue.push(work);
     this.#hand();
@@ -143,7 +148,7 @@ export class HeldCalls {
   #add(work: Work): void {
     const held = this.#byName.get(work.call.name);
     if (this.#closed) work.reply({ results: [], error: GONE });
-    else if (held?.open) held.add(work);
+    else if (held?.open || held?.hasQueue) held.add(work);
     else void this.#call(work);
   }
 

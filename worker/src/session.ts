@@ -44,6 +44,8 @@ export class Session {
   readonly #transactions = new Map<string, RelayedTransaction>();
   readonly #opened = Date.now();
   readonly #columns = new KnownColumns();
+  /** One for all transactions: a function made in `#begin` would keep that transaction's first steps for ever. */
+  readonly #answer = (id: number, answer: Answer): void => this.#reply(id, answer);
   #subrequests = 0;
   #d1Queries = 0;
 
@@ -160,13 +162,11 @@ export class Session {
       this.#reply(id, limitReached());
       return;
     }
-    const transaction = new RelayedTransaction(request, (requestId, answer) =>
-      this.#reply(requestId, answer),
-    );
+    const transaction = new RelayedTransaction(request, this.#answer);
     this.#transactions.set(tx, transaction);
     this.#subrequests += 1;
     await transaction.run(request, async (_begin, pull) =>
-      this.#object(database.name).transact({ name: database.name, leaseMs, expect, steps }, (answer) => {
+      this.#object(database.name).interact({ name: database.name, leaseMs, expect, steps }, (answer) => {
         this.#subrequests += 1;
         return pull(answer);
       }),

@@ -23,10 +23,20 @@ export interface StatementResult {
   figures: (() => Partial<Counts & Usage>) | null;
 }
 
+/** A character for which the runtime sends all of its text by two bytes each. */
+const WIDE = /[\u0100-\uffff]/;
+
 /** Collects the results of one request, and stops it when they grow too large to be sent. */
 export class Results {
   readonly texts: string[] = [];
+  readonly #byRpc: boolean;
   #bytes = 0;
+  /** What the texts take on the way from an object to the Worker. */
+  #rpcBytes = 0;
+
+  constructor({ byRpc } = { byRpc: true }) {
+    this.#byRpc = byRpc;
+  }
 
   /** Writes one result, row by row. Throws `WorkFailed` as soon as the answer is too large. */
   add({ columns, rows, figures }: StatementResult, effect: Effect): void {
@@ -43,8 +53,12 @@ export class Results {
     }
     if (bytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, step));
     const tail = figures === null ? "}" : `,${JSON.stringify(figures()).slice(1)}`;
-    this.texts.push(`${head}${written.join(",")}]${tail}`);
+    const text = `${head}${written.join(",")}]${tail}`;
+    const rpcBytes = this.#rpcBytes + (WIDE.test(text) ? 2 * text.length : text.length);
+    if (this.#byRpc && rpcBytes > MAX_ANSWER_BYTES) throw new WorkFailed(tooLarge(effect, step));
+    this.texts.push(text);
     this.#bytes = bytes + byteLength(tail);
+    this.#rpcBytes = rpcBytes;
   }
 
   addEmpty(): void {

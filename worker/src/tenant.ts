@@ -82,8 +82,13 @@ export class Tenant extends DurableObject<Env> {
     return this.ctx.storage.sql.databaseSize;
   }
 
-  /** Holds a transaction open, in which it runs what `pull` brings, until it is ended or its lease runs out. */
-  async transact(call: TransactCall, pull: Pull): Promise<Outcome> {
+  /**
+   * Holds a transaction open, in which it runs what `pull` brings, until it is ended or its lease runs out.
+   *
+   * It was `transact` before commits had keys: an object that still runs that code would commit without one, and
+   * say later that nothing was committed. It does not answer to the new name, and the transaction is begun again.
+   */
+  async interact(call: TransactCall, pull: Pull): Promise<Outcome> {
     this.#checkName(call.name);
     return new InteractiveTransaction(this.ctx.storage, call, pull, this.#schema, this.#keys).run();
   }

@@ -17,6 +17,8 @@ let calls: Call[];
 let held: HeldCalls;
 /** Answers are given at once, unless a test holds them back. */
 let gate: Promise<void>;
+/** How long the end of a call takes to be heard of. */
+let closing: Promise<void>;
 
 /** An object that answers the number of its call and of the batch in it. */
 async function serve(first: BatchCall, next: NextBatch): Promise<void> {
@@ -30,12 +32,13 @@ async function serve(first: BatchCall, next: NextBatch): Promise<void> {
     batch = await Promise.race([next({ results: [`${number}.${call.batches}`] }), broken.promise]);
   }
   call.ended = true;
+  await closing;
 }
 
 beforeEach(() => {
   vi.useFakeTimers();
   calls = [];
-  gate = Promise.resolve();
+  gate = closing = Promise.resolve();
   held = new HeldCalls(serve, 50);
 });
 
@@ -143,4 +146,20 @@ test("100 objects used at once are all answered, and two of them kept waiting", 
   await vi.advanceTimersByTimeAsync(0);
   expect(calls.filter(({ ended }) => !ended)).toHaveLength(2);
   expect(vi.getTimerCount()).toBe(2);
+});
+
+test("batches keep their order when a call ends by its age while some wait", async () => {
+  await run();
+  vi.setSystemTime(Date.now() + 1000);
+  const order: string[] = [];
+  const note = (name: string) => () => order.push(name);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  closing = promise;
+  const first = run().then(note("first"));
+  const second = run().then(note("second"));
+  await first;
+  const third = run().then(note("third"));
+  resolve();
+  await Promise.all([second, third]);
+  expect(order).toEqual(["first", "second", "third"]);
 });

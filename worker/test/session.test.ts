@@ -152,6 +152,24 @@ test("a write whose rows are too large is undone alone", async () => {
   expect(await client.column(db, "SELECT id FROM t")).toEqual([77]);
 });
 
+test("an answer that its way from the object makes too large is told as any other", async () => {
+  const client = await Client.open();
+  const db = "do:test/large/wide";
+  await client.batch(db, "CREATE TABLE t (id)");
+  // One character beyond Latin-1 doubles what all of them take.
+  const wide = (rows: number): string =>
+    `INSERT INTO t SELECT i FROM (${MANY_MEGABYTES}) WHERE i <= ${rows} ` +
+    `RETURNING hex(zeroblob(500000)) || '\u20ac'`;
+  const alone = await client.batch(db, wide(17));
+  expect(alone).toMatchObject({ error: { kind: "too_large", effect: "none", step: 0 } });
+  const inside = await client.tx(db, "t1", ["INSERT INTO t VALUES (77)", wide(17)], { begin: true });
+  expect(inside).toMatchObject({ error: { kind: "too_large", effect: "statement", step: 1 } });
+  expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toBeUndefined();
+  expect(await client.column(db, "SELECT id FROM t")).toEqual([77]);
+  const largest = await client.batch(db, wide(14));
+  expect(largest["error"]).toBeUndefined();
+});
+
 test("an answer of D1 that is too large is an error, too", async () => {
   const client = await Client.open();
   const answer = await client.batch("d1:d0b41d9e-0000-4000-8000-000000000007", MANY_MEGABYTES);

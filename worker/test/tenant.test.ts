@@ -12,7 +12,7 @@ test("an object refuses a call for another name", async () => {
     expect(() => tenant.batch({ name: "tenant/other", steps })).toThrow("another object's name");
     const pull = (): Promise<null> => Promise.resolve(null);
     const call = { name: "tenant/other", leaseMs: 1000, steps };
-    await expect(tenant.transact(call, pull)).rejects.toThrow("another object's name");
+    await expect(tenant.interact(call, pull)).rejects.toThrow("another object's name");
     expect(tenant.batch({ name: "tenant/acme", steps }).results).toHaveLength(1);
   });
 });

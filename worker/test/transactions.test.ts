@@ -3,6 +3,7 @@
 import { abortAllDurableObjects } from "cloudflare:test";
 import { beforeEach, describe, expect, test } from "vitest";
 
+import { Tenant } from "../src/tenant";
 import { Client, transactionFrame } from "./client";
 
 let counter = 0;
@@ -54,6 +55,23 @@ test("the lease does not count the time that a transaction waits for its turn", 
   });
   expect(answer["error"]).toBeUndefined();
   expect((await client.tx(db, "second", [{ commit: true }]))["error"]).toBeUndefined();
+  expect(await ids()).toEqual([1]);
+});
+
+test("an object whose code is of before the commits' keys is given no transaction", async () => {
+  const { interact } = Tenant.prototype;
+  const steps = ["INSERT INTO t VALUES (1, 'x')"];
+  // Such code answers to the name of that time alone.
+  Reflect.deleteProperty(Tenant.prototype, "interact");
+  Reflect.set(Tenant.prototype, "transact", interact);
+  try {
+    const answer = await client.tx(db, "t1", steps, { begin: true });
+    expect(answer["error"]).toMatchObject({ effect: "ended" });
+  } finally {
+    Tenant.prototype.interact = interact;
+    Reflect.deleteProperty(Tenant.prototype, "transact");
+  }
+  await client.tx(db, "t2", [...steps, { commit: true }], { begin: true });
   expect(await ids()).toEqual([1]);
 });
 

@@ -34,13 +34,16 @@ class KeyedCase:
 
     def resolve_expression(self, *args, **kwargs):
         """Return what Django would have made of it: another engine, or a shape that is not ours."""
-        return self.case.resolve_expression(*args, **kwargs)
+        case = self.case
+        for _ in range(2):  # Django does so when it is given the CASE, and again here
+            case = case.resolve_expression(*args, **kwargs)
+        return case
 
 
 def add_update_fields(query, values_seq):
     """Django's own, without resolving what bulk_update() made: it needs no annotation, and has no joins."""
     for field, model, val in values_seq:
-        if is_keyed(val, field):
+        if not field.generated and is_keyed(val, field):
             query.values.append((field, model, KeyedCase(val)))
         else:
             _add_update_fields(query, [(field, model, val)])
@@ -93,8 +96,12 @@ def _is_plain_field(field):
 
 def has_collation(fields):
     """Whether one of the key's fields may hold different texts as the same key."""
-    targets = [field.target_field if field.is_relation else field for field in fields]
-    return any(getattr(field, "db_collation", None) for field in targets)
+    for field in fields:
+        while field.is_relation:
+            field = field.target_field
+        if getattr(field, "db_collation", None):
+            return True
+    return False
 
 
 class KeyedUpdate(compiler.SQLCompiler):
@@ -208,9 +215,10 @@ class KeyedUpdate(compiler.SQLCompiler):
         source = ", ".join(f"{sql} AS do_bridge_{at}" for at, (sql, _) in enumerate(described))
         changes = ", ".join(f"{name} = do_bridge_{at}" for at, name in enumerate(names, width))
         matches = " AND ".join(f"{column} = do_bridge_{at}" for at, column in enumerate(keyed.columns))
-        many = (
-            f"UPDATE {table} SET {changes} FROM (SELECT {source} FROM json_each(%s)) WHERE {matches}{where}"  # noqa: S608
-        )
+        # LIMIT has the list read once, into rows. Old statistics of a table that was small would have the
+        # planner read it again for each of the table's rows.
+        rows = f"SELECT {source} FROM json_each(%s) LIMIT -1"  # noqa: S608
+        many = f"UPDATE {table} SET {changes} FROM ({rows}) WHERE {matches}{where}"  # noqa: S608
         yield from ((many, (piece, *where_params)) for piece in pieces(texts))
         changes = ", ".join(f"{name} = %s" for name in names)
         matches = " AND ".join(f"{column} = %s" for column in keyed.columns)

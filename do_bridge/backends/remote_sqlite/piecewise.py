@@ -16,9 +16,12 @@ from .wide import COLUMNS, literals, value_of
 
 # An answer may have 30 MB; a piece should have less by far, for it is held on both sides.
 PIECE_BYTES = 8_000_000
-# Whatever chunk_size says: the relay holds an answer of D1 whole before it can tell that it is too large.
-MOST_ROWS = 20_000
+# Whatever chunk_size says: fewer are not worth a trip, and the relay holds an answer of D1 whole before it
+# can tell that it is too large.
+LEAST_ROWS, MOST_ROWS = 20, 20_000
 SAMPLES = 50
+# A statement has 100,000 bytes, and a term of the order comes eight times in it.
+LONGEST_TERM = 5_000
 # Types whose values come over the wire as what is stored: a REAL may lose its point, or be infinite.
 AS_STORED = INTEGER_TYPES | {
     "BooleanField",
@@ -122,7 +125,10 @@ class PiecewiseSelect(compiler.SQLCompiler):
             first = self._piece(whole, fetch)
         except (WholeError, NotSupportedError) as error:
             self.query, self._keys = whole, None
-            raise WholeError(str(error)) from error
+            if isinstance(error, WholeError):
+                raise
+            # A key beside the columns that were asked for is one too many.
+            raise WholeError("has as many columns as a result may have") from error
         return self._pieces(whole, fetch, first)
 
     def _pieces(self, whole, fetch, rows):
@@ -151,7 +157,7 @@ class PiecewiseSelect(compiler.SQLCompiler):
             if cursor is None:
                 return []
             sentinel = self.connection.features.empty_fetchmany_value
-            rows = list(chain.from_iterable(compiler.cursor_iter(cursor, sentinel, None, fetch.wanted)))
+            rows = list(chain.from_iterable(compiler.cursor_iter(cursor, sentinel, None, fetch.chunk_size)))
             fetch.note(rows)
             if rows:
                 self._after = After(self._keys, self._values(rows[-1]))
@@ -199,6 +205,8 @@ class PiecewiseSelect(compiler.SQLCompiler):
         columns = expression.get_cols() if isinstance(expression, ColPairs) else [expression]
         for column in columns:
             sql, params = self.compile(column)
+            if len(sql) > LONGEST_TERM:
+                raise WholeError("is ordered by a very long expression")
             nullable = not (
                 isinstance(column, Col) and not column.target.null and column.alias == self.query.base_table
             )
@@ -218,7 +226,8 @@ class _Fetch:
     def __init__(self, low, high, chunk_size):
         self.low = low
         self.left = None if high is None else high - low
-        self.most = self.size = min(chunk_size, MOST_ROWS)
+        self.chunk_size = chunk_size
+        self.most = self.size = min(max(chunk_size, LEAST_ROWS), MOST_ROWS)
         self.is_over = False
 
     @property

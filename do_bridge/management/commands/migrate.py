@@ -185,6 +185,7 @@ class Command(migrate.Command):
             return Fleet(lambda slug: self._check_one(slug, quiet), jobs=options["jobs"])
 
         def migrate_one(slug):
+            _refuse_deleted(slug)
             # A command of its own for each: Django's keeps what it was told on itself.
             Command(stdout=self.stdout._out, stderr=self.stderr._out)._migrate_alias(
                 tenant_alias(slug), quiet
@@ -272,16 +273,28 @@ def _what(options):
     return " ".join(word for word in words if word)
 
 
+def _refuse_deleted(slug):
+    """Raise CommandError for a tenant that was deleted since the run began: its object stays empty."""
+    alias = tenant_alias(slug)
+    with unchecked(alias):
+        is_empty = not read_fingerprint(connections[alias])
+    if is_empty and not is_registered(slug):
+        raise CommandError("it was deleted meanwhile")
+
+
 def _note(known, done, untouched):
-    """Write what became of one piece of tenants into the ledger, in one trip."""
-    rows = []
+    """Write what became of one piece of tenants into the ledger, in two trips."""
+    rows, present = [], ledger.states([*(one.slug for one in done), *untouched])
+    gone = {slug for slug, state in present.items() if state.state == ledger.DELETED}
     for one in done:
+        if one.slug in gone:
+            continue
         before = known.get(one.slug)
         state = ledger.FAILED if one.failed else ledger.READY
         reached = one.fingerprint or (before.fingerprint if before is not None else "")
         rows.append(ledger.new_state(one.slug, state=state, fingerprint=reached, error=one.error))
     for slug in untouched:
         # As it was; a tenant that had no row stays "migrating", and is looked at by the next run.
-        if (before := known.get(slug)) is not None:
+        if slug not in gone and (before := known.get(slug)) is not None:
             rows.append(before)
     ledger.settle(rows)

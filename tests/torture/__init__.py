@@ -1,0 +1,1 @@
+"""Attacks on the promises: processes killed, connections cut and stalled, clients that stop."""

@@ -1,0 +1,77 @@
+"""The databases that keep the load's rows, and how to read one as it is at one moment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from do_bridge import driver
+
+from .bank import ACCOUNTS, FIRST_BALANCE
+
+D1 = "d1:d0b41d9e-0000-4000-8000-000000000000"
+#: Objects that the driver alone works on, tenants that Django's ORM works on, and D1.
+DRIVER_BANKS = ("do:torture/bank-0", "do:torture/bank-1")
+ORM_TENANTS = ("orm-0", "orm-1")
+POSTS = "#posts"
+
+_SCHEMA = (
+    "CREATE TABLE bank_account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL)",
+    "CREATE TABLE bank_entry (id INTEGER PRIMARY KEY AUTOINCREMENT, op TEXT NOT NULL, "
+    "account_id INTEGER NOT NULL REFERENCES bank_account (id), amount INTEGER NOT NULL)",
+    "CREATE INDEX bank_entry_op ON bank_entry (op)",
+    "CREATE INDEX bank_entry_account ON bank_entry (account_id)",
+)
+# One statement reads one moment, on both engines.
+_READ_BANK = f"""
+SELECT
+  (SELECT json_group_array(json_array(op, n, amount)) FROM
+     (SELECT op, count(*) AS n, sum(amount) AS amount FROM bank_entry
+      WHERE op >= %s AND op < %s GROUP BY op)),
+  (SELECT json_group_array(id) FROM bank_account a WHERE balance <> {FIRST_BALANCE} +
+     (SELECT coalesce(sum(amount), 0) FROM bank_entry WHERE account_id = a.id)),
+  (SELECT coalesce(sum(balance), 0) FROM bank_account)
+"""
+_READ_POSTS = """
+SELECT (SELECT json_group_array(json_array(op, n, 0)) FROM
+     (SELECT substr(title, 1, instr(title, ' ') - 1) AS op, count(*) AS n FROM blog_post
+      WHERE title >= %s AND title < %s GROUP BY op)), '[]', NULL
+"""
+
+
+@dataclass
+class Page:
+    """A book at one moment: {op: (rows, sum of amounts)}, accounts whose balance is wrong, their sum."""
+
+    ops: dict[str, tuple[int, int]] = field(default_factory=dict)
+    wrong_accounts: list[int] = field(default_factory=list)
+    total: int | None = None
+
+
+def book_names() -> list[str]:
+    """Return every book: a database, or a tenant's posts."""
+    tenants = [f"do:tenant/{slug}" for slug in ORM_TENANTS]
+    return [*DRIVER_BANKS, D1, *tenants, *(name + POSTS for name in tenants)]
+
+
+def read_page(transport: driver.Transport, book: str, first: str, end: str) -> Page:
+    """Read the operations of a book from `first` to before `end`, all of one moment."""
+    posts = book.endswith(POSTS)
+    with driver.connect(transport, book.removesuffix(POSTS)) as connection:
+        sql = _READ_POSTS if posts else _READ_BANK
+        ops, wrong, total = connection.execute(sql, [first, end]).fetchone()
+    return Page({op: (n, amount) for op, n, amount in json.loads(ops)}, json.loads(wrong), total)
+
+
+def accounts_statement() -> str:
+    """Return the statement that makes the accounts."""
+    values = ", ".join(f"({key}, {FIRST_BALANCE})" for key in range(1, ACCOUNTS + 1))
+    return f"INSERT INTO bank_account (id, balance) VALUES {values}"
+
+
+def make_driver_banks(transport: driver.Transport, names: Iterable[str] = DRIVER_BANKS) -> None:
+    """Make the tables and accounts of objects that no Django knows."""
+    for name in names:
+        with driver.connect(transport, name) as connection:
+            connection.execute_batch([(sql, None) for sql in (*_SCHEMA, accounts_statement())])

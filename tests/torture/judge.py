@@ -1,0 +1,97 @@
+"""Compares what clients were told with what the databases hold: finds what is lost, half done or not true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+
+from .bank import ACCOUNTS, FIRST_BALANCE
+from .books import D1, POSTS, Page
+from .journal import CONFIRMED, FAILED, Operation
+from .states import DirectoryState, ObjectState, expected_columns, holds_schema
+
+LOST, HALF, STANDS, NOWHERE = "lost", "half", "failed but stands", "from nowhere"
+LEDGER, SCHEMA, KEYS = "ledger", "schema", "foreign keys"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A promise that does not hold."""
+
+    kind: str
+    where: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}, {self.where}: {self.text}"
+
+
+def judge_page(book: str, page: Page, before: Iterable[Operation], known: Set[str]) -> list[Fault]:
+    """Return the faults of a book.
+
+    `before`: its operations as the clients knew them before the page was read. `known`: every operation that
+    had been begun when it was read.
+    """
+    faults = []
+    for one in before:
+        rows, amount = page.ops.get(one.op, (0, 0))
+        if one.end == CONFIRMED and not rows:
+            faults.append(Fault(LOST, book, f"{one.op} ({one.kind}) was confirmed, and is not there"))
+        elif one.end == FAILED and rows:
+            faults.append(Fault(STANDS, book, f"{one.op} ({one.kind}) has {rows} rows; told: {one.error}"))
+        elif rows not in (0, one.rows) or amount:
+            faults.append(
+                Fault(HALF, book, f"{one.op} ({one.kind}) has {rows} of {one.rows} rows, sum {amount}")
+            )
+    faults += [Fault(NOWHERE, book, f"{op} was never begun") for op in page.ops if op not in known]
+    for key in page.wrong_accounts:
+        faults.append(Fault(HALF, book, f"account {key} is not the sum of its entries"))
+    if not book.endswith(POSTS) and page.total != ACCOUNTS * FIRST_BALANCE:
+        faults.append(Fault(HALF, book, f"the balances sum up to {page.total}"))
+    return faults
+
+
+def judge_directory(state: DirectoryState) -> list[Fault]:
+    """Return the faults of D1: tables that are not those of its recorded migrations."""
+    faults = []
+    if not holds_schema(state.columns, state.applied, state.unfinished):
+        faults.append(
+            Fault(SCHEMA, D1, f"{sorted(state.applied)} are recorded, the tables are {state.columns}")
+        )
+    if state.damaged_boats:
+        faults.append(Fault(SCHEMA, D1, f"{state.damaged_boats} boats lost something"))
+    return faults
+
+
+def judge_tenant(slug: str, directory: DirectoryState, found: ObjectState) -> list[Fault]:
+    """Return the faults of one tenant whose ledger row did not change while its object was read."""
+    row, faults = directory.ledger.get(slug), []
+    where = f"tenant {slug}"
+    if found.names and not found.is_loading:
+        if not holds_schema(found.columns, found.applied_to_yard):
+            told = f"{sorted(found.applied_to_yard)} are recorded, the tables are {found.columns}"
+            faults.append(Fault(SCHEMA, where, told))
+        if found.damaged_boats:
+            faults.append(Fault(SCHEMA, where, f"{found.damaged_boats} boats lost something"))
+        if found.fingerprint != found.fingerprint_of_applied:
+            faults.append(Fault(SCHEMA, where, "the fingerprint is not that of the applied migrations"))
+    state = row.state if row is not None else "unknown"
+    if state == "ready" and found.fingerprint != row.fingerprint:  # type: ignore[union-attr]
+        faults.append(Fault(LEDGER, where, "the ledger says ready, at another schema than the object's"))
+    if state == "ready" and slug not in directory.tenants:
+        faults.append(Fault(LEDGER, where, "the ledger says ready, and the directory has no such tenant"))
+    if state == "deleted" and (found.names or slug in directory.tenants):
+        faults.append(Fault(LEDGER, where, "the ledger says deleted, and something is left"))
+    if state == "unknown" and slug in directory.tenants:
+        faults.append(Fault(LEDGER, where, "the directory has the tenant, the ledger has not"))
+    if state in ("unknown", "ready", "deleted") and found.is_loading:
+        faults.append(Fault(LEDGER, where, f"half loaded, and the ledger says {state}"))
+    return faults
+
+
+def judge_keys(where: str, dangling: int) -> list[Fault]:
+    """Return a fault where rows point nowhere."""
+    return [Fault(KEYS, where, f"{dangling} rows point nowhere")] if dangling else []
+
+
+__all__ = ["Fault", "expected_columns", "judge_directory", "judge_keys", "judge_page", "judge_tenant"]

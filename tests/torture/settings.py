@@ -1,0 +1,7 @@
+"""The site's settings with the two apps that the attacks work on."""
+
+from project.settings import *  # noqa: F403
+from project.settings import INSTALLED_APPS as _SITE
+
+INSTALLED_APPS = [*_SITE, "tests.torture.bank", "tests.torture.yard"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
