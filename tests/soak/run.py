@@ -65,7 +65,8 @@ def soak(options: argparse.Namespace, stage: faults.Stage) -> int:
     after = bookkeeping(stage.cast)
     tables = {name: (before.get(name, 0), after.get(name, 0)) for name in before | after}
     series = [one for one in watch.series.values() if one.samples]
-    warm_up = options.seconds / 5
+    # Caches fill in the first minute: growth before that tells nothing.
+    warm_up = max(60.0, options.seconds / 5)
     title = (
         f"{options.seconds:g} seconds, {options.browsers} browsers, {options.tenants} tenants, "
         f"{GUNICORN_PROCESSES} gunicorn processes, seed {options.seed}; load at the end: {os.getloadavg()}"
