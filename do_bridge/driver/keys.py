@@ -103,14 +103,14 @@ def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Dea
 def settle_commit(pool: RelayPool, database: str, key: str, error: DatabaseError, deadline: Deadline) -> None:
     """Return if the commit under ``key``, whose answer was lost by ``error``, was carried out.
 
-    Raises OperationalError with the effect ``ended`` where it was not and never will be, and ``error`` where
-    nobody could be asked before the deadline.
+    Raises OperationalError with the effect ``ended`` where it was not and never will be, and with the effect
+    ``unknown`` where nobody could be asked before the deadline.
     """
     outcome = outcome_of(pool, database, key, deadline)
     if outcome == "none":
         raise _not_done(error, "commit") from error
     if outcome != "done":
-        raise error
+        raise outcome_unknown(error, "commit") from error
 
 
 def leaving_time_to_ask(deadline: Deadline) -> Deadline:

@@ -124,8 +124,8 @@ class RelayTransaction(RemoteTransaction):
             told = self._judged(error, steps)
             if told.effect in ("ended", "unknown"):
                 self._let_go()
-            if key and told.effect == "unknown" and isinstance(told, DatabaseError):
-                settle_commit(self._pool, self._database, key, told, deadline)
+            if key and told.effect == "unknown" and isinstance(error, DatabaseError):
+                settle_commit(self._pool, self._database, key, error, deadline)
                 return [Answer() for _ in steps]
             if told is error:
                 raise
