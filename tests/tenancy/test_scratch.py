@@ -36,6 +36,8 @@ def clean(*arguments):
 @pytest.fixture
 def former(empty_ledger, tmp_path):
     """The alias of a scratch object of other code, beside that of this one; both were used just now."""
+    # Other tests of this process may have read the object: then nothing would be noted.
+    forget_dumps()
     with newer_code(tmp_path, RATING):
         scratch_dump()
         alias = current()
