@@ -12,6 +12,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transport import _pause
 
 READ, WRITE = "SELECT 1", "INSERT INTO item VALUES (1)"
 D1, OBJECT = "d1:somewhere", "do:somewhere"
@@ -130,6 +131,13 @@ def test_a_read_is_repeated_within_its_deadline_alone(transport: RelayTransport,
     relay.fail("retry", "unknown", times=99)
     assert isinstance(ask(transport, D1, READ, timeout=20), driver.OperationalError)
     assert len(relay.asked) == 5
+
+
+def test_pauses_grow_to_two_seconds_and_no_two_clients_keep_step() -> None:
+    for attempt, longest in ((1, 0.1), (2, 0.2), (3, 0.4), (5, 1.6), (6, 2.0), (99, 2.0)):
+        pauses = {_pause(attempt) for _ in range(50)}
+        assert longest / 2 <= min(pauses) < max(pauses) <= longest
+        assert len(pauses) > 40
 
 
 @pytest.mark.parametrize("sql", [READ, WRITE])
