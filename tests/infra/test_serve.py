@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from do_bridge import driver
+from project import serve
 from worker import local
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,21 +51,22 @@ def checkout(tmp_path):
 
 
 class Run:
-    """`python -m project.serve` in a folder until the block ends, which is Ctrl-C."""
+    """`make run`, or another command, in a folder until the block ends, which is Ctrl-C."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *command, **environment):
         self.folder = folder
         self.port = local.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.command = command or ("-m", "project.serve")
+        self.environment = environment or {"PORT": str(self.port), "RELAY_PORT": str(local.free_port())}
         self.said = []
 
     def __enter__(self):
-        ports = {"PORT": str(self.port), "RELAY_PORT": str(local.free_port())}
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "project.serve"],
+            [sys.executable, *self.command],
             cwd=self.folder,
-            env={**kept, **ports, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**kept, **self.environment, "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -147,3 +151,39 @@ def test_a_fresh_checkout_is_served_with_secrets_of_its_own_and_ends_without_a_t
     assert again.process.returncode == 0
     assert again.started() == {}
     assert "a-token-of-production" in (checkout / ".env").read_text()
+
+
+@pytest.mark.timeout(120)
+def test_the_worker_alone_serves_at_the_port_and_keeps_its_data_in_the_folder_that_are_asked_for(checkout):
+    port, state = local.free_port(), checkout / "elsewhere"
+    with Run(checkout, "worker/local.py", RELAY_PORT=str(port), RELAY_STATE=str(state)) as run:
+        said = "".join(run.said)
+        url = re.search(r"The relay listens on (\S+) \(RELAY_URL\)", said)[1]
+        assert url == f"http://127.0.0.1:{port}"
+        token = local.dev_token(checkout / "worker" / ".dev.vars")
+        assert token not in said
+        with driver.connect(driver.relay(url, token), "do:test/alone") as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            driver.relay(url, token).close()
+        assert any(state.rglob("*.sqlite"))
+    assert run.process.returncode == 0
+    assert run.started() == {}
+    assert not (checkout / "state").exists()
+
+
+def test_a_relay_port_that_was_not_asked_for_gives_way_and_one_that_was_does_not(monkeypatch):
+    with socket.create_server((local.HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(serve, "RELAY_PORT", port)
+        monkeypatch.delenv("RELAY_PORT", raising=False)
+        assert serve.choose_relay_port() not in (0, port)
+        monkeypatch.setenv("RELAY_PORT", str(port))
+        with pytest.raises(local.LocalWorkerError, match=f"Port {port} .* RELAY_PORT"):
+            serve.choose_relay_port()
+
+
+@pytest.mark.parametrize("value", ["0", "65536", "-1", "http"])
+def test_a_port_that_is_none_is_named_with_its_setting(monkeypatch, value):
+    monkeypatch.setenv("PORT", value)
+    with pytest.raises(local.LocalWorkerError, match="PORT is .* it must be a port"):
+        local.port_setting("PORT", 8000)
