@@ -144,11 +144,8 @@ DO_BRIDGE = {
 }
 
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = [
-    # First, and signs nobody in: it ends the attempts of who guesses.
-    "accounts.throttle.ThrottleBackend",
-    "django.contrib.auth.backends.ModelBackend",
-]
+# Django's own, which slows down who guesses.
+AUTHENTICATION_BACKENDS = ["accounts.throttle.ThrottledBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
