@@ -239,6 +239,10 @@ class Connection:
                 self.closed = True
                 self._keys.give_back()
 
+    def rest(self) -> None:
+        """Leave the name under which this connection writes to others, until it writes again."""
+        self._keys.give_back()
+
     @contextmanager
     def unkeyed(self) -> Iterator[None]:
         """Send writes without keys in this block: where they drop what would remember the keys."""
