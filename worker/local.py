@@ -286,6 +286,9 @@ class LocalWorker:
             "CI": "1",  # no questions, no browser
             "NO_COLOR": "1",
             "CLOUDFLARE_CF_FETCH_ENABLED": "false",
+            # wrangler writes a trace of each call into a database of its own, which takes two thirds of
+            # workerd's time and keeps its memory growing; whoever wants to see the traces sets it to true.
+            "X_LOCAL_OBSERVABILITY": os.environ.get("X_LOCAL_OBSERVABILITY", "false"),
             "WRANGLER_SEND_METRICS": "false",
             "WRANGLER_HIDE_BANNER": "true",  # its look for a newer version is a request to the registry
             "WRANGLER_LOG_PATH": str(self.state / "logs"),

@@ -292,3 +292,41 @@ def test_a_missing_setting_ends_gunicorn_with_its_name(gunicorn, environment, me
     log = process.communicate(timeout=30)[1]
     assert process.returncode != 0
     assert message in log
+
+
+HURRIED = """
+import runpy
+locals().update(runpy.run_path("gunicorn.conf.py"))
+Worker.seconds_for_headers, Worker.seconds_for_request, Worker.seconds_for_silence = 1, 2, 2
+"""
+LARGE_SITE = """
+def application(environ, start_response):
+    body = environ["wsgi.input"].read()
+    if environ["PATH_INFO"] == "/large":
+        body = b"x" * 50_000_000
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@pytest.mark.parametrize("sent", ["GET", "GET / HTTP/1.1\r\nHost: a\r\nX-", "whole headers", "large answer"])
+def test_clients_that_stop_in_the_middle_do_not_keep_others_out(gunicorn, tmp_path, sent):
+    (tmp_path / "hurried.py").write_text(HURRIED)
+    (tmp_path / "large_site.py").write_text(LARGE_SITE)
+    options = ("--config", str(tmp_path / "hurried.py"), "--pythonpath", str(tmp_path), "--workers", "1")
+    _, url = gunicorn(*options, "large_site:application")
+    port = int(url.rpartition(":")[2])
+    request = {
+        "whole headers": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx",
+        "large answer": "GET /large HTTP/1.1\r\nHost: a\r\n\r\n",
+    }.get(sent, sent)
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(16)]
+    try:
+        for client in clients:
+            client.sendall(request.encode())
+        started = time.monotonic()
+        assert status_of(url) == 200
+        assert time.monotonic() - started < 12
+    finally:
+        for client in clients:
+            client.close()

@@ -112,6 +112,18 @@ test("a session past its time begins nothing more, and lets an open transaction 
   expect(await next.column(db, "SELECT count(*) FROM t")).toEqual([2]);
 });
 
+test("a session long past its time is closed, once its open transaction has ended", async () => {
+  const client = await Client.open(upgradeWith({ SESSION_MAX_SECONDS: 0.2 }));
+  const db = "do:test/limit/closed";
+  await client.tx(db, "t1", ["CREATE TABLE t (id)"], { begin: true });
+  const begun = Date.now();
+  while (Date.now() - begun < 400) expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
+  expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toBeUndefined();
+  expect(await client.closed).toMatchObject({ code: 1001, reason: "the session's time is over" });
+  const idle = await Client.open(upgradeWith({ SESSION_MAX_SECONDS: 0.2 }));
+  expect(await idle.closed).toMatchObject({ code: 1001 });
+});
+
 test.each(["", "0", "soon"])(
   "a maximum of %j seconds is none that can be meant: the default holds",
   async (value) => {
