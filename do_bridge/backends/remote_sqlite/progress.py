@@ -112,3 +112,18 @@ class Progress:
                     f"{'.'.join(key)} was left unfinished after {done} operations: finish it by "
                     f"`migrate {key[0]} {key[1]}` before unapplying what it stands on."
                 )
+
+    def refuse_forwards(self, graph, targets):
+        """Raise UnfinishedMigration if a migration that was unapplied in part is needed by one of `targets`.
+
+        It is still recorded as applied: nothing would repair it, and others would be built on what is left.
+        """
+        wanted = {step for target in targets if target[1] is not None for step in graph.forwards_plan(target)}
+        for key, (backwards, done, _) in (self._rows or {}).items():
+            if not backwards or key not in wanted:
+                continue
+            before = [parent.key[1] for parent in graph.node_map[key].parents if parent.key[0] == key[0]]
+            raise UnfinishedMigration(
+                f"{'.'.join(key)} was left half unapplied, with {done} operations undone: run "
+                f"`migrate {key[0]} {max(before, default='zero')}` first, which goes on with that."
+            )
