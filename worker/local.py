@@ -22,7 +22,6 @@ from types import FrameType, TracebackType
 WORKER_DIR = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 EXPLORER_PATH = "/cdn-cgi/local/explorer/api"
-# The Worker gets its secrets from a file alone; nothing of the account reaches a process that runs locally.
 # The Worker's other tokens; wrangler's configuration names them, and never deletes one that is left out.
 OPTIONAL_TOKENS = (
     "RELAY_TOKEN_PREVIOUS",
@@ -33,6 +32,7 @@ OPTIONAL_TOKENS = (
 )
 # Too short to be a secret: the Worker lets nobody in by it.
 UNSET = "unset"
+# The Worker gets its secrets from a file alone; nothing of the account reaches a process that runs locally.
 WITHHELD = ("CLOUDFLARE_", "CF_", "RELAY_", "MIGRATE_", "SECRET_KEY", "D1_", "WRANGLER_")
 
 
