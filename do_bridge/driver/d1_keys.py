@@ -117,7 +117,10 @@ class _Write:
                 self._creates = True
                 self._before.insert(0, Statement(_CREATE, (), _WRITES))
                 error.transient, error.retry_after = True, 0.0
-            raise self._judged(error) from error
+            told = self._judged(error)
+            if told is error:
+                raise
+            raise told from error
         return answers[len(self._before) :]
 
     def _judged(self, error: DatabaseError) -> Error:
