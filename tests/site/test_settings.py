@@ -75,6 +75,28 @@ def test_a_secret_may_begin_with_a_dollar(name):
     assert done.stdout.strip() == secret
 
 
+def test_lists_may_have_spaces_and_levels_small_letters():
+    code = (
+        "from project.settings import *; print(ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, LOGGING['root']['level'])"
+    )
+    values = {
+        "ALLOWED_HOSTS": "a.example, b.example ",
+        "CSRF_TRUSTED_ORIGINS": "https://a.example , https://b.example",
+        "LOG_LEVEL": "warning",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, **GOOD, **values},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == (
+        "['a.example', 'b.example'] ['https://a.example', 'https://b.example'] WARNING"
+    )
+
+
 def test_the_rest_transport_speaks_to_cloudflare_unless_another_api_is_named():
     code = "from project.settings import DATABASES as d; print(d['default']['HOST'])"
     hosts = []
