@@ -17,9 +17,9 @@ TEST_PROCESSES ?= 2
 hash = $(shell cat $(1) | cksum | tr ' ' '-')
 VENV := .venv/pyvenv.cfg
 RUN_STAMP := .venv/run-$(call hash,requirements-lock.txt)
-SUITE_STAMP := .venv/suite-$(call hash,tests/django_suite/requirements.txt)
+SUITE_STAMP := .venv/suite-$(call hash,tests/django_suite/requirements-lock.txt)
 DEV_STAMP := .venv/dev-$(call hash,requirements-dev-lock.txt)
-TOOLS_STAMP := .venv-tools/tools-$(call hash,requirements-tools.txt)
+TOOLS_STAMP := .venv-tools/tools-$(call hash,requirements-tools.txt requirements-tools-lock.txt)
 NODE_STAMP := worker/node_modules/.installed-$(call hash,worker/package-lock.json)
 
 run: $(RUN_STAMP) $(NODE_STAMP)
@@ -90,6 +90,8 @@ LOCK := .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11
 lock: $(TOOLS_STAMP)
 	$(LOCK) requirements.txt -o requirements-lock.txt
 	$(LOCK) requirements-dev.txt -c requirements-lock.txt -o requirements-dev-lock.txt
+	$(LOCK) requirements-tools.txt --no-emit-package uv -o requirements-tools-lock.txt
+	$(LOCK) tests/django_suite/requirements.txt -o tests/django_suite/requirements-lock.txt
 
 # Known faults of what is installed; asks the registries' advisory services, so it is no part of `make test`.
 audit: $(TOOLS_STAMP) $(NODE_STAMP)
@@ -116,11 +118,12 @@ $(DEV_STAMP): | $(VENV)
 
 $(TOOLS_STAMP): | $(VENV)
 	$(BIN)/python -m venv .venv-tools
-	.venv-tools/bin/pip install --quiet -r requirements-tools.txt
+	.venv-tools/bin/pip install --quiet --require-hashes -r requirements-tools-lock.txt
+	.venv-tools/bin/pip install --quiet --no-deps $$(grep '^uv==' requirements-tools.txt)  # it makes the hashes
 	@rm -f .venv-tools/tools-* && touch $@
 
 $(SUITE_STAMP): | $(VENV)
-	$(BIN)/python -m pip install --quiet -r tests/django_suite/requirements.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r tests/django_suite/requirements-lock.txt
 	@rm -f .venv/suite-* && touch $@
 
 $(NODE_STAMP): | $(RUN_STAMP)

@@ -1,6 +1,10 @@
 """How gunicorn serves the site; its options on the command line and GUNICORN_CMD_ARGS come before these."""
 
+import contextlib
 import os
+import socket
+import struct
+import time
 
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -9,17 +13,48 @@ bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 
 
 class Worker(ThreadWorker):
-    """Closes its listening sockets as soon as it is to stop.
+    """Gives no client a thread for longer than it needs, and closes its listening sockets when it is to stop.
 
-    gunicorn's own keeps them until its last request has ended: the system lets in whoever comes meanwhile, to
-    wait for a process that will never serve them, where a refusal would send them to another host.
+    gunicorn's own waits without end for the rest of a request, so that a few clients which send half of one
+    silence a process. And it listens until its last request has ended: the system lets in whoever comes
+    meanwhile, to wait for a process that will never serve them, where a refusal would send them elsewhere.
     """
+
+    seconds_for_headers = 10
+    seconds_for_request = 40  # headers and body
+    seconds_for_silence = 30  # of a client that takes nothing of its answer
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._reading = {}
 
     def set_accept_enabled(self, enabled):
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
             for listener in self.sockets:
                 listener.close()
+
+    def handle(self, conn):
+        silence = struct.pack("ll", self.seconds_for_silence, 0)
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, silence)
+        self._reading[conn] = time.monotonic() + self.seconds_for_headers
+        try:
+            return super().handle(conn)
+        finally:
+            self._reading.pop(conn, None)
+
+    def handle_request(self, req, conn):
+        self._reading[conn] = time.monotonic() + self.seconds_for_request - self.seconds_for_headers
+        return super().handle_request(req, conn)
+
+    def murder_pending(self):
+        """Called each second: end what is still read too late. What has been read may be answered later."""
+        super().murder_pending()
+        now = time.monotonic()
+        for conn, deadline in list(self._reading.items()):
+            if deadline < now and self._reading.pop(conn, None):
+                with contextlib.suppress(OSError):
+                    conn.sock.shutdown(socket.SHUT_RD)
 
 
 # Threads, because a request mostly waits for a database. WEB_CONCURRENCY sets the number of processes.

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.contrib.auth.signals import user_logged_in
+from django.contrib.auth.backends import ModelBackend
 from django.core.exceptions import PermissionDenied
 from django.db import connections
-from django.dispatch import receiver
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_variables
 
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """After `failures` in a row each further one closes the door for twice as long, in seconds."""
+    """From `failures` on each further one closes the door for twice as long, in seconds."""
 
     failures: int
     first_delay: int
@@ -38,59 +37,66 @@ class Limit:
 OF_NAME = Limit(failures=5, first_delay=15)
 # Many people may be behind one address.
 OF_ADDRESS = Limit(failures=50, first_delay=60)
-FORGET = 24 * 3600  # seconds without an attempt after which a count begins anew
+# Seconds without a failure after which one is forgotten: what people mistype from day to day never adds up.
+# As long as the longest delay: who waits for it gains no guess over who knocks as soon as the door opens.
+FADE = 900
+FORGET = 24 * 3600  # seconds without a failure after which the row is no longer needed
 
 _TABLE = SignInFailure._meta.db_table
 _BLOCKED = f"SELECT 1 FROM {_TABLE} WHERE username = %s AND address = %s AND blocked_until > %s"  # noqa: S608
-# One attempt is counted before the password is looked at: parallel guesses are counted, too.
+_IS_OPEN = f"NOT EXISTS ({_BLOCKED}) AND NOT EXISTS ({_BLOCKED})"
+_FAILURES = f"(max(failures - max(excluded.last_at - last_at, 0) / {FADE}, 0) + 1)"
 _COUNT = f"""
 INSERT INTO {_TABLE} (username, address, failures, last_at, blocked_until, token)
 SELECT %s, %s, 1, %s, 0, %s WHERE {{condition}}
 ON CONFLICT (username, address) DO UPDATE SET
-  failures = CASE WHEN last_at < %s THEN 1 ELSE failures + 1 END,
-  blocked_until = CASE WHEN last_at < %s OR failures + 1 < %s THEN 0
-    ELSE %s + min(%s, %s * (1 << min(failures + 1 - %s, 20))) END,
+  failures = {_FAILURES},
+  blocked_until = CASE WHEN {_FAILURES} < %s THEN 0
+    ELSE excluded.last_at + min(%s, %s * (1 << min({_FAILURES} - %s, 20))) END,
   last_at = excluded.last_at, token = excluded.token
 RETURNING failures
 """  # noqa: S608 - the table's own name
 
 
-def take_attempt(username, address):
-    """Count an attempt; return its token, or None where the door is closed. One trip, one atomic batch."""
-    now, token = int(time.time()), secrets.token_hex(16)
-    name = _storable(username)
-    closed = f"NOT EXISTS ({_BLOCKED}) AND NOT EXISTS ({_BLOCKED})"
+def is_open(username, address):
+    """Say whether an attempt is worth a look at its password; one trip, and nothing is counted."""
+    with _directory().cursor() as cursor:
+        cursor.execute(f"SELECT {_IS_OPEN}", _of_both(username, address))
+        return bool(cursor.fetchone()[0])
+
+
+def count_failure(username, address):
+    """Count a wrong password; return False where the door is closed by now. One trip, one atomic batch."""
+    now, token, name = int(time.time()), secrets.token_hex(16), _storable(username)
     counted = f"EXISTS (SELECT 1 FROM {_TABLE} WHERE username = '' AND address = %s AND token = %s)"  # noqa: S608
     statements = [
-        _count("", address, now, token, OF_ADDRESS, closed, ["", address, now, name, address, now]),
+        _count("", address, now, token, OF_ADDRESS, _IS_OPEN, _of_both(username, address, now)),
         _count(name, address, now, token, OF_NAME, counted, [address, token]),
         (f"DELETE FROM {_TABLE} WHERE last_at < %s", [now - FORGET]),  # noqa: S608
     ]
-    results = run_batch(_directory(), statements)
-    return token if results[0].rows else None
+    return bool(run_batch(_directory(), statements)[0].rows)
 
 
-def give_back(username, address, token):
-    """Forget what was counted for a name that has signed in, and this attempt of its address; one trip."""
-    still_last = "CASE WHEN token = %s THEN 0 ELSE blocked_until END"
-    run_batch(
-        _directory(),
-        [
-            (f"DELETE FROM {_TABLE} WHERE username = %s AND address = %s", [_storable(username), address]),  # noqa: S608
-            (
-                f"UPDATE {_TABLE} SET failures = max(failures - 1, 0), blocked_until = {still_last} "  # noqa: S608
-                "WHERE username = '' AND address = %s",
-                [token, address],
-            ),
-        ],
-    )
+def forget_failures(username, address):
+    """Forget what a name failed before it was right; return False where the door is closed by now.
+
+    One trip, one atomic batch. What its address has failed stays: it may be somebody else's.
+    """
+    both = _of_both(username, address)
+    of_name = f"DELETE FROM {_TABLE} WHERE username = %s AND address = %s AND {_IS_OPEN}"  # noqa: S608
+    statements = [(f"SELECT {_IS_OPEN}", both), (of_name, [_storable(username), address, *both])]
+    return bool(run_batch(_directory(), statements)[0].rows[0][0])
 
 
 def _count(name, address, now, token, limit, condition, values):
-    old = now - FORGET
-    delay = [limit.failures, now, limit.longest_delay, limit.first_delay, limit.failures]
-    parameters = [name, address, now, token, *values, old, old, *delay]
-    return _COUNT.format(condition=condition), parameters
+    delay = [limit.failures, limit.longest_delay, limit.first_delay, limit.failures]
+    return _COUNT.format(condition=condition), [name, address, now, token, *values, *delay]
+
+
+def _of_both(username, address, now=None):
+    """Return the parameters of _IS_OPEN: the rows of any name and of this one."""
+    now = int(time.time()) if now is None else now
+    return ["", address, now, _storable(username), address, now]
 
 
 def _directory():
@@ -126,31 +132,35 @@ def client_address(request):
     return str(ipaddress.ip_network((address, 64), strict=False).network_address)
 
 
-class ThrottleBackend:
-    """Stands first in AUTHENTICATION_BACKENDS and signs nobody in: it ends attempts at a closed door.
+class ThrottledBackend(ModelBackend):
+    """Signs people in by their passwords as Django does, and more and more slowly who guesses them.
 
-    An attempt without a request, or without a name, is not a visitor's and is not counted. No BaseBackend:
-    with a `get_user` it would be taken for one that sessions can name.
+    The door is looked at twice: before the password is, so that a closed one costs no work, and when what
+    was found is to be told. That second look counts a failure in the same atomic batch. So of guesses that
+    run side by side no more are answered than the limit allows, whatever they found, and of people who sign
+    in side by side nobody is counted. An attempt without a request is not a visitor's and is not slowed.
     """
 
     @method_decorator(sensitive_variables())
-    def authenticate(self, request, username=None, **credentials):
-        if request is None or not username:
-            return
+    def authenticate(self, request, username=None, password=None, **kwargs):
+        if request is None or not username or password is None:
+            return super().authenticate(request, username, password, **kwargs)
         address = client_address(request)
-        token = take_attempt(username, address)
-        if token is None:
-            request.sign_in_closed = True
-            logger.warning("A sign-in from %s was refused after too many that failed", address)
-            raise PermissionDenied
-        request.sign_in_attempt = (username, address, token)
+        if not is_open(username, address):
+            refuse(request, address)
+        user = super().authenticate(request, username, password, **kwargs)
+        tell = count_failure if user is None else forget_failures
+        if not tell(username, address):
+            refuse(request, address)
+        return user
 
+    @method_decorator(sensitive_variables())
     async def aauthenticate(self, request, **credentials):
-        await sync_to_async(self.authenticate)(request, **credentials)
+        return await sync_to_async(self.authenticate)(request, **credentials)
 
 
-@receiver(user_logged_in, dispatch_uid="accounts.throttle_signed_in")
-def signed_in(request, **kwargs):
-    attempt = getattr(request, "sign_in_attempt", None)
-    if attempt is not None:
-        give_back(*attempt)
+def refuse(request, address):
+    """End the attempt, whatever other backends there are; the forms say that the door is closed."""
+    request.sign_in_closed = True
+    logger.warning("A sign-in from %s was refused after too many that failed", address)
+    raise PermissionDenied

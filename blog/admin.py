@@ -3,12 +3,14 @@
 from django.contrib import admin
 
 from accounts.members import write_copies
+from blog.forms import LimitedPostForm
 from blog.models import Post
 from do_bridge.admin import TenantModelAdmin, tenant_site
 
 
 @admin.register(Post, site=tenant_site)
 class PostAdmin(TenantModelAdmin):
+    form = LimitedPostForm
     date_hierarchy = "published_at"
     list_display = ["title", "user", "published_at"]
     list_filter = ["published_at", "created"]

@@ -14,7 +14,7 @@ from .tenancy.routers import is_context_model, is_tenant_model
 
 ENGINES = (D1_ENGINE, DURABLE_OBJECT_ENGINE)
 SHORTEST_TOKEN = 32
-FEWEST_CHARACTERS = 10  # different ones: a word that is repeated is long, and no secret
+FEWEST_CHARACTERS = 10  # different ones
 TENANT_KEY = "do_bridge.tenancy.cache.tenant_key"
 DIRECTORY_KEY = "do_bridge.tenancy.cache.directory_key"
 DUMMY_CACHE = "django.core.cache.backends.dummy.DummyCache"
@@ -33,13 +33,18 @@ def _ours():
     ]
 
 
+def is_weak(token):
+    """Say whether a token can be guessed: it is short, or a word that is repeated."""
+    return len(token) < SHORTEST_TOKEN or len(set(token)) < FEWEST_CHARACTERS
+
+
 @register(Tags.security, deploy=True)
 def check_token_strength(app_configs=None, **kwargs):
     """Warn of a token that can be guessed, or that another secret gives away."""
     warnings = []
     for alias, values in _ours():
         token = values.get("PASSWORD") or ""
-        if token and (len(token) < SHORTEST_TOKEN or len(set(token)) < FEWEST_CHARACTERS):
+        if token and is_weak(token):
             warnings.append(
                 Warning(
                     f"The token of the database {alias!r} is short or has few different characters.",

@@ -1,7 +1,8 @@
 """Sends the headers that Django has no setting for: what a page may load and use of the browser."""
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
+
+from .middleware import Middleware
 
 # Whatever a page of this site never asks for is not to be asked for by what somebody smuggled into it.
 PERMISSIONS = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"
@@ -23,31 +24,13 @@ def content_security_policy(form_targets):
     return "; ".join(f"{name} {' '.join(values)}" for name, values in parts.items())
 
 
-class HeadersMiddleware:
+class HeadersMiddleware(Middleware):
     """Adds the headers to every answer that does not bring its own.
 
     Without a policy while DEBUG is on: Django's own page about an exception is all inline.
     """
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response):
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request):
-        if self.is_async:
-            return self._call_async(request)
-        return self._add(self.get_response(request))
-
-    async def _call_async(self, request):
-        return self._add(await self.get_response(request))
-
-    @staticmethod
-    def _add(response):
+    def after(self, response):
         response.headers.setdefault("Permissions-Policy", PERMISSIONS)
         if not settings.DEBUG:
             policy = content_security_policy(settings.CSP_FORM_TARGETS)

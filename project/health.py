@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from time import monotonic
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from asgiref.sync import sync_to_async
 from django.db import connections
 from django.http import HttpResponseNotAllowed, JsonResponse
 
@@ -16,6 +16,7 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.directory import tenant_model
 
 from .faults import BROKEN, D1_BEHIND, NO_RELAY, TIMEOUT, Fault, fault_of
+from .middleware import Middleware
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ STALE = 10.0  # seconds for which it serves while the next one is being made
 PROBE = "do:health"  # an object of its own: it holds no table, so that asking it writes nothing
 
 _transports = {}
+_transports_lock = threading.Lock()
 
 
 @dataclass
@@ -151,38 +153,26 @@ def probe_objects():
 def _relay(values):
     """Return a transport of their own: a site whose sessions are all in use has a relay all the same."""
     key = (values["HOST"], values["PASSWORD"])
-    if key not in _transports:
-        _transports[key] = RelayTransport(*key, pool_size=2, connect_timeout=DEADLINE)
-        atexit.register(_transports[key].close)
-    return _transports[key]
+    with _transports_lock:
+        if key not in _transports:
+            _transports[key] = RelayTransport(*key, pool_size=2, connect_timeout=DEADLINE)
+            atexit.register(_transports[key].close)
+        return _transports[key]
 
 
 health = Health({"directory": probe_directory, "tenants": probe_objects})
 
 
-class HealthMiddleware:
+class HealthMiddleware(Middleware):
     """Stands before everything else: the answer needs no session, no tenant, no known Host and no HTTPS."""
 
-    sync_capable = True
-    async_capable = True
+    def before(self, request):
+        return answer(request) if request.path_info in (READY, LIVE) else None
 
-    def __init__(self, get_response):
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request):
-        if self.is_async:
-            return self._answer_async(request)
-        if request.path_info in (READY, LIVE):
-            return answer(request)
-        return self.get_response(request)
-
-    async def _answer_async(self, request):
+    async def before_async(self, request):
         if request.path_info in (READY, LIVE):
             return await sync_to_async(answer, thread_sensitive=False)(request)
-        return await self.get_response(request)
+        return None
 
 
 def answer(request):

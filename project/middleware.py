@@ -1,19 +1,70 @@
-"""Gives requests inside a tenant the tenant's URLs."""
+"""What stands around every view: the frame of the site's middleware, and its smaller pieces."""
 
+import codecs
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
+from django.core.exceptions import BadRequest
 
 from do_bridge.tenancy import current_tenant
 from do_bridge.tenancy.middleware import load_urlconf
 
 
-class TenantUrlconfMiddleware:
-    """Stands after TenantMiddleware, which has said whose request it is."""
+class Middleware:
+    """Calls `before` and `after` around a view, the same under WSGI and ASGI; neither of them may block.
+
+    `before(request)` may return an answer in the view's place, or None; `after(response)` returns the answer.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request):
+        if self.is_async:
+            return self._call_async(request)
+        answer = self.before(request)
+        return self.after(self.get_response(request)) if answer is None else answer
+
+    async def _call_async(self, request):
+        answer = await self.before_async(request)
+        return self.after(await self.get_response(request)) if answer is None else answer
+
+    def before(self, request):
+        return None
+
+    async def before_async(self, request):
+        """Do what `before` does; for those whose `before` blocks."""
+        return self.before(request)
+
+    def after(self, response):
+        return response
+
+
+class TenantUrlconfMiddleware(Middleware):
+    """Gives requests inside a tenant its URLs; stands after TenantMiddleware, which says whose they are."""
 
     def __init__(self, get_response):
         load_urlconf(settings.TENANT_URLCONF)
-        self.get_response = get_response
+        super().__init__(get_response)
 
-    def __call__(self, request):
+    def before(self, request):
         if current_tenant():
             request.urlconf = settings.TENANT_URLCONF
-        return self.get_response(request)
+
+
+class Utf8Middleware(Middleware):
+    """Refuses what comes in another encoding, as Django itself does for forms without files.
+
+    A client may name any codec of Python's: with UTF-7 a form has half characters, which no database stores,
+    with "hex" its fields cannot be read at all.
+    """
+
+    def before(self, request):
+        if request.encoding and codecs.lookup(request.encoding).name != "utf-8":
+            raise BadRequest("Send UTF-8.")

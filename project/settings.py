@@ -1,5 +1,6 @@
 """Settings of the site, read from the environment and, where there is one, from `.env`."""
 
+import os
 from pathlib import Path
 
 import environ
@@ -14,16 +15,17 @@ if (BASE_DIR / ".env").is_file():
     env.read_env(BASE_DIR / ".env")
 
 DEBUG = env.bool("DEBUG", default=False)
-SECRET_KEY = env("SECRET_KEY")
+# Secrets as they are: of a value that begins with "$" django-environ looks for the variable of that name.
+SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY:
     raise ImproperlyConfigured("SECRET_KEY is empty: set it to a long random text.")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = [host.strip() for host in env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])]
+CSRF_TRUSTED_ORIGINS = [origin.strip() for origin in env.list("CSRF_TRUSTED_ORIGINS", default=[])]
 
 # "blog.example" serves tenant acme at acme.blog.example too; empty: at /t/acme/ alone.
 TENANT_DOMAIN = env("TENANT_DOMAIN", default="")
 # Lets POST /api/migrate in; empty: there is no such page.
-MIGRATE_TOKEN = env("MIGRATE_TOKEN", default="")
+MIGRATE_TOKEN = os.environ.get("MIGRATE_TOKEN", "")
 
 INSTALLED_APPS = [
     # Before Django's own, so that its commands and its admin templates win.
@@ -46,6 +48,7 @@ MIDDLEWARE = [
     "project.headers.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "project.middleware.Utf8Middleware",
     # Before everything that makes a URL: inside it the script name ends with /t/<slug>.
     "do_bridge.tenancy.middleware.TenantMiddleware",
     "project.middleware.TenantUrlconfMiddleware",
@@ -78,10 +81,10 @@ TEMPLATES = [
 ]
 
 RELAY_URL = env("RELAY_URL", default="")
-RELAY_TOKEN = env("RELAY_TOKEN", default="")
+RELAY_TOKEN = os.environ.get("RELAY_TOKEN", "")
 # Tokens for one kind of database each; a host that has both needs no RELAY_TOKEN.
-RELAY_TOKEN_TENANTS = env("RELAY_TOKEN_TENANTS", default="") or RELAY_TOKEN
-RELAY_TOKEN_DIRECTORY = env("RELAY_TOKEN_DIRECTORY", default="") or RELAY_TOKEN
+RELAY_TOKEN_TENANTS = os.environ.get("RELAY_TOKEN_TENANTS", "") or RELAY_TOKEN
+RELAY_TOKEN_DIRECTORY = os.environ.get("RELAY_TOKEN_DIRECTORY", "") or RELAY_TOKEN
 if RELAY_URL and not (RELAY_TOKEN_TENANTS and RELAY_TOKEN_DIRECTORY):
     raise ImproperlyConfigured("RELAY_URL is set, RELAY_TOKEN is not: the relay answers nobody without it.")
 
@@ -144,11 +147,8 @@ DO_BRIDGE = {
 }
 
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = [
-    # First, and signs nobody in: it ends the attempts of who guesses.
-    "accounts.throttle.ThrottleBackend",
-    "django.contrib.auth.backends.ModelBackend",
-]
+# Django's own, which slows down who guesses.
+AUTHENTICATION_BACKENDS = ["accounts.throttle.ThrottledBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
@@ -176,6 +176,7 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True
 
 MESSAGE_STORAGE = "project.messages.TenantCookieStorage"
+CSRF_FAILURE_VIEW = "project.views.csrf_failure"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSP_FORM_TARGETS = []
@@ -209,5 +210,5 @@ LOGGING = {
     "filters": {"tenant": {"()": "do_bridge.tenancy.logging.TenantFilter"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(tenant)s] %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "filters": ["tenant"], "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO").upper()},
 }

@@ -6,9 +6,10 @@ from django.urls import include, path
 from accounts.api import users
 from accounts.sign_in import SignInForm
 from do_bridge.admin import tenant_site
-from project.views import bad_request, server_error
+from project.views import bad_request, not_found, server_error
 
 handler400 = bad_request
+handler404 = not_found
 handler500 = server_error
 
 urlpatterns = [

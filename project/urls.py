@@ -9,6 +9,7 @@ from accounts.views import tenant_list
 from project import views
 
 handler400 = views.bad_request
+handler404 = views.not_found
 handler500 = views.server_error
 
 urlpatterns = [

@@ -1,4 +1,4 @@
-"""Migrating from outside, and the page of a failure."""
+"""Migrating from outside, and the pages of failures, which are JSON below /api/."""
 
 import io
 import logging
@@ -10,8 +10,10 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.core.management import CommandError, call_command
 from django.http import Http404, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
-from django.views import defaults
+from django.views import csrf, defaults
 from django.views.decorators.csrf import csrf_exempt
+
+from do_bridge.tenancy.conf import conf
 
 from .faults import fault_of
 
@@ -56,15 +58,42 @@ def bad_request(request, exception):
         error = exception
         while error is not None and fault is None:
             fault, error = fault_of(error), error.__context__
-    return answer_fault(request, fault) if fault else defaults.bad_request(request, exception)
+    if fault:
+        return answer_fault(request, fault)
+    if is_api(request):
+        return JsonResponse({"error": "This request is malformed."}, status=400)
+    return defaults.bad_request(request, exception)
+
+
+def not_found(request, exception):
+    """Answer 404."""
+    if is_api(request):
+        return JsonResponse({"error": "There is nothing at this address."}, status=404)
+    return defaults.page_not_found(request, exception)
+
+
+def csrf_failure(request, reason=""):
+    """Answer 403 to a form or a call that brings no token of this site."""
+    if is_api(request):
+        return JsonResponse({"error": "Send the header X-CSRFToken with the cookie's token."}, status=403)
+    return csrf.csrf_failure(request, reason)
+
+
+def is_api(request):
+    """Say whether the path, inside its tenant or in the directory, begins with /api/."""
+    path = request.path_info
+    # The prefix is still there where the tenant could not be found; a tenant may be named "api", too.
+    if getattr(request, "tenant", None) is None and path.startswith(conf("TENANT_PATH")):
+        path = "/" + path.removeprefix(conf("TENANT_PATH")).partition("/")[2]
+    return path.startswith("/api/")
 
 
 def answer_fault(request, fault):
-    """Answer 503 and what is missing for a Fault, 500 for None; as JSON below /api/."""
+    """Answer 503 and what is missing for a Fault, 500 for None."""
     status, headers = (503, {"Retry-After": "5"}) if fault else (500, {})
     if fault:
         logger.error("%s", fault.text)
-    if "/api/" in request.path:
+    if is_api(request):
         error = f"A database can't be used. {fault.text}" if fault else "The fault is on our side."
         return JsonResponse({"error": error}, status=status, headers=headers)
     page = render_to_string("500.html", {"fault": fault})

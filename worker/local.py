@@ -16,13 +16,13 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
 WORKER_DIR = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 EXPLORER_PATH = "/cdn-cgi/local/explorer/api"
-# The Worker gets its secrets from a file alone; nothing of the account reaches a process that runs locally.
 # The Worker's other tokens; wrangler's configuration names them, and never deletes one that is left out.
 OPTIONAL_TOKENS = (
     "RELAY_TOKEN_PREVIOUS",
@@ -33,6 +33,7 @@ OPTIONAL_TOKENS = (
 )
 # Too short to be a secret: the Worker lets nobody in by it.
 UNSET = "unset"
+# The Worker gets its secrets from a file alone; nothing of the account reaches a process that runs locally.
 WITHHELD = ("CLOUDFLARE_", "CF_", "RELAY_", "MIGRATE_", "SECRET_KEY", "D1_", "WRANGLER_")
 
 
@@ -175,7 +176,8 @@ class LocalWorker:
     """`wrangler dev` with the relay on one port of 127.0.0.1, its data in one folder.
 
     port: 0 takes a free one. state: the folder of D1's and the objects' data and of the log. token:
-    RELAY_TOKEN; without one, worker/.dev.vars has it. tokens: OPTIONAL_TOKENS by name. echo: wrangler's
+    RELAY_TOKEN; without one, worker/.dev.vars has it. tokens: OPTIONAL_TOKENS by name. others: configurations
+    of further Workers that this one's bindings name. echo: wrangler's
     output goes to this process's own instead of the log. start_timeout: seconds to wait for /healthz.
     Everything it starts ends with the `with` block, and also when this process dies without leaving it.
     """
@@ -188,6 +190,7 @@ class LocalWorker:
         *,
         tokens: dict[str, str] | None = None,
         worker_dir: Path = WORKER_DIR,
+        others: Sequence[Path] = (),
         echo: bool = False,
         start_timeout: float = 120.0,
     ) -> None:
@@ -197,6 +200,7 @@ class LocalWorker:
         self.token = token or dev_token(worker_dir / ".dev.vars")
         self.tokens = tokens or {}
         self.worker_dir = worker_dir
+        self.others = others
         self.log = self.state / "wrangler.log"
         self.echo = echo
         self.start_timeout = start_timeout
@@ -265,6 +269,7 @@ class LocalWorker:
         write_private(env_file, "".join(f"{name}={value}\n" for name, value in given.items()))
         arguments = [
             *("dev", "--config", str(self.worker_dir / "wrangler.jsonc"), "--env-file", str(env_file)),
+            *(word for other in self.others for word in ("--config", str(other))),
             *("--ip", HOST, "--port", str(self.port), "--inspector-port", str(free_port())),
             *("--persist-to", str(self.state), "--show-interactive-dev-session=false", "--log-level", "info"),
         ]
@@ -286,6 +291,9 @@ class LocalWorker:
             "CI": "1",  # no questions, no browser
             "NO_COLOR": "1",
             "CLOUDFLARE_CF_FETCH_ENABLED": "false",
+            # wrangler writes a trace of each call into a database of its own, which takes two thirds of
+            # workerd's time and keeps its memory growing; whoever wants to see the traces sets it to true.
+            "X_LOCAL_OBSERVABILITY": os.environ.get("X_LOCAL_OBSERVABILITY", "false"),
             "WRANGLER_SEND_METRICS": "false",
             "WRANGLER_HIDE_BANNER": "true",  # its look for a newer version is a request to the registry
             "WRANGLER_LOG_PATH": str(self.state / "logs"),

@@ -19,7 +19,7 @@ from .exceptions import (
     OperationalError,
     ProgrammingError,
 )
-from .keys import WriteKeys
+from .keys import NameInUse, WriteKeys
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
 from .transport import Answer, Deadline, RemoteTransaction, Transport, size_of
@@ -201,8 +201,12 @@ class Connection:
         self._check_open()
         if self._transaction is not None:
             key = self._key() if self._transaction.writes else None
-            with self._watch("commit", self._transaction):
-                self._transaction.commit(Deadline(self.timeout), key or "")
+            try:
+                with self._watch("commit", self._transaction):
+                    self._transaction.commit(Deadline(self.timeout), key or "")
+            except NameInUse:
+                self._keys.rename()
+                raise
             self._transaction = None
 
     def rollback(self) -> None:
@@ -234,6 +238,10 @@ class Connection:
             finally:
                 self.closed = True
                 self._keys.give_back()
+
+    def rest(self) -> None:
+        """Leave the name under which this connection writes to others, until it writes again."""
+        self._keys.give_back()
 
     @contextmanager
     def unkeyed(self) -> Iterator[None]:
@@ -291,9 +299,7 @@ class Connection:
             statements = [replace(statement, metered=True) for statement in statements]
         with Timed(operation, self.database, self.on_call, len(statements)) as call:
             if self._transaction is None:
-                writes = not all(statement.shape.reads_only for statement in statements)
-                key = self._key() if writes else None
-                answers = self.transport.batch(self.database, statements, deadline, expect=expect, key=key)
+                answers = self._batch(statements, deadline, expect)
             else:
                 answers = self._transaction.run(statements, deadline)
             call.rows = sum(len(answer.rows) for answer in answers)
@@ -302,6 +308,15 @@ class Connection:
                 call.rows_read = _total([answer.rows_read for answer in answers])
                 call.rows_written = _total([answer.rows_written for answer in answers])
         return answers
+
+    def _batch(self, statements: Sequence[Statement], deadline: Deadline, expect: str | None) -> list[Answer]:
+        writes = not all(statement.shape.reads_only for statement in statements)
+        try:
+            key = self._key() if writes else None
+            return self.transport.batch(self.database, statements, deadline, expect=expect, key=key)
+        except NameInUse:
+            self._keys.rename()
+        return self.transport.batch(self.database, statements, deadline, expect=expect, key=self._key())
 
     def _decode(
         self, statements: Sequence[Statement], answers: Sequence[Answer], deadline: Deadline

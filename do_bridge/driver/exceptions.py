@@ -131,7 +131,7 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
         OperationalError,
         "The object's schema is not the one that this code expects, and nothing was run",
     ),
-    "stale_key": (OperationalError, "The write was not run under a key that is over"),
+    "stale_key": (OperationalError, "The work was not run under a key that is over"),
     "answer_lost": (
         OperationalError,
         "The write was carried out, once, but its answer was lost and too large to be kept",

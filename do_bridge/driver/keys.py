@@ -25,6 +25,13 @@ _CHANCES: Final = 10**6
 _TIME_TO_ASK: Final = 5.0
 
 
+class NameInUse(OperationalError):
+    """The object knows a later key of this client: somebody else writes under its name.
+
+    The work was not run, and never will be under its key.
+    """
+
+
 class _Client:
     """A random name that one connection at a time writes under, and the number of its last write."""
 
@@ -62,6 +69,11 @@ class WriteKeys:
         client.last = number
         return f"{client.name}:{number}"
 
+    def rename(self) -> None:
+        """Write under a new name from now on: a copy of this state uses the old one."""
+        # None that is free: those have been copied, too.
+        self._client = _Client()
+
     def give_back(self) -> None:
         """Leave the name to another connection, with its number."""
         client, self._client = self._client, None
@@ -89,7 +101,7 @@ def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Dea
     try:
         return _repeated(write, deadline)
     except Error as error:
-        if write.doubt is None or error.kind in _SETTLED:
+        if write.doubt is None or (error.kind in _SETTLED and error.effect != "unknown"):
             raise
         doubt, last = write.doubt, error
     outcome = outcome_of(pool, message["db"], key, deadline)
@@ -111,6 +123,13 @@ def settle_commit(pool: RelayPool, database: str, key: str, error: DatabaseError
         raise _not_done(error, "commit") from error
     if outcome != "done":
         raise outcome_unknown(error, "commit") from error
+
+
+def name_in_use(error: DatabaseError, effect: str) -> NameInUse:
+    """Return the error for work that was sent once, and refused because of its key."""
+    text = f"{error}. Another copy of this connection's state writes under its name; the work was not run"
+    # Under the same name it would be refused again.
+    return NameInUse(text, kind=error.kind, request_id=error.request_id, effect=effect)
 
 
 def leaving_time_to_ask(deadline: Deadline) -> Deadline:
@@ -165,6 +184,8 @@ class _Write:
                 raise outcome_unknown(self.doubt)
             return session.request(self._message, deadline)
         except DatabaseError as error:
+            if error.kind == "stale_key" and self.doubt is None:
+                raise name_in_use(error, "none") from error
             if error.effect != "unknown":
                 raise
             if not session.knows_keys:

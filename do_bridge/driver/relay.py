@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from .exceptions import DatabaseError, Error, OperationalError
-from .keys import leaving_time_to_ask, settle_commit, write_once
+from .keys import leaving_time_to_ask, name_in_use, settle_commit, write_once
 from .relay_pool import RelayPool
 from .relay_session import RelaySession, shown, wire_steps
 from .secret import Secret
@@ -127,6 +127,8 @@ class RelayTransaction(RemoteTransaction):
             if key and told.effect == "unknown" and isinstance(error, DatabaseError):
                 settle_commit(self._pool, self._database, key, error, deadline)
                 return [Answer() for _ in steps]
+            if error.kind == "stale_key" and isinstance(error, DatabaseError):
+                raise name_in_use(error, "ended") from error
             if told is error:
                 raise
             raise told from error

@@ -20,6 +20,8 @@ from .trips import trip
 _CONNECT_TIMEOUT: Final = 10.0
 _MAX_REQUEST: Final = 4_000_000
 _DEFAULT_RETRY_AFTER: Final = 1.0
+# In what D1 says when it, or its connection, ended in the middle of the work, whatever the status.
+_BROKEN: Final = ("internal error", "reset", "disconnected", "timed out", "timeout")
 # D1's own count has the rows of cascades and triggers in it.
 _COUNTS: Final = "SELECT changes(), last_insert_rowid()"
 
@@ -43,8 +45,9 @@ class RestTransport(Transport):
 
     @property
     def _host(self) -> str:
+        # What stands before an @ may be a password.
         parts = urlsplit(self._base)
-        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
     def batch(
         self,
@@ -103,17 +106,26 @@ class RestTransport(Transport):
         return {"Authorization": Secret(f"Bearer {self._token}")}
 
     def _post(self, url: str, content: bytes, deadline: Deadline) -> tuple[httpx.Response, bytes]:
-        trip()
-        left = max(deadline.remaining(), 0.001)
+        left = deadline.remaining()
+        if not left:
+            raise OperationalError(
+                f"The {deadline.seconds:g} seconds were over before the request was sent", effect="none"
+            )
         timeout = httpx.Timeout(left, connect=min(left, _CONNECT_TIMEOUT))
         headers = self._authorization()
-        request = self._http().build_request("POST", url, content=content, headers=headers, timeout=timeout)
         try:
+            request = self._http().build_request(
+                "POST", url, content=content, headers=headers, timeout=timeout
+            )
+            trip()
             response = self._http().send(request, stream=True)
             try:
                 return response, _read(response, deadline)
             finally:
                 response.close()
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            text = f"D1_API_BASE is no URL that begins with http:// or https://: {self._host}"
+            raise InterfaceError(text, effect="none") from without_frames(error)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise OperationalError(
                 f"D1's API at {self._host} could not be reached ({type(error).__name__}); "
@@ -123,6 +135,9 @@ class RestTransport(Transport):
             ) from without_frames(error)
         except httpx.TimeoutException as error:
             raise _timed_out(deadline) from without_frames(error)
+        except httpx.DecodingError as error:
+            text = "D1's API sent an answer that cannot be decompressed"
+            raise OperationalError(text, effect="unknown") from without_frames(error)
         except httpx.TransportError as error:
             raise OperationalError(
                 f"The connection to D1's API was lost before its answer came ({type(error).__name__})",
@@ -174,12 +189,18 @@ def _answers(response: httpx.Response, content: bytes, statements: Sequence[Stat
     results: Any = payload.get("result")
     expected = sum(1 + statement.shape.counted for statement in statements)
     try:
+        if len(statements) == 1:
+            # Of a text of several statements Cloudflare gives all results, the local API the last one.
+            results = results[-expected:]
         if len(results) != expected:
             raise ValueError(f"{len(results)} results instead of {expected}")
         left = iter(results)
         return [_answer(next(left), next(left) if item.shape.counted else None) for item in statements]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InterfaceError("D1's API answered in a form that the driver does not know") from error
+        reads_only = all(statement.shape.reads_only for statement in statements)
+        raise InterfaceError(
+            "D1's API answered in a form that the driver does not know", effect=None if reads_only else "done"
+        ) from error
 
 
 def _answer(result: dict[str, Any], counts: dict[str, Any] | None) -> Answer:
@@ -241,7 +262,7 @@ def _d1_error(message: str, status: int, request_id: str | None) -> Error:
     if error.kind == "internal" and status == 404:
         return _not_found(status, request_id)
     # SQLite's refusal rolls the whole batch back, and a bad request never runs; else nobody knows.
-    refused = error.kind == "internal" and status < 500 and "internal error" not in message
+    refused = error.kind == "internal" and status < 500 and not any(word in message for word in _BROKEN)
     error.effect = "none" if error.kind == "sql" or refused else "unknown"
     return error
 

@@ -51,8 +51,7 @@ class Transaction:
         if at is not None:
             del self._pending[at:]
             return
-        self._pending = [step for step in self._pending if step.verb != "savepoint"]
-        self._pending.append(Control("release", name))
+        self._pending = [*self._closing(), Control("release", name)]
 
     def rollback_to(self, name: str) -> None:
         """Undo with the next statement what was done since the savepoint; it stays open."""
@@ -62,17 +61,20 @@ class Transaction:
         if at is not None:
             del self._pending[at + 1 :]
             return
-        # All that waits was asked for inside the savepoint, and is undone with it.
-        self._pending = [Control("rollback_to", name)]
+        # What waits to be closed must be: the object may hold another savepoint of this name further inside.
+        undo = Control("rollback_to", name)
+        closing = self._closing()
+        self._pending = closing if closing[-1:] == [undo] else [*closing, undo]
 
     def commit(self, deadline: Deadline, key: str = "") -> None:
         """Commit, known by ``key`` should the answer get lost; without a trip if nothing was sent."""
         self._check_alive()
         if not self._sent:
             return
-        undo = [step for step in self._pending if step.verb == "rollback_to"]
+        closing = self._closing()
+        undoes = any(step.verb == "rollback_to" for step in closing)
         try:
-            self._run([*undo, Control("commit", key=key)], deadline)
+            self._run([*(closing if undoes else ()), Control("commit", key=key)], deadline)
         except OperationalError as error:
             # What only read has its answers already: nothing was left to be lost.
             if self.writes or error.effect != "unknown":
@@ -117,6 +119,10 @@ class Transaction:
                 kind=self._ended_by.kind or "no_transaction",
                 effect="ended",
             ) from self._ended_by
+
+    def _closing(self) -> list[Control]:
+        """Return the steps that wait and are about savepoints which the object holds."""
+        return [step for step in self._pending if step.verb != "savepoint"]
 
     def _depth(self, name: str) -> int:
         if name not in self._savepoints:

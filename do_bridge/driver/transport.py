@@ -22,6 +22,8 @@ T = TypeVar("T")
 _ATTEMPTS: Final = 5
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
+# From here on no pause is longer than the longest, and a larger power would not fit into a float.
+_MOST_DOUBLINGS: Final = 10
 
 
 class Deadline:
@@ -138,7 +140,10 @@ def with_retries(
             uncertain = isinstance(error, kinds) and error.effect == "unknown"
             if uncertain and not reads_only:
                 raise outcome_unknown(error) from error
-            pause = _pause(attempt) if error.retry_after is None else error.retry_after
+            pause = error.retry_after if error.retry_after is not None else _pause(attempt)
+            if attempt > 1:
+                # Only once at no time: who refuses every new session at once would be asked without a rest.
+                pause = pause or _pause(attempt)
             may_pass = error.transient and (reads_only or error.effect == "none")
             spent = attempt >= attempts or pause >= deadline.remaining()
             if not may_pass or spent:
@@ -181,5 +186,5 @@ def check_token(token: str, setting: str) -> None:
 
 
 def _pause(attempt: int) -> float:
-    longest: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1))
+    longest: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempt - 1, _MOST_DOUBLINGS))
     return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret.

@@ -174,6 +174,9 @@ class TenantDatabases(dict):
         if connection is not None:
             if connection.in_atomic_block or getattr(connection.connection, "in_transaction", False):
                 return False
+            # Else each wrapper that comes and goes leaves a name of its own behind, a row in the object.
+            if hasattr(connection.connection, "rest"):
+                connection.connection.rest()
             # Not closed: a cursor that somebody still reads from keeps it, and it holds nothing else open.
             del connections[alias]
         self._live().pop(alias, None)

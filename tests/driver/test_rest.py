@@ -15,7 +15,8 @@ import pytest
 
 from do_bridge import driver
 from do_bridge.driver.rest import RestTransport
-from do_bridge.driver.transport import retry_after
+from do_bridge.driver.sql import prepare
+from do_bridge.driver.transport import Deadline, retry_after
 
 from .conftest import D1
 from .proxy import Proxy
@@ -252,3 +253,62 @@ def test_two_threads_share_one_client(rest: RestTransport) -> None:
         thread.join()
     assert sorted(seen) == [(1,)] * 5 + [(2,)] * 5
     assert len(rest._clients) == 1
+
+
+@pytest.mark.parametrize("base", ["api.cloudflare.com/client/v4", "http://h:port/"])
+def test_a_base_that_is_no_url_is_named_by_its_setting(base: str) -> None:
+    transport = RestTransport(base, "token", "account")
+    with pytest.raises(driver.InterfaceError, match="D1_API_BASE") as caught:
+        driver.connect(transport, D1).execute(WRITE)
+    assert caught.value.effect == "none"
+    assert "token" not in repr(transport)
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "D1 DB exceeded its CPU time limit and was reset.",
+        "D1 DB storage operation exceeded timeout which caused object to be reset.",
+        "Can't read from request stream because client disconnected.",
+    ],
+)
+def test_of_a_write_that_ended_with_its_database_nobody_knows_the_outcome(
+    api: driver.Connection, faulty: Faulty, message: str
+) -> None:
+    faulty.replies = [refusal(400, 7500, message)]
+    with pytest.raises(driver.InternalError, match="outcome of the write is unknown") as caught:
+        api.execute(WRITE)
+    assert caught.value.effect == "unknown"
+
+
+def test_of_a_text_of_several_statements_the_last_ones_rows_come(
+    api: driver.Connection, faulty: Faulty
+) -> None:
+    (status, headers, payload), (_, _, last) = ok([1]), ok([2])
+    payload["result"] += last["result"]
+    faulty.replies = [(status, headers, payload)]
+    assert api.execute("CREATE TABLE t (a); SELECT a FROM t").fetchall() == [(2,)]
+
+
+def test_a_write_whose_answer_has_another_form_is_said_to_be_done(
+    api: driver.Connection, faulty: Faulty
+) -> None:
+    faulty.replies = [(200, {}, {"success": True, "result": []})]
+    with pytest.raises(driver.InterfaceError, match="form") as caught:
+        api.execute(WRITE)
+    assert caught.value.effect == "done"
+
+
+def test_an_answer_that_cannot_be_read_leaves_a_writes_outcome_unknown(
+    api: driver.Connection, faulty: Faulty
+) -> None:
+    faulty.replies = [(200, {"content-encoding": "gzip"}, b"not gzip")]
+    with pytest.raises(driver.OperationalError, match="outcome of the write is unknown"):
+        api.execute(WRITE)
+
+
+def test_nothing_is_sent_once_the_time_is_over(api: driver.Connection, faulty: Faulty) -> None:
+    with pytest.raises(driver.OperationalError, match="before the request was sent") as caught:
+        api.transport.batch(api.database, [prepare(WRITE, None)], Deadline(0))
+    assert (caught.value.effect, faulty.requests) == ("none", [])

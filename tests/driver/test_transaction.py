@@ -88,6 +88,24 @@ def test_savepoints_nest(tenant: driver.Connection, items: Items) -> None:
     assert items() == [1, 5, 6]
 
 
+@pytest.mark.parametrize("closes", ["release a", "release b", "rollback_to b"])
+def test_a_rollback_means_the_outer_of_two_savepoints_of_one_name_once_the_inner_is_closed(
+    tenant: driver.Connection, items: Items, closes: str
+) -> None:
+    for read_before_commit in (True, False):
+        tenant.begin()
+        for name, value in (("a", 1), ("b", 2), ("a", 3)):
+            tenant.savepoint(name)
+            put(tenant, value)
+        verb, name = closes.split()
+        getattr(tenant, verb)(name)
+        tenant.rollback_to("a")
+        if read_before_commit:
+            assert tenant.execute("SELECT count(*) FROM item").fetchone() == (0,)
+        tenant.commit()
+        assert items() == []
+
+
 def test_a_rollback_to_a_savepoint_before_commit_is_not_lost(tenant: driver.Connection, items: Items) -> None:
     tenant.begin()
     put(tenant, 1)

@@ -136,6 +136,11 @@ WORK: st.SearchStrategy[Work] = st.one_of(
     st.tuples(st.sampled_from(CONTROLS), st.sampled_from("ab")),
     st.tuples(st.sampled_from(CONTROLS), st.just("a")),
 )
+# Writes between savepoints, most of them of one name: what a rollback undoes depends on their order.
+NESTED: st.SearchStrategy[Work] = st.one_of(
+    st.tuples(st.just("INSERT INTO item VALUES (%s, %s)"), KEYS, INTEGERS),
+    st.tuples(st.sampled_from(CONTROLS), st.sampled_from("aab")),
+)
 
 
 class Model(RuleBasedStateMachine):
@@ -175,7 +180,7 @@ class Model(RuleBasedStateMachine):
             self.do(work)
 
     @rule(
-        works=st.lists(WORK, max_size=15),
+        works=st.lists(WORK, max_size=15) | st.lists(NESTED, min_size=5, max_size=20),
         end=st.sampled_from(["commit", "commit", "rollback", "lose", "leave"]),
     )
     def transaction(self, works: list[Work], end: str) -> None:

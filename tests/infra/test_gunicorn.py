@@ -42,7 +42,8 @@ def slow(request):
     with transaction.atomic(using="main"), connections["main"].cursor() as cursor:
         cursor.execute("CREATE TABLE kept (id integer primary key)")
         cursor.execute("INSERT INTO kept VALUES (1)")
-        open(os.environ["ENTERED"], "x").close()
+        with open(os.environ["ENTERED"], "x") as entered:
+            entered.write(str(os.getpid()))
         deadline = time.monotonic() + 20
         while not os.path.exists(os.environ["GO_ON"]) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -170,6 +171,44 @@ def test_sigterm_lets_a_transaction_finish_and_refuses_what_comes_later(gunicorn
         assert connection.execute("SELECT id FROM kept ORDER BY id").fetchall() == [(1,), (2,)]
 
 
+def children_of(pid):
+    """The processes that one has started (Linux)."""
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def test_a_process_that_is_killed_in_a_transaction_leaves_nothing_and_another_one_serves(
+    gunicorn, local_worker, tmp_path
+):
+    (tmp_path / "slow_site.py").write_text(SLOW_SITE)
+    entered, go_on = tmp_path / "entered", tmp_path / "go-on"
+    name = f"test/gunicorn/{os.urandom(6).hex()}"
+    process, url = gunicorn(
+        *("--pythonpath", str(tmp_path), "--workers", "2", "slow_site:application"),
+        ENTERED=str(entered),
+        GO_ON=str(go_on),
+        OBJECT=name,
+    )
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(get(f"{url}/slow")))
+    asking.start()
+    wait_until(lambda: entered.exists() and entered.read_text())
+    victim = int(entered.read_text())
+    assert victim in children_of(process.pid)
+    os.kill(victim, signal.SIGKILL)
+    asking.join(20)
+    assert answers == [(None, "")]
+    # At once, and not when the lease of 25 s has run out.
+    transport = driver.relay(local_worker.url, local_worker.token)
+    with driver.connect(transport, f"do:{name}", timeout=10) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'kept'").fetchall()
+        assert tables == []
+        wait_until(lambda: len(children_of(process.pid) - {victim}) == 2)
+        entered.unlink()
+        go_on.touch()
+        assert get(f"{url}/slow") == (200, "done")
+        assert connection.execute("SELECT id FROM kept ORDER BY id").fetchall() == [(1,), (2,)]
+
+
 def refuses(url):
     port = int(url.rpartition(":")[2])
     try:
@@ -207,6 +246,7 @@ def without_secret():
     [
         ("dead worker", ("unreachable", "unreachable"), "is the Worker up, and RELAY_URL right?"),
         ("worker without secret", ("relay_not_ready", "relay_not_ready"), "the Worker's secret RELAY_TOKEN"),
+        ("wrong address", ("not_the_relay", "not_the_relay"), "What answers at RELAY_URL is no relay"),
         ("wrong token", ("unauthorized", "unauthorized"), "The token was refused"),
         ("empty d1", ("not_migrated", None), "D1 has not been migrated"),
         ("no relay", ("not_migrated", "relay_not_configured"), "D1 has not been migrated"),
@@ -216,6 +256,7 @@ def test_a_half_started_site_says_what_is_missing(gunicorn, local_worker, withou
     environment = {
         "dead worker": {"RELAY_URL": "http://127.0.0.1:9"},
         "worker without secret": {"RELAY_URL": without_secret},
+        "wrong address": {"RELAY_URL": f"{local_worker.url}/elsewhere"},
         "wrong token": {"RELAY_TOKEN": "a-token-that-is-wrong"},
         "empty d1": {"CLOUDFLARE_DATABASE_ID": DATABASE_ID.format(6)},
         "no relay": {
@@ -253,3 +294,41 @@ def test_a_missing_setting_ends_gunicorn_with_its_name(gunicorn, environment, me
     log = process.communicate(timeout=30)[1]
     assert process.returncode != 0
     assert message in log
+
+
+HURRIED = """
+import runpy
+locals().update(runpy.run_path("gunicorn.conf.py"))
+Worker.seconds_for_headers, Worker.seconds_for_request, Worker.seconds_for_silence = 1, 2, 2
+"""
+LARGE_SITE = """
+def application(environ, start_response):
+    body = environ["wsgi.input"].read()
+    if environ["PATH_INFO"] == "/large":
+        body = b"x" * 50_000_000
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@pytest.mark.parametrize("sent", ["GET", "GET / HTTP/1.1\r\nHost: a\r\nX-", "whole headers", "large answer"])
+def test_clients_that_stop_in_the_middle_do_not_keep_others_out(gunicorn, tmp_path, sent):
+    (tmp_path / "hurried.py").write_text(HURRIED)
+    (tmp_path / "large_site.py").write_text(LARGE_SITE)
+    options = ("--config", str(tmp_path / "hurried.py"), "--pythonpath", str(tmp_path), "--workers", "1")
+    _, url = gunicorn(*options, "large_site:application")
+    port = int(url.rpartition(":")[2])
+    request = {
+        "whole headers": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx",
+        "large answer": "GET /large HTTP/1.1\r\nHost: a\r\n\r\n",
+    }.get(sent, sent)
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(16)]
+    try:
+        for client in clients:
+            client.sendall(request.encode())
+        started = time.monotonic()
+        assert status_of(url) == 200
+        assert time.monotonic() - started < 12
+    finally:
+        for client in clients:
+            client.close()

@@ -9,6 +9,7 @@ from tests.leak.actor import SEEDS, Actor
 from tests.leak.marks import check, mark, require
 
 _TITLE = "SELECT title FROM blog_post WHERE id = %s"
+_ROW = "SELECT id, title FROM blog_post WHERE id = %s"
 _CHANGE = "UPDATE blog_post SET title = %s WHERE id = %s"
 
 
@@ -44,7 +45,31 @@ def batch(actor: Actor, slug: str) -> int:
         results = connection.execute_batch([(_CHANGE, [title, key]), (_TITLE, [key]), (_TITLE, [1])])
     require(slug, results[1].rows == [(title,)], "a batch read what another had written")
     check(slug, results[2].rows[0][0])
-    return 1
+    return 3
+
+
+def several(actor: Actor, slug: str) -> int:
+    """Reads and writes that go in one trip have each its own answer."""
+    changes = [(f"{mark(slug)} {actor.token()}", key) for key in actor.random.sample(range(1, SEEDS + 1), 4)]
+    steps = [step for title, key in changes for step in ((_CHANGE, [title, key]), (_TITLE, [key]))]
+    with connect(slug) as connection:
+        results = connection.execute_batch(steps)
+    for (title, _), changed, read in zip(changes, results[::2], results[1::2], strict=True):
+        require(slug, changed.rowcount == 1, "an update of several did not find the tenant's row")
+        require(slug, read.rows == [(title,)], "one of several reads got another's answer")
+    return len(steps)
+
+
+def several_read(actor: Actor, slug: str) -> int:
+    """The same without writes: such a trip carries no key, and may be made again."""
+    keys = actor.random.sample(range(1, SEEDS + 1), 8)
+    with connect(slug) as connection:
+        results = connection.execute_batch([(_ROW, [key]) for key in keys])
+    for key, result in zip(keys, results, strict=True):
+        ((found, title),) = result.rows
+        check(slug, title)
+        require(slug, found == key, "one of several reads got another's answer")
+    return len(keys)
 
 
 def transaction(actor: Actor, slug: str) -> int:
@@ -61,4 +86,4 @@ def transaction(actor: Actor, slug: str) -> int:
     return 4
 
 
-OPERATIONS = {read: 150, interleaved: 16, batch: 12, transaction: 1}
+OPERATIONS = {read: 150, interleaved: 16, batch: 12, several: 12, several_read: 18, transaction: 1}

@@ -49,11 +49,22 @@ class Tally:
         self.mix_ups: list[str] = []
         self.mixed_up = 0
         self.unexpected: list[str] = []
+        self.trips = 0
+        self.roles: list[tuple[str, int, int, float]] = []
 
     def did(self, kind: str, count: int) -> None:
         """Note `count` operations that were checked and right."""
         with self._lock:
             self.operations[kind] += count
+
+    def took(self, trips: int) -> None:
+        """Note so many round trips of this process's own."""
+        with self._lock:
+            self.trips += trips
+
+    def worked(self, role: str, seconds: float) -> None:
+        """Note that all that was counted is this role's."""
+        self.roles.append((role, sum(self.operations.values()), self.trips, seconds))
 
     def mixed(self, kind: str, error: BaseException) -> None:
         """Note a mix-up."""
@@ -77,6 +88,8 @@ class Tally:
             "mix_ups": self.mix_ups,
             "mixed_up": self.mixed_up,
             "unexpected": self.unexpected,
+            "trips": self.trips,
+            "roles": self.roles,
         }
 
     def add(self, other: dict[str, Any]) -> None:
@@ -86,3 +99,5 @@ class Tally:
         self.mix_ups += other["mix_ups"]
         self.mixed_up += other["mixed_up"]
         self.unexpected += other["unexpected"]
+        self.trips += other["trips"]
+        self.roles += other["roles"]

@@ -8,13 +8,14 @@ import importlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.driver.proxy import Proxy
 from tests.leak.actor import Actor, Cast
 from tests.leak.marks import Tally
-from tests.leak.role import IMPATIENT, Budget
+from tests.leak.role import IMPATIENT, Budget, Progress
 
 # The module and the function of each.
 ROLES = {
@@ -29,12 +30,17 @@ def main() -> None:
     """Play the role that the arguments name."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("role", choices=ROLES)
-    arguments.add_argument("--operations", type=int, required=True)
+    arguments.add_argument("--part", type=int, required=True, help="operations of this role")
+    arguments.add_argument("--operations", type=int, required=True, help="operations of all roles")
+    arguments.add_argument("--fills", action="store_true", help="do what is left after all parts")
+    arguments.add_argument("--progress", type=Path, required=True)
+    arguments.add_argument("--place", type=int, required=True)
     arguments.add_argument("--seconds", type=float, required=True)
     arguments.add_argument("--seed", required=True)
     arguments.add_argument("--cast", type=Path, required=True)
     options = arguments.parse_args()
     cast, tally = Cast.from_json(options.cast.read_text()), Tally()
+    progress = Progress(options.progress, options.place)
     with contextlib.ExitStack() as stack:
         proxy = None
         if options.role == "faults":
@@ -43,12 +49,10 @@ def main() -> None:
         set_up(options.role)
         module, function = ROLES[options.role]
         play = getattr(importlib.import_module(f"tests.leak.{module}"), function)
-        play(
-            lambda number: Actor(f"{options.role}{number}", options.seed, cast),
-            tally,
-            Budget(options.operations, options.seconds),
-            proxy,
-        )
+        budget = Budget(options.part, options.operations, options.seconds, progress, fills=options.fills)
+        started = time.monotonic()
+        play(lambda number: Actor(f"{options.role}{number}", options.seed, cast), tally, budget, proxy)
+        tally.worked(options.role, time.monotonic() - started)
     sys.stdout.write("\n" + json.dumps(tally.as_json()) + "\n")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from tests.leak.actor import Actor
@@ -13,25 +16,61 @@ from tests.leak.marks import MixUp, Tally
 
 # Under faults: the seconds that a call may take, and a transaction.
 IMPATIENT = {"timeout": 0.8, "lease": 0.4}
+_NOTED_AFTER = 50  # operations that other processes need not know of at once
+
+
+class Progress:
+    """A file in which each process of a run notes how many operations it has done."""
+
+    _NUMBER = struct.Struct("<q")
+
+    def __init__(self, path: Path, place: int) -> None:
+        self._file = path.open("r+b", buffering=0)
+        self._place = place * self._NUMBER.size
+
+    @classmethod
+    def begin(cls, path: Path, processes: int) -> None:
+        """Write the file for so many of them."""
+        path.write_bytes(bytes(processes * cls._NUMBER.size))
+
+    def note(self, done: int) -> int:
+        """Write what this process has done; return what all of them have."""
+        self._file.seek(self._place)
+        self._file.write(self._NUMBER.pack(done))
+        self._file.seek(0)
+        return sum(number for (number,) in self._NUMBER.iter_unpack(self._file.read()))
 
 
 class Budget:
-    """So many operations, until a moment."""
+    """A role's part of the operations, until a moment.
 
-    def __init__(self, operations: int, seconds: float) -> None:
-        self._left = operations
+    Roles are to end together. One that has done half of its part ends when all have done `total`, and the one
+    that `fills` goes on until then.
+    """
+
+    def __init__(self, part: int, total: int, seconds: float, progress: Progress, *, fills: bool) -> None:
+        self._part = part
+        self._total = total
         self._until = time.monotonic() + seconds
+        self._progress = progress
+        self._fills = fills
         self._lock = threading.Lock()
+        self._done = self._noted = self._all = 0
 
     def take(self, count: int) -> None:
         """Note that so many were done."""
         with self._lock:
-            self._left -= count
+            self._done += count
+            if self._done - self._noted >= _NOTED_AFTER or self._done >= self._part:
+                self._noted, self._all = self._done, self._progress.note(self._done)
 
     @property
     def is_spent(self) -> bool:
         """Whether there is nothing more to do."""
-        return self._left <= 0 or time.monotonic() > self._until
+        if time.monotonic() > self._until:
+            return True
+        all_done = self._all >= self._total and self._done >= self._part / 2
+        return all_done or (self._done >= self._part and not self._fills)
 
 
 class Table:
@@ -39,11 +78,12 @@ class Table:
 
     def __init__(self, *operations: dict[Any, int]) -> None:
         self._functions = [function for table in operations for function in table]
-        self._weights = [weight for table in operations for weight in table.values()]
+        weights = (weight for table in operations for weight in table.values())
+        self._up_to = list(itertools.accumulate(weights))
 
     def choose(self, actor: Actor) -> tuple[str, Callable[..., Any]]:
         """Return the name of an operation, and the operation."""
-        (function,) = actor.random.choices(self._functions, self._weights)
+        (function,) = actor.random.choices(self._functions, cum_weights=self._up_to)
         return f"{function.__module__.rpartition('.')[2]}.{function.__name__}", function
 
 

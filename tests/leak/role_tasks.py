@@ -9,6 +9,7 @@ from collections.abc import Callable
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
+from do_bridge.driver import count_trips
 from do_bridge.tenancy import current_tenant, tenant_context
 from tests.driver.proxy import Proxy
 from tests.leak import tasks
@@ -23,20 +24,23 @@ REQUEST = 20  # operations
 def play(make_actor: Callable[[int], Actor], tally: Tally, budget: Budget, _proxy: Proxy | None) -> None:
     """Half of the tasks use one thread together, half have one for each "request", as ASGI servers do."""
 
+    table = Table(tasks.OPERATIONS)
+
     async def requests(number: int) -> None:
         actor = make_actor(number)
         while not budget.is_spent:
             async with ThreadSensitiveContext() if number % 2 else contextlib.nullcontext():
-                await _request(actor, tally, budget)
+                await _request(actor, table, tally, budget)
 
     async def main() -> None:
         await asyncio.gather(*map(requests, range(TASKS)))
 
-    asyncio.run(main())
+    with count_trips() as trips:
+        asyncio.run(main())
+    tally.took(trips.count)
 
 
-async def _request(actor: Actor, tally: Tally, budget: Budget) -> None:
-    table = Table(tasks.OPERATIONS)
+async def _request(actor: Actor, table: Table, tally: Tally, budget: Budget) -> None:
     for _ in range(REQUEST):
         if budget.is_spent:
             break

@@ -27,6 +27,7 @@ from tests.leak.marks import MixUp, Tally, check, mark, require
 from tests.leak.role import IMPATIENT, Budget, Table, in_threads, noting
 
 THREADS = 8
+VISIT = 8  # operations at most that follow each other in one tenant
 REQUEST = 20  # operations, after which connections are looked at as a web server does
 # What cut connections, timeouts and ended leases give.
 FAULTS = (
@@ -59,12 +60,22 @@ def play_with_faults(make_actor: Callable[[int], Actor], tally: Tally, budget: B
 def work(
     actor: Actor, table: Table, tally: Tally, budget: Budget, expected: tuple[type[Exception], ...] = ()
 ) -> None:
-    """Do operations until the budget is spent."""
-    done = 0
+    """Do operations until the budget is spent, and count their round trips."""
+    with driver.count_trips() as trips:
+        _work(actor, table, tally, budget, expected)
+    tally.took(trips.count)
+
+
+def _work(
+    actor: Actor, table: Table, tally: Tally, budget: Budget, expected: tuple[type[Exception], ...]
+) -> None:
+    done = stays = 0
     try:
         while not budget.is_spent:
+            if not stays:
+                slug, stays = actor.slug(), actor.random.randint(1, VISIT)
+            stays -= 1
             kind, operation = table.choose(actor)
-            slug = actor.slug()
             with noting(tally, kind, expected):
                 with tenant_context(slug):
                     count = operation(actor, slug)

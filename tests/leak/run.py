@@ -18,12 +18,14 @@ from pathlib import Path
 from tests.driver.proxy import Proxy
 from tests.leak.actor import Cast
 from tests.leak.marks import Tally
+from tests.leak.role import Progress
 from tests.leak.stage import ROOT, make_tenants, set_up, site
 from tests.soak.watch import look
 from worker.local import LocalWorker, say
 
-# Each role's part of the operations; a page costs as much as a dozen others.
-SHARES = {"threads": 0.75, "tasks": 0.14, "faults": 0.1, "pages": 0.01}
+# Each role's part of the operations; a page costs as much as two dozen others. The first one does what the
+# others leave.
+SHARES = {"threads": 0.83, "tasks": 0.11, "faults": 0.05, "pages": 0.01}
 
 
 def main() -> int:
@@ -89,6 +91,7 @@ def self_test(options: argparse.Namespace, cast: Cast, worker: LocalWorker, fold
 def play(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: Path) -> Tally:
     """Let each role do its part of the operations, in processes of their own."""
     (folder / "cast.json").write_text(cast.to_json())
+    Progress.begin(folder / "progress", len(options.roles))
     tally = Tally()
     with contextlib.ExitStack() as stack:
         if "pages" in options.roles:
@@ -118,10 +121,13 @@ def _disturbed(proxy: Proxy, seed: str):
 
 def _start(role: str, options: argparse.Namespace, folder: Path) -> subprocess.Popen[str]:
     shares = sum(SHARES[name] for name in options.roles)
-    wanted = round(options.operations * SHARES[role] / shares)
+    part = round(options.operations * SHARES[role] / shares)
     command = [sys.executable, "-m", "tests.leak.process", role, "--seed", options.seed]
-    command += ["--operations", str(wanted), "--seconds", str(options.seconds)]
-    command += ["--cast", str(folder / "cast.json")]
+    command += ["--operations", str(options.operations), "--part", str(part)]
+    command += ["--seconds", str(options.seconds), "--cast", str(folder / "cast.json")]
+    command += ["--progress", str(folder / "progress"), "--place", str(options.roles.index(role))]
+    if role == next(iter(SHARES)):
+        command.append("--fills")
     return subprocess.Popen(  # noqa: S603
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -145,6 +151,10 @@ def report(options: argparse.Namespace, tally: Tally, seconds: float, rows: int,
         f"- mix-ups: **{tally.mixed_up}**",
         f"- rows looked at in the end, in all objects and D1: {rows}, of which wrong: **{len(wrong)}**",
         f"- errors without a cause among the faults: {len(tally.unexpected)}",
+        "",
+        "| role | operations | round trips of its own | seconds |",
+        "|---|---|---|---|",
+        *(f"| {name} | {done} | {trips or ''} | {took:.0f} |" for name, done, trips, took in tally.roles),
         "",
         "| operation | times |",
         "|---|---|",

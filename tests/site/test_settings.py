@@ -59,6 +59,44 @@ def test_tokens_for_one_kind_of_database_each_need_no_other(whole):
     assert passwords == ["for-d1", "for-tenants"]
 
 
+@pytest.mark.parametrize(
+    "name", ["SECRET_KEY", "MIGRATE_TOKEN", "RELAY_TOKEN", "RELAY_TOKEN_TENANTS", "RELAY_TOKEN_DIRECTORY"]
+)
+def test_a_secret_may_begin_with_a_dollar(name):
+    secret = "$ecret-of-many-different-characters-0123456789"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from project import settings; print(settings.{name})"],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, **GOOD, name: secret},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == secret
+
+
+def test_lists_may_have_spaces_and_levels_small_letters():
+    code = (
+        "from project.settings import *; print(ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, LOGGING['root']['level'])"
+    )
+    values = {
+        "ALLOWED_HOSTS": "a.example, b.example ",
+        "CSRF_TRUSTED_ORIGINS": "https://a.example , https://b.example",
+        "LOG_LEVEL": "warning",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, **GOOD, **values},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == (
+        "['a.example', 'b.example'] ['https://a.example', 'https://b.example'] WARNING"
+    )
+
+
 def test_the_rest_transport_speaks_to_cloudflare_unless_another_api_is_named():
     code = "from project.settings import DATABASES as d; print(d['default']['HOST'])"
     hosts = []
@@ -83,7 +121,7 @@ def test_the_rest_transport_speaks_to_cloudflare_unless_another_api_is_named():
 
 
 def test_env_example_explains_every_setting_that_is_read():
-    read = set(re.findall(r"""env(?:\.\w+)?\(\s*"([A-Z0-9_]+)\"""", SETTINGS.read_text()))
+    read = set(re.findall(r"""env(?:iron)?(?:\.\w+)?\(\s*"([A-Z0-9_]+)\"""", SETTINGS.read_text()))
     lines = (settings.BASE_DIR / ".env.example").read_text().splitlines()
     named = {
         line.partition("=")[0]: lines[number - 1]

@@ -1,18 +1,20 @@
 """Signing in is slowed down for who guesses, at each of the three doors, and for nobody else."""
 
+import asyncio
 import threading
 import time
 from contextlib import closing
 
 import pytest
-from django.contrib.auth import authenticate
+from django.contrib.auth import aauthenticate, authenticate
+from django.contrib.auth.backends import ModelBackend
 from django.db import connections
 from django.test import Client, RequestFactory
 
 from accounts import throttle
 from accounts.models import SignInFailure
 from accounts.sign_in import CLOSED
-from accounts.throttle import OF_ADDRESS, OF_NAME, client_address, take_attempt
+from accounts.throttle import FADE, OF_ADDRESS, OF_NAME, client_address, count_failure, is_open
 
 DOORS = ["/accounts/login/", "/t/acme/accounts/login/", "/admin/login/", "/t/acme/admin/login/"]
 
@@ -105,9 +107,10 @@ def test_knocking_at_a_closed_door_keeps_it_closed_no_longer(knock, clock):
 def test_who_tries_many_names_is_stopped_by_the_address(site):
     address = "192.0.2.9"
     for number in range(OF_ADDRESS.failures):
-        assert take_attempt(f"name{number}", address)
-    assert take_attempt("ada", address) is None
-    assert take_attempt("ada", "192.0.2.10")
+        assert count_failure(f"name{number}", address)
+    assert not is_open("ada", address)
+    assert not count_failure("ada", address)
+    assert is_open("ada", "192.0.2.10")
     assert not SignInFailure.objects.filter(username="ada", address=address).exists()
 
 
@@ -119,23 +122,102 @@ def test_a_count_is_forgotten_after_a_day(knock, clock):
     assert SignInFailure.objects.get(username="root").failures == 1
 
 
-def test_guesses_side_by_side_are_all_counted(site):
-    taken = []
+def test_what_many_people_mistype_from_day_to_day_never_closes_their_common_address(site, clock):
+    for _day in range(6):
+        for person in range(12):
+            assert count_failure(f"person{person}", "192.0.2.8")
+            clock(600)
+        clock(12 * 3600)
+    assert is_open("ada", "192.0.2.8")
 
-    def guess():
+
+def test_who_waits_for_failures_to_be_forgotten_gains_no_guess(site, clock):
+    guesses, seconds = 0, 0
+    while seconds < 24 * 3600:
+        while count_failure("root", "192.0.2.6"):
+            guesses += 1
+        wait = OF_NAME.failures * FADE
+        clock(wait)
+        seconds += wait
+    assert guesses <= OF_NAME.failures + seconds / FADE
+
+
+@pytest.fixture
+def meet(monkeypatch):
+    """Lets so many sign-ins meet after they have found the door open, and before they look at a password."""
+
+    def meet(count):
+        barrier = threading.Barrier(count, timeout=20)
+        original = ModelBackend.authenticate
+
+        def look(self, *args, **kwargs):
+            barrier.wait()
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(ModelBackend, "authenticate", look)
+
+    return meet
+
+
+def side_by_side(count, work):
+    """Call `work` in so many threads at once; return what they returned."""
+    results = []
+
+    def run():
         with closing(connections["default"]):
-            taken.append(take_attempt("root", "192.0.2.7"))
+            results.append(work())
 
-    threads = [threading.Thread(target=guess) for _ in range(12)]
+    threads = [threading.Thread(target=run) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert len(taken) == 12
-    assert sum(token is not None for token in taken) == OF_NAME.failures
+    assert len(results) == count
+    return results
 
 
-def test_a_sign_in_takes_two_trips_more_and_leaves_nothing(site, settings, count_trips):
+def test_of_guesses_side_by_side_no_more_are_answered_than_the_limit_allows(site, meet):
+    def guess():
+        request = RequestFactory().post("/")
+        assert authenticate(request, username="root", password="wrong") is None
+        return getattr(request, "sign_in_closed", False)
+
+    meet(12)
+    assert side_by_side(12, guess).count(False) == OF_NAME.failures
+
+
+def test_a_right_guess_is_not_told_once_others_beside_it_have_closed_the_door(site, monkeypatch):
+    original = ModelBackend.authenticate
+
+    def look(self, *args, **kwargs):
+        found = original(self, *args, **kwargs)
+        for _ in range(OF_NAME.failures):
+            assert count_failure("root", "127.0.0.1")
+        return found
+
+    monkeypatch.setattr(ModelBackend, "authenticate", look)
+    request = RequestFactory().post("/")
+    assert authenticate(request, username="root", password="a-pass-word") is None
+    assert request.sign_in_closed
+    assert SignInFailure.objects.get(username="root").failures == OF_NAME.failures
+
+
+def test_right_passwords_side_by_side_are_all_let_in_and_leave_nothing(knock, meet):
+    count = OF_NAME.failures * 2
+    meet(count)
+    answers = side_by_side(count, lambda: knock(password="a-pass-word").status_code)
+    assert answers == [302] * count
+    assert not SignInFailure.objects.exists()
+
+
+def test_a_sign_in_forgets_what_its_name_failed_and_not_what_its_address_did(knock):
+    knock()
+    knock("ada")
+    knock(password="a-pass-word")
+    assert set(SignInFailure.objects.values_list("username", "failures")) == {("ada", 1), ("", 2)}
+
+
+def test_a_sign_in_takes_two_trips_more(site, settings, count_trips):
     def trips_of_a_sign_in():
         client = Client()
         with count_trips() as trips:
@@ -143,9 +225,7 @@ def test_a_sign_in_takes_two_trips_more_and_leaves_nothing(site, settings, count
         return trips.count
 
     with_it = trips_of_a_sign_in()
-    assert not SignInFailure.objects.exclude(username="").exists()
-    assert SignInFailure.objects.get().failures == 0
-    settings.AUTHENTICATION_BACKENDS = settings.AUTHENTICATION_BACKENDS[1:]
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     assert with_it <= trips_of_a_sign_in() + 2
 
 
@@ -170,7 +250,21 @@ def test_no_tenant_shows_who_failed(knock, sign_in):
 
 def test_a_sign_in_without_a_request_is_not_counted(site):
     assert authenticate(username="bo", password="a-pass-word") == site.bo
+    assert authenticate(username="bo", password="wrong") is None
     assert not SignInFailure.objects.exists()
+
+
+def test_an_attempt_without_a_password_is_another_backends(site):
+    assert authenticate(RequestFactory().post("/"), username="bo", password=None) is None
+    assert not SignInFailure.objects.exists()
+
+
+def test_an_async_attempt_is_counted_too(site):
+    for _ in range(OF_NAME.failures):
+        asyncio.run(aauthenticate(RequestFactory().post("/"), username="bo", password="wrong"))
+    request = RequestFactory().post("/")
+    assert asyncio.run(aauthenticate(request, username="bo", password="a-pass-word")) is None
+    assert request.sign_in_closed
 
 
 @pytest.mark.parametrize("name", ["nul\0", "x" * 5000, "'; DROP TABLE accounts_user; --", " "])

@@ -5,8 +5,10 @@ from contextlib import closing
 from io import StringIO
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
+from django.test import override_settings
 
 from accounts.models import Tenant
 from blog.models import Post
@@ -42,6 +44,20 @@ def written(acme, in_both):
     run_batch(connections[tenant_alias(acme.slug)], [copied])
     assert "of acme alone" in clients(acme.slug)
     return acme.slug
+
+
+@override_settings(DO_BRIDGE={**settings.DO_BRIDGE, "MAX_TENANT_CONNECTIONS": 2})
+def test_connections_that_give_way_to_each_other_write_under_few_names(db):
+    slugs = [unique_slug("names") for _ in range(4)]
+    try:
+        for slug in slugs * 5:
+            with unchecked(tenant_alias(slug)):
+                run_batch(connections[tenant_alias(slug)], [("CREATE TABLE IF NOT EXISTS t (v)", None)])
+        with unchecked(tenant_alias(slug)):
+            assert len(clients(slug)) <= 3
+    finally:
+        for slug in slugs:
+            empty_object(tenant_alias(slug))
 
 
 def test_a_dump_is_without_them_and_a_copy_knows_its_own_alone(written, tmp_path):

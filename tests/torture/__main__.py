@@ -21,7 +21,7 @@ def main() -> int:
     """Run, print the report, return 1 where a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--rounds", type=int, default=500, help="kill points; %(default)s")
-    parser.add_argument("--seconds", type=float, default=1200, help="an earlier end; %(default)s")
+    parser.add_argument("--seconds", type=float, default=3600, help="an earlier end; %(default)s")
     parser.add_argument("--seed", type=int, default=secrets.randbits(31), help="what is killed, and when")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report here, too")
     options = parser.parse_args()

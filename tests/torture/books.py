@@ -15,13 +15,14 @@ D1 = "d1:d0b41d9e-0000-4000-8000-000000000000"
 DRIVER_BANKS = ("do:torture/bank-0", "do:torture/bank-1")
 ORM_TENANTS = ("orm-0", "orm-1")
 POSTS = "#posts"
+_TENANTS = [f"do:tenant/{slug}" for slug in ORM_TENANTS]
 
 _SCHEMA = (
     "CREATE TABLE bank_account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL)",
     "CREATE TABLE bank_entry (id INTEGER PRIMARY KEY AUTOINCREMENT, op TEXT NOT NULL, "
     "account_id INTEGER NOT NULL REFERENCES bank_account (id), amount INTEGER NOT NULL)",
     "CREATE INDEX bank_entry_op ON bank_entry (op)",
-    "CREATE INDEX bank_entry_account ON bank_entry (account_id)",
+    "CREATE INDEX bank_entry_sums ON bank_entry (account_id, amount)",
 )
 # One statement reads one moment, on both engines.
 _READ_BANK = f"""
@@ -49,18 +50,31 @@ class Page:
     total: int | None = None
 
 
-def book_names() -> list[str]:
-    """Return every book: a database, or a tenant's posts."""
-    tenants = [f"do:tenant/{slug}" for slug in ORM_TENANTS]
-    return [*DRIVER_BANKS, D1, *tenants, *(name + POSTS for name in tenants)]
+def databases() -> list[str]:
+    """Return every database that keeps a book; a tenant's keeps its posts, too."""
+    return [*DRIVER_BANKS, D1, *_TENANTS]
 
 
-def read_page(transport: driver.Transport, book: str, first: str, end: str) -> Page:
-    """Read the operations of a book from `first` to before `end`, all of one moment."""
-    posts = book.endswith(POSTS)
-    with driver.connect(transport, book.removesuffix(POSTS)) as connection:
-        sql = _READ_POSTS if posts else _READ_BANK
-        ops, wrong, total = connection.execute(sql, [first, end]).fetchone()
+def books_of(database: str) -> list[str]:
+    """Return the books of a database."""
+    return [database, database + POSTS] if database in _TENANTS else [database]
+
+
+def read_pages(
+    transport: driver.Transport, database: str, first: str, end: str
+) -> tuple[dict[str, Page], int]:
+    """Read the operations of a database's books from `first` to before `end`, all of one moment.
+
+    Returns {book: Page}, and how many of the database's rows point nowhere.
+    """
+    names = books_of(database)
+    reads = [(_READ_POSTS if name.endswith(POSTS) else _READ_BANK, [first, end]) for name in names]
+    with driver.connect(transport, database) as connection:
+        keys, *pages = connection.execute_batch([("PRAGMA foreign_key_check", None), *reads])
+    return {name: _page(*result.rows[0]) for name, result in zip(names, pages, strict=True)}, len(keys.rows)
+
+
+def _page(ops: str, wrong: str, total: int | None) -> Page:
     return Page({op: (n, amount) for op, n, amount in json.loads(ops)}, json.loads(wrong), total)
 
 

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from do_bridge import driver
 
 from . import books, states
-from .journal import WRONG, Journals
+from .journal import Journals
 from .judge import Fault, judge_directory, judge_keys, judge_page, judge_tenant
 
 if TYPE_CHECKING:
     from .run import Report
 
 _TRIGGERS = 5
+# Databases that are read at a time.
+_READERS = 4
+
+
+class Which(Enum):
+    """The tenants that a look is at."""
+
+    LIVING = "those not deleted: an object that was emptied stays so, and is looked at when there is time"
+    UNSETTLED = "those, and the deleted ones that were not yet seen to be empty while nobody was at work"
+    ALL = "all that there ever were"
 
 
 class Inspector:
@@ -25,51 +39,70 @@ class Inspector:
     def __init__(self, transport: driver.Transport, folder: Path) -> None:
         self._transport = transport
         self.journals = Journals(folder)
-        self._told_wrong: set[str] = set()
+        self._told_wrong = 0
         self._looked: Counter[str] = Counter()
+        self._found_right: dict[str, states.LedgerRow] = {}
+        self._readers = ThreadPoolExecutor(_READERS)
 
     def look(self, era: str, *, quiet: bool = False) -> list[Fault]:
-        """Return the faults of an era's operations and of every tenant; `quiet`: nobody is at work."""
-        faults = self._wrong_results()
-        for book in books.book_names():
-            faults += self.look_at_book(book, era)
-        faults += self.look_at_tenants(all_of_them=quiet)
-        for book in books.book_names():
-            if not book.endswith(books.POSTS):
-                faults += judge_keys(book, states.dangling_rows(self._transport, book))
+        """Return the faults of an era's operations and of the tenants; `quiet`: nobody is at work."""
+        which = Which.UNSETTLED if quiet else Which.LIVING
+        return [*self._wrong_results(), *self._look_at_books(era), *self._look_at_tenants(which)]
+
+    def look_at_everything(self, eras: Iterable[str]) -> list[Fault]:
+        """Return the faults of all operations and of every tenant that there ever was."""
+        of_books = [fault for era in eras for fault in self._look_at_books(era)]
+        return [*self._wrong_results(), *of_books, *self._look_at_tenants(Which.ALL)]
+
+    def _look_at_books(self, era: str) -> list[Fault]:
+        self.journals.read()
+        names = books.databases()
+        before = {
+            book: [replace(one) for one in self.journals.by_book.get((book, era), ())]
+            for name in names
+            for book in books.books_of(name)
+        }
+        read = partial(books.read_pages, self._transport, first=f"{era}-", end=f"{era}.")
+        found = list(self._readers.map(read, names))
+        known = self.journals.read().keys()
+        faults = []
+        for name, (pages, dangling) in zip(names, found, strict=True):
+            faults += judge_keys(name, dangling)
+            for book, page in pages.items():
+                self._looked["books"] += 1
+                faults += judge_page(book, page, before[book], known)
         return faults
 
-    def look_at_book(self, book: str, era: str) -> list[Fault]:
-        """Return the faults of an era's operations in one book."""
-        self._looked["books"] += 1
-        first, end = f"{era}-", f"{era}."
-        self.journals.read()
-        before = [replace(one) for one in self.journals.by_book.get((book, era), ())]
-        page = books.read_page(self._transport, book, first, end)
-        return judge_page(book, page, before, self.journals.read().keys())
-
-    def look_at_tenants(self, *, all_of_them: bool = True) -> list[Fault]:
+    def _look_at_tenants(self, which: Which) -> list[Fault]:
         """Return the faults of D1's directory and of tenants; those in work are passed by."""
+        self.journals.read()
         before = states.read_directory(self._transport)
         faults = judge_directory(before)
-        slugs = set(before.ledger) | before.tenants | self._begun_slugs()
-        found = {}
-        for slug in sorted(slugs):
-            row = before.ledger.get(slug)
-            # An object that was emptied stays so: it is looked at when there is time.
-            if all_of_them or row is None or row.state != "deleted":
-                found[slug] = states.read_object(self._transport, slug)
+        slugs = self._chosen(before, which)
+        read = partial(states.read_object, self._transport)
+        found = dict(zip(slugs, self._readers.map(read, slugs), strict=True))
         after = states.read_directory(self._transport)
         for slug, state in found.items():
             self._looked["objects"] += 1
+            here = []
             if state.names and not state.is_loading:
-                faults += judge_keys(f"tenant {slug}", state.dangling)
-            unchanged = before.ledger.get(slug) == after.ledger.get(slug)
-            if unchanged and (slug in before.tenants) == (slug in after.tenants):
-                faults += judge_tenant(slug, before, state)
+                here += judge_keys(f"tenant {slug}", state.dangling)
+            row = before.ledger.get(slug)
+            if row == after.ledger.get(slug) and (slug in before.tenants) == (slug in after.tenants):
+                here += judge_tenant(slug, before, state)
+                if row is not None and not here:
+                    self._found_right[slug] = row
             else:
                 self._looked["tenants passed by"] += 1
+            faults += here
         return faults
+
+    def _chosen(self, directory: states.DirectoryState, which: Which) -> list[str]:
+        rows = directory.ledger
+        deleted = {slug for slug, row in rows.items() if row.state == "deleted"}
+        settled = {slug for slug in deleted if rows[slug] == self._found_right.get(slug)}
+        left_out = {Which.LIVING: deleted, Which.UNSETTLED: settled, Which.ALL: set[str]()}[which]
+        return sorted((set(rows) | directory.tenants | self.journals.slugs) - left_out)
 
     def look_at_repaired(self) -> list[Fault]:
         """Return what is not in order after the commands that repair have run."""
@@ -98,10 +131,7 @@ class Inspector:
         report.checks = self._looked
 
     def _wrong_results(self) -> list[Fault]:
-        wrong = [one for one in self.journals.read().values() if one.end == WRONG]
-        new = [one for one in wrong if one.op not in self._told_wrong]
-        self._told_wrong |= {one.op for one in new}
+        self.journals.read()
+        new = self.journals.wrong[self._told_wrong :]
+        self._told_wrong += len(new)
         return [Fault("wrong result", one.kind, f"{one.op}: {one.error}") for one in new]
-
-    def _begun_slugs(self) -> set[str]:
-        return {slug for one in self.journals.read().values() for slug in one.slugs}

@@ -51,16 +51,23 @@ class Journals:
     pattern: str = "*.journal"
     operations: dict[str, Operation] = field(default_factory=dict)
     by_book: dict[tuple[str, str], list[Operation]] = field(default_factory=dict)
+    #: Tenants that any operation was begun on, and the operations that left something wrong.
+    slugs: set[str] = field(default_factory=set)
+    wrong: list[Operation] = field(default_factory=list)
     _read: dict[Path, int] = field(default_factory=dict)
 
     def read(self) -> dict[str, Operation]:
         """Return {op: Operation} of every whole line so far."""
         for path in sorted(self.folder.glob(self.pattern)):
+            done = self._read.get(path, 0)
+            # Most are of clients that are gone.
+            if path.stat().st_size == done:
+                continue
             with path.open("rb") as file:
-                file.seek(self._read.get(path, 0))
+                file.seek(done)
                 data = file.read()
             whole = data[: data.rfind(b"\n") + 1]
-            self._read[path] = self._read.get(path, 0) + len(whole)
+            self._read[path] = done + len(whole)
             for line in whole.splitlines():
                 self._take(json.loads(line))
         return self.operations
@@ -70,6 +77,8 @@ class Journals:
             operation = self.operations[str(line["op"])]
             operation.end, operation.error = str(line["end"]), str(line["error"])
             operation.seconds = float(str(line["seconds"]))
+            if operation.end == WRONG:
+                self.wrong.append(operation)
         else:
             made = Operation(**{**line, "slugs": tuple(line["slugs"])})  # type: ignore[arg-type]
             self.add(made)
@@ -79,3 +88,4 @@ class Journals:
         self.operations[operation.op] = operation
         era, _, _ = operation.op.partition("-")
         self.by_book.setdefault((operation.book, era), []).append(operation)
+        self.slugs.update(operation.slugs)

@@ -54,6 +54,7 @@ def as_text(report: Report) -> str:
         "errors that clients were told, the most frequent",
         *(f"  {count:6} {text}" for text, count in report.errors.most_common(15)),
         f"looked at: {', '.join(f'{count} {what}' for what, count in report.checks.items())}",
+        "seconds: " + ", ".join(f"{seconds:.0f} {step}" for step, seconds in report.spent.items()),
         *(f"took long: {text}" for text in report.slow),
         *(f"planted: {name}: {'found' if found else 'NOT FOUND'}" for name, found in report.planted.items()),
         f"lost {facts['lost']}, half {facts['half']}, faults in all {len(report.faults)}",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -51,6 +52,7 @@ class Report:
     slow: list[str] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     checks: Counter[str] = field(default_factory=Counter)
+    spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     seconds: float = 0.0
 
 
@@ -161,7 +163,8 @@ class Run:
             self._look("the end of an era", quiet=True)
             self._era += 1
         self._note_broken()
-        self._clients.fill_up(self._era)
+        with self._timed("start of clients", 20):
+            self._clients.fill_up(self._era)
         time.sleep(self._rng.uniform(0.05, 0.9))
         kind = self._rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
         told = self._strike(kind)
@@ -187,7 +190,7 @@ class Run:
         return kind
 
     def _look(self, after: str, quiet: bool = False) -> None:
-        with self._timed(f"look after {after}", 20):
+        with self._timed("look", 20, f"after {after}"):
             self.report.faults += self._inspector.look(f"e{self._era:03d}", quiet=quiet)
 
     def _finish(self) -> None:
@@ -196,16 +199,17 @@ class Run:
         time.sleep(3)
         self._end_clients()
         try:
-            self._clients.run_to_end(repair)
+            with self._timed("repair", 60):
+                self._clients.run_to_end(repair)
         except RuntimeError as error:
             self.report.faults.append(Fault("not repaired", "the tenants", str(error)))
-        for era in range(self._era + 1):
-            self.report.faults += self._inspector.look(f"e{era:03d}", quiet=True)
+        eras = [f"e{era:03d}" for era in range(self._era + 1)]
+        with self._timed("look at everything", 120):
+            self.report.faults += self._inspector.look_at_everything(eras)
         self.report.faults += self._inspector.look_at_repaired()
         self._inspector.tell(self.report)
-        self.report.planted = plant_and_find(
-            self._transport, self._inspector, f"e{self._era:03d}", self._worker
-        )
+        with self._timed("planted faults", 120):
+            self.report.planted = plant_and_find(self._transport, self._inspector, eras[-1], self._worker)
 
     def _new_order(self, load: str, name: str) -> Order:
         return Order(load, name, self._rng.getrandbits(32), self._proxy.url, self._worker.token, self._folder)
@@ -216,33 +220,36 @@ class Run:
 
     def _end_clients(self) -> None:
         self._note_broken()
-        for load in self._clients.end():
+        with self._timed("end of all clients", 60):
+            stuck = self._clients.end()
+        for load in stuck:
             self.report.faults.append(Fault("stuck", load, "a client did not end within a minute"))
 
-    def _timed(self, what: str, seconds: float) -> _Timed:
-        return _Timed(what, seconds, self.report.slow)
-
-
-class _Timed:
-    """Notes a step that took unreasonably long."""
-
-    def __init__(self, what: str, seconds: float, slow: list[str]) -> None:
-        self._what, self._most, self._slow = what, seconds, slow
-
-    def __enter__(self) -> None:
-        self._start = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        took = time.monotonic() - self._start
-        if took > self._most:
-            self._slow.append(f"{self._what}: {took:.1f} s")
+    @contextmanager
+    def _timed(self, step: str, most: float, of: str = "") -> Iterator[None]:
+        """Add up what each step takes, and note where it took unreasonably long."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            took = time.monotonic() - start
+            self.report.spent[step] += took
+            if took > most:
+                self.report.slow.append(f"{step} {of}: {took:.1f} s")
 
 
 def repair() -> None:
     """What an operator does afterwards: migrate D1 and all tenants; in a process of its own."""
+    from do_bridge.backends.remote_sqlite.progress import UnfinishedMigration
+
     from .load_tenants import quietly
 
-    quietly("migrate", database="default")
+    try:
+        quietly("migrate", database="default")
+    except UnfinishedMigration:
+        # It says so of a migration that was cut off while it was unapplied: this finishes it.
+        quietly("migrate", "yard", "zero", database="default")
+        quietly("migrate", database="default")
     quietly("migrate", database="tenant", jobs=3)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,7 @@ SELECT (SELECT json_group_array(slug) FROM accounts_tenant),
   (SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'accounts_*')
 """
 
+_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 # What is read of an object, from those of these tables that it has.
 _OF_AN_OBJECT = {
     fingerprint.META_TABLE: fingerprint.READ_META,
@@ -156,31 +157,42 @@ def _damaged_in_d1(connection: driver.Connection) -> int:
 
 
 def read_object(transport: driver.Transport, slug: str) -> ObjectState:
-    """Read a tenant's object inside one transaction."""
+    """Read a tenant's object as it is at one moment."""
     with driver.connect(transport, f"do:tenant/{slug}") as connection:
+        try:
+            # Most have every table: one trip.
+            return _object_state(connection.execute_batch(_reads(_OF_AN_OBJECT)), _OF_AN_OBJECT)
+        except driver.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
         connection.begin()
-        found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        names = {name for (name,) in found if not name.startswith(_INTERNAL)}
-        read = {name: sql for name, sql in _OF_AN_OBJECT.items() if name in names}
-        keys, tables, *rest = connection.execute_batch(
-            [("PRAGMA foreign_key_check", None), (_TABLES, None), *((sql, None) for sql in read.values())]
-        )
+        names = _own_names(connection.execute(_NAMES).fetchall())
+        there = [name for name in _OF_AN_OBJECT if name in names]
+        results = connection.execute_batch(_reads(there))
         connection.rollback()
-    rows = {name: result.rows for name, result in zip(read, rest, strict=True)}
-    state = ObjectState(names, dangling=len(keys.rows), columns=_columns(tables.rows[0][0]))
+    return _object_state(results, there)
+
+
+def _reads(tables: Iterable[str]) -> list[tuple[str, None]]:
+    sqls = [_NAMES, "PRAGMA foreign_key_check", _TABLES, *(_OF_AN_OBJECT[name] for name in tables)]
+    return [(sql, None) for sql in sqls]
+
+
+def _object_state(results: Sequence[driver.Result], tables: Iterable[str]) -> ObjectState:
+    found, keys, columns, *rest = results
+    of = dict(zip(tables, rest, strict=True))
+    rows = {name: result.rows for name, result in of.items()}
+    state = ObjectState(_own_names(found.rows), dangling=len(keys.rows), columns=_columns(columns.rows[0][0]))
     state.fingerprint = next((value for (value,) in rows.get(fingerprint.META_TABLE, ())), "")
     state.applied = {(app, name) for app, name in rows.get("django_migrations", ())}
-    if "yard_boat" in names and not state.is_loading:
-        columns = rest[list(read).index("yard_boat")].columns
-        boats = [dict(zip(columns, row, strict=True)) for row in rows["yard_boat"]]
+    if "yard_boat" in of and not state.is_loading:
+        boats = [dict(zip(of["yard_boat"].columns, row, strict=True)) for row in rows["yard_boat"]]
         state.damaged_boats = _damaged(boats, len(rows.get("yard_crew", ())))
     return state
 
 
-def dangling_rows(transport: driver.Transport, database: str) -> int:
-    """Return how many rows of a database point nowhere."""
-    with driver.connect(transport, database) as connection:
-        return len(connection.execute("PRAGMA foreign_key_check").fetchall())
+def _own_names(found: Iterable[Sequence[str]]) -> set[str]:
+    return {name for (name,) in found if not name.startswith(_INTERNAL)}
 
 
 def _columns(text: str) -> Columns:

@@ -22,6 +22,9 @@ const TRANSIENT = [
 /** How a call fails that an object does not know yet, or no more: its code is being updated. */
 const NO_METHOD = "does not implement the method";
 
+/** How D1 refuses what it does not run, in words without a code of SQLite. */
+const REFUSED = /SQL statement|SQL query|SQL code|state\.storage\.transaction|D1_TYPE_ERROR|exceeded D1's/;
+
 /** How the statement that guards deferred foreign keys fails. */
 const FOREIGN_KEY_GUARD = /bad JSON path: '(FOREIGN KEY constraint failed: .*)'/;
 
@@ -66,8 +69,8 @@ function d1Kind(message: string): ErrorKind {
   if (/\bSQLITE_[A-Z]+/.test(message)) return "sql";
   if (/overloaded/i.test(message)) return "overloaded";
   if (isTransient(message)) return "retry";
-  if (/internal error|timed out|Failed to parse/i.test(message)) return "internal";
-  return "sql";
+  // What is not known to be a refusal, as a database reset in the middle, may have done its work.
+  return REFUSED.test(message) ? "sql" : "internal";
 }
 
 function isTransient(message: string): boolean {

@@ -24,6 +24,12 @@ import { NO_TRANSACTION, RelayedTransaction } from "./relayed-transaction";
 import type { Tenant } from "./tenant";
 import { byteLength } from "./values";
 
+/** When it is closed, in parts of the time for which it serves: its client has left it long before. */
+const CLOSED_AFTER = 1.1;
+
+/** The longest time that a timer can be set to. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** What a session may reach, and what one invocation of the Worker, which it is, may use up. */
 export interface SessionLimits {
   scope: Scope;
@@ -48,6 +54,9 @@ export class Session {
   readonly #answer = (id: number, answer: Answer): void => this.#reply(id, answer);
   #subrequests = 0;
   #d1Queries = 0;
+  /** How many requests are not answered yet; an open transaction is one. */
+  #inHand = 0;
+  #timer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(socket: WebSocket, env: Env, limits: SessionLimits) {
     this.#socket = socket;
@@ -65,6 +74,8 @@ export class Session {
     });
     this.#socket.addEventListener("close", () => this.#close());
     this.#socket.addEventListener("error", () => this.#close());
+    const lifetime = Math.min(this.#limits.seconds * 1000 * CLOSED_AFTER, LONGEST_TIMER_MS);
+    this.#timer = setTimeout(() => this.#retire(), lifetime);
   }
 
   async #receive(data: string | ArrayBuffer): Promise<void> {
@@ -79,6 +90,17 @@ export class Session {
       this.#reply(id, failed(kind, message));
       return;
     }
+    this.#inHand += 1;
+    try {
+      await this.#serve(request);
+    } catch (error) {
+      this.#reply(request.id, { results: [], error: objectFailure(error, "unknown") });
+    }
+    this.#inHand -= 1;
+    this.#retire();
+  }
+
+  async #serve(request: Request): Promise<void> {
     const refusal = request.op === "ping" ? null : scopeRefusal(this.#limits.scope, request.database);
     if (refusal !== null) this.#reply(request.id, failed("forbidden", refusal));
     else if (request.op === "ping") this.#reply(request.id, { results: [] });
@@ -179,15 +201,26 @@ export class Session {
   }
 
   #binding({ name }: Database): D1Database | null {
-    const names: Record<string, string> = this.#env.D1_DATABASES;
-    if (!Object.hasOwn(names, name)) return null;
+    // A Worker that serves objects alone may be configured without it.
+    const names: Record<string, string> | undefined = this.#env.D1_DATABASES;
+    if (names === undefined || !Object.hasOwn(names, name)) return null;
     const binding: unknown = Reflect.get(this.#env, names[name] ?? "");
     return (binding as D1Database | undefined) ?? null;
   }
 
   #exhausted(): boolean {
-    const isOld = Date.now() - this.#opened >= this.#limits.seconds * 1000;
-    return isOld || this.#subrequests >= this.#limits.subrequests;
+    return this.#isOlderThan(this.#limits.seconds) || this.#subrequests >= this.#limits.subrequests;
+  }
+
+  #isOlderThan(seconds: number): boolean {
+    return Date.now() - this.#opened >= seconds * 1000;
+  }
+
+  /** Closes a session that is long over, so that no client can keep one for ever by its pings. */
+  #retire(): void {
+    if (this.#inHand > 0 || !this.#isOlderThan(this.#limits.seconds * CLOSED_AFTER)) return;
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.close(1001, "the session's time is over");
+    this.#close();
   }
 
   #reply(id: number | null, answer: Answer): void {
@@ -196,6 +229,7 @@ export class Session {
   }
 
   #close(): void {
+    clearTimeout(this.#timer);
     for (const transaction of this.#transactions.values()) transaction.close();
     this.#transactions.clear();
     this.#calls.close();

@@ -47,9 +47,12 @@ export class Client {
   readonly #arrived: Frame[] = [];
   readonly #wanted: ((frame: Frame) => void)[] = [];
   #lastId = 0;
+  /** Comes when the relay closes the session. */
+  readonly closed: Promise<{ code: number; reason: string }>;
 
   constructor(socket: WebSocket) {
     this.#socket = socket;
+    this.closed = new Promise((resolve) => socket.addEventListener("close", resolve));
     socket.accept();
     socket.addEventListener("message", ({ data }) => this.#arrive(JSON.parse(String(data)) as Frame));
   }

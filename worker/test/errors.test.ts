@@ -46,6 +46,16 @@ test.each([
   ],
   ["a passing fault", "D1_ERROR: Network connection lost.", "retry", "unknown"],
   ["a reset", "D1_ERROR: D1 DB storage caused object to be reset.", "retry", "unknown"],
+  ["a reset by its CPU", "D1_ERROR: D1 DB exceeded its CPU time limit and was reset.", "internal", "unknown"],
+  [
+    "a reset by its storage",
+    "D1_ERROR: D1 DB storage operation exceeded timeout which caused object to be reset.",
+    "internal",
+    "unknown",
+  ],
+  ["what nobody has seen yet", "D1_ERROR: something new", "internal", "unknown"],
+  ["no statement", "D1_ERROR: No SQL statements detected.", "sql", "none"],
+  ["a quota", "D1_ERROR: Your account has exceeded D1's daily row write limit.", "sql", "none"],
   ["an internal error", "D1_ERROR: internal error; reference = abc", "internal", "unknown"],
   [
     "a deferred foreign key",

@@ -33,6 +33,35 @@ test("a session that has used up its subrequests runs nothing new, and lives on"
   expect(await next.column(db, "SELECT count(*) FROM t")).toEqual([0]);
 });
 
+test("a Worker without D1 databases says so, and one without objects answers, too", async () => {
+  const d1 = { op: "batch", db: "d1:d0b41d9e-0000-4000-8000-000000000005", steps: [{ sql: "SELECT 1" }] };
+  const withoutD1 = await Client.open(upgradeWith({ D1_DATABASES: undefined }));
+  for (const request of [d1, { ...d1, op: "size" }]) {
+    const { error } = await withoutD1.ask(request);
+    expect(error).toMatchObject({ kind: "unknown_database", effect: "none" });
+  }
+  expect(await withoutD1.column("do:test/without/d1", "SELECT 1")).toEqual([1]);
+  const withoutObjects = await Client.open(upgradeWith({ TENANTS: undefined }));
+  const object = { ...d1, db: "do:test/without/objects" };
+  expect((await withoutObjects.ask(object))["error"]).toMatchObject({ kind: "internal" });
+  expect((await withoutObjects.ask(d1))["error"]).toBeUndefined();
+});
+
+test("a request at which the relay itself fails is answered, too", async () => {
+  const broken = new Proxy(
+    {},
+    {
+      getOwnPropertyDescriptor: () => {
+        throw new Error("broken");
+      },
+    },
+  );
+  const client = await Client.open(upgradeWith({ D1_DATABASES: broken }));
+  const answer = await client.ask({ op: "batch", db: "d1:any", steps: [{ sql: "SELECT 1" }] });
+  expect(answer["error"]).toMatchObject({ kind: "internal", effect: "unknown" });
+  expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
+});
+
 test.each([0, -1, Number.NaN])(
   "a limit of %d is no limit that can be meant: the default holds",
   async (value) => {

@@ -1,6 +1,6 @@
 // Which tokens are let in, what each of them reaches, and how long a session lives.
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 
 import { checkAccess, type Access, type Secrets } from "../src/auth";
 import { Client, TOKEN, transactionFrame, upgradeWith } from "./client";
@@ -45,6 +45,24 @@ test.each([
   for (const near of [OTHER.slice(0, -1), `${OTHER}0`, OTHER.toUpperCase(), OTHER + TOKEN]) {
     expect(await access(near, secrets)).toBe("denied");
   }
+});
+
+test.each([
+  ["the first secret", TOKEN],
+  ["the last one", OTHER],
+  ["none", "x".repeat(40)],
+  ["none, and far shorter", "x"],
+])("a token that is %s is compared with as many digests as any other", async (_name, token) => {
+  const secrets = { RELAY_TOKEN: TOKEN, RELAY_TOKEN_TENANTS: "y".repeat(32), RELAY_TOKEN_DIRECTORY: OTHER };
+  const compare = vi.spyOn(crypto.subtle, "timingSafeEqual");
+  await access(token, secrets);
+  const sizes = compare.mock.calls.map(([shown, secret]) => [shown.byteLength, secret.byteLength]);
+  compare.mockRestore();
+  expect(sizes).toEqual([
+    [32, 32],
+    [32, 32],
+    [32, 32],
+  ]);
 });
 
 describe("a token for one kind of database", () => {
@@ -92,6 +110,18 @@ test("a session past its time begins nothing more, and lets an open transaction 
   expect(committed["error"]).toBeUndefined();
   const next = await Client.open();
   expect(await next.column(db, "SELECT count(*) FROM t")).toEqual([2]);
+});
+
+test("a session long past its time is closed, once its open transaction has ended", async () => {
+  const client = await Client.open(upgradeWith({ SESSION_MAX_SECONDS: 0.2 }));
+  const db = "do:test/limit/closed";
+  await client.tx(db, "t1", ["CREATE TABLE t (id)"], { begin: true });
+  const begun = Date.now();
+  while (Date.now() - begun < 400) expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
+  expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toBeUndefined();
+  expect(await client.closed).toMatchObject({ code: 1001, reason: "the session's time is over" });
+  const idle = await Client.open(upgradeWith({ SESSION_MAX_SECONDS: 0.2 }));
+  expect(await idle.closed).toMatchObject({ code: 1001 });
 });
 
 test.each(["", "0", "soon"])(

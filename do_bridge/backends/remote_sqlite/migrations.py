@@ -47,6 +47,9 @@ class MigrationExecutor(django_executor.MigrationExecutor):
             backwards = {(step.app_label, step.name) for step, is_backwards in steps if is_backwards}
             if backwards:
                 self.progress.refuse_backwards(self.loader.graph, backwards)
+            elif not self.connection.features.can_rollback_ddl:
+                # An object that rolls back whole is not asked: that would be a trip for each tenant.
+                self.progress.refuse_forwards(self.loader.graph, targets)
         return super().migrate(targets, plan, state, fake, fake_initial)
 
     def apply_migration(self, state, migration, fake=False, fake_initial=False):

@@ -20,7 +20,11 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False)),
                 ("op", models.CharField(db_index=True, max_length=40)),
                 ("amount", models.IntegerField()),
-                ("account", models.ForeignKey("bank.account", django.db.models.deletion.PROTECT)),
+                (
+                    "account",
+                    models.ForeignKey("bank.account", django.db.models.deletion.PROTECT, db_index=False),
+                ),
             ],
+            options={"indexes": [models.Index(fields=["account", "amount"], name="bank_entry_sums")]},
         ),
     ]

@@ -1,0 +1,10 @@
+"""Registers the site's own system checks."""
+
+from django.apps import AppConfig
+
+
+class ProjectConfig(AppConfig):
+    name = "project"
+
+    def ready(self):
+        from project import checks  # noqa: F401  (registers them)

@@ -1,0 +1,38 @@
+"""docs/settings.md names every setting of the package with its default, and no other."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+from do_bridge import driver
+from do_bridge.backends.d1 import base as d1
+from do_bridge.backends.durable_object import base as durable_object
+from do_bridge.backends.remote_sqlite.migrations import DEFAULT_LEASE
+from do_bridge.tenancy.conf import DEFAULTS
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "settings.md").read_text()
+
+
+def test_every_setting_of_the_dictionary_is_explained_with_its_default():
+    shown = dict(re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \| \S", PAGE, re.MULTILINE))
+    assert {name: ast.literal_eval(value) for name, value in shown.items()} == DEFAULTS
+
+
+def test_every_option_is_explained_with_its_engine_and_default():
+    rows = re.findall(r"^\| `([a-z_]+)` \| (both|`\w+`) \| `(.+?)` \| \S", PAGE, re.MULTILINE)
+    engines = {"`d1`": set(d1.OPTIONS), "`durable_object`": set(durable_object.OPTIONS)}
+    for name, engine, default in rows:
+        for own, options in engines.items():
+            assert (name in options) == (engine in ("both", own)), (name, own)
+        assert ast.literal_eval(default) == default_of(name), name
+    assert {name for name, *_ in rows} == set().union(*engines.values())
+
+
+def default_of(option):
+    """The driver's default, or that of the engine's own options."""
+    own = {"transport": "relay", "account_id": None, "migration_lease": DEFAULT_LEASE}
+    if option in own:
+        return own[option]
+    of_connection = inspect.signature(driver.connect).parameters
+    return (of_connection.get(option) or inspect.signature(driver.relay).parameters[option]).default

@@ -1,0 +1,189 @@
+"""`make run` in a fresh copy: its secrets, its own databases whatever `.env` says, its end."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import urllib.parse
+import urllib.request
+from http.cookiejar import CookieJar
+from pathlib import Path
+
+import pytest
+
+from do_bridge import driver
+from project import serve
+from worker import local
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("do_bridge", "accounts", "blog", "project", "worker", "manage.py", "gunicorn.conf.py")
+# Somebody's own: nothing of it may be reached, or written to, by `make run`.
+PRODUCTION = {
+    "SECRET_KEY": "a-secret-key-of-production-0123456789",
+    "SECURE": "True",
+    "ALLOWED_HOSTS": "blog.example",
+    "TENANT_DOMAIN": "blog.example",
+    "CLOUDFLARE_DATABASE_ID": "11111111-2222-4333-8444-555555555555",
+    "RELAY_URL": "https://relay.blog.example",
+    "RELAY_TOKEN": "a-token-of-production-0123456789abcdef",
+    "RELAY_TOKEN_TENANTS": "another-token-of-production-0123456789",
+    "D1_TRANSPORT": "rest",
+    "CLOUDFLARE_D1_TOKEN": "an-api-token-of-production",
+}
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the code, as after a clone; the Worker's tools are shared."""
+    for part in PARTS:
+        ignore = shutil.ignore_patterns("__pycache__", "node_modules", ".dev.vars", "dist", ".wrangler")
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, tmp_path / part, ignore=ignore)
+        else:
+            shutil.copyfile(ROOT / part, tmp_path / part)
+    (tmp_path / "worker" / "node_modules").symlink_to((ROOT / "worker" / "node_modules").resolve())
+    return tmp_path
+
+
+class Run:
+    """`make run`, or another command, in a folder until the block ends, which is Ctrl-C."""
+
+    def __init__(self, folder, *command, **environment):
+        self.folder = folder
+        self.port = local.free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.command = command or ("-m", "project.serve")
+        self.environment = environment or {"PORT": str(self.port), "RELAY_PORT": str(local.free_port())}
+        self.said = []
+
+    def __enter__(self):
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        self.process = subprocess.Popen(
+            [sys.executable, *self.command],
+            cwd=self.folder,
+            env={**kept, **self.environment, "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        timer = threading.Timer(90, self.process.kill)
+        timer.start()
+        for line in self.process.stdout:
+            self.said.append(line)
+            if "Ctrl-C ends" in line:
+                break
+        timer.cancel()
+        assert "Ctrl-C ends" in self.said[-1], "".join(self.said)
+        return self
+
+    def __exit__(self, *exc_info):
+        self.process.send_signal(signal.SIGINT)
+        self.process.communicate(timeout=40)
+
+    def started(self):
+        """Every process that was started in the folder, by its working directory."""
+        found = {}
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                where, line = (place / "cwd").readlink(), (place / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if where.is_relative_to(self.folder) and line:
+                found[int(place.name)] = line
+        return found
+
+    def password(self):
+        """What it says that one may sign in with."""
+        return re.search(r"sign in as: +admin, password (\S+)", "".join(self.said))[1]
+
+    def get(self, path):
+        """Return a page, as a visitor sees it."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        return opener.open(self.url + path, timeout=20).read().decode()
+
+    def sign_in(self):
+        """Sign in to D1's admin as a person does; returns the page behind it."""
+        handlers = (urllib.request.HTTPCookieProcessor(CookieJar()), urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(*handlers)
+        address = f"{self.url}/admin/login/?next=/admin/"
+        form = opener.open(address, timeout=20).read().decode()
+        fields = {
+            "csrfmiddlewaretoken": re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)[1],
+            "username": "admin",
+            "password": self.password(),
+            "next": "/admin/",
+        }
+        data = urllib.parse.urlencode(fields).encode()
+        request = urllib.request.Request(address, data, {"Referer": address})  # noqa: S310
+        return opener.open(request, timeout=20).read().decode()
+
+
+@pytest.mark.timeout(240)
+def test_a_fresh_checkout_is_served_with_secrets_of_its_own_and_ends_without_a_trace(checkout):
+    with Run(checkout) as run:
+        assert "Log out" in run.sign_in()
+        assert len(re.findall(r'href="/t/[a-z0-9-]+/"', run.get("/"))) >= 2
+        processes = run.started()
+        assert any(b"workerd" in line for line in processes.values())
+        secrets = [checkout / ".env", checkout / "worker" / ".dev.vars", checkout / "state" / "demo-password"]
+        assert {stat.S_IMODE(file.stat().st_mode) for file in secrets} == {0o600}
+        texts = re.findall(
+            r"^(?:SECRET_KEY|RELAY_TOKEN|MIGRATE_TOKEN)=(.{32,})$", secrets[0].read_text(), re.M
+        )
+        assert len(set(texts)) == 3
+        for line in processes.values():
+            assert not any(text.encode() in line for text in texts)
+    assert run.process.returncode == 0
+    assert run.started() == {}
+
+    # The next one finds the data, and takes none of the settings that `.env` has for production.
+    (checkout / ".env").write_text("".join(f"{name}={value}\n" for name, value in PRODUCTION.items()))
+    first = run.password()
+    with Run(checkout) as again:
+        assert again.password() == first
+        assert "Log out" in again.sign_in()
+    assert again.process.returncode == 0
+    assert again.started() == {}
+    assert "a-token-of-production" in (checkout / ".env").read_text()
+
+
+@pytest.mark.timeout(120)
+def test_the_worker_alone_serves_at_the_port_and_keeps_its_data_in_the_folder_that_are_asked_for(checkout):
+    port, state = local.free_port(), checkout / "elsewhere"
+    with Run(checkout, "worker/local.py", RELAY_PORT=str(port), RELAY_STATE=str(state)) as run:
+        said = "".join(run.said)
+        url = re.search(r"The relay listens on (\S+) \(RELAY_URL\)", said)[1]
+        assert url == f"http://127.0.0.1:{port}"
+        token = local.dev_token(checkout / "worker" / ".dev.vars")
+        assert token not in said
+        with driver.connect(driver.relay(url, token), "do:test/alone") as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            driver.relay(url, token).close()
+        assert any(state.rglob("*.sqlite"))
+    assert run.process.returncode == 0
+    assert run.started() == {}
+    assert not (checkout / "state").exists()
+
+
+def test_a_relay_port_that_was_not_asked_for_gives_way_and_one_that_was_does_not(monkeypatch):
+    with socket.create_server((local.HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(serve, "RELAY_PORT", port)
+        monkeypatch.delenv("RELAY_PORT", raising=False)
+        assert serve.choose_relay_port() not in (0, port)
+        monkeypatch.setenv("RELAY_PORT", str(port))
+        with pytest.raises(local.LocalWorkerError, match=f"Port {port} .* RELAY_PORT"):
+            serve.choose_relay_port()
+
+
+@pytest.mark.parametrize("value", ["0", "65536", "-1", "http"])
+def test_a_port_that_is_none_is_named_with_its_setting(monkeypatch, value):
+    monkeypatch.setenv("PORT", value)
+    with pytest.raises(local.LocalWorkerError, match="PORT is .* it must be a port"):
+        local.port_setting("PORT", 8000)

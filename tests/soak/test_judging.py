@@ -1,0 +1,124 @@
+"""What makes a soak fail, planted: an error without a fault, a leak, growth, silence, no recovery."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.soak import watch
+from tests.soak.book import GRACE, Book, Fault, Request
+from tests.soak.report import failures, report
+from tests.soak.watch import Sample, Series, Watch
+
+GROWS = """
+import time
+kept = []
+for _ in range(60):
+    kept.append(b"x" * 2**20)
+    time.sleep(0.03)
+"""
+ROW = "| {} | {} | {} |"
+
+
+def steady(memory: float = 100.0) -> Series:
+    return Series("gunicorn", 7, [Sample(second, memory, 9, 3, 8) for second in range(30)])
+
+
+def told(book: Book, series: list[Series] | None = None) -> str:
+    """The reasons for a failure, as lines."""
+    return "\n".join(failures(book, series or [steady()], 0))
+
+
+def test_an_error_counts_unless_a_fault_explains_it_and_both_are_in_the_report_by_class():
+    book = Book()
+    with book.fault("cut") as fault:
+        pass
+    fault.recovered = 0.2
+    late, after = fault.ended + GRACE - 1, fault.ended + GRACE + 1
+    book.requests = [
+        Request("GET a visitor", late, late + 0.1, "Unavailable", "503"),
+        Request("GET a visitor", after, after + 0.1, "ok"),
+    ]
+    assert told(book) == ""
+    assert "# Soak: passed" in report("t", book, [steady()], {}, 0)
+    book.requests.append(Request("GET staff", after, after + 0.1, "WrongStatus", "500"))
+    assert told(book) == "1 × WrongStatus 500, and no fault explains it"
+    text = report("t", book, [steady()], {"D1: django_session": (1, 2)}, 0)
+    assert "# Soak: FAILED" in text
+    for row in (
+        ROW.format("out of faults", 2, 1),
+        ROW.format("in faults", 1, 1),
+        "| WrongStatus 500 | 1 |",
+        "| Unavailable 503 | 1 |",
+        ROW.format("D1: django_session", 1, 2),
+        "| gunicorn 7 | 29 | 100 → 100, at most 100 |",
+    ):
+        assert row in text, text
+
+
+@pytest.mark.parametrize(
+    ("plant", "reason"),
+    [
+        (lambda book: book.leaks.append("globex's row on acme's page"), "a leak: globex's row"),
+        (lambda book: book.stalls.append("the site has not answered"), "a stall: the site has not"),
+        (lambda book: book.faults.append(Fault("stall", 0, 1)), "no recovery after stall"),
+    ],
+    ids=["leak", "stall", "recovery"],
+)
+def test_a_leak_a_stall_and_a_fault_without_recovery_fail_it(plant, reason):
+    book = Book()
+    plant(book)
+    assert told(book).startswith(reason)
+    assert reason in report("t", book, [steady()], {}, 0)
+
+
+def test_a_process_that_really_grows_is_found_and_one_that_keeps_what_it_has_is_not():
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code]) for code in (GROWS, "import time; time.sleep(60)")
+    ]
+    over = threading.Event()
+    names = dict(zip((process.pid for process in processes), ("grows", "rests"), strict=True))
+    watching = Watch(lambda: names, 0.02)
+    thread = threading.Thread(target=watching.run, args=(over,))
+    thread.start()
+    processes[0].wait(60)
+    over.set()
+    thread.join()
+    processes[1].kill()
+    processes[1].wait()
+    reasons = told(Book(), list(watching.series.values()))
+    assert reasons.startswith(f"grows {processes[0].pid} grows by ")
+    assert "rests" not in reasons
+
+
+def test_a_server_that_is_silent_without_a_fault_is_a_stall_and_one_that_answers_is_none(
+    local_worker, monkeypatch
+):
+    monkeypatch.setattr(watch, "_ANSWER", 0.3)
+    book, over = Book(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        urls = {
+            "the Worker": f"{local_worker.url}/healthz",
+            "nobody": f"http://127.0.0.1:{silent.getsockname()[1]}/",
+        }
+
+        def evidence() -> str:
+            return watch.evidence({os.getpid(): "pytest"}, lambda: "the log's end")
+
+        thread = threading.Thread(target=watch.watchdog, args=(urls, evidence, book, over, 0.5))
+        thread.start()
+        deadline = time.monotonic() + 30
+        while not book.stalls and time.monotonic() < deadline:
+            time.sleep(0.05)
+        over.set()
+        thread.join()
+    assert book.stalls
+    assert all(text.startswith("nobody has not answered for ") for text in book.stalls)
+    assert "the log's end" in book.stalls[0]
+    assert f"pytest {os.getpid()}:" in book.stalls[0]
