@@ -141,11 +141,11 @@ def _guarded_inner(as_sql):
     def guarded(self, compiler, connection):
         # Of an inner query alone: its SQL becomes part of the outer one's, whose database answers.
         alias = getattr(self, "_db", None)
-        if alias not in (None, connection.alias) and (is_tenant_side(alias) or is_tenant_side(connection.alias)):
+        own = connection.alias
+        if alias not in (None, own) and (is_tenant_side(alias) or is_tenant_side(own)):
             raise TenantMismatch(
                 f"A subquery of {self.model._meta.label} made for {str(alias)!r} was to be answered by "
-                f"{connection.alias!r}, from its own rows. Make it in the context of {connection.alias!r}, or "
-                "read its keys first."
+                f"{own!r}, from its own rows. Make it in the context of {own!r}, or read its keys first."
             )
         return as_sql(self, compiler, connection)
 
