@@ -34,8 +34,14 @@ class Connection(driver.Connection):
 
     def run_now(self, statements):
         """Run prepared statements, whether a batch collects or not."""
-        results = super().run(statements)
-        self.written += sum(not statement.shape.reads_only for statement in statements)
+        writes = sum(not statement.shape.reads_only for statement in statements)
+        try:
+            results = super().run(statements)
+        except driver.Error as error:
+            # Carried out, though its results are lost.
+            self.written += writes if error.effect == "done" else 0
+            raise
+        self.written += writes
         return results
 
     def run_many(self, statements):
