@@ -171,7 +171,7 @@ class SignInFailureAdmin(admin.ModelAdmin):
     def who(self, failure):
         return failure.username or "any name"
 
-    @admin.display(description="last attempt", ordering="last_at")
+    @admin.display(description="last failure", ordering="last_at")
     def last(self, failure):
         return datetime.fromtimestamp(failure.last_at, UTC)
 

@@ -107,6 +107,8 @@ def user_from(body):
         if not is_storable(value):
             raise ValidationError({name: "This has half a character (a lone surrogate) or a NUL."})
     password = data.pop("password", None)
+    # Before it is checked, as forms do: one character can stand for a whole phrase, spaces included.
+    data["username"] = User.normalize_username(data.get("username", ""))
     user = User(**data)
     if password is not None:
         try:

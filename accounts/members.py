@@ -9,7 +9,7 @@ import contextlib
 import logging
 
 from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
-from django.db.models import F, Max, Q, Value
+from django.db.models import Count, F, Max, Q, Value
 from django.db.models.fields import CharField
 from django.db.models.functions import Cast, Concat
 
@@ -20,6 +20,7 @@ logger = logging.getLogger("accounts.members")
 
 # What a copy holds of a user; the password, the rights and the dates of sign-in stay in D1.
 COPIED = ("username", "name", "first_name", "last_name", "is_active")
+ROUNDS = 5  # of reading and writing, while others change the same members
 NO_PASSWORD = "!copy"  # noqa: S105  (a hash that no password has)
 
 
@@ -102,21 +103,42 @@ def follow(tenant, keys, what):
     keys: primary keys of users, who may be gone; None for all. what: the start of the error's sentence.
     Returns how many of them are members; 0 for a tenant that is gone. Raises CopyFailed.
     """
+    count, written = 0, None
+    for _round in range(ROUNDS):
+        row, users = _read(tenant, keys)
+        if row is None:
+            return 0
+        count, values = len(users), [[user.pk, *(getattr(user, name) for name in COPIED)] for user in users]
+        if values == written:
+            break
+        try:
+            _write(users, keys, tenant_alias(row.slug))
+        except (DatabaseError, InterfaceError) as exc:
+            raise CopyFailed(what, row.slug) from exc
+        written = values
+        # Whoever else took one of these marks may have copied something newer before this was written.
+        if row.marks and _take_marks(row, keys) == row.marks:
+            break
+    return count
+
+
+def _read(tenant, keys):
+    """Return the tenant's row with `mark`, the last one's key, and `marks`, how many; and its members."""
     of_them = Q() if keys is None else Q(out_of_step__user_key__in=keys)
     # Before the members are read: a change that comes later keeps its mark.
-    row = Tenant.objects.filter(pk=tenant.pk).annotate(mark=Max("out_of_step__pk", filter=of_them)).first()
-    if row is None:
-        return 0
-    users = User.objects.filter(memberships__tenant=row)
-    users = list(users if keys is None else users.filter(pk__in=keys))
-    try:
-        _write(users, keys, tenant_alias(row.slug))
-    except (DatabaseError, InterfaceError) as exc:
-        raise CopyFailed(what, row.slug) from exc
-    if row.mark is not None:
-        marks = OutOfStep.objects.filter(tenant=row, pk__lte=row.mark)
-        (marks if keys is None else marks.filter(user_key__in=keys)).delete()
-    return len(users)
+    found = Tenant.objects.filter(pk=tenant.pk).annotate(
+        mark=Max("out_of_step__pk", filter=of_them), marks=Count("out_of_step__pk", filter=of_them)
+    )
+    if (row := found.first()) is None:
+        return None, []
+    users = User.objects.filter(memberships__tenant=row).order_by("pk")
+    return row, list(users if keys is None else users.filter(pk__in=keys))
+
+
+def _take_marks(row, keys):
+    """Delete the marks that `row` was read with; return how many were still there."""
+    marks = OutOfStep.objects.filter(tenant_id=row.pk, pk__lte=row.mark)
+    return (marks if keys is None else marks.filter(user_key__in=keys)).delete()[0]
 
 
 def _write(users, keys, alias):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import secrets
@@ -66,6 +67,8 @@ def check_settings(settings: dict[str, str]) -> None:
         missing.append(
             "  RELAY_URL: it is that of `make run`; leave it empty until the first deploy tells it"
         )
+    elif settings.get("RELAY_URL") and not settings["RELAY_URL"].startswith(("https://", "http://")):
+        missing.append("  RELAY_URL: it must begin with https://")
     missing += bad_tokens(settings)
     if missing:
         listing = "\n".join(missing)
@@ -129,11 +132,13 @@ def answered_version(url: str) -> str:
     request = urllib.request.Request(f"{url.rstrip('/')}/healthz", headers={"User-Agent": "do-bridge-deploy"})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-            return str(json.load(answer).get("version", "a Worker without a version"))
+            body = json.load(answer)
     except urllib.error.HTTPError as error:
         return f"HTTP {error.code}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return f"no usable answer ({type(error).__name__})"
+    version = body.get("version") if isinstance(body, dict) else None
+    return str(version or "something without a version")
 
 
 def wait_for_version(

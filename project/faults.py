@@ -27,6 +27,8 @@ NO_SECRET = Fault("relay_not_ready", "The relay answers 503: the Worker's secret
 UNKNOWN_DATABASE = Fault("unknown_database", "No D1 database has the id in CLOUDFLARE_DATABASE_ID.")
 NOT_THE_RELAY = Fault("not_the_relay", "What answers at RELAY_URL is no relay of this version.")
 RATE_LIMITED = Fault("rate_limited", "Cloudflare's API takes no more requests for now.")
+OVERLOADED = Fault("overloaded", "A database has more to do than it can; try again in a moment.")
+INTERRUPTED = Fault("interrupted", "A transaction was lost with its connection, and rolled back; try again.")
 D1_BEHIND = Fault("not_migrated", "D1 has not been migrated: run `manage.py migrate --database default`.")
 TENANT_BEHIND = Fault(
     "tenant_not_migrated",
@@ -39,7 +41,10 @@ _BY_KIND = {
     "forbidden": FORBIDDEN,
     "unknown_database": UNKNOWN_DATABASE,
     "rate_limited": RATE_LIMITED,
+    "overloaded": OVERLOADED,
 }
+# What the network, a deploy or the runtime does to work that is nobody's fault.
+_PASSING = (None, "retry", "reset")
 
 
 def fault_of(error):
@@ -62,12 +67,17 @@ def _fault_of_one(error):
         return _BY_KIND[error.kind]
     if error.http_status == 503:
         return NO_SECRET
+    if error.effect == "ended" and error.kind in _PASSING:
+        return INTERRUPTED
     if error.transient:
         return UNREACHABLE
-    if isinstance(error, driver.OperationalError) and error.effect == "unknown" and error.kind is None:
+    if isinstance(error, driver.OperationalError) and error.effect == "unknown" and error.kind in _PASSING:
         return TIMEOUT
     if isinstance(error, driver.InterfaceError) and error.effect == "none":
         return NOT_THE_RELAY
+    if isinstance(error, driver.OperationalError) and error.effect == "none" and error.kind is None:
+        # It was not sent: no relay at that address, no TLS with it, or all sessions in use.
+        return NOT_THE_RELAY if error.http_status else UNREACHABLE
     # A tenant's object compares its schema before it runs anything: a table that is missing is D1's.
     table = str(error).removeprefix("no such table: ").removeprefix("main.")
     if error.kind == "sql" and str(error).startswith("no such table: ") and table in _tables():

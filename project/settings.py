@@ -1,6 +1,7 @@
 """Settings of the site, read from the environment and, where there is one, from `.env`."""
 
 import os
+import re
 from pathlib import Path
 
 import environ
@@ -19,11 +20,14 @@ DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY:
     raise ImproperlyConfigured("SECRET_KEY is empty: set it to a long random text.")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = [host.strip() for host in env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])]
+CSRF_TRUSTED_ORIGINS = [origin.strip() for origin in env.list("CSRF_TRUSTED_ORIGINS", default=[])]
 
 # "blog.example" serves tenant acme at acme.blog.example too; empty: at /t/acme/ alone.
 TENANT_DOMAIN = env("TENANT_DOMAIN", default="")
+if not re.fullmatch(r"([a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*(:[0-9]+)?)?", TENANT_DOMAIN):
+    # It would be in the cookies' domain, where browsers refuse it, and nobody could sign in.
+    raise ImproperlyConfigured(f"TENANT_DOMAIN is {TENANT_DOMAIN!r}; it must be a name such as blog.example.")
 # Lets POST /api/migrate in; empty: there is no such page.
 MIGRATE_TOKEN = os.environ.get("MIGRATE_TOKEN", "")
 
@@ -210,5 +214,5 @@ LOGGING = {
     "filters": {"tenant": {"()": "do_bridge.tenancy.logging.TenantFilter"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(tenant)s] %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "filters": ["tenant"], "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO").upper()},
 }

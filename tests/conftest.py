@@ -139,6 +139,36 @@ def own_worker(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         worker.close()
 
 
+@pytest.fixture
+def relay(local_worker: Any) -> Iterator[Any]:
+    """A RelayTransport to this process's Worker, with a pool of its own."""
+    from do_bridge.driver.relay import RelayTransport
+
+    transport = RelayTransport(local_worker.url, local_worker.token)
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def proxy(local_worker: Any) -> Iterator[Any]:
+    """A Proxy before this process's Worker: it cuts, loses and holds back what it is told to."""
+    from tests.driver.proxy import Proxy
+
+    with Proxy(local_worker.port) as running:
+        yield running
+
+
+@pytest.fixture
+def proxied(proxy: Any, local_worker: Any) -> Iterator[Any]:
+    """A RelayTransport through the proxy."""
+    from do_bridge.driver.relay import RelayTransport
+
+    transport = RelayTransport(proxy.url, local_worker.token)
+    yield transport
+    proxy.release()
+    transport.close()
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings_xdist_suffix() -> None:
     """No suffix behind the test database's id: each test process has its own Worker, so its own databases."""

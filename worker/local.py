@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -175,7 +176,8 @@ class LocalWorker:
     """`wrangler dev` with the relay on one port of 127.0.0.1, its data in one folder.
 
     port: 0 takes a free one. state: the folder of D1's and the objects' data and of the log. token:
-    RELAY_TOKEN; without one, worker/.dev.vars has it. tokens: OPTIONAL_TOKENS by name. echo: wrangler's
+    RELAY_TOKEN; without one, worker/.dev.vars has it. tokens: OPTIONAL_TOKENS by name. others: configurations
+    of further Workers that this one's bindings name. echo: wrangler's
     output goes to this process's own instead of the log. start_timeout: seconds to wait for /healthz.
     Everything it starts ends with the `with` block, and also when this process dies without leaving it.
     """
@@ -188,6 +190,7 @@ class LocalWorker:
         *,
         tokens: dict[str, str] | None = None,
         worker_dir: Path = WORKER_DIR,
+        others: Sequence[Path] = (),
         echo: bool = False,
         start_timeout: float = 120.0,
     ) -> None:
@@ -197,6 +200,7 @@ class LocalWorker:
         self.token = token or dev_token(worker_dir / ".dev.vars")
         self.tokens = tokens or {}
         self.worker_dir = worker_dir
+        self.others = others
         self.log = self.state / "wrangler.log"
         self.echo = echo
         self.start_timeout = start_timeout
@@ -265,6 +269,7 @@ class LocalWorker:
         write_private(env_file, "".join(f"{name}={value}\n" for name, value in given.items()))
         arguments = [
             *("dev", "--config", str(self.worker_dir / "wrangler.jsonc"), "--env-file", str(env_file)),
+            *(word for other in self.others for word in ("--config", str(other))),
             *("--ip", HOST, "--port", str(self.port), "--inspector-port", str(free_port())),
             *("--persist-to", str(self.state), "--show-interactive-dev-session=false", "--log-level", "info"),
         ]

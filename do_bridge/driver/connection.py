@@ -26,7 +26,8 @@ from .transport import Answer, Deadline, RemoteTransaction, Transport, size_of
 
 logger = logging.getLogger("do_bridge.driver")
 
-_FRAME: Final = 1000
+# What a request takes beside its statements; on D1 that is also the key's.
+_FRAME: Final = 2000
 
 
 @dataclass(slots=True)
@@ -50,8 +51,9 @@ class Connection:
     once more and expects what the function returned. Without it OperationalError is raised, of the kind
     ``schema_mismatch``; nothing was run.
 
-    ``write_keys``: on an object each write carries a key, at the cost of one row written, by which it is sent
-    again after a lost answer and still runs once. Without keys such a write's outcome is unknown.
+    ``write_keys``: each write carries a key, at the cost of one row written, by which it is sent again after
+    a lost answer and still runs once. Without keys such a write's outcome is unknown. None means yes on an
+    object, which keeps the answer, too, and no on D1, where a write that is done may be told without it.
 
     ``on_call``, given a ``Call``, is told of each request when it is over; it must not use the connection.
     ``metered``, asked before each request, says whether the database is to tell the rows read and written.
@@ -76,7 +78,7 @@ class Connection:
         timeout: float = 30.0,
         lease: float = 10.0,
         expect: str | None = None,
-        write_keys: bool = True,
+        write_keys: bool | None = None,
     ) -> None:
         if not database.startswith(("do:", "d1:")) or len(database) == 3:
             raise InterfaceError(f"A database is named 'do:<object>' or 'd1:<id>', not {database!r}")
@@ -91,7 +93,7 @@ class Connection:
         self.timeout = timeout
         self.lease = lease
         self.expect = expect
-        self.write_keys = write_keys
+        self.write_keys = database.startswith("do:") if write_keys is None else write_keys
         self.on_mismatch: Callable[[str], str | None] | None = None
         self.on_call: Callable[[Call], None] | None = None
         self.metered: Callable[[], bool] | None = None
@@ -269,9 +271,7 @@ class Connection:
         return self._transaction
 
     def _key(self) -> str | None:
-        # D1 is asked to remember none: each would be a row and a batch of its own.
-        wanted = self.write_keys and self.database.startswith("do:")
-        return self._keys.next() if wanted else None
+        return self._keys.next() if self.write_keys else None
 
     def _remote_transaction(self, expect: str | None) -> RemoteTransaction:
         return self.transport.transaction(self.database, self.lease, expect=expect)
@@ -421,7 +421,7 @@ def connect(
     timeout: float = 30.0,
     lease: float = 10.0,
     expect: str | None = None,
-    write_keys: bool = True,
+    write_keys: bool | None = None,
 ) -> Connection:
     """Return a connection to ``do:<object>`` or ``d1:<id>``; times in seconds, the rest: see Connection."""
     return Connection(transport, database, timeout=timeout, lease=lease, expect=expect, write_keys=write_keys)

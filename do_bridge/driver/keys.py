@@ -19,7 +19,8 @@ _SETTLED: Final = frozenset(
 _ATTEMPTS_OF_AN_ANSWER: Final = 2
 
 # A number has 15 digits at most, which leaves a client a billion writes.
-_CHANCES: Final = 10**6
+PER_WRITE: Final = 10**6
+"""How far a write's number is from the next one's; what lies between is left to chance."""
 
 # Seconds.
 _TIME_TO_ASK: Final = 5.0
@@ -65,7 +66,7 @@ class WriteKeys:
             client = self._client = _take()
         # Two copies of this state (a restored snapshot, threads that share a connection) must not come to one
         # number: the second write would be answered as the first was, and not be run.
-        number = (client.last // _CHANCES + 1) * _CHANCES + secrets.randbelow(_CHANCES)
+        number = (client.last // PER_WRITE + 1) * PER_WRITE + secrets.randbelow(PER_WRITE)
         client.last = number
         return f"{client.name}:{number}"
 
@@ -108,7 +109,7 @@ def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Dea
     if outcome == "done":
         return _kept_answer(write, deadline)
     if outcome == "none":
-        raise _not_done(doubt, "write") from last
+        raise not_done(doubt, "write") from last
     raise outcome_unknown(doubt) from last
 
 
@@ -120,7 +121,7 @@ def settle_commit(pool: RelayPool, database: str, key: str, error: DatabaseError
     """
     outcome = outcome_of(pool, database, key, deadline)
     if outcome == "none":
-        raise _not_done(error, "commit") from error
+        raise not_done(error, "commit") from error
     if outcome != "done":
         raise outcome_unknown(error, "commit") from error
 
@@ -214,7 +215,8 @@ def _kept_answer(write: _Write, deadline: Deadline) -> list[Answer]:
         raise OperationalError(text, kind="answer_lost", effect="done") from error
 
 
-def _not_done(error: DatabaseError, work: str) -> OperationalError:
+def not_done(error: DatabaseError, work: str) -> OperationalError:
+    """Return the error for work that was not carried out, and never will be under its key."""
     return OperationalError(
         f"{error}. The relay was asked: the {work} was not carried out and will not be; it may be tried anew",
         kind=error.kind,

@@ -6,6 +6,7 @@ import atexit
 from collections.abc import Sequence
 from typing import Any, Final
 
+from .d1_keys import write_once_on_d1
 from .exceptions import DatabaseError, Error, OperationalError
 from .keys import leaving_time_to_ask, name_in_use, settle_commit, write_once
 from .relay_pool import RelayPool
@@ -50,6 +51,13 @@ class RelayTransport(Transport):
     ) -> list[Answer]:
         """Run the statements as one atomic unit."""
         message: dict[str, Any] = {"op": "batch", "db": database}
+        if key is not None and database.startswith("d1:"):
+            return write_once_on_d1(
+                lambda steps, until: self._ask_once({**message, "steps": wire_steps(steps)}, until),
+                statements,
+                key,
+                deadline,
+            )
         if expect is not None:
             message["expect"] = expect
         message["steps"] = wire_steps(statements)
@@ -65,14 +73,16 @@ class RelayTransport(Transport):
         return int(answers[0].rows[0][0])
 
     def _ask(self, message: dict[str, Any], deadline: Deadline, *, reads_only: bool) -> list[Answer]:
-        def attempt() -> list[Answer]:
-            session = self.pool.acquire(deadline)
-            try:
-                return session.request(message, deadline)
-            finally:
-                self.pool.release(session)
+        return with_retries(
+            lambda: self._ask_once(message, deadline), reads_only=reads_only, deadline=deadline
+        )
 
-        return with_retries(attempt, reads_only=reads_only, deadline=deadline)
+    def _ask_once(self, message: dict[str, Any], deadline: Deadline) -> list[Answer]:
+        session = self.pool.acquire(deadline)
+        try:
+            return session.request(message, deadline)
+        finally:
+            self.pool.release(session)
 
     def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:
         """Return a transaction of a Durable Object."""

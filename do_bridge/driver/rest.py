@@ -11,9 +11,10 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from .d1_keys import write_once_on_d1
 from .exceptions import Error, InterfaceError, NotSupportedError, OperationalError, error_from
 from .secret import Secret, without_frames
-from .sql import Statement
+from .sql import Statement, is_several
 from .transport import Answer, Deadline, Transport, check_token, retry_after, with_retries
 from .trips import trip
 
@@ -58,19 +59,24 @@ class RestTransport(Transport):
         expect: str | None = None,
         key: str | None = None,
     ) -> list[Answer]:
-        """Run the statements as one atomic D1 batch, which can expect no schema and knows no keys."""
+        """Run the statements as one atomic D1 batch, which can expect no schema."""
         if expect is not None:
             raise NotSupportedError("D1 compares no schema before it runs a statement; leave expect out")
         url = self._url(database)
-        queries = [query for item in statements for query in _queries(item)]
-        body = json.dumps(queries[0] if len(queries) == 1 else {"batch": queries}, ensure_ascii=False)
-        content = body.encode()
+        # How many results a text of several statements has depends on the API, so it goes without company.
+        if key is not None and not any(";" in item.sql and is_several(item.sql) for item in statements):
+            return write_once_on_d1(
+                lambda steps, until: self._ask(url, steps, until), statements, key, deadline
+            )
         reads_only = all(item.shape.reads_only for item in statements)
         return with_retries(
-            lambda: _answers(*self._post(url, content, deadline), statements),
-            reads_only=reads_only,
-            deadline=deadline,
+            lambda: self._ask(url, statements, deadline), reads_only=reads_only, deadline=deadline
         )
+
+    def _ask(self, url: str, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
+        queries = [query for item in statements for query in _queries(item)]
+        body = json.dumps(queries[0] if len(queries) == 1 else {"batch": queries}, ensure_ascii=False)
+        return _answers(*self._post(url, body.encode(), deadline), statements)
 
     def max_request(self, deadline: Deadline) -> int:
         """Return the largest body that is sent at once."""

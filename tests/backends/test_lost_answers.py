@@ -14,13 +14,6 @@ from shelf import Author, Book, tables
 from do_bridge import driver
 from do_bridge.backends.durable_object.base import DatabaseWrapper
 from do_bridge.backends.remote_sqlite.snapshot import Snapshot
-from tests.driver.proxy import Proxy
-
-
-@pytest.fixture
-def proxy(local_worker):
-    with Proxy(local_worker.port) as running:
-        yield running
 
 
 @pytest.fixture

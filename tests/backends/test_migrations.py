@@ -9,6 +9,7 @@ from pathlib import Path
 
 import killed_migration
 import pytest
+from django.core.management.base import CommandError
 from django.db import IntegrityError, NotSupportedError, migrations, models
 from django.db.migrations.exceptions import InvalidMigrationPlan
 from django.db.migrations.executor import MigrationExecutor as DjangoExecutor
@@ -258,8 +259,32 @@ def test_what_an_unfinished_migration_stands_on_is_not_unapplied(d1):
     steps = [migration("0001", create_boat()), migration("0002", add_length(), python(fail))]
     with pytest.raises(RuntimeError):
         migrate(d1, steps, "0002")
-    with pytest.raises(InvalidMigrationPlan, match="ship.0002 was left unfinished after 1"):
+    with pytest.raises(InvalidMigrationPlan, match="^ship.0002 was left unfinished after 1") as caught:
         executor(d1, *steps).migrate([(APP, None)])
+    assert isinstance(caught.value, CommandError)
+
+
+def test_nothing_is_built_on_a_migration_that_is_half_unapplied(engine):
+    def steps(reverse):
+        half = [add_length(), python(boats, reverse), create_sailor()]
+        create_buoy = migrations.CreateModel("Buoy", [("id", models.BigAutoField(primary_key=True))])
+        return [
+            migration("0001", create_boat()),
+            migration("0002", *half, atomic=False),
+            migration("0003", create_buoy),
+        ]
+
+    executor(engine, *steps(fail)).migrate([(APP, "0002")])
+    with pytest.raises(RuntimeError):
+        executor(engine, *steps(fail)).migrate([(APP, "0001")])
+    assert (recorded(engine), tables(engine)) == (["0001", "0002"], ["ship_boat"])
+    for target in ("0002", "0003"):
+        with pytest.raises(CommandError, match="`migrate ship 0001` first"):
+            executor(engine, *steps(migrations.RunPython.noop)).migrate([(APP, target)])
+    for target in ("0001", "0003"):
+        executor(engine, *steps(migrations.RunPython.noop)).migrate([(APP, target)])
+    assert (recorded(engine), rows(engine, f"SELECT * FROM {TABLE}")) == (["0001", "0002", "0003"], [])
+    assert tables(engine) == ["ship_boat", "ship_buoy", "ship_sailor"]
 
 
 def test_all_is_unapplied_to_zero_and_children_keep_their_rows_on_the_way(engine):

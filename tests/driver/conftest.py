@@ -1,4 +1,4 @@
-"""Connections to fresh databases on the local Worker, and a TCP proxy that loses what it is told to lose."""
+"""Connections to fresh databases on the local Worker, past the proxy and through it."""
 
 from __future__ import annotations
 
@@ -12,39 +12,14 @@ from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.rest import RestTransport
 
-from .proxy import Proxy
-
 # Apart from the databases that Django's tests use.
 D1 = "d1:d0b41d9e-0000-4000-8000-000000000008"
-
-
-@pytest.fixture
-def relay(local_worker: Any) -> Iterator[RelayTransport]:
-    """A relay transport with a pool of its own."""
-    transport = RelayTransport(local_worker.url, local_worker.token)
-    yield transport
-    transport.close()
 
 
 @pytest.fixture
 def rest(local_worker: Any) -> Iterator[RestTransport]:
     """A REST transport with a client of its own."""
     transport = RestTransport(local_worker.api_base, local_worker.token)
-    yield transport
-    transport.close()
-
-
-@pytest.fixture
-def proxy(local_worker: Any) -> Iterator[Proxy]:
-    """A proxy before the Worker."""
-    with Proxy(local_worker.port) as running:
-        yield running
-
-
-@pytest.fixture
-def proxied(proxy: Proxy, local_worker: Any) -> Iterator[RelayTransport]:
-    """A relay transport through the proxy."""
-    transport = RelayTransport(proxy.url, local_worker.token)
     yield transport
     transport.close()
 
@@ -90,3 +65,13 @@ def items(tenant: driver.Connection) -> Callable[[], list[Any]]:
             return [row[0] for row in other.execute("SELECT v FROM item ORDER BY v").fetchall()]
 
     return read
+
+
+@pytest.fixture
+def cuttable(
+    proxied: RelayTransport, tenant: driver.Connection, items: Callable[[], list[Any]]
+) -> driver.Connection:
+    """A connection to the object through the proxy, its session already open."""
+    connection = driver.connect(proxied, tenant.database, timeout=10)
+    connection.execute("SELECT 1")
+    return connection

@@ -113,6 +113,15 @@ def test_a_transaction_that_is_thrown_away_is_over_and_the_next_one_works(relay:
     assert ids(connection) == [3]
 
 
+@pytest.mark.parametrize("lease", [0, 0.09, 25.1, 30, float("nan"), float("inf")])
+def test_a_lease_that_the_runtime_would_not_keep_is_refused_before_anything_is_sent(
+    relay: RelayTransport, lease: float
+) -> None:
+    with driver.count_trips() as trips, pytest.raises(driver.InterfaceError, match=r"0\.1 and 25 seconds"):
+        driver.connect(relay, "do:test/gate/lease", lease=lease)
+    assert trips.count == 0
+
+
 def test_a_long_statement_is_given_up_at_the_deadline_and_its_database_serves_again(
     own_worker: Callable[..., Any],
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_read_is_asked_once_where_a_repetition_would_not_help_or_would_harm(
     assert error is not None
     assert error.kind == kind
     assert len(relay.asked) == 1
+    assert ask(transport, database, READ) is None
 
 
 @pytest.mark.parametrize("database", [D1, OBJECT])

@@ -161,6 +161,32 @@ def test_a_relay_without_its_secret_or_without_an_answer_is_told_apart(versions)
     assert "no usable answer" in deploy.answered_version(f"http://127.0.0.1:{local.free_port()}")
 
 
+@pytest.mark.parametrize("body", [b"[]", b'"v1"', b"null", b'{"ok": true}', b"\xff", b"", b'{"version": "v'])
+@pytest.mark.parametrize("announced", [0, 20])
+def test_whatever_else_answers_at_the_relays_address_is_asked_again(body, announced):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body) + announced))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            """Keeps the test's output quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(deploy.DeployError, match="the last answer: (no usable answer|something without)"):
+            deploy.wait_for_version(f"http://127.0.0.1:{server.server_port}", "v1", seconds=0.2, pause=0.05)
+        server.shutdown()
+
+
+@pytest.mark.parametrize("url", ["relay.example", "wss://relay.example"])
+def test_an_address_that_cannot_be_asked_is_refused_before_anything_is_deployed(url):
+    with pytest.raises(deploy.DeployError, match="RELAY_URL: it must begin with https://"):
+        deploy.check_settings(COMPLETE | {"RELAY_URL": url})
+
+
 def test_the_local_worker_answers_with_the_version_of_its_configuration(local_worker):
     assert deploy.answered_version(local_worker.url) == local_config()["vars"]["RELAY_VERSION"]
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands, load_command_class
 
+from do_bridge.driver.exceptions import _BY_KIND
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "worker" / "PROTOCOL.md", ROOT / "benchmarks" / "README.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
@@ -101,3 +103,13 @@ def test_every_page_and_picture_is_linked_from_somewhere():
     texts = {page: page.read_text() for page in PAGES}
     for place in [*PAGES[1:], *sorted((ROOT / "docs" / "screenshots").iterdir())]:
         assert any(place.name in text for page, text in texts.items() if page != place), place.name
+
+
+def test_the_protocols_kinds_of_errors_are_those_of_the_relay_and_of_the_driver():
+    section = (ROOT / "worker" / "PROTOCOL.md").read_text().partition("## Errors\n")[2].partition("\n## ")[0]
+    explained = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    source = (ROOT / "worker" / "src" / "protocol.ts").read_text()
+    union = re.search(r"export type ErrorKind =([^;]+);", source)[1]
+    assert explained == set(re.findall(r'"(\w+)"', union))
+    # SQLite's refusals have their classes by SQLite's own codes.
+    assert explained - {"sql"} == set(_BY_KIND)

@@ -246,6 +246,7 @@ def without_secret():
     [
         ("dead worker", ("unreachable", "unreachable"), "is the Worker up, and RELAY_URL right?"),
         ("worker without secret", ("relay_not_ready", "relay_not_ready"), "the Worker's secret RELAY_TOKEN"),
+        ("wrong address", ("not_the_relay", "not_the_relay"), "What answers at RELAY_URL is no relay"),
         ("wrong token", ("unauthorized", "unauthorized"), "The token was refused"),
         ("empty d1", ("not_migrated", None), "D1 has not been migrated"),
         ("no relay", ("not_migrated", "relay_not_configured"), "D1 has not been migrated"),
@@ -255,6 +256,7 @@ def test_a_half_started_site_says_what_is_missing(gunicorn, local_worker, withou
     environment = {
         "dead worker": {"RELAY_URL": "http://127.0.0.1:9"},
         "worker without secret": {"RELAY_URL": without_secret},
+        "wrong address": {"RELAY_URL": f"{local_worker.url}/elsewhere"},
         "wrong token": {"RELAY_TOKEN": "a-token-that-is-wrong"},
         "empty d1": {"CLOUDFLARE_DATABASE_ID": DATABASE_ID.format(6)},
         "no relay": {

@@ -97,6 +97,7 @@ def test_a_name_that_is_taken_creates_nothing(sign_in):
     [
         ({}, "username"),
         ({"username": "no spaces"}, "username"),
+        ({"username": "\ufdfa"}, "username"),  # one letter to the eye, four words once it is normalised
         ({"username": "dee", "password": "1"}, "password"),
         ({"username": "dee", "is_superuser": "true"}, "is_superuser"),
         ({"username": 5}, "body"),

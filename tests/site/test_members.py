@@ -4,8 +4,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 
-from accounts.members import CopyFailed, add_member, remove_member
-from accounts.models import Membership, Tenant, User
+from accounts import members
+from accounts.members import CopyFailed, add_member, remove_member, sync_members
+from accounts.models import Membership, OutOfStep, Tenant, User
 from blog.models import Post
 
 ACME = "tenant/acme"
@@ -137,3 +138,44 @@ def test_syncing_brings_back_what_somebody_changed_in_the_object(site):
 def test_syncing_an_unknown_tenant_says_so(site):
     with pytest.raises(CommandError, match="No such tenant: nobody"):
         call_command("sync_members", "nobody")
+
+
+def rename(user, name):
+    """As another process does it that has read the user a moment ago."""
+    other = User.objects.get(pk=user.pk)
+    other.name = name
+    other.save()
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["a rename", "sync_members"])
+def test_a_slow_writer_does_not_bring_back_an_older_name(site, monkeypatch, by_hand):
+    original, slow = members._write, []
+
+    def write(*args):
+        if not slow:
+            slow.append(1)
+            rename(site.bo, "Newer")
+        original(*args)
+
+    monkeypatch.setattr(members, "_write", write)
+    if by_hand:
+        sync_members(site.tenants["acme"])
+    else:
+        rename(site.bo, "Older")
+    assert User.objects.get(pk=site.bo.pk).name == "Newer"
+    assert copy_of(site.bo).name == "Newer"
+    assert not OutOfStep.objects.exists()
+
+
+def test_a_slow_writer_does_not_bring_back_who_was_removed(site, monkeypatch):
+    original, slow = members._write, []
+
+    def write(*args):
+        if not slow:
+            slow.append(1)
+            remove_member(site.bo, site.tenants["acme"])
+        original(*args)
+
+    monkeypatch.setattr(members, "_write", write)
+    rename(site.bo, "Bo the Older")
+    assert not copy_of(site.bo).is_active

@@ -10,6 +10,7 @@ from django.template.loader import render_to_string
 from django.test import AsyncClient, Client
 
 from accounts.members import remove_member
+from accounts.models import Membership
 from blog.models import Post
 from do_bridge.tenancy.directory import lookup
 
@@ -118,6 +119,14 @@ def test_a_member_writes_a_post_that_stands_in_their_tenant_alone(site, sign_in)
     assert post.user._state.db == "tenant/acme"
     assert not Post.objects.using("tenant/globex").exists()
     assert not Post.objects.using("default").exists()
+
+
+def test_a_member_whose_copy_is_still_to_come_writes_all_the_same(site, sign_in):
+    client = sign_in("gil")
+    client.get("/t/acme/")  # from now on this process knows the tenant, and looks for no marks
+    Membership.objects.bulk_create([Membership(user=site.gil, tenant=site.tenants["acme"])])
+    assert client.post("/t/acme/posts/new/", {"title": "Hello", "content": "World"}).status_code == 302
+    assert Post.objects.using("tenant/acme").get().user.name == "Gil"
 
 
 def test_a_post_without_a_title_is_asked_for_one_and_not_saved(site, sign_in):

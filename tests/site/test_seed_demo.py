@@ -56,3 +56,14 @@ def test_without_a_chosen_password_a_random_one_is_kept_for_the_owner_alone(sett
     assert (kept.read_text(), new) == (password + "\n", True)
     assert kept.stat().st_mode & 0o077 == 0
     assert demo_password() == (password, False)
+
+
+def test_a_password_file_that_was_left_empty_is_written_anew(settings, monkeypatch, tmp_path):
+    monkeypatch.delenv("DEMO_PASSWORD", raising=False)
+    settings.BASE_DIR = tmp_path
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "demo-password").touch()
+    password, new = demo_password()
+    assert new
+    assert password
+    assert demo_password() == (password, False)

@@ -35,6 +35,8 @@ def test_a_deployed_site_has_no_warning():
         ({"RELAY_TOKEN": ""}, "RELAY_URL is set, RELAY_TOKEN is not"),
         ({"D1_TRANSPORT": "pigeon"}, "it can be 'relay' or 'rest'"),
         ({"D1_TRANSPORT": "relay", "RELAY_URL": ""}, "which needs RELAY_URL"),
+        ({"TENANT_DOMAIN": "https://blog.example"}, "it must be a name such as blog.example"),
+        ({"TENANT_DOMAIN": ".blog.example"}, "it must be a name such as blog.example"),
     ],
 )
 def test_a_missing_or_wrong_setting_is_named(environment, message):
@@ -73,6 +75,28 @@ def test_a_secret_may_begin_with_a_dollar(name):
         check=True,
     )
     assert done.stdout.strip() == secret
+
+
+def test_lists_may_have_spaces_and_levels_small_letters():
+    code = (
+        "from project.settings import *; print(ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, LOGGING['root']['level'])"
+    )
+    values = {
+        "ALLOWED_HOSTS": "a.example, b.example ",
+        "CSRF_TRUSTED_ORIGINS": "https://a.example , https://b.example",
+        "LOG_LEVEL": "warning",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, **GOOD, **values},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == (
+        "['a.example', 'b.example'] ['https://a.example', 'https://b.example'] WARNING"
+    )
 
 
 def test_the_rest_transport_speaks_to_cloudflare_unless_another_api_is_named():

@@ -34,6 +34,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "planted": report.planted,
         "slow": report.slow,
         "looked_at": dict(report.checks),
+        "spent": {step: round(seconds, 1) for step, seconds in report.spent.items()},
     }
 
 

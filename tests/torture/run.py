@@ -240,9 +240,16 @@ class Run:
 
 def repair() -> None:
     """What an operator does afterwards: migrate D1 and all tenants; in a process of its own."""
+    from do_bridge.backends.remote_sqlite.progress import UnfinishedMigration
+
     from .load_tenants import quietly
 
-    quietly("migrate", database="default")
+    try:
+        quietly("migrate", database="default")
+    except UnfinishedMigration:
+        # It says so of a migration that was cut off while it was unapplied: this finishes it.
+        quietly("migrate", "yard", "zero", database="default")
+        quietly("migrate", database="default")
     quietly("migrate", database="tenant", jobs=3)
 
 

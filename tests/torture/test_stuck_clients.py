@@ -56,7 +56,7 @@ def items(transport: driver.Transport, name: str) -> int:
 
 
 def test_a_client_that_stops_inside_a_transaction_holds_its_tenant_no_longer_than_its_lease(
-    local_worker: Any, direct: RelayTransport, make_object: MakeObject
+    local_worker: Any, relay: RelayTransport, make_object: MakeObject
 ) -> None:
     name = make_object()
     command = [sys.executable, "-c", STOPPING, str(LEASE)]
@@ -68,7 +68,7 @@ def test_a_client_that_stops_inside_a_transaction_holds_its_tenant_no_longer_tha
         client.stdin.flush()
         assert client.stdout.readline() == "holds\n"
         os.kill(client.pid, signal.SIGSTOP)
-        other = driver.connect(direct, name, timeout=LEASE + MARGIN)
+        other = driver.connect(relay, name, timeout=LEASE + MARGIN)
         assert elapsed(lambda: other.execute(PUT, [2])) < LEASE + MARGIN
         assert other.execute("SELECT v FROM item").fetchall() == [(2,)]
     finally:
@@ -77,7 +77,7 @@ def test_a_client_that_stops_inside_a_transaction_holds_its_tenant_no_longer_tha
 
 
 def test_a_stalled_socket_holds_its_tenant_for_its_lease_while_others_of_the_process_go_on(
-    proxy: Proxy, proxied: RelayTransport, direct: RelayTransport, make_object: MakeObject
+    proxy: Proxy, proxied: RelayTransport, relay: RelayTransport, make_object: MakeObject
 ) -> None:
     stuck, free = make_object(), make_object()
     holds = threading.Event()
@@ -103,23 +103,23 @@ def test_a_stalled_socket_holds_its_tenant_for_its_lease_while_others_of_the_pro
     neighbour = driver.connect(proxied, free)
     for value in range(20):
         neighbour.execute(PUT, [value])
-    waiting = driver.connect(direct, stuck, timeout=LEASE + MARGIN)
+    waiting = driver.connect(relay, stuck, timeout=LEASE + MARGIN)
     assert elapsed(lambda: waiting.execute(PUT, [3])) < LEASE + MARGIN
     proxy.release()
     thread.join()
     assert "longer than its lease" in str(caught[0])
-    assert (items(direct, free), items(direct, stuck)) == (20, 1)
+    assert (items(relay, free), items(relay, stuck)) == (20, 1)
 
 
 def test_two_clients_that_take_two_tenants_in_opposite_order_end_by_the_lease_with_an_error_for_one(
-    direct: RelayTransport, make_object: MakeObject
+    relay: RelayTransport, make_object: MakeObject
 ) -> None:
     first, second = make_object(), make_object()
     told: dict[str, str] = {}
     both_hold = threading.Barrier(2)
 
     def work(who: str, names: tuple[str, str], lease: float) -> None:
-        connections = [driver.connect(direct, name, lease=lease, timeout=60) for name in names]
+        connections = [driver.connect(relay, name, lease=lease, timeout=60) for name in names]
         try:
             connections[0].begin()
             connections[0].execute(PUT, [who])
@@ -143,7 +143,7 @@ def test_two_clients_that_take_two_tenants_in_opposite_order_end_by_the_lease_wi
     assert elapsed(lambda: [thread.start() for thread in threads] + [one.join() for one in threads]) < 60
     assert told["patient"] == "done"
     assert "The transaction was open longer than its lease and was rolled back" in told["impatient"]
-    with driver.connect(direct, first) as connection:
+    with driver.connect(relay, first) as connection:
         assert connection.execute("SELECT v FROM item WHERE v = 'patient'").fetchall() == [("patient",)]
 
 
@@ -224,16 +224,16 @@ class Flood:
 
 @pytest.mark.timeout(300)
 def test_a_flood_on_one_tenant_slows_another_no_more_than_a_flood_on_anything_else_of_the_worker(
-    local_worker: Any, direct: RelayTransport, make_object: MakeObject
+    local_worker: Any, relay: RelayTransport, make_object: MakeObject
 ) -> None:
     flooded, quiet = make_object(), make_object()
-    neighbour = driver.connect(direct, quiet, timeout=30)
+    neighbour = driver.connect(relay, quiet, timeout=30)
     elsewhere = "d1:d0b41d9e-0000-4000-8000-000000000007"
 
     def median() -> float:
         return statistics.median(elapsed(lambda: neighbour.execute(PUT, [1])) for _ in range(11))
 
-    slow = elapsed(lambda: driver.connect(direct, flooded, timeout=60).execute(SLOW))
+    slow = elapsed(lambda: driver.connect(relay, flooded, timeout=60).execute(SLOW))
     alone = median()
     with Flood(local_worker, flooded) as flood:
         beside = median()

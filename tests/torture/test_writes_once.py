@@ -53,7 +53,7 @@ def strike(proxy: Proxy, rng: Random) -> threading.Timer:
 def test_a_write_with_a_cut_around_it_is_there_once_or_not_at_all_and_the_caller_knows(
     proxy: Proxy,
     proxied: RelayTransport,
-    direct: RelayTransport,
+    relay: RelayTransport,
     make_object: MakeObject,
     work: Callable[[driver.Connection, int], None],
 ) -> None:
@@ -70,7 +70,7 @@ def test_a_write_with_a_cut_around_it_is_there_once_or_not_at_all_and_the_caller
             told[value] = outcome(error)
         timer.join()
         proxy.lose_answers = 0
-    with driver.connect(direct, name) as past:
+    with driver.connect(relay, name) as past:
         there = Counter(value for (value,) in past.execute("SELECT v FROM item").fetchall())
     assert set(there) <= set(range(WRITES))
     assert proxy.lost > WRITES / 4

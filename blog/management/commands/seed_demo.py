@@ -41,8 +41,9 @@ def demo_password():
     if os.environ.get("DEMO_PASSWORD"):
         return os.environ["DEMO_PASSWORD"], False
     path = settings.BASE_DIR / PASSWORD_FILE
-    if path.exists():
-        return path.read_text().strip(), False
+    # Empty where an earlier run was ended just after it had made the file.
+    if path.exists() and (password := path.read_text().strip()):
+        return password, False
     path.parent.mkdir(exist_ok=True)
     path.touch(mode=0o600)
     password = secrets.token_urlsafe(12)

@@ -18,7 +18,7 @@ from .operations import DatabaseOperations
 
 logger = logging.getLogger("do_bridge.d1")
 
-OPTIONS = ("transport", "account_id", "timeout", "pool_size", "connect_timeout")
+OPTIONS = ("transport", "account_id", "timeout", "pool_size", "connect_timeout", "write_keys")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -44,6 +44,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         options = self.settings_dict["OPTIONS"]
         self.require_known_options(OPTIONS)
         parameters = {"transport": self._transport(), "database": "d1:" + self.settings_dict["NAME"]}
+        # Off unless asked for: docs/costs.md says why.
+        parameters["write_keys"] = bool(options.get("write_keys", False))
         if "timeout" in options:
             parameters["timeout"] = float(options["timeout"])
         return parameters

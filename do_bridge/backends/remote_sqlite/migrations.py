@@ -39,6 +39,13 @@ class MigrationExecutor(django_executor.MigrationExecutor):
         """What unfinished migrations have done."""
         return Progress(self.connection)
 
+    @property
+    def _may_be_half_unapplied(self):
+        # Reading it is a trip, which an object is spared unless a migration asked for no transaction there.
+        nodes = self.loader.graph.nodes
+        applied = (nodes[key] for key in self.loader.applied_migrations if nodes.get(key) is not None)
+        return not self.connection.features.can_rollback_ddl or not all(one.atomic for one in applied)
+
     # Django's own steps
 
     def migrate(self, targets, plan=None, state=None, fake=False, fake_initial=False):
@@ -47,6 +54,8 @@ class MigrationExecutor(django_executor.MigrationExecutor):
             backwards = {(step.app_label, step.name) for step, is_backwards in steps if is_backwards}
             if backwards:
                 self.progress.refuse_backwards(self.loader.graph, backwards)
+            elif self._may_be_half_unapplied:
+                self.progress.refuse_forwards(self.loader.graph, targets)
         return super().migrate(targets, plan, state, fake, fake_initial)
 
     def apply_migration(self, state, migration, fake=False, fake_initial=False):

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 from django.db.migrations.exceptions import InvalidMigrationPlan
 
@@ -25,6 +26,10 @@ _GUARD = (
 )
 _FORGET = f"DELETE FROM {TABLE} WHERE app = %s AND name = %s"  # noqa: S608
 _READ = f"SELECT app, name, backwards, done, fingerprint FROM {TABLE}"  # noqa: S608
+
+
+class UnfinishedMigration(InvalidMigrationPlan, CommandError):
+    """An unfinished migration is in the way; a command prints the message alone, without a traceback."""
 
 
 class Progress:
@@ -56,7 +61,7 @@ class Progress:
     def done(self, migration, backwards, fingerprint):
         """Return the number of operations that stand from an earlier try.
 
-        `fingerprint(done)` tells the migration's operations; raises InvalidMigrationPlan when they are others
+        `fingerprint(done)` tells the migration's operations; raises UnfinishedMigration when they are others
         now.
         """
         row = (self._rows or {}).get((migration.app_label, migration.name))
@@ -65,12 +70,11 @@ class Progress:
             return 0
         was_backwards, done, mark = row
         if was_backwards != backwards or fingerprint(done) != mark:
-            raise InvalidMigrationPlan(
+            raise UnfinishedMigration(
                 f"{migration} was left unfinished after {done} operations "
                 f"({'backwards' if was_backwards else 'forwards'}), and those have been changed since, so it "
                 f"can't go on. Put them back as they were, or repair the schema by hand and run "
-                f"`migrate {migration.app_label} {migration.name} --fake`.",
-                [],
+                f"`migrate {migration.app_label} {migration.name} --fake`."
             )
         return done
 
@@ -98,14 +102,28 @@ class Progress:
         return [(_CREATE, None), (_FORGET, (migration.app_label, migration.name))]
 
     def refuse_backwards(self, graph, plan):
-        """Raise InvalidMigrationPlan if an unfinished migration stands on one that is to be unapplied.
+        """Raise UnfinishedMigration if an unfinished migration stands on one that is to be unapplied.
 
         `plan` is the set of (app, name) to be unapplied.
         """
         for key, (backwards, done, _) in (self._rows or {}).items():
             if not backwards and key in graph.nodes and plan & set(graph.forwards_plan(key)):
-                raise InvalidMigrationPlan(
+                raise UnfinishedMigration(
                     f"{'.'.join(key)} was left unfinished after {done} operations: finish it by "
-                    f"`migrate {key[0]} {key[1]}` before unapplying what it stands on.",
-                    [],
+                    f"`migrate {key[0]} {key[1]}` before unapplying what it stands on."
                 )
+
+    def refuse_forwards(self, graph, targets):
+        """Raise UnfinishedMigration if a migration that was unapplied in part is needed by one of `targets`.
+
+        It is still recorded as applied: nothing would repair it, and others would be built on what is left.
+        """
+        wanted = {step for target in targets if target[1] is not None for step in graph.forwards_plan(target)}
+        for key, (backwards, done, _) in (self._rows or {}).items():
+            if not backwards or key not in wanted:
+                continue
+            before = [parent.key[1] for parent in graph.node_map[key].parents if parent.key[0] == key[0]]
+            raise UnfinishedMigration(
+                f"{'.'.join(key)} was left half unapplied, with {done} operations undone: run "
+                f"`migrate {key[0]} {max(before, default='zero')}` first, which goes on with that."
+            )

@@ -1,0 +1,149 @@
+"""Keys of writes on D1, which runs SQL alone: a batch that takes its key first is run once or never."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from .exceptions import DatabaseError, Error, OperationalError
+from .keys import PER_WRITE, leaving_time_to_ask, name_in_use, not_done
+from .sql import Shape, Statement
+from .transport import Answer, Deadline, outcome_unknown, with_retries
+
+Send = Callable[[Sequence[Statement], Deadline], list[Answer]]
+"""Sends statements once, as one atomic batch."""
+
+# The table that objects have, too. An answer cannot be kept by SQL: it is NULL where a key was given up.
+_CREATE: Final = (
+    "CREATE TABLE IF NOT EXISTS _do_bridge_keys (client TEXT PRIMARY KEY, n INTEGER NOT NULL, answer TEXT, "
+    "at INTEGER NOT NULL) WITHOUT ROWID"
+)
+_PUT: Final = (
+    "INSERT INTO _do_bridge_keys (client, n, answer, at) "
+    "VALUES ((?1->>0), (?1->>1), (?1->>2), unixepoch() * 1000) ON CONFLICT (client) DO UPDATE "
+    "SET n = excluded.n, answer = excluded.answer, at = excluded.at"
+)
+# D1 can't branch in a batch: what is no path fails the whole batch where the key, or a later one, is there.
+_REFUSED: Final = "do_bridge:key_"
+_TAKE: Final = _PUT.replace(
+    "SET n = excluded.n",
+    f"SET n = CASE WHEN n < excluded.n THEN excluded.n ELSE json_extract('{{}}', '{_REFUSED}' || "
+    "CASE WHEN n > excluded.n THEN 'stale' WHEN answer IS NULL THEN 'given_up' ELSE 'done' END) END",
+)
+_GIVE_UP: Final = f"{_PUT} WHERE n < excluded.n"
+_LOOK: Final = "SELECT n, answer FROM _do_bridge_keys WHERE client = (?1->>0)"
+# No client repeats a write for a day.
+_FORGET: Final = "DELETE FROM _do_bridge_keys WHERE at < (unixepoch() - 86400) * 1000"
+# Old keys are looked for by the first write of a client, and then by one in so many.
+_WRITES_A_FORGETTING: Final = 100
+
+# By these the database itself refuses a batch, as it would have refused the copy that was lost.
+_REFUSALS: Final = frozenset({"sql", "foreign_key"})
+
+_WRITES: Final = Shape("INSERT", reads_only=False, counted=False)
+_READS: Final = Shape("SELECT", reads_only=True, counted=False)
+
+
+def write_once_on_d1(
+    send: Send, statements: Sequence[Statement], key: str, deadline: Deadline
+) -> list[Answer]:
+    """Run statements as one batch under their key, again where the answer was lost; return their results.
+
+    An error says by its effect what became of them: ``none`` (nor will they ever run), ``done`` (once; their
+    results are lost, for D1 keeps none), or ``unknown`` where nobody could be asked in time.
+    """
+    write = _Write(send, statements, key)
+    try:
+        return with_retries(lambda: write.attempt(deadline), reads_only=True, deadline=deadline)
+    except Error as error:
+        if write.doubt is None or error.effect == "done":
+            raise
+        doubt, last = write.doubt, error
+    outcome = outcome_on_d1(send, key, deadline)
+    if outcome == "none" and last.kind in _REFUSALS:
+        raise last
+    if outcome == "none":
+        raise not_done(doubt, "write") from last
+    raise (_done(doubt) if outcome == "done" else outcome_unknown(doubt)) from last
+
+
+def outcome_on_d1(send: Send, key: str, deadline: Deadline) -> str:
+    """Return ``done``, ``none`` (nor will it ever be), or ``unknown`` where that could not be learned."""
+    client, n = _parts(key)
+    wire = (json.dumps([client, n, None]),)
+    steps = [
+        Statement(_CREATE, (), _WRITES),
+        Statement(_GIVE_UP, wire, _WRITES),
+        Statement(_LOOK, wire, _READS),
+    ]
+    try:
+        # Asked twice it answers the same.
+        answers = with_retries(
+            lambda: send(steps, deadline), reads_only=True, deadline=deadline, attempts=math.inf
+        )
+    except Error:
+        return "unknown"
+    ((last, answer),) = answers[2].rows
+    if last != n:
+        return "unknown"
+    return "none" if answer is None else "done"
+
+
+class _Write:
+    """A write on its way; ``doubt`` is the error after which it may have been carried out."""
+
+    def __init__(self, send: Send, statements: Sequence[Statement], key: str) -> None:
+        self._send = send
+        self._statements = statements
+        client, n = _parts(key)
+        self._before = [Statement(_TAKE, (json.dumps([client, n, "-"]),), _WRITES)]
+        if n // PER_WRITE % _WRITES_A_FORGETTING == 1:
+            self._before.append(Statement(_FORGET, (), _WRITES))
+        self._creates = False
+        self.doubt: DatabaseError | None = None
+
+    def attempt(self, deadline: Deadline) -> list[Answer]:
+        """Send it once."""
+        try:
+            answers = self._send([*self._before, *self._statements], leaving_time_to_ask(deadline))
+        except DatabaseError as error:
+            if error.effect == "unknown":
+                self.doubt = error
+                raise
+            if "no such table: _do_bridge_keys" in str(error) and not self._creates:
+                # The database's first key: nothing has run, and it is sent once more.
+                self._creates = True
+                self._before.insert(0, Statement(_CREATE, (), _WRITES))
+                error.transient, error.retry_after = True, 0.0
+            told = self._judged(error)
+            if told is error:
+                raise
+            raise told from error
+        return answers[len(self._before) :]
+
+    def _judged(self, error: DatabaseError) -> Error:
+        """Return what a batch's refusal means for the write."""
+        _, found, verdict = str(error).partition(_REFUSED)
+        if not found:
+            # The runtime tells which step failed where there is one alone.
+            single = error.kind == "sql" and len(self._statements) == 1
+            error.step = 0 if single and error.step is None else error.step
+            return error
+        error.kind = "stale_key"
+        if verdict.startswith("done"):
+            return _done(self.doubt or error)
+        if self.doubt is None:
+            return name_in_use(error, "none")
+        return error
+
+
+def _done(error: DatabaseError) -> OperationalError:
+    text = f"The write was carried out, once, but its answer was lost ({error})"
+    return OperationalError(text, kind="answer_lost", request_id=error.request_id, effect="done")
+
+
+def _parts(key: str) -> tuple[str, int]:
+    client, _, n = key.partition(":")
+    return client, int(n)

@@ -1,0 +1,86 @@
+"""Old and new code at once: the Worker is the new one already, its objects still run the old one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from do_bridge import driver
+from do_bridge.driver.relay import RelayTransport
+from worker import local
+
+# What an object of former code does not know: it answers to other names, or to fewer.
+RENAMED = {"async interact(": "async formerly(", "  outcome(name": "  formerOutcome(name"}
+
+
+def write_code(folder: Path, **changes: Any) -> Path:
+    """Copy the relay's code into a folder, its configuration changed; returns the configuration's path."""
+    shutil.copytree(local.WORKER_DIR / "src", folder / "src")
+    (folder / "node_modules").symlink_to((local.WORKER_DIR / "node_modules").resolve())
+    config = json.loads((local.WORKER_DIR / "wrangler.jsonc").read_text()) | changes
+    path = folder / "wrangler.jsonc"
+    path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    return path
+
+
+@pytest.fixture
+def skewed(own_worker: Callable[..., Any], tmp_path: Path) -> tuple[Any, Path]:
+    """A new Worker before objects of former code, and the file that updates them."""
+    old = write_code(tmp_path / "old", name="objects")
+    binding = {"name": "TENANTS", "class_name": "Tenant", "script_name": "objects"}
+    new = write_code(tmp_path / "new", durable_objects={"bindings": [binding]}, migrations=None)
+    code = old.parent / "src" / "tenant.ts"
+    text = code.read_text()
+    for name, former in RENAMED.items():
+        assert text.count(name) == 1
+        text = text.replace(name, former)
+    code.write_text(text)
+    return own_worker(worker_dir=new.parent, others=[old]).start(), code
+
+
+@pytest.mark.timeout(180)
+def test_a_new_worker_before_old_objects_loses_nothing_says_what_it_cannot_and_works_once_they_are_new(
+    skewed: tuple[Any, Path],
+) -> None:
+    worker, code = skewed
+    transport = RelayTransport(worker.url, worker.token)
+    connection = driver.connect(transport, "do:test/gate/skew", timeout=60)
+    connection.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, v)")
+    connection.execute("INSERT INTO item VALUES (1, 'by the old one')")
+
+    connection.begin()
+    with pytest.raises(driver.OperationalError, match="does not implement the method") as caught:
+        connection.execute("INSERT INTO item VALUES (2, 'in vain')")
+    assert (caught.value.kind, caught.value.effect) == ("retry", "none")
+    connection.rollback()
+    assert connection.execute("SELECT id FROM item").fetchall() == [(1,)]
+
+    done = threading.Event()
+
+    def transact() -> None:
+        while not done.is_set():
+            connection.begin()
+            try:
+                connection.execute("INSERT INTO item VALUES (3, 'by the new one')")
+                connection.commit()
+                done.set()
+            except driver.OperationalError as error:
+                assert error.effect in ("none", "ended"), error
+                connection.rollback()
+
+    writer = threading.Thread(target=transact)
+    writer.start()
+    code.write_text((local.WORKER_DIR / "src" / "tenant.ts").read_text())
+    writer.join(60)
+    works = done.is_set()
+    done.set()
+    writer.join()
+    assert works
+    assert connection.execute("SELECT id FROM item ORDER BY id").fetchall() == [(1,), (3,)]
+    transport.close()
