@@ -1,6 +1,7 @@
 """Settings of the site, read from the environment and, where there is one, from `.env`."""
 
 import os
+import re
 from pathlib import Path
 
 import environ
@@ -24,6 +25,9 @@ CSRF_TRUSTED_ORIGINS = [origin.strip() for origin in env.list("CSRF_TRUSTED_ORIG
 
 # "blog.example" serves tenant acme at acme.blog.example too; empty: at /t/acme/ alone.
 TENANT_DOMAIN = env("TENANT_DOMAIN", default="")
+if not re.fullmatch(r"([a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*(:[0-9]+)?)?", TENANT_DOMAIN):
+    # It would be in the cookies' domain, where browsers refuse it, and nobody could sign in.
+    raise ImproperlyConfigured(f"TENANT_DOMAIN is {TENANT_DOMAIN!r}; it must be a name such as blog.example.")
 # Lets POST /api/migrate in; empty: there is no such page.
 MIGRATE_TOKEN = os.environ.get("MIGRATE_TOKEN", "")
 

@@ -133,7 +133,7 @@ def shape_of(sql: str) -> Shape:
     verb = _verb(tokens(sql))
     reads = verb in _READ_VERBS or (verb == "PRAGMA" and _pragma_reads(sql))
     if reads and ";" in sql:
-        reads = not _is_several(sql)
+        reads = not is_several(sql)
     return Shape(verb, reads, verb in _COUNTED)
 
 
@@ -160,7 +160,8 @@ def _pragma_reads(sql: str) -> bool:
     return "=" not in words and not _READ_PRAGMAS.isdisjoint(words)
 
 
-def _is_several(sql: str) -> bool:
+def is_several(sql: str) -> bool:
+    """Say whether the text holds more than one statement."""
     ended = False
     for text, _, _ in tokens(sql):
         if ended and text != ";":

@@ -25,7 +25,8 @@ LARGEST_PAGE = 20_000
 # A result has at most 100 columns: one tells the types, some are the key by which pages go on.
 COLUMNS_IN_A_RESULT = 80
 # The runtime's own, SQLite's own, wrangler's list of its migrations, the relay's keys of writes.
-_NOT_OURS = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_keys")
+_NOT_OURS = ("sqlite_", "_cf_", "__miniflare")
+_NOT_OURS_EITHER = ("d1_migrations", "_do_bridge_keys")
 _SEQUENCE = "sqlite_sequence"
 MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"
 TABLES = (
@@ -241,7 +242,7 @@ def read_schema(master, tables):
     for kind, name, table_name, sql in master:
         if name == _SEQUENCE:
             schema.has_sequence = True
-        if sql is None or name.startswith(_NOT_OURS) or table_name.startswith(_NOT_OURS):
+        if sql is None or name.startswith(_NOT_OURS) or _is_not_ours(table_name):
             continue
         if kind == "table":
             table_type, without_rowid = facts[name][1:3]
@@ -259,6 +260,10 @@ def read_schema(master, tables):
         else:
             schema.other_sql.append(sql)
     return schema
+
+
+def _is_not_ours(table_name):
+    return table_name.startswith(_NOT_OURS) or table_name in _NOT_OURS_EITHER
 
 
 def _table(name, has_rowid, columns):

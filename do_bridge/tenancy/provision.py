@@ -220,6 +220,11 @@ def _read_scratch(alias):
         except NotSupportedError as error:
             logger.warning("Tenants are migrated one by one, not made by one batch: %s", error)
             return None
+        except DatabaseError as error:
+            # Emptied between the two trips of the reading.
+            if "no such table" not in str(error):
+                raise
+            continue
         if dump.fingerprint == code_fingerprint():
             return dump
     return None

@@ -4,7 +4,8 @@ from collections.abc import Set, ValuesView
 from functools import wraps
 
 from django.db import router
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet, Subquery
+from django.db.models.sql import Query
 
 from .context import TenantMismatch
 from .slugs import is_tenant_side
@@ -23,7 +24,7 @@ class BoundAlias(str):
 
 
 def guard_querysets():
-    """Make Django ask here before each bulk write, filter and combination; may be called again.
+    """Make Django ask here before each bulk write, filter, combination and subquery; may be called again.
 
     `save()` asks the routers about its row; `bulk_create`, `bulk_update` and `update` do not, nor does
     `filter(post=…)`, which takes another tenant's post for the one that has the same key here.
@@ -37,6 +38,8 @@ def guard_querysets():
     QuerySet._filter_or_exclude = _guarded_filter(QuerySet._filter_or_exclude)
     for name in ("_merge_sanity_check", "_combinator_query"):
         setattr(QuerySet, name, _guarded_merge(getattr(QuerySet, name)))
+    Subquery.__init__ = _noting_alias(Subquery.__init__)
+    Query.as_sql = _guarded_inner(Query.as_sql)
 
 
 def _plain(db):
@@ -118,6 +121,33 @@ def _guarded_merge(merge):
                     "one, which would be answered by one of them. Read each by itself."
                 )
         return merge(self, *others, **kwargs)
+
+    return guarded
+
+
+def _noting_alias(make):
+    @wraps(make)
+    def noting(self, queryset, *args, **kwargs):
+        make(self, queryset, *args, **kwargs)
+        if isinstance(queryset, QuerySet):
+            # Where QuerySet.resolve_expression() notes it, too.
+            self.query._db = queryset._db
+
+    return noting
+
+
+def _guarded_inner(as_sql):
+    @wraps(as_sql)
+    def guarded(self, compiler, connection):
+        # Of an inner query alone: its SQL becomes part of the outer one's, whose database answers.
+        alias = getattr(self, "_db", None)
+        own = connection.alias
+        if alias not in (None, own) and (is_tenant_side(alias) or is_tenant_side(own)):
+            raise TenantMismatch(
+                f"A subquery of {self.model._meta.label} made for {str(alias)!r} was to be answered by "
+                f"{own!r}, from its own rows. Make it in the context of {own!r}, or read its keys first."
+            )
+        return as_sql(self, compiler, connection)
 
     return guarded
 

@@ -163,6 +163,22 @@ def test_an_update_that_matches_nothing_is_no_error(d1, d1_tags):
     assert names(d1_tags) == ["one"]
 
 
+def test_a_batch_in_which_an_update_was_taken_for_done_fails_where_it_finds_nothing(d1, d1_tags):
+    known = d1_tags.create(name="known")
+    with pytest.raises(IntegrityError, match="Statement 0 of the batch changed no row"):  # noqa: SIM117
+        with do_bridge.batch("d1"):
+            if d1_tags.filter(pk=known.pk, name="seen before").update(name="mine"):
+                d1_tags.create(name="log of mine")
+    assert names(d1_tags) == ["known"]
+    with do_bridge.batch("d1"):
+        if d1_tags.filter(pk=known.pk, name="known").update(name="mine"):
+            d1_tags.create(name="log of mine")
+            known.name = "ours"
+            with pytest.raises(NotSupportedError, match="Read it after the block"):
+                bool(d1_tags.bulk_update([known], ["name"]))
+    assert names(d1_tags) == ["ours", "log of mine"]
+
+
 def test_counts_are_known_after_the_batch_and_refused_before(d1, d1_tags):
     d1_tags.bulk_create([d1_tags.model(name=str(number)) for number in range(5)])
     with do_bridge.batch("d1"):

@@ -25,7 +25,7 @@ from django.db.models import (
     When,
     Window,
 )
-from django.db.models.functions import Collate, Lower, RowNumber
+from django.db.models.functions import Collate, Lower, Now, RowNumber
 from django.test import override_settings
 from shelf import Author, Book, Seat, stock_tables, tables
 
@@ -257,6 +257,7 @@ def test_queries_without_a_key_of_their_own_are_read_whole(books):
     books = books.defer("number")
     for query in (
         books.order_by("?"),
+        books.alias(age=Now() - F("moment")).order_by("age"),
         books.order_by(Case(*(When(rank=n, then=Value(n)) for n in range(150)))),
         books.annotate(place=number).order_by("pk"),
         books.filter(rank=1).union(books.filter(rank=2)),

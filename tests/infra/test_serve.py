@@ -187,3 +187,19 @@ def test_a_port_that_is_none_is_named_with_its_setting(monkeypatch, value):
     monkeypatch.setenv("PORT", value)
     with pytest.raises(local.LocalWorkerError, match="PORT is .* it must be a port"):
         local.port_setting("PORT", 8000)
+
+
+@pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"HTTP/1.1 \xff\r\n\r\n"])
+def test_what_speaks_no_http_is_not_healthy_and_no_crash(answer):
+    with socket.create_server((local.HOST, 0)) as server:
+
+        def serve_once():
+            client, _ = server.accept()
+            with client:
+                client.recv(1000)
+                client.sendall(answer)
+
+        thread = threading.Thread(target=serve_once, daemon=True)
+        thread.start()
+        assert not serve.healthy(f"http://{local.HOST}:{server.getsockname()[1]}/healthz")
+        thread.join(5)

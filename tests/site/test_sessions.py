@@ -1,8 +1,12 @@
 """A session that cannot be written: by a fault of the database, and because somebody has deleted it."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.sessions.models import Session
+from django.core.management import call_command
 from django.db import OperationalError
+from django.utils import timezone
 
 from do_bridge import driver
 
@@ -37,3 +41,13 @@ def test_a_session_that_was_deleted_meanwhile_is_a_400(bo, monkeypatch):
 
     monkeypatch.setattr("blog.views.page_number", page_number)
     assert bo.get("/t/acme/").status_code == 400
+
+
+def test_clearing_sessions_ends_those_that_have_expired_and_no_other(sign_in):
+    for name in ("ada", "bo"):
+        sign_in(name)
+    expired = Session.objects.first()
+    Session.objects.filter(pk=expired.pk).update(expire_date=timezone.now() - timedelta(seconds=1))
+    call_command("clearsessions")
+    assert Session.objects.count() == 1
+    assert not Session.objects.filter(pk=expired.pk).exists()

@@ -27,6 +27,8 @@ ODD_TABLES = [
     "DELETE FROM counted WHERE id = 90",
     'CREATE TABLE "100% odd name" ("a%s b" TEXT)',
     "INSERT INTO \"100% odd name\" VALUES ('one'), ('two')",
+    "CREATE TABLE d1_migrations_log (word TEXT)",
+    "INSERT INTO d1_migrations_log VALUES ('ours')",
     "CREATE INDEX kinds_v ON kinds (v) WHERE v IS NOT NULL",
     "CREATE VIEW seen AS SELECT word FROM bare",
     "CREATE TRIGGER noted AFTER INSERT ON bare BEGIN INSERT INTO counted (n) VALUES (1); END",
@@ -89,6 +91,7 @@ def test_tables_of_every_form_are_read_whole_over_many_pages(dumped):
             (40, "x", "xx"),
             (9007199254740995, "z", "zz"),
         ]
+        assert file.execute("SELECT word FROM d1_migrations_log").fetchall() == [("ours",)]
         assert file.execute('SELECT "a%s b" FROM "100% odd name" ORDER BY rowid').fetchall() == [
             ("one",),
             ("two",),

@@ -6,7 +6,7 @@ from django import forms
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.core.exceptions import ValidationError
 from django.db import router
-from django.db.models import Q
+from django.db.models import Case, Exists, OuterRef, Q, Subquery, When
 
 from accounts.models import Membership, User
 from blog.models import Post
@@ -246,6 +246,39 @@ def test_querysets_of_two_tenants_do_not_become_one(post, aliases, acme, zeta, c
         with pytest.raises(TenantMismatch, match="were to become"):
             combine(own, theirs)
     assert combine(own, Post.objects.using(aliases[0]).order_by()).count() in (0, before)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda own, inner: own.filter(Exists(inner)),
+        lambda own, inner: own.exclude(~Exists(inner.filter(pk=OuterRef("pk")))),
+        lambda own, inner: own.annotate(other=Subquery(inner.values("title")[:1])),
+        lambda own, inner: own.filter(title=inner.values("title")[:1]),
+        lambda own, inner: own.order_by(Case(When(Exists(inner), then=1), default=2)),
+        lambda own, inner: own.filter(user__in=User.objects.filter(Exists(inner))),
+    ],
+)
+def test_a_subquery_of_another_tenant_is_refused_and_nothing_is_sent(post, aliases, acme, zeta, use, trips):
+    with tenant_context(zeta):
+        bound = Post.objects.order_by()
+    with directory_context():
+        shared = Post.objects.order_by()
+    with tenant_context(acme):
+        before = trips.count
+        for inner in (bound, shared, Post.objects.using(aliases[1]).order_by()):
+            with pytest.raises(TenantMismatch, match=f"answered by '{aliases[0]}'"):
+                list(use(Post.objects.all(), inner))
+        assert trips.count == before
+        for inner in (Post.objects.order_by(), Post.objects.using(aliases[0]).order_by()):
+            assert list(use(Post.objects.all(), inner)) == [post]
+
+
+def test_a_subquery_that_no_database_was_chosen_for_reads_that_of_its_query(post, acme, in_both):
+    unbound = Post.objects.filter(pk=OuterRef("pk"))
+    copies = User.objects.filter(pk=OuterRef("user_id"), is_active=True)
+    with tenant_context(acme):
+        assert Post.objects.filter(Exists(unbound), Exists(copies)).get() == post
 
 
 class ModuleLevelForm(forms.ModelForm):

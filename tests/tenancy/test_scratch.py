@@ -77,6 +77,23 @@ def test_code_that_finds_its_object_emptied_makes_it_anew(former, tmp_path, monk
     forget_dumps()
 
 
+def test_one_that_is_emptied_while_it_is_read_is_made_anew(former, tmp_path, monkeypatch):
+    with newer_code(tmp_path, RATING):
+        forget_dumps()
+        read, found = provision_module.read_schema, []
+
+        def emptied_before_the_rows_are_read(*answers):
+            found.append(read(*answers))
+            if len(found) == 1:
+                empty_scratch(former)
+            return found[-1]
+
+        monkeypatch.setattr(provision_module, "read_schema", emptied_before_the_rows_are_read)
+        assert scratch_dump().fingerprint == code_fingerprint()
+        assert len(found) == 2
+    forget_dumps()
+
+
 def test_each_process_notes_its_own_once(empty_ledger, trips):
     forget_dumps()
     scratch_dump()

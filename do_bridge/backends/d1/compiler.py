@@ -15,6 +15,7 @@ from do_bridge.backends.remote_sqlite.compiler import (
 )
 from do_bridge.driver.sql import prepare
 
+from .connection import PendingCount
 from .deferred import Deferred, ProbedCount
 
 __all__ = [
@@ -92,6 +93,8 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
 class SQLUpdateCompiler(compiler.SQLUpdateCompiler):
     def execute_sql(self, result_type):
         count = super().execute_sql(result_type)
+        if isinstance(count, PendingCount):
+            count.is_told = True
         if isinstance(count, ProbedCount):
             count.probe = self._finds_rows
             conditions = self.query.where.children

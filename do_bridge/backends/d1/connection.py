@@ -74,8 +74,11 @@ class PendingCount(Pending):
     """The number of rows that a statement changes; before the batch is sent, `> 0` is a promise.
 
     Model.save() asks its UPDATE for it. The answer is yes, and the batch fails as a whole if no row was
-    there.
+    there. The same goes for `if queryset.update(…)`.
     """
+
+    #: Set once the count leaves Django's compilers, which ask for its truth without meaning the rows.
+    is_told = False
 
     def __init__(self, entry):
         super().__init__()
@@ -88,8 +91,9 @@ class PendingCount(Pending):
         return self._get() > other
 
     def __bool__(self):
-        # Django's compilers ask it of every count, without meaning the rows.
-        return not self._is_known or bool(self._value)
+        if self._is_known:
+            return bool(self._value)
+        return not self.is_told or self > 0
 
     def __eq__(self, other):
         # -1 is "no count" to PEP 249.
@@ -120,6 +124,7 @@ class PendingSum(PendingCount):
     def __init__(self, terms):
         super().__init__(None)
         self._terms = terms
+        self.is_told = any(getattr(term, "is_told", False) for term in terms)
 
     def _get(self):
         return sum(operator.index(term) for term in self._terms)
@@ -133,7 +138,7 @@ class PendingSum(PendingCount):
     __hash__ = PendingCount.__hash__
 
     def __bool__(self):
-        return True
+        return not self.is_told or self > 0
 
     def __repr__(self):
         return "<rows changed by a batch>"
@@ -233,8 +238,8 @@ class Batch:
         if unchanged:
             raise IntegrityError(
                 f"{where} of the batch changed no row, so nothing was carried out. Inside batch(), save() "
-                "takes an object with a primary key for a row that exists; use save(force_insert=True) for a "
-                "new one."
+                "takes an object with a primary key for a row that exists, and `if …update()` its rows; use "
+                "save(force_insert=True) for a new one."
             ) from error
         raise IntegrityError(f"{where} of the batch: {error}; nothing of it was carried out.") from error
 

@@ -45,10 +45,6 @@ class ProbedCount(PendingCount):
         self._entry.must_change, self._entry.missed = found, not found
         return found
 
-    def __bool__(self):
-        # Before the probe is set it is Django's compiler that asks, without meaning the rows.
-        return super().__bool__() if self._is_known or self.probe is None else self > 0
-
     def is_for(self, key, value):
         """Whether the UPDATE is that of the row with this value of the model's primary key."""
         lhs = getattr(self.condition, "lhs", None)

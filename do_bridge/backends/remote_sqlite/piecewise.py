@@ -6,7 +6,7 @@ from itertools import chain
 
 from django.db import DataError, NotSupportedError
 from django.db.models.expressions import Col, ColPairs, OrderBy, RawSQL, Ref
-from django.db.models.functions import Random
+from django.db.models.functions import Now, Random
 from django.db.models.sql import compiler
 from django.db.models.sql.constants import CURSOR, GET_ITERATOR_CHUNK_SIZE, MULTI
 from django.db.models.sql.where import AND, WhereNode
@@ -332,8 +332,8 @@ def refuse_rows(compiler, order_by):
         raise WholeError("has window functions")
     if any(item.contains_aggregate for item in ordered):
         raise WholeError("is ordered by an aggregate")
-    if any(isinstance(part, Random | RawSQL) for item in ordered for part in item.flatten()):
-        raise WholeError("is in a random order, or in one of raw SQL")
+    if any(isinstance(part, Random | RawSQL | Now) for item in ordered for part in item.flatten()):
+        raise WholeError("is in a random order, or in one of raw SQL or of the present time")
     if not (query.distinct or query.group_by is not None):
         return
     several = many_valued(query)
