@@ -52,5 +52,13 @@ def drop_triggers(alias):
     run_batch(connections[alias], [(f"DROP TRIGGER IF EXISTS {_name(name)}", None) for name in NAMES])
 
 
+def are_there(alias):
+    """Whether all triggers are in D1: a `migrate` that was cut off leaves them out until the next one."""
+    (result,) = run_batch(
+        connections[alias], [("SELECT name FROM sqlite_master WHERE type = 'trigger'", None)]
+    )
+    return {_name(name) for name in NAMES} <= {name for (name,) in result.rows}
+
+
 def _name(name):
     return f"accounts_{name}"

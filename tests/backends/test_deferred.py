@@ -237,6 +237,16 @@ def test_d1_drops_what_waits_when_the_block_fails(d1, d1_person):
     assert people.create(name="b").pk == 1
 
 
+def test_d1_tells_how_many_statements_of_a_block_that_failed_stand(d1, d1_person, caplog):
+    people = d1_person.objects.using("d1")
+    with pytest.raises(ZeroDivisionError), transaction.atomic("d1"), d1.constraint_checks_disabled():
+        people.create(name="a")
+        people.create(id=5, name="b", boss_id=6)
+        raise ZeroDivisionError
+    assert stored(d1, d1_person) == [(1, "a", None)]
+    assert [record.statements for record in caplog.records] == [1]
+
+
 def test_a_schema_editor_drops_tables_in_any_order_while_keys_are_not_checked(engine, made):
     person, club = made
     person.objects.using(engine.alias).create(name="a")

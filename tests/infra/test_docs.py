@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands, load_command_class
 
+from accounts import throttle
 from do_bridge.driver.exceptions import _BY_KIND
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,3 +114,14 @@ def test_the_protocols_kinds_of_errors_are_those_of_the_relay_and_of_the_driver(
     assert explained == set(re.findall(r'"(\w+)"', union))
     # SQLite's refusals have their classes by SQLite's own codes.
     assert explained - {"sql"} == set(_BY_KIND)
+
+
+def test_the_limits_of_signing_in_are_those_that_the_threat_model_tells():
+    text = " ".join((ROOT / "docs" / "threat-model.md").read_text().split())
+    told = re.search(
+        r"after (\d+) failures of a name from an address, and after (\d+) of an address .* up to (\d+) min",
+        text,
+    )
+    limits = (throttle.OF_NAME.failures, throttle.OF_ADDRESS.failures, throttle.OF_NAME.longest_delay // 60)
+    assert tuple(map(int, told.groups())) == limits
+    assert throttle.OF_ADDRESS.longest_delay == throttle.OF_NAME.longest_delay

@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 
 from tests.soak.book import Book, Fault, Request, errors_of, percentile
-from tests.soak.watch import Series
+from tests.soak.watch import WRANGLERS_OWN, Series
 
 PERCENTILES = (0.5, 0.9, 0.99, 1.0)
 
@@ -101,7 +101,11 @@ def _processes(series: list[Series], warm_up: float) -> str:
     for one in series:
         first, last = one.samples[0], one.samples[-1]
         slope = one.slope(warm_up)
-        verdict = "too short a life" if slope is None else "GROWS" if one.is_growing(warm_up) else "steady"
+        verdict = "GROWS" if one.is_growing(warm_up) else "steady"
+        if one.name in WRANGLERS_OWN:
+            verdict = "wrangler's own"
+        elif slope is None:
+            verdict = "too short a life"
         rows.append(
             (
                 f"{one.name} {one.pid}",

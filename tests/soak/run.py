@@ -20,7 +20,7 @@ from tests.soak import faults, load
 from tests.soak.book import Book
 from tests.soak.report import failures, report
 from tests.soak.watch import Watch, evidence, watchdog
-from worker.local import LocalWorker, say
+from worker.local import HOST, LocalWorker, say
 
 GUNICORN_PROCESSES = 2  # as in the image
 CALM = 10.0  # seconds without a fault in the end
@@ -107,8 +107,13 @@ def work(options: argparse.Namespace, stage: faults.Stage, book: Book, watch: Wa
 
 def processes(stage: faults.Stage) -> dict[int, str]:
     """Return what is watched: {pid: name}."""
-    runtime = set(stage.worker.workerd_pids())
-    named = {pid: "workerd" if pid in runtime else "wrangler" for pid in stage.worker.pids()}
+    # A runtime of its own is wrangler's proxy, at the Worker's port.
+    proxy = f"entry={HOST}:{stage.worker.port}"
+    named = dict.fromkeys(stage.worker.pids(), "wrangler")
+    for pid in stage.worker.workerd_pids():
+        with contextlib.suppress(OSError):
+            is_proxy = proxy in Path(f"/proc/{pid}/cmdline").read_text()
+            named[pid] = "wrangler's proxy" if is_proxy else "workerd"
     named |= dict.fromkeys(faults.gunicorn_workers(stage.gunicorn), "gunicorn")
     return named
 

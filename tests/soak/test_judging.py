@@ -97,6 +97,14 @@ def test_a_process_that_really_grows_is_found_and_one_that_keeps_what_it_has_is_
     assert "rests" not in reasons
 
 
+def test_growth_of_the_runtime_fails_it_and_that_of_wranglers_proxy_before_it_does_not():
+    samples = [Sample(second, 100.0 + 5 * second, 9, 3, 8) for second in range(30)]
+    assert told(Book(), [Series("workerd", 7, samples)]).startswith("workerd 7 grows by ")
+    proxy = Series("wrangler's proxy", 7, samples)
+    assert told(Book(), [proxy]) == ""
+    assert "| wrangler's own |" in report("t", Book(), [proxy], {}, 0)
+
+
 def test_a_server_that_is_silent_without_a_fault_is_a_stall_and_one_that_answers_is_none(
     local_worker, monkeypatch
 ):

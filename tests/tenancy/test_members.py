@@ -159,6 +159,19 @@ def test_sync_members_lists_and_repairs_what_is_out_of_step(unready, author):
     assert marked(unready) == []
 
 
+def test_sync_members_says_so_where_a_migrate_that_was_cut_off_left_no_triggers(acme, author):
+    marks.drop_triggers("default")
+    try:
+        add_member(author, acme)
+        for option in ("check", "out_of_step"):
+            with pytest.raises(CommandError, match="Run migrate, and then sync_members for all"):
+                call_command("sync_members", **{option: True}, stdout=StringIO())
+        call_command("migrate", database="default", verbosity=0)
+        call_command("sync_members", check=True, stdout=StringIO())
+    finally:
+        marks.make_triggers("default", COPIED)
+
+
 def test_a_tenants_row_takes_its_marks_along(unready, author):
     with pytest.raises(CopyFailed):
         add_member(author, unready)

@@ -2,8 +2,10 @@
 
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts import marks
 from accounts.members import CopyFailed, sync_members
 from accounts.models import Tenant
+from accounts.signals import DIRECTORY
 
 
 class Command(BaseCommand):
@@ -26,6 +28,11 @@ class Command(BaseCommand):
             unknown = sorted(set(slug) - set(known))
             if unknown:
                 raise CommandError(f"No such tenant: {', '.join(unknown)}")
+        if (check or out_of_step) and not marks.are_there(DIRECTORY):
+            raise CommandError(
+                "Changes of members are not noted: D1's triggers are not there, because a migrate is running "
+                "or was cut off. Run migrate, and then sync_members for all."
+            )
         if check:
             self._list(tenants)
         else:

@@ -34,7 +34,9 @@ class Connection(driver.Connection):
 
     def run_now(self, statements):
         """Run prepared statements, whether a batch collects or not."""
-        writes = sum(not statement.shape.reads_only for statement in statements)
+        shapes = [statement.shape for statement in statements]
+        # A pragma prepares a batch, and stays in it.
+        writes = sum(not shape.reads_only and shape.verb != "PRAGMA" for shape in shapes)
         try:
             results = super().run(statements)
         except driver.Error as error:
