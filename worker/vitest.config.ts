@@ -5,16 +5,19 @@ import { defineConfig } from "vitest/config";
 
 declare const process: { env: Record<string, string | undefined> };
 
-// Wrangler asks for the secrets that its configuration names before the tests' own bindings are there.
+const secrets: Record<string, string> = { RELAY_TOKEN: "a-token-for-tests-of-the-relay-00" };
 for (const suffix of ["_PREVIOUS", "_TENANTS", "_TENANTS_PREVIOUS", "_DIRECTORY", "_DIRECTORY_PREVIOUS"]) {
-  process.env[`RELAY_TOKEN${suffix}`] = "unset";
+  secrets[`RELAY_TOKEN${suffix}`] = "unset";
 }
-process.env["RELAY_TOKEN"] = "a-token-for-tests-of-the-relay-00";
+// Wrangler asks for the secrets that its configuration names before the tests' own bindings are there.
+Object.assign(process.env, secrets);
 
 export default defineConfig({
   plugins: [
     cloudflareTest({
       wrangler: { configPath: "./wrangler.jsonc" },
+      // Once more: a .dev.vars, which running the Worker makes, goes before the environment.
+      miniflare: { bindings: secrets },
     }),
   ],
   test: { include: ["test/**/*.test.ts"], testTimeout: 15_000 },

@@ -18,7 +18,8 @@ _SETTLED: Final = frozenset(
 # Of an error that an object itself answers, a repetition more would tell nothing new.
 _ATTEMPTS_OF_AN_ANSWER: Final = 2
 
-# A number has 15 digits at most, which leaves a client a billion writes.
+# The relay takes no more digits, which leaves a client a billion writes.
+_LARGEST: Final = 10**15 - 1
 PER_WRITE: Final = 10**6
 """How far a write's number is from the next one's; what lies between is left to chance."""
 
@@ -43,6 +44,12 @@ class _Client:
         self.name = secrets.token_hex(16)
         self.last = 0
 
+    @property
+    def usable(self) -> bool:
+        """Whether it is this process's, and has a number left."""
+        # The child of a fork would give its writes the same keys as its parent, and never run them.
+        return self.pid == os.getpid() and self.last < _LARGEST - 2 * PER_WRITE
+
 
 # Of closed connections: used again, since an object keeps one row for each name.
 _free: Final[list[_Client]] = []
@@ -61,8 +68,7 @@ class WriteKeys:
     def next(self) -> str:
         """Return a key that no other write has, in this process or in another."""
         client = self._client
-        # The child of a fork would give its writes the same keys as its parent, and never run them.
-        if client is None or client.pid != os.getpid():
+        if client is None or not client.usable:
             client = self._client = _take()
         # Two copies of this state (a restored snapshot, threads that share a connection) must not come to one
         # number: the second write would be answered as the first was, and not be run.
@@ -78,7 +84,7 @@ class WriteKeys:
     def give_back(self) -> None:
         """Leave the name to another connection, with its number."""
         client, self._client = self._client, None
-        if client is not None and client.pid == os.getpid():
+        if client is not None and client.usable:
             _free.append(client)
 
 
@@ -88,7 +94,7 @@ def _take() -> _Client:
             client = _free.pop()
         except IndexError:
             return _Client()
-        if client.pid == os.getpid():
+        if client.usable:
             return client
 
 

@@ -55,3 +55,16 @@ def test_a_commit_of_a_copy_is_rolled_back_and_the_next_one_passes(
     copied.commit()
     put(tenant, 3)
     assert items() == [2, 3, 100, 101]
+
+
+def test_a_name_without_numbers_is_left_for_another(tenant: driver.Connection, items: Items) -> None:
+    put(tenant, 1)
+    client = tenant._keys._client
+    assert client is not None
+    client.last = 10**15 - 2 * 10**6 - 2
+    put(tenant, 2)
+    assert client.last < 10**15
+    assert tenant._keys._client is client
+    put(tenant, 3)
+    assert tenant._keys._client is not client
+    assert items() == [1, 2, 3]

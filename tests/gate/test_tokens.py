@@ -62,7 +62,7 @@ def test_a_scoped_token_gets_a_clear_error_elsewhere_and_an_old_session_is_repla
     connection.execute("CREATE TABLE age (id)")
     first = connection.transport.pool._idle[-1]  # type: ignore[attr-defined]
     first._expires = float("inf")  # so that the relay has to say it
-    end = time.monotonic() + 20
+    end = time.monotonic() + 30
     written = 0
     while not first.retired and time.monotonic() < end:
         connection.execute("INSERT INTO age VALUES (1)")
@@ -70,6 +70,13 @@ def test_a_scoped_token_gets_a_clear_error_elsewhere_and_an_old_session_is_repla
     assert first.retired
     assert not first.usable
     assert connection.execute("SELECT count(*) FROM age").fetchone() == (written,)
+    idle = connection.transport.pool._idle[-1]  # type: ignore[attr-defined]
+    while idle.usable and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not idle.usable, "the relay closes what is long past its time, also where nothing is sent"
+    with driver.count_trips() as trips:
+        assert connection.execute("SELECT count(*) FROM age").fetchone() == (written,)
+    assert trips.count == 1
 
 
 def test_a_client_leaves_a_session_before_the_relay_has_to_refuse_it(local_worker: Any) -> None:
