@@ -16,8 +16,9 @@ _inherited: Final[list[RelaySession]] = []
 
 
 class RelayPool:
-    """At most ``size`` sessions; the one used last is used next, so that the others may be recycled.
+    """At most ``size`` sessions; one that is free goes to the thread that had it, else the one used last.
 
+    The relay holds a session's last call to an object for a moment: what follows on it is answered sooner.
     A thread whose transaction holds a session uses it for all else, too: it needs no second one.
     """
 
@@ -98,7 +99,7 @@ class RelayPool:
                 return mine
             while True:
                 while self._idle:
-                    session = self._idle.pop()
+                    session = self._pick(mine)
                     if self._fit(session):
                         session.holders, session.holder = 1, me
                         return session
@@ -114,6 +115,13 @@ class RelayPool:
                         f"{deadline.seconds:g} seconds; raise pool_size or shorten the transactions",
                         effect="none",
                     )
+
+    def _pick(self, mine: RelaySession | None) -> RelaySession:
+        """Take out the thread's own session where it is idle, else the one used last."""
+        if mine is not None and mine in self._idle:
+            self._idle.remove(mine)
+            return mine
+        return self._idle.pop()
 
     def _open(self, deadline: Deadline) -> RelaySession:
         free = self._free

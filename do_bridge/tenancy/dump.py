@@ -22,6 +22,8 @@ LEASE = 25.0
 PAGE_BYTES = 1_000_000
 FIRST_PAGE = 10
 LARGEST_PAGE = 20_000
+# Of a table, and of a result.
+COLUMNS = 100
 # A result has at most 100 columns: one tells the types, some are the key by which pages go on.
 COLUMNS_IN_A_RESULT = 80
 # The runtime's own, SQLite's own, wrangler's list of its migrations, the relay's keys of writes.
@@ -44,6 +46,16 @@ class Table:
     key: tuple[str, ...]
     # Whether the key is a rowid that no column shows, and so has to be written besides.
     carries_rowid: bool
+
+    @property
+    def stored(self):
+        """The names to write, with the rowid where it has to be."""
+        return (*self.key, *self.columns) if self.carries_rowid else self.columns
+
+    @property
+    def stored_remotely(self):
+        """The same within the runtime's number of columns: the rowid stays out where it is one too many."""
+        return self.stored if len(self.stored) <= COLUMNS else self.columns
 
 
 @dataclass(slots=True)
@@ -133,7 +145,7 @@ def _write(reader, target, on_page):
         target.execute(sql)
     for table in schema.tables:
         report.tables += 1
-        names = (*table.key, *table.columns) if table.carries_rowid else table.columns
+        names = table.stored
         marks = ", ".join("?" * len(names))
         insert = f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) VALUES ({marks})"  # noqa: S608
         target.execute("BEGIN")

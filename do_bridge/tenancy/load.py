@@ -27,7 +27,6 @@ PIECE_BYTES = 1_000_000
 # A larger row travels alone, each of its values in a slot of its own.
 LARGE_ROW = 400_000
 ROWS_AT_ONCE = 5000
-COLUMNS_OF_A_TABLE = 100
 # Stands in an object from a load's first piece to its last: what holds it may be thrown away.
 MARK = "_do_bridge_load"
 #: Under this key an object keeps what it was loaded from.
@@ -138,8 +137,8 @@ def check_file(source):
             "Carry its data over with dumpdata, and tenant_command SLUG loaddata."
         )
     for table in schema.tables:
-        if len(table.columns) > COLUMNS_OF_A_TABLE:
-            raise UnfitFile(f"The table {table.name!r} has more than {COLUMNS_OF_A_TABLE} columns.")
+        if len(table.columns) > dump.COLUMNS:
+            raise UnfitFile(f"The table {table.name!r} has more than {dump.COLUMNS} columns.")
     dangling = source.execute("PRAGMA foreign_key_check").fetchall()
     if dangling:
         tables = ", ".join(sorted({row[0] for row in dangling}))
@@ -258,8 +257,7 @@ def _copy_rows(connection, source, table, target, on_piece):
     """Send the rows of a table in pieces, into it or into a table that is made for it; return how many."""
     if table.name in (_META, _APPLIED):
         return 0  # They come with the last piece: who looks before that finds no schema to use.
-    key = (*table.key, *table.columns) if table.carries_rowid else table.columns
-    names = key
+    names = key = table.stored_remotely
     if target != table.name:
         columns = ", ".join(f"c{index}" for index in range(len(key)))
         # Without types, so that each value keeps its own until it reaches its column.
@@ -341,7 +339,7 @@ def _unstage(connection, tables):
         return
     statements = [("PRAGMA defer_foreign_keys = on", None)]
     for index, table in enumerate(tables):
-        names = (*table.key, *table.columns) if table.carries_rowid else table.columns
+        names = table.stored_remotely
         columns = ", ".join(map(quote, names))
         staged = ", ".join(f"c{position}" for position in range(len(names)))
         move = f"INSERT INTO {quote(table.name)} ({columns}) SELECT {staged} FROM {STAGING}{index}"  # noqa: S608

@@ -293,6 +293,6 @@ def dump_database(connection):
 
 def _select_all(table):
     """Return the query for a table's stored values, by its key; a rowid that no column shows comes first."""
-    names = (*table.key, *table.columns) if table.carries_rowid else table.columns
+    names = table.stored_remotely
     key = ", ".join(map(quote, table.key))
     return f"SELECT {', '.join(map(quote, names))} FROM {quote(table.name)} ORDER BY {key}"  # noqa: S608

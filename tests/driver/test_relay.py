@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -225,6 +226,24 @@ def test_a_thread_does_not_join_the_session_that_it_gave_back_and_another_thread
     assert caught == []
     assert rows == [(2,)]
     assert len(relay.pool._sessions) == 2
+
+
+def test_threads_that_take_turns_keep_their_sessions(relay: RelayTransport, tenant_name: str) -> None:
+    here, there = (driver.connect(relay, f"{tenant_name}-{name}") for name in "ab")
+
+    def session(connection: driver.Connection) -> Any:
+        connection.execute("SELECT 1")
+        return relay.pool._local.session
+
+    with ThreadPoolExecutor(1) as other:
+        here.begin()
+        mine = session(here)
+        theirs = other.submit(session, there).result()
+        here.rollback()
+        assert mine is not theirs
+        for _ in range(2):
+            assert other.submit(session, there).result() is theirs
+            assert session(here) is mine
 
 
 def test_a_session_is_recycled_before_the_limit_of_the_server(

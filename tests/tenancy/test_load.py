@@ -35,6 +35,8 @@ TABLES = [
     "CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT, n)",
     "INSERT INTO counted (id, n) VALUES (1, 1), (70, 2)",
     "DELETE FROM counted WHERE id = 70",
+    f"CREATE TABLE wide (key TEXT PRIMARY KEY, {', '.join(f'c{n} TEXT' for n in range(99))})",
+    f"INSERT INTO wide VALUES ('b'{', 1' * 99}), ('a'{', NULL' * 99})",
     "CREATE INDEX note_word ON note (word)",
     "CREATE VIEW words AS SELECT word FROM note",
     "CREATE TRIGGER noted AFTER INSERT ON note BEGIN INSERT INTO counted (n) VALUES (1); END",

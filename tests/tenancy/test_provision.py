@@ -15,7 +15,13 @@ from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.creation import NewTenant, create_tenant
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.fingerprint import code_fingerprint
-from do_bridge.tenancy.provision import ObjectTaken, fingerprint_once, provision, scratch_dump
+from do_bridge.tenancy.provision import (
+    ObjectTaken,
+    dump_database,
+    fingerprint_once,
+    provision,
+    scratch_dump,
+)
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.newer_code import newer_code
 
@@ -149,3 +155,15 @@ def test_a_creation_that_came_to_its_end_is_no_unfinished_one(new, author):
     call_command("create_tenant", new, "--adopt", "--name", "New", stdout=StringIO())
     call_command("tenant_delete", new, "--yes", stdout=StringIO())
     assert create_tenant(new, "New", [author])[1:] == (True, "provisioned")
+
+
+def test_a_table_of_a_hundred_columns_without_a_rowid_of_its_own_is_provisioned(acme):
+    connection = connections[tenant_alias(acme.slug)]
+    columns = ", ".join(f"c{number} TEXT" for number in range(99))
+    sql = [
+        f"CREATE TABLE wide (code TEXT PRIMARY KEY, {columns})",
+        "INSERT INTO wide (code) VALUES ('b'), ('a')",
+    ]
+    run_batch(connection, [(statement, None) for statement in sql])
+    rows = {table: rows for table, _, rows in dump_database(connection).rows}
+    assert [row[0] for row in rows["wide"]] == ["b", "a"]
