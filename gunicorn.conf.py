@@ -68,6 +68,8 @@ timeout = 60
 # What runs may end: above what one statement may wait (30 s), and above every lease (25 s at most).
 graceful_timeout = 40
 keepalive = 5
+# Python's own waits without end, whatever the limit of silence, for a client that takes nothing of a file.
+sendfile = False
 
 # A process is replaced now and then, not all of them at once; what it serves is finished first.
 max_requests = 20_000

@@ -304,6 +304,9 @@ Worker.seconds_for_headers, Worker.seconds_for_request, Worker.seconds_for_silen
 LARGE_SITE = """
 def application(environ, start_response):
     body = environ["wsgi.input"].read()
+    if environ["PATH_INFO"] == "/file":
+        start_response("200 OK", [("Content-Length", "50000000")])
+        return environ["wsgi.file_wrapper"](open("large", "rb"))
     if environ["PATH_INFO"] == "/large":
         body = b"x" * 50_000_000
     start_response("200 OK", [("Content-Length", str(len(body)))])
@@ -311,16 +314,21 @@ def application(environ, start_response):
 """
 
 
-@pytest.mark.parametrize("sent", ["GET", "GET / HTTP/1.1\r\nHost: a\r\nX-", "whole headers", "large answer"])
+@pytest.mark.parametrize(
+    "sent", ["GET", "GET / HTTP/1.1\r\nHost: a\r\nX-", "whole headers", "large answer", "large file"]
+)
 def test_clients_that_stop_in_the_middle_do_not_keep_others_out(gunicorn, tmp_path, sent):
     (tmp_path / "hurried.py").write_text(HURRIED)
-    (tmp_path / "large_site.py").write_text(LARGE_SITE)
+    (tmp_path / "large_site.py").write_text(LARGE_SITE.replace('"large"', repr(str(tmp_path / "large"))))
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(50_000_000)
     options = ("--config", str(tmp_path / "hurried.py"), "--pythonpath", str(tmp_path), "--workers", "1")
     _, url = gunicorn(*options, "large_site:application")
     port = int(url.rpartition(":")[2])
     request = {
         "whole headers": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx",
         "large answer": "GET /large HTTP/1.1\r\nHost: a\r\n\r\n",
+        "large file": "GET /file HTTP/1.1\r\nHost: a\r\n\r\n",
     }.get(sent, sent)
     clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(16)]
     try:
