@@ -9,6 +9,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connections
 from django.utils.timezone import now
 
+from do_bridge.backends.remote_sqlite.progress import REFUSE_HALF_UNAPPLIED
 from do_bridge.backends.remote_sqlite.rebuild import guarded
 from do_bridge.driver.sql import prepare
 
@@ -78,7 +79,9 @@ class Steps:
         usable = made.can_be_replayed and of(made.applied) == reached and _keeps_content_types(made.applied)
         if not usable or made.started_at != start:
             return reached, None
-        statements = [*made.statements, *content_type_upserts(connection)]
+        refusals = REFUSE_HALF_UNAPPLIED if made.may_be_half_unapplied else ()
+        first = [prepare(sql, params) for sql, params in refusals]
+        statements = [*first, *made.statements, *content_type_upserts(connection)]
         return reached, Step(statements, reached, made.notes)
 
     def _replay(self, slug, start):

@@ -80,6 +80,7 @@ class TenantMigrationExecutor(MigrationExecutor):
                 expecting(self.connection, self._stored),
                 recorded(self.connection, plan, self._stored) as recording,
             ):
+                recording.may_be_half_unapplied = self.may_be_half_unapplied
                 state = super().migrate(targets, plan, state, fake, fake_initial)
                 self._settle()
             recording.applied = self._applied

@@ -33,6 +33,8 @@ class Recording:
         self.applied = frozenset()
         #: False once something happened that a batch cannot repeat: savepoints, a statement that failed.
         self.is_plain = True
+        #: Whether others of the schema may hold a migration that was unapplied in part.
+        self.may_be_half_unapplied = False
 
     def note(self, statements):
         """Keep the statements that change something or guard a change."""

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from django.conf import settings
 from django.db import connections
 from django.test import override_settings
 
-import blog.migrations
 from do_bridge.tenancy import catch_up, fingerprint, provision
 from do_bridge.tenancy.databases import tenant_databases
 
@@ -44,21 +44,23 @@ def close_tenants():
 
 
 @contextmanager
-def newer_code(folder, *operations, keep_open=False):
-    """Add a migration with these operations, texts of Python, while the block runs.
+def newer_code(folder, *operations, keep_open=False, name=NAME, atomic=True):
+    """Add a migration with these operations, texts of Python, while the block runs; may be nested.
 
     With `keep_open` this thread's connections to tenants stay those of the older code.
     """
     package = f"newer_blog_{uuid4().hex}"
-    here = Path(blog.migrations.__file__).parent
+    before = settings.MIGRATION_MODULES.get("blog", "blog.migrations")
+    here = Path(importlib.import_module(before).__file__).parent
     shutil.copytree(here, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     last = max(path.stem for path in here.glob("0*.py"))
-    (folder / package / f"{NAME}.py").write_text(f"""
+    (folder / package / f"{name}.py").write_text(f"""
 import sys
 from django.db import migrations, models
 newer_code = sys.modules[{__name__!r}]
 
 class Migration(migrations.Migration):
+    atomic = {atomic}
     dependencies = [("blog", {last!r})]
     operations = [{", ".join(operations)}]
 """)

@@ -289,6 +289,33 @@ def test_backwards_too_those_that_are_there_already_are_not_touched(fleet, reque
         assert requests.slugs() == {slugs[0]}
 
 
+def test_a_tenant_with_a_half_unapplied_migration_gets_no_later_one_from_the_others(fleet, tmp_path, caplog):
+    slugs, file = fleet(3)
+    run("create_tenants", str(file))
+    half = (RATING, PYTHON, INDEX)
+    caplog.set_level("INFO", "do_bridge.migrations")
+    with newer_code.newer_code(tmp_path, *half, name="0098_half", atomic=False):
+        migrate()
+        newer_code.heard.append(fail)
+        with pytest.raises(CommandError, match="1 of 1 tenants failed"):
+            migrate("blog", "0001", "--tenant", slugs[1])
+        newer_code.heard.clear()
+        later = 'migrations.AddField("post", "stars", models.IntegerField(null=True))'
+        with newer_code.newer_code(tmp_path, later):
+            with pytest.raises(CommandError, match=f"1 of 3 tenants failed: {slugs[1]}") as caught:
+                migrate("--jobs", "1")
+            assert "0098_half was left half unapplied" in caught.value.output
+            refused = [text for text in caplog.messages if "did not take the batch" in text]
+            assert [slugs[1] in text for text in refused] == [True]
+            assert times_applied(slugs) == {slugs[0]: 1, slugs[1]: 0, slugs[2]: 1}
+            migrate("blog", "0001", "--tenant", slugs[1])
+            assert "3 tenants, 0 failed: 1 done now" in migrate()
+
+
+def fail(alias):
+    raise RuntimeError(f"no luck in {alias}")
+
+
 def test_what_a_crash_left_behind_is_seen_and_repaired_by_the_next_run(fleet, requests, tmp_path):
     slugs, file = fleet(4)
     run("create_tenants", str(file))

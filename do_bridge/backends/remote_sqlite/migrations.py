@@ -40,7 +40,8 @@ class MigrationExecutor(django_executor.MigrationExecutor):
         return Progress(self.connection)
 
     @property
-    def _may_be_half_unapplied(self):
+    def may_be_half_unapplied(self):
+        """Whether some migration that is recorded as applied may stand in part only."""
         # Reading it is a trip, which an object is spared unless a migration asked for no transaction there.
         nodes = self.loader.graph.nodes
         applied = (nodes[key] for key in self.loader.applied_migrations if nodes.get(key) is not None)
@@ -54,7 +55,7 @@ class MigrationExecutor(django_executor.MigrationExecutor):
             backwards = {(step.app_label, step.name) for step, is_backwards in steps if is_backwards}
             if backwards:
                 self.progress.refuse_backwards(self.loader.graph, backwards)
-            elif self._may_be_half_unapplied:
+            elif self.may_be_half_unapplied:
                 self.progress.refuse_forwards(self.loader.graph, targets)
         return super().migrate(targets, plan, state, fake, fake_initial)
 

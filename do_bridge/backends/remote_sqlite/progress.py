@@ -25,7 +25,12 @@ _GUARD = (
     "WHERE found <> %s OR (applied > 0) <> %s"
 )
 _FORGET = f"DELETE FROM {TABLE} WHERE app = %s AND name = %s"  # noqa: S608
+_HALF_UNAPPLIED = f"SELECT json_extract('{{}}', 'do_bridge:half_' || name) FROM {TABLE} WHERE backwards"  # noqa: S608
 _READ = f"SELECT app, name, backwards, done, fingerprint FROM {TABLE}"  # noqa: S608
+
+
+#: Statements that fail on a database where a migration was unapplied in part.
+REFUSE_HALF_UNAPPLIED = ((_CREATE, None), (_HALF_UNAPPLIED, None))
 
 
 class UnfinishedMigration(InvalidMigrationPlan, CommandError):
