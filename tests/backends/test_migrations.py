@@ -262,6 +262,7 @@ def test_what_an_unfinished_migration_stands_on_is_not_unapplied(d1):
     with pytest.raises(InvalidMigrationPlan, match="^ship.0002 was left unfinished after 1") as caught:
         executor(d1, *steps).migrate([(APP, None)])
     assert isinstance(caught.value, CommandError)
+    assert caught.value.returncode == 1
 
 
 def test_nothing_is_built_on_a_migration_that_is_half_unapplied(engine):

@@ -33,7 +33,7 @@ _READ = f"SELECT app, name, backwards, done, fingerprint FROM {TABLE}"  # noqa: 
 REFUSE_HALF_UNAPPLIED = ((_CREATE, None), (_HALF_UNAPPLIED, None))
 
 
-class UnfinishedMigration(InvalidMigrationPlan, CommandError):
+class UnfinishedMigration(CommandError, InvalidMigrationPlan):
     """An unfinished migration is in the way; a command prints the message alone, without a traceback."""
 
 
