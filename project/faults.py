@@ -66,7 +66,8 @@ def _fault_of_one(error):
     if error.kind in _BY_KIND:
         return _BY_KIND[error.kind]
     if error.http_status == 503:
-        return NO_SECRET
+        # The relay's comes before anything was sent; of D1's own API it says nothing of the relay.
+        return NO_SECRET if error.effect == "none" else UNREACHABLE
     if error.effect == "ended" and error.kind in _PASSING:
         return INTERRUPTED
     if error.transient:

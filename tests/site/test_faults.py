@@ -24,6 +24,7 @@ def caused(error):
         (driver.OperationalError("silent", effect="unknown"), "timeout"),
         (driver.OperationalError("no", kind="unauthorized", http_status=401), "unauthorized"),
         (driver.OperationalError("no", http_status=503, effect="none"), "relay_not_ready"),
+        (driver.InternalError("D1's API", http_status=503, effect="unknown"), "unreachable"),
         (driver.OperationalError("no", kind="rate_limited", transient=True), "rate_limited"),
         (driver.InterfaceError("what answers there", effect="none"), "not_the_relay"),
         (driver.OperationalError("no relay there", http_status=404, effect="none"), "not_the_relay"),
