@@ -9,7 +9,7 @@ from typing import Final
 
 from .exceptions import DatabaseError, Error, OperationalError
 from .keys import PER_WRITE, leaving_time_to_ask, name_in_use, not_done
-from .sql import Shape, Statement
+from .sql import Shape, Statement, is_several
 from .transport import Answer, Deadline, outcome_unknown, with_retries
 
 Send = Callable[[Sequence[Statement], Deadline], list[Answer]]
@@ -54,6 +54,9 @@ def write_once_on_d1(
     An error says by its effect what became of them: ``none`` (nor will they ever run), ``done`` (once; their
     results are lost, for D1 keeps none), or ``unknown`` where nobody could be asked in time.
     """
+    if any(";" in statement.sql and is_several(statement.sql) for statement in statements):
+        # In company D1 does not tell the rows of a text of several statements, so that goes without a key.
+        return with_retries(lambda: send(statements, deadline), reads_only=False, deadline=deadline)
     write = _Write(send, statements, key)
     try:
         return with_retries(lambda: write.attempt(deadline), reads_only=True, deadline=deadline)

@@ -14,7 +14,7 @@ import httpx
 from .d1_keys import write_once_on_d1
 from .exceptions import Error, InterfaceError, NotSupportedError, OperationalError, error_from
 from .secret import Secret, without_frames
-from .sql import Statement, is_several
+from .sql import Statement
 from .transport import Answer, Deadline, Transport, check_token, retry_after, with_retries
 from .trips import trip
 
@@ -63,8 +63,7 @@ class RestTransport(Transport):
         if expect is not None:
             raise NotSupportedError("D1 compares no schema before it runs a statement; leave expect out")
         url = self._url(database)
-        # How many results a text of several statements has depends on the API, so it goes without company.
-        if key is not None and not any(";" in item.sql and is_several(item.sql) for item in statements):
+        if key is not None:
             return write_once_on_d1(
                 lambda steps, until: self._ask(url, steps, until), statements, key, deadline
             )

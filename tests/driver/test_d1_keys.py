@@ -203,6 +203,15 @@ def test_an_outcome_is_final(keyed: driver.Connection, faults: Faults, items: It
     assert items() == [2]
 
 
+def test_a_text_of_several_statements_goes_without_a_key(keyed: driver.Connection, faults: Faults) -> None:
+    text = "CREATE TABLE IF NOT EXISTS several (a); SELECT count(*) AS a FROM several"
+    assert keyed.execute(text).fetchall() == [(0,)]
+    faults.plan = ["lose"]
+    with pytest.raises(driver.OperationalError, match="outcome of the write is unknown"):
+        keyed.execute(text)
+    keyed.execute("DROP TABLE several")
+
+
 def test_a_copy_of_a_connections_state_writes_under_a_name_of_its_own(
     keyed: driver.Connection, items: Items
 ) -> None:
