@@ -44,7 +44,8 @@ class Worker(ThreadWorker):
             self._reading.pop(conn, None)
 
     def handle_request(self, req, conn):
-        self._reading[conn] = time.monotonic() + self.seconds_for_request - self.seconds_for_headers
+        if (deadline := self._reading.get(conn)) is not None:
+            self._reading[conn] = deadline + self.seconds_for_request - self.seconds_for_headers
         return super().handle_request(req, conn)
 
     def murder_pending(self):

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -13,8 +14,10 @@ import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from gunicorn.workers.gthread import ThreadWorker
 
 from do_bridge import driver
 from tests.conftest import DATABASE_ID
@@ -294,6 +297,22 @@ def test_a_missing_setting_ends_gunicorn_with_its_name(gunicorn, environment, me
     log = process.communicate(timeout=30)[1]
     assert process.returncode != 0
     assert message in log
+
+
+def test_a_request_has_its_whole_time_however_soon_its_headers_came(monkeypatch):
+    left = []
+    monkeypatch.setattr(ThreadWorker, "handle", lambda self, conn: self.handle_request(None, conn))
+    monkeypatch.setattr(
+        ThreadWorker, "handle_request", lambda self, req, conn: left.append(self._reading[conn])
+    )
+    worker_class = runpy.run_path(str(ROOT / "gunicorn.conf.py"))["Worker"]
+    worker = worker_class.__new__(worker_class)
+    worker._reading = {}
+    with socket.socket() as sock:
+        started = time.monotonic()
+        worker.handle(Mock(sock=sock))
+    assert left[0] - started >= worker.seconds_for_request
+    assert worker._reading == {}
 
 
 HURRIED = """
