@@ -29,6 +29,7 @@ NOT_THE_RELAY = Fault("not_the_relay", "What answers at RELAY_URL is no relay of
 RATE_LIMITED = Fault("rate_limited", "Cloudflare's API takes no more requests for now.")
 OVERLOADED = Fault("overloaded", "A database has more to do than it can; try again in a moment.")
 INTERRUPTED = Fault("interrupted", "A transaction was lost with its connection, and rolled back; try again.")
+ANSWER_LOST = Fault("answer_lost", "A change was made, but its answer was lost: look before you repeat it.")
 D1_BEHIND = Fault("not_migrated", "D1 has not been migrated: run `manage.py migrate --database default`.")
 TENANT_BEHIND = Fault(
     "tenant_not_migrated",
@@ -42,6 +43,7 @@ _BY_KIND = {
     "unknown_database": UNKNOWN_DATABASE,
     "rate_limited": RATE_LIMITED,
     "overloaded": OVERLOADED,
+    "answer_lost": ANSWER_LOST,
 }
 # What the network, a deploy or the runtime does to work that is nobody's fault.
 _PASSING = (None, "retry", "reset")

@@ -33,6 +33,8 @@ def caused(error):
         (error_from("new code", kind="reset", effect="ended"), "interrupted"),
         (driver.OperationalError("who knows", kind="retry", effect="unknown"), "timeout"),
         (error_from("too much", kind="overloaded", effect="none"), "overloaded"),
+        (error_from("", kind="answer_lost", effect="done"), "answer_lost"),
+        (driver.DataError("too exact; the writes have been carried out", effect="done"), None),
         (error_from("no", kind="forbidden"), "forbidden"),
         (error_from("no", kind="unknown_database"), "unknown_database"),
         (error_from("no such table: accounts_tenant: SQLITE_ERROR", kind="sql"), "not_migrated"),
