@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.db.transaction import atomic
 from engine_aliases import alias_for, settings_for
 from shelf import Author, tables
@@ -67,3 +67,17 @@ def test_a_write_and_a_batch_whose_answers_were_lost_are_there_once_and_said_to_
         proxy.lose_answers = 1
     assert proxy.lost == 2
     assert names(using) == ["other", "second", "third"]
+
+
+@pytest.mark.parametrize("keys", [True, False])
+def test_what_was_sent_without_an_answer_is_not_sent_again_by_its_block(using, proxy, keys):
+    connection = connections[using]
+    connection.connection.write_keys = keys
+    with connection.constraint_checks_disabled():
+        Author.objects.using(using).create(pk=8, name="second")
+        proxy.lose_answers = 1
+        with pytest.raises(OperationalError, match="carried out, once|outcome of the write is unknown"):
+            names(using)
+        proxy.lose_answers = 0
+        Author.objects.using(using).create(pk=9, name="third")
+    assert names(using) == ["first", "second", "third"]

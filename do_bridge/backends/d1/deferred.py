@@ -131,18 +131,26 @@ class Deferred(Batch):
             owners += [entry, *(None for _ in guards)]
         try:
             results = self._connection.run_now([*statements, _CHECK])
-        except driver.DatabaseError as error:
+        except driver.Error as error:
+            if error.effect in ("done", "unknown"):
+                # Sent once more, what was carried out would be there twice.
+                self._leave_behind()
             self._explain_deferred(error, [*statements, _CHECK], [*owners, None])
             raise
-        after = self.after
-        self._sent += len(self.entries)
-        self.entries, self.after = [], []
+        after = self._leave_behind()
         for entry, result in zip(owners, results[:-1], strict=True):
             if entry is not None:
                 entry.count.resolve(result.rowcount)
                 entry.rows.resolve(result.rows)
         for _, call in after:
             call()
+
+    def _leave_behind(self):
+        """Wait for nothing that was sent any more; return the calls that were to follow it."""
+        after = self.after
+        self._sent += len(self.entries)
+        self.entries, self.after = [], []
+        return after
 
     def _explain_deferred(self, error, statements, owners):
         if _STALE in str(error):
