@@ -3,7 +3,7 @@
 from functools import cached_property
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError
+from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.migrations.exceptions import InvalidMigrationPlan
 
 from .rebuild import OVERTAKEN
@@ -79,7 +79,7 @@ class Progress:
                 f"{migration} was left unfinished after {done} operations "
                 f"({'backwards' if was_backwards else 'forwards'}), and those have been changed since, so it "
                 f"can't go on. Put them back as they were, or repair the schema by hand and run "
-                f"`migrate {migration.app_label} {migration.name} --fake`."
+                f"`{self._command(migration.app_label, migration.name)} --fake`."
             )
         return done
 
@@ -115,7 +115,7 @@ class Progress:
             if not backwards and key in graph.nodes and plan & set(graph.forwards_plan(key)):
                 raise UnfinishedMigration(
                     f"{'.'.join(key)} was left unfinished after {done} operations: finish it by "
-                    f"`migrate {key[0]} {key[1]}` before unapplying what it stands on."
+                    f"`{self._command(*key)}` before unapplying what it stands on."
                 )
 
     def refuse_forwards(self, graph, targets):
@@ -130,5 +130,10 @@ class Progress:
             before = [parent.key[1] for parent in graph.node_map[key].parents if parent.key[0] == key[0]]
             raise UnfinishedMigration(
                 f"{'.'.join(key)} was left half unapplied, with {done} operations undone: run "
-                f"`migrate {key[0]} {max(before, default='zero')}` first, which goes on with that."
+                f"`{self._command(key[0], max(before, default='zero'))}` first, which goes on with that."
             )
+
+    def _command(self, app, name):
+        # Without its name the command would be another database's.
+        alias = self.connection.alias
+        return f"migrate {app} {name}{'' if alias == DEFAULT_DB_ALIAS else f' --database {alias}'}"
