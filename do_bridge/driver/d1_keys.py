@@ -81,11 +81,18 @@ def outcome_on_d1(send: Send, key: str, deadline: Deadline) -> str:
         Statement(_GIVE_UP, wire, _WRITES),
         Statement(_LOOK, wire, _READS),
     ]
+
+    def ask() -> list[Answer]:
+        try:
+            return send(steps, deadline)
+        except DatabaseError as error:
+            if error.kind == "overloaded":
+                error.transient, error.retry_after = True, 1.0
+            raise
+
     try:
         # Asked twice it answers the same.
-        answers = with_retries(
-            lambda: send(steps, deadline), reads_only=True, deadline=deadline, attempts=math.inf
-        )
+        answers = with_retries(ask, reads_only=True, deadline=deadline, attempts=math.inf)
     except Error:
         return "unknown"
     ((last, answer),) = answers[2].rows

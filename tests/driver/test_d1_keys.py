@@ -40,6 +40,8 @@ class Faults:
         fate = self.plan.pop(0) if self.plan else "pass"
         if fate == "delay":
             self.late.append(request[:-1])
+        if fate == "busy":
+            raise LOST("too much to do", kind="overloaded", effect="none")
         if fate in ("pass", "lose"):
             answer = self._send(*request)
         if fate != "pass":
@@ -174,6 +176,15 @@ def test_a_write_on_a_connection_that_fell_silent_is_given_up_and_never_arrives(
         put(keyed, 1)
     assert (caught.value.effect, caught.value.transient) == ("none", True)
     assert ["do_bridge:key_given_up" in refusal for refusal in faults.deliver()] == [True]
+    assert items() == []
+
+
+def test_a_database_that_is_overloaded_is_asked_again_for_the_outcome(
+    keyed: driver.Connection, faults: Faults, items: Items
+) -> None:
+    faults.plan = ["silence", "busy"]
+    with pytest.raises(driver.OperationalError, match="was not carried out and will not be"):
+        put(keyed, 1)
     assert items() == []
 
 
