@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = os.environ.get("TORTURE_SECONDS", "40")
+SECONDS = os.environ.get("TORTURE_SECONDS", "120")
 
 
 @pytest.mark.timeout(float(SECONDS) + 300)
