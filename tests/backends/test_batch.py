@@ -132,6 +132,15 @@ def test_a_nested_batch_joins_the_outer_one(d1, d1_tags):
     assert names(d1_tags) == []
 
 
+def test_a_nested_batch_that_fails_is_carried_out_in_no_part(engine, tags):
+    with do_bridge.batch(engine.alias):
+        tags.create(name="kept")
+        with pytest.raises(ZeroDivisionError), do_bridge.batch(engine.alias):
+            tags.create(name="half")
+            raise ZeroDivisionError
+    assert names(tags) == ["kept"]
+
+
 def test_a_block_that_fails_inside_takes_back_what_it_queued(d1, d1_tags):
     with do_bridge.batch("d1"):
         kept = d1_tags.create(name="kept")

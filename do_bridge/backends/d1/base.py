@@ -180,7 +180,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.ensure_connection()
         driver_connection = self.connection
         if driver_connection.batch is not None:
-            yield
+            # Should it fail, and the outer block go on, then without what was queued in here.
+            with transaction.atomic(using=self.alias):
+                yield
             return
         # A block, so that on_commit() waits for the batch.
         with transaction.atomic(using=self.alias):
