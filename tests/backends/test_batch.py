@@ -229,6 +229,60 @@ def test_get_or_create_and_update_or_create_work_inside(d1, d1_tags):
     assert (created, was_made, made.pk) == (False, True, 2)
 
 
+@pytest.mark.parametrize("key", [models.AutoField, models.BigAutoField])
+def test_the_row_of_a_child_model_is_not_given_to_another_parent(engine, key):
+    project = ProjectState()
+    name = ("name", models.CharField(max_length=9))
+    project.add_model(ModelState("bag", "Place", [("id", key(primary_key=True)), name]))
+    link = models.OneToOneField("bag.Place", models.CASCADE, primary_key=True, parent_link=True)
+    project.add_model(ModelState("bag", "Cafe", [("place", link)], bases=("bag.place",)))
+    place, cafe = (project.apps.get_model("bag", name) for name in ("Place", "Cafe"))
+    with engine.schema_editor() as editor:
+        editor.create_model(place)
+        editor.create_model(cafe)
+    place.objects.using(engine.alias).create(name="no cafe")
+    if engine.alias == "d1":
+        with pytest.raises(NotSupportedError, match="inherits from another"), do_bridge.batch("d1"):
+            cafe.objects.using("d1").create(name="cafe")
+        assert place.objects.using("d1").count() == 1
+    with do_bridge.batch(engine.alias):
+        cafe(pk=7, name="cafe").save(using=engine.alias, force_insert=(models.Model,))
+    assert cafe.objects.using(engine.alias).values_list("pk", "name").get() == (7, "cafe")
+
+
+def test_an_object_that_waits_for_its_key_is_not_inserted_twice(d1, d1_tables):
+    items = d1_tables[1].objects.using("d1")
+    with pytest.raises(NotSupportedError, match="gets its primary key only once"), do_bridge.batch("d1"):
+        item = items.create(size=1)
+        item.size = 2
+        item.save()
+    assert items.count() == 0
+    with pytest.raises(NotSupportedError, match="no second save"), do_bridge.batch("d1"):
+        items.bulk_create(items.bulk_create([items.model(), items.model()]))
+    assert items.count() == 0
+
+
+def test_copies_of_a_row_are_made_as_django_documents_it(engine, tables):
+    items = tables[1].objects.using(engine.alias)
+    item = items.create(size=5)
+    with do_bridge.batch(engine.alias):
+        for _ in range(2):
+            item.pk, item._state.adding = None, True
+            item.save()
+    assert list(items.values_list("pk", "size").order_by("pk")) == [(1, 5), (2, 5), (3, 5)]
+    assert item.pk == 3
+
+
+def test_an_object_whose_insert_was_taken_back_may_be_written_again(d1, d1_tags):
+    tag = d1_tags.model(name="one")
+    with do_bridge.batch("d1"):
+        with pytest.raises(ZeroDivisionError), transaction.atomic("d1"):
+            tag.save(using="d1")
+            raise ZeroDivisionError
+        tag.save(using="d1")
+    assert (tag.pk, names(d1_tags)) == (1, ["one"])
+
+
 def test_on_commit_waits_for_the_batch_and_is_dropped_with_it(d1, d1_tags):
     calls = []
     with do_bridge.batch("d1"):
