@@ -200,6 +200,18 @@ def test_counts_are_known_after_the_batch_and_refused_before(d1, d1_tags):
     assert (updated, deleted, int(by_model["bag.Tag"])) == (2, 1, 1)
 
 
+def test_counts_compare_as_numbers_once_they_are_known(engine, tags):
+    tags.bulk_create([tags.model(name=name) for name in "abc"])
+    with do_bridge.batch(engine.alias):
+        updated = tags.exclude(name="a").update(name=models.functions.Concat("name", models.Value("2")))
+        deleted, _ = tags.filter(name="a").delete()
+        if engine.alias == "d1":
+            with pytest.raises(NotSupportedError, match="known only once"):
+                assert updated >= 1
+    assert (updated >= 2, updated < 3, updated <= 1, updated > 1) == (True, True, False, True)
+    assert (deleted >= 1, deleted < 1, deleted <= 1, deleted > 1) == (True, False, True, False)
+
+
 def test_rows_of_a_raw_returning_are_refused_inside(d1, d1_tables):
     with do_bridge.batch("d1"), d1.cursor() as cursor:
         cursor.execute("INSERT INTO bag_tag (name) VALUES ('raw') RETURNING id")

@@ -92,6 +92,15 @@ class PendingCount(Pending):
             return True
         return self._get() > other
 
+    def __ge__(self, other):
+        return self._get() >= other
+
+    def __lt__(self, other):
+        return self._get() < other
+
+    def __le__(self, other):
+        return self._get() <= other
+
     def __bool__(self):
         if self._is_known:
             return bool(self._value)
