@@ -193,5 +193,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 driver_connection.batch = None
             # As with atomic(): set_rollback(True), or an error in here that was swallowed, undoes the block.
             if not self.needs_rollback:
-                with self.wrap_database_errors:
+                with rebuild.guarded(), self.wrap_database_errors:
                     batch.send()
