@@ -252,6 +252,23 @@ def test_d1_drops_what_waits_when_the_block_fails(d1, d1_person):
     assert people.create(name="b").pk == 1
 
 
+def test_closing_loses_nothing_that_waits_for_its_check(engine, person):
+    people = person.objects.using(engine.alias)
+    one = people.create(name="one")
+    engine.disable_constraint_checking()
+    people.filter(pk=one.pk).update(name="uno")
+    engine.close()
+    assert stored(engine, person) == [(one.pk, "uno", None)]
+
+
+def test_closing_d1_in_a_block_drops_what_waits(d1, d1_person):
+    with transaction.atomic("d1"):
+        d1.disable_constraint_checking()
+        d1_person.objects.using("d1").create(id=1, name="a", boss_id=1)
+        d1.close()
+    assert stored(d1, d1_person) == []
+
+
 def test_d1_tells_how_many_statements_of_a_block_that_failed_stand(d1, d1_person, caplog):
     people = d1_person.objects.using("d1")
     with pytest.raises(ZeroDivisionError), transaction.atomic("d1"), d1.constraint_checks_disabled():

@@ -160,6 +160,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             with rebuild.guarded(), self.wrap_database_errors:
                 deferred.send()
 
+    @async_unsafe
+    def close(self):
+        try:
+            if self.autocommit and not self.in_atomic_block:
+                # To its caller each statement that waits has committed.
+                self.enable_constraint_checking()
+        finally:
+            super().close()
+
     @property
     def _deferred(self):
         batch = self.connection.batch if self.connection is not None else None
