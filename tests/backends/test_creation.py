@@ -132,6 +132,12 @@ def test_an_object_configured_with_a_tests_name_is_refused(made):
         made(NAME="test/shop").creation._get_test_db_name()
 
 
+def test_another_aliases_object_is_no_test_object(made):
+    made(NAME="test/staging")
+    with pytest.raises(ImproperlyConfigured, match="'test/staging', the configured object of 'made0'"):
+        made(NAME="staging").creation._get_test_db_name()
+
+
 def test_a_test_object_is_emptied_before_use_unless_kept(made):
     connection = made(NAME="emptied")
     created(connection)

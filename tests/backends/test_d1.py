@@ -180,6 +180,13 @@ def test_the_configured_database_is_refused_as_a_test_database(d1, change):
         named(d1, NAME=change(CONFIGURED)).create_test_db(verbosity=0)
 
 
+def test_a_database_configured_by_an_engine_that_stands_on_this_one_is_refused_as_well(d1, monkeypatch):
+    other = {**d1.settings_dict, "ENGINE": "project.own_d1", "NAME": UNUSED}
+    monkeypatch.setitem(connections.settings, "other", other)
+    with pytest.raises(ImproperlyConfigured, match="is the id of a configured database"):
+        named(d1, NAME=UNUSED.upper()).create_test_db(verbosity=0)
+
+
 def test_a_configured_database_is_not_reached_while_tests_run(d1):
     named(d1)
     with pytest.raises(ImproperlyConfigured, match="may not connect to the configured database"):
