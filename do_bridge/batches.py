@@ -1,8 +1,11 @@
 """Writes that belong together: one atomic batch on D1, one transaction elsewhere."""
 
+from contextlib import contextmanager
+
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 
+@contextmanager
 def batch(using=None):
     """Return a context manager that carries out its block's writes all together or not at all.
 
@@ -13,7 +16,7 @@ def batch(using=None):
     statement's index among them, come at the block's end. Every other alias has transactions: there this is
     `transaction.atomic(using)`.
     """
+    # Looked up when the block begins: a decorated function may be called in any thread.
     connection = connections[using or DEFAULT_DB_ALIAS]
-    if hasattr(connection, "batch"):
-        return connection.batch()
-    return transaction.atomic(using=connection.alias)
+    with connection.batch() if hasattr(connection, "batch") else transaction.atomic(using=connection.alias):
+        yield

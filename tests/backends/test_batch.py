@@ -2,9 +2,17 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import DatabaseError, IntegrityError, NotSupportedError, models, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    NotSupportedError,
+    connections,
+    models,
+    transaction,
+)
 from django.db.migrations.state import ModelState, ProjectState
 
 import do_bridge
@@ -72,6 +80,27 @@ def test_writes_are_carried_out_together_at_the_end(engine, tags):
         two.delete()
         tags.filter(name="three").update(name="tre")
     assert names(tags) == ["uno", "tre"]
+
+
+def test_a_decorated_function_is_a_batch_in_whatever_thread_it_is_called(engine, tags):
+    @do_bridge.batch(engine.alias)
+    def write(fails):
+        tags.create(name="one" if fails else "two")
+        if fails:
+            raise ZeroDivisionError
+
+    def call():
+        connection = connections[engine.alias]
+        try:
+            with pytest.raises(ZeroDivisionError):
+                write(fails=True)
+            write(fails=False)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(call).result(timeout=60)
+    assert names(tags) == ["two"]
 
 
 def test_an_exception_inside_carries_nothing_out(engine, tags):
