@@ -153,6 +153,23 @@ def test_a_tests_rows_go_also_where_there_are_many_or_long_ones(restored: Any) -
         assert cursor.fetchone() == (0,)
 
 
+def test_a_text_comes_back_to_its_last_character(restored: Any) -> None:
+    alias = restored.alias
+    Group.objects.using(alias).update(name="a\0b")
+    restored.creation.isolate()
+
+    class Case(TestCase):
+        def check(self) -> None:
+            assert names(alias) == ["a\0b"]
+            Group.objects.using(alias).update(name="a\0c")
+            Group.objects.using(alias).create(name="of a test")
+
+        test_one = test_two = check
+
+    run(Case, restored)
+    assert names(alias) == ["a\0b"]
+
+
 def test_rows_that_a_parent_took_along_come_back(restored: Any) -> None:
     connection = restored
     with connection.schema_editor() as editor:

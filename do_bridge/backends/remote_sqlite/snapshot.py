@@ -18,6 +18,10 @@ AND name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*' AND name NOT GLOB '_d
 """
 # The runtime takes 32 arguments of a function, 5 terms of a compound SELECT and 100,000 bytes of SQL.
 ARGUMENTS, TERMS, SQL_BYTES = 31, 5, 80_000
+# quote() would end a text at a NUL.
+_LITERAL = (
+    "iif(typeof({c}) = 'text' AND instr({c}, char(0)), 'CAST(X''' || hex({c}) || ''' AS TEXT)', quote({c}))"
+)
 
 
 class Table(NamedTuple):
@@ -85,7 +89,7 @@ def _tables(connection):
     tables = []
     for name, columns, cascades in result.rows:
         quoted = list(map(quote, json.loads(columns)))
-        literal = joined([f"quote({column})" for column in quoted])
+        literal = joined([_LITERAL.format(c=column) for column in quoted])
         tables.append(Table(name, quote(name), ", ".join(quoted), literal, bool(cascades)))
     return tables
 
