@@ -67,6 +67,17 @@ def test_with_autocommit_off_each_rollback_tells_what_stands(table, caplog):
     assert [record.statements for record in errors(caplog)] == [1]
 
 
+def test_closing_inside_a_block_tells_what_stands(table, caplog):
+    with transaction.atomic("d1"):
+        run(table, "INSERT INTO t (a) VALUES ('x')")
+        table.close()
+    transaction.set_autocommit(False, using="d1")
+    run(table, "INSERT INTO t (a) VALUES ('y')", "INSERT INTO t (a) VALUES ('z')")
+    table.close()
+    assert [record.statements for record in errors(caplog)] == [1, 2]
+    assert rows(table, "SELECT count(*) FROM t") == [(3,)]
+
+
 def test_an_unknown_option_is_named(d1):
     other = d1.copy()
     other.settings_dict["OPTIONS"]["lease"] = 3

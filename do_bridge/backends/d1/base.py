@@ -163,9 +163,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @async_unsafe
     def close(self):
         try:
-            if self.autocommit and not self.in_atomic_block:
+            if self.autocommit:
                 # To its caller each statement that waits has committed.
                 self.enable_constraint_checking()
+            else:
+                # Elsewhere the open block would be rolled back.
+                self._undo(None)
         finally:
             super().close()
 
