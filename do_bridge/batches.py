@@ -11,9 +11,10 @@ def batch(using=None):
 
     On a D1 alias the writes are collected and sent as one batch when the block ends; an exception inside
     sends nothing, a nested batch joins the outer one. So inside the block reads don't see the queued writes,
-    primary keys and `update()`'s row counts are not known yet, `save()` takes an object with a primary key
-    for a row that exists (if none is there, the whole batch fails), and errors, `IntegrityError` with the
-    statement's index among them, come at the block's end. Every other alias has transactions: there this is
+    primary keys and `update()`'s row counts are not known yet, an object that waits for its key can't be
+    saved again, `save()` takes an object with a primary key for a row that exists (if none is there, the
+    whole batch fails), and errors, `IntegrityError` with the statement's index among them, come at the
+    block's end. Every other alias has transactions: there this is
     `transaction.atomic(using)`.
     """
     # Looked up when the block begins: a decorated function may be called in any thread.
