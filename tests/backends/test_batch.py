@@ -2,9 +2,17 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import DatabaseError, IntegrityError, NotSupportedError, models, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    NotSupportedError,
+    connections,
+    models,
+    transaction,
+)
 from django.db.migrations.state import ModelState, ProjectState
 
 import do_bridge
@@ -74,6 +82,27 @@ def test_writes_are_carried_out_together_at_the_end(engine, tags):
     assert names(tags) == ["uno", "tre"]
 
 
+def test_a_decorated_function_is_a_batch_in_whatever_thread_it_is_called(engine, tags):
+    @do_bridge.batch(engine.alias)
+    def write(fails):
+        tags.create(name="one" if fails else "two")
+        if fails:
+            raise ZeroDivisionError
+
+    def call():
+        connection = connections[engine.alias]
+        try:
+            with pytest.raises(ZeroDivisionError):
+                write(fails=True)
+            write(fails=False)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(call).result(timeout=60)
+    assert names(tags) == ["two"]
+
+
 def test_an_exception_inside_carries_nothing_out(engine, tags):
     with pytest.raises(ZeroDivisionError), do_bridge.batch(engine.alias):
         tags.create(name="one")
@@ -130,6 +159,15 @@ def test_a_nested_batch_joins_the_outer_one(d1, d1_tags):
             d1_tags.create(name="inner")
         raise ZeroDivisionError
     assert names(d1_tags) == []
+
+
+def test_a_nested_batch_that_fails_is_carried_out_in_no_part(engine, tags):
+    with do_bridge.batch(engine.alias):
+        tags.create(name="kept")
+        with pytest.raises(ZeroDivisionError), do_bridge.batch(engine.alias):
+            tags.create(name="half")
+            raise ZeroDivisionError
+    assert names(tags) == ["kept"]
 
 
 def test_a_block_that_fails_inside_takes_back_what_it_queued(d1, d1_tags):
@@ -191,6 +229,18 @@ def test_counts_are_known_after_the_batch_and_refused_before(d1, d1_tags):
     assert (updated, deleted, int(by_model["bag.Tag"])) == (2, 1, 1)
 
 
+def test_counts_compare_as_numbers_once_they_are_known(engine, tags):
+    tags.bulk_create([tags.model(name=name) for name in "abc"])
+    with do_bridge.batch(engine.alias):
+        updated = tags.exclude(name="a").update(name=models.functions.Concat("name", models.Value("2")))
+        deleted, _ = tags.filter(name="a").delete()
+        if engine.alias == "d1":
+            with pytest.raises(NotSupportedError, match="known only once"):
+                assert updated >= 1
+    assert (updated >= 2, updated < 3, updated <= 1, updated > 1) == (True, True, False, True)
+    assert (deleted >= 1, deleted < 1, deleted <= 1, deleted > 1) == (True, False, True, False)
+
+
 def test_rows_of_a_raw_returning_are_refused_inside(d1, d1_tables):
     with do_bridge.batch("d1"), d1.cursor() as cursor:
         cursor.execute("INSERT INTO bag_tag (name) VALUES ('raw') RETURNING id")
@@ -218,6 +268,60 @@ def test_get_or_create_and_update_or_create_work_inside(d1, d1_tags):
         there, created = d1_tags.get_or_create(name="there")
         made, was_made = d1_tags.get_or_create(name="new")
     assert (created, was_made, made.pk) == (False, True, 2)
+
+
+@pytest.mark.parametrize("key", [models.AutoField, models.BigAutoField])
+def test_the_row_of_a_child_model_is_not_given_to_another_parent(engine, key):
+    project = ProjectState()
+    name = ("name", models.CharField(max_length=9))
+    project.add_model(ModelState("bag", "Place", [("id", key(primary_key=True)), name]))
+    link = models.OneToOneField("bag.Place", models.CASCADE, primary_key=True, parent_link=True)
+    project.add_model(ModelState("bag", "Cafe", [("place", link)], bases=("bag.place",)))
+    place, cafe = (project.apps.get_model("bag", name) for name in ("Place", "Cafe"))
+    with engine.schema_editor() as editor:
+        editor.create_model(place)
+        editor.create_model(cafe)
+    place.objects.using(engine.alias).create(name="no cafe")
+    if engine.alias == "d1":
+        with pytest.raises(NotSupportedError, match="inherits from another"), do_bridge.batch("d1"):
+            cafe.objects.using("d1").create(name="cafe")
+        assert place.objects.using("d1").count() == 1
+    with do_bridge.batch(engine.alias):
+        cafe(pk=7, name="cafe").save(using=engine.alias, force_insert=(models.Model,))
+    assert cafe.objects.using(engine.alias).values_list("pk", "name").get() == (7, "cafe")
+
+
+def test_an_object_that_waits_for_its_key_is_not_inserted_twice(d1, d1_tables):
+    items = d1_tables[1].objects.using("d1")
+    with pytest.raises(NotSupportedError, match="gets its primary key only once"), do_bridge.batch("d1"):
+        item = items.create(size=1)
+        item.size = 2
+        item.save()
+    assert items.count() == 0
+    with pytest.raises(NotSupportedError, match="no second save"), do_bridge.batch("d1"):
+        items.bulk_create(items.bulk_create([items.model(), items.model()]))
+    assert items.count() == 0
+
+
+def test_copies_of_a_row_are_made_as_django_documents_it(engine, tables):
+    items = tables[1].objects.using(engine.alias)
+    item = items.create(size=5)
+    with do_bridge.batch(engine.alias):
+        for _ in range(2):
+            item.pk, item._state.adding = None, True
+            item.save()
+    assert list(items.values_list("pk", "size").order_by("pk")) == [(1, 5), (2, 5), (3, 5)]
+    assert item.pk == 3
+
+
+def test_an_object_whose_insert_was_taken_back_may_be_written_again(d1, d1_tags):
+    tag = d1_tags.model(name="one")
+    with do_bridge.batch("d1"):
+        with pytest.raises(ZeroDivisionError), transaction.atomic("d1"):
+            tag.save(using="d1")
+            raise ZeroDivisionError
+        tag.save(using="d1")
+    assert (tag.pk, names(d1_tags)) == (1, ["one"])
 
 
 def test_on_commit_waits_for_the_batch_and_is_dropped_with_it(d1, d1_tags):

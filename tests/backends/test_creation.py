@@ -1,6 +1,7 @@
 """Test databases of the durable_object engine: beside the configured object, never the configured one."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
 from django.contrib.auth.models import Group, Permission
@@ -13,6 +14,7 @@ from shelf import Author, tables
 
 from do_bridge import driver
 from do_bridge.backends.durable_object.base import DatabaseWrapper
+from do_bridge.backends.remote_sqlite import creation
 
 
 @pytest.fixture
@@ -56,12 +58,59 @@ def test_the_configured_object_is_out_of_reach_while_tests_run(made):
     assert trips.count == 0
 
 
-def test_the_configured_object_is_reached_when_no_test_runs(made, monkeypatch):
-    connection = made(NAME="tenant/not-in-tests")
-    monkeypatch.delattr(utils._TestState, "saved_data")
+@pytest.fixture
+def no_tests(monkeypatch):
+    """no_tests(): a context as in a process that runs no tests."""
+
+    @contextmanager
+    def no_tests():
+        with monkeypatch.context() as outside:
+            outside.delattr(utils._TestState, "saved_data")
+            outside.setattr(creation, "_in_place", set())
+            yield
+
+    return no_tests
+
+
+def one(connection):
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-        assert cursor.fetchone() == (1,)
+        return cursor.fetchone()[0]
+
+
+def test_the_configured_object_is_reached_when_no_test_runs(made, no_tests):
+    with no_tests():
+        assert one(made(NAME="tenant/not-in-tests")) == 1
+
+
+def test_a_connection_from_before_the_tests_reaches_the_configured_object_no_more(made, no_tests):
+    connection = made(NAME="precious")
+    with no_tests():
+        assert one(connection) == 1
+    with driver.count_trips() as trips:
+        with pytest.raises(ImproperlyConfigured, match="may not connect to the configured database"):
+            one(connection)
+        # Another thread's, whose alias got its test database since.
+        connection.settings_dict["NAME"] = "test/precious"
+        with pytest.raises(ImproperlyConfigured, match="may not connect to the configured database"):
+            one(connection)
+    assert trips.count == 0
+    connection.close()
+    assert one(connection) == 1
+
+
+def test_beside_a_test_database_no_configured_one_is_reached(made, no_tests, settings):
+    """As in `manage.py testserver`, which makes one alias's and sets up no test environment."""
+    settings.INSTALLED_APPS = ["django.contrib.contenttypes"]
+    settings.DATABASE_ROUTERS = []
+    served, other = made(NAME="served"), made(NAME="precious")
+    with no_tests():
+        served.creation.create_test_db(verbosity=0, serialize=False)
+        assert one(served) == 1
+        with pytest.raises(ImproperlyConfigured, match="may not connect to the configured database"):
+            one(other)
+        served.creation.destroy_test_db("served", verbosity=0)
+        assert one(other) == 1
 
 
 @pytest.mark.parametrize(
@@ -81,6 +130,12 @@ def test_a_test_objects_name_is_kept_apart(made, name, test_name, expected):
 def test_an_object_configured_with_a_tests_name_is_refused(made):
     with pytest.raises(ImproperlyConfigured, match="kept for tests"):
         made(NAME="test/shop").creation._get_test_db_name()
+
+
+def test_another_aliases_object_is_no_test_object(made):
+    made(NAME="test/staging")
+    with pytest.raises(ImproperlyConfigured, match="'test/staging', the configured object of 'made0'"):
+        made(NAME="staging").creation._get_test_db_name()
 
 
 def test_a_test_object_is_emptied_before_use_unless_kept(made):

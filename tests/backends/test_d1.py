@@ -67,6 +67,17 @@ def test_with_autocommit_off_each_rollback_tells_what_stands(table, caplog):
     assert [record.statements for record in errors(caplog)] == [1]
 
 
+def test_closing_inside_a_block_tells_what_stands(table, caplog):
+    with transaction.atomic("d1"):
+        run(table, "INSERT INTO t (a) VALUES ('x')")
+        table.close()
+    transaction.set_autocommit(False, using="d1")
+    run(table, "INSERT INTO t (a) VALUES ('y')", "INSERT INTO t (a) VALUES ('z')")
+    table.close()
+    assert [record.statements for record in errors(caplog)] == [1, 2]
+    assert rows(table, "SELECT count(*) FROM t") == [(3,)]
+
+
 def test_an_unknown_option_is_named(d1):
     other = d1.copy()
     other.settings_dict["OPTIONS"]["lease"] = 3
@@ -178,6 +189,13 @@ def test_without_a_test_database_the_run_is_refused(d1):
 def test_the_configured_database_is_refused_as_a_test_database(d1, change):
     with pytest.raises(ImproperlyConfigured, match="is the id of a configured database"):
         named(d1, NAME=change(CONFIGURED)).create_test_db(verbosity=0)
+
+
+def test_a_database_configured_by_an_engine_that_stands_on_this_one_is_refused_as_well(d1, monkeypatch):
+    other = {**d1.settings_dict, "ENGINE": "project.own_d1", "NAME": UNUSED}
+    monkeypatch.setitem(connections.settings, "other", other)
+    with pytest.raises(ImproperlyConfigured, match="is the id of a configured database"):
+        named(d1, NAME=UNUSED.upper()).create_test_db(verbosity=0)
 
 
 def test_a_configured_database_is_not_reached_while_tests_run(d1):

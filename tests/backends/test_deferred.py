@@ -172,6 +172,21 @@ def test_d1_tells_whether_an_update_found_rows(d1, d1_person):
     assert stored(d1, d1_person) == [(1, "A", None), (2, "b", 3), (3, "c", None)]
 
 
+def test_d1_inserts_no_object_twice_that_waits_for_its_key(d1, d1_person):
+    people = d1_person.objects.using("d1")
+    with pytest.raises(NotSupportedError, match="no second save"), d1.constraint_checks_disabled():
+        people.create(id=1, name="first", boss_id=100)
+        one = people.create(name="one")
+        one.name = "uno"
+        one.save()
+    assert stored(d1, d1_person) == []
+    with d1.constraint_checks_disabled():
+        one = people.create(name="one")
+        one.name = "uno"
+        one.save()
+    assert stored(d1, d1_person) == [(1, "uno", None)]
+
+
 def test_d1_takes_a_row_over_only_for_the_object_whose_update_missed_it(d1):
     person, club = make_models(d1)
     club.objects.using("d1").create(id=1)
@@ -235,6 +250,23 @@ def test_d1_drops_what_waits_when_the_block_fails(d1, d1_person):
         raise ZeroDivisionError
     assert stored(d1, d1_person) == []
     assert people.create(name="b").pk == 1
+
+
+def test_closing_loses_nothing_that_waits_for_its_check(engine, person):
+    people = person.objects.using(engine.alias)
+    one = people.create(name="one")
+    engine.disable_constraint_checking()
+    people.filter(pk=one.pk).update(name="uno")
+    engine.close()
+    assert stored(engine, person) == [(one.pk, "uno", None)]
+
+
+def test_closing_d1_in_a_block_drops_what_waits(d1, d1_person):
+    with transaction.atomic("d1"):
+        d1.disable_constraint_checking()
+        d1_person.objects.using("d1").create(id=1, name="a", boss_id=1)
+        d1.close()
+    assert stored(d1, d1_person) == []
 
 
 def test_d1_tells_how_many_statements_of_a_block_that_failed_stand(d1, d1_person, caplog):

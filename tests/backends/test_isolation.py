@@ -153,6 +153,23 @@ def test_a_tests_rows_go_also_where_there_are_many_or_long_ones(restored: Any) -
         assert cursor.fetchone() == (0,)
 
 
+def test_a_text_comes_back_to_its_last_character(restored: Any) -> None:
+    alias = restored.alias
+    Group.objects.using(alias).update(name="a\0b")
+    restored.creation.isolate()
+
+    class Case(TestCase):
+        def check(self) -> None:
+            assert names(alias) == ["a\0b"]
+            Group.objects.using(alias).update(name="a\0c")
+            Group.objects.using(alias).create(name="of a test")
+
+        test_one = test_two = check
+
+    run(Case, restored)
+    assert names(alias) == ["a\0b"]
+
+
 def test_rows_that_a_parent_took_along_come_back(restored: Any) -> None:
     connection = restored
     with connection.schema_editor() as editor:
@@ -176,6 +193,37 @@ def test_rows_that_a_parent_took_along_come_back(restored: Any) -> None:
         test_one = test_two = check
 
     run(Case, connection)
+
+
+def test_rows_that_triggers_write_go_with_the_test(restored: Any) -> None:
+    connection = restored
+    with connection.schema_editor() as editor:
+        editor.execute("CREATE TABLE note (id integer PRIMARY KEY, body)")
+        for log in ("a_log", "z_log"):
+            editor.execute(f"CREATE TABLE {log} (id integer PRIMARY KEY AUTOINCREMENT, body)")
+            for event, row in (("INSERT", "new"), ("DELETE", "old")):
+                editor.execute(
+                    f"CREATE TRIGGER {log}_{event} AFTER {event} ON note "
+                    f"BEGIN INSERT INTO {log} (body) VALUES ('{event} ' || {row}.body); END"
+                )
+        editor.execute("INSERT INTO note (body) VALUES ('first')")
+    connection.creation.isolate()
+
+    class Case(TestCase):
+        def test_one(self) -> None:
+            with connection.cursor() as cursor:
+                for log in ("a_log", "z_log"):
+                    cursor.execute(f"SELECT * FROM {log}")
+                    assert cursor.fetchall() == [(1, "INSERT first")]
+                cursor.execute("INSERT INTO note (body) VALUES ('second')")
+                cursor.execute("DELETE FROM note WHERE body = 'first'")
+
+        test_two = test_one
+
+    run(Case, connection)
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO a_log (body) VALUES ('next') RETURNING id")
+        assert cursor.fetchone() == (2,)
 
 
 def test_a_class_on_d1_makes_its_data_once(restored: Any) -> None:

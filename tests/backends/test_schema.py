@@ -9,6 +9,7 @@ from django.db.migrations.state import ModelState, ProjectState
 from django.db.models import CompositePrimaryKey, F, UniqueConstraint
 from django.db.models.functions import Lower
 
+import do_bridge
 from do_bridge import driver
 
 BIG = 9_007_199_254_740_993
@@ -153,6 +154,14 @@ def test_a_child_with_an_on_delete_clause_in_sql_makes_the_rebuild_refuse(engine
     assert rows(engine, "SELECT id, parent FROM others") == [(1, 1), (2, 2)]
     assert rows(engine, CHILDREN) == [(1, 1), (2, 1), (3, 2)]
     assert rows(engine, "SELECT name, sql FROM sqlite_master ORDER BY name") == before
+
+
+def test_a_rebuild_that_is_refused_says_why_at_the_end_of_a_batch_too(engine):
+    apps = parent_and_child()
+    create(engine, apps, "Parent", "Child")
+    run(engine, "CREATE TABLE others (parent integer REFERENCES zoo_parent (id) ON DELETE CASCADE)")
+    with pytest.raises(NotSupportedError, match=r"rows of others \(CASCADE\)"), do_bridge.batch(engine.alias):
+        alter(engine, apps, "Parent", "name", models.TextField(unique=True))
 
 
 def test_dropping_a_table_that_rows_point_at_names_them_and_changes_nothing(engine):

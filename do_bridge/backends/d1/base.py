@@ -160,6 +160,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
             with rebuild.guarded(), self.wrap_database_errors:
                 deferred.send()
 
+    @async_unsafe
+    def close(self):
+        try:
+            if self.autocommit:
+                # To its caller each statement that waits has committed.
+                self.enable_constraint_checking()
+            else:
+                # Elsewhere the open block would be rolled back.
+                self._undo(None)
+        finally:
+            super().close()
+
     @property
     def _deferred(self):
         batch = self.connection.batch if self.connection is not None else None
@@ -180,7 +192,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.ensure_connection()
         driver_connection = self.connection
         if driver_connection.batch is not None:
-            yield
+            # Should it fail, and the outer block go on, then without what was queued in here.
+            with transaction.atomic(using=self.alias):
+                yield
             return
         # A block, so that on_commit() waits for the batch.
         with transaction.atomic(using=self.alias):
@@ -191,5 +205,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 driver_connection.batch = None
             # As with atomic(): set_rollback(True), or an error in here that was swallowed, undoes the block.
             if not self.needs_rollback:
-                with self.wrap_database_errors:
+                with rebuild.guarded(), self.wrap_database_errors:
                     batch.send()

@@ -2,6 +2,7 @@
 
 from itertools import chain
 
+from django.db import NotSupportedError
 from django.db.backends.utils import debug_transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.constants import OnConflict
@@ -41,6 +42,7 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
             return super().execute_sql(returning_fields)
         self.returning_fields = returning_fields
         self.connection.validate_no_broken_transaction()
+        self._refuse_keyless(batch)
         if isinstance(batch, Deferred):
             self._take_over(batch)
         statements = self.as_sql()
@@ -48,9 +50,29 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
             results = self.connection.connection.run_many([prepare(*item) for item in statements])
             if returning_fields:
                 batch.when_sent(lambda: self._assign(results))
+                self._expect_keys(batch)
             if isinstance(batch, Deferred):
                 self._settle(batch)
         return self._nothing_yet(returning_fields)
+
+    def _refuse_keyless(self, batch):
+        """Raise NotSupportedError for an object whose key is not there yet: Django takes it for a new one."""
+        for instance in self.query.objs:
+            _, _, model = batch.keyless.get(id(instance), (None, None, None))
+            # With `adding` set by hand, for the same table once more, it is meant as a copy.
+            if model is not None and not (instance._state.adding and model is self.query.model):
+                raise NotSupportedError(
+                    f"This {instance._meta.object_name} gets its primary key only once the batch has been "
+                    "sent, at the end of its block, and nothing that needs the key can be written before: no "
+                    "second save(), and no row of a model that inherits from another one's table. Write it "
+                    "outside of the block, or with a key of your own and save(force_insert=(models.Model,))."
+                )
+
+    def _expect_keys(self, batch):
+        key = self.query.get_meta().pk
+        for instance in self.query.objs:
+            if getattr(instance, key.attname) is None:
+                batch.expect_key(instance, self.query.model)
 
     def _take_over(self, batch):
         """Let this be no error where the object's UPDATE, just before, will find a row that waits."""

@@ -92,6 +92,15 @@ class PendingCount(Pending):
             return True
         return self._get() > other
 
+    def __ge__(self, other):
+        return self._get() >= other
+
+    def __lt__(self, other):
+        return self._get() < other
+
+    def __le__(self, other):
+        return self._get() <= other
+
     def __bool__(self):
         if self._is_known:
             return bool(self._value)
@@ -178,6 +187,9 @@ class Batch:
         self._connection = connection
         self.entries = []
         self.after = []
+        #: Objects whose keys come with the batch, the place of the statement that brings one, and the model
+        #: whose row it inserts; by the objects' id().
+        self.keyless = {}
 
     def __len__(self):
         return len(self.entries)
@@ -200,10 +212,15 @@ class Batch:
         """Forget the statements after the first `length`: their block was rolled back."""
         del self.entries[length:]
         self.after = [(position, call) for position, call in self.after if position < length]
+        self.keyless = {key: item for key, item in self.keyless.items() if item[1] < length}
 
     def when_sent(self, call):
         """Call `call` without arguments once the batch was sent, or never if its last statement is undone."""
         self.after.append((len(self.entries) - 1, call))
+
+    def expect_key(self, instance, model):
+        """Note that the last statement brings the primary key of an object, for its row of this model."""
+        self.keyless[id(instance)] = (instance, len(self.entries) - 1, model)
 
     def send(self):
         """Send all in one round trip and make their results known.

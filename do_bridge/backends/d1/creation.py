@@ -5,8 +5,6 @@ from django.core.exceptions import ImproperlyConfigured
 
 from do_bridge.backends.remote_sqlite import creation
 
-ENGINE = "do_bridge.backends.d1"
-
 
 class DatabaseCreation(creation.DatabaseCreation):
     """Uses TEST["NAME"], the id of another database; TEST["CLONES"] lists one more for each process."""
@@ -32,10 +30,11 @@ class DatabaseCreation(creation.DatabaseCreation):
         return database_id
 
     def _configured(self):
-        """Return the lower-case ids of all D1 aliases that are not test databases already."""
+        """Return the lower-case names of all aliases that are not test databases already."""
+        # Whatever their engines: one that stands on this one has a path of its own.
         aliases = [self.connection.settings_dict]
         aliases += [settings.DATABASES[alias] for alias in settings.DATABASES]
-        names = {str(alias.get("NAME") or "").lower() for alias in aliases if alias.get("ENGINE") == ENGINE}
+        names = {str(alias.get("NAME") or "").lower() for alias in aliases}
         return names - {name.lower() for name in creation.test_names()}
 
     def get_test_db_clone_settings(self, suffix):

@@ -149,7 +149,7 @@ class Deferred(Batch):
         """Wait for nothing that was sent any more; return the calls that were to follow it."""
         after = self.after
         self._sent += len(self.entries)
-        self.entries, self.after = [], []
+        self.entries, self.after, self.keyless = [], [], {}
         return after
 
     def _explain_deferred(self, error, statements, owners):

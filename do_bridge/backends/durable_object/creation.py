@@ -39,7 +39,22 @@ class DatabaseCreation(creation.DatabaseCreation):
                 "which is kept for tests."
             )
         chosen = self.connection.settings_dict["TEST"]["NAME"] or name
-        return chosen if chosen.startswith(TEST_PREFIX) else TEST_PREFIX + chosen
+        if not chosen.startswith(TEST_PREFIX):
+            chosen = TEST_PREFIX + chosen
+        if not self.is_template():
+            self._refuse_others(chosen)
+        return chosen
+
+    def _refuse_others(self, chosen):
+        """Raise ImproperlyConfigured if another alias is configured to have the chosen name."""
+        if chosen in creation.test_names() or self.is_of_template(chosen):
+            return
+        for alias in settings.DATABASES:
+            if settings.DATABASES[alias].get("NAME") == chosen:
+                raise ImproperlyConfigured(
+                    f"Tests of {self.connection.alias!r} would empty {chosen!r}, the configured object of "
+                    f"{alias!r}. Names that begin with {TEST_PREFIX!r} are kept for tests: give it another."
+                )
 
     def create_test_db(self, verbosity=1, autoclobber=False, serialize=True, keepdb=False):
         if not self.is_template():

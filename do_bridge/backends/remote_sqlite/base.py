@@ -63,7 +63,12 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
 
     def check_test_database(self):
         """Raise ImproperlyConfigured if a test run is about to reach a database that is not a test one."""
-        if in_test_environment() and not self.creation.is_test_database():
+        if not in_test_environment() and not self.creation.are_tests_on():
+            return
+        name = self.settings_dict["NAME"]
+        # A connection that was opened before the tests began leads to where the alias led then.
+        leads_to = name if self.connection is None else self.connection.database.partition(":")[2]
+        if leads_to != name or not self.creation.is_test_database():
             raise ImproperlyConfigured(
                 f"A test run may not connect to the configured database of {self.alias!r}. Test databases "
                 "are made by Django's test runner: list the alias in `databases` of the test, and for D1 set "
@@ -80,6 +85,8 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         # Whoever closed the driver's connection itself left nothing open that could be lost.
         if self.connection is not None and self.connection.closed and not self.in_atomic_block:
             self.connection = None
+        if self.connection is not None:
+            self.check_test_database()
         super().ensure_connection()
 
     def init_connection_state(self):

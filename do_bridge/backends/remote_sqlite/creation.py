@@ -12,6 +12,8 @@ from .introspection import NOT_RUNTIME
 
 # Names that this process made test databases of: nothing else is reached while tests run.
 _test_names = set()
+# Those of them that take a configured one's place at present.
+_in_place = set()
 
 TABLES = f"SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND {NOT_RUNTIME}"  # noqa: S608
 SCHEMA = (
@@ -35,6 +37,11 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
     def is_test_database(self):
         """Whether the alias leads to a database that this process made for tests."""
         return self.connection.settings_dict["NAME"] in _test_names
+
+    @staticmethod
+    def are_tests_on():
+        """Whether a test database has taken a configured one's place, as in `manage.py testserver`."""
+        return bool(_in_place)
 
     def mark_as_test_database(self, name):
         """Allow connections to `name` while tests run; ImproperlyConfigured if it is the configured one."""
@@ -85,9 +92,16 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
             writer.close()
 
     def create_test_db(self, *args, **kwargs):
+        _in_place.add(self._get_test_db_name())
         name = super().create_test_db(*args, **kwargs)
         self.isolate()
         return name
+
+    def destroy_test_db(self, *args, **kwargs):
+        name = self.connection.settings_dict["NAME"]
+        super().destroy_test_db(*args, **kwargs)
+        if self.connection.settings_dict["NAME"] != name:
+            _in_place.discard(name)
 
     def isolate(self):
         """Let test cases put the rows back that the new test database holds."""

@@ -11,13 +11,20 @@ SEQUENCES = "sqlite_sequence"
 _TABLES = """
 SELECT name,
 (SELECT json_group_array(name) FROM pragma_table_info(t.name)),
-(SELECT count(*) FROM pragma_foreign_key_list(t.name) WHERE on_delete <> 'NO ACTION')
+(SELECT count(*) FROM pragma_foreign_key_list(t.name) WHERE on_delete <> 'NO ACTION'),
+(SELECT count(*) FROM sqlite_master AS m WHERE m.type = 'trigger' AND m.tbl_name = t.name COLLATE NOCASE)
 FROM pragma_table_list AS t WHERE "schema" = 'main' AND type = 'table' AND name <> 'django_migrations'
 AND (name = 'sqlite_sequence' OR name NOT GLOB 'sqlite_*')
 AND name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*' AND name NOT GLOB '_do_bridge_*'
 """
 # The runtime takes 32 arguments of a function, 5 terms of a compound SELECT and 100,000 bytes of SQL.
 ARGUMENTS, TERMS, SQL_BYTES = 31, 5, 80_000
+# How often rows are put back that triggers have changed meanwhile.
+ROUNDS = 3
+# quote() would end a text at a NUL.
+_LITERAL = (
+    "iif(typeof({c}) = 'text' AND instr({c}, char(0)), 'CAST(X''' || hex({c}) || ''' AS TEXT)', quote({c}))"
+)
 
 
 class Table(NamedTuple):
@@ -31,6 +38,8 @@ class Table(NamedTuple):
     """The expression that gives a row as SQL: `1,'text',X'00'`."""
     cascades: bool
     """Whether its rows go or change with those that they point at, by an ON DELETE clause in SQL."""
+    triggers: bool
+    """Whether writing its rows may write others."""
 
 
 class Snapshot:
@@ -51,6 +60,15 @@ class Snapshot:
 
         Returns the names of those tables.
         """
+        names = set()
+        for _ in range(ROUNDS):
+            changed = self._restore(connection, counters)
+            names |= {table.name for table in changed}
+            if not any(table.triggers for table in changed):
+                break
+        return names
+
+    def _restore(self, connection, counters):
         now = _read(connection, self.tables)
         changed = [table for table in self.tables if now[table.name] != self.rows[table.name]]
         if changed and any(table.cascades for table in self.tables):
@@ -64,10 +82,13 @@ class Snapshot:
             statements = [(f"DELETE FROM {table.quoted}", None) for table in changed]  # noqa: S608
             statements.insert(0, (rebuild.DEFER_FOREIGN_KEYS, None))
             for table in changed:
+                if any(other.triggers for other in changed):
+                    # Of rows that one has made since.
+                    statements.append((f"DELETE FROM {table.quoted}", None))  # noqa: S608
                 statements += self._inserts(table)
             with rebuild.guarded():
                 send(connection, [*statements, (rebuild.refuse_dangling_rows(), None)])
-        return {table.name for table in changed}
+        return changed
 
     def _inserts(self, table):
         insert = f"INSERT INTO {table.quoted} ({table.columns}) VALUES "  # noqa: S608
@@ -83,10 +104,10 @@ def _tables(connection):
     (result,) = send(connection, [(_TABLES, None)])
     quote = connection.ops.quote_name
     tables = []
-    for name, columns, cascades in result.rows:
+    for name, columns, cascades, triggers in result.rows:
         quoted = list(map(quote, json.loads(columns)))
-        literal = joined([f"quote({column})" for column in quoted])
-        tables.append(Table(name, quote(name), ", ".join(quoted), literal, bool(cascades)))
+        literal = joined([_LITERAL.format(c=column) for column in quoted])
+        tables.append(Table(name, quote(name), ", ".join(quoted), literal, bool(cascades), bool(triggers)))
     return tables
 
 
