@@ -36,6 +36,26 @@ describe("when the lease runs out", () => {
     expect(await ids()).toEqual([]);
   });
 
+  test.each([
+    ["waits for each answer", 1],
+    ["sends ahead", 20],
+  ])("a client that is never idle is told, too: one that %s", async (_name, ahead) => {
+    client.send(
+      transactionFrame(db, "t1", ["INSERT INTO t VALUES (1, 'x')"], { begin: true, lease_ms: 100 }),
+    );
+    const begun = Date.now();
+    for (let sent = 1; sent < ahead; sent += 1) client.send(transactionFrame(db, "t1", ["SELECT 1"]));
+    let answer = await client.receive();
+    while (answer["error"] === undefined && Date.now() - begun < 2000) {
+      client.send(transactionFrame(db, "t1", ["SELECT 1"]));
+      answer = await client.receive();
+    }
+    expect(answer["error"]).toMatchObject({ kind: "lease_expired", effect: "ended" });
+    const other = await Client.open();
+    expect(await other.column(db, "SELECT id FROM t")).toEqual([]);
+    other.close();
+  });
+
   test("the object takes the next transaction", async () => {
     await client.tx(db, "t1", [], { begin: true, lease_ms: 100 });
     const answer = await client.tx(db, "t2", ["INSERT INTO t VALUES (2, 'y')", { commit: true }], {
