@@ -197,11 +197,8 @@ export class InteractiveTransaction {
   }
 
   #commit({ key }: EndStep): Unwind {
-    const message = danglingRows(this.#storage.sql, this.#deferred);
-    if (message !== null) {
-      const step = this.#results.texts.length;
-      throw new WorkFailed({ kind: "foreign_key", message, effect: "ended", step });
-    }
+    const failure = danglingRows(this.#storage.sql, this.#deferred, "ended");
+    if (failure !== null) throw new WorkFailed({ ...failure, step: this.#results.texts.length });
     if (key !== undefined) this.#keepKey(key);
     this.#results.addEmpty();
     return end({ end: "commit", answer: { results: this.#results.texts } }, false);
