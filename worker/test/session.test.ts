@@ -113,6 +113,23 @@ test("a session that has used up its statements on D1 still serves objects", asy
   expect(await client.column("do:test/limit/d1", "SELECT 5")).toEqual([5]);
 });
 
+test.each([
+  ["the question for a size", 1, { op: "size" }],
+  [
+    "the check of deferred foreign keys",
+    3,
+    { op: "batch", steps: [{ sql: "PRAGMA defer_foreign_keys = on" }, { sql: "DROP TABLE IF EXISTS gone" }] },
+  ],
+])("%s counts among the statements on D1", async (_name, limit, question) => {
+  const request = { ...question, db: "d1:d0b41d9e-0000-4000-8000-000000000005" };
+  const open = (): Promise<Client> => Client.open(limitedResponse(9000, limit));
+  const [first, second] = [await open(), await open()];
+  expect((await first.ask(request))["error"]).toBeUndefined();
+  expect((await first.batch(request.db, "SELECT 1"))["error"]).toMatchObject({ kind: "session_limit" });
+  await second.batch(request.db, "SELECT 1");
+  expect((await second.ask(request))["error"]).toMatchObject({ kind: "session_limit", effect: "none" });
+});
+
 test("a batch that would go beyond the statements on D1 is left to a new session, which takes any size", async () => {
   const db = "d1:d0b41d9e-0000-4000-8000-000000000005";
   const open = async (): Promise<Client> => {
