@@ -145,7 +145,8 @@ export class InteractiveTransaction {
     let timer: ReturnType<typeof setTimeout> | null = null;
     // The timer is of this level: one that was set outside a nested transaction is held back until that has ended.
     const expired = new Promise<"expired">((resolve) => {
-      timer = setTimeout(() => resolve("expired"), Math.max(0, this.#deadline - Date.now()));
+      // Never longer than the whole lease: a clock may have been set back meanwhile.
+      timer = setTimeout(() => resolve("expired"), Math.min(this.#leaseMs, this.#deadline - Date.now()));
     });
     // A broken pull means that nobody is there to go on: the transaction is rolled back.
     const pulled = this.#pull(answer).catch(() => null);

@@ -1,7 +1,7 @@
 // Interactive transactions: isolation, leases, clients that go.
 
 import { abortAllDurableObjects } from "cloudflare:test";
-import { beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import { Tenant } from "../src/tenant";
 import { Client, transactionFrame } from "./client";
@@ -16,6 +16,8 @@ beforeEach(async () => {
   client = await Client.open();
   await client.batch(db, "CREATE TABLE t (id INTEGER PRIMARY KEY, a UNIQUE)");
 });
+
+afterEach(() => vi.useRealTimers());
 
 const ids = (): Promise<unknown[]> => client.column(db, "SELECT id FROM t ORDER BY id");
 
@@ -55,6 +57,13 @@ describe("when the lease runs out", () => {
     expect(await other.column(db, "SELECT id FROM t")).toEqual([]);
     other.close();
   });
+
+  test("a clock that was set back meanwhile makes the lease begin anew, and no longer", async () => {
+    await client.tx(db, "t1", [], { begin: true, lease_ms: 100 });
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 3_600_000 });
+    await client.tx(db, "t1", ["INSERT INTO t VALUES (1, 'x')"]);
+    expect(await ids()).toEqual([]);
+  }, 5_000);
 
   test("the object takes the next transaction", async () => {
     await client.tx(db, "t1", [], { begin: true, lease_ms: 100 });
