@@ -75,6 +75,13 @@ describe("when the lease runs out", () => {
   });
 });
 
+test("a transaction that names no lease has ten seconds", async () => {
+  const interact = vi.spyOn(Tenant.prototype, "interact");
+  await client.tx(db, "t1", [{ commit: true }], { begin: true });
+  expect(interact.mock.calls.map(([call]) => call.leaseMs)).toEqual([10_000]);
+  interact.mockRestore();
+});
+
 test("the lease does not count the time that a transaction waits for its turn", async () => {
   const other = await Client.open();
   await other.tx(db, "first", [], { begin: true, lease_ms: 400 });
@@ -196,6 +203,15 @@ test("a statement that throws the transaction away ends it for the client too", 
   const answer = await client.tx(db, "t1", ["INSERT OR ROLLBACK INTO t VALUES (2, 'x')"]);
   expect(answer["error"]).toMatchObject({ effect: "ended" });
   expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toMatchObject({ effect: "ended" });
+  expect(await ids()).toEqual([]);
+});
+
+test("a commit in which the runtime fails has an unknown outcome, and what it did not keep is gone", async () => {
+  await client.batch(db, "CREATE TABLE c (t REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)");
+  await client.tx(db, "t1", ["INSERT INTO t VALUES (1, 'x')", "INSERT INTO c VALUES (99)"], { begin: true });
+  const answer = await client.tx(db, "t1", [{ commit: true }]);
+  expect(answer["error"]).toMatchObject({ kind: "reset", effect: "unknown" });
+  expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toMatchObject({ kind: "no_transaction" });
   expect(await ids()).toEqual([]);
 });
 
