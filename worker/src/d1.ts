@@ -59,7 +59,8 @@ export async function sizeOfD1(database: D1Database): Promise<number> {
 export function costOnD1(steps: Statement[]): { subrequests: number; queries: number } {
   if (readsAlone(steps)) return { subrequests: steps.length, queries: steps.length };
   const added = steps.map(({ sql, count }) => 1 + Number(canBeExplained(sql)) + Number(count));
-  return { subrequests: 1, queries: added.reduce((sum, queries) => sum + queries, 0) };
+  const guard = Number(steps.some(defersForeignKeys));
+  return { subrequests: 1, queries: added.reduce((sum, queries) => sum + queries, guard) };
 }
 
 /**

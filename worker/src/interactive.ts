@@ -145,12 +145,15 @@ export class InteractiveTransaction {
     let timer: ReturnType<typeof setTimeout> | null = null;
     // The timer is of this level: one that was set outside a nested transaction is held back until that has ended.
     const expired = new Promise<"expired">((resolve) => {
-      timer = setTimeout(() => resolve("expired"), Math.max(0, this.#deadline - Date.now()));
+      // Never longer than the whole lease: a clock may have been set back meanwhile.
+      timer = setTimeout(() => resolve("expired"), Math.min(this.#leaseMs, this.#deadline - Date.now()));
     });
     // A broken pull means that nobody is there to go on: the transaction is rolled back.
     const pulled = this.#pull(answer).catch(() => null);
     try {
-      return await Promise.race([pulled, expired]);
+      const taken = await Promise.race([pulled, expired]);
+      // A client that asks at once is faster than a timer with no time left.
+      return Date.now() < this.#deadline ? taken : "expired";
     } finally {
       // A pending timer would keep the object alive.
       clearTimeout(timer);
@@ -195,11 +198,8 @@ export class InteractiveTransaction {
   }
 
   #commit({ key }: EndStep): Unwind {
-    const message = danglingRows(this.#storage.sql, this.#deferred);
-    if (message !== null) {
-      const step = this.#results.texts.length;
-      throw new WorkFailed({ kind: "foreign_key", message, effect: "ended", step });
-    }
+    const failure = danglingRows(this.#storage.sql, this.#deferred, "ended");
+    if (failure !== null) throw new WorkFailed({ ...failure, step: this.#results.texts.length });
     if (key !== undefined) this.#keepKey(key);
     this.#results.addEmpty();
     return end({ end: "commit", answer: { results: this.#results.texts } }, false);

@@ -66,7 +66,10 @@ export class WriteKeys {
     return { results: entry.answer === "" ? [] : entry.answer.split("\n") };
   }
 
-  /** Writes the key of work that is about to be committed; throws `WorkFailed` where that can't be done. */
+  /**
+   * Writes the key of work that is about to be committed; throws `WorkFailed` where that can't be done.
+   * `results` are null for the commit of a transaction, which has no answer to be kept.
+   */
   keep({ key, isNewClient }: Running, results: readonly string[] | null): void {
     // JSON has no line breaks of its own.
     const answer = results?.join("\n") ?? NOT_KEPT;
@@ -74,7 +77,7 @@ export class WriteKeys {
       this.#put(key, answer.length > MAX_KEPT ? NOT_KEPT : answer, isNewClient);
     } catch (error) {
       if (isFatal(error)) throw error;
-      throw new WorkFailed(sqlFailure(error, "none"));
+      throw new WorkFailed(sqlFailure(error, results === null ? "ended" : "none"));
     }
   }
 

@@ -120,9 +120,7 @@ export class Session {
     const binding = this.#binding(database);
     if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
     const { subrequests, queries } = costOnD1(steps);
-    // A request larger than the whole limit is left to D1 itself, in a session of its own.
-    const last = this.#limits.d1Queries - queries;
-    if (this.#d1Queries > Math.max(last, 0)) return limitReached();
+    if (!this.#hasLeftOnD1(queries)) return limitReached();
     this.#subrequests += subrequests;
     this.#d1Queries += queries;
     return runOnD1(binding, steps, this.#columns);
@@ -146,7 +144,7 @@ export class Session {
     if (!isObject && binding === null) {
       return failed("unknown_database", "no D1 database with this id is bound");
     }
-    if (this.#exhausted()) return limitReached();
+    if (this.#exhausted() || (!isObject && !this.#hasLeftOnD1(1))) return limitReached();
     this.#subrequests += 1;
     try {
       if (binding !== null) this.#d1Queries += 1;
@@ -210,6 +208,11 @@ export class Session {
 
   #exhausted(): boolean {
     return this.#isOlderThan(this.#limits.seconds) || this.#subrequests >= this.#limits.subrequests;
+  }
+
+  /** Whether so many statements may run; more than the limit are left to D1 itself, in a session of their own. */
+  #hasLeftOnD1(queries: number): boolean {
+    return this.#d1Queries <= Math.max(this.#limits.d1Queries - queries, 0);
   }
 
   #isOlderThan(seconds: number): boolean {

@@ -125,14 +125,24 @@ export function defersForeignKeys({ sql }: Statement): boolean {
  * Finds the rows that a unit with deferred foreign keys left pointing nowhere, before its commit.
  *
  * Committing them would not fail: the runtime would reset the whole object, or, where the keys are no longer
- * deferred by then (`deferred` says that they have been), keep the rows.
+ * deferred by then (`deferred` says that they have been), keep the rows. A key that points at no unique columns
+ * makes the search itself fail: an error of SQLite like any other.
  */
-export function danglingRows(sql: SqlStorage, deferred: boolean): string | null {
+export function danglingRows(sql: SqlStorage, deferred: boolean, effect: Effect): Failure | null {
   const [now] = sql.exec<{ defer_foreign_keys: number }>("PRAGMA defer_foreign_keys").toArray();
   if (!deferred && !now?.defer_foreign_keys) return null;
-  const rows = sql
-    .exec<{ table: string; rowid: number | null; parent: string }>("PRAGMA foreign_key_check")
-    .toArray();
+  try {
+    const message = describe(sql.exec<DanglingRow>("PRAGMA foreign_key_check").toArray());
+    return message === null ? null : { kind: "foreign_key", message, effect };
+  } catch (error) {
+    if (isFatal(error)) throw error;
+    return sqlFailure(error, effect);
+  }
+}
+
+type DanglingRow = { table: string; rowid: number | null; parent: string };
+
+function describe(rows: DanglingRow[]): string | null {
   if (rows.length === 0) return null;
   const shown = rows
     .slice(0, 5)

@@ -53,8 +53,8 @@ export class Tenant extends DurableObject<Env> {
     try {
       storage.transactionSync(() => {
         for (const step of steps) runStatement(storage, step, results, "none", this.#schema);
-        const message = danglingRows(storage.sql, steps.some(defersForeignKeys));
-        if (message !== null) throw new WorkFailed({ kind: "foreign_key", message, effect: "none" });
+        const failure = danglingRows(storage.sql, steps.some(defersForeignKeys), "none");
+        if (failure !== null) throw new WorkFailed(failure);
         if (running) this.#keys.keep(running, results.texts);
       });
     } catch (error) {

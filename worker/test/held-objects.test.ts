@@ -5,7 +5,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import { Tenant } from "../src/tenant";
-import { Client } from "./client";
+import { Client, upgradeWith } from "./client";
 
 let counter = 0;
 let name = "";
@@ -37,6 +37,16 @@ test("batches of one session that follow each other make one call", async () => 
   expect(await ids()).toEqual([1, 2, 3, 4, 5]);
   // The first call was made before the test looked.
   expect([serve.mock.calls.length, batch.mock.calls.length]).toEqual([0, 6]);
+});
+
+test("a Worker that is told to hold no call makes one for each batch", async () => {
+  const other = await Client.open(upgradeWith({ CALL_HOLD_MS: 0 }));
+  await other.batch(db, "INSERT INTO t VALUES (1)");
+  const serve = vi.spyOn(Tenant.prototype, "serve");
+  vi.advanceTimersByTime(0);
+  expect(await ids(other)).toEqual([1]);
+  expect(serve).toHaveBeenCalledOnce();
+  other.close();
 });
 
 describe("while a call is held", () => {

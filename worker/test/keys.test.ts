@@ -64,3 +64,22 @@ test("a batch of no steps has an answer that is kept, too", async () => {
   expect(await client.ask(request)).toEqual({ results: [] });
   client.close();
 });
+
+test("work whose key can't be written is undone, and a transaction is over", async () => {
+  const client = await Client.open();
+  const db = "do:keys/unwritable";
+  const create = [{ sql: "CREATE TABLE t (id)" }];
+  await client.ask({ op: "batch", db, key: `${CLIENT}:1`, steps: create });
+  // As a database that is full does.
+  const refuse = "BEGIN SELECT RAISE(ABORT, 'full'); END";
+  await client.batch(db, `CREATE TRIGGER full BEFORE INSERT ON _do_bridge_keys ${refuse}`);
+  const insert = { sql: "INSERT INTO t VALUES (1)" };
+  const batch = await client.ask({ op: "batch", db, key: `${CLIENT}:2`, steps: [insert] });
+  expect(batch["error"]).toMatchObject({ kind: "sql", effect: "none" });
+  const steps = [insert, { commit: true, key: `${CLIENT}:3` }];
+  const committed = await client.tx(db, "t1", steps, { begin: true });
+  expect(committed["error"]).toMatchObject({ kind: "sql", effect: "ended" });
+  expect((await client.tx(db, "t1", [insert]))["error"]).toMatchObject({ kind: "no_transaction" });
+  expect(await client.column(db, "SELECT id FROM t")).toEqual([]);
+  client.close();
+});

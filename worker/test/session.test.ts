@@ -33,6 +33,29 @@ test("a session that has used up its subrequests runs nothing new, and lives on"
   expect(await next.column(db, "SELECT count(*) FROM t")).toEqual([0]);
 });
 
+const SOME_D1 = "d1:d0b41d9e-0000-4000-8000-000000000005";
+const DROP = { sql: "DROP TABLE IF EXISTS gone" };
+
+test.each([
+  ["a batch", 1, { op: "batch", db: "do:test/limit/cost", steps: [DROP, DROP] }],
+  ["a batch on D1", 1, { op: "batch", db: SOME_D1, steps: [DROP, DROP] }],
+  [
+    "a batch of reads on D1",
+    2,
+    { op: "batch", db: SOME_D1, steps: [{ sql: "SELECT 1" }, { sql: "SELECT 2" }] },
+  ],
+  ["the question for a size", 1, { op: "size", db: "do:test/limit/cost" }],
+  ["the question for an outcome", 1, { op: "outcome", db: "do:test/limit/cost", key: `${"0".repeat(32)}:1` }],
+])(
+  "%s costs %d of a session's subrequests, and is refused where none is left",
+  async (_name, cost, request) => {
+    const [spent, left] = [await limited(cost), await limited(cost + 1)];
+    for (const client of [spent, left]) expect((await client.ask(request))["error"]).toBeUndefined();
+    expect((await spent.ask(request))["error"]).toMatchObject({ kind: "session_limit", effect: "none" });
+    expect((await left.ask(request))["error"]).toBeUndefined();
+  },
+);
+
 test("a Worker without D1 databases says so, and one without objects answers, too", async () => {
   const d1 = { op: "batch", db: "d1:d0b41d9e-0000-4000-8000-000000000005", steps: [{ sql: "SELECT 1" }] };
   const withoutD1 = await Client.open(upgradeWith({ D1_DATABASES: undefined }));
@@ -111,6 +134,25 @@ test("a session that has used up its statements on D1 still serves objects", asy
   const refused = await client.batch(db, "SELECT 4");
   expect(refused["error"]).toMatchObject({ kind: "session_limit", effect: "none" });
   expect(await client.column("do:test/limit/d1", "SELECT 5")).toEqual([5]);
+});
+
+test.each([
+  ["the question for a size", 1, { op: "size" }],
+  [
+    "the check of deferred foreign keys",
+    3,
+    { op: "batch", steps: [{ sql: "PRAGMA defer_foreign_keys = on" }, DROP] },
+  ],
+  ["the look at a step's columns", 3, { op: "batch", steps: [DROP, { sql: "SELECT 1" }] }],
+  ["a count", 2, { op: "batch", steps: [{ ...DROP, count: true }] }],
+])("%s counts among the statements on D1", async (_name, limit, question) => {
+  const request = { ...question, db: SOME_D1 };
+  const open = (): Promise<Client> => Client.open(limitedResponse(9000, limit));
+  const [first, second] = [await open(), await open()];
+  expect((await first.ask(request))["error"]).toBeUndefined();
+  expect((await first.batch(request.db, "SELECT 1"))["error"]).toMatchObject({ kind: "session_limit" });
+  await second.batch(request.db, "SELECT 1");
+  expect((await second.ask(request))["error"]).toMatchObject({ kind: "session_limit", effect: "none" });
 });
 
 test("a batch that would go beyond the statements on D1 is left to a new session, which takes any size", async () => {
@@ -202,7 +244,7 @@ test("an answer that its way from the object makes too large is told as any othe
 test("an answer of D1 that is too large is an error, too", async () => {
   const client = await Client.open();
   const answer = await client.batch("d1:d0b41d9e-0000-4000-8000-000000000007", MANY_MEGABYTES);
-  expect(answer).toMatchObject({ error: { kind: "too_large", step: 0 } });
+  expect(answer).toMatchObject({ error: { kind: "too_large", effect: "unknown", step: 0 } });
 });
 
 test("an error names no value", async () => {

@@ -13,6 +13,13 @@ test("an object refuses a call for another name", async () => {
     const pull = (): Promise<null> => Promise.resolve(null);
     const call = { name: "tenant/other", leaseMs: 1000, steps };
     await expect(tenant.interact(call, pull)).rejects.toThrow("another object's name");
+    const next = (): Promise<null> => Promise.resolve(null);
+    await expect(tenant.serve({ name: "tenant/other", steps }, next)).rejects.toThrow(
+      "another object's name",
+    );
+    const key = { client: "0".repeat(32), n: 1 };
+    expect(() => tenant.outcome("tenant/other", key)).toThrow("another object's name");
+    expect(() => tenant.size("tenant/other")).toThrow("another object's name");
     expect(tenant.batch({ name: "tenant/acme", steps }).results).toHaveLength(1);
   });
 });

@@ -1,6 +1,6 @@
 // Which tokens are let in, what each of them reaches, and how long a session lives.
 
-import { describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import { checkAccess, type Access, type Secrets } from "../src/auth";
 import { Client, TOKEN, transactionFrame, upgradeWith } from "./client";
@@ -112,16 +112,29 @@ test("a session past its time begins nothing more, and lets an open transaction 
   expect(await next.column(db, "SELECT count(*) FROM t")).toEqual([2]);
 });
 
-test("a session long past its time is closed, once its open transaction has ended", async () => {
-  const client = await Client.open(upgradeWith({ SESSION_MAX_SECONDS: 0.2 }));
-  const db = "do:test/limit/closed";
-  await client.tx(db, "t1", ["CREATE TABLE t (id)"], { begin: true });
-  const begun = Date.now();
-  while (Date.now() - begun < 400) expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
-  expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toBeUndefined();
-  expect(await client.closed).toMatchObject({ code: 1001, reason: "the session's time is over" });
-  const idle = await Client.open(upgradeWith({ SESSION_MAX_SECONDS: 0.2 }));
-  expect(await idle.closed).toMatchObject({ code: 1001 });
+describe("a session long past its time", () => {
+  let client: Client;
+
+  beforeEach(async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+    client = await Client.open(upgradeWith({ SESSION_MAX_SECONDS: 1 }));
+  });
+
+  afterEach(() => vi.useRealTimers());
+
+  test("is closed", async () => {
+    vi.advanceTimersByTime(1100);
+    expect(await client.closed).toMatchObject({ code: 1001, reason: "the session's time is over" });
+  });
+
+  test("is closed once its open transaction has ended", async () => {
+    const db = "do:test/limit/closed";
+    await client.tx(db, "t1", ["CREATE TABLE t (id)"], { begin: true });
+    vi.advanceTimersByTime(1100);
+    expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
+    expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toBeUndefined();
+    expect(await client.closed).toMatchObject({ code: 1001 });
+  });
 });
 
 test.each(["", "0", "soon"])(

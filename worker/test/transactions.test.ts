@@ -1,7 +1,7 @@
 // Interactive transactions: isolation, leases, clients that go.
 
 import { abortAllDurableObjects } from "cloudflare:test";
-import { beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import { Tenant } from "../src/tenant";
 import { Client, transactionFrame } from "./client";
@@ -16,6 +16,8 @@ beforeEach(async () => {
   client = await Client.open();
   await client.batch(db, "CREATE TABLE t (id INTEGER PRIMARY KEY, a UNIQUE)");
 });
+
+afterEach(() => vi.useRealTimers());
 
 const ids = (): Promise<unknown[]> => client.column(db, "SELECT id FROM t ORDER BY id");
 
@@ -36,6 +38,33 @@ describe("when the lease runs out", () => {
     expect(await ids()).toEqual([]);
   });
 
+  test.each([
+    ["waits for each answer", 1],
+    ["sends ahead", 20],
+  ])("a client that is never idle is told, too: one that %s", async (_name, ahead) => {
+    client.send(
+      transactionFrame(db, "t1", ["INSERT INTO t VALUES (1, 'x')"], { begin: true, lease_ms: 100 }),
+    );
+    const begun = Date.now();
+    for (let sent = 1; sent < ahead; sent += 1) client.send(transactionFrame(db, "t1", ["SELECT 1"]));
+    let answer = await client.receive();
+    while (answer["error"] === undefined && Date.now() - begun < 2000) {
+      client.send(transactionFrame(db, "t1", ["SELECT 1"]));
+      answer = await client.receive();
+    }
+    expect(answer["error"]).toMatchObject({ kind: "lease_expired", effect: "ended" });
+    const other = await Client.open();
+    expect(await other.column(db, "SELECT id FROM t")).toEqual([]);
+    other.close();
+  });
+
+  test("a clock that was set back meanwhile makes the lease begin anew, and no longer", async () => {
+    await client.tx(db, "t1", [], { begin: true, lease_ms: 100 });
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 3_600_000 });
+    await client.tx(db, "t1", ["INSERT INTO t VALUES (1, 'x')"]);
+    expect(await ids()).toEqual([]);
+  }, 5_000);
+
   test("the object takes the next transaction", async () => {
     await client.tx(db, "t1", [], { begin: true, lease_ms: 100 });
     const answer = await client.tx(db, "t2", ["INSERT INTO t VALUES (2, 'y')", { commit: true }], {
@@ -44,6 +73,13 @@ describe("when the lease runs out", () => {
     expect(answer["error"]).toBeUndefined();
     expect(await ids()).toEqual([2]);
   });
+});
+
+test("a transaction that names no lease has ten seconds", async () => {
+  const interact = vi.spyOn(Tenant.prototype, "interact");
+  await client.tx(db, "t1", [{ commit: true }], { begin: true });
+  expect(interact.mock.calls.map(([call]) => call.leaseMs)).toEqual([10_000]);
+  interact.mockRestore();
 });
 
 test("the lease does not count the time that a transaction waits for its turn", async () => {
@@ -167,6 +203,15 @@ test("a statement that throws the transaction away ends it for the client too", 
   const answer = await client.tx(db, "t1", ["INSERT OR ROLLBACK INTO t VALUES (2, 'x')"]);
   expect(answer["error"]).toMatchObject({ effect: "ended" });
   expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toMatchObject({ effect: "ended" });
+  expect(await ids()).toEqual([]);
+});
+
+test("a commit in which the runtime fails has an unknown outcome, and what it did not keep is gone", async () => {
+  await client.batch(db, "CREATE TABLE c (t REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)");
+  await client.tx(db, "t1", ["INSERT INTO t VALUES (1, 'x')", "INSERT INTO c VALUES (99)"], { begin: true });
+  const answer = await client.tx(db, "t1", [{ commit: true }]);
+  expect(answer["error"]).toMatchObject({ kind: "reset", effect: "unknown" });
+  expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toMatchObject({ kind: "no_transaction" });
   expect(await ids()).toEqual([]);
 });
 

@@ -81,8 +81,8 @@ def is_restored(cls):
 def is_class_restored(connection):
     """Whether a TestCase's class holds no transaction here: TEST["TRANSACTIONS"] is False.
 
-    The runtime ends a transaction after 30 s, and a TestCase holds one for its whole class. Each test has its
-    own transaction all the same, and the feature flags stay as they are.
+    A transaction ends with its lease, after 25 s at most, and a TestCase holds one for its whole class. Each
+    test has its own transaction all the same, and the feature flags stay as they are.
     """
     return connection.settings_dict["TEST"].get("TRANSACTIONS", True) is False and is_known(connection)
 
