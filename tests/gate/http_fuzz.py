@@ -24,6 +24,8 @@ PATHS = (
     "/.dev.vars", "/src/index.ts",
 )  # fmt: skip
 SUBPROTOCOLS = ("do-bridge.v1", "do-bridge.v2", "", "do-bridge.v1, {}", "DO-BRIDGE.V1", "a, do-bridge.v1,, b")
+# What the relay says to nobody but who has a token.
+ADMITTED = ("no such path", "this path speaks WebSocket", "the subprotocol spoken here")
 SECONDS = 20.0
 
 
@@ -88,6 +90,8 @@ class HttpFuzzer:
         if good:
             return
         self.report.check(status != "101", f"a session without a token: {shown}")
+        admitted = any(text in answer for text in ADMITTED)
+        self.report.check(not admitted, f"let in without a token: {shown}")
         if status.startswith("2"):
             self.report.check('{"ok":true' in answer or head.startswith("HEAD"), f"more than health: {shown}")
             self.report.check(path.startswith("/healthz"), f"an answer without a token: {shown}")

@@ -16,6 +16,11 @@ SEED = 20261123
 DEFECTS = (
     ("session.ts", "} else if (known.database !==", "} else if (Date.now() < 0 && known.database !=="),
     ("auth.ts", 'if (scope === "tenants" &&', 'if (Date.now() < 0 && scope === "tenants" &&'),
+    (
+        "auth.ts",
+        "const same = isSecret(secret) &&",
+        "const same = secret?.slice(0, 30) === token.slice(0, 30) ||",
+    ),
     ("errors.ts", "error instanceof Error ? error.message", 'error instanceof Error ? (error.stack ?? "")'),
 )
 
@@ -35,6 +40,7 @@ def test_the_fuzzer_notices_a_relay_that_breaks_its_promises(worker_copy: Callab
         assert place.read_text().count(good) == 1
         place.write_text(place.read_text().replace(good, bad))
     violations = "\n".join(fuzz.fuzz(worker.start(), 1200, SEED).violations)
+    assert "let in without a token" in violations
     assert "an answer shows the code" in violations
     assert "was meant for do:" in violations
     assert f"{fuzz.D1.format(3)}): 1 rows instead of 0" in violations

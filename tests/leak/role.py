@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,21 @@ def noting(tally: Tally, kind: str, expected: tuple[type[Exception], ...] = ()) 
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:
-    """Run `work` in so many threads, and wait for them."""
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    """Run `work` in so many threads, and wait for them; raises what one of them has raised."""
+    with ThreadPoolExecutor(count) as pool:
+        running = [pool.submit(work, number) for number in range(count)]
+    for one in running:
+        one.result()
+
+
+@contextlib.contextmanager
+def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run `work` beside the block, until the event says that it is over; raises what it has raised."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work, over)
+        try:
+            yield
+        finally:
+            over.set()
+    running.result()

@@ -24,7 +24,7 @@ from tests.driver.proxy import Proxy
 from tests.leak import crossing, driving, reading, writing
 from tests.leak.actor import Actor
 from tests.leak.marks import MixUp, Tally, check, mark, require
-from tests.leak.role import IMPATIENT, Budget, Table, in_threads, noting
+from tests.leak.role import IMPATIENT, Budget, Table, beside, in_threads, noting
 
 THREADS = 8
 VISIT = 8  # operations at most that follow each other in one tenant
@@ -46,15 +46,9 @@ def play(make_actor: Callable[[int], Actor], tally: Tally, budget: Budget, _prox
 def play_with_faults(make_actor: Callable[[int], Actor], tally: Tally, budget: Budget, proxy: Proxy) -> None:
     """Threads that expect errors, and no mix-up after one."""
     table = Table(OPERATIONS, {overstayed: 4, abandoned: 3})
-    over = threading.Event()
     chance = make_actor(THREADS).random
-    disturber = threading.Thread(target=disturb, args=(proxy, chance, over, IMPATIENT["timeout"]))
-    disturber.start()
-    try:
+    with beside(lambda over: disturb(proxy, chance, over, IMPATIENT["timeout"])):
         in_threads(THREADS, lambda number: work(make_actor(number), table, tally, budget, FAULTS))
-    finally:
-        over.set()
-        disturber.join()
 
 
 def work(

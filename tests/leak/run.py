@@ -11,14 +11,13 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 from tests.driver.proxy import Proxy
 from tests.leak.actor import Cast
 from tests.leak.marks import Tally
-from tests.leak.role import Progress
+from tests.leak.role import Progress, beside
 from tests.leak.stage import ROOT, make_tenants, set_up, site
 from tests.soak.watch import look
 from worker.local import LocalWorker, say
@@ -103,20 +102,12 @@ def play(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: P
     return tally
 
 
-@contextlib.contextmanager
-def _disturbed(proxy: Proxy, seed: str):
+def _disturbed(proxy: Proxy, seed: str) -> contextlib.AbstractContextManager[None]:
     """Cut the site's connections now and then, as in `play_with_faults` but rarely."""
     from tests.leak.role_threads import disturb
 
-    over = threading.Event()
     chance = random.Random(seed)  # noqa: S311
-    thread = threading.Thread(target=disturb, args=(proxy, chance, over, 0.5, 8.0))
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return beside(lambda over: disturb(proxy, chance, over, 0.5, 8.0))
 
 
 def _start(role: str, options: argparse.Namespace, folder: Path) -> subprocess.Popen[str]:

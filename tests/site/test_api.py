@@ -141,6 +141,16 @@ def test_migrating_without_the_right_token_is_refused(client, settings, header):
     assert client.post("/api/migrate", headers=headers).status_code == 403
 
 
+def test_the_token_for_migrating_is_compared_in_a_time_that_does_not_tell_how_near_another_is(
+    client, settings, monkeypatch
+):
+    compared = []
+    monkeypatch.setattr("project.views.compare_digest", lambda *texts: compared.append(texts))
+    settings.MIGRATE_TOKEN = "secret-of-migrate"
+    assert client.post("/api/migrate", headers={"Authorization": "Bearer secret-of"}).status_code == 403
+    assert compared == [(b"Bearer secret-of", b"Bearer secret-of-migrate")]
+
+
 def test_a_migration_that_fails_by_its_own_code_is_reported(client, settings, monkeypatch):
     def fail(*args, stdout, **options):
         stdout.write("Applying accounts.0002")

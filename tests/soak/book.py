@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 # What a fault has broken may still answer late for so many seconds after its end.
 GRACE = 5.0
+# The class of an answer such as a 500, which is the site's own fault whatever is broken around it.
+WRONG_STATUS = "WrongStatus"
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class Book:
     faults: list[Fault] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     stalls: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, kind: str, began: float, outcome: str = "ok", detail: str = "") -> None:
@@ -59,6 +63,16 @@ class Book:
             yield fault
         finally:
             fault.ended = time.monotonic()
+
+    def work(self, job: Callable[[], None]) -> None:
+        """Do a thread's job; one that ends by an error does nothing more, and nobody would see that."""
+        try:
+            job()
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{frame.name}(), line {frame.lineno}"
+            with self._lock:
+                self.broken.append(f"{type(error).__name__} in {where}: {error}"[:300])
 
     def in_fault(self, request: Request) -> bool:
         """Whether the request ran while a fault was on, or just after it."""
@@ -79,8 +93,10 @@ class Book:
         return quiet, disturbed
 
     def unexpected(self) -> list[Request]:
-        """Return the requests that failed though no fault explains it."""
-        return [request for request in self.split()[0] if request.outcome != "ok"]
+        """Return the requests that failed though no fault explains it: none does a page of a wrong status."""
+        quiet, disturbed = self.split()
+        wrong = [request for request in disturbed if request.outcome == WRONG_STATUS]
+        return [request for request in quiet if request.outcome != "ok"] + wrong
 
 
 def errors_of(requests: list[Request]) -> Counter[str]:

@@ -18,6 +18,7 @@ def failures(book: Book, series: list[Series], warm_up: float) -> list[str]:
     ]
     reasons += [f"a leak: {text}" for text in book.leaks[:20]]
     reasons += [f"a stall: {text.splitlines()[0]}" for text in book.stalls]
+    reasons += [f"a part of the soak broke: {text}" for text in book.broken]
     reasons += [f"no recovery after {fault.kind}" for fault in book.faults if fault.recovered is None]
     reasons += [
         f"{one.name} {one.pid} grows by {one.slope(warm_up):.1f} MB a minute"

@@ -93,7 +93,7 @@ def work(options: argparse.Namespace, stage: faults.Stage, book: Book, watch: Wa
         jobs.append(
             lambda number=number: load.browse(stage.site, stage.cast, options.seed, number, book, over)
         )
-    threads = [threading.Thread(target=job) for job in jobs]
+    threads = [threading.Thread(target=book.work, args=(job,)) for job in jobs]
     for thread in threads:
         thread.start()
     time.sleep(max(options.seconds - CALM, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import socket
 import subprocess
@@ -11,8 +12,10 @@ import time
 
 import pytest
 
+from tests.leak.pages import Unavailable, WrongStatus
 from tests.soak import watch
 from tests.soak.book import GRACE, Book, Fault, Request
+from tests.soak.load import RecordingBrowser
 from tests.soak.report import failures, report
 from tests.soak.watch import Sample, Series, Watch
 
@@ -76,6 +79,64 @@ def test_a_leak_a_stall_and_a_fault_without_recovery_fail_it(plant, reason):
     plant(book)
     assert told(book).startswith(reason)
     assert reason in report("t", book, [steady()], {}, 0)
+
+
+def test_a_page_of_a_wrong_status_is_explained_by_no_fault():
+    book = Book()
+    with book.fault("cut") as fault:
+        book.note("GET staff", fault.began, "WrongStatus", "500")
+    fault.recovered = 0.2
+    assert told(book) == "1 × WrongStatus 500, and no fault explains it"
+
+
+def test_a_thread_of_the_soak_that_ends_by_an_error_fails_it():
+    book = Book()
+
+    def breaks():
+        raise KeyError("a page had no form")
+
+    thread = threading.Thread(target=book.work, args=(breaks,))
+    thread.start()
+    thread.join()
+    assert told(book).startswith("a part of the soak broke: KeyError in breaks(), line ")
+
+
+@pytest.fixture
+def broken_site():
+    """A server whose every page is an error."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(500)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_page_that_fails_stands_in_the_book(broken_site):
+    book = Book()
+    with pytest.raises(WrongStatus):
+        RecordingBrowser(broken_site, "", book).get("/t/t001/")
+    assert told(book) == "1 × WrongStatus GET /t/t…/ by '': HTTP 500, not 200, and no fault explains it"
+
+
+def test_a_stream_that_fails_stands_in_the_book_and_may_be_explained_by_a_fault(broken_site):
+    quiet, disturbed = Book(), Book()
+    with pytest.raises(Unavailable):
+        list(RecordingBrowser(broken_site, "", quiet).lines("/t/t001/"))
+    assert told(quiet) == "1 × Unavailable GET /t/t…/ by '': HTTP 500, not 200, and no fault explains it"
+    with disturbed.fault("kill_workerd") as fault, pytest.raises(Unavailable):
+        list(RecordingBrowser(broken_site, "", disturbed).lines("/t/t001/"))
+    fault.recovered = 0.2
+    assert told(disturbed) == ""
 
 
 def test_a_process_that_really_grows_is_found_and_one_that_keeps_what_it_has_is_not():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from .bank import ACCOUNTS, FIRST_BALANCE
 from .books import D1, POSTS, Page
 from .journal import CONFIRMED, FAILED, Operation
+from .load_driver import REFUSED
 from .states import DirectoryState, ObjectState, expected_columns, holds_schema
 
 LOST, HALF, STANDS, NOWHERE = "lost", "half", "failed but stands", "from nowhere"
-LEDGER, SCHEMA, KEYS = "ledger", "schema", "foreign keys"
+LEDGER, SCHEMA, KEYS, NEVER = "ledger", "schema", "foreign keys", "never done"
+# So often in a row no kill comes in the way of the same kind of work.
+_OFTEN = 10
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,26 @@ def judge_tenant(slug: str, directory: DirectoryState, found: ObjectState) -> li
     return faults
 
 
+def judge_kinds(outcomes: Mapping[str, Mapping[str, int]]) -> list[Fault]:
+    """Return a fault for each kind of operation that failed again and again, and never worked."""
+    return [
+        Fault(NEVER, kind, f"{told[FAILED]} times told to have failed, not once confirmed")
+        for kind, told in outcomes.items()
+        if kind not in REFUSED and not told.get(CONFIRMED) and told.get(FAILED, 0) >= _OFTEN
+    ]
+
+
 def judge_keys(where: str, dangling: int) -> list[Fault]:
     """Return a fault where rows point nowhere."""
     return [Fault(KEYS, where, f"{dangling} rows point nowhere")] if dangling else []
 
 
-__all__ = ["Fault", "expected_columns", "judge_directory", "judge_keys", "judge_page", "judge_tenant"]
+__all__ = [
+    "Fault",
+    "expected_columns",
+    "judge_directory",
+    "judge_keys",
+    "judge_kinds",
+    "judge_page",
+    "judge_tenant",
+]

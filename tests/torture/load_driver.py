@@ -24,6 +24,8 @@ ON_OBJECTS = frozenset(
         *("ORM transfer", "ORM bulk", "ORM create", "import of posts"),
     }
 )
+# Those that a foreign key refuses each time.
+REFUSED = frozenset({"refused", "D1 refused"})
 # Behind an operation's name: rows that a savepoint or a refused statement must have taken away.
 UNDONE = "!"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from .journal import UNKNOWN
+from .journal import CONFIRMED, UNKNOWN
 from .judge import HALF, LOST
 from .load_driver import ON_OBJECTS
 from .run import Report
@@ -25,6 +25,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "kill_points": sum(report.kills.values()),
         "kills": dict(report.kills),
         "outcomes": dict(totals(report)),
+        "confirmed": {kind: outcomes[CONFIRMED] for kind, outcomes in report.outcomes.items()},
         "unknown_on_objects": sum(
             outcomes[UNKNOWN] for kind, outcomes in report.outcomes.items() if kind in ON_OBJECTS
         ),

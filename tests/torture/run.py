@@ -21,7 +21,7 @@ from .books import make_driver_banks
 from .client import LOADS, Order
 from .client import run as run_client
 from .inspector import Inspector
-from .judge import Fault
+from .judge import Fault, judge_kinds
 from .plants import plant_and_find
 from .setup import set_up
 
@@ -208,6 +208,7 @@ class Run:
             self.report.faults += self._inspector.look_at_everything(eras)
         self.report.faults += self._inspector.look_at_repaired()
         self._inspector.tell(self.report)
+        self.report.faults += judge_kinds(self.report.outcomes)
         with self._timed("planted faults", 120):
             self.report.planted = plant_and_find(self._transport, self._inspector, eras[-1], self._worker)
 
