@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -66,14 +67,50 @@ def test_a_stalled_connection_ends_at_the_deadline(cuttable: driver.Connection, 
         cuttable.execute("SELECT 1")
 
 
-def test_a_peer_that_reads_nothing_ends_at_the_deadline(cuttable: driver.Connection, proxy: Proxy) -> None:
-    # Enough for writing the request on a busy machine, and more of it than the system's buffers hold.
-    cuttable.timeout = 2
+def without_certificates(protocol: int) -> ssl.SSLContext:
+    """Return one end of a TLS connection whose other end is made so, too."""
+    context = ssl.SSLContext(protocol)
+    if protocol == ssl.PROTOCOL_TLS_CLIENT:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("aNULL:@SECLEVEL=0")
+    return context
+
+
+@pytest.fixture(params=["http", "https"])
+def large(
+    request: pytest.FixtureRequest, local_worker: Any, tenant: driver.Connection, monkeypatch: Any
+) -> Iterator[tuple[driver.Connection, Proxy]]:
+    """A connection, its session open, that may send more than the system's buffers hold, and its proxy."""
+    client, server = map(without_certificates, (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER))
+    monkeypatch.setattr(ssl, "create_default_context", lambda: client)
+    tls = server if request.param == "https" else None
+    with Proxy(local_worker.port, tls) as proxy:
+        transport = RelayTransport(proxy.url, local_worker.token)
+        connection = driver.connect(transport, tenant.database, timeout=5)
+        connection.execute("SELECT 1")
+        transport.pool._idle[-1].max_message = 64 * 2**20
+        yield connection, proxy
+        proxy.release()
+        transport.close()
+
+
+def read_sixteen_megabytes(connection: driver.Connection) -> None:
+    connection.execute("SELECT " + ", ".join(["length(%s)"] * 8), ["x" * 2_000_000] * 8)
+
+
+def test_a_peer_that_reads_nothing_ends_at_the_deadline(large: tuple[driver.Connection, Proxy]) -> None:
+    connection, proxy = large
+    # Enough for writing the request on a busy machine.
+    connection.timeout = 2
     proxy.deaf = True
-    session = cuttable.transport.pool._idle[-1]  # type: ignore[attr-defined]
-    session.max_message = 64 * 2**20
-    with pytest.raises(driver.OperationalError):
-        cuttable.execute("SELECT " + ", ".join(["length(%s)"] * 8), ["x" * 2_000_000] * 8)
+    session = connection.transport.pool._idle[-1]  # type: ignore[attr-defined]
+    # Whoever waits for ever is let go, and fails by another message.
+    rescue = threading.Timer(15, proxy.cut)
+    rescue.start()
+    with pytest.raises(driver.OperationalError, match="did not answer within 2 seconds"):
+        read_sixteen_megabytes(connection)
+    rescue.cancel()
     assert not session.usable
 
 
@@ -126,6 +163,28 @@ def test_a_call_that_is_interrupted_does_not_leave_its_answer_to_the_next(
         cuttable.execute("SELECT 'first'")
     assert not session.usable
     assert cuttable.execute("SELECT 'second'").fetchone() == ("second",)
+
+
+@pytest.mark.timeout(20)
+def test_a_call_that_is_interrupted_inside_the_library_ends_at_once(
+    cuttable: driver.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = cuttable.transport.pool._idle[-1]._socket  # type: ignore[attr-defined]
+
+    def interrupt(*_: object, **__: object) -> None:
+        # Where a signal comes between two of its instructions, this frame keeps what holds its lock.
+        held = socket.send_context()
+        held.__enter__()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(socket, "send", interrupt)
+    try:
+        cuttable.execute("SELECT 'first'")
+    except KeyboardInterrupt:
+        assert cuttable.execute("SELECT 'second'").fetchone() == ("second",)
+    socket.recv_events_thread.join(5)
+    assert not socket.recv_events_thread.is_alive()
+    assert cuttable.execute("SELECT 'third'").fetchone() == ("third",)
 
 
 def test_a_wrong_token_is_named_and_not_shown(local_worker: Any) -> None:
