@@ -17,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -152,9 +153,7 @@ class RelaySession:
                 )
             )
         except InvalidStatus as error:
-            raise _refused(
-                error.response.status_code, where, error.response.headers.get("retry-after")
-            ) from without_frames(error)
+            raise _refused(error.response, where) from without_frames(error)
         except TimeoutError as error:
             text = f"The relay at {where} did not answer within {timeout:.1f} seconds; check RELAY_URL"
             raise OperationalError(text, effect="none", transient=True) from without_frames(error)
@@ -163,7 +162,10 @@ class RelaySession:
                 f"TLS with the relay at {where} failed ({error.reason}); check RELAY_URL and the certificates"
             )
             raise OperationalError(text, effect="none") from without_frames(error)
-        except InvalidURI as error:
+        except (InvalidURI, ValueError) as error:
+            if isinstance(error.__context__, InvalidStatus):
+                # The library has followed a redirect to what is no WebSocket's address.
+                raise _refused(error.__context__.response, where) from without_frames(error)
             raise InterfaceError(f"RELAY_URL is no URL: {where}", effect="none") from without_frames(error)
         except (OSError, WebSocketException, EOFError) as error:
             text = f"The relay at {where} could not be reached ({_reason(error)}); check RELAY_URL"
@@ -246,7 +248,10 @@ def wire_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
 
 def shown(url: str) -> str:
     """Return the URL without what may be secret: user, password, query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(no address)"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -269,7 +274,10 @@ def _session_url(url: str) -> str:
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
 
 
-def _refused(status: int, where: str, wait: str | None) -> OperationalError | InterfaceError:
+def _refused(response: Response, where: str) -> OperationalError | InterfaceError:
+    status = response.status_code
+    # Others than the relay answer by that status, too: the edge before it, when a Worker is over its limits.
+    unready = status == 503 and b"RELAY_TOKEN" in (response.body or b"")
     if status == 400:
         text = f"The relay at {where} speaks another version of the protocol; deploy this version's Worker"
         return InterfaceError(text, effect="none", http_status=status)
@@ -278,10 +286,13 @@ def _refused(status: int, where: str, wait: str | None) -> OperationalError | In
         403: f"Access to the relay at {where} is forbidden (HTTP 403); check what stands before it",
         404: f"There is no relay at {where} (HTTP 404); check RELAY_URL",
         429: f"The relay at {where} takes no more connections for now (HTTP 429); open fewer sessions",
-        503: f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN is not set or too short",
     }
     text = texts.get(status, f"The relay at {where} answered with HTTP {status}")
-    transient = status == 429 or (status >= 500 and status != 503)
+    if unready:
+        text = f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN is not set or too short"
+    elif 300 <= status < 400:
+        text = f"{where} leads elsewhere (HTTP {status}); RELAY_URL must be the address of the relay itself"
+    transient = status == 429 or (status >= 500 and not unready)
     kind = "unauthorized" if status in (401, 403) else "rate_limited" if status == 429 else None
     return OperationalError(
         text,
@@ -289,7 +300,7 @@ def _refused(status: int, where: str, wait: str | None) -> OperationalError | In
         effect="none",
         http_status=status,
         transient=transient,
-        retry_after=retry_after(wait) if transient else None,
+        retry_after=retry_after(response.headers.get("retry-after")) if transient else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -214,6 +215,56 @@ def test_a_path_without_a_relay_is_said_to_be_wrong(local_worker: Any) -> None:
     transport = RelayTransport(local_worker.url + "/elsewhere", local_worker.token)
     with pytest.raises(driver.OperationalError, match="no relay at"):
         driver.connect(transport, "do:a").execute("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        ("301 Moved\r\nlocation: https://relay.example/v1/session", "leads elsewhere .HTTP 301."),
+        ("302 Found\r\nlocation: https://login.example/", "leads elsewhere .HTTP 302."),
+        ("503 Unavailable", "answered with HTTP 503"),
+    ],
+)
+def test_what_answers_in_place_of_the_relay_is_told_by_its_status(reply: str, told: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    with client:
+                        client.recv(65536)
+                        client.sendall(f"HTTP/1.1 {reply}\r\ncontent-length: 4\r\n\r\n1102".encode())
+
+        threading.Thread(target=answer, daemon=True).start()
+        transport = RelayTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", "token")
+        with pytest.raises(driver.OperationalError, match=told) as caught:
+            driver.connect(transport, "do:a", timeout=1).execute("SELECT 1")
+        listener.shutdown(socket.SHUT_RDWR)
+    # What the edge answers for a moment may pass; the relay's own 503 does not.
+    assert caught.value.transient == reply.startswith("503")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_worker_without_its_secret_is_said_to_be_not_ready(own_worker: Callable[..., Any]) -> None:
+    worker = own_worker(token="short")
+    worker.spawn()
+    connection = driver.connect(RelayTransport(worker.url, "short"), "do:a")
+    told = driver.Error(transient=True)
+    while told.transient:  # It does not listen yet.
+        with pytest.raises(driver.OperationalError) as caught:
+            connection.execute("SELECT 1")
+        told = caught.value
+    assert "its secret RELAY_TOKEN is not set or too short" in str(told)
+
+
+@pytest.mark.parametrize("url", ["http://h:port", "http://[::1", "https://.example", f"http://{'h' * 64}"])
+def test_an_address_that_is_no_url_is_named_by_its_setting(url: str) -> None:
+    transport = RelayTransport(url, "token")
+    with pytest.raises(driver.InterfaceError, match="RELAY_URL is no URL") as caught:
+        driver.connect(transport, "do:a").execute("SELECT 1")
+    assert caught.value.effect == "none"
+    assert "token" not in repr(transport)
 
 
 def test_a_server_that_never_answers_the_handshake_ends_at_the_connect_timeout() -> None:
