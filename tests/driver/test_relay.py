@@ -301,6 +301,28 @@ def test_a_full_pool_is_waited_for_until_the_deadline(
     assert caught == []
 
 
+def test_of_those_that_wait_for_a_full_pool_the_first_is_served_first(
+    local_worker: Any, tenant_name: str
+) -> None:
+    transport = RelayTransport(local_worker.url, local_worker.token, pool_size=1)
+    together = threading.Barrier(4)
+    served: list[int] = []
+
+    def work(number: int) -> None:
+        connection = driver.connect(transport, tenant_name)
+        together.wait(10)
+        for _ in range(100):
+            connection.execute("SELECT 1")
+            served.append(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    transport.close()
+    # Else whoever gives a session back has it again before another thread has woken up.
+    first_done = min(len(served) - 1 - served[::-1].index(number) for number in range(4))
+    assert min(served[:first_done].count(number) for number in range(4)) > 50
+
+
 def test_a_thread_does_not_join_the_session_that_it_gave_back_and_another_thread_holds(
     relay: RelayTransport, tenant: driver.Connection, items: Items
 ) -> None:
