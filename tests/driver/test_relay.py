@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver import relay_pool
+from do_bridge.driver import relay_pool, relay_session
 from do_bridge.driver.relay import RelayTransport
 
 from .proxy import Proxy
@@ -164,6 +164,24 @@ def test_a_call_that_is_interrupted_does_not_leave_its_answer_to_the_next(
         cuttable.execute("SELECT 'first'")
     assert not session.usable
     assert cuttable.execute("SELECT 'second'").fetchone() == ("second",)
+
+
+def test_a_transaction_whose_begin_is_interrupted_holds_nobody_up(
+    cuttable: driver.Connection, tenant: driver.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(result: object) -> None:
+        raise KeyboardInterrupt
+
+    cuttable.begin()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        # After the answer has come, so that the connection is not cut.
+        patched.setattr(relay_session, "_answer", interrupt)
+        put(cuttable, 1)
+    tenant.timeout = 5  # below the lease
+    put(tenant, 2)
+    put(cuttable, 3)
+    cuttable.commit()
+    assert tenant.execute("SELECT v FROM item ORDER BY v").fetchall() == [(2,), (3,)]
 
 
 @pytest.mark.timeout(20)
