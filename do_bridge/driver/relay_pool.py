@@ -98,7 +98,9 @@ class RelayPool:
         with self._lock:
             # Once given back it may be another thread's: a call that waited there for the very object whose
             # transaction the session carries would keep that transaction from its end.
-            if mine is not None and mine.holders and mine.holder is me and self._fit(mine):
+            # A busy one is the call's in whose middle this thread runs a signal's handler.
+            held = mine is not None and mine.holders and mine.holder is me
+            if mine is not None and held and self._fit(mine) and not mine.busy:
                 mine.holders += 1
                 return mine
             if self._queue or not self._has_room():

@@ -82,6 +82,11 @@ class RelaySession:
         return self.pid == os.getpid() and not self._cut and self._socket.state is State.OPEN
 
     @property
+    def busy(self) -> bool:
+        """Whether a request is on its way."""
+        return self._lock.locked()
+
+    @property
     def exhausted(self) -> bool:
         """Whether a new session is to be opened before more is begun."""
         return self.retired or self._used >= self._limit or monotonic() >= self._expires

@@ -319,6 +319,38 @@ def test_a_full_pool_is_waited_for_until_the_deadline(
     assert caught == []
 
 
+def test_a_signals_handler_may_ask_while_its_threads_own_call_waits(
+    relay: RelayTransport, tenant: driver.Connection, items: Items, tenant_name: str, local_worker: Any
+) -> None:
+    blocking = driver.connect(RelayTransport(local_worker.url, local_worker.token), tenant_name)
+    blocking.begin()
+    put(blocking, 1)
+    other = driver.connect(relay, f"{tenant_name}/other", timeout=3)
+    answers = []
+
+    def handle(*_: object) -> None:
+        try:
+            answers.append(other.execute("SELECT 7").fetchone())
+        finally:
+            blocking.rollback()
+
+    def interrupt() -> None:
+        while not any(session.busy for session in list(relay.pool._sessions)):
+            pass
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        assert tenant.execute("SELECT count(*) FROM item").fetchone() == (0,)
+        thread.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        blocking.transport.close()
+    assert answers == [(7,)]
+
+
 def test_of_those_that_wait_for_a_full_pool_the_first_is_served_first(
     local_worker: Any, tenant_name: str
 ) -> None:
