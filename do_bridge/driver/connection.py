@@ -209,6 +209,13 @@ class Connection:
             except NameInUse:
                 self._keys.rename()
                 raise
+            except Error:
+                raise
+            except BaseException:
+                # Interrupted, it may have been carried out: to commit again would be told of a rollback.
+                self._transaction.abandon()
+                self._transaction = None
+                raise
             self._transaction = None
 
     def rollback(self) -> None:

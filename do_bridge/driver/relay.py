@@ -167,7 +167,8 @@ class RelayTransaction(RemoteTransaction):
                 self._let_go()
             raise
         except BaseException:
-            self._let_go()
+            # Interrupted, it may have begun.
+            self.abandon()
             raise
 
     def _request(

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
 import socket
 import ssl
-import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 # Bound here, so that a test that replaces time.monotonic() for its own code does not reach ours.
 from time import monotonic
@@ -19,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -38,7 +37,8 @@ _DEFAULT_LIMIT: Final = 9_000
 _DEFAULT_SECONDS: Final = 3600
 # Of its time the session leaves the rest unused, so that the relay has nothing to refuse.
 _USED_TIME: Final = 0.9
-_LIMITS_SENDING: Final = hasattr(socket, "SO_SNDTIMEO") and os.name == "posix"
+# So much the system takes at once on a connection that waits for nothing.
+_SENT_AT_ONCE: Final = 16_384
 
 # The library's own logger shows the headers of the handshake, and so the token, at DEBUG.
 _quiet = logging.getLogger("do_bridge.driver.websocket")
@@ -63,7 +63,7 @@ class RelaySession:
         self._last_id = 0
         self._used = 0
         self._transactions = 0
-        self._send_limit = 0.0
+        self._cut = False
         self._socket = self._open(url, token, min(connect_timeout, max(deadline.remaining(), 0.001)))
         headers = self._socket.response.headers if self._socket.response else {}
         self._limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
@@ -79,7 +79,12 @@ class RelaySession:
     @property
     def usable(self) -> bool:
         """Whether the session is this process's and not known to be closed."""
-        return self.pid == os.getpid() and self._socket.state is State.OPEN
+        return self.pid == os.getpid() and not self._cut and self._socket.state is State.OPEN
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is on its way."""
+        return self._lock.locked()
 
     @property
     def exhausted(self) -> bool:
@@ -122,15 +127,20 @@ class RelaySession:
 
     def close(self) -> None:
         """Say goodbye and close; nothing happens in a process that did not open the session."""
-        if self.pid == os.getpid():
+        if self.pid == os.getpid() and not self._cut:
             self._stack.close()
 
     def abort(self) -> None:
-        """Cut the connection, so that the relay notices at once and rolls back what is open."""
+        """Cut the connection, so that the relay notices at once and rolls back what is open.
+
+        The library's own thread sees the end and closes the rest. It is not waited for: a call that was
+        interrupted in the library holds its lock for as long as the exception is on its way.
+        """
         if self.pid == os.getpid():
+            self._cut = True
             with contextlib.suppress(OSError):
-                self._socket.socket.shutdown(socket.SHUT_RDWR)
-            self._stack.close()
+                # By a TLS socket's own method a send that is under way would go on in clear text.
+                socket.socket.shutdown(self._socket.socket, socket.SHUT_RDWR)
 
     def _open(self, url: str, token: str, timeout: float) -> ClientConnection:
         where = shown(url)
@@ -148,9 +158,7 @@ class RelaySession:
                 )
             )
         except InvalidStatus as error:
-            raise _refused(
-                error.response.status_code, where, error.response.headers.get("retry-after")
-            ) from without_frames(error)
+            raise _refused(error.response, where) from without_frames(error)
         except TimeoutError as error:
             text = f"The relay at {where} did not answer within {timeout:.1f} seconds; check RELAY_URL"
             raise OperationalError(text, effect="none", transient=True) from without_frames(error)
@@ -159,7 +167,10 @@ class RelaySession:
                 f"TLS with the relay at {where} failed ({error.reason}); check RELAY_URL and the certificates"
             )
             raise OperationalError(text, effect="none") from without_frames(error)
-        except InvalidURI as error:
+        except (InvalidURI, ValueError) as error:
+            if isinstance(error.__context__, InvalidStatus):
+                # The library has followed a redirect to what is no WebSocket's address.
+                raise _refused(error.__context__.response, where) from without_frames(error)
             raise InterfaceError(f"RELAY_URL is no URL: {where}", effect="none") from without_frames(error)
         except (OSError, WebSocketException, EOFError) as error:
             text = f"The relay at {where} could not be reached ({_reason(error)}); check RELAY_URL"
@@ -180,7 +191,7 @@ class RelaySession:
                 kind="too_large",
                 effect="none",
             )
-        if self._socket.state is not State.OPEN:
+        if not self.usable:
             raise OperationalError(
                 "The connection to the relay was closed", effect="none", transient=True, retry_after=0.0
             )
@@ -192,16 +203,17 @@ class RelaySession:
         trip()
         self._used += _cost(message)
         try:
-            self._limit_sending(deadline)
-            self._socket.send(data, text=True)
+            with self._cut_at(deadline, len(data)):
+                self._socket.send(data, text=True)
             return self._receive(self._last_id, deadline)
         except ConnectionClosed as error:
+            if self._cut:
+                raise _silent(deadline) from error
             text = "The connection to the relay was lost before its answer came"
             raise OperationalError(text, effect="unknown", transient=True) from error
         except TimeoutError as error:
             self.abort()
-            text = f"The relay did not answer within {deadline.seconds:g} seconds"
-            raise OperationalError(text, effect="unknown") from error
+            raise _silent(deadline) from error
         except BaseException:
             # An answer that nobody takes would be taken for the next request's.
             self.abort()
@@ -216,17 +228,22 @@ class RelaySession:
             if answer.get("id") in (request_id, None):
                 return answer  # type: ignore[no-any-return]
 
-    def _limit_sending(self, deadline: Deadline) -> None:
-        """Let the system end a send that a stalled peer would block for ever."""
-        left = deadline.remaining()
-        # In whole seconds, so that most calls find it set.
-        seconds = float(math.ceil(left)) if left > 1 else max(left, 0.001)
-        if seconds == self._send_limit or not _LIMITS_SENDING:
+    @contextlib.contextmanager
+    def _cut_at(self, deadline: Deadline, size: int) -> Iterator[None]:
+        """End a send that a peer which takes nothing, or little at a time, would keep beyond the deadline.
+
+        No time limit of the socket does: OpenSSL tries again after it, and it would count for each piece.
+        """
+        if size <= _SENT_AT_ONCE:
+            yield
             return
-        value = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-        with contextlib.suppress(OSError):
-            self._socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
-            self._send_limit = seconds
+        watch = threading.Timer(deadline.remaining(), self.abort)
+        watch.daemon = True
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.cancel()
 
 
 def wire_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
@@ -236,7 +253,10 @@ def wire_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
 
 def shown(url: str) -> str:
     """Return the URL without what may be secret: user, password, query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(no address)"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -259,7 +279,10 @@ def _session_url(url: str) -> str:
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
 
 
-def _refused(status: int, where: str, wait: str | None) -> OperationalError | InterfaceError:
+def _refused(response: Response, where: str) -> OperationalError | InterfaceError:
+    status = response.status_code
+    # Others than the relay answer by that status, too: the edge before it, when a Worker is over its limits.
+    unready = status == 503 and b"RELAY_TOKEN" in (response.body or b"")
     if status == 400:
         text = f"The relay at {where} speaks another version of the protocol; deploy this version's Worker"
         return InterfaceError(text, effect="none", http_status=status)
@@ -268,10 +291,13 @@ def _refused(status: int, where: str, wait: str | None) -> OperationalError | In
         403: f"Access to the relay at {where} is forbidden (HTTP 403); check what stands before it",
         404: f"There is no relay at {where} (HTTP 404); check RELAY_URL",
         429: f"The relay at {where} takes no more connections for now (HTTP 429); open fewer sessions",
-        503: f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN is not set or too short",
     }
     text = texts.get(status, f"The relay at {where} answered with HTTP {status}")
-    transient = status == 429 or (status >= 500 and status != 503)
+    if unready:
+        text = f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN is not set or too short"
+    elif 300 <= status < 400:
+        text = f"{where} leads elsewhere (HTTP {status}); RELAY_URL must be the address of the relay itself"
+    transient = status == 429 or (status >= 500 and not unready)
     kind = "unauthorized" if status in (401, 403) else "rate_limited" if status == 429 else None
     return OperationalError(
         text,
@@ -279,8 +305,12 @@ def _refused(status: int, where: str, wait: str | None) -> OperationalError | In
         effect="none",
         http_status=status,
         transient=transient,
-        retry_after=retry_after(wait) if transient else None,
+        retry_after=retry_after(response.headers.get("retry-after")) if transient else None,
     )
+
+
+def _silent(deadline: Deadline) -> OperationalError:
+    return OperationalError(f"The relay did not answer within {deadline.seconds:g} seconds", effect="unknown")
 
 
 def _reason(error: Exception) -> str:

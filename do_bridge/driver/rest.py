@@ -128,12 +128,12 @@ class RestTransport(Transport):
                 return response, _read(response, deadline)
             finally:
                 response.close()
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
             text = f"D1_API_BASE is no URL that begins with http:// or https://: {self._host}"
             raise InterfaceError(text, effect="none") from without_frames(error)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise OperationalError(
-                f"D1's API at {self._host} could not be reached ({type(error).__name__}); "
+                f"D1's API at {self._host} could not be reached ({error or type(error).__name__}); "
                 "check D1_API_BASE and the network",
                 effect="none",
                 transient=True,

@@ -93,6 +93,10 @@ class Transaction:
             # The server rolls back by itself whatever it does not hear from again.
             self._remote.abandon()
 
+    def abandon(self) -> None:
+        """Make sure that a transaction whose state is unknown is not left open."""
+        self._remote.abandon()
+
     def _run(self, steps: list[Step], deadline: Deadline) -> list[Answer]:
         self._check_alive()
         try:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.db.transaction import atomic
 from engine_aliases import alias_for, settings_for
 from shelf import Author, Book, tables
@@ -55,6 +55,20 @@ def test_bulk_create_whose_commit_was_lost_is_there_once(using, proxy):
     assert list(Book.objects.using(using).order_by("pk").values_list("pk", flat=True)) == [
         book.pk for book in books
     ]
+
+
+def test_a_block_whose_commit_was_interrupted_is_left_by_the_interrupt(using, monkeypatch):
+    with pytest.raises(KeyboardInterrupt), atomic(using=using):
+        Author.objects.using(using).create(name="second")
+        (session,) = connections[using].connection.transport.pool._sessions
+        receive = session._socket.recv
+
+        def interrupted(**options):
+            receive(**options)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(session._socket, "recv", interrupted)
+    assert Author.objects.using(using).count() == 2
 
 
 def test_a_block_whose_statement_was_lost_is_rolled_back_and_says_so(using, proxy):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
+import ssl
 import threading
 import time
 from typing import Self
 
 
 class Proxy:
-    """Listens on a free port and passes on to ``target``.
+    """Listens on a free port and passes on to ``target``; with ``tls`` its clients speak TLS to it.
 
     ``lose_answers``: so many times the next bytes of the server close the connection instead of passing.
     ``delay_requests``: so many times the next bytes of a client cut the client's connection and are kept, for
@@ -21,8 +22,9 @@ class Proxy:
     ``stalled``: while set, the server's bytes are held back. ``deaf``: while set, the client's are not read.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = target
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._flow = threading.Condition()
@@ -42,7 +44,7 @@ class Proxy:
     @property
     def url(self) -> str:
         """The proxy's address."""
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -99,6 +101,8 @@ class Proxy:
             except OSError:
                 client.close()  # nobody listens there: the client is to see that, too
                 continue
+            if self._tls is not None:
+                client = self._tls.wrap_socket(client, server_side=True)
             self.accepted += 1
             self._pairs.append((client, server))
             for source, sink, answers in ((client, server, False), (server, client, True)):

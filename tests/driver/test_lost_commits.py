@@ -34,6 +34,28 @@ def test_a_commit_whose_answer_was_lost_is_known_to_be_done(
     assert items() == ([1, 2] if savepoint else [1])
 
 
+def test_a_commit_that_was_interrupted_is_not_said_to_be_rolled_back(
+    cuttable: driver.Connection, items: Items, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuttable.begin()
+    put(cuttable, 1)
+    (session,) = cuttable.transport.pool._sessions  # type: ignore[attr-defined]
+    receive = session._socket.recv
+
+    def interrupted(**options: Any) -> None:
+        receive(**options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session._socket, "recv", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cuttable.commit()
+    # As Django does, whatever came of the commit.
+    cuttable.commit()
+    assert not cuttable.in_transaction
+    put(cuttable, 2)
+    assert items() == [1, 2]
+
+
 def test_a_commit_that_comes_too_late_is_known_not_to_be_done(
     proxied: RelayTransport, tenant: driver.Connection, proxy: Proxy, items: Items
 ) -> None:

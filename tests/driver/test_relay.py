@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver import relay_pool
+from do_bridge.driver import relay_pool, relay_session
 from do_bridge.driver.relay import RelayTransport
 
 from .proxy import Proxy
@@ -66,14 +68,50 @@ def test_a_stalled_connection_ends_at_the_deadline(cuttable: driver.Connection, 
         cuttable.execute("SELECT 1")
 
 
-def test_a_peer_that_reads_nothing_ends_at_the_deadline(cuttable: driver.Connection, proxy: Proxy) -> None:
-    # Enough for writing the request on a busy machine, and more of it than the system's buffers hold.
-    cuttable.timeout = 2
+def without_certificates(protocol: int) -> ssl.SSLContext:
+    """Return one end of a TLS connection whose other end is made so, too."""
+    context = ssl.SSLContext(protocol)
+    if protocol == ssl.PROTOCOL_TLS_CLIENT:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("aNULL:@SECLEVEL=0")
+    return context
+
+
+@pytest.fixture(params=["http", "https"])
+def large(
+    request: pytest.FixtureRequest, local_worker: Any, tenant: driver.Connection, monkeypatch: Any
+) -> Iterator[tuple[driver.Connection, Proxy]]:
+    """A connection, its session open, that may send more than the system's buffers hold, and its proxy."""
+    client, server = map(without_certificates, (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER))
+    monkeypatch.setattr(ssl, "create_default_context", lambda: client)
+    tls = server if request.param == "https" else None
+    with Proxy(local_worker.port, tls) as proxy:
+        transport = RelayTransport(proxy.url, local_worker.token)
+        connection = driver.connect(transport, tenant.database, timeout=5)
+        connection.execute("SELECT 1")
+        transport.pool._idle[-1].max_message = 64 * 2**20
+        yield connection, proxy
+        proxy.release()
+        transport.close()
+
+
+def read_sixteen_megabytes(connection: driver.Connection) -> None:
+    connection.execute("SELECT " + ", ".join(["length(%s)"] * 8), ["x" * 2_000_000] * 8)
+
+
+def test_a_peer_that_reads_nothing_ends_at_the_deadline(large: tuple[driver.Connection, Proxy]) -> None:
+    connection, proxy = large
+    # Enough for writing the request on a busy machine.
+    connection.timeout = 2
     proxy.deaf = True
-    session = cuttable.transport.pool._idle[-1]  # type: ignore[attr-defined]
-    session.max_message = 64 * 2**20
-    with pytest.raises(driver.OperationalError):
-        cuttable.execute("SELECT " + ", ".join(["length(%s)"] * 8), ["x" * 2_000_000] * 8)
+    session = connection.transport.pool._idle[-1]  # type: ignore[attr-defined]
+    # Whoever waits for ever is let go, and fails by another message.
+    rescue = threading.Timer(15, proxy.cut)
+    rescue.start()
+    with pytest.raises(driver.OperationalError, match="did not answer within 2 seconds"):
+        read_sixteen_megabytes(connection)
+    rescue.cancel()
     assert not session.usable
 
 
@@ -128,6 +166,46 @@ def test_a_call_that_is_interrupted_does_not_leave_its_answer_to_the_next(
     assert cuttable.execute("SELECT 'second'").fetchone() == ("second",)
 
 
+def test_a_transaction_whose_begin_is_interrupted_holds_nobody_up(
+    cuttable: driver.Connection, tenant: driver.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(result: object) -> None:
+        raise KeyboardInterrupt
+
+    cuttable.begin()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        # After the answer has come, so that the connection is not cut.
+        patched.setattr(relay_session, "_answer", interrupt)
+        put(cuttable, 1)
+    tenant.timeout = 5  # below the lease
+    put(tenant, 2)
+    put(cuttable, 3)
+    cuttable.commit()
+    assert tenant.execute("SELECT v FROM item ORDER BY v").fetchall() == [(2,), (3,)]
+
+
+@pytest.mark.timeout(20)
+def test_a_call_that_is_interrupted_inside_the_library_ends_at_once(
+    cuttable: driver.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = cuttable.transport.pool._idle[-1]._socket  # type: ignore[attr-defined]
+
+    def interrupt(*_: object, **__: object) -> None:
+        # Where a signal comes between two of its instructions, this frame keeps what holds its lock.
+        held = socket.send_context()
+        held.__enter__()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(socket, "send", interrupt)
+    try:
+        cuttable.execute("SELECT 'first'")
+    except KeyboardInterrupt:
+        assert cuttable.execute("SELECT 'second'").fetchone() == ("second",)
+    socket.recv_events_thread.join(5)
+    assert not socket.recv_events_thread.is_alive()
+    assert cuttable.execute("SELECT 'third'").fetchone() == ("third",)
+
+
 def test_a_wrong_token_is_named_and_not_shown(local_worker: Any) -> None:
     transport = RelayTransport(local_worker.url, "not-the-token")
     with pytest.raises(driver.OperationalError, match="RELAY_TOKEN") as caught:
@@ -155,6 +233,56 @@ def test_a_path_without_a_relay_is_said_to_be_wrong(local_worker: Any) -> None:
     transport = RelayTransport(local_worker.url + "/elsewhere", local_worker.token)
     with pytest.raises(driver.OperationalError, match="no relay at"):
         driver.connect(transport, "do:a").execute("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        ("301 Moved\r\nlocation: https://relay.example/v1/session", "leads elsewhere .HTTP 301."),
+        ("302 Found\r\nlocation: https://login.example/", "leads elsewhere .HTTP 302."),
+        ("503 Unavailable", "answered with HTTP 503"),
+    ],
+)
+def test_what_answers_in_place_of_the_relay_is_told_by_its_status(reply: str, told: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    with client:
+                        client.recv(65536)
+                        client.sendall(f"HTTP/1.1 {reply}\r\ncontent-length: 4\r\n\r\n1102".encode())
+
+        threading.Thread(target=answer, daemon=True).start()
+        transport = RelayTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", "token")
+        with pytest.raises(driver.OperationalError, match=told) as caught:
+            driver.connect(transport, "do:a", timeout=1).execute("SELECT 1")
+        listener.shutdown(socket.SHUT_RDWR)
+    # What the edge answers for a moment may pass; the relay's own 503 does not.
+    assert caught.value.transient == reply.startswith("503")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_worker_without_its_secret_is_said_to_be_not_ready(own_worker: Callable[..., Any]) -> None:
+    worker = own_worker(token="short")
+    worker.spawn()
+    connection = driver.connect(RelayTransport(worker.url, "short"), "do:a")
+    told = driver.Error(transient=True)
+    while told.transient:  # It does not listen yet.
+        with pytest.raises(driver.OperationalError) as caught:
+            connection.execute("SELECT 1")
+        told = caught.value
+    assert "its secret RELAY_TOKEN is not set or too short" in str(told)
+
+
+@pytest.mark.parametrize("url", ["http://h:port", "http://[::1", "https://.example", f"http://{'h' * 64}"])
+def test_an_address_that_is_no_url_is_named_by_its_setting(url: str) -> None:
+    transport = RelayTransport(url, "token")
+    with pytest.raises(driver.InterfaceError, match="RELAY_URL is no URL") as caught:
+        driver.connect(transport, "do:a").execute("SELECT 1")
+    assert caught.value.effect == "none"
+    assert "token" not in repr(transport)
 
 
 def test_a_server_that_never_answers_the_handshake_ends_at_the_connect_timeout() -> None:
@@ -189,6 +317,60 @@ def test_a_full_pool_is_waited_for_until_the_deadline(
     thread.join()
     small.close()
     assert caught == []
+
+
+def test_a_signals_handler_may_ask_while_its_threads_own_call_waits(
+    relay: RelayTransport, tenant: driver.Connection, items: Items, tenant_name: str, local_worker: Any
+) -> None:
+    blocking = driver.connect(RelayTransport(local_worker.url, local_worker.token), tenant_name)
+    blocking.begin()
+    put(blocking, 1)
+    other = driver.connect(relay, f"{tenant_name}/other", timeout=3)
+    answers = []
+
+    def handle(*_: object) -> None:
+        try:
+            answers.append(other.execute("SELECT 7").fetchone())
+        finally:
+            blocking.rollback()
+
+    def interrupt() -> None:
+        while not any(session.busy for session in list(relay.pool._sessions)):
+            pass
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        assert tenant.execute("SELECT count(*) FROM item").fetchone() == (0,)
+        thread.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        blocking.transport.close()
+    assert answers == [(7,)]
+
+
+def test_of_those_that_wait_for_a_full_pool_the_first_is_served_first(
+    local_worker: Any, tenant_name: str
+) -> None:
+    transport = RelayTransport(local_worker.url, local_worker.token, pool_size=1)
+    together = threading.Barrier(4)
+    served: list[int] = []
+
+    def work(number: int) -> None:
+        connection = driver.connect(transport, tenant_name)
+        together.wait(10)
+        for _ in range(100):
+            connection.execute("SELECT 1")
+            served.append(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    transport.close()
+    # Else whoever gives a session back has it again before another thread has woken up.
+    first_done = min(len(served) - 1 - served[::-1].index(number) for number in range(4))
+    assert min(served[:first_done].count(number) for number in range(4)) > 50
 
 
 def test_a_thread_does_not_join_the_session_that_it_gave_back_and_another_thread_holds(

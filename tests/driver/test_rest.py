@@ -195,6 +195,14 @@ def test_an_api_that_is_not_there_is_said_to_be_unreachable(faulty: Faulty) -> N
     transport.close()
 
 
+def test_tls_that_fails_is_told_with_its_reason(faulty: Faulty) -> None:
+    transport = RestTransport(faulty.url.replace("http:", "https:"), "token", "account")
+    with pytest.raises(driver.OperationalError, match="SSL: WRONG_VERSION_NUMBER") as caught:
+        driver.connect(transport, D1, timeout=1).execute(WRITE)
+    assert caught.value.effect == "none"
+    transport.close()
+
+
 @pytest.fixture
 def cuttable(proxy: Proxy) -> Iterator[driver.Connection]:
     """A connection to the local API through the proxy, its socket already open."""
@@ -255,7 +263,7 @@ def test_two_threads_share_one_client(rest: RestTransport) -> None:
     assert len(rest._clients) == 1
 
 
-@pytest.mark.parametrize("base", ["api.cloudflare.com/client/v4", "http://h:port/"])
+@pytest.mark.parametrize("base", ["api.cloudflare.com/v4", "http://h:port/", "https://.example"])
 def test_a_base_that_is_no_url_is_named_by_its_setting(base: str) -> None:
     transport = RestTransport(base, "token", "account")
     with pytest.raises(driver.InterfaceError, match="D1_API_BASE") as caught:
