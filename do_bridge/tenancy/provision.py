@@ -20,6 +20,7 @@ from do_bridge.backends.remote_sqlite import schema
 
 from . import ledger
 from .catch_up import unchecked
+from .claims import MADE_FOR
 from .contenttypes import content_type_statements
 from .copies import copy_statements, insert_statements, run_batch
 from .databases import tenant_databases
@@ -38,8 +39,6 @@ ATTEMPTS = 3
 # The runtime's, SQLite's and wrangler's own, and ours.
 _INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_")
 _APPLIED = "django_migrations"
-#: Under this key an object keeps which creation it was made by.
-MADE_FOR = "made_for"
 # Rows with explicit keys move the counters, but not beyond rows that are no longer there.
 _COUNTERS = (
     "DELETE FROM sqlite_sequence WHERE name IN (SELECT value->>0 FROM json_each(%s))",
