@@ -7,7 +7,7 @@ from do_bridge.batches import batch
 from . import ledger
 from .conf import conf
 from .directory import lookup, tenant_model
-from .load import empty_tenant
+from .load import empty_left_over, empty_tenant
 
 #: Sent with `target`, the slug of a tenant that was filled by a load or a copy, and `source`, the slug of the
 #: one that it was copied from, or None: members' places are the project's.
@@ -70,4 +70,4 @@ def delete_tenant(slug):
         ledger.deleted(slug)
     lookup.forget(slug)
     # Somebody who came between the two may have made tables again.
-    empty_tenant(slug)
+    empty_left_over(slug)
