@@ -7,6 +7,7 @@ from django.contrib.admin.models import ADDITION, LogEntry
 from django.core.exceptions import ValidationError
 from django.db import router
 from django.db.models import Case, Exists, OuterRef, Q, Subquery, When
+from django.test.utils import isolate_apps
 
 from accounts.models import Membership, User
 from blog.models import Post
@@ -137,6 +138,20 @@ def test_a_lazy_queryset_answers_for_the_tenant_in_which_it_was_made(post, acme,
         assert made.db == of_author.db == f"tenant/{acme.slug}"
         assert not author.posts.exists()
     assert made.count() == of_author.count() == 1
+
+
+def test_a_proxy_in_another_app_has_its_models_rows_and_is_refused_where_no_tenant_is_current(post, acme):
+    with isolate_apps("accounts"):
+
+        class Pinned(Post):
+            class Meta:
+                app_label = "accounts"
+                proxy = True
+
+    with pytest.raises(NoTenant):
+        Pinned.objects.count()
+    with tenant_context(acme):
+        assert Pinned.objects.get().title == "Hello"
 
 
 def test_a_queryset_made_while_nothing_is_current_belongs_to_whoever_reads_it(post, acme, zeta):
