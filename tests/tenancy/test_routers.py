@@ -140,6 +140,13 @@ def test_a_lazy_queryset_answers_for_the_tenant_in_which_it_was_made(post, acme,
     assert made.count() == of_author.count() == 1
 
 
+def test_the_base_managers_queryset_answers_for_the_tenant_in_which_it_was_made(post, acme, zeta):
+    with tenant_context(acme):
+        lazy = Post._base_manager.all()
+    with tenant_context(zeta):
+        assert list(lazy) == [post]
+
+
 def test_a_proxy_in_another_app_has_its_models_rows_and_is_refused_where_no_tenant_is_current(post, acme):
     with isolate_apps("accounts"):
 
