@@ -4,6 +4,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import router
 from django.db.models import Case, Exists, OuterRef, Q, Subquery, When
@@ -301,6 +302,52 @@ def test_a_subquery_that_no_database_was_chosen_for_reads_that_of_its_query(post
     copies = User.objects.filter(pk=OuterRef("user_id"), is_active=True)
     with tenant_context(acme):
         assert Post.objects.filter(Exists(unbound), Exists(copies)).get() == post
+
+
+@pytest.fixture
+def groups(aliases, in_both):
+    """A user's copy in the first tenant, in its group; that one, and the other's of the same key."""
+    made = [Group.objects.using(alias).create(pk=1, name=alias) for alias in aliases]
+    user = User.objects.using(aliases[0]).get(pk=in_both)
+    user.groups.add(made[0])
+    return user, *made
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda user, group: user.groups.remove(group),
+        lambda user, group: user.groups.set([group]),
+        lambda user, group: async_to_sync(user.groups.aremove)(group),
+        lambda user, group: group.user_set.remove(user),
+        lambda user, group: group.user_set.set(iter([user])),
+    ],
+)
+def test_another_tenants_row_is_not_taken_for_the_related_one_of_the_same_key(groups, aliases, change, trips):
+    user, own, other = groups
+    before = trips.count
+    with pytest.raises(TenantMismatch, match="the same key"):
+        change(user, other)
+    assert trips.count == before
+    assert list(user.groups.all()) == [own]
+    change(user, own)
+    assert user.groups.remove.alters_data
+
+
+def test_a_tenants_query_does_not_say_that_it_contains_another_tenants_row(
+    post, aliases, acme, zeta, in_both
+):
+    with tenant_context(zeta):
+        other = Post.objects.create(pk=post.pk, title="Other", content="-", user_id=in_both)
+    with tenant_context(acme):
+        known = Post.objects.all()
+        assert known
+        for queryset in (Post.objects.all(), known):
+            with pytest.raises(TenantMismatch):
+                queryset.contains(other)
+            assert queryset.contains(post)
+        # Who says `using` compares keys on purpose.
+        assert Post.objects.using(aliases[0]).contains(other)
 
 
 class ModuleLevelForm(forms.ModelForm):
