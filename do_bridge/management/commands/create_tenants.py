@@ -66,8 +66,16 @@ class Command(BaseCommand):
             text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{file} can't be read: {error}") from error
+        # Strictly: a quotation mark that is never closed would take all lines behind it into one name.
+        rows = csv.reader(text.splitlines(), strict=True)
+        try:
+            return self._parse(rows)
+        except csv.Error as error:
+            raise CommandError(f"Line {rows.line_num}: {error}. Nothing was made.") from error
+
+    @staticmethod
+    def _parse(rows):
         wanted = {}
-        rows = csv.reader(text.splitlines())
         for cells in rows:
             cells = [cell.strip() for cell in cells]
             if not any(cells) or (rows.line_num == 1 and cells[0] == "slug"):
