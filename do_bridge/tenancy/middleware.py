@@ -175,8 +175,17 @@ class RequestScope:
         if needed and getattr(response, "streaming", False) and not isinstance(response, FileResponse):
             pieces = response.streaming_content
             wrap = self._each_async if response.is_async else self._each
+            # What a generator does in the end, for a visitor who has gone too, is done here as well.
+            response._resource_closers[:] = map(self._within, response._resource_closers)
             response.streaming_content = wrap(pieces)
         return response
+
+    def _within(self, work):
+        def working():
+            with self():
+                return work()
+
+        return working
 
     # The context is left between two pieces: a generator's caller would see it otherwise.
 

@@ -178,6 +178,27 @@ def test_what_is_streamed_belongs_to_the_tenant(acme, zeta, in_both):
     assert "".join(content) == f"{acme.slug} /t/{acme.slug}/ streamed"
 
 
+def test_what_a_stream_does_when_its_visitor_has_gone_belongs_to_the_tenant(acme, zeta, in_both):
+    def view(request):
+        def pieces():
+            try:
+                yield "first"
+                yield "second"
+            finally:
+                Post.objects.create(title="The end", content="-", user_id=in_both)
+
+        return StreamingHttpResponse(pieces())
+
+    response = TenantMiddleware(view)(get(f"/t/{acme.slug}/"))
+    with tenant_context(zeta):
+        assert next(iter(response)) == b"first"
+        # As the server does it; Django swallows what is raised there.
+        response.close()
+        assert not Post.objects.exists()
+    with tenant_context(acme):
+        assert Post.objects.get().title == "The end"
+
+
 def test_it_serves_async_views_and_what_they_stream(acme):
     async def view(request):
         async def pieces():
