@@ -6,15 +6,15 @@ use of the tenant repairs it, or `manage.py sync_members SLUG`, as often as one 
 """
 
 import contextlib
+import json
 import logging
 
-from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
-from django.db.models import Count, F, Max, Q, Value
-from django.db.models.fields import CharField
-from django.db.models.functions import Cast, Concat
+from django.db import DatabaseError, IntegrityError, InterfaceError, connections, transaction
+from django.db.models import Count, Max, Q
 
 from accounts.models import Membership, OutOfStep, Tenant, User
 from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.copies import run_batch
 
 logger = logging.getLogger("accounts.members")
 
@@ -88,13 +88,28 @@ def write_copies(users, alias, *, are_members=True):
         for copy in copies:
             copy.is_active = False
     with transaction.atomic(using=alias):
-        # A copy of somebody who was renamed after leaving may still hold a name that is another's now.
-        User.objects.using(alias).filter(username__in=[copy.username for copy in copies]).exclude(
-            pk__in=[copy.pk for copy in copies]
-        ).update(username=Concat(Value("former-"), Cast(F("pk"), CharField())))
+        run_batch(connections[alias], free_names(connections[alias], copies))
         User.objects.using(alias).bulk_create(
             copies, update_conflicts=True, unique_fields=["id"], update_fields=updated
         )
+
+
+def free_names(connection, copies):
+    """Return the statements by which the names that these copies will have are nobody else's any more.
+
+    Members take each other's names, and a copy of somebody who was renamed after leaving keeps the old one.
+    """
+    table, name, key = (
+        connection.ops.quote_name(text)
+        for text in (User._meta.db_table, User._meta.get_field("username").column, User._meta.pk.column)
+    )
+    wanted = json.dumps([[copy.username, copy.pk] for copy in copies])
+    sql = (
+        f"UPDATE {table} SET {name} = 'former-' || {key} "  # noqa: S608 - quoted names
+        f"WHERE {name} IN (SELECT value->>0 FROM json_each(%s)) "
+        f"AND ({name}, {key}) NOT IN (SELECT value->>0, value->>1 FROM json_each(%s))"
+    )
+    return [(sql, (wanted, wanted))]
 
 
 def follow(tenant, keys, what):

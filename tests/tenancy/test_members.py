@@ -194,3 +194,20 @@ def test_a_change_of_the_tables_finds_no_trigger_in_its_way_and_leaves_them_in_p
     assert triggers() == before
     marks.make_triggers("default", COPIED)
     assert triggers() == before
+
+
+def names_in(tenant):
+    return dict(User.objects.using(tenant_alias(tenant.slug)).values_list("pk", "username"))
+
+
+@pytest.mark.parametrize("names", [("bob", "ada"), ("eve", "ada"), ("bob", "eve")])
+def test_members_who_took_each_others_names_are_copied(acme, author, names):
+    bob = User.objects.create_user("bob")
+    for user in (author, bob):
+        add_member(user, acme)
+    keys = (author.pk, bob.pk)
+    for key, name in [(author.pk, "aside"), (bob.pk, names[1]), (author.pk, names[0])]:
+        User.objects.filter(pk=key).update(username=name)
+    call_command("sync_members", acme.slug, stdout=StringIO())
+    assert names_in(acme) == dict(zip(keys, names, strict=True))
+    assert not OutOfStep.objects.exists()
