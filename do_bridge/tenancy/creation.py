@@ -24,13 +24,15 @@ class FirstMembers:
     """What a new tenant's first members need on both sides; DO_BRIDGE["FIRST_MEMBERS"] makes it of users.
 
     `copies` are unsaved instances for the tenant's object, `places` unsaved instances for the directory whose
-    foreign key `tenant_field` is filled in. `after(slug)` returns statements, (sql, params), that run in the
-    directory after the places, in the same batch.
+    foreign key `tenant_field` is filled in. `before(connection)` returns statements, (sql, params), that run
+    before the copies in an object that has rows already; those of `after(slug)` run in the directory after the
+    places, in the same batch.
     """
 
     copies: list = field(default_factory=list)
     places: list = field(default_factory=list)
     tenant_field: str = "tenant"
+    before: object = None
     after: object = None
 
 
@@ -59,7 +61,7 @@ def create_tenant(slug, name="", members=(), *, adopt=False):
     """
     new = NewTenant(validate_slug(slug), name, list(members))
     first = first_members(new.members)
-    how = provision(slug, first.copies, made_for="" if adopt else new.mark)
+    how = provision(slug, first.copies, before=first.before, made_for="" if adopt else new.mark)
     ((tenant, created),) = write_rows([(new, first)])
     return tenant, created, how
 

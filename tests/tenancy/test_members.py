@@ -211,3 +211,14 @@ def test_members_who_took_each_others_names_are_copied(acme, author, names):
     call_command("sync_members", acme.slug, stdout=StringIO())
     assert names_in(acme) == dict(zip(keys, names, strict=True))
     assert not OutOfStep.objects.exists()
+
+
+def test_a_first_member_whose_name_the_copy_of_somebody_else_still_has_is_copied(acme, author):
+    add_member(author, acme)
+    remove_member(author, acme)
+    author.username = "lovelace"
+    author.save()
+    other = User.objects.create_user("ada")
+    call_command("create_tenant", acme.slug, "--member", "ada", stdout=StringIO())
+    assert names_in(acme) == {author.pk: f"former-{author.pk}", other.pk: "ada"}
+    assert not OutOfStep.objects.exists()

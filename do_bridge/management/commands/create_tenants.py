@@ -45,7 +45,7 @@ class Command(BaseCommand):
 
         def work(slug):
             first = first_members(wanted[slug].members)
-            how = provision(slug, first.copies, made_for=wanted[slug].mark)
+            how = provision(slug, first.copies, before=first.before, made_for=wanted[slug].mark)
             ready[slug] = (wanted[slug], first)
             return Outcome(slug, how)
 
