@@ -9,8 +9,8 @@ from .conf import conf
 from .directory import lookup, tenant_model
 from .load import empty_left_over, empty_tenant
 
-#: Sent with `target`, the slug of a tenant that was filled by a load or a copy, and `source`, the slug of the
-#: one that it was copied from, or None: members' places are the project's.
+#: Sent with `target`, the slug of a tenant that was filled by a load or a copy, or that took over an object,
+#: and `source`, the slug of the one that it was copied from, or None: members' places are the project's.
 tenant_filled = Signal()
 
 

@@ -12,7 +12,9 @@ from accounts import marks
 from accounts.members import COPIED, CopyFailed, add_member, follow, remove_member
 from accounts.models import Membership, OutOfStep, Tenant, User
 from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.creation import create_tenant
 from do_bridge.tenancy.directory import lookup
+from do_bridge.tenancy.members import tenant_filled
 
 
 @pytest.fixture
@@ -222,3 +224,20 @@ def test_a_first_member_whose_name_the_copy_of_somebody_else_still_has_is_copied
     call_command("create_tenant", acme.slug, "--member", "ada", stdout=StringIO())
     assert names_in(acme) == {author.pk: f"former-{author.pk}", other.pk: "ada"}
     assert not OutOfStep.objects.exists()
+
+
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_former_members_of_an_object_that_a_new_tenant_took_over_are_inactive(
+    acme, author, monkeypatch, is_repeated
+):
+    add_member(author, acme)
+    acme.delete()
+    bob = User.objects.create_user("bob")
+    if is_repeated:
+        # Cut off behind the directory's rows.
+        with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+            patched.setattr(tenant_filled, "send", lambda **named: 1 / 0)
+            create_tenant(acme.slug, "", [bob], adopt=True)
+    call_command("create_tenant", acme.slug, "--adopt", "--member", "bob", stdout=StringIO())
+    copies = User.objects.using(tenant_alias(acme.slug)).values_list("username", "is_active")
+    assert sorted(copies) == [("ada", False), ("bob", True)]
