@@ -6,7 +6,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, models
 
 from accounts.members import add_member
 from accounts.models import Membership, OutOfStep, Tenant, User
@@ -176,3 +176,11 @@ def test_what_a_late_use_made_just_as_the_rows_went_is_dropped(lived_in, as_the_
     as_the_rows_went(provision)
     delete(lived_in.slug, yes=True)
     assert tables_of(lived_in.slug) == []
+
+
+def test_a_tenant_whose_row_may_not_go_keeps_all_that_it_holds(lived_in, monkeypatch):
+    monkeypatch.setattr(Membership._meta.get_field("tenant").remote_field, "on_delete", models.PROTECT)
+    with pytest.raises(CommandError, match="protected foreign keys: 'Membership.tenant'"):
+        delete(lived_in.slug, yes=True)
+    assert Post.objects.using(tenant_alias(lived_in.slug)).get().title == "Kept?"
+    assert lived_in.slug not in ledger.states([lived_in.slug])

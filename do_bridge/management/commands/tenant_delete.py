@@ -4,6 +4,7 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
+from django.db.models import ProtectedError, RestrictedError
 
 from do_bridge.tenancy.members import delete_tenant, is_known
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
@@ -33,6 +34,8 @@ class Command(BaseCommand):
             if dump:
                 dump_to(self, slug, dump, quiet=verbosity < 1, strict=True)
             delete_tenant(slug)
+        except (ProtectedError, RestrictedError) as error:
+            raise CommandError(f"Tenant {slug!r} is not deleted: {error.args[0]}") from error
         except (InvalidSlug, DatabaseError) as error:
             raise CommandError(f"Tenant {slug!r} is not deleted: {error}. Run the command again.") from error
         if verbosity >= 1:
