@@ -9,12 +9,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections, transaction
 
+from accounts import members
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.tenancy import ledger, load, tenant_alias, tenant_context
 from do_bridge.tenancy.claims import Claimed
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.creation import create_tenant
+from do_bridge.tenancy.directory import lookup
 from do_bridge.tenancy.dump import dump_tenant
 from do_bridge.tenancy.fingerprint import code_fingerprint
 from do_bridge.testing import empty_object, unique_slug
@@ -268,6 +270,8 @@ def test_a_tenant_of_an_older_schema_is_loaded_and_said_to_need_migrating(dumped
     output = loaded(other, dumped)
     assert f"migrate --database tenant/{other}" in output
     assert ledger.behind([other]) == [other]
+    # The people in it wait for the migration to be made inactive, and no longer.
+    assert Tenant.objects.out_of_step().get().slug == other
 
 
 def test_a_copy_has_the_rows_and_the_members(acme, in_both, other, author):
@@ -283,6 +287,22 @@ def test_a_copy_has_the_rows_and_the_members(acme, in_both, other, author):
         assert User.objects.using(tenant_alias(other)).get().is_active
     with tenant_context(acme):
         assert Post.objects.count() == 1
+
+
+def test_people_who_could_not_be_made_inactive_after_a_load_are_so_by_the_first_use(
+    files, other, monkeypatch
+):
+    def unreachable(users, keys, alias):
+        raise DatabaseError("the object cannot be reached")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(members, "_write", unreachable)
+        loaded(other, files[0])
+    assert User.objects.using(tenant_alias(other)).get().is_active is True
+    assert Tenant.objects.out_of_step().get().slug == other
+    lookup.get(other)
+    assert User.objects.using(tenant_alias(other)).get().is_active is False
+    assert not Tenant.objects.out_of_step().exists()
 
 
 def test_a_copy_onto_a_tenant_or_of_none_is_refused(acme, zeta):
