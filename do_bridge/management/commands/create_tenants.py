@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
+from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import NewTenant, first_members, users_by_name, write_rows
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
@@ -18,7 +19,7 @@ from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 SHOWN = 20
 
 
-class Command(BaseCommand):
+class Command(TenantsCommand):
     """Each tenant's object is one trip; their rows in the directory are written for many at once."""
 
     help = (

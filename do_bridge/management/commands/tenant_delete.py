@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 from django.db.models import ProtectedError, RestrictedError
 
+from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.members import delete_tenant, is_known
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 from .tenant_dump import dump_to
 
 
-class Command(BaseCommand):
+class Command(TenantsCommand):
     """Can be run again after a failure in the middle; the slug is free afterwards."""
 
     help = "Deletes a tenant with everything that it holds; asks first."
