@@ -6,21 +6,30 @@ use of the tenant repairs it, or `manage.py sync_members SLUG`, as often as one 
 """
 
 import contextlib
+import json
 import logging
 
-from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
-from django.db.models import Count, F, Max, Q, Value
-from django.db.models.fields import CharField
-from django.db.models.functions import Cast, Concat
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    connections,
+    transaction,
+)
+from django.db.models import Count, Max, Min, Q
+from django.utils import timezone
 
+import do_bridge
 from accounts.models import Membership, OutOfStep, Tenant, User
 from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.copies import run_batch
 
 logger = logging.getLogger("accounts.members")
 
 # What a copy holds of a user; the password, the rights and the dates of sign-in stay in D1.
 COPIED = ("username", "name", "first_name", "last_name", "is_active")
 ROUNDS = 5  # of reading and writing, while others change the same members
+EVERYBODY = 0  # the key in a mark that stands for all members
 NO_PASSWORD = "!copy"  # noqa: S105  (a hash that no password has)
 
 
@@ -88,13 +97,28 @@ def write_copies(users, alias, *, are_members=True):
         for copy in copies:
             copy.is_active = False
     with transaction.atomic(using=alias):
-        # A copy of somebody who was renamed after leaving may still hold a name that is another's now.
-        User.objects.using(alias).filter(username__in=[copy.username for copy in copies]).exclude(
-            pk__in=[copy.pk for copy in copies]
-        ).update(username=Concat(Value("former-"), Cast(F("pk"), CharField())))
+        run_batch(connections[alias], free_names(connections[alias], copies))
         User.objects.using(alias).bulk_create(
             copies, update_conflicts=True, unique_fields=["id"], update_fields=updated
         )
+
+
+def free_names(connection, copies):
+    """Return the statements by which the names that these copies will have are nobody else's any more.
+
+    Members take each other's names, and a copy of somebody who was renamed after leaving keeps the old one.
+    """
+    table, name, key = (
+        connection.ops.quote_name(text)
+        for text in (User._meta.db_table, User._meta.get_field("username").column, User._meta.pk.column)
+    )
+    wanted = json.dumps([[copy.username, copy.pk] for copy in copies])
+    sql = (
+        f"UPDATE {table} SET {name} = 'former-' || {key} "  # noqa: S608 - quoted names
+        f"WHERE {name} IN (SELECT value->>0 FROM json_each(%s)) "
+        f"AND ({name}, {key}) NOT IN (SELECT value->>0, value->>1 FROM json_each(%s))"
+    )
+    return [(sql, (wanted, wanted))]
 
 
 def follow(tenant, keys, what):
@@ -114,6 +138,7 @@ def follow(tenant, keys, what):
         try:
             _write(users, keys, tenant_alias(row.slug))
         except (DatabaseError, InterfaceError) as exc:
+            _mark_again(row, keys)
             raise CopyFailed(what, row.slug) from exc
         written = values
         # Whoever else took one of these marks may have copied something newer before this was written.
@@ -123,11 +148,13 @@ def follow(tenant, keys, what):
 
 
 def _read(tenant, keys):
-    """Return the tenant's row with `mark`, the last one's key, and `marks`, how many; and its members."""
+    """Return the tenant's row with its `marks` counted, the last `mark` and the first `since`; and users."""
     of_them = Q() if keys is None else Q(out_of_step__user_key__in=keys)
     # Before the members are read: a change that comes later keeps its mark.
     found = Tenant.objects.filter(pk=tenant.pk).annotate(
-        mark=Max("out_of_step__pk", filter=of_them), marks=Count("out_of_step__pk", filter=of_them)
+        mark=Max("out_of_step__pk", filter=of_them),
+        marks=Count("out_of_step__pk", filter=of_them),
+        since=Min("out_of_step__since", filter=of_them),
     )
     if (row := found.first()) is None:
         return None, []
@@ -139,6 +166,18 @@ def _take_marks(row, keys):
     """Delete the marks that `row` was read with; return how many were still there."""
     marks = OutOfStep.objects.filter(tenant_id=row.pk, pk__lte=row.mark)
     return (marks if keys is None else marks.filter(user_key__in=keys)).delete()[0]
+
+
+def _mark_again(row, keys):
+    """Put a mark behind all others: what failed may stand, later than something newer that took its marks."""
+    marks = OutOfStep.objects.filter(tenant_id=row.pk, pk__lte=row.mark or 0)
+    # The old ones may be there still: nobody failing again and again shall pile them up.
+    with contextlib.suppress(DatabaseError, InterfaceError), do_bridge.batch():
+        OutOfStep.objects.bulk_create(
+            OutOfStep(tenant_id=row.pk, user_key=key, since=row.since or timezone.now())
+            for key in ([EVERYBODY] if keys is None else keys)
+        )
+        (marks if keys is None else marks.filter(user_key__in=keys)).delete()
 
 
 def _write(users, keys, alias):
@@ -172,7 +211,7 @@ def repair_on_use(sender, tenant, **_kwargs):
         keys = (
             OutOfStep.objects.filter(tenant=tenant).order_by().values_list("user_key", flat=True).distinct()
         )
-        follow(tenant, list(keys), "The members are")
+        follow(tenant, None if EVERYBODY in keys else list(keys), "The members are")
     except (CopyFailed, DatabaseError, InterfaceError) as exc:
         logger.warning("The members of tenant %s stay out of step: %s", tenant.slug, exc)
 
@@ -180,7 +219,8 @@ def repair_on_use(sender, tenant, **_kwargs):
 def fill_places(sender, source, target, **_kwargs):
     """Give a tenant that was copied the members of its source; one that was loaded keeps D1's.
 
-    A receiver of `tenant_filled`. A failure leaves marks, and is logged.
+    A receiver of `tenant_filled`. A failure, also of a tenant that is still to be migrated, leaves a mark for
+    everybody, and is logged.
     """
     tenant = Tenant.objects.get(slug=target)
     if source is not None:

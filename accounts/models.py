@@ -103,7 +103,8 @@ class OutOfStep(models.Model):
         verbose_name_plural = "changes not yet copied"
 
     def __str__(self):
-        return f"user {self.user_key} in tenant {self.tenant_id}"
+        who = f"user {self.user_key}" if self.user_key else "all users"
+        return f"{who} in tenant {self.tenant_id}"
 
 
 class SignInFailure(models.Model):

@@ -4,7 +4,7 @@ from functools import partial
 
 from django.db import connections
 
-from accounts.members import COPIED, NO_PASSWORD
+from accounts.members import COPIED, NO_PASSWORD, free_names
 from accounts.models import Membership, OutOfStep, Tenant, User
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import FirstMembers
@@ -19,6 +19,7 @@ def first_members(users):
     return FirstMembers(
         copies=copies,
         places=[Membership(user=user) for user in users],
+        before=partial(free_names, copies=copies),
         after=partial(_take_marks_away, copies),
     )
 

@@ -26,6 +26,7 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.managers import bind_managers
         from .tenancy.prefetching import guard_prefetching
         from .tenancy.querysets import guard_querysets
+        from .tenancy.relating import guard_relating
 
         register_from_arguments(sys.argv)
         take_over_post_migrate()
@@ -34,4 +35,5 @@ class DoBridgeConfig(AppConfig):
         bind_managers()
         guard_prefetching()
         guard_querysets()
+        guard_relating()
         bind_form_fields()

@@ -152,7 +152,7 @@ def _may_point(model, target):
         return True
     if is_tenant_model(model):
         copied = {settings.AUTH_USER_MODEL.lower(), *COPIED_MODELS}
-        return is_tenant_model(target) or target._meta.label_lower in copied
+        return is_tenant_model(target) or target._meta.concrete_model._meta.label_lower in copied
     return not is_tenant_model(target)
 
 

@@ -203,12 +203,10 @@ def _migrate(slug, is_empty):
 
 def _undo(slug):
     """Empty the object of a tenant that was deleted while this process migrated it; raises TenantGone."""
-    from .load import empty_tenant
-    from .provision import creation_noted
+    from .load import empty_left_over
 
     # A note was written after the deletion: a new tenant of this slug, whose row is still to come.
-    if creation_noted(slug) is None:
-        empty_tenant(slug)
+    empty_left_over(slug)
     lookup.forget(slug)
     raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
 

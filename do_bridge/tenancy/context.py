@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 
+from asgiref.sync import iscoroutinefunction
 from django.db import connections
 
 from .conf import conf
@@ -73,7 +74,13 @@ class _ScopeContext(ContextDecorator):
         return type(self)(self.scope)
 
     def __call__(self, func):
-        if not inspect.iscoroutinefunction(func):
+        if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
+            # Its pieces are made when the caller takes them, in whatever is current there.
+            raise TypeError(
+                "This is a generator function: its pieces are made outside of a decorator's block. Enter the "
+                "context inside it and leave it before each yield, or name the alias by using()."
+            )
+        if not iscoroutinefunction(func):
             return super().__call__(func)
 
         @wraps(func)
@@ -107,7 +114,7 @@ class _ScopeContext(ContextDecorator):
 def tenant_context(tenant):
     """Make a tenant current: a slug, or anything with a `.slug`. Raises InvalidSlug, OpenTransaction.
 
-    Works in `with`, `async with` and as a decorator of functions and coroutine functions.
+    Works in `with`, `async with` and as a decorator of functions and coroutine functions, not of generators.
     """
     slug = tenant if isinstance(tenant, str) else getattr(tenant, "slug", None)
     return _ScopeContext(Scope(slug, tenant_alias(slug)))

@@ -15,6 +15,7 @@ from .conf import conf
 from .copies import run_batch
 from .directory import lookup, tenant_model
 from .fingerprint import code_fingerprint
+from .members import tenant_filled
 from .provision import provision
 from .slugs import validate_slug
 
@@ -24,13 +25,15 @@ class FirstMembers:
     """What a new tenant's first members need on both sides; DO_BRIDGE["FIRST_MEMBERS"] makes it of users.
 
     `copies` are unsaved instances for the tenant's object, `places` unsaved instances for the directory whose
-    foreign key `tenant_field` is filled in. `after(slug)` returns statements, (sql, params), that run in the
-    directory after the places, in the same batch.
+    foreign key `tenant_field` is filled in. `before(connection)` returns statements, (sql, params), that run
+    before the copies in an object that has rows already; those of `after(slug)` run in the directory, after
+    the places and in the same batch.
     """
 
     copies: list = field(default_factory=list)
     places: list = field(default_factory=list)
     tenant_field: str = "tenant"
+    before: object = None
     after: object = None
 
 
@@ -59,8 +62,11 @@ def create_tenant(slug, name="", members=(), *, adopt=False):
     """
     new = NewTenant(validate_slug(slug), name, list(members))
     first = first_members(new.members)
-    how = provision(slug, first.copies, made_for="" if adopt else new.mark)
+    how = provision(slug, first.copies, before=first.before, made_for="" if adopt else new.mark)
     ((tenant, created),) = write_rows([(new, first)])
+    if adopt:
+        # Its members were a former tenant's.
+        tenant_filled.send(sender=type(tenant), source=None, target=slug)
     return tenant, created, how
 
 

@@ -133,9 +133,21 @@ def _temporary(path):
             yield target
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.replace(path)
+        _give_name(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _give_name(temporary, path):
+    """Give the file its name; raise FileExistsError where somebody else has taken that meanwhile."""
+    try:
+        # A rename would replace what is there.
+        os.link(temporary, path)
+    except OSError:
+        if path.exists():
+            raise FileExistsError(f"{path} is there already.") from None
+        # The file system has no links.
+        temporary.replace(path)
 
 
 def _write(reader, target, on_page):

@@ -5,20 +5,22 @@ import hashlib
 import json
 import sqlite3
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from django.db import DatabaseError, connections
 
+from do_bridge import driver
 from do_bridge.backends.remote_sqlite.emptying import empty
 
 from . import dump, fingerprint, ledger, virtual
 from .catch_up import unchecked
+from .claims import MADE_FOR, MARK, ORIGIN, Claim, Claimed, refusing, unless_ended, unless_made_anew
 from .contenttypes import copy_content_types
 from .databases import tenant_databases
 from .directory import is_registered
 from .executor import read_fingerprint
 from .fingerprint import note_statements
-from .provision import MADE_FOR
 from .quoting import quote
 from .slugs import tenant_alias
 
@@ -27,10 +29,6 @@ PIECE_BYTES = 1_000_000
 # A larger row travels alone, each of its values in a slot of its own.
 LARGE_ROW = 400_000
 ROWS_AT_ONCE = 5000
-# Stands in an object from a load's first piece to its last: what holds it may be thrown away.
-MARK = "_do_bridge_load"
-#: Under this key an object keeps what it was loaded from.
-ORIGIN = "loaded_from"
 STAGING = "_do_bridge_load_rows_"
 _META = fingerprint.META_TABLE
 _APPLIED = "django_migrations"
@@ -68,18 +66,19 @@ def load_tenant(slug, path, *, origin="", on_piece=None, then=None):
     the file holds). `on_piece(table, rows)` is called after each piece. `then()` makes what belongs to the
     tenant in the directory, its row first of all, before the ledger says "ready"; after an error in it the
     same call goes on with it.
-    Raises UnfitFile, TenantExists (both before anything is written), and Django's database errors.
+    Raises UnfitFile, TenantExists (both before anything is written), Claimed where somebody else fills the
+    object meanwhile, whose it is then, and Django's database errors.
     """
-    alias = tenant_alias(slug)
+    alias, claim = tenant_alias(slug), Claim()
     with contextlib.closing(open_file(path)) as source:
         schema, report = check_file(source)
         origin = origin or _digest(path)
         if check_free(slug, origin):
             ledger.begin(slug, "load")
             try:
-                _fill(alias, source, schema, report, origin, on_piece)
+                _fill(alias, claim, source, schema, report, origin, on_piece)
             except BaseException as error:
-                _give_up(slug, error)
+                _give_up(slug, claim, error)
                 raise
         else:
             # It may be another state of the same origin than the file's.
@@ -167,7 +166,8 @@ def check_free(slug, origin=""):
             if is_registered(slug):
                 raise TenantExists(f"Tenant {slug!r} was loaded from something else: delete it first.")
         if count:
-            empty(connection)
+            with refusing():
+                empty(connection, unless_ended)
         return True
 
 
@@ -178,54 +178,84 @@ def _connected(alias):
         yield connection
 
 
-def _give_up(slug, error):
-    """Empty the object and note the failure, as far as either can be reached; the first error counts."""
-    for step in (lambda: empty_tenant(slug), lambda: ledger.failed(slug, _plain(error))):
+def _give_up(slug, claim, error):
+    """Empty the object and note the failure, as far as either can be reached; the first error counts.
+
+    An object that is another's by now stays as it is.
+    """
+    try:
         try:
-            step()
-        except DatabaseError as second:
-            error.add_note(f"Afterwards: {second}")
+            empty_tenant(slug, claim.guard)
+        except Claimed:
+            _tell_whose_it_is(slug)
+            return
+    except DatabaseError as second:
+        error.add_note(f"Afterwards: {second}")
+    try:
+        ledger.failed(slug, _plain(error))
+    except DatabaseError as second:
+        error.add_note(f"Afterwards: {second}")
+
+
+def _tell_whose_it_is(slug):
+    """Take the word "load" back from the ledger where a tenant is there, whole: it was this load's own."""
+    alias = tenant_alias(slug)
+    with unchecked(alias):
+        found = read_fingerprint(connections[alias])
+    if found and is_registered(slug):
+        ledger.reached(slug, found)
 
 
 def _plain(error):
     return f"load: {type(error).__name__}: {error}"
 
 
-def empty_tenant(slug):
-    """Drop everything that the tenant's object holds. Raises Django's database errors."""
+def empty_tenant(slug, guard=None):
+    """Drop all that the tenant's object holds. Raises Django's database errors, and Claimed by a guard."""
     alias = tenant_alias(slug)
-    with _connected(alias) as connection:
-        empty(connection)
+    with _connected(alias) as connection, refusing():
+        empty(connection, guard)
     if alias in tenant_databases().live_aliases():
         connections[alias].close()
 
 
-def _fill(alias, source, schema, report, origin, on_piece):
+def empty_left_over(slug):
+    """Drop what the object of a deleted tenant holds, unless that is a new tenant of the slug already."""
+    with contextlib.suppress(Claimed):
+        empty_tenant(slug, unless_made_anew)
+
+
+def _fill(alias, claim, source, schema, report, origin, on_piece):
     report.tables = len(schema.tables)
     with _connected(alias) as connection:
-        _make_tables(connection, schema)
+        send = partial(claim.send, connection)
+        _make_tables(connection, claim, schema)
         before, circles, after = _order(source, schema.tables)
         for table in before:
-            report.rows += _copy_rows(connection, source, table, table.name, on_piece)
+            report.rows += _copy_rows(send, source, table, table.name, on_piece)
         for index, table in enumerate(circles):
-            report.rows += _copy_rows(connection, source, table, f"{STAGING}{index}", on_piece)
-        _unstage(connection, circles)
+            report.rows += _copy_rows(send, source, table, f"{STAGING}{index}", on_piece)
+        _unstage(send, circles)
         for table in after:
-            report.rows += _copy_rows(connection, source, table, table.name, on_piece)
+            report.rows += _copy_rows(send, source, table, table.name, on_piece)
         for sql in schema.index_sql:
-            connection.execute_batch([(sql, None)])
+            send([(sql, None)])
     # The directory's keys, so that permissions and the admin's log mean here what they mean there.
     with unchecked(alias):
         copy_content_types(alias)
     with _connected(alias) as connection:
         statements = _last_statements(source, schema, report.fingerprint)
-        connection.execute_batch([*statements, *note_statements(ORIGIN, origin)])
+        claim.send(connection, [*statements, *note_statements(ORIGIN, origin)])
 
 
-def _make_tables(connection, schema):
-    statements = [(f"CREATE TABLE {MARK} (started text DEFAULT CURRENT_TIMESTAMP)", None)]
-    statements += [(sql, None) for sql in schema.table_sql]
-    connection.execute_batch(statements)
+def _make_tables(connection, claim, schema):
+    statements = [*claim.statements(), *((sql, None) for sql in schema.table_sql)]
+    try:
+        connection.execute_batch(statements)
+    except driver.Error as error:
+        if "already exists" not in str(error):
+            raise
+        raise Claimed("Somebody else has made tables in this tenant's object meanwhile.") from error
 
 
 def _order(source, tables):
@@ -253,7 +283,7 @@ def _peel(blockers):
     return order
 
 
-def _copy_rows(connection, source, table, target, on_piece):
+def _copy_rows(send, source, table, target, on_piece):
     """Send the rows of a table in pieces, into it or into a table that is made for it; return how many."""
     if table.name in (_META, _APPLIED):
         return 0  # They come with the last piece: who looks before that finds no schema to use.
@@ -261,13 +291,13 @@ def _copy_rows(connection, source, table, target, on_piece):
     if target != table.name:
         columns = ", ".join(f"c{index}" for index in range(len(key)))
         # Without types, so that each value keeps its own until it reaches its column.
-        connection.execute_batch([(f"CREATE TABLE {target} ({columns})", None)])
+        send([(f"CREATE TABLE {target} ({columns})", None)])
         names = [f"c{index}" for index in range(len(key))]
     cursor = source.execute(f"SELECT {', '.join(map(quote, key))} FROM {quote(table.name)}")  # noqa: S608
     into = f"INSERT INTO {quote(target)} ({', '.join(map(quote, names))}) "
     total = 0
     for rows in _pieces(cursor):
-        connection.execute_batch([_insert(into, rows)])
+        send([_insert(into, rows)])
         total += len(rows)
         if on_piece:
             on_piece(table.name, len(rows))
@@ -333,7 +363,7 @@ def _json_value(value):
     return json.dumps(value, ensure_ascii=False)
 
 
-def _unstage(connection, tables):
+def _unstage(send, tables):
     """Move the staged rows into their tables in one unit: only together do their foreign keys hold."""
     if not tables:
         return
@@ -344,7 +374,7 @@ def _unstage(connection, tables):
         staged = ", ".join(f"c{position}" for position in range(len(names)))
         move = f"INSERT INTO {quote(table.name)} ({columns}) SELECT {staged} FROM {STAGING}{index}"  # noqa: S608
         statements += [(move, None), (f"DROP TABLE {STAGING}{index}", None)]
-    connection.execute_batch(statements)
+    send(statements)
 
 
 def _last_statements(source, schema, found):

@@ -40,7 +40,7 @@ def bind_managers():
     for model in apps.get_models(include_auto_created=True):
         if not (is_tenant_model(model) or is_context_model(model)):
             continue
-        for manager in [*model._meta.local_managers, *model._meta.managers]:
+        for manager in [*model._meta.local_managers, *model._meta.managers, model._meta.base_manager]:
             if not isinstance(manager, BindsTenant):
                 manager.__class__ = _binding_class(type(manager))
         # Descriptors of the model read the manager from this map, so it has to hold the changed ones.

@@ -1,5 +1,6 @@
 """A tenant's row in the directory with all that belongs to it: made last, removed whole."""
 
+from django.db.models.deletion import Collector
 from django.dispatch import Signal
 
 from do_bridge.batches import batch
@@ -7,10 +8,10 @@ from do_bridge.batches import batch
 from . import ledger
 from .conf import conf
 from .directory import lookup, tenant_model
-from .load import empty_tenant
+from .load import empty_left_over, empty_tenant
 
-#: Sent with `target`, the slug of a tenant that was filled by a load or a copy, and `source`, the slug of the
-#: one that it was copied from, or None: members' places are the project's.
+#: Sent with `target`, the slug of a tenant that was filled by a load or a copy, or that took over an object,
+#: and `source`, the slug of the one that it was copied from, or None: members' places are the project's.
 tenant_filled = Signal()
 
 
@@ -55,8 +56,10 @@ def delete_tenant(slug):
     """Empty the tenant's object, then remove its rows from the directory, memberships too, in one batch.
 
     The ledger says "migrating" until both are done and "deleted" then. Safe to repeat after a failure, whose
-    error says what is left. Raises Django's database errors.
+    error says what is left. Raises Django's database errors; ProtectedError or RestrictedError, before
+    anything is done, where other rows of the directory keep the tenant's.
     """
+    _refuse_kept(slug)
     ledger.begin(slug, "delete")
     try:
         empty_tenant(slug)
@@ -70,4 +73,11 @@ def delete_tenant(slug):
         ledger.deleted(slug)
     lookup.forget(slug)
     # Somebody who came between the two may have made tables again.
-    empty_tenant(slug)
+    empty_left_over(slug)
+
+
+def _refuse_kept(slug):
+    directory = conf("DIRECTORY_ALIAS")
+    tenants = tenant_model()._base_manager.using(directory).filter(slug=slug)
+    # It collects what would go along, and raises for what may not.
+    Collector(using=directory).collect(list(tenants))

@@ -173,10 +173,20 @@ class RequestScope:
         """Let what `response` streams run in this context: it is read after the middleware has returned."""
         needed = self.tenant is not None or self.directory
         if needed and getattr(response, "streaming", False) and not isinstance(response, FileResponse):
-            pieces = response.streaming_content
+            # Not Django's own wrapper of an async one, which would leave its closing to the event loop.
+            pieces = response._iterator if response.is_async else response.streaming_content
             wrap = self._each_async if response.is_async else self._each
+            # What a generator does in the end, for a visitor who has gone too, is done here as well.
+            response._resource_closers[:] = map(self._within, response._resource_closers)
             response.streaming_content = wrap(pieces)
         return response
+
+    def _within(self, work):
+        def working():
+            with self():
+                return work()
+
+        return working
 
     # The context is left between two pieces: a generator's caller would see it otherwise.
 
@@ -192,10 +202,15 @@ class RequestScope:
 
     async def _each_async(self, pieces):
         iterator = aiter(pieces)
-        while True:
-            with self():
-                try:
-                    piece = await anext(iterator)
-                except StopAsyncIteration:
-                    return
-            yield piece
+        try:
+            while True:
+                with self():
+                    try:
+                        piece = await anext(iterator)
+                    except StopAsyncIteration:
+                        return
+                yield piece
+        finally:
+            if hasattr(iterator, "aclose"):
+                with self():
+                    await iterator.aclose()

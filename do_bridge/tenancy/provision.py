@@ -20,6 +20,7 @@ from do_bridge.backends.remote_sqlite import schema
 
 from . import ledger
 from .catch_up import unchecked
+from .claims import MADE_FOR
 from .contenttypes import content_type_statements
 from .copies import copy_statements, insert_statements, run_batch
 from .databases import tenant_databases
@@ -38,8 +39,6 @@ ATTEMPTS = 3
 # The runtime's, SQLite's and wrangler's own, and ours.
 _INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_")
 _APPLIED = "django_migrations"
-#: Under this key an object keeps which creation it was made by.
-MADE_FOR = "made_for"
 # Rows with explicit keys move the counters, but not beyond rows that are no longer there.
 _COUNTERS = (
     "DELETE FROM sqlite_sequence WHERE name IN (SELECT value->>0 FROM json_each(%s))",
@@ -78,12 +77,13 @@ class Dump:
         )
 
 
-def provision(slug, copies=(), *, made_for=""):
+def provision(slug, copies=(), *, before=None, made_for=""):
     """Make the object of tenant `slug` ready; safe to repeat. Return "provisioned" or "migrated".
 
     A new object gets everything in one round trip, once this process has seen the scratch object; `copies`,
     unsaved model instances with their primary keys, come along. An object that has a schema already is
-    migrated in the ordinary way. The ledger is the caller's: see `create_tenant` and `provision_noted`.
+    migrated in the ordinary way, and statements of `before(connection)` run there before the copies. The
+    ledger is the caller's: see `create_tenant` and `provision_noted`.
     With `made_for`, a text that tells one creation from another, the tenant is to be a new one: the object
     keeps the text, and one that has tables is refused by ObjectTaken, unless an unfinished creation for the
     same made them, or the directory has the tenant.
@@ -108,7 +108,7 @@ def provision(slug, copies=(), *, made_for=""):
             run_batch(connection, note)
     call_command("migrate", database=alias, interactive=False, verbosity=0, noted=False, skip_checks=True)
     if statements := copy_statements(connection, copies):
-        run_batch(connection, statements)
+        run_batch(connection, [*(before(connection) if before is not None else ()), *statements])
     return "migrated"
 
 

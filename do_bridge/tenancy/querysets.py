@@ -80,13 +80,14 @@ def _guarded_values(update):
     def guarded(self, **values):
         for name, value in values.items():
             if isinstance(value, Model) and is_tenant_side(value._state.db):
-                _refuse_relation(self, name, value)
+                refuse_relation(self, name, value)
         return update(self, **values)
 
     return guarded
 
 
-def _refuse_relation(queryset, name, value):
+def refuse_relation(queryset, name, value):
+    """Raise TenantMismatch where the row `value` is not of the database to which the queryset goes."""
     alias, other = _target(queryset), str(value._state.db)
     if other != alias:
         raise TenantMismatch(
@@ -103,7 +104,7 @@ def _guarded_filter(filter_or_exclude):
             for name, value in [*kwargs.items(), *_conditions(args)]:
                 for row in value if isinstance(value, _SEVERAL) else (value,):
                     if isinstance(row, Model) and is_tenant_side(row._state.db):
-                        _refuse_relation(self, name, row)
+                        refuse_relation(self, name, row)
         return filter_or_exclude(self, negate, args, kwargs)
 
     return guarded

@@ -13,8 +13,9 @@ def _names_model(model, names):
     """Say whether `names` (app labels and "app.Model") name `model`, its concrete model or its owner."""
     owner = model._meta.auto_created or model
     labels = {owner._meta.label_lower, owner._meta.app_label}
-    if owner._meta.concrete_model is not None:
-        labels.add(owner._meta.concrete_model._meta.label_lower)
+    if (concrete := owner._meta.concrete_model) is not None:
+        # A proxy has its model's rows, whichever app it is in.
+        labels |= {concrete._meta.label_lower, concrete._meta.app_label}
     return any(name.lower() in labels or name in labels for name in names)
 
 

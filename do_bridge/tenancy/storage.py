@@ -24,6 +24,10 @@ class TenantFileSystemStorage(FileSystemStorage):
         base = super().base_url
         return base if base is None else f"{base}{self._folder()}/"
 
+    def url(self, name):
+        self.path(name)  # raises for a name that leads out
+        return super().url(name)
+
     @staticmethod
     def _folder():
         scope = current()

@@ -131,6 +131,23 @@ def test_a_tenants_model_may_point_to_tenants_users_and_content_types(monkeypatc
     assert relations(monkeypatch, "blog", other=key(target)) == []
 
 
+def test_a_tenants_model_may_point_to_a_proxy_of_what_it_may_point_to(monkeypatch):
+    with isolate_apps("accounts"):
+        made = [
+            type(
+                f"Some{base.__name__}",
+                (base,),
+                {
+                    "__module__": __name__,
+                    "Meta": type("Meta", (), {"proxy": True, "app_label": "accounts"}),
+                },
+            )
+            for base in (User, ContentType, Post, Tenant)
+        ]
+    found = [relations(monkeypatch, "blog", other=key(proxy)) for proxy in made]
+    assert found == [[], [], [], ["do_bridge.E010"]]
+
+
 @pytest.mark.parametrize("target", [Tenant, Group])
 def test_a_tenants_model_may_not_point_to_the_directory(monkeypatch, target):
     assert relations(monkeypatch, "blog", other=key(target)) == ["do_bridge.E010"]

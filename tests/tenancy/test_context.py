@@ -2,10 +2,11 @@
 
 import asyncio
 import contextvars
+import functools
 import threading
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.db import transaction
 
 from do_bridge.tenancy import (
@@ -46,6 +47,32 @@ def test_contexts_nest_and_restore_what_was_before():
         with unset_context():
             assert current().alias is None
         assert current_tenant() == "acme"
+
+
+def test_a_generator_is_not_decorated_since_its_pieces_would_be_its_callers():
+    def pieces():
+        yield current_tenant()
+
+    async def async_pieces():
+        yield current_tenant()
+
+    for generator in (pieces, async_pieces, functools.partial(pieces)):
+        with pytest.raises(TypeError, match="generator function"):
+            tenant_context("acme")(generator)
+
+
+def test_a_function_that_is_marked_as_a_coroutine_function_runs_in_its_tenant():
+    async def work():
+        return current_tenant()
+
+    # As Django marks its views; before Python 3.12 the standard library does not look at it.
+    marked = markcoroutinefunction(lambda: work())
+
+    async def main():
+        with tenant_context("zeta"):
+            return await tenant_context("acme")(marked)(), current_tenant()
+
+    assert asyncio.run(main()) == ("acme", "zeta")
 
 
 def test_a_generator_that_is_closed_late_takes_no_tenant_away_and_brings_none_back():

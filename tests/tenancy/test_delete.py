@@ -6,14 +6,16 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, models
 
 from accounts.members import add_member
-from accounts.models import Membership, OutOfStep, Tenant
+from accounts.models import Membership, OutOfStep, Tenant, User
 from blog.models import Post
 from do_bridge.tenancy import ledger, load, members, tenant_alias, tenant_context
 from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.copies import run_batch
+from do_bridge.tenancy.creation import create_tenant, first_members
+from do_bridge.tenancy.provision import provision
 
 
 def delete(slug, **options):
@@ -130,3 +132,55 @@ def test_a_tenant_that_is_not_there_cannot_be_deleted(db):
     for slug in ("nobody", "../acme", "ACME"):
         with pytest.raises(CommandError):
             delete(slug, yes=True)
+
+
+@pytest.fixture
+def as_the_rows_went(monkeypatch):
+    """Lets a test do something between the deletion's last two steps."""
+
+    def do(work):
+        forget = members.lookup.forget
+
+        def forgetting(slug=None):
+            known = forget(slug)
+            if slug is not None:
+                monkeypatch.undo()
+                work(slug)
+            return known
+
+        monkeypatch.setattr(members.lookup, "forget", forgetting)
+
+    return do
+
+
+def test_a_tenant_created_anew_just_as_the_rows_went_keeps_what_it_has(lived_in, author, as_the_rows_went):
+    def create(slug):
+        create_tenant(slug, "Anew", [author])
+        Post.objects.using(tenant_alias(slug)).create(title="New", content="-", user_id=author.pk)
+
+    as_the_rows_went(create)
+    delete(lived_in.slug, yes=True)
+    assert Tenant.objects.get(slug=lived_in.slug).name == "Anew"
+    assert Post.objects.using(tenant_alias(lived_in.slug)).get().title == "New"
+
+
+def test_a_creation_between_its_two_trips_just_as_the_rows_went_keeps_its_first_members(
+    lived_in, author, as_the_rows_went
+):
+    as_the_rows_went(lambda slug: provision(slug, first_members([author]).copies, made_for="anew"))
+    delete(lived_in.slug, yes=True)
+    assert User.objects.using(tenant_alias(lived_in.slug)).get().username == "ada"
+
+
+def test_what_a_late_use_made_just_as_the_rows_went_is_dropped(lived_in, as_the_rows_went):
+    as_the_rows_went(provision)
+    delete(lived_in.slug, yes=True)
+    assert tables_of(lived_in.slug) == []
+
+
+def test_a_tenant_whose_row_may_not_go_keeps_all_that_it_holds(lived_in, monkeypatch):
+    monkeypatch.setattr(Membership._meta.get_field("tenant").remote_field, "on_delete", models.PROTECT)
+    with pytest.raises(CommandError, match="protected foreign keys: 'Membership.tenant'"):
+        delete(lived_in.slug, yes=True)
+    assert Post.objects.using(tenant_alias(lived_in.slug)).get().title == "Kept?"
+    assert lived_in.slug not in ledger.states([lived_in.slug])

@@ -130,6 +130,23 @@ def test_the_file_is_its_owners_alone_and_never_written_over(odd, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.sqlite3"]
 
 
+def test_a_file_that_somebody_makes_by_that_name_meanwhile_is_not_written_over(odd, tmp_path):
+    path = tmp_path / "a.sqlite3"
+    with pytest.raises(FileExistsError, match="is there already"):
+        dump_tenant(odd.slug, path, on_page=lambda table, rows: path.write_text("theirs"))
+    assert path.read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_the_file_system_has_no_links_the_file_appears_all_the_same(odd, tmp_path, monkeypatch):
+    def refused(*paths):
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(dump.os, "link", refused)
+    dump_tenant(odd.slug, tmp_path / "a.sqlite3")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.sqlite3"]
+
+
 def test_a_writer_waits_so_that_the_rows_are_those_of_one_moment(odd, tmp_path, local_worker):
     from threading import Thread
 

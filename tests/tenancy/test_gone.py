@@ -141,3 +141,20 @@ def test_a_deletion_that_failed_or_was_cut_off_keeps_visitors_out_until_it_is_re
     assert not has_tables(remembered.slug)
     call_command("tenant_delete", remembered.slug, "--yes", verbosity=0)
     assert Client().get(f"/t/{remembered.slug}/").status_code == 404
+
+
+def test_a_migration_of_one_tenant_makes_nothing_anew_in_what_a_deletion_left_empty(remembered, caplog):
+    caplog.set_level(logging.CRITICAL)
+    code, _ = finish(start("tenant_delete", remembered.slug, "--yes", kill=("d1:", "DELETE FROM", 1, False)))
+    assert code == -signal.SIGKILL
+    with pytest.raises(CommandError, match="delete is not finished. Run tenant_delete again"):
+        call_command("migrate", database=tenant_alias(remembered.slug), verbosity=0)
+    assert not has_tables(remembered.slug)
+    assert Client().get(f"/t/{remembered.slug}/").status_code == 503
+
+
+def test_a_tenant_whose_deletion_did_not_reach_it_can_be_migrated(remembered):
+    ledger.begin(remembered.slug, "delete")
+    ledger.failed(remembered.slug, "the object cannot be reached")
+    call_command("migrate", database=tenant_alias(remembered.slug), verbosity=0)
+    assert ledger.states(remembered.slug)[remembered.slug].state == ledger.READY

@@ -9,13 +9,18 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections, transaction
 
+from accounts import members
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.tenancy import ledger, load, tenant_alias, tenant_context
+from do_bridge.tenancy.claims import Claimed
 from do_bridge.tenancy.copies import run_batch
+from do_bridge.tenancy.creation import create_tenant
+from do_bridge.tenancy.directory import lookup
 from do_bridge.tenancy.dump import dump_tenant
 from do_bridge.tenancy.fingerprint import code_fingerprint
 from do_bridge.testing import empty_object, unique_slug
+from tests.tenancy.processes import finish, start
 
 TABLES = [
     "CREATE TABLE kinds (id INTEGER PRIMARY KEY, v)",
@@ -176,7 +181,7 @@ def test_what_a_killed_load_left_behind_is_thrown_away_by_the_next(dumped, other
     def cut(table, rows):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(load, "_give_up", lambda slug, error: None)
+    monkeypatch.setattr(load, "_give_up", lambda slug, claim, error: None)
     with pytest.raises(KeyboardInterrupt):
         load.load_tenant(other, dumped, on_piece=cut)
     monkeypatch.undo()
@@ -265,6 +270,8 @@ def test_a_tenant_of_an_older_schema_is_loaded_and_said_to_need_migrating(dumped
     output = loaded(other, dumped)
     assert f"migrate --database tenant/{other}" in output
     assert ledger.behind([other]) == [other]
+    # The people in it wait for the migration to be made inactive, and no longer.
+    assert Tenant.objects.out_of_step().get().slug == other
 
 
 def test_a_copy_has_the_rows_and_the_members(acme, in_both, other, author):
@@ -282,6 +289,22 @@ def test_a_copy_has_the_rows_and_the_members(acme, in_both, other, author):
         assert Post.objects.count() == 1
 
 
+def test_people_who_could_not_be_made_inactive_after_a_load_are_so_by_the_first_use(
+    files, other, monkeypatch
+):
+    def unreachable(users, keys, alias):
+        raise DatabaseError("the object cannot be reached")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(members, "_write", unreachable)
+        loaded(other, files[0])
+    assert User.objects.using(tenant_alias(other)).get().is_active is True
+    assert Tenant.objects.out_of_step().get().slug == other
+    lookup.get(other)
+    assert User.objects.using(tenant_alias(other)).get().is_active is False
+    assert not Tenant.objects.out_of_step().exists()
+
+
 def test_a_copy_onto_a_tenant_or_of_none_is_refused(acme, zeta):
     with pytest.raises(CommandError, match="delete the tenant first"):
         call_command("tenant_copy", acme.slug, zeta.slug, verbosity=0)
@@ -289,3 +312,76 @@ def test_a_copy_onto_a_tenant_or_of_none_is_refused(acme, zeta):
         call_command("tenant_copy", "nobody", "somebody", verbosity=0)
     with pytest.raises(CommandError, match="A tenant's slug is"):
         call_command("tenant_copy", acme.slug, "../x", verbosity=0)
+
+
+@pytest.fixture
+def files(acme, zeta, in_both, tmp_path):
+    """The files of two tenants of three posts each, under other keys and titles."""
+    made = []
+    for number, tenant in enumerate((acme, zeta), start=1):
+        with tenant_context(tenant):
+            for key in range(10 * number, 10 * number + 3):
+                Post.objects.create(pk=key, title=tenant.slug, content="-", user_id=in_both)
+        made.append(tmp_path / f"{tenant.slug}.sqlite3")
+        dump_tenant(tenant.slug, made[-1])
+    return made
+
+
+def titles_of(slug):
+    with tenant_context(slug):
+        return [post.title for post in Post.objects.all()]
+
+
+@pytest.mark.parametrize("table", ["django_content_type", "auth_permission", "accounts_user", "blog_post"])
+def test_a_load_that_a_second_one_overtakes_stops_and_leaves_the_seconds_tenant_alone(
+    files, zeta, other, table
+):
+    seen = []
+
+    def on_piece(name, rows):
+        if name == table and not seen:
+            seen.append(finish(start("tenant_load", other, files[1])))
+
+    with pytest.raises(Claimed, match="Somebody else"):
+        load.load_tenant(other, files[0], on_piece=on_piece)
+    assert [code for code, _ in seen] == [0], seen
+    assert titles_of(other) == [zeta.slug] * 3
+    assert ledger.states(other)[other].state == ledger.READY
+
+
+def test_a_load_that_came_to_its_end_is_not_thrown_away_as_an_unfinished_one(files, acme, other, monkeypatch):
+    def ended(connection, guard):
+        # Its mark was seen just now.
+        monkeypatch.undo()
+        code, output = finish(start("tenant_load", other, files[0]))
+        assert code == 0, output
+        return load.empty(connection, guard)
+
+    monkeypatch.setattr(load, "_give_up", lambda slug, claim, error: None)
+    with pytest.raises(ZeroDivisionError):
+        load.load_tenant(other, files[0], on_piece=lambda table, rows: 1 / 0)
+    monkeypatch.undo()
+    monkeypatch.setattr(load, "empty", ended)
+    with pytest.raises(Claimed, match="Somebody else"):
+        load.load_tenant(other, files[1])
+    assert titles_of(other) == [acme.slug] * 3
+    assert ledger.states(other)[other].state == ledger.READY
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_load_leaves_a_tenant_alone_that_was_created_meanwhile(files, author, other, monkeypatch, is_late):
+    begin = ledger.begin
+
+    def begun(slug, what):
+        if not is_late:
+            begin(slug, what)
+        create_tenant(slug, "New", [author])
+        Post.objects.using(tenant_alias(slug)).create(title="Mine", content="-", user_id=author.pk)
+        if is_late:
+            begin(slug, what)
+
+    monkeypatch.setattr(load.ledger, "begin", begun)
+    with pytest.raises(Claimed, match="Somebody else has made tables"):
+        load.load_tenant(other, files[0])
+    assert titles_of(other) == ["Mine"]
+    assert ledger.states(other)[other].state == ledger.READY

@@ -1,6 +1,7 @@
 """The middleware: who is current during a request, and what views see of the path."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 from django.conf import settings
@@ -178,6 +179,27 @@ def test_what_is_streamed_belongs_to_the_tenant(acme, zeta, in_both):
     assert "".join(content) == f"{acme.slug} /t/{acme.slug}/ streamed"
 
 
+def test_what_a_stream_does_when_its_visitor_has_gone_belongs_to_the_tenant(acme, zeta, in_both):
+    def view(request):
+        def pieces():
+            try:
+                yield "first"
+                yield "second"
+            finally:
+                Post.objects.create(title="The end", content="-", user_id=in_both)
+
+        return StreamingHttpResponse(pieces())
+
+    response = TenantMiddleware(view)(get(f"/t/{acme.slug}/"))
+    with tenant_context(zeta):
+        assert next(iter(response)) == b"first"
+        # As the server does it; Django swallows what is raised there.
+        response.close()
+        assert not Post.objects.exists()
+    with tenant_context(acme):
+        assert Post.objects.get().title == "The end"
+
+
 def test_it_serves_async_views_and_what_they_stream(acme):
     async def view(request):
         async def pieces():
@@ -194,6 +216,36 @@ def test_it_serves_async_views_and_what_they_stream(acme):
         return b"".join([piece async for piece in response]).decode()
 
     assert asyncio.run(serve()) == f"{acme.slug} 0"
+
+
+def test_what_an_async_stream_does_when_its_visitor_has_gone_belongs_to_the_tenant(acme, zeta):
+    closed = []
+
+    async def view(request):
+        async def pieces():
+            try:
+                yield "first"
+                yield "second"
+            finally:
+                closed.append((current_tenant(), get_script_prefix(), await Post.objects.acount()))
+                gone.set()
+
+        return StreamingHttpResponse(pieces())
+
+    async def serve_the_first():
+        response = await TenantMiddleware(view)(AsyncRequestFactory().get(f"/t/{acme.slug}/"))
+        # As Django's handler does it.
+        async with aclosing(aiter(response)) as content:
+            assert await anext(content) == b"first"
+
+    async def serve():
+        async with tenant_context(zeta):
+            await serve_the_first()
+            await asyncio.wait_for(gone.wait(), 30)
+
+    gone = asyncio.Event()
+    asyncio.run(serve())
+    assert closed == [(acme.slug, f"/t/{acme.slug}/", 0)]
 
 
 def test_an_unknown_tenant_is_not_found_by_async_views_either(db):

@@ -4,9 +4,11 @@ import pytest
 from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import router
 from django.db.models import Case, Exists, OuterRef, Q, Subquery, When
+from django.test.utils import isolate_apps
 
 from accounts.models import Membership, User
 from blog.models import Post
@@ -137,6 +139,27 @@ def test_a_lazy_queryset_answers_for_the_tenant_in_which_it_was_made(post, acme,
         assert made.db == of_author.db == f"tenant/{acme.slug}"
         assert not author.posts.exists()
     assert made.count() == of_author.count() == 1
+
+
+def test_the_base_managers_queryset_answers_for_the_tenant_in_which_it_was_made(post, acme, zeta):
+    with tenant_context(acme):
+        lazy = Post._base_manager.all()
+    with tenant_context(zeta):
+        assert list(lazy) == [post]
+
+
+def test_a_proxy_in_another_app_has_its_models_rows_and_is_refused_where_no_tenant_is_current(post, acme):
+    with isolate_apps("accounts"):
+
+        class Pinned(Post):
+            class Meta:
+                app_label = "accounts"
+                proxy = True
+
+    with pytest.raises(NoTenant):
+        Pinned.objects.count()
+    with tenant_context(acme):
+        assert Pinned.objects.get().title == "Hello"
 
 
 def test_a_queryset_made_while_nothing_is_current_belongs_to_whoever_reads_it(post, acme, zeta):
@@ -279,6 +302,52 @@ def test_a_subquery_that_no_database_was_chosen_for_reads_that_of_its_query(post
     copies = User.objects.filter(pk=OuterRef("user_id"), is_active=True)
     with tenant_context(acme):
         assert Post.objects.filter(Exists(unbound), Exists(copies)).get() == post
+
+
+@pytest.fixture
+def groups(aliases, in_both):
+    """A user's copy in the first tenant, in its group; that one, and the other's of the same key."""
+    made = [Group.objects.using(alias).create(pk=1, name=alias) for alias in aliases]
+    user = User.objects.using(aliases[0]).get(pk=in_both)
+    user.groups.add(made[0])
+    return user, *made
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda user, group: user.groups.remove(group),
+        lambda user, group: user.groups.set([group]),
+        lambda user, group: async_to_sync(user.groups.aremove)(group),
+        lambda user, group: group.user_set.remove(user),
+        lambda user, group: group.user_set.set(iter([user])),
+    ],
+)
+def test_another_tenants_row_is_not_taken_for_the_related_one_of_the_same_key(groups, aliases, change, trips):
+    user, own, other = groups
+    before = trips.count
+    with pytest.raises(TenantMismatch, match="the same key"):
+        change(user, other)
+    assert trips.count == before
+    assert list(user.groups.all()) == [own]
+    change(user, own)
+    assert user.groups.remove.alters_data
+
+
+def test_a_tenants_query_does_not_say_that_it_contains_another_tenants_row(
+    post, aliases, acme, zeta, in_both
+):
+    with tenant_context(zeta):
+        other = Post.objects.create(pk=post.pk, title="Other", content="-", user_id=in_both)
+    with tenant_context(acme):
+        known = Post.objects.all()
+        assert known
+        for queryset in (Post.objects.all(), known):
+            with pytest.raises(TenantMismatch):
+                queryset.contains(other)
+            assert queryset.contains(post)
+        # Who says `using` compares keys on purpose.
+        assert Post.objects.using(aliases[0]).contains(other)
 
 
 class ModuleLevelForm(forms.ModelForm):

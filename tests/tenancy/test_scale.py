@@ -243,6 +243,8 @@ def test_a_tenant_is_at_head_and_has_its_first_member_after_two_round_trips(reme
         ("one\none", "Line 2 names 'one' again"),
         ("one,One,nobody", "There is no user 'nobody'. Nothing was made"),
         ("one,One,ada,more", "Line 1 has more than three columns"),
+        ('one,"One\ntwo,Two\nthree,Three', "Line 3: unexpected end of data. Nothing was made"),
+        ("one," + "x" * 200_000, "Line 1: field larger than field limit"),
     ],
 )
 def test_a_file_with_a_wrong_line_makes_nothing(author, tmp_path, requests, lines, message):

@@ -52,6 +52,14 @@ def test_no_name_leads_out_of_the_tenants_folder(storage, name):
         storage.open(name)
 
 
+@pytest.mark.parametrize("name", ["../acme/plan.txt", "../../directory/plan.txt", "a/../../acme/plan.txt"])
+def test_no_url_leads_out_of_the_tenants_folder(storage, name):
+    with tenant_context("zeta"):
+        assert "/t/zeta/a/plan.txt" in storage.url("a/plan.txt")
+        with pytest.raises(SuspiciousFileOperation):
+            storage.url(name)
+
+
 def test_the_directory_has_a_folder_of_its_own_which_no_slug_can_name(storage, tmp_path):
     with directory_context():
         storage.save("report.txt", ContentFile(b"everybody's"))

@@ -12,17 +12,23 @@ SELECT name, type, (SELECT json_group_array("table") FROM pragma_foreign_key_lis
 """
 
 
-def empty(connection):
-    """Drop all views and tables, and with them all triggers, in one atomic batch on a driver connection."""
+def empty(connection, guard=None):
+    """Drop all views and tables, and with them all triggers, in one atomic batch on a driver connection.
+
+    `guard(names)`, called with what was found where that is anything, returns statements that run first, and
+    by whose failure nothing is dropped.
+    """
     objects = connection.execute(_OBJECTS).fetchall()
     views = [name for name, kind, _ in objects if kind == "view"]
     tables = {name: _referenced(keys, name) for name, kind, keys in objects if kind != "view"}
     statements = [f"DROP VIEW {_quote(name)}" for name in views]
     statements += [f"DROP TABLE {_quote(name)}" for name in _children_first(tables)]
     if statements:
+        first = guard({name for name, *_ in objects}) if guard is not None else []
         # The table of the keys goes, too.
         with connection.unkeyed():
-            connection.execute_batch([(sql, None) for sql in ("PRAGMA defer_foreign_keys=on", *statements)])
+            dropping = [(sql, None) for sql in ("PRAGMA defer_foreign_keys=on", *statements)]
+            connection.execute_batch([*first, *dropping])
 
 
 def _referenced(keys, own_name):

@@ -3,17 +3,18 @@
 from io import StringIO
 from threading import Lock
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import connections
 from tqdm import tqdm
 
+from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.directory import registered_slugs
 from do_bridge.tenancy.fleet import Fleet, Outcome
 
 from .tenant_command import add_command_arguments, check_command, run_for_tenant
 
 
-class Command(BaseCommand):
+class Command(TenantsCommand):
     """Goes on past failures, and ends with a table and an error that names those that failed."""
 
     help = (

@@ -1,17 +1,18 @@
 """Creates a tenant: its object with its first members, and its rows in the directory."""
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
+from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import create_tenant, users_by_name
 from do_bridge.tenancy.provision import ObjectTaken
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
-class Command(BaseCommand):
+class Command(TenantsCommand):
     """Safe to repeat: what is there already stays, what is missing is made."""
 
     help = "Creates a tenant and its database, ready for use; safe to repeat."

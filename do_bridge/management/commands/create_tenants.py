@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
+from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import NewTenant, first_members, users_by_name, write_rows
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
@@ -18,7 +19,7 @@ from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 SHOWN = 20
 
 
-class Command(BaseCommand):
+class Command(TenantsCommand):
     """Each tenant's object is one trip; their rows in the directory are written for many at once."""
 
     help = (
@@ -45,7 +46,7 @@ class Command(BaseCommand):
 
         def work(slug):
             first = first_members(wanted[slug].members)
-            how = provision(slug, first.copies, made_for=wanted[slug].mark)
+            how = provision(slug, first.copies, before=first.before, made_for=wanted[slug].mark)
             ready[slug] = (wanted[slug], first)
             return Outcome(slug, how)
 
@@ -66,8 +67,16 @@ class Command(BaseCommand):
             text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{file} can't be read: {error}") from error
+        # Strictly: a quotation mark that is never closed would take all lines behind it into one name.
+        rows = csv.reader(text.splitlines(), strict=True)
+        try:
+            return self._parse(rows)
+        except csv.Error as error:
+            raise CommandError(f"Line {rows.line_num}: {error}. Nothing was made.") from error
+
+    @staticmethod
+    def _parse(rows):
         wanted = {}
-        rows = csv.reader(text.splitlines())
         for cells in rows:
             cells = [cell.strip() for cell in cells]
             if not any(cells) or (rows.line_num == 1 and cells[0] == "slug"):

@@ -1,14 +1,15 @@
 """Empties scratch objects, from which tenants are made, of code that nobody runs any more."""
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
+from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.provision import fingerprint_once
 from do_bridge.tenancy.scratch import DAYS, empty_scratch, superseded
 
 
-class Command(BaseCommand):
+class Command(TenantsCommand):
     """Each state of the migrations has a scratch object of its own; that of this code is never touched."""
 
     help = "Empties the scratch objects of former code, from which tenants were made."

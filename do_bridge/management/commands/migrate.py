@@ -137,6 +137,7 @@ class Command(migrate.Command):
     def _migrate_noted(self, slug, options):
         """Migrate one tenant, with its state in the ledger before and after."""
         alias = tenant_alias(slug)
+        self._refuse_unfinished(slug)
         ledger.begin(slug, _what(options))
         try:
             self._migrate_alias(alias, options)
@@ -144,6 +145,20 @@ class Command(migrate.Command):
             ledger.failed(slug, error)
             raise
         ledger.reached(slug, connections[alias].schema_fingerprint)
+
+    @staticmethod
+    def _refuse_unfinished(slug):
+        """Raise CommandError where a load or a deletion was cut off, and left no whole object."""
+        state, alias = ledger.states(slug).get(slug), tenant_alias(slug)
+        if not ledger.is_held(state):
+            return
+        with unchecked(alias):
+            is_whole = bool(read_fingerprint(connections[alias]))
+        if not is_whole:
+            raise CommandError(
+                f"The database of tenant {slug!r} is not whole: {state.doing} is not finished. Run "
+                f"tenant_{state.doing} again."
+            )
 
     # All tenants
 

@@ -3,9 +3,10 @@
 import argparse
 
 from django.core.management import call_command, get_commands, load_command_class
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import connections
 
+from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.context import tenant_context
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.directory import is_registered
@@ -45,7 +46,7 @@ REFUSED = {
 }
 
 
-class Command(BaseCommand):
+class Command(TenantsCommand):
     """The tenant is current, and a command that takes `--database` gets the tenant's."""
 
     help = (

@@ -3,8 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.dump import LEASE
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
@@ -12,7 +13,7 @@ from .tenant_dump import dump_to
 from .tenant_load import load_from
 
 
-class Command(BaseCommand):
+class Command(TenantsCommand):
     """By way of a temporary SQLite file: neither side holds the tenant in memory."""
 
     help = "Copies a tenant's database and its members into a new tenant."

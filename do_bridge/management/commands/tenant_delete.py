@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
+from django.db.models import ProtectedError, RestrictedError
 
+from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.members import delete_tenant, is_known
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 from .tenant_dump import dump_to
 
 
-class Command(BaseCommand):
+class Command(TenantsCommand):
     """Can be run again after a failure in the middle; the slug is free afterwards."""
 
     help = "Deletes a tenant with everything that it holds; asks first."
@@ -33,6 +35,8 @@ class Command(BaseCommand):
             if dump:
                 dump_to(self, slug, dump, quiet=verbosity < 1, strict=True)
             delete_tenant(slug)
+        except (ProtectedError, RestrictedError) as error:
+            raise CommandError(f"Tenant {slug!r} is not deleted: {error.args[0]}") from error
         except (InvalidSlug, DatabaseError) as error:
             raise CommandError(f"Tenant {slug!r} is not deleted: {error}. Run the command again.") from error
         if verbosity >= 1:

@@ -3,16 +3,17 @@
 import os
 from pathlib import Path
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
+from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.directory import is_registered
 from do_bridge.tenancy.dump import LEASE, dump_tenant
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
-class Command(BaseCommand):
+class Command(TenantsCommand):
     """Reads in one transaction for as long as its lease lasts, and says so where that was too short."""
 
     help = "Writes everything that a tenant's database holds into a new SQLite file."

@@ -3,17 +3,18 @@
 import sqlite3
 from pathlib import Path
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
+from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.fingerprint import code_fingerprint
 from do_bridge.tenancy.load import TenantExists, UnfitFile, load_tenant
 from do_bridge.tenancy.members import add_tenant_row, missing_fields, tenant_filled
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
-class Command(BaseCommand):
+class Command(TenantsCommand):
     """The tenant's row in the directory is made last: nobody uses a tenant that is not whole."""
 
     help = "Makes a tenant of a SQLite file; refuses one whose database holds something."
