@@ -203,3 +203,15 @@ def test_what_speaks_no_http_is_not_healthy_and_no_crash(answer):
         thread.start()
         assert not serve.healthy(f"http://{local.HOST}:{server.getsockname()[1]}/healthz")
         thread.join(5)
+
+
+def test_the_folder_may_have_spaces_in_its_name(tmp_path):
+    folder = tmp_path / "my projects"
+    for part in (".venv/bin", "project"):
+        (folder / part).mkdir(parents=True)
+    (folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (folder / "project" / "serve.py").write_text("print('served')")
+    shutil.copyfile(ROOT / "Makefile", folder / "Makefile")
+    command = ["make", "run", "RUN_STAMP=", "NODE_STAMP="]  # what it needs is installed
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.stdout == "served\n", done.stderr
