@@ -176,10 +176,21 @@ def test_a_relay_port_that_was_not_asked_for_gives_way_and_one_that_was_does_not
         port = taken.getsockname()[1]
         monkeypatch.setattr(serve, "RELAY_PORT", port)
         monkeypatch.delenv("RELAY_PORT", raising=False)
-        assert serve.choose_relay_port() not in (0, port)
+        assert serve.choose_relay_port(8000) not in (0, port)
         monkeypatch.setenv("RELAY_PORT", str(port))
         with pytest.raises(local.LocalWorkerError, match=f"Port {port} .* RELAY_PORT"):
-            serve.choose_relay_port()
+            serve.choose_relay_port(8000)
+
+
+def test_the_relay_never_takes_the_port_that_the_site_is_to_have(monkeypatch):
+    port = local.free_port()
+    monkeypatch.setattr(serve, "RELAY_PORT", port)
+    monkeypatch.delenv("RELAY_PORT", raising=False)
+    assert serve.choose_relay_port(8000) == port
+    assert serve.choose_relay_port(port) not in (0, port)
+    monkeypatch.setenv("RELAY_PORT", str(port))
+    with pytest.raises(local.LocalWorkerError, match=f"PORT and RELAY_PORT are both {port}"):
+        serve.choose_relay_port(port)
 
 
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "http"])
