@@ -44,6 +44,7 @@ class Worker(ThreadWorker):
         super().__init__(*args, **kwargs)
         self._reading = {}
         self._for_health = ThreadPoolExecutor(max_workers=4)
+        self._for_farewells = ThreadPoolExecutor(max_workers=8)
 
     def set_accept_enabled(self, enabled):
         super().set_accept_enabled(enabled)
@@ -64,6 +65,17 @@ class Worker(ThreadWorker):
         pool = self._for_health if asks_health(conn.sock) else self.tpool
         done = pool.submit(self.handle, conn)
         done.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
+
+    def finish_request(self, conn, done):
+        """Close what is over in a thread: it waits up to 2 s for its client, and here for nobody else."""
+        if done.cancelled() or done.exception() or done.result():
+            super().finish_request(conn, done)
+            return
+        closing = self._for_farewells.submit(conn.close, graceful=True)
+        closing.add_done_callback(lambda _: self.method_queue.defer(self._forget))
+
+    def _forget(self):
+        self.nr_conns -= 1
 
     def handle(self, conn):
         silence = struct.pack("ll", self.seconds_for_silence, 0)
