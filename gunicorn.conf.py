@@ -2,14 +2,29 @@
 
 import contextlib
 import os
+import selectors
 import socket
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from gunicorn.workers.gthread import ThreadWorker
 
 wsgi_app = "project.wsgi:application"
 bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+
+
+def asks_health(sock):
+    """Whether all of a request is there that asks for the site's health, and holds nobody up."""
+    try:
+        head = sock.recv(8192, socket.MSG_PEEK | socket.MSG_DONTWAIT).lower()
+    except OSError:
+        return False
+    method, _, rest = head.partition(b" ")
+    path = rest.partition(b" ")[0].partition(b"?")[0]
+    whole = head.endswith(b"\r\n\r\n") and b"\ncontent-length" not in head and b"\ntransfer-" not in head
+    return whole and method in (b"get", b"head") and path in (b"/healthz", b"/healthz/live")
 
 
 class Worker(ThreadWorker):
@@ -18,6 +33,7 @@ class Worker(ThreadWorker):
     gunicorn's own waits without end for the rest of a request, so that a few clients which send half of one
     silence a process. And it listens until its last request has ended: the system lets in whoever comes
     meanwhile, to wait for a process that will never serve them, where a refusal would send them elsewhere.
+    Who asks for the site's health has threads apart: all others may wait for a database that is silent.
     """
 
     seconds_for_headers = 10
@@ -27,12 +43,39 @@ class Worker(ThreadWorker):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._reading = {}
+        self._for_health = ThreadPoolExecutor(max_workers=4)
+        self._for_farewells = ThreadPoolExecutor(max_workers=8)
 
     def set_accept_enabled(self, enabled):
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
             for listener in self.sockets:
                 listener.close()
+            for conn in self.pending_conns:
+                conn.timeout = min(conn.timeout, time.monotonic() + 2)
+
+    def enqueue_req(self, conn):
+        """Give a thread to a connection that has sent something; which one, what it has sent decides."""
+        if not (conn.initialized or conn.data_ready):
+            conn.timeout = time.monotonic() + self.seconds_for_headers
+            self.pending_conns.append(conn)
+            readable = partial(self.on_pending_socket_readable, conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, readable)
+            return
+        pool = self._for_health if asks_health(conn.sock) else self.tpool
+        done = pool.submit(self.handle, conn)
+        done.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
+
+    def finish_request(self, conn, done):
+        """Close what is over in a thread: it waits up to 2 s for its client, and here for nobody else."""
+        if done.cancelled() or done.exception() or done.result():
+            super().finish_request(conn, done)
+            return
+        closing = self._for_farewells.submit(conn.close, graceful=True)
+        closing.add_done_callback(lambda _: self.method_queue.defer(self._forget))
+
+    def _forget(self):
+        self.nr_conns -= 1
 
     def handle(self, conn):
         silence = struct.pack("ll", self.seconds_for_silence, 0)

@@ -1,6 +1,5 @@
 """System checks of what would let somebody in, mix tenants up, or promise what D1 cannot keep."""
 
-import ipaddress
 from urllib.parse import urlsplit
 
 from django.apps import apps
@@ -8,6 +7,7 @@ from django.conf import settings
 from django.core.checks import Error, Tags, Warning, register
 
 from .checks import D1_ENGINE, _plain_databases, _templates
+from .driver.transport import is_on_this_machine
 from .tenancy.conf import conf
 from .tenancy.databases import DURABLE_OBJECT_ENGINE, in_test_environment, tenant_databases
 from .tenancy.routers import is_context_model, is_tenant_model
@@ -78,14 +78,7 @@ def check_encryption(app_configs=None, **kwargs):
 
 
 def _is_readable_on_the_way(url):
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "ws"):
-        return False
-    host = parts.hostname or ""
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost" and not host.endswith(".localhost")
+    return urlsplit(url).scheme in ("http", "ws") and not is_on_this_machine(url)
 
 
 @register()

@@ -59,6 +59,8 @@ def deploy_config(local: dict[str, Any], database_id: str, version: str) -> dict
 def check_settings(settings: dict[str, str]) -> None:
     """Raises DeployError that lists every setting which is missing, too weak or still this machine's."""
     missing = [f"  {name}: {meaning}" for name, meaning in REQUIRED.items() if not settings.get(name)]
+    if settings.get("D1_TRANSPORT") == "rest" and not settings.get("CLOUDFLARE_D1_TOKEN"):
+        missing.append("  CLOUDFLARE_D1_TOKEN: D1_TRANSPORT is rest, by which D1 would be migrated")
     if settings.get("CLOUDFLARE_DATABASE_ID") == LOCAL_DATABASE_ID:
         missing.append(
             "  CLOUDFLARE_DATABASE_ID: it is that of `make run`, which exists on this machine alone"
@@ -199,6 +201,8 @@ def main(arguments: list[str]) -> int:
     try:
         if arguments == ["config"]:
             check_settings(settings)
+            if not settings.get("RELAY_URL"):
+                raise DeployError("Not deployed. RELAY_URL is not set: the first `make deploy` tells it.")
             write_config(settings["CLOUDFLARE_DATABASE_ID"], settings["RELAY_VERSION"])
         elif arguments == ["wait"]:
             wait_for_version(settings["RELAY_URL"], settings["RELAY_VERSION"])

@@ -96,17 +96,19 @@ def local_environment(worker: LocalWorker) -> dict[str, str]:
     }
 
 
-def choose_relay_port() -> int:
-    """RELAY_PORT, which must be free then, or 8787, or any free one."""
+def choose_relay_port(site_port: int) -> int:
+    """RELAY_PORT, which must be free then, or 8787, or any free one; never the port of the site."""
     port = port_setting("RELAY_PORT", RELAY_PORT)
     if os.environ.get("RELAY_PORT"):
+        if port == site_port:
+            raise LocalWorkerError(f"PORT and RELAY_PORT are both {port}: the site needs one of its own.")
         check_port(port)
         return port
     try:
         check_port(RELAY_PORT)
     except LocalWorkerError:
         return free_port()
-    return RELAY_PORT
+    return RELAY_PORT if site_port != RELAY_PORT else free_port()
 
 
 @contextlib.contextmanager
@@ -198,7 +200,7 @@ def serve(port: int) -> None:
     """Runs until it is stopped. Raises LocalWorkerError for everything that goes wrong."""
     started = time.monotonic()
     check_port(port, "PORT")
-    relay_port = choose_relay_port()
+    relay_port = choose_relay_port(port)
     token = dev_token()
     if write_env_file(ENV_FILE, token):
         say(f"Wrote {ENV_FILE.name} and worker/.dev.vars with new secrets of this machine.")

@@ -25,7 +25,7 @@ from websockets.typing import Subprotocol
 from .exceptions import DataError, InterfaceError, OperationalError, error_from
 from .secret import Secret, without_frames
 from .sql import Statement
-from .transport import Answer, Deadline, Step, retry_after
+from .transport import Answer, Deadline, Step, is_on_this_machine, retry_after
 from .trips import trip
 
 _SUBPROTOCOL: Final = Subprotocol("do-bridge.v1")
@@ -154,6 +154,8 @@ class RelaySession:
                     max_size=_LARGEST_ANSWER,
                     open_timeout=timeout,
                     close_timeout=_CLOSE_TIMEOUT,
+                    # The environment's, but for the developer's own Worker: make run behind a proxy.
+                    proxy=None if is_on_this_machine(url) else True,
                     logger=_quiet,
                 )
             )

@@ -15,7 +15,15 @@ from .d1_keys import write_once_on_d1
 from .exceptions import Error, InterfaceError, NotSupportedError, OperationalError, error_from
 from .secret import Secret, without_frames
 from .sql import Statement
-from .transport import Answer, Deadline, Transport, check_token, retry_after, with_retries
+from .transport import (
+    Answer,
+    Deadline,
+    Transport,
+    check_token,
+    is_on_this_machine,
+    retry_after,
+    with_retries,
+)
 from .trips import trip
 
 _CONNECT_TIMEOUT: Final = 10.0
@@ -100,7 +108,11 @@ class RestTransport(Transport):
         client = self._clients.get(os.getpid())
         if client is None:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=60)
-            made = httpx.Client(limits=limits, headers={"Content-Type": "application/json"})
+            made = httpx.Client(
+                limits=limits,
+                headers={"Content-Type": "application/json"},
+                trust_env=not is_on_this_machine(self._base),  # no proxy leads to the local API
+            )
             client = self._clients.setdefault(os.getpid(), made)
         return client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import ipaddress
 import json
 import random
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 # Bound here, so that a test that replaces time.monotonic() for its own code does not reach ours.
 from time import monotonic
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from .exceptions import DatabaseError, DataError, InternalError, NotSupportedError, OperationalError
 from .sql import Statement
@@ -24,6 +26,15 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
 # From here on no pause is longer than the longest, and a larger power would not fit into a float.
 _MOST_DOUBLINGS: Final = 10
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Return whether a URL's host is this machine by its name or address; no proxy knows a way there."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 class Deadline:

@@ -1,5 +1,6 @@
 """What staff can have done to databases from their list: each action runs a command, or looks closely."""
 
+import logging
 import tempfile
 from dataclasses import dataclass
 from io import StringIO
@@ -16,6 +17,8 @@ from do_bridge.tenancy.conf import conf
 from . import queries
 from .differences import differences, history
 from .facts import short
+
+logger = logging.getLogger("do_bridge.inspection")
 
 MOST = 20  # databases in one request; the commands work on all of them
 CHECK_SECONDS = 20.0
@@ -64,6 +67,13 @@ def take(action, database):
     except _FAILURES as error:
         reason = short(error) if not isinstance(error, SystemExit) else f"it ended with {error.code}"
         return False, f"{database.label}: {action.label.lower()} failed: {reason}"
+    except Exception as error:
+        # A migration's own code can raise anything; the others that were chosen wait for their turn.
+        logger.exception("%s of %s failed", action.label, database.alias)
+        return (
+            False,
+            f"{database.label}: {action.label.lower()} failed: {type(error).__name__}: {short(error)}",
+        )
 
 
 def _migrate(database):

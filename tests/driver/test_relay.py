@@ -17,7 +17,9 @@ import pytest
 from do_bridge import driver
 from do_bridge.driver import relay_pool, relay_session
 from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.rest import RestTransport
 
+from .conftest import D1
 from .proxy import Proxy
 
 Items = Callable[[], list[Any]]
@@ -528,3 +530,15 @@ def test_a_request_above_the_relays_size_is_a_data_error(tenant: driver.Connecti
     with pytest.raises(driver.DataError, match="the relay takes 1000") as caught:
         tenant.execute("SELECT %s", ["x" * 2000])
     assert caught.value.effect == "none"
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "all_proxy"])
+def test_no_proxy_stands_before_a_worker_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, local_worker: Any, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    relay = RelayTransport(local_worker.url, local_worker.token)
+    for transport in (relay, RestTransport(local_worker.api_base, local_worker.token)):
+        with driver.connect(transport, D1, timeout=5) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        transport.close()

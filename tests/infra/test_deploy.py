@@ -136,6 +136,23 @@ def test_the_workflow_hands_every_token_to_the_worker():
         assert f"{name}: ${{{{ secrets.{name} || '{local.UNSET}' }}}}" in workflow
 
 
+def test_a_token_that_the_migrations_will_need_is_missed_before_anything_is_deployed():
+    with pytest.raises(deploy.DeployError, match="CLOUDFLARE_D1_TOKEN"):
+        deploy.check_settings(COMPLETE | {"D1_TRANSPORT": "rest", "CLOUDFLARE_D1_TOKEN": ""})
+    deploy.check_settings(COMPLETE | {"D1_TRANSPORT": "rest", "CLOUDFLARE_D1_TOKEN": "given"})
+
+
+def test_a_pipeline_without_a_relays_address_ends_before_anything_is_deployed(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(deploy, "DEPLOY_CONFIG", tmp_path / "wrangler.deploy.jsonc")
+    monkeypatch.setattr(deploy, "ROOT", tmp_path)  # no .env
+    given = {"RELAY_VERSION": "v1", "D1_TRANSPORT": "", **dict.fromkeys(local.OPTIONAL_TOKENS, "")}
+    for name, value in (COMPLETE | given | {"RELAY_URL": ""}).items():
+        monkeypatch.setenv(name, value)
+    assert deploy.main(["config"]) == 1
+    assert "RELAY_URL is not set" in capsys.readouterr().err
+    assert not deploy.DEPLOY_CONFIG.exists()
+
+
 def test_complete_settings_pass_without_a_relay_url():
     assert deploy.check_settings(COMPLETE) is None
 

@@ -315,6 +315,49 @@ def test_a_request_has_its_whole_time_however_soon_its_headers_came(monkeypatch)
     assert worker._reading == {}
 
 
+def test_health_is_told_at_once_while_every_thread_waits_for_a_silent_database(gunicorn, proxy):
+    proxy.stalled = True
+    _, url = gunicorn("--workers", "1", "--threads", "2", RELAY_URL=proxy.url)
+    visitors = [threading.Thread(target=get, args=[f"{url}/"]) for _ in range(6)]
+    for visitor in visitors:
+        visitor.start()
+    wait_until(lambda: proxy.accepted >= 2)  # as many sessions as threads
+    try:
+        started = time.monotonic()
+        assert get(f"{url}/healthz/live")[0] == 200
+        assert time.monotonic() - started < 1.5
+        status, text = get(f"{url}/healthz?from=monitoring")
+        assert time.monotonic() - started < 5
+        assert (status, json.loads(text)["ok"]) == (503, False)
+    finally:
+        proxy.release()
+        for visitor in visitors:
+            visitor.join(30)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /healthz HTTP/1.1\r\nHost: a\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /healthz/other HTTP/1.1\r\nHost: a\r\n\r\n",
+        "",
+    ],
+)
+def test_what_would_hold_up_the_threads_for_health_is_given_none_of_them(head):
+    asks_health = runpy.run_path(str(ROOT / "gunicorn.conf.py"))["asks_health"]
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.sendall(head.encode())
+        assert not asks_health(near)
+        far.sendall(b"GET /healthz/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        near.recv(len(head) or 1) if head else None
+        assert asks_health(near)
+
+
 HURRIED = """
 import runpy
 locals().update(runpy.run_path("gunicorn.conf.py"))
@@ -354,6 +397,23 @@ def test_clients_that_stop_in_the_middle_do_not_keep_others_out(gunicorn, tmp_pa
         for client in clients:
             client.sendall(request.encode())
         assert get(url, timeout=90)[0] == 200  # without the limits it would never be answered
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_clients_that_do_not_close_what_is_over_keep_nobody_out(gunicorn, tmp_path):
+    (tmp_path / "large_site.py").write_text(LARGE_SITE)
+    _, url = gunicorn("--pythonpath", str(tmp_path), "--workers", "1", "large_site:application")
+    port = int(url.rpartition(":")[2])
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(16)]
+    started = time.monotonic()
+    try:
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert client.recv(15) == b"HTTP/1.1 200 OK"
+        assert status_of(url) == 200
+        assert time.monotonic() - started < 10
     finally:
         for client in clients:
             client.close()

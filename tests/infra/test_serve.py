@@ -176,10 +176,21 @@ def test_a_relay_port_that_was_not_asked_for_gives_way_and_one_that_was_does_not
         port = taken.getsockname()[1]
         monkeypatch.setattr(serve, "RELAY_PORT", port)
         monkeypatch.delenv("RELAY_PORT", raising=False)
-        assert serve.choose_relay_port() not in (0, port)
+        assert serve.choose_relay_port(8000) not in (0, port)
         monkeypatch.setenv("RELAY_PORT", str(port))
         with pytest.raises(local.LocalWorkerError, match=f"Port {port} .* RELAY_PORT"):
-            serve.choose_relay_port()
+            serve.choose_relay_port(8000)
+
+
+def test_the_relay_never_takes_the_port_that_the_site_is_to_have(monkeypatch):
+    port = local.free_port()
+    monkeypatch.setattr(serve, "RELAY_PORT", port)
+    monkeypatch.delenv("RELAY_PORT", raising=False)
+    assert serve.choose_relay_port(8000) == port
+    assert serve.choose_relay_port(port) not in (0, port)
+    monkeypatch.setenv("RELAY_PORT", str(port))
+    with pytest.raises(local.LocalWorkerError, match=f"PORT and RELAY_PORT are both {port}"):
+        serve.choose_relay_port(port)
 
 
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "http"])
@@ -203,3 +214,15 @@ def test_what_speaks_no_http_is_not_healthy_and_no_crash(answer):
         thread.start()
         assert not serve.healthy(f"http://{local.HOST}:{server.getsockname()[1]}/healthz")
         thread.join(5)
+
+
+def test_the_folder_may_have_spaces_in_its_name(tmp_path):
+    folder = tmp_path / "my projects"
+    for part in (".venv/bin", "project"):
+        (folder / part).mkdir(parents=True)
+    (folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (folder / "project" / "serve.py").write_text("print('served')")
+    shutil.copyfile(ROOT / "Makefile", folder / "Makefile")
+    command = ["make", "run", "RUN_STAMP=", "NODE_STAMP="]  # what it needs is installed
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.stdout == "served\n", done.stderr

@@ -87,6 +87,20 @@ def test_an_action_on_a_database_that_does_not_answer_is_reported(root, site, mo
     assert "Tenant acme: sound" in done
 
 
+def test_a_migration_that_fails_by_its_own_code_is_told_and_holds_up_no_other(root, site, monkeypatch):
+    from do_bridge.inspection import actions
+
+    def migrate(command, database, **options):
+        if database == "tenant/acme":
+            raise KeyError("what the migration looked for")
+
+    monkeypatch.setattr(actions, "call_command", migrate)
+    chosen = {"action": "migrate", "database": ["tenant/acme", "tenant/globex"], "confirmed": "yes"}
+    done = plain(root.post("/admin/databases/action/", chosen, follow=True))
+    assert "Tenant acme: migrate failed: KeyError: &#x27;what the migration looked for&#x27;" in done
+    assert "Tenant globex: there was nothing to apply." in done
+
+
 def test_a_dump_is_a_file_that_sqlite_opens(root, write_post, tmp_path):
     write_post(title="In the file")
     chosen = {"action": "dump", "database": "tenant/acme"}

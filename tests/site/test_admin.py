@@ -4,11 +4,12 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from django.contrib.admin import TabularInline
+from django.contrib.admin import AdminSite, TabularInline
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client
+from django.urls import path as url_path
 
 from accounts.models import Membership, Tenant, User
 from blog.admin import PostAdmin
@@ -61,6 +62,18 @@ def test_the_switcher_offers_the_tenants_and_leads_to_their_admins(root):
     assert root.get("/admin/switch/?tenant=acme").headers["Location"] == "/t/acme/admin/"
     assert root.get("/t/acme/admin/switch/?tenant=").headers["Location"] == "/admin/"
     assert root.get("/admin/switch/?tenant=//elsewhere.example").status_code == 404
+
+
+@pytest.mark.parametrize("page", ["", "accounts/user/", "login/"])
+def test_djangos_own_admin_site_looks_as_ever_in_a_project_that_copied_the_package(page, root, settings):
+    stock = AdminSite()
+    stock.register(User)
+    settings.ROOT_URLCONF = (url_path("admin/", stock.urls),)
+    client = Client() if page == "login/" else root
+    shown = client.get(f"/admin/{page}")
+    assert shown.status_code == 200
+    assert "Database:" not in text(shown)
+    assert ("Recent actions" in text(shown)) == (page == "")
 
 
 def test_who_is_not_staff_is_asked_to_sign_in_inside_the_tenant(sign_in):

@@ -10,6 +10,8 @@ from django.db import connections
 from accounts.models import User
 from blog.importing import BadLine, read_line
 from blog.models import Post
+from do_bridge import driver
+from do_bridge.driver.relay_session import RelaySession
 
 ACME = "tenant/acme"
 
@@ -79,6 +81,31 @@ def test_what_the_database_refuses_halfway_leaves_no_post_behind(import_lines, l
         finally:
             cursor.execute("DROP TRIGGER refuse")
     assert not Post.objects.using(ACME).exists()
+
+
+def test_an_import_whose_commit_may_have_been_carried_out_is_not_told_to_be_none(
+    import_lines, lines, monkeypatch
+):
+    ask = RelaySession.request
+
+    def lose(session, message, deadline):
+        if cut:
+            raise driver.OperationalError("no network", effect="none", transient=True)
+        answers = ask(session, message, deadline)
+        if any("commit" in step for step in message.get("steps", ())):
+            cut.append(session.abort())
+            raise driver.OperationalError("cut", effect="unknown", transient=True)
+        return answers
+
+    cut = []
+    monkeypatch.setitem(connections[ACME].settings_dict["OPTIONS"], "timeout", 2)
+    monkeypatch.setattr(RelaySession, "request", lose)
+    connections[ACME].close()
+    with pytest.raises(CommandError, match="^Look whether anything was imported: "):
+        import_lines(lines[:3])
+    monkeypatch.undo()
+    connections[ACME].close()
+    assert Post.objects.using(ACME).count() == 3
 
 
 def test_an_unknown_author_becomes_a_user_who_cannot_sign_in_once_for_all_imports(import_lines, lines):

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from tqdm import tqdm
 
 from accounts.models import Tenant
@@ -38,6 +38,8 @@ class Command(BaseCommand):
         with bar, tenant_context(tenant) as scope:
             try:
                 count = write_posts(records, scope.alias, done=bar.update)
-            except DatabaseError as exc:
-                raise CommandError(f"Nothing was imported: {exc}") from exc
+            except (DatabaseError, InterfaceError) as exc:
+                known = getattr(exc.__cause__, "effect", None) not in ("unknown", "done")
+                what = "Nothing was imported" if known else "Look whether anything was imported"
+                raise CommandError(f"{what}: {exc}") from exc
         self.stdout.write(f"{count} posts imported into {tenant}.")

@@ -1,0 +1,185 @@
+"""What the README shows for a project of one's own works there, as it is written."""
+
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from worker.local import LocalWorker
+
+ROOT = Path(__file__).resolve().parents[2]
+SECTION = (
+    (ROOT / "README.md").read_text().partition("## Use it in your own project\n")[2].partition("\n## ")[0]
+)
+BLOCKS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+ONLY_D1, TENANTS, ADMIN = (
+    next(block for block in BLOCKS if word in block)
+    for word in ("INSTALLED_APPS = ", "TenantDatabases(", "DirectoryAdminConfig")
+)
+TENANT = """
+from django.db import models
+
+class Tenant(models.Model):
+    slug = models.CharField(max_length=63, unique=True)
+    name = models.CharField(max_length=50)
+"""
+POST = """
+from django.db import models
+
+class Post(models.Model):
+    title = models.CharField(max_length=50)
+
+    def __str__(self):
+        return self.title
+"""
+STOCK_ADMIN = """
+from django.contrib import admin
+
+from .models import Post
+
+admin.site.register(Post)
+"""
+TWO_ADMINS = """
+MIDDLEWARE.insert(2, "shop.middleware.tenant_urls")
+INSTALLED_APPS[INSTALLED_APPS.index("django.contrib.admin")] = "shop.admin_config.DirectoryAdminConfig"
+"""
+MIDDLEWARE = """
+def tenant_urls(get_response):
+    def serve(request):
+        if request.tenant is not None:
+            request.urlconf = "shop.tenant_urls"
+        return get_response(request)
+
+    return serve
+"""
+REGISTERED = """
+from do_bridge.tenancy.databases import register_tenant
+
+register_tenant("acme")
+"""
+CASES = """
+from django.contrib.auth.models import User
+from django.test import TestCase
+
+class AdminTest(TestCase):
+    databases = {"default", "tenant/acme"} if TENANTS else {"default"}
+
+    @classmethod
+    def setUpTestData(cls):
+        cls.root = User.objects.create_superuser("root", "root@blog.example", "a-pass-word")
+        if TENANTS:
+            from accounts.models import Tenant
+
+            Tenant.objects.create(slug="acme", name="Acme")
+
+    def test_a_post_is_added_in_the_admin(self):
+        self.client.force_login(self.root)
+        posts = f"{'/t/acme' if TENANTS else ''}/admin/blog/post/"
+        for page in ("/admin/", "/admin/auth/user/", posts, f"{posts}add/"):
+            self.assertEqual(self.client.get(page).status_code, 200, page)
+        self.assertRedirects(self.client.post(f"{posts}add/", {"title": "New"}), posts)
+        self.assertContains(self.client.get(posts), "New")
+"""
+
+
+class Project:
+    """A project that `startproject` made, with a copy of the package and the apps "accounts" and "blog"."""
+
+    def __init__(self, folder, worker):
+        self.folder, self.worker = folder, worker
+        self.manage("startproject", "shop", ".", program="django-admin")
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "do_bridge", folder / "do_bridge", ignore=ignored)
+        for app, models in (("accounts", TENANT), ("blog", POST)):
+            self.manage("startapp", app)
+            self.write(f"{app}/models.py", models)
+
+    def write(self, name, *texts):
+        (self.folder / name).write_text("\n".join(texts))
+
+    def configure(self, *blocks):
+        """Put the README's settings behind those of `startproject`; what it leaves out is filled in."""
+        text = "import os\n" + "\n".join(blocks)
+        filled = {
+            '["do_bridge", ...]  #': '["do_bridge", *INSTALLED_APPS, "accounts", "blog"]  #',
+            "<the database's id>": "d0b41d9e-0000-4000-8000-000000000000",
+            "<the id of another database, for tests>": "d0b41d9e-0000-4000-8000-000000000001",
+            "https://do-bridge.<you>.workers.dev": self.worker.url,
+            '"default": {...},': '"default": DATABASES["default"],',
+            '"BACKEND": ...': '"BACKEND": "django.core.cache.backends.locmem.LocMemCache"',
+            "    ...,\n]": "    *MIDDLEWARE[1:],\n]",
+        }
+        for shown, given in filled.items():
+            text = text.replace(shown, given)
+        assert "..." not in text
+        path = self.folder / "shop" / "settings.py"
+        path.write_text(path.read_text() + text)
+
+    def manage(self, *arguments, program="manage.py"):
+        """Run one of Django's commands; return what it said."""
+        start = ["-m", "django"] if program == "django-admin" else [program]
+        done = subprocess.run(
+            [sys.executable, *start, *arguments],
+            cwd=self.folder,
+            env={"PATH": "/usr/bin:/bin", "RELAY_TOKEN": self.worker.token, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory):
+    """A Worker of their own: what they write is configured data, which no test run empties."""
+    with LocalWorker(0, tmp_path_factory.mktemp("state"), secrets.token_urlsafe(32)) as running:
+        yield running
+
+
+@pytest.fixture
+def project(tmp_path, worker):
+    return Project(tmp_path, worker)
+
+
+def test_what_a_copy_needs_is_what_the_package_depends_on():
+    asked = re.search(r"and `pip install (\".*?\")`", SECTION)[1]
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert re.findall(r'"(.*?)"', asked) == needed
+
+
+@pytest.mark.parametrize("engine", ["d1", "durable_object"])
+def test_a_project_with_one_database_has_djangos_admin_and_its_tests(project, engine):
+    settings = ONLY_D1
+    if engine == "durable_object":
+        settings = settings.replace("backends.d1", "backends.durable_object")
+        settings = settings.replace("<the database's id>", "newcomer")
+        settings = re.sub(r' *"(OPTIONS|TEST)": .*\n', "", settings)
+    project.configure(settings)
+    project.write("blog/admin.py", STOCK_ADMIN)
+    project.write("blog/tests.py", "TENANTS = False", CASES)
+    project.manage("makemigrations", "accounts", "blog")
+    project.manage("migrate")
+    assert "no issues" in project.manage("check")
+    assert "OK" in project.manage("test")
+
+
+def test_a_project_with_tenants_has_the_two_admins_and_its_tests(project):
+    project.configure(ONLY_D1, TENANTS, TWO_ADMINS)
+    config, urls, registered = ADMIN.split("\n\n\n")
+    project.write("shop/admin_config.py", "from django.contrib.admin.apps import AdminConfig", config)
+    imports = ["import do_bridge.admin", "from django.urls import path"]
+    project.write("shop/tenant_urls.py", *imports, urls)
+    imports += ["from django.contrib import admin", "from django.contrib.auth.models import User"]
+    project.write("blog/admin.py", *imports, "from blog.models import Post", registered)
+    project.write("shop/middleware.py", MIDDLEWARE)
+    project.write("blog/tests.py", "TENANTS = True", REGISTERED, CASES)
+    project.manage("makemigrations", "accounts", "blog")
+    assert "no issues" in project.manage("check")
+    for command in re.findall(r"python manage\.py (.*?)\s+#", SECTION):
+        project.manage(*[word.strip('"') for word in command.split()])
+    assert "OK" in project.manage("test")
