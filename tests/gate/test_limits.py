@@ -168,7 +168,7 @@ def test_a_relay_that_takes_no_more_connections_is_asked_again_when_it_says_so(
 
         def do_GET(self) -> None:
             asked.append(time.monotonic())
-            self.send_response(429 if len(asked) < 3 else 503)
+            self.send_response(429 if len(asked) < 3 else 401)
             self.send_header("retry-after", wait)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -184,5 +184,5 @@ def test_a_relay_that_takes_no_more_connections_is_asked_again_when_it_says_so(
             driver.connect(transport, "do:a", timeout=5).execute("SELECT 1")
         server.shutdown()
         thread.join()
-    assert (len(asked), caught.value.http_status) == ((3, 503) if passes else (1, 429))
+    assert (len(asked), caught.value.http_status) == ((3, 401) if passes else (1, 429))
     assert passes or caught.value.retry_after == 60
