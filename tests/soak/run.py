@@ -112,7 +112,7 @@ def processes(stage: faults.Stage) -> dict[int, str]:
     named = dict.fromkeys(stage.worker.pids(), "wrangler")
     for pid in stage.worker.workerd_pids():
         with contextlib.suppress(OSError):
-            is_proxy = proxy in Path(f"/proc/{pid}/cmdline").read_text()
+            is_proxy = proxy in Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
             named[pid] = "wrangler's proxy" if is_proxy else "workerd"
     named |= dict.fromkeys(faults.gunicorn_workers(stage.gunicorn), "gunicorn")
     return named

@@ -92,7 +92,7 @@ def look(pid: int) -> Sample:
         with contextlib.suppress(OSError):
             links.append(str(link.readlink()))
     resident = int((place / "statm").read_text().split()[1]) * PAGE / 2**20
-    threads = int((place / "stat").read_text().rpartition(")")[2].split()[17])
+    threads = int((place / "stat").read_text(errors="replace").rpartition(")")[2].split()[17])
     sockets = sum(link.startswith("socket:") for link in links)
     return Sample(time.monotonic(), resident, len(links), sockets, threads)
 
@@ -134,7 +134,7 @@ def evidence(pids: dict[int, str], log_tail: Callable[[], str]) -> str:
             place = Path(f"/proc/{pid}")
             lines.append(f"{name} {pid}: {look(pid)}")
             for task in sorted((place / "task").iterdir())[:24]:
-                state = (task / "stat").read_text().rpartition(")")[2].split()
+                state = (task / "stat").read_text(errors="replace").rpartition(")")[2].split()
                 lines.append(
                     f"  {task.name} state {state[0]} cpu {state[11]}+{state[12]} {_read(task / 'wchan')}"
                 )
