@@ -118,6 +118,27 @@ def test_forced_updates_know_what_is_there(engine, person):
     assert stored(engine, person) == [(1, "A", None)]
 
 
+@pytest.mark.parametrize("forced", [{"force_update": True}, {"update_fields": ["name"]}])
+def test_forced_updates_know_what_waits_in_the_block(engine, person, forced):
+    with transaction.atomic(engine.alias), engine.constraint_checks_disabled():
+        early = person(id=1, name="a", boss_id=2)
+        early.save_base(raw=True, using=engine.alias)
+        early.name = "A"
+        early.save(using=engine.alias, **forced)
+        person(id=2, name="boss").save_base(raw=True, using=engine.alias)
+    assert stored(engine, person) == [(1, "A", 2), (2, "boss", None)]
+
+
+def test_d1_updates_no_row_that_was_deleted_while_it_waited(d1, d1_person):
+    with d1.constraint_checks_disabled():
+        early = d1_person(id=1, name="a", boss_id=1)
+        early.save_base(raw=True, using="d1")
+        d1_person.objects.using("d1").filter(pk=1)._raw_delete("d1")
+        with pytest.raises(DatabaseError, match="did not affect any rows"):
+            early.save(force_update=True, using="d1")
+    assert stored(d1, d1_person) == []
+
+
 def test_a_fixture_of_plain_rows_is_one_batch_on_d1(d1, d1_person, trips):
     people = [(key, f"p{key}", key % 50 + 1) for key in range(1, 51)]
     trips.count = 0
