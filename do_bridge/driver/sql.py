@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final
 
 from . import codec
-from .exceptions import ProgrammingError
+from .exceptions import NotSupportedError, ProgrammingError
 
 Params = Sequence[Any] | Mapping[str, Any]
 
@@ -32,17 +33,33 @@ _READ_PRAGMAS: Final = frozenset(
         "TABLE_XINFO",
     }
 )
+# They are no part of a transaction, and a database has one connection for all whom it serves: switched on,
+# each would stay so for everybody, until the database is started anew.
+_LASTING_PRAGMAS: Final = frozenset(
+    {
+        "CASE_SENSITIVE_LIKE",
+        "IGNORE_CHECK_CONSTRAINTS",
+        "LEGACY_ALTER_TABLE",
+        "RECURSIVE_TRIGGERS",
+        "REVERSE_UNORDERED_SELECTS",
+    }
+)
+_OFF: Final = frozenset({"0", "FALSE", "NO", "OFF"})
 _LONGEST_CACHED: Final = 20_000
 _CLOSING: Final = {"'": "'", '"': '"', "`": "`", "[": "]"}
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a statement is: its main verb (upper case, empty for no statement), and what follows from it."""
+    """What a statement is: its main verb (upper case, empty for no statement), and what follows from it.
+
+    ``lasting`` is a pragma in it that everybody would feel from then on, or empty.
+    """
 
     verb: str
     reads_only: bool
     counted: bool
+    lasting: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +78,18 @@ class Statement:
 def prepare(sql: str, params: Params | None) -> Statement:
     """Return the statement for SQL with ``%s`` or ``%(name)s``; with ``None`` the SQL is left as it is.
 
-    Raises ProgrammingError for a wrong number, name or type of parameters.
+    Raises ProgrammingError for a wrong number, name or type of parameters, and NotSupportedError for a pragma
+    that would not end with its transaction.
     """
     # Long statements are made for one use, and would only fill the caches.
     long = len(sql) > _LONGEST_CACHED
     shape = (shape_of.__wrapped__ if long else shape_of)(sql)
+    if shape.lasting:
+        raise NotSupportedError(
+            f"PRAGMA {shape.lasting} would stay switched on for everybody who uses the database, for it is "
+            "no part of a transaction: leave it out",
+            effect="none",
+        )
     if params is None:
         return Statement(sql, (), shape)
     if isinstance(params, Mapping):
@@ -134,7 +158,7 @@ def shape_of(sql: str) -> Shape:
     reads = verb in _READ_VERBS or (verb == "PRAGMA" and _pragma_reads(sql))
     if reads and ";" in sql:
         reads = not is_several(sql)
-    return Shape(verb, reads, verb in _COUNTED)
+    return Shape(verb, reads, verb in _COUNTED, _lasting(sql) if "pragma" in sql.lower() else "")
 
 
 def bare(sql: str) -> str:
@@ -158,6 +182,22 @@ def _verb(found: Iterator[tuple[str, int, int]]) -> str:
 def _pragma_reads(sql: str) -> bool:
     words = [text.upper() for text, depth, _ in tokens(sql) if depth == 0]
     return "=" not in words and not _READ_PRAGMAS.isdisjoint(words)
+
+
+def _lasting(sql: str) -> str:
+    statement: list[str] = []
+    for word in chain((text.upper() for text, _, _ in tokens(sql)), ";"):
+        if word != ";":
+            statement.append(word)
+            continue
+        name = next((text for text in statement if text in _LASTING_PRAGMAS), None)
+        if name and statement[0] == "PRAGMA":
+            at = statement.index(name)
+            # Behind a sign; without a value it is a question.
+            if not _OFF.issuperset(statement[at + 2 : at + 3]):
+                return name.lower()
+        statement = []
+    return ""
 
 
 def is_several(sql: str) -> bool:

@@ -1,9 +1,14 @@
 """Rows that point at later ones: D1 carries them in one batch, or refuses them before any is written."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from django.core import serializers
 from django.db import DatabaseError, IntegrityError, NotSupportedError, models, transaction
 from django.db.migrations.state import ModelState, ProjectState
+from django.db.models import Value
+from django.db.models.functions import Concat
 
 FIELDS = [
     ("id", models.AutoField(primary_key=True)),
@@ -111,6 +116,27 @@ def test_forced_updates_know_what_is_there(engine, person):
         with pytest.raises(DatabaseError, match="did not affect any rows"):
             person(id=77, name="x").save(force_update=True, using=engine.alias)
     assert stored(engine, person) == [(1, "A", None)]
+
+
+@pytest.mark.parametrize("forced", [{"force_update": True}, {"update_fields": ["name"]}])
+def test_forced_updates_know_what_waits_in_the_block(engine, person, forced):
+    with transaction.atomic(engine.alias), engine.constraint_checks_disabled():
+        early = person(id=1, name="a", boss_id=2)
+        early.save_base(raw=True, using=engine.alias)
+        early.name = "A"
+        early.save(using=engine.alias, **forced)
+        person(id=2, name="boss").save_base(raw=True, using=engine.alias)
+    assert stored(engine, person) == [(1, "A", 2), (2, "boss", None)]
+
+
+def test_d1_updates_no_row_that_was_deleted_while_it_waited(d1, d1_person):
+    with d1.constraint_checks_disabled():
+        early = d1_person(id=1, name="a", boss_id=1)
+        early.save_base(raw=True, using="d1")
+        d1_person.objects.using("d1").filter(pk=1)._raw_delete("d1")
+        with pytest.raises(DatabaseError, match="did not affect any rows"):
+            early.save(force_update=True, using="d1")
+    assert stored(d1, d1_person) == []
 
 
 def test_a_fixture_of_plain_rows_is_one_batch_on_d1(d1, d1_person, trips):
@@ -267,6 +293,32 @@ def test_closing_d1_in_a_block_drops_what_waits(d1, d1_person):
         d1_person.objects.using("d1").create(id=1, name="a", boss_id=1)
         d1.close()
     assert stored(d1, d1_person) == []
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_what_waits_on_d1_is_not_sent_by_a_child_process_that_closes_its_copy(d1, d1_person):
+    people = d1_person.objects.using("d1")
+    people.create(name="a")
+    with d1.constraint_checks_disabled():
+        people.update(name=Concat("name", Value("b")))
+        child = os.fork()
+        if child == 0:
+            try:
+                d1.close()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+    assert stored(d1, d1_person) == [(1, "ab", None)]
+
+
+def test_what_waits_on_d1_is_not_sent_by_another_thread(d1, d1_person):
+    people = d1_person.objects.using("d1")
+    with d1.constraint_checks_disabled():
+        people.create(id=1, name="a", boss_id=2)
+        with ThreadPoolExecutor(1) as pool, pytest.raises(DatabaseError, match="in that same thread"):
+            pool.submit(d1.close).result()
+        people.create(id=2, name="b")
+    assert stored(d1, d1_person) == [(1, "a", 2), (2, "b", None)]
 
 
 def test_d1_tells_how_many_statements_of_a_block_that_failed_stand(d1, d1_person, caplog):

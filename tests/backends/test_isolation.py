@@ -245,6 +245,21 @@ def test_a_class_on_d1_makes_its_data_once(restored: Any) -> None:
     assert made == [1]
 
 
+def test_callbacks_of_a_block_are_caught_where_it_waits_for_the_tests_and_run_on_d1(restored: Any) -> None:
+    alias, found = restored.alias, []
+
+    class Case(TestCase):
+        def check(self) -> None:
+            with self.captureOnCommitCallbacks(using=alias) as caught, transaction.atomic(using=alias):
+                transaction.on_commit(lambda: found.append("run"), using=alias)
+            found.append(len(caught))
+
+        test_one = test_two = check
+
+    run(Case, restored)
+    assert found == (["run", 0] if alias == "d1" else [1]) * 2
+
+
 def test_a_transaction_test_case_flushes_what_django_would(restored: Any) -> None:
     alias, before = restored.alias, []
 

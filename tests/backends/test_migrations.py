@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import killed_migration
@@ -17,7 +18,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.transaction import atomic
 from migration_cases import APP, add_length, create_boat, create_sailor, executor, migration, python
 
-from do_bridge import driver
+from do_bridge import batch, driver
 from do_bridge.backends.remote_sqlite.progress import TABLE
 from do_bridge.backends.remote_sqlite.rebuild import Overtaken
 
@@ -180,6 +181,22 @@ def test_a_python_migration_on_d1_goes_on_where_it_failed(d1, caplog):
     assert recorded(d1) == ["0001"]
     assert tables(d1) == ["ship_boat", "ship_sailor"]
     assert rows(d1, f"SELECT * FROM {TABLE}") == []
+
+
+@pytest.mark.parametrize(("together", "names"), [(True, ["Bea"]), (False, ["Ann", "Bea"])])
+def test_python_code_that_failed_on_d1_is_repeated_whole_and_stands_in_part_but_for_a_batch(
+    d1, together, names
+):
+    def half(apps, editor):
+        with batch(using=editor.connection.alias) if together else nullcontext():
+            add_boat(apps, editor)
+            fail(apps, editor)
+
+    with pytest.raises(RuntimeError):
+        migrate(d1, [migration("0001", create_boat(), python(half))], "0001")
+    again = python(lambda apps, editor: boats(apps, editor).create(name="Bea", home="Kiel"))
+    migrate(d1, [migration("0001", create_boat(), again)], "0001")
+    assert [name for (name,) in rows(d1, "SELECT name FROM ship_boat")] == names
 
 
 def test_python_code_sees_what_the_operations_before_it_made(engine):

@@ -4,7 +4,7 @@ import datetime
 import decimal
 
 import pytest
-from django.db import IntegrityError, NotSupportedError, models
+from django.db import IntegrityError, NotSupportedError, models, transaction
 from django.db.migrations.state import ModelState, ProjectState
 from django.db.models import CompositePrimaryKey, F, UniqueConstraint
 from django.db.models.functions import Lower
@@ -77,6 +77,26 @@ def test_foreign_keys_are_immediate(engine):
     assert "DEFERR" not in "".join(sql for (sql,) in rows(engine, "SELECT sql FROM sqlite_master") if sql)
     with pytest.raises(IntegrityError, match="FOREIGN KEY constraint failed"):
         run(engine, "INSERT INTO zoo_child (parent_id) VALUES (77)")
+
+
+def test_foreign_keys_cannot_be_switched_off_by_hand(engine):
+    create(engine, parent_and_child(), "Parent", "Child")
+    run(engine, "PRAGMA foreign_keys = off")
+    with transaction.atomic(engine.alias):
+        run(engine, "PRAGMA foreign_keys = off")
+    with engine.schema_editor() as editor:
+        editor.execute("PRAGMA foreign_keys = off")
+    assert rows(engine, "PRAGMA foreign_keys") == [(1,)]
+    with pytest.raises(IntegrityError, match="FOREIGN KEY constraint failed"):
+        run(engine, "INSERT INTO zoo_child (parent_id) VALUES (77)")
+
+
+def test_checks_cannot_be_switched_off_for_all_who_come_later(engine):
+    run(engine, "CREATE TABLE positive (number integer CHECK (number > 0))")
+    with pytest.raises(NotSupportedError, match="PRAGMA ignore_check_constraints would stay switched on"):
+        run(engine, "PRAGMA ignore_check_constraints = on")
+    with pytest.raises(IntegrityError, match="CHECK constraint failed"):
+        run(engine, "INSERT INTO positive VALUES (-1)")
 
 
 def test_altering_a_table_keeps_the_rows_that_point_at_it(engine):

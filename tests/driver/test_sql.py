@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from do_bridge.driver import ProgrammingError
+from do_bridge.driver import NotSupportedError, ProgrammingError
 from do_bridge.driver.sql import bare, prepare, shape_of
 
 
@@ -57,6 +57,33 @@ def test_a_read_is_known_as_one(sql: str) -> None:
 )
 def test_what_is_not_certainly_a_read_counts_as_a_write(sql: str) -> None:
     assert not shape_of(sql).reads_only
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "PRAGMA ignore_check_constraints = on",
+        "pragma main.case_sensitive_like(1);",
+        "SELECT 1; /* and */ PRAGMA legacy_alter_table=ON; SELECT 2",
+        "PRAGMA recursive_triggers = 'yes'",
+    ],
+)
+def test_a_pragma_that_would_outlast_its_transaction_is_refused(sql: str) -> None:
+    with pytest.raises(NotSupportedError, match="would stay switched on for everybody"):
+        prepare(sql, None)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "PRAGMA ignore_check_constraints",
+        "PRAGMA legacy_alter_table = OFF; PRAGMA defer_foreign_keys = on",
+        "SELECT 'PRAGMA recursive_triggers = 1'",
+        "SELECT 1 AS recursive_triggers, 'pragma'",
+    ],
+)
+def test_pragmas_that_are_asked_for_switched_off_or_only_named_are_not_refused(sql: str) -> None:
+    assert prepare(sql, None).sql == sql
 
 
 def test_semicolons_and_comments_behind_a_statement_are_cut() -> None:

@@ -1,6 +1,7 @@
 """The connection wrapper for D1: either transport, and an atomic() that says what it could not undo."""
 
 import logging
+import os
 from contextlib import contextmanager
 
 from django.core.exceptions import ImproperlyConfigured
@@ -162,8 +163,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @async_unsafe
     def close(self):
+        self.validate_thread_sharing()
         try:
-            if self.autocommit:
+            if self.connection is not None and self.connection.pid != os.getpid():
+                # A child's copy: what waits is the parent's to send, and a block the parent's to end.
+                self.connection.batch = None
+            elif self.autocommit:
                 # To its caller each statement that waits has committed.
                 self.enable_constraint_checking()
             else:

@@ -88,6 +88,11 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
 
     def _settle(self, batch):
         """Name the object for errors, and send a row whose key the database makes: others will need it."""
+        meta = self.query.get_meta()
+        if len(meta.pk_fields) == 1:
+            for instance in self.query.objs:
+                if (value := getattr(instance, meta.pk.attname)) is not None:
+                    batch.expect_row(meta.pk, value)
         if self.query.raw and len(self.query.objs) == 1:
             (instance,) = self.query.objs
             batch.entries[-1].label = f"{instance._meta.label}(pk={instance.pk})"
@@ -118,9 +123,10 @@ class SQLUpdateCompiler(compiler.SQLUpdateCompiler):
         if isinstance(count, PendingCount):
             count.is_told = True
         if isinstance(count, ProbedCount):
-            count.probe = self._finds_rows
             conditions = self.query.where.children
             count.condition = conditions[0] if len(conditions) == 1 else None
+            batch = self.connection.connection.batch
+            count.probe = lambda: count.finds(batch.waiting) or self._finds_rows()
         return count
 
     def _finds_rows(self):

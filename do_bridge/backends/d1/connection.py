@@ -1,6 +1,7 @@
 """The driver's connection to D1, with a count of what was written and with batches that collect writes."""
 
 import operator
+import os
 from dataclasses import dataclass
 
 from django.db import IntegrityError, NotSupportedError
@@ -24,6 +25,8 @@ class Connection(driver.Connection):
         self.written = 0
         #: The Batch that collects writes, or None.
         self.batch = None
+        #: The process that opened it: a child has a copy.
+        self.pid = os.getpid()
 
     def run(self, statements):
         if self.batch is None:

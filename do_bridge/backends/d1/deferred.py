@@ -45,6 +45,15 @@ class ProbedCount(PendingCount):
         self._entry.must_change, self._entry.missed = found, not found
         return found
 
+    def finds(self, waiting):
+        """Whether the UPDATE is that of one of the rows which wait to be inserted."""
+        lhs = getattr(self.condition, "lhs", None)
+        if getattr(self.condition, "lookup_name", None) != "exact" or not hasattr(lhs, "target"):
+            return False
+        # Other columns' values need not be hashable.
+        keys = [field for field in (lhs.target, lhs.field) if field.primary_key]
+        return any((key, self.condition.rhs) in waiting for key in keys)
+
     def is_for(self, key, value):
         """Whether the UPDATE is that of the row with this value of the model's primary key."""
         lhs = getattr(self.condition, "lhs", None)
@@ -63,6 +72,8 @@ class Deferred(Batch):
 
     def __init__(self, connection):
         super().__init__(connection)
+        #: Rows that wait to be inserted: (the primary key's field, its value) -> the statement's place.
+        self.waiting = {}
         self._sent = 0
         self._peeks = False
         self._patience = PIECE
@@ -71,7 +82,9 @@ class Deferred(Batch):
         return self._sent + len(self.entries)
 
     def truncate(self, length):
-        super().truncate(max(length - self._sent, 0))
+        length = max(length - self._sent, 0)
+        super().truncate(length)
+        self.waiting = {key: place for key, place in self.waiting.items() if place < length}
 
     def _count(self, entry):
         return ProbedCount(entry)
@@ -80,7 +93,14 @@ class Deferred(Batch):
         if len(self.entries) >= self._patience:
             # What can't be sent now grows before it is tried again.
             self._patience = PIECE if self.settle() else 2 * len(self.entries)
+        if statement.shape.verb not in ("INSERT", "UPDATE"):
+            # It may delete them.
+            self.waiting = {}
         return super().add(statement)
+
+    def expect_row(self, field, value):
+        """Note that the last statement inserts the row with this value of its primary key."""
+        self.waiting[field, field.get_prep_value(value)] = len(self.entries) - 1
 
     def last_write(self):
         """Return the entry of the last write that waits, or None."""
@@ -149,7 +169,7 @@ class Deferred(Batch):
         """Wait for nothing that was sent any more; return the calls that were to follow it."""
         after = self.after
         self._sent += len(self.entries)
-        self.entries, self.after, self.keyless = [], [], {}
+        self.entries, self.after, self.keyless, self.waiting = [], [], {}, {}
         return after
 
     def _explain_deferred(self, error, statements, owners):

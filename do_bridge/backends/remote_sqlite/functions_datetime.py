@@ -164,7 +164,8 @@ def to_zone(value, wanted, stored, *, inline=False):
 def _changes(table):
     """SQL for the JSON list of a year's changes: by the year, by its kind, or those before all others."""
     kind = "strftime('%%w-%%j', substr({v}, 1, 4) || '-12-31')"
-    key = f"iif({{v}} < '{table.rule_from}', substr({{v}}, 1, 4), {kind})"
+    # Of the column itself the affinity would make a number of the year, and every text is above those.
+    key = f"iif(substr({{v}}, 1, 4) < '{table.rule_from}', substr({{v}}, 1, 4), {kind})"
     return f"""coalesce({{table}} -> ('$."' || {key} || '"'), {{table}} -> '$.""')"""
 
 
