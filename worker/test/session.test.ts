@@ -179,6 +179,19 @@ test("a frame that is too large is refused, and the session lives on", async () 
   expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
 });
 
+test("a request of too many steps is refused, and the session and its transaction live on", async () => {
+  const client = await Client.open();
+  const db = "do:test/many/steps";
+  await client.tx(db, "t1", ["CREATE TABLE t (id)"], { begin: true });
+  // In a frame that may be sent, and too much for a call to the object.
+  const steps = Array.from({ length: 700_000 }, () => ({ sql: "" }));
+  const refused = { error: { kind: "too_large", effect: "none" } };
+  expect(await client.ask({ op: "batch", db: "do:test/many/others", steps })).toMatchObject(refused);
+  expect(await client.tx(db, "t1", steps)).toMatchObject(refused);
+  await client.tx(db, "t1", ["INSERT INTO t VALUES (1)", { commit: true }]);
+  expect(await client.column(db, "SELECT id FROM t")).toEqual([1]);
+});
+
 test("a binary frame is refused, and the session lives on", async () => {
   const client = await Client.open();
   client.sendText(new ArrayBuffer(3));
