@@ -137,14 +137,14 @@ def process_table() -> list[tuple[int, int, str, str]]:
         rows = []
         for place in Path("/proc").glob("[0-9]*/stat"):
             try:
-                before, _, after = place.read_text().rpartition(")")
+                before, _, after = place.read_text(errors="replace").rpartition(")")  # a name may be cut
             except OSError:
                 continue  # it ended while we looked
             fields = after.split()
             rows.append((int(place.parent.name), int(fields[2]), fields[0], before.partition("(")[2]))
         return rows
     command = ["ps", "-A", "-o", "pid=,pgid=,stat=,comm="]
-    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    listing = subprocess.run(command, capture_output=True, errors="replace", check=True).stdout  # noqa: S603
     split = [line.split(None, 3) for line in listing.splitlines()]
     return [(int(pid), int(group), stat, Path(name.strip()).name) for pid, group, stat, name in split]
 

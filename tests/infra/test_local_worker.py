@@ -107,6 +107,25 @@ def test_a_worker_that_never_gets_healthy_is_given_up_at_the_deadline(own_worker
     assert worker.pids() == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="a process names itself by Linux's /proc")
+def test_a_process_whose_name_is_no_text_keeps_nothing_from_its_end():
+    # Linux cuts names after 15 bytes, in the middle of a character where one stands there.
+    code = (
+        "import time; open('/proc/self/comm', 'wb').write('fourteen-bytesü'.encode()); "
+        "print(flush=True); time.sleep(600)"
+    )
+    named = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert named.stdout is not None
+        named.stdout.readline()
+        assert list(local.group_members(named.pid)) == [named.pid]
+        local.end_group(named.pid)
+        assert named.wait(10) == -signal.SIGTERM
+    finally:
+        named.kill()
+        named.communicate()
+
+
 def test_a_generated_token_is_private_and_stays_the_same(tmp_path):
     path = tmp_path / ".dev.vars"
     token = local.dev_token(path)

@@ -151,7 +151,7 @@ def _processes() -> list[tuple[int, int, int]]:
     rows = []
     for place in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            fields = place.read_text().rpartition(")")[2].split()
+            fields = place.read_text(errors="replace").rpartition(")")[2].split()
             if fields[0] != "Z":
                 rows.append((int(place.parent.name), int(fields[1]), int(fields[2])))
     return rows

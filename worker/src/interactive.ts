@@ -42,6 +42,7 @@ export class InteractiveTransaction {
   readonly #schema: SchemaMark;
   readonly #keys: WriteKeys;
   readonly #savepoints: string[] = [];
+  /** What is left of the request in hand, the last step first: to take the first of many moves all the others. */
   #steps: Step[];
   #results = new Results();
   /** The answer to the request in hand, once a step of it has failed. */
@@ -63,7 +64,7 @@ export class InteractiveTransaction {
     this.#expect = expect;
     this.#schema = schema;
     this.#keys = keys;
-    this.#steps = [...steps];
+    this.#steps = steps.toReversed();
   }
 
   /** Runs the transaction to its end. What it throws is the runtime's: everything is rolled back then. */
@@ -128,15 +129,15 @@ export class InteractiveTransaction {
   }
 
   async #nextStep(): Promise<Step | "expired" | null> {
-    let step = this.#steps.shift();
+    let step = this.#steps.pop();
     while (step === undefined) {
       const answer = this.#failed ?? { results: this.#results.texts };
       const steps = await this.#pullWithinLease(answer);
       if (steps === "expired" || steps === null) return steps;
       this.#failed = null;
       this.#results = new Results();
-      this.#steps = [...steps];
-      step = this.#steps.shift();
+      this.#steps = steps.toReversed();
+      step = this.#steps.pop();
     }
     return step;
   }

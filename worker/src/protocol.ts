@@ -8,6 +8,9 @@ export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
 /** Bytes of the largest answer: an RPC between the Worker and an object carries 32 MiB, its envelope included. */
 export const MAX_ANSWER_BYTES = 30 * 1000 * 1000;
 
+/** Steps of the largest request: on its way to an object each takes some 60 bytes beside its texts. */
+const MAX_STEPS = 350_000;
+
 const MIN_LEASE_MS = 100;
 const MAX_LEASE_MS = 25_000;
 const DEFAULT_LEASE_MS = 10_000;
@@ -264,6 +267,9 @@ function readStatements(frame: Fields): Statement[] {
 function readSteps(frame: Fields): Step[] {
   const steps = frame["steps"];
   if (!Array.isArray(steps)) throw new ProtocolError("steps must be a list");
+  if (steps.length > MAX_STEPS) {
+    throw new ProtocolError(`a request may have ${MAX_STEPS} steps`, null, "too_large");
+  }
   return steps.map((step: unknown) => {
     if (!isFields(step)) throw new ProtocolError("a step must be an object");
     return readStep(step);

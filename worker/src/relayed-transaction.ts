@@ -4,7 +4,7 @@ import { objectFailure } from "./errors";
 import type { Outcome, Pull } from "./interactive";
 import type { Answer, Failure, Step, TransactionRequest } from "./protocol";
 
-type Reply = (id: number, answer: Answer) => void;
+type Reply = (request: TransactionRequest, answer: Answer) => void;
 
 /** Starts the call to the object that carries the transaction. */
 export type Transact = (request: TransactionRequest, pull: Pull) => Promise<Outcome>;
@@ -65,7 +65,7 @@ export class RelayedTransaction {
   /** Takes a further request of the transaction, to be run after those that came before it. */
   send(request: TransactionRequest): void {
     if (this.#ended !== null) {
-      this.#reply(request.id, failed(this.#ended));
+      this.#reply(request, failed(this.#ended));
     } else if (this.#deliver !== null) {
       this.#hand(request);
     } else {
@@ -82,7 +82,7 @@ export class RelayedTransaction {
   }
 
   #next(answer: Answer): Promise<Step[] | null> {
-    if (this.#current !== null) this.#reply(this.#current.id, answer);
+    if (this.#current !== null) this.#reply(this.#current, answer);
     this.#current = null;
     if (this.#closed) return Promise.resolve(null);
     return new Promise((resolve) => {
@@ -100,9 +100,9 @@ export class RelayedTransaction {
 
   #finish(ended: Failure, answer = failed(ended)): void {
     this.#ended = ended;
-    if (this.#current !== null) this.#reply(this.#current.id, answer);
+    if (this.#current !== null) this.#reply(this.#current, answer);
     this.#current = null;
-    for (const { id } of this.#waiting.splice(0)) this.#reply(id, failed(ended));
+    for (const request of this.#waiting.splice(0)) this.#reply(request, failed(ended));
     // The object stopped waiting for its last pull: let that call end.
     this.#deliver?.(null);
     this.#deliver = null;

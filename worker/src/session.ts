@@ -27,6 +27,11 @@ import { byteLength } from "./values";
 /** When it is closed, in parts of the time for which it serves: its client has left it long before. */
 const CLOSED_AFTER = 1.1;
 
+/** Requests that may wait for their answers at once, and the characters of their frames: sessions share 128 MB. */
+const MAX_UNANSWERED = 250;
+const MAX_UNANSWERED_CHARACTERS = 2 * MAX_REQUEST_BYTES;
+const TOO_MANY_UNANSWERED = "too many requests of this session wait for their answers, or too large ones";
+
 /** The longest time that a timer can be set to. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -50,8 +55,15 @@ export class Session {
   readonly #transactions = new Map<string, RelayedTransaction>();
   readonly #opened = Date.now();
   readonly #columns = new KnownColumns();
+  /** The requests that wait for their answers, each with the characters of its frame. */
+  readonly #unanswered = new Map<Request, number>();
+  #unansweredCharacters = 0;
   /** One for all transactions: a function made in `#begin` would keep that transaction's first steps for ever. */
-  readonly #answer = (id: number, answer: Answer): void => this.#reply(id, answer);
+  readonly #answer = (request: Request, answer: Answer): void => {
+    this.#unansweredCharacters -= this.#unanswered.get(request) ?? 0;
+    this.#unanswered.delete(request);
+    this.#reply(request.id, answer);
+  };
   #subrequests = 0;
   #d1Queries = 0;
   /** How many requests are not answered yet; an open transaction is one. */
@@ -90,11 +102,18 @@ export class Session {
       this.#reply(id, failed(kind, message));
       return;
     }
+    const { length } = String(data);
+    if (!this.#hasRoomFor(length)) {
+      this.#reply(request.id, failed("overloaded", TOO_MANY_UNANSWERED));
+      return;
+    }
+    this.#unanswered.set(request, length);
+    this.#unansweredCharacters += length;
     this.#inHand += 1;
     try {
       await this.#serve(request);
     } catch (error) {
-      this.#reply(request.id, { results: [], error: objectFailure(error, "unknown") });
+      this.#answer(request, { results: [], error: objectFailure(error, "unknown") });
     }
     this.#inHand -= 1;
     this.#retire();
@@ -102,12 +121,12 @@ export class Session {
 
   async #serve(request: Request): Promise<void> {
     const refusal = request.op === "ping" ? null : scopeRefusal(this.#limits.scope, request.database);
-    if (refusal !== null) this.#reply(request.id, failed("forbidden", refusal));
-    else if (request.op === "ping") this.#reply(request.id, { results: [] });
+    if (refusal !== null) this.#answer(request, failed("forbidden", refusal));
+    else if (request.op === "ping") this.#answer(request, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
-    else if (request.op === "outcome") this.#reply(request.id, await this.#outcome(request));
-    else if (request.op === "size") this.#reply(request.id, await this.#size(request));
-    else this.#reply(request.id, await this.#batch(request));
+    else if (request.op === "outcome") this.#answer(request, await this.#outcome(request));
+    else if (request.op === "size") this.#answer(request, await this.#size(request));
+    else this.#answer(request, await this.#batch(request));
   }
 
   async #batch({ database, expect, key, again, steps }: BatchRequest): Promise<Answer> {
@@ -159,27 +178,27 @@ export class Session {
   }
 
   async #transaction(request: TransactionRequest): Promise<void> {
-    const { id, database, tx, begin } = request;
+    const { database, tx, begin } = request;
     const known = this.#transactions.get(tx);
     if (database.kind === "d1") {
-      this.#reply(id, failed("unsupported", "D1 has no interactive transactions"));
+      this.#answer(request, failed("unsupported", "D1 has no interactive transactions"));
     } else if (begin && known !== undefined) {
-      this.#reply(id, failed("bad_request", "this tx has been used in this session"));
+      this.#answer(request, failed("bad_request", "this tx has been used in this session"));
     } else if (begin) {
       await this.#begin(request);
     } else if (known === undefined) {
-      this.#reply(id, { results: [], error: NO_TRANSACTION });
+      this.#answer(request, { results: [], error: NO_TRANSACTION });
     } else if (known.database !== `${database.kind}:${database.name}`) {
-      this.#reply(id, failed("bad_request", "this tx was begun on another database"));
+      this.#answer(request, failed("bad_request", "this tx was begun on another database"));
     } else {
       known.send(request);
     }
   }
 
   async #begin(request: TransactionRequest): Promise<void> {
-    const { id, tx, database, leaseMs, expect, steps } = request;
+    const { tx, database, leaseMs, expect, steps } = request;
     if (this.#exhausted()) {
-      this.#reply(id, limitReached());
+      this.#answer(request, limitReached());
       return;
     }
     const transaction = new RelayedTransaction(request, this.#answer);
@@ -204,6 +223,13 @@ export class Session {
     if (names === undefined || !Object.hasOwn(names, name)) return null;
     const binding: unknown = Reflect.get(this.#env, names[name] ?? "");
     return (binding as D1Database | undefined) ?? null;
+  }
+
+  #hasRoomFor(characters: number): boolean {
+    return (
+      this.#unanswered.size < MAX_UNANSWERED &&
+      this.#unansweredCharacters + characters <= MAX_UNANSWERED_CHARACTERS
+    );
   }
 
   #exhausted(): boolean {

@@ -179,6 +179,47 @@ test("a frame that is too large is refused, and the session lives on", async () 
   expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
 });
 
+test("a request of too many steps is refused, and the session and its transaction live on", async () => {
+  const client = await Client.open();
+  const db = "do:test/many/steps";
+  await client.tx(db, "t1", ["CREATE TABLE t (id)"], { begin: true });
+  // In a frame that may be sent, and too much for a call to the object.
+  const steps = Array.from({ length: 700_000 }, () => ({ sql: "" }));
+  const refused = { error: { kind: "too_large", effect: "none" } };
+  expect(await client.ask({ op: "batch", db: "do:test/many/others", steps })).toMatchObject(refused);
+  expect(await client.tx(db, "t1", steps)).toMatchObject(refused);
+  await client.tx(db, "t1", ["INSERT INTO t VALUES (1)", { commit: true }]);
+  expect(await client.column(db, "SELECT id FROM t")).toEqual([1]);
+});
+
+test.each([
+  ["250 requests", 250, ""],
+  ["32 MiB of them", 2, "x".repeat(MAX_REQUEST_BYTES - 1000)],
+])(
+  "a session where %s wait for their answers takes no more until they have come",
+  async (_name, many, text) => {
+    const [client, other] = [await Client.open(), await Client.open()];
+    const db = `do:test/unanswered/${many}`;
+    const batch = (sql: string): Record<string, unknown> => ({
+      op: "batch",
+      db,
+      steps: [{ sql }],
+      unread: text,
+    });
+    await other.tx(db, "t1", ["CREATE TABLE t (id)"], { begin: true });
+    const waiting = Array.from({ length: many }, (_value, id) =>
+      client.send(batch(`INSERT INTO t VALUES (${id})`)),
+    );
+    const refused = await client.ask(batch("INSERT INTO t VALUES (-1)"));
+    expect(refused["error"]).toMatchObject({ kind: "overloaded", effect: "none" });
+    await other.tx(db, "t1", [{ commit: true }]);
+    for (const id of waiting) expect(await client.receive()).toMatchObject({ id, results: [{}] });
+    expect(await client.column(db, "SELECT min(id) || ' ' || count(*) FROM t")).toEqual([`0 ${many}`]);
+    client.close();
+    other.close();
+  },
+);
+
 test("a binary frame is refused, and the session lives on", async () => {
   const client = await Client.open();
   client.sendText(new ArrayBuffer(3));
