@@ -255,14 +255,3 @@ describe("when the object is reset", () => {
     expect(await ids()).toEqual([]);
   });
 });
-
-test("a transaction takes no longer over its many steps than a batch", { timeout: 120_000 }, async () => {
-  const steps = Array.from({ length: 120_000 }, () => ({ sql: "SELECT 1 WHERE 0" }));
-  const began = performance.now();
-  await client.ask({ op: "batch", db, steps });
-  const batched = performance.now();
-  const answer = await client.tx(db, "t1", steps, { begin: true });
-  const ended = performance.now();
-  expect(answer).not.toHaveProperty("error");
-  expect(ended - batched).toBeLessThan(2.5 * (batched - began));
-});
