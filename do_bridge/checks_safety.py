@@ -78,7 +78,10 @@ def check_encryption(app_configs=None, **kwargs):
 
 
 def _is_readable_on_the_way(url):
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False  # No address: nothing is reached there.
     if parts.scheme not in ("http", "ws"):
         return False
     host = parts.hostname or ""
