@@ -178,7 +178,8 @@ class RelaySession:
                 # The library has followed a redirect to what is no WebSocket's address.
                 raise _refused(error.__context__.response, where) from without_frames(error)
             raise InterfaceError(f"RELAY_URL is no URL: {where}", effect="none") from without_frames(error)
-        except (OSError, WebSocketException, EOFError) as error:
+        except (OSError, WebSocketException, EOFError, RuntimeError) as error:
+            # Of these the last comes where no thread can be started.
             text = f"The relay at {where} could not be reached ({_reason(error)}); check RELAY_URL"
             raise OperationalError(text, effect="none", transient=True) from without_frames(error)
         if opened.subprotocol != _SUBPROTOCOL:
@@ -245,7 +246,11 @@ class RelaySession:
             return
         watch = threading.Timer(deadline.remaining(), self.abort)
         watch.daemon = True
-        watch.start()
+        try:
+            watch.start()
+        except RuntimeError as error:
+            text = f"The request was not sent: nothing could end it in time ({error})"
+            raise OperationalError(text, effect="none") from error
         try:
             yield
         finally:
@@ -320,6 +325,8 @@ def _silent(deadline: Deadline) -> OperationalError:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, RuntimeError):
+        return str(error)
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
