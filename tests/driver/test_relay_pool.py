@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import linecache
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -21,7 +17,9 @@ from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.relay_session import RelaySession
 from do_bridge.driver.transport import Deadline
 
-_TRACED = {sys.modules[RelayTransport.__module__].__file__, relay_pool.__file__}
+from .interrupts import interrupted
+
+_FILES = ("relay.py", "relay_pool.py")
 
 
 @pytest.fixture
@@ -36,32 +34,6 @@ def held_by_another_thread(transport: RelayTransport) -> RelaySession:
     """Return a session that this thread does not share."""
     with ThreadPoolExecutor(1) as other:
         return other.submit(transport.pool.acquire, Deadline(10)).result()
-
-
-def interrupted(call: Callable[[], object], line: int) -> bool:
-    """Call, interrupted before a line of the pool or its users; False where it has not as many."""
-    left = line
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal left
-        if frame.f_code.co_filename not in _TRACED:
-            return None
-        # The interpreter handles no signal where a block ends, before it lets go of the lock.
-        locks = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("with ")
-        if event == "line" and not locks:
-            left -= 1
-            if not left:
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            call()
-    finally:
-        sys.settrace(before)
-    return left <= 0
 
 
 # What interrupts a finalizer the interpreter reports, and goes on.
@@ -82,7 +54,7 @@ def test_an_interrupt_before_any_line_leaves_the_pool_its_room(
 
     call()
     line = 1
-    while interrupted(call, line):
+    while interrupted(call, line, _FILES):
         connection.rollback()
         assert connection.execute("SELECT 2").fetchone() == (2,), f"after an interrupt before line {line}"
         line += 1
