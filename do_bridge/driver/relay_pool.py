@@ -74,7 +74,8 @@ class RelayPool:
             session.holders -= 1
             if session.holders:
                 return
-            keep = session.usable and not session.exhausted and session in self._sessions
+            # Busy with nobody's call: one was interrupted as it took the session's lock, and keeps it.
+            keep = self._fit(session) and not session.busy and session in self._sessions
             if keep:
                 self._idle.append(session)
             elif session in self._sessions:

@@ -19,7 +19,7 @@ from do_bridge.driver.transport import Deadline
 
 from .interrupts import interrupted
 
-_FILES = ("relay.py", "relay_pool.py")
+_FILES = ("relay.py", "relay_pool.py", "relay_session.py")
 
 
 @pytest.fixture
