@@ -78,7 +78,11 @@ def check_encryption(app_configs=None, **kwargs):
 
 
 def _is_readable_on_the_way(url):
-    return urlsplit(url).scheme in ("http", "ws") and not is_on_this_machine(url)
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        return False  # No address: nothing is reached there.
+    return scheme in ("http", "ws") and not is_on_this_machine(url)
 
 
 @register()

@@ -142,7 +142,9 @@ def name_in_use(error: DatabaseError, effect: str) -> NameInUse:
 def leaving_time_to_ask(deadline: Deadline) -> Deadline:
     """Return an earlier deadline: the rest is for the question, should the connection have fallen silent."""
     left = deadline.remaining()
-    return Deadline(round(left - min(left / 4, _TIME_TO_ASK), 3))
+    seconds = round(left - min(left / 4, _TIME_TO_ASK), 3)
+    # Where nothing is left the error is to name the time that there was.
+    return Deadline(seconds) if seconds else deadline
 
 
 def outcome_of(pool: RelayPool, database: str, key: str, deadline: Deadline) -> str:

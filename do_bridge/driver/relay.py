@@ -110,12 +110,14 @@ class RelayTransport(Transport):
 class RelayTransaction(RemoteTransaction):
     """A transaction on one session, which it holds from its first request to its end."""
 
+    # Here, for one whose making was interrupted.
+    _session: RelaySession | None = None
+
     def __init__(self, pool: RelayPool, database: str, lease: float, expect: str | None = None) -> None:
         self._pool = pool
         self._expect = expect
         self._database = database
         self._lease_ms = round(lease * 1000)
-        self._session: RelaySession | None = None
         self._name = ""
 
     def __del__(self) -> None:

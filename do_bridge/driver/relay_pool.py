@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import deque
 from typing import Final
 
@@ -12,8 +13,26 @@ from .relay_session import RelaySession
 from .secret import Secret
 from .transport import Deadline
 
+# Seconds. Not longer: who gives a session back in a finalizer, or is interrupted, may call nobody.
+_LOOKS_AGAIN: Final = 1.0
+
 # Sessions that came over a fork: kept, so that nothing of theirs is ever closed here.
 _inherited: Final[list[RelaySession]] = []
+
+
+class _Place:
+    """Room for one session; free once nothing refers to it, so that an interrupt anywhere loses none."""
+
+
+class _Turn(threading.Condition):
+    """The turn of a thread that waits; over once nothing but the queue knows it."""
+
+    def __init__(self, lock: threading.RLock) -> None:
+        super().__init__(lock)
+        self.thread = threading.current_thread()
+
+
+_pools: Final[weakref.WeakSet[RelayPool]] = weakref.WeakSet()
 
 
 class RelayPool:
@@ -30,24 +49,21 @@ class RelayPool:
         self.connect_timeout = connect_timeout
         self._token = Secret(token)
         self._start()
+        _pools.add(self)
 
     def acquire(self, deadline: Deadline) -> RelaySession:
         """Return a session that is not known to be closed; give it back by ``release``.
 
         Raises OperationalError when the relay cannot be reached, or when no session comes free in time.
         """
-        if self._pid != os.getpid():
-            _inherited.extend(self._sessions)
-            self._start()
         dead: list[RelaySession] = []
         try:
-            session = self._take(deadline, dead)
+            taken = self._take(deadline, dead)
         finally:
             for gone in dead:
                 gone.close()
-        if session is None:
-            session = self._open(deadline)
-        self._local.session = session
+        session = self._open(taken, deadline) if isinstance(taken, _Place) else taken
+        self._local.session = weakref.ref(session)
         return session
 
     def release(self, session: RelaySession) -> None:
@@ -58,7 +74,8 @@ class RelayPool:
             session.holders -= 1
             if session.holders:
                 return
-            keep = session.usable and not session.exhausted and session in self._sessions
+            # Busy with nobody's call: one was interrupted as it took the session's lock, and keeps it.
+            keep = self._fit(session) and not session.busy and session in self._sessions
             if keep:
                 self._idle.append(session)
             elif session in self._sessions:
@@ -69,31 +86,32 @@ class RelayPool:
 
     def close(self) -> None:
         """Close all sessions of this process; open transactions are rolled back."""
-        if self._pid != os.getpid():
-            return
         with self._lock:
             sessions = list(self._sessions)
-            self._sessions.clear()
+            for session in sessions:
+                self._forget(session)
             self._idle.clear()
-            self._count = 0
             self._call_next()
         for session in sessions:
             session.close()
 
+    def start_anew(self) -> None:
+        """Leave the sessions to the parent, in the child of a fork."""
+        _inherited.extend(self._sessions)
+        self._start()
+
     def _start(self) -> None:
         # One that its holder may take again: a transaction that is forgotten gives its session back anywhere.
         self._lock = threading.RLock()
-        self._queue: deque[threading.Condition] = deque()
+        self._queue: deque[weakref.ref[_Turn]] = deque()
         self._local = threading.local()
         self._idle: list[RelaySession] = []
-        self._sessions: set[RelaySession] = set()
-        self._count = 0
-        # Last: another thread that sees it must not find the parent's lock, which may be held for ever.
-        self._pid: int = os.getpid()
+        self._sessions: weakref.WeakSet[RelaySession] = weakref.WeakSet()
+        self._places: weakref.WeakSet[object] = weakref.WeakSet()
 
-    def _take(self, deadline: Deadline, dead: list[RelaySession]) -> RelaySession | None:
-        """Return a held or idle session, or None with a place reserved for a new one."""
-        mine: RelaySession | None = getattr(self._local, "session", None)
+    def _take(self, deadline: Deadline, dead: list[RelaySession]) -> RelaySession | _Place:
+        """Return a held or idle session, or a place for a new one."""
+        mine: RelaySession | None = getattr(self._local, "session", lambda: None)()
         me = threading.current_thread()
         with self._lock:
             # Once given back it may be another thread's: a call that waited there for the very object whose
@@ -103,7 +121,7 @@ class RelayPool:
             if mine is not None and held and self._fit(mine) and not mine.busy:
                 mine.holders += 1
                 return mine
-            if self._queue or not self._has_room():
+            if self._first() is not None or not self._has_room():
                 self._wait(deadline)
             while self._idle:
                 session = self._pick(mine)
@@ -112,32 +130,47 @@ class RelayPool:
                     return session
                 self._forget(session)
                 dead.append(session)
-            self._count += 1
-            return None
+            place = _Place()
+            self._places.add(place)
+            return place
 
     def _has_room(self) -> bool:
-        return bool(self._idle) or self._count < self.size
+        return bool(self._idle) or len(self._places) < self.size
 
     def _wait(self, deadline: Deadline) -> None:
         """Wait for a session that is idle, or may be opened, behind those who have waited longer."""
-        turn = threading.Condition(self._lock)
-        self._queue.append(turn)
+        turn = _Turn(self._lock)
+        # A signal's handler goes before the call of its thread in whose middle it runs.
+        waiting = [known.thread if (known := other()) else None for other in self._queue]
+        at = waiting.index(turn.thread) if turn.thread in waiting else len(waiting)
+        self._queue.insert(at, weakref.ref(turn))
         try:
-            while self._queue[0] is not turn or not self._has_room():
+            while self._first() is not turn or not self._has_room():
                 left = deadline.remaining()
-                if not left or not turn.wait(left):
+                if not left:
                     raise OperationalError(
                         f"All {self.size} relay sessions of this process were in use for "
                         f"{deadline.seconds:g} seconds; raise pool_size or shorten the transactions",
                         effect="none",
                     )
+                turn.wait(min(left, _LOOKS_AGAIN))
         finally:
-            self._queue.remove(turn)
+            self._queue.remove(weakref.ref(turn))
             self._call_next()
 
+    def _first(self) -> _Turn | None:
+        """Return the turn of whoever has waited longest."""
+        while self._queue:
+            turn = self._queue[0]()
+            if turn is not None:
+                return turn
+            self._queue.popleft()
+        return None
+
     def _call_next(self) -> None:
-        if self._queue:
-            self._queue[0].notify()
+        turn = self._first()
+        if turn is not None:
+            turn.notify()
 
     def _pick(self, mine: RelaySession | None) -> RelaySession:
         """Take out the thread's own session where it is idle, else the one used last."""
@@ -146,17 +179,17 @@ class RelayPool:
             return mine
         return self._idle.pop()
 
-    def _open(self, deadline: Deadline) -> RelaySession:
+    def _open(self, place: _Place, deadline: Deadline) -> RelaySession:
         try:
             session = RelaySession(
                 self.url, self._token, connect_timeout=self.connect_timeout, deadline=deadline
             )
         except BaseException:
             with self._lock:
-                self._count -= 1
+                self._places.discard(place)
                 self._call_next()
             raise
-        session.holders, session.holder = 1, threading.current_thread()
+        session.place, session.holders, session.holder = place, 1, threading.current_thread()
         with self._lock:
             self._sessions.add(session)
         return session
@@ -166,4 +199,14 @@ class RelayPool:
 
     def _forget(self, session: RelaySession) -> None:
         self._sessions.discard(session)
-        self._count -= 1
+        self._places.discard(session.place)
+
+
+def _start_all_anew() -> None:
+    for pool in list(_pools):
+        pool.start_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    # At once: of two threads that notice it later, each would take the other's sessions away.
+    os.register_at_fork(after_in_child=_start_all_anew)

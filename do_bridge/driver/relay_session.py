@@ -48,13 +48,14 @@ _quiet.setLevel(logging.INFO)
 class RelaySession:
     """A session; it serves one request at a time and belongs to the process that opened it.
 
-    ``holders``, ``holder`` and ``retired`` are the pool's: how many transactions and calls use it, the thread
-    whose they are, and whether it is to be closed once none does.
+    ``place``, ``holders``, ``holder`` and ``retired`` are the pool's: the room that it takes there, how many
+    transactions and calls use it, the thread whose they are, and whether it is to be closed once none does.
     """
 
     def __init__(self, url: str, token: str, *, connect_timeout: float, deadline: Deadline) -> None:
         """Open the session; raises OperationalError or InterfaceError, always with the effect ``none``."""
         self.pid = os.getpid()
+        self.place: object = None
         self.holders = 0
         self.holder: threading.Thread | None = None
         self.retired = False
@@ -71,6 +72,11 @@ class RelaySession:
         seconds = _header(headers.get("do-bridge-session-seconds"), _DEFAULT_SECONDS)
         self._expires = monotonic() + seconds * _USED_TIME
         self.max_message = _header(headers.get("do-bridge-max-message"), _DEFAULT_MAX_MESSAGE)
+
+    def __del__(self) -> None:
+        # One that nobody gave back, because its holder was interrupted.
+        if hasattr(self, "_socket"):
+            self.abort()
 
     def __repr__(self) -> str:
         # A traceback shows one whose opening has failed, too.
@@ -174,7 +180,8 @@ class RelaySession:
                 # The library has followed a redirect to what is no WebSocket's address.
                 raise _refused(error.__context__.response, where) from without_frames(error)
             raise InterfaceError(f"RELAY_URL is no URL: {where}", effect="none") from without_frames(error)
-        except (OSError, WebSocketException, EOFError) as error:
+        except (OSError, WebSocketException, EOFError, RuntimeError) as error:
+            # Of these the last comes where no thread can be started.
             text = f"The relay at {where} could not be reached ({_reason(error)}); check RELAY_URL"
             raise OperationalError(text, effect="none", transient=True) from without_frames(error)
         if opened.subprotocol != _SUBPROTOCOL:
@@ -241,7 +248,11 @@ class RelaySession:
             return
         watch = threading.Timer(deadline.remaining(), self.abort)
         watch.daemon = True
-        watch.start()
+        try:
+            watch.start()
+        except RuntimeError as error:
+            text = f"The request was not sent: nothing could end it in time ({error})"
+            raise OperationalError(text, effect="none") from error
         try:
             yield
         finally:
@@ -316,6 +327,8 @@ def _silent(deadline: Deadline) -> OperationalError:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, RuntimeError):
+        return str(error)
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 

@@ -55,7 +55,10 @@ class RestTransport(Transport):
     @property
     def _host(self) -> str:
         # What stands before an @ may be a password.
-        parts = urlsplit(self._base)
+        try:
+            parts = urlsplit(self._base)
+        except ValueError:
+            return "(no address)"
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
     def batch(
@@ -256,6 +259,13 @@ def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:
             f"D1's API refused the token (HTTP {status}): check CLOUDFLARE_D1_TOKEN, "
             "which needs the permission D1: Edit for the account",
             kind="unauthorized",
+            effect="none",
+            http_status=status,
+            request_id=request_id,
+        )
+    if 300 <= status < 400:
+        return OperationalError(
+            f"D1's API leads elsewhere (HTTP {status}); D1_API_BASE must be the address of the API itself",
             effect="none",
             http_status=status,
             request_id=request_id,

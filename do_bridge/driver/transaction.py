@@ -101,11 +101,18 @@ class Transaction:
         self._check_alive()
         try:
             answers = self._remote.run(steps, deadline)
+            self._sent = True
+            self._pending.clear()
         except Error as error:
             self._after(error)
             raise
-        self._sent = True
-        self._pending.clear()
+        except BaseException:
+            # Interrupted, it may have been carried out, and a savepoint be open that is taken for unsent.
+            self._remote.abandon()
+            if self._sent:
+                text = "A call was interrupted, and the transaction is rolled back"
+                self._ended_by = OperationalError(text, effect="ended")
+            raise
         return answers
 
     def _after(self, error: Error) -> None:

@@ -30,7 +30,10 @@ _MOST_DOUBLINGS: Final = 10
 
 def is_on_this_machine(url: str) -> bool:
     """Return whether a URL's host is this machine by its name or address; no proxy knows a way there."""
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False  # It is no address, which is said where it is used.
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

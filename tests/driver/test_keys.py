@@ -11,6 +11,7 @@ import pytest
 
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transport import Deadline
 
 from .keyed import Items, ask, insert, keys_in, new_client, outcome, put
 
@@ -189,3 +190,18 @@ def test_the_rows_that_a_key_keeps_are_json(tenant: driver.Connection, items: It
     ((_, _, answer),) = keys_in(tenant)
     assert "\n" not in answer
     assert json.loads(answer)["rows"] == [['two\nlines \u2028 and " quotes']]
+
+
+@pytest.mark.parametrize("end", ["write", "commit"])
+def test_a_write_whose_time_is_over_before_it_is_sent_is_told_how_long_that_was(
+    tenant: driver.Connection, items: Items, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    if end == "commit":
+        tenant.begin()
+        put(tenant, 1)
+    monkeypatch.setattr(Deadline, "remaining", lambda _: 0.0)
+    with pytest.raises(driver.OperationalError, match="The 30 seconds were over before the request was sent"):
+        put(tenant, 2) if end == "write" else tenant.commit()
+    monkeypatch.undo()
+    tenant.rollback()
+    assert items() == []

@@ -117,6 +117,31 @@ def test_a_peer_that_reads_nothing_ends_at_the_deadline(large: tuple[driver.Conn
     assert not session.usable
 
 
+# The library leaves two sockets of such a try to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("idle", "told"), [(False, "could not be reached"), (True, "was not sent: nothing could end it")]
+)
+def test_a_process_that_can_start_no_thread_is_told_that_nothing_ran(
+    tenant: driver.Connection, items: Items, monkeypatch: pytest.MonkeyPatch, idle: bool, told: str
+) -> None:
+    if not idle:
+        tenant.transport.close()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        tenant.timeout = 0.5
+        with pytest.raises(driver.OperationalError, match=f"{told}.*can't start new thread") as caught:
+            put(tenant, "x" * 20_000)
+    assert caught.value.effect == "none"
+    tenant.timeout = 10
+    put(tenant, 1)
+    assert items() == [1]
+
+
 def test_a_transaction_dies_with_its_session_and_says_so(
     cuttable: driver.Connection, proxy: Proxy, items: Items
 ) -> None:

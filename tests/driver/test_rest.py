@@ -149,6 +149,15 @@ def test_a_sql_error_of_cloudflares_api_is_known_by_its_message(
     assert (caught.value.sqlite_code, caught.value.http_status) == ("SQLITE_CONSTRAINT_UNIQUE", 400)
 
 
+def test_a_write_that_is_led_elsewhere_is_said_not_to_have_run(
+    api: driver.Connection, faulty: Faulty
+) -> None:
+    faulty.replies = [(301, {"location": "https://elsewhere.example/"}, b"Moved")]
+    with pytest.raises(driver.OperationalError, match=r"leads elsewhere \(HTTP 301\); D1_API_BASE") as caught:
+        api.execute(WRITE)
+    assert (caught.value.effect, len(faulty.requests)) == ("none", 1)
+
+
 def test_a_passing_fault_is_tried_again_for_a_read_alone(api: driver.Connection, faulty: Faulty) -> None:
     fault = refusal(500, 7500, "Network connection lost.")
     faulty.replies = [fault, (502, {}, b"<html>bad gateway</html>"), ok([1])]
@@ -263,7 +272,9 @@ def test_two_threads_share_one_client(rest: RestTransport) -> None:
     assert len(rest._clients) == 1
 
 
-@pytest.mark.parametrize("base", ["api.cloudflare.com/v4", "http://h:port/", "https://.example"])
+@pytest.mark.parametrize(
+    "base", ["api.cloudflare.com/v4", "http://h:port/", "https://.example", "http://[::1"]
+)
 def test_a_base_that_is_no_url_is_named_by_its_setting(base: str) -> None:
     transport = RestTransport(base, "token", "account")
     with pytest.raises(driver.InterfaceError, match="D1_API_BASE") as caught:

@@ -12,8 +12,10 @@ from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
 
 from .conftest import D1
+from .interrupts import interrupted
 
 Items = Callable[[], list[Any]]
+_FILES = ("connection.py", "transaction.py", "relay.py", "relay_session.py")
 
 
 def put(connection: driver.Connection, *values: Any) -> None:
@@ -271,3 +273,34 @@ def test_a_forgotten_transaction_is_rolled_back(
     del forgotten
     assert items() == []
     assert [session.holders for session in relay.pool._sessions] == [0]
+
+
+# What interrupts a finalizer the interpreter reports, and goes on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_was_interrupted_in_a_savepoint_is_undone_with_it(
+    tenant: driver.Connection, items: Items
+) -> None:
+    def save_and_put() -> None:
+        tenant.savepoint("a")
+        put(tenant, 2)
+
+    def try_it(line: int) -> bool:
+        tenant.begin()
+        put(tenant, 1)
+        if not interrupted(save_and_put, line, _FILES):
+            return False
+        try:
+            tenant.rollback_to("a")
+            put(tenant, 3)
+            tenant.commit()
+            assert items() == [1, 3], f"after an interrupt before line {line}"
+        except driver.OperationalError:
+            tenant.rollback()
+            assert items() == [], f"after an interrupt before line {line}"
+        tenant.execute("DELETE FROM item")
+        return True
+
+    line = 1
+    while try_it(line):
+        line += 1
+    assert line > 50

@@ -77,6 +77,7 @@ def test_a_token_that_is_the_secret_key_is_warned_about_and_not_shown(with_datab
         ("http://localhost:8787", False),
         ("http://relay.localhost", False),
         ("http://localhost.example", True),
+        ("http://[::1", False),  # no address
         ("", False),
     ],
 )
