@@ -1,6 +1,7 @@
 """Marks of members whose copies a tenant's object may lack: written by D1 itself, taken away by the copy."""
 
 import logging
+import threading
 from io import StringIO
 
 import pytest
@@ -203,19 +204,19 @@ def test_a_copy_that_came_through_late_and_unheard_is_repaired_by_the_next_use(
     acme, author, monkeypatch, everybody
 ):
     add_member(author, acme)
-    write = members._write
+    copy = members._copy
 
-    def late(users, keys, alias):
-        monkeypatch.setattr(members, "_write", write)
+    def late(row, keys):
+        monkeypatch.setattr(members, "_copy", copy)
         # Another process is quicker with something newer, and takes the marks away.
         User.objects.filter(pk=author.pk).update(name="Newer")
         sync_members(acme)
         assert copy_of(author, acme).name == "Newer"
         assert not OutOfStep.objects.exists()
-        write(users, keys, alias)
+        User.objects.using(tenant_alias(acme.slug)).filter(pk=author.pk).update(name="Old")
         raise OperationalError("the answer was lost")
 
-    monkeypatch.setattr(members, "_write", late)
+    monkeypatch.setattr(members, "_copy", late)
     User.objects.filter(pk=author.pk).update(name="Old")
     with pytest.raises(CopyFailed):
         follow(acme, None if everybody else [author.pk], "The copy is")
@@ -224,6 +225,42 @@ def test_a_copy_that_came_through_late_and_unheard_is_repaired_by_the_next_use(
     assert lookup.get(acme.slug).is_out_of_step
     assert copy_of(author, acme).name == "Newer"
     assert not OutOfStep.objects.exists()
+
+
+def test_a_writer_that_is_killed_leaves_no_older_copy_without_a_mark(acme, author, monkeypatch):
+    add_member(author, acme)
+    write, take, changed = members._write, members._take_marks, threading.Event()
+    own = threading.current_thread()
+
+    def rename():
+        User.objects.filter(pk=author.pk).update(name="Newer")
+        changed.set()
+        try:
+            follow(acme, [author.pk], "The copy is")
+        finally:
+            connections.close_all()
+
+    other = threading.Thread(target=rename)
+
+    def slow(users, keys, alias):
+        if threading.current_thread() is own:
+            other.start()
+            assert changed.wait(30)
+            other.join(1)  # where nothing makes it wait
+        write(users, keys, alias)
+
+    def killed(row, keys):
+        if threading.current_thread() is own:
+            raise SystemExit
+        take(row, keys)
+
+    monkeypatch.setattr(members, "_write", slow)
+    monkeypatch.setattr(members, "_take_marks", killed)
+    User.objects.filter(pk=author.pk).update(name="Older")
+    with pytest.raises(SystemExit):
+        follow(acme, [author.pk], "The copy is")
+    other.join(30)
+    assert copy_of(author, acme).name == "Newer" or marked(acme)
 
 
 def test_failing_again_and_again_piles_up_no_marks_and_keeps_their_time(unready, author):
