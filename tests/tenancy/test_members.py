@@ -12,7 +12,7 @@ import do_bridge
 from accounts import marks, members
 from accounts.members import COPIED, CopyFailed, add_member, follow, remove_member, sync_members
 from accounts.models import Membership, OutOfStep, Tenant, User
-from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy import creation, tenant_alias
 from do_bridge.tenancy.creation import create_tenant
 from do_bridge.tenancy.directory import lookup
 from do_bridge.tenancy.members import tenant_filled
@@ -304,6 +304,24 @@ def test_a_first_member_whose_name_the_copy_of_somebody_else_still_has_is_copied
     call_command("create_tenant", acme.slug, "--member", "ada", stdout=StringIO())
     assert names_in(acme) == {author.pk: f"former-{author.pk}", other.pk: "ada"}
     assert not OutOfStep.objects.exists()
+
+
+def test_a_member_who_changes_while_their_tenant_is_created_again_is_marked(acme, author, monkeypatch):
+    add_member(author, acme)
+    provision = creation.provision
+
+    def slow(*args, **kwargs):
+        author.name = "Countess"
+        author.save()
+        assert copy_of(author, acme).name == "Countess"
+        return provision(*args, **kwargs)
+
+    monkeypatch.setattr(creation, "provision", slow)
+    create_tenant(acme.slug, "", [User.objects.get(pk=author.pk)])
+    assert copy_of(author, acme).name == "Ada"
+    lookup.forget()
+    lookup.get(acme.slug)
+    assert copy_of(author, acme).name == "Countess"
 
 
 @pytest.mark.parametrize("is_repeated", [False, True])
