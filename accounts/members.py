@@ -16,7 +16,7 @@ from django.db import (
     connections,
     transaction,
 )
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, Exists, Max, Min, Q
 from django.utils import timezone
 
 import do_bridge
@@ -181,6 +181,8 @@ def _mark_again(row, keys):
             for key in ([EVERYBODY] if keys is None else keys)
         )
         (marks if keys is None else marks.filter(user_key__in=keys)).delete()
+        # A tenant that was deleted meanwhile has taken its marks along.
+        OutOfStep.objects.filter(~Exists(Tenant.objects.filter(pk=row.pk)), tenant_id=row.pk).delete()
 
 
 def _write(users, keys, alias):

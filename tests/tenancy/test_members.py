@@ -324,6 +324,17 @@ def test_a_member_who_changes_while_their_tenant_is_created_again_is_marked(acme
     assert copy_of(author, acme).name == "Countess"
 
 
+def test_a_copy_that_fails_because_its_tenant_is_deleted_leaves_no_mark(acme, author, monkeypatch):
+    def deleted(row, keys):
+        Tenant.objects.get(pk=acme.pk).delete()
+        raise OperationalError("the tenant is gone")
+
+    monkeypatch.setattr(members, "_copy", deleted)
+    with pytest.raises(CopyFailed):
+        follow(acme, None, "The copies are")
+    assert not OutOfStep.objects.exists()
+
+
 @pytest.mark.parametrize("is_repeated", [False, True])
 def test_former_members_of_an_object_that_a_new_tenant_took_over_are_inactive(
     acme, author, monkeypatch, is_repeated
