@@ -236,6 +236,19 @@ def empty_tenant(slug, guard=None):
     alias = tenant_alias(slug)
     with _connected(alias) as connection, refusing():
         empty(connection, guard)
+    _forget_connection(alias)
+
+
+def empty_held_tenant(slug, connection):
+    """Do as `empty_tenant` does in the open transaction of a driver connection, and commit it."""
+    alias = tenant_alias(slug)
+    with connections[alias].wrap_database_errors, connection.unkeyed():
+        empty(connection)
+        connection.commit()
+    _forget_connection(alias)
+
+
+def _forget_connection(alias):
     if alias in tenant_databases().live_aliases():
         connections[alias].close()
 

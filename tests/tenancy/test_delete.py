@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from io import StringIO
+from threading import Thread
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -12,8 +13,8 @@ from accounts.members import add_member
 from accounts.models import Membership, OutOfStep, Tenant, User
 from blog.models import Post
 from do_bridge.management.commands import migrate
-from do_bridge.tenancy import creation, ledger, load, members, tenant_alias, tenant_context
-from do_bridge.tenancy.catch_up import unchecked
+from do_bridge.tenancy import creation, dump, ledger, load, members, tenant_alias, tenant_context
+from do_bridge.tenancy.catch_up import SchemaMismatch, unchecked
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.creation import Unfinished, create_tenant, first_members
 from do_bridge.tenancy.provision import provision
@@ -82,6 +83,47 @@ def test_a_dump_is_written_first_and_nothing_is_deleted_where_it_cannot_be(lived
     delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
     with closing(sqlite3.connect(tmp_path / "last.sqlite3")) as file:
         assert file.execute("SELECT title FROM blog_post").fetchall() == [("Kept?",)]
+    assert tables_of(lived_in.slug) == []
+
+
+def test_what_is_written_behind_the_dump_and_before_the_deletion_is_refused(
+    lived_in, author, tmp_path, monkeypatch
+):
+    name, refused = dump._give_name, []
+
+    def write():
+        try:
+            Post.objects.using(tenant_alias(lived_in.slug)).create(
+                title="Late", content="-", user_id=author.pk
+            )
+        except SchemaMismatch as error:
+            refused.append(error)
+        finally:
+            connections.close_all()
+
+    writer = Thread(target=write)
+
+    def named(temporary, path):
+        name(temporary, path)
+        writer.start()
+        writer.join(1)  # where nothing makes it wait
+
+    monkeypatch.setattr(dump, "_give_name", named)
+    delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
+    writer.join(30)
+    assert len(refused) == 1
+    assert tables_of(lived_in.slug) == []
+
+
+def test_a_deletion_that_fails_behind_its_dump_says_that_the_dump_is_whole(lived_in, tmp_path, monkeypatch):
+    def unreachable(slug, connection):
+        raise DatabaseError("the object cannot be reached")
+
+    with monkeypatch.context() as patched, pytest.raises(CommandError, match="but not deleted: the object"):
+        patched.setattr(members, "empty_held_tenant", unreachable)
+        delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
+    assert "blog_post" in tables_of(lived_in.slug)
+    delete(lived_in.slug, yes=True, dump=tmp_path / "again.sqlite3")
     assert tables_of(lived_in.slug) == []
 
 
