@@ -17,7 +17,7 @@ from .conf import conf
 from .copies import run_batch
 from .directory import lookup, tenant_model
 from .fingerprint import code_fingerprint
-from .load import empty_made_for
+from .load import empty_left_over, empty_made_for
 from .members import tenant_filled
 from .provision import provision
 from .slugs import validate_slug
@@ -43,7 +43,7 @@ class FirstMembers:
 
 
 class Unfinished(DatabaseError):
-    """A deletion or a load of the tenant is not finished, or it was deleted while it was made."""
+    """A deletion of the tenant is not finished, or came to its end while it was made."""
 
 
 @dataclass
@@ -72,7 +72,7 @@ def create_tenant(slug, name="", members=(), *, adopt=False):
     """
     new = NewTenant(validate_slug(slug), name, list(members))
     first = first_members(new.members)
-    how = provision(slug, first.copies, before=first.before, made_for="" if adopt else new.mark)
+    how = provision(slug, first.copies, before=first.before, made_for=new.mark, adopt=adopt)
     tenant, created = write_row(new, first, how)
     if adopt:
         # Its members were a former tenant's.
@@ -112,6 +112,9 @@ def write_row(new, first, how):
     except Unfinished:
         if how == "provisioned":
             empty_made_for(new.slug, new.mark)
+        elif (state := ledger.states(new.slug).get(new.slug)) is not None and state.state == ledger.DELETED:
+            # What was there has been emptied, and maybe migrated anew.
+            empty_left_over(new.slug)
         raise
 
 
@@ -138,8 +141,8 @@ def write_rows(made):
         if _REFUSED not in str(error):
             raise
         raise Unfinished(
-            f"A deletion or a load of {', '.join(slugs)} is not finished, or came in between. Where it was "
-            "cut off run tenant_delete or tenant_load again, and then this."
+            f"A deletion of {', '.join(slugs)} is not finished, or came in between. Where it was cut off run "
+            "tenant_delete again, and then this."
         ) from error
     before = {slug for _, slug in results[1].rows}
     keys = {slug: key for key, slug in results[-1].rows}
@@ -159,17 +162,16 @@ def write_rows(made):
 
 
 def _refusal(connection, made):
-    """Return the statement that fails where one of the tenants is half deleted or half loaded.
+    """Return the statement that fails where one of the tenants is half deleted.
 
     So it does where one was deleted since its creation began: either may have had its object last.
     """
     table = connection.ops.quote_name(ledger.new_state("")._meta.db_table)
     began = [[new.slug, connection.ops.adapt_datetimefield_value(new.began)] for new, _ in made]
-    goes_on = " AND ".join(f"doing NOT GLOB '{word}*'" for word in ledger.MIGRATIONS)
     return (
         f"SELECT json_extract('{{}}', '{_REFUSED}' || slug) FROM {table}, json_each(%s) AS new "  # noqa: S608
-        f"WHERE slug = new.value->>0 AND (state = %s AND doing <> '' AND {goes_on} "
-        "OR state = %s AND doing = 'delete' OR state = %s AND since >= new.value->>1)",
+        "WHERE slug = new.value->>0 AND "
+        "(state IN (%s, %s) AND doing = 'delete' OR state = %s AND since >= new.value->>1)",
         [json.dumps(began), ledger.MIGRATING, ledger.FAILED, ledger.DELETED],
     )
 

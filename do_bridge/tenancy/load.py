@@ -104,8 +104,8 @@ def load_tenant(slug, path, *, origin="", on_piece=None, then=None):
 def _refuse_overtaken(slug):
     """Raise Claimed where a deletion has begun, or come to its end, while the object was filled."""
     state = ledger.states(slug).get(slug)
-    if state is None or (state.state, state.doing) != (ledger.MIGRATING, "load"):
-        raise Claimed(f"Tenant {slug!r} was deleted, or made by somebody else, meanwhile.")
+    if state is None or state.state == ledger.DELETED or (ledger.is_held(state) and state.doing == "delete"):
+        raise Claimed(f"Tenant {slug!r} was deleted meanwhile.")
 
 
 def _digest(path):
@@ -207,13 +207,16 @@ def _give_up(slug, claim, error):
     try:
         try:
             empty_tenant(slug, claim.guard)
+            if isinstance(error, Claimed):
+                # Empty at the moment, between two steps of whoever has it.
+                return
         except Claimed:
             _tell_whose_it_is(slug)
             return
     except DatabaseError as second:
         error.add_note(f"Afterwards: {second}")
     try:
-        ledger.failed(slug, _plain(error))
+        ledger.failed_in(slug, "load", _plain(error))
     except DatabaseError as second:
         error.add_note(f"Afterwards: {second}")
 

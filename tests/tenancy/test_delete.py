@@ -14,6 +14,7 @@ from accounts.models import Membership, OutOfStep, Tenant, User
 from blog.models import Post
 from do_bridge.management.commands import migrate
 from do_bridge.tenancy import creation, dump, ledger, load, members, tenant_alias, tenant_context
+from do_bridge.tenancy import provision as provisioning
 from do_bridge.tenancy.catch_up import SchemaMismatch, unchecked
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.creation import Unfinished, create_tenant, first_members
@@ -261,11 +262,13 @@ def test_a_half_deleted_tenant_is_not_created_again_with_its_former_members(half
     assert not Membership.objects.exists()
 
 
-def test_a_creation_in_the_middle_of_a_deletion_is_refused_and_leaves_nothing(lived_in, monkeypatch):
+@pytest.mark.parametrize("adopt", [False, True])
+def test_a_creation_in_the_middle_of_a_deletion_is_refused_and_leaves_nothing(lived_in, monkeypatch, adopt):
     def emptied(slug):
         load.empty_tenant(slug)
         with pytest.raises(Unfinished, match="not finished, or came in between"):
-            create_tenant(slug)
+            create_tenant(slug, adopt=adopt)
+        assert tables_of(slug) == []
 
     monkeypatch.setattr(members, "empty_tenant", emptied)
     delete(lived_in.slug, yes=True)
@@ -273,15 +276,27 @@ def test_a_creation_in_the_middle_of_a_deletion_is_refused_and_leaves_nothing(li
     assert not Tenant.objects.filter(slug=lived_in.slug).exists()
 
 
-def test_a_creation_that_a_deletion_overtakes_is_refused_and_can_be_run_again(lived_in, author, monkeypatch):
+@pytest.mark.parametrize("where", ["before it migrates", "behind its object"])
+def test_a_creation_that_a_deletion_overtakes_is_refused_and_can_be_run_again(
+    lived_in, author, monkeypatch, where
+):
     def slow(slug, *args, **kwargs):
         how = provision(slug, *args, **kwargs)
         delete(slug, yes=True)
         return how
 
+    def migrating(*args, **kwargs):
+        patched.undo()
+        delete(lived_in.slug, yes=True)
+        call_command(*args, **kwargs)
+
     with monkeypatch.context() as patched, pytest.raises(Unfinished):
-        patched.setattr(creation, "provision", slow)
+        if where == "behind its object":
+            patched.setattr(creation, "provision", slow)
+        else:
+            patched.setattr(provisioning, "call_command", migrating)
         create_tenant(lived_in.slug, "", [author])
+    assert tables_of(lived_in.slug) == []
     assert not Tenant.objects.filter(slug=lived_in.slug).exists()
     create_tenant(lived_in.slug, "", [author])
     assert User.objects.using(tenant_alias(lived_in.slug)).get().username == "ada"
@@ -294,6 +309,20 @@ def test_a_half_deleted_tenant_is_not_loaded_with_its_former_members(half_delete
     assert tables_of(half_deleted) == []
 
 
+def test_a_load_that_fails_because_its_tenant_is_deleted_leaves_the_ledger_alone(
+    other, zeta, tmp_path, monkeypatch
+):
+    call_command("tenant_dump", zeta.slug, tmp_path / "zeta.sqlite3", verbosity=0)
+
+    def on_the_way(alias):
+        delete(other, yes=True)
+
+    monkeypatch.setattr(load, "copy_content_types", on_the_way)
+    with pytest.raises(CommandError, match="Somebody else"):
+        call_command("tenant_load", other, tmp_path / "zeta.sqlite3", verbosity=0)
+    assert ledger.states([other])[other].state == ledger.DELETED
+
+
 def test_a_load_that_a_deletion_overtakes_makes_no_empty_tenant(other, zeta, tmp_path, monkeypatch):
     call_command("tenant_dump", zeta.slug, tmp_path / "zeta.sqlite3", verbosity=0)
     fill = load._fill
@@ -303,7 +332,7 @@ def test_a_load_that_a_deletion_overtakes_makes_no_empty_tenant(other, zeta, tmp
         delete(other, yes=True)
 
     monkeypatch.setattr(load, "_fill", slow)
-    with pytest.raises(CommandError, match="was deleted, or made by somebody else, meanwhile"):
+    with pytest.raises(CommandError, match="was deleted meanwhile"):
         call_command("tenant_load", other, tmp_path / "zeta.sqlite3", verbosity=0)
     assert not Tenant.objects.filter(slug=other).exists()
     assert ledger.states([other])[other].state == ledger.DELETED
