@@ -6,7 +6,7 @@ from accounts.models import Membership, OutOfStep, Tenant, User
 from do_bridge.tenancy.copies import run_batch
 
 NAMES = ("membership_added", "membership_ended", "membership_moved", "member_changed", "tenant_ended")
-_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
 def trigger_statements(connection, copied):
@@ -17,12 +17,12 @@ def trigger_statements(connection, copied):
     columns = [quote(User._meta.get_field(name).column) for name in copied]
     changed = " OR ".join(f"OLD.{column} IS NOT NEW.{column}" for column in columns)
     mark = f"INSERT INTO {marks} (tenant_id, user_key, since) "
-    added = f"{mark}VALUES (NEW.tenant_id, NEW.user_id, {_NOW})"
+    added = f"{mark}VALUES (NEW.tenant_id, NEW.user_id, {NOW})"
     # A tenant that is deleted takes its memberships along; nobody waits for its copies any more.
     there = f"EXISTS (SELECT 1 FROM {tenant} WHERE id = OLD.tenant_id)"  # noqa: S608 - quoted names
-    ended = f"{mark}SELECT OLD.tenant_id, OLD.user_id, {_NOW} WHERE {there}"
+    ended = f"{mark}SELECT OLD.tenant_id, OLD.user_id, {NOW} WHERE {there}"
     members = f"FROM {membership} WHERE user_id = NEW.id"
-    everywhere = f"{mark}SELECT tenant_id, NEW.id, {_NOW} {members}"
+    everywhere = f"{mark}SELECT tenant_id, NEW.id, {NOW} {members}"
     bodies = {
         "membership_added": f"AFTER INSERT ON {membership} BEGIN {added}; END",
         "membership_ended": f"AFTER DELETE ON {membership} BEGIN {ended}; END",

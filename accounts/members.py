@@ -16,7 +16,7 @@ from django.db import (
     connections,
     transaction,
 )
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, Exists, Max, Min, Q
 from django.utils import timezone
 
 import do_bridge
@@ -28,7 +28,6 @@ logger = logging.getLogger("accounts.members")
 
 # What a copy holds of a user; the password, the rights and the dates of sign-in stay in D1.
 COPIED = ("username", "name", "first_name", "last_name", "is_active")
-ROUNDS = 5  # of reading and writing, while others change the same members
 EVERYBODY = 0  # the key in a mark that stands for all members
 NO_PASSWORD = "!copy"  # noqa: S105  (a hash that no password has)
 
@@ -127,28 +126,20 @@ def follow(tenant, keys, what):
     keys: primary keys of users, who may be gone; None for all. what: the start of the error's sentence.
     Returns how many of them are members; 0 for a tenant that is gone. Raises CopyFailed.
     """
-    count, written = 0, None
-    for _round in range(ROUNDS):
-        row, users = _read(tenant, keys)
-        if row is None:
-            return 0
-        count, values = len(users), [[user.pk, *(getattr(user, name) for name in COPIED)] for user in users]
-        if values == written:
-            break
-        try:
-            _write(users, keys, tenant_alias(row.slug))
-        except (DatabaseError, InterfaceError) as exc:
-            _mark_again(row, keys)
-            raise CopyFailed(what, row.slug) from exc
-        written = values
-        # Whoever else took one of these marks may have copied something newer before this was written.
-        if row.marks and _take_marks(row, keys) == row.marks:
-            break
+    if (row := _read(tenant, keys)) is None:
+        return 0
+    try:
+        count = _copy(row, keys)
+    except (DatabaseError, InterfaceError) as exc:
+        _mark_again(row, keys)
+        raise CopyFailed(what, row.slug) from exc
+    if row.marks:
+        _take_marks(row, keys)
     return count
 
 
 def _read(tenant, keys):
-    """Return the tenant's row with its `marks` counted, the last `mark` and the first `since`; and users."""
+    """Return the tenant's row with its `marks` counted, the last `mark` and the first `since`, or None."""
     of_them = Q() if keys is None else Q(out_of_step__user_key__in=keys)
     # Before the members are read: a change that comes later keeps its mark.
     found = Tenant.objects.filter(pk=tenant.pk).annotate(
@@ -156,16 +147,28 @@ def _read(tenant, keys):
         marks=Count("out_of_step__pk", filter=of_them),
         since=Min("out_of_step__since", filter=of_them),
     )
-    if (row := found.first()) is None:
-        return None, []
-    users = User.objects.filter(memberships__tenant=row).order_by("pk")
-    return row, list(users if keys is None else users.filter(pk__in=keys))
+    return found.first()
+
+
+def _copy(row, keys):
+    """Write the copies, of members who are read while the object is held; return how many these are.
+
+    Whoever else writes copies waits, and reads what is there then: an older one never comes after a newer.
+    """
+    alias = tenant_alias(row.slug)
+    members = User.objects.filter(memberships__tenant=row).order_by("pk")
+    with transaction.atomic(using=alias):
+        # A transaction begins with its first statement.
+        run_batch(connections[alias], [("SELECT 1", None)])
+        users = list(members if keys is None else members.filter(pk__in=keys))
+        _write(users, keys, alias)
+    return len(users)
 
 
 def _take_marks(row, keys):
-    """Delete the marks that `row` was read with; return how many were still there."""
+    """Delete the marks that `row` was read with."""
     marks = OutOfStep.objects.filter(tenant_id=row.pk, pk__lte=row.mark)
-    return (marks if keys is None else marks.filter(user_key__in=keys)).delete()[0]
+    (marks if keys is None else marks.filter(user_key__in=keys)).delete()
 
 
 def _mark_again(row, keys):
@@ -178,6 +181,8 @@ def _mark_again(row, keys):
             for key in ([EVERYBODY] if keys is None else keys)
         )
         (marks if keys is None else marks.filter(user_key__in=keys)).delete()
+        # A tenant that was deleted meanwhile has taken its marks along.
+        OutOfStep.objects.filter(~Exists(Tenant.objects.filter(pk=row.pk)), tenant_id=row.pk).delete()
 
 
 def _write(users, keys, alias):

@@ -4,6 +4,7 @@ from functools import partial
 
 from django.db import connections
 
+from accounts.marks import NOW
 from accounts.members import COPIED, NO_PASSWORD, free_names
 from accounts.models import Membership, OutOfStep, Tenant, User
 from do_bridge.tenancy.conf import conf
@@ -20,17 +21,27 @@ def first_members(users):
         copies=copies,
         places=[Membership(user=user) for user in users],
         before=partial(free_names, copies=copies),
-        after=partial(_take_marks_away, copies),
+        after=partial(_settle_marks, copies),
     )
 
 
-def _take_marks_away(copies, slug):
-    """Return the statements that end the marks of members whose copies are what D1 still says."""
+def _settle_marks(copies, slug):
+    """End the marks of members whose copies are what D1 still says, and mark the others: by statements.
+
+    A change that was copied in between had its mark taken away, and was overwritten by what was read before.
+    """
     quote = connections[conf("DIRECTORY_ALIAS")].ops.quote_name
     marks, tenants, users = (quote(model._meta.db_table) for model in (OutOfStep, Tenant, User))
     same = " AND ".join(f"{quote(User._meta.get_field(name).column)} IS %s" for name in COPIED)
-    sql = (
-        f"DELETE FROM {marks} WHERE tenant_id = (SELECT id FROM {tenants} WHERE slug = %s) "  # noqa: S608
+    now = NOW.replace("%", "%%")
+    tenant = f"(SELECT id FROM {tenants} WHERE slug = %s)"  # noqa: S608
+    took = (
+        f"DELETE FROM {marks} WHERE tenant_id = {tenant} "  # noqa: S608
         f"AND user_key = (SELECT id FROM {users} WHERE id = %s AND {same})"
     )
-    return [(sql, [slug, copy.pk, *(getattr(copy, name) for name in COPIED)]) for copy in copies]
+    marked = (
+        f"INSERT INTO {marks} (tenant_id, user_key, since) "  # noqa: S608
+        f"SELECT {tenant}, id, {now} FROM {users} WHERE id = %s AND NOT ({same})"
+    )
+    values = [[slug, copy.pk, *(getattr(copy, name) for name in COPIED)] for copy in copies]
+    return [(sql, params) for params in values for sql in (took, marked)]

@@ -25,6 +25,10 @@ _IF_MADE = (
     f"SELECT json_extract('{{}}', '{_REFUSED}' || key) FROM {META_TABLE} "  # noqa: S608
     f"WHERE key IN ('{MADE_FOR}', '{ORIGIN}')"
 )
+_UNLESS_MADE_FOR = (
+    f"SELECT json_extract('{{}}', '{_REFUSED}' || mine) FROM "  # noqa: S608
+    f"(SELECT count(*) AS mine FROM {META_TABLE} WHERE key = %s AND value = %s) WHERE mine = 0"
+)
 _IF_ENDED = f"SELECT count(*) FROM {MARK}"  # noqa: S608
 _MAKE = f"CREATE TABLE {MARK} (started text DEFAULT CURRENT_TIMESTAMP, claim text)"
 _CLAIM = f"INSERT INTO {MARK} (claim) VALUES (%s)"  # noqa: S608
@@ -64,6 +68,11 @@ def unless_made_anew(names):
     if MARK in names:
         raise Claimed("A load fills the object.")
     return [(_IF_MADE, None)] if META_TABLE in names else []
+
+
+def while_made_for(mark):
+    """Return a guard whose statements fail where another creation than `mark` has made the object."""
+    return lambda names: [(_UNLESS_MADE_FOR, (MADE_FOR, mark))] if META_TABLE in names else []
 
 
 class refusing:  # noqa: N801 - reads as the context that it is

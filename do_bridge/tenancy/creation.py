@@ -3,21 +3,26 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.db.models.signals import post_save
 from django.utils.module_loading import import_string
+from django.utils.timezone import now
 
 from . import ledger
 from .conf import conf
 from .copies import run_batch
 from .directory import lookup, tenant_model
 from .fingerprint import code_fingerprint
+from .load import empty_left_over, empty_made_for
 from .members import tenant_filled
 from .provision import provision
 from .slugs import validate_slug
+
+_REFUSED = "do_bridge:unfinished:"
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,10 @@ class FirstMembers:
     after: object = None
 
 
+class Unfinished(DatabaseError):
+    """A deletion of the tenant is not finished, or came to its end while it was made."""
+
+
 @dataclass
 class NewTenant:
     """A tenant to be made: its slug, what people read, and users of the directory who are its members."""
@@ -44,6 +53,7 @@ class NewTenant:
     slug: str
     name: str = ""
     members: list = field(default_factory=list)
+    began: datetime = field(default_factory=now)
 
     @property
     def mark(self):
@@ -58,12 +68,12 @@ def create_tenant(slug, name="", members=(), *, adopt=False):
     `members` are users of the directory. Returns (the tenant's row, whether it is new, "provisioned" or
     "migrated"). The object comes first: until the second trip the tenant does not exist for anybody, so that
     after a crash between the two the same call finishes it. With `adopt` a new tenant takes over what is in
-    its object. Raises InvalidSlug, ObjectTaken and Django's database errors.
+    its object. Raises InvalidSlug, ObjectTaken, Unfinished and Django's database errors.
     """
     new = NewTenant(validate_slug(slug), name, list(members))
     first = first_members(new.members)
-    how = provision(slug, first.copies, before=first.before, made_for="" if adopt else new.mark)
-    ((tenant, created),) = write_rows([(new, first)])
+    how = provision(slug, first.copies, before=first.before, made_for=new.mark, adopt=adopt)
+    tenant, created = write_row(new, first, how)
     if adopt:
         # Its members were a former tenant's.
         tenant_filled.send(sender=type(tenant), source=None, target=slug)
@@ -95,24 +105,46 @@ def users_by_name(names):
     return users
 
 
+def write_row(new, first, how):
+    """Do as `write_rows` does for one tenant; what `provision` made of nothing goes by Unfinished."""
+    try:
+        return write_rows([(new, first)])[0]
+    except Unfinished:
+        if how == "provisioned":
+            empty_made_for(new.slug, new.mark)
+        elif (state := ledger.states(new.slug).get(new.slug)) is not None and state.state == ledger.DELETED:
+            # What was there has been emptied, and maybe migrated anew.
+            empty_left_over(new.slug)
+        raise
+
+
 def write_rows(made):
     """Write the directory's rows of tenants whose objects are ready, in one batch; return [(row, is new)].
 
     `made` is [(NewTenant, FirstMembers)]. A tenant that is there already keeps its row, but for a new name.
+    Raises Unfinished, with none written, where one of them may not have one now.
     """
     if not made:
         return []
     connection = connections[conf("DIRECTORY_ALIAS")]
     model = tenant_model()
     slugs = [new.slug for new, _ in made]
-    statements = [_present(connection, slugs)]
+    statements = [_refusal(connection, made), _present(connection, slugs)]
     for new, first in made:
         statements.append(_tenant_statement(connection, new))
         statements += [_place_statement(connection, new.slug, place, first) for place in first.places]
         statements += first.after(new.slug) if first.after is not None else []
     statements += [_ledger_statement(connection, slugs), _present(connection, slugs)]
-    results = run_batch(connection, statements)
-    before = {slug for _, slug in results[0].rows}
+    try:
+        results = run_batch(connection, statements)
+    except DatabaseError as error:
+        if _REFUSED not in str(error):
+            raise
+        raise Unfinished(
+            f"A deletion of {', '.join(slugs)} is not finished, or came in between. Where it was cut off run "
+            "tenant_delete again, and then this."
+        ) from error
+    before = {slug for _, slug in results[1].rows}
     keys = {slug: key for key, slug in results[-1].rows}
     rows = []
     for new, _ in made:
@@ -127,6 +159,21 @@ def write_rows(made):
         lookup.forget(new.slug)
         rows.append((row, created))
     return rows
+
+
+def _refusal(connection, made):
+    """Return the statement that fails where one of the tenants is half deleted.
+
+    So it does where one was deleted since its creation began: either may have had its object last.
+    """
+    table = connection.ops.quote_name(ledger.new_state("")._meta.db_table)
+    began = [[new.slug, connection.ops.adapt_datetimefield_value(new.began)] for new, _ in made]
+    return (
+        f"SELECT json_extract('{{}}', '{_REFUSED}' || slug) FROM {table}, json_each(%s) AS new "  # noqa: S608
+        "WHERE slug = new.value->>0 AND "
+        "(state IN (%s, %s) AND doing = 'delete' OR state = %s AND since >= new.value->>1)",
+        [json.dumps(began), ledger.MIGRATING, ledger.FAILED, ledger.DELETED],
+    )
 
 
 def _tenant(new):

@@ -88,12 +88,13 @@ class DumpReport:
     dangling: int = 0
 
 
-def dump_tenant(slug, path, *, lease=LEASE, page_bytes=PAGE_BYTES, on_page=None):
+def dump_tenant(slug, path, *, lease=LEASE, page_bytes=PAGE_BYTES, on_page=None, then=None):
     """Write the object of tenant `slug` into a new SQLite file at `path`; return a DumpReport.
 
     All is read in one transaction, which holds the object for at most `lease` seconds (0.1 to 25). Where that
     is too short the rest is read without one, and the report's `consistent` is False. `on_page(table, rows)`
     is called after each page. The file appears under its name when it is whole, readable by its owner alone.
+    `then(connection)`, called when it has, goes on in the same transaction, unless that was too short.
     Raises Django's database errors, NotSupportedError for a virtual table of
     a kind that can't be read (see `virtual`), FileExistsError where `path` is.
     """
@@ -101,12 +102,14 @@ def dump_tenant(slug, path, *, lease=LEASE, page_bytes=PAGE_BYTES, on_page=None)
     if path.exists():
         raise FileExistsError(f"{path} is there already.")
     wrapper = connections[tenant_alias(slug)]
-    with _temporary(path) as target, wrapper.wrap_database_errors:
-        with contextlib.closing(connect(wrapper, lease)) as source:
+    with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper, lease)) as source:
+        with _temporary(path) as target:
             reader = Reader(source, page_bytes)
-            report = _write(reader, target, on_page)
-        report.consistent = reader.consistent
-        report.dangling = len(target.execute("PRAGMA foreign_key_check").fetchall())
+            report = _write(reader, target, on_page, is_held=then is not None)
+            report.consistent = reader.consistent
+            report.dangling = len(target.execute("PRAGMA foreign_key_check").fetchall())
+        if then is not None and report.consistent:
+            then(source)
     return report
 
 
@@ -150,7 +153,7 @@ def _give_name(temporary, path):
         temporary.replace(path)
 
 
-def _write(reader, target, on_page):
+def _write(reader, target, on_page, *, is_held=False):
     report = DumpReport()
     schema = reader.schema()
     for sql in schema.table_sql:
@@ -174,7 +177,8 @@ def _write(reader, target, on_page):
         target.executemany("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", rows)
     settings = _settings(reader, schema)
     # A transaction that was read to its end has held until now; only then are the rows of one moment.
-    reader.end()
+    if not is_held:
+        reader.end()
     for sql in schema.index_sql + schema.other_sql:
         target.execute(sql)
     for item in schema.derived:

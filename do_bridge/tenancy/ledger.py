@@ -49,6 +49,12 @@ def failed(slug, error):
     _write(slug, ("state", "error"), state=FAILED, error=text[:LONGEST_ERROR])
 
 
+def failed_in(slug, doing, error):
+    """Do as `failed` does where `doing` is what was begun last; a deletion that came since keeps its word."""
+    rows = all_states().filter(slug=slug, state=MIGRATING, doing=doing)
+    rows.update(state=FAILED, error=error[:LONGEST_ERROR], since=now(), version=version())
+
+
 def deleted(slugs):
     """Note that the objects of `slugs`, one slug or many, have been emptied."""
     _write(slugs, ("state", "fingerprint", "error"), state=DELETED, fingerprint="", error="")

@@ -15,7 +15,17 @@ from do_bridge.backends.remote_sqlite.emptying import empty
 
 from . import dump, fingerprint, ledger, virtual
 from .catch_up import unchecked
-from .claims import MADE_FOR, MARK, ORIGIN, Claim, Claimed, refusing, unless_ended, unless_made_anew
+from .claims import (
+    MADE_FOR,
+    MARK,
+    ORIGIN,
+    Claim,
+    Claimed,
+    refusing,
+    unless_ended,
+    unless_made_anew,
+    while_made_for,
+)
 from .contenttypes import copy_content_types
 from .databases import tenant_databases
 from .directory import is_registered
@@ -85,9 +95,17 @@ def load_tenant(slug, path, *, origin="", on_piece=None, then=None):
             with unchecked(alias):
                 report.fingerprint = read_fingerprint(connections[alias])
     if then is not None:
+        _refuse_overtaken(slug)
         then()
     ledger.reached(slug, report.fingerprint)
     return report
+
+
+def _refuse_overtaken(slug):
+    """Raise Claimed where a deletion has begun, or come to its end, while the object was filled."""
+    state = ledger.states(slug).get(slug)
+    if state is None or state.state == ledger.DELETED or (ledger.is_held(state) and state.doing == "delete"):
+        raise Claimed(f"Tenant {slug!r} was deleted meanwhile.")
 
 
 def _digest(path):
@@ -152,10 +170,13 @@ def check_free(slug, origin=""):
     False where a load of the same origin was cut off after its last piece. Raises TenantExists where the
     object holds anything else.
     """
+    state = ledger.states(slug).get(slug)
+    if ledger.is_held(state) and state.doing == "delete":
+        # Its members are there still.
+        raise TenantExists(f"The deletion of tenant {slug!r} is not finished: run tenant_delete again.")
     with _connected(tenant_alias(slug)) as connection:
         count, marks = connection.execute(_FULL, [MARK]).fetchone()
         if count and not marks:
-            state = ledger.states(slug).get(slug)
             # In the ledger until the tenant is whole in the directory, too.
             if state is None or (state.state, state.doing) != (ledger.MIGRATING, "load"):
                 raise TenantExists(
@@ -186,13 +207,16 @@ def _give_up(slug, claim, error):
     try:
         try:
             empty_tenant(slug, claim.guard)
+            if isinstance(error, Claimed):
+                # Empty at the moment, between two steps of whoever has it.
+                return
         except Claimed:
             _tell_whose_it_is(slug)
             return
     except DatabaseError as second:
         error.add_note(f"Afterwards: {second}")
     try:
-        ledger.failed(slug, _plain(error))
+        ledger.failed_in(slug, "load", _plain(error))
     except DatabaseError as second:
         error.add_note(f"Afterwards: {second}")
 
@@ -215,14 +239,39 @@ def empty_tenant(slug, guard=None):
     alias = tenant_alias(slug)
     with _connected(alias) as connection, refusing():
         empty(connection, guard)
+    _forget_connection(alias)
+
+
+def empty_held_tenant(slug, connection):
+    """Do as `empty_tenant` does in the open transaction of a driver connection, and commit it."""
+    alias = tenant_alias(slug)
+    with connections[alias].wrap_database_errors, connection.unkeyed():
+        empty(connection)
+        connection.commit()
+    _forget_connection(alias)
+
+
+def _forget_connection(alias):
     if alias in tenant_databases().live_aliases():
         connections[alias].close()
 
 
 def empty_left_over(slug):
     """Drop what the object of a deleted tenant holds, unless that is a new tenant of the slug already."""
+
+    def guard(names):
+        if is_registered(slug):
+            raise Claimed("The tenant has a row again.")
+        return unless_made_anew(names)
+
     with contextlib.suppress(Claimed):
-        empty_tenant(slug, unless_made_anew)
+        empty_tenant(slug, guard)
+
+
+def empty_made_for(slug, mark):
+    """Drop what a creation has made in the object, unless that is another's by now."""
+    with contextlib.suppress(Claimed):
+        empty_tenant(slug, while_made_for(mark))
 
 
 def _fill(alias, claim, source, schema, report, origin, on_piece):

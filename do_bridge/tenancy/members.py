@@ -1,5 +1,7 @@
 """A tenant's row in the directory with all that belongs to it: made last, removed whole."""
 
+from functools import partial
+
 from django.db.models.deletion import Collector
 from django.dispatch import Signal
 
@@ -8,7 +10,7 @@ from do_bridge.batches import batch
 from . import ledger
 from .conf import conf
 from .directory import lookup, tenant_model
-from .load import empty_left_over, empty_tenant
+from .load import empty_held_tenant, empty_left_over, empty_tenant
 
 #: Sent with `target`, the slug of a tenant that was filled by a load or a copy, or that took over an object,
 #: and `source`, the slug of the one that it was copied from, or None: members' places are the project's.
@@ -52,20 +54,20 @@ def is_known(slug):
     return state is not None and state.state != ledger.DELETED
 
 
-def delete_tenant(slug):
+def delete_tenant(slug, dump=None):
     """Empty the tenant's object, then remove its rows from the directory, memberships too, in one batch.
 
     The ledger says "migrating" until both are done and "deleted" then. Safe to repeat after a failure, whose
     error says what is left. Raises Django's database errors; ProtectedError or RestrictedError, before
     anything is done, where other rows of the directory keep the tenant's.
+    `dump(then)` keeps the tenant first, and calls `then(connection)` in the transaction in which it has read
+    the object, so that no write comes in between; what it raises instead ends the deletion before it begins.
     """
     _refuse_kept(slug)
-    ledger.begin(slug, "delete")
-    try:
-        empty_tenant(slug)
-    except Exception as error:
-        ledger.failed(slug, error)
-        raise
+    if dump is None:
+        _empty(slug, partial(empty_tenant, slug))
+    else:
+        dump(lambda connection: _empty(slug, partial(empty_held_tenant, slug, connection)))
     directory = conf("DIRECTORY_ALIAS")
     with batch(using=directory):
         for tenant in tenant_model()._base_manager.using(directory).filter(slug=slug):
@@ -74,6 +76,15 @@ def delete_tenant(slug):
     lookup.forget(slug)
     # Somebody who came between the two may have made tables again.
     empty_left_over(slug)
+
+
+def _empty(slug, empty):
+    ledger.begin(slug, "delete")
+    try:
+        empty()
+    except Exception as error:
+        ledger.failed(slug, error)
+        raise
 
 
 def _refuse_kept(slug):

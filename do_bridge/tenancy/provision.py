@@ -77,7 +77,7 @@ class Dump:
         )
 
 
-def provision(slug, copies=(), *, before=None, made_for=""):
+def provision(slug, copies=(), *, before=None, made_for="", adopt=False):
     """Make the object of tenant `slug` ready; safe to repeat. Return "provisioned" or "migrated".
 
     A new object gets everything in one round trip, once this process has seen the scratch object; `copies`,
@@ -86,7 +86,7 @@ def provision(slug, copies=(), *, before=None, made_for=""):
     ledger is the caller's: see `create_tenant` and `provision_noted`.
     With `made_for`, a text that tells one creation from another, the tenant is to be a new one: the object
     keeps the text, and one that has tables is refused by ObjectTaken, unless an unfinished creation for the
-    same made them, or the directory has the tenant.
+    same made them, or the directory has the tenant, or it is to `adopt` what is there.
     """
     alias = tenant_alias(slug)
     connection = connections[alias]
@@ -101,7 +101,7 @@ def provision(slug, copies=(), *, before=None, made_for=""):
             # The batch is atomic and makes tables first: an object in use refuses it unharmed.
             if not is_overtaken(error) and "already exists" not in str(error):
                 raise
-    if made_for:
+    if made_for and not adopt:
         _refuse_taken(slug, made_for)
     if note and dump is None:
         with unchecked(alias):

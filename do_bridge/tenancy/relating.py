@@ -2,6 +2,7 @@
 
 from functools import wraps
 
+from django.apps import apps
 from django.db.models import Model, QuerySet
 from django.db.models.fields import related_descriptors
 
@@ -20,6 +21,10 @@ def guard_relating():
     QuerySet.contains = _guarded_contains(QuerySet.contains)
     for name in ("create_reverse_many_to_one_manager", "create_forward_many_to_many_manager"):
         setattr(related_descriptors, name, _guarded_manager(getattr(related_descriptors, name)))
+    if apps.is_installed("django.contrib.contenttypes"):
+        from django.contrib.contenttypes import fields
+
+        fields.create_generic_related_manager = _guarded_manager(fields.create_generic_related_manager)
 
 
 def _guarded_contains(contains):

@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from io import StringIO
+from threading import Thread
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -11,11 +12,14 @@ from django.db import DatabaseError, connections, models
 from accounts.members import add_member
 from accounts.models import Membership, OutOfStep, Tenant, User
 from blog.models import Post
-from do_bridge.tenancy import ledger, load, members, tenant_alias, tenant_context
-from do_bridge.tenancy.catch_up import unchecked
+from do_bridge.management.commands import migrate
+from do_bridge.tenancy import creation, dump, ledger, load, members, tenant_alias, tenant_context
+from do_bridge.tenancy import provision as provisioning
+from do_bridge.tenancy.catch_up import SchemaMismatch, unchecked
 from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.creation import create_tenant, first_members
+from do_bridge.tenancy.creation import Unfinished, create_tenant, first_members
 from do_bridge.tenancy.provision import provision
+from do_bridge.testing import empty_object, unique_slug
 
 
 def delete(slug, **options):
@@ -80,6 +84,47 @@ def test_a_dump_is_written_first_and_nothing_is_deleted_where_it_cannot_be(lived
     delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
     with closing(sqlite3.connect(tmp_path / "last.sqlite3")) as file:
         assert file.execute("SELECT title FROM blog_post").fetchall() == [("Kept?",)]
+    assert tables_of(lived_in.slug) == []
+
+
+def test_what_is_written_behind_the_dump_and_before_the_deletion_is_refused(
+    lived_in, author, tmp_path, monkeypatch
+):
+    name, refused = dump._give_name, []
+
+    def write():
+        try:
+            Post.objects.using(tenant_alias(lived_in.slug)).create(
+                title="Late", content="-", user_id=author.pk
+            )
+        except SchemaMismatch as error:
+            refused.append(error)
+        finally:
+            connections.close_all()
+
+    writer = Thread(target=write)
+
+    def named(temporary, path):
+        name(temporary, path)
+        writer.start()
+        writer.join(1)  # where nothing makes it wait
+
+    monkeypatch.setattr(dump, "_give_name", named)
+    delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
+    writer.join(30)
+    assert len(refused) == 1
+    assert tables_of(lived_in.slug) == []
+
+
+def test_a_deletion_that_fails_behind_its_dump_says_that_the_dump_is_whole(lived_in, tmp_path, monkeypatch):
+    def unreachable(slug, connection):
+        raise DatabaseError("the object cannot be reached")
+
+    with monkeypatch.context() as patched, pytest.raises(CommandError, match="but not deleted: the object"):
+        patched.setattr(members, "empty_held_tenant", unreachable)
+        delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
+    assert "blog_post" in tables_of(lived_in.slug)
+    delete(lived_in.slug, yes=True, dump=tmp_path / "again.sqlite3")
     assert tables_of(lived_in.slug) == []
 
 
@@ -184,3 +229,137 @@ def test_a_tenant_whose_row_may_not_go_keeps_all_that_it_holds(lived_in, monkeyp
         delete(lived_in.slug, yes=True)
     assert Post.objects.using(tenant_alias(lived_in.slug)).get().title == "Kept?"
     assert lived_in.slug not in ledger.states([lived_in.slug])
+
+
+@pytest.fixture
+def other(db):
+    """A slug without a tenant; whatever a test makes of it is emptied."""
+    slug = unique_slug("other")
+    yield slug
+    empty_object(tenant_alias(slug))
+    ledger.forget(slug)
+
+
+@pytest.fixture
+def half_deleted(lived_in):
+    """A tenant whose deletion was cut off before its rows went."""
+    ledger.begin(lived_in.slug, "delete")
+    load.empty_tenant(lived_in.slug)
+    return lived_in.slug
+
+
+def test_a_half_deleted_tenant_is_not_created_again_with_its_former_members(half_deleted, tmp_path, other):
+    file = tmp_path / "tenants.csv"
+    file.write_text(f"{half_deleted}\n{other}\n")
+    with pytest.raises(CommandError, match="not finished"):
+        call_command("create_tenant", half_deleted, verbosity=0)
+    with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {half_deleted}"):
+        call_command("create_tenants", file, stdout=StringIO(), stderr=StringIO())
+    assert tables_of(half_deleted) == []
+    assert Tenant.objects.filter(slug=other).exists() and "blog_post" in tables_of(other)
+    delete(half_deleted, yes=True)
+    call_command("create_tenant", half_deleted, verbosity=0)
+    assert not Membership.objects.exists()
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_a_creation_in_the_middle_of_a_deletion_is_refused_and_leaves_nothing(lived_in, monkeypatch, adopt):
+    def emptied(slug):
+        load.empty_tenant(slug)
+        with pytest.raises(Unfinished, match="not finished, or came in between"):
+            create_tenant(slug, adopt=adopt)
+        assert tables_of(slug) == []
+
+    monkeypatch.setattr(members, "empty_tenant", emptied)
+    delete(lived_in.slug, yes=True)
+    assert tables_of(lived_in.slug) == []
+    assert not Tenant.objects.filter(slug=lived_in.slug).exists()
+
+
+@pytest.mark.parametrize("where", ["before it migrates", "behind its object"])
+def test_a_creation_that_a_deletion_overtakes_is_refused_and_can_be_run_again(
+    lived_in, author, monkeypatch, where
+):
+    def slow(slug, *args, **kwargs):
+        how = provision(slug, *args, **kwargs)
+        delete(slug, yes=True)
+        return how
+
+    def migrating(*args, **kwargs):
+        patched.undo()
+        delete(lived_in.slug, yes=True)
+        call_command(*args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(Unfinished):
+        if where == "behind its object":
+            patched.setattr(creation, "provision", slow)
+        else:
+            patched.setattr(provisioning, "call_command", migrating)
+        create_tenant(lived_in.slug, "", [author])
+    assert tables_of(lived_in.slug) == []
+    assert not Tenant.objects.filter(slug=lived_in.slug).exists()
+    create_tenant(lived_in.slug, "", [author])
+    assert User.objects.using(tenant_alias(lived_in.slug)).get().username == "ada"
+
+
+def test_a_half_deleted_tenant_is_not_loaded_with_its_former_members(half_deleted, zeta, tmp_path):
+    call_command("tenant_dump", zeta.slug, tmp_path / "zeta.sqlite3", verbosity=0)
+    with pytest.raises(CommandError, match="run tenant_delete again"):
+        call_command("tenant_load", half_deleted, tmp_path / "zeta.sqlite3", verbosity=0)
+    assert tables_of(half_deleted) == []
+
+
+def test_a_load_that_fails_because_its_tenant_is_deleted_leaves_the_ledger_alone(
+    other, zeta, tmp_path, monkeypatch
+):
+    call_command("tenant_dump", zeta.slug, tmp_path / "zeta.sqlite3", verbosity=0)
+
+    def on_the_way(alias):
+        delete(other, yes=True)
+
+    monkeypatch.setattr(load, "copy_content_types", on_the_way)
+    with pytest.raises(CommandError, match="Somebody else"):
+        call_command("tenant_load", other, tmp_path / "zeta.sqlite3", verbosity=0)
+    assert ledger.states([other])[other].state == ledger.DELETED
+
+
+def test_a_load_that_a_deletion_overtakes_makes_no_empty_tenant(other, zeta, tmp_path, monkeypatch):
+    call_command("tenant_dump", zeta.slug, tmp_path / "zeta.sqlite3", verbosity=0)
+    fill = load._fill
+
+    def slow(*args):
+        fill(*args)
+        delete(other, yes=True)
+
+    monkeypatch.setattr(load, "_fill", slow)
+    with pytest.raises(CommandError, match="was deleted meanwhile"):
+        call_command("tenant_load", other, tmp_path / "zeta.sqlite3", verbosity=0)
+    assert not Tenant.objects.filter(slug=other).exists()
+    assert ledger.states([other])[other].state == ledger.DELETED
+
+
+def test_a_migration_of_one_tenant_that_a_deletion_overtakes_makes_nothing_anew(lived_in, monkeypatch):
+    command = migrate.Command()
+    command.is_typed = True
+    bring = command._migrate_alias
+
+    def slow(alias, options):
+        delete(lived_in.slug, yes=True)
+        bring(alias, options)
+
+    monkeypatch.setattr(command, "_migrate_alias", slow)
+    with pytest.raises(CommandError, match="was deleted meanwhile"):
+        call_command(command, database=tenant_alias(lived_in.slug), verbosity=0)
+    assert tables_of(lived_in.slug) == []
+    assert ledger.states([lived_in.slug])[lived_in.slug].state == ledger.DELETED
+
+
+def test_a_tenant_registered_by_hand_just_as_the_rows_went_keeps_what_it_has(
+    lived_in, author, as_the_rows_went
+):
+    def register(slug):
+        add_member(author, Tenant.objects.create(slug=slug))
+
+    as_the_rows_went(register)
+    delete(lived_in.slug, yes=True)
+    assert "accounts_user" in tables_of(lived_in.slug)

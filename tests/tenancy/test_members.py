@@ -1,6 +1,7 @@
 """Marks of members whose copies a tenant's object may lack: written by D1 itself, taken away by the copy."""
 
 import logging
+import threading
 from io import StringIO
 
 import pytest
@@ -11,7 +12,7 @@ import do_bridge
 from accounts import marks, members
 from accounts.members import COPIED, CopyFailed, add_member, follow, remove_member, sync_members
 from accounts.models import Membership, OutOfStep, Tenant, User
-from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy import creation, tenant_alias
 from do_bridge.tenancy.creation import create_tenant
 from do_bridge.tenancy.directory import lookup
 from do_bridge.tenancy.members import tenant_filled
@@ -203,19 +204,19 @@ def test_a_copy_that_came_through_late_and_unheard_is_repaired_by_the_next_use(
     acme, author, monkeypatch, everybody
 ):
     add_member(author, acme)
-    write = members._write
+    copy = members._copy
 
-    def late(users, keys, alias):
-        monkeypatch.setattr(members, "_write", write)
+    def late(row, keys):
+        monkeypatch.setattr(members, "_copy", copy)
         # Another process is quicker with something newer, and takes the marks away.
         User.objects.filter(pk=author.pk).update(name="Newer")
         sync_members(acme)
         assert copy_of(author, acme).name == "Newer"
         assert not OutOfStep.objects.exists()
-        write(users, keys, alias)
+        User.objects.using(tenant_alias(acme.slug)).filter(pk=author.pk).update(name="Old")
         raise OperationalError("the answer was lost")
 
-    monkeypatch.setattr(members, "_write", late)
+    monkeypatch.setattr(members, "_copy", late)
     User.objects.filter(pk=author.pk).update(name="Old")
     with pytest.raises(CopyFailed):
         follow(acme, None if everybody else [author.pk], "The copy is")
@@ -224,6 +225,42 @@ def test_a_copy_that_came_through_late_and_unheard_is_repaired_by_the_next_use(
     assert lookup.get(acme.slug).is_out_of_step
     assert copy_of(author, acme).name == "Newer"
     assert not OutOfStep.objects.exists()
+
+
+def test_a_writer_that_is_killed_leaves_no_older_copy_without_a_mark(acme, author, monkeypatch):
+    add_member(author, acme)
+    write, take, changed = members._write, members._take_marks, threading.Event()
+    own = threading.current_thread()
+
+    def rename():
+        User.objects.filter(pk=author.pk).update(name="Newer")
+        changed.set()
+        try:
+            follow(acme, [author.pk], "The copy is")
+        finally:
+            connections.close_all()
+
+    other = threading.Thread(target=rename)
+
+    def slow(users, keys, alias):
+        if threading.current_thread() is own:
+            other.start()
+            assert changed.wait(30)
+            other.join(1)  # where nothing makes it wait
+        write(users, keys, alias)
+
+    def killed(row, keys):
+        if threading.current_thread() is own:
+            raise SystemExit
+        take(row, keys)
+
+    monkeypatch.setattr(members, "_write", slow)
+    monkeypatch.setattr(members, "_take_marks", killed)
+    User.objects.filter(pk=author.pk).update(name="Older")
+    with pytest.raises(SystemExit):
+        follow(acme, [author.pk], "The copy is")
+    other.join(30)
+    assert copy_of(author, acme).name == "Newer" or marked(acme)
 
 
 def test_failing_again_and_again_piles_up_no_marks_and_keeps_their_time(unready, author):
@@ -266,6 +303,35 @@ def test_a_first_member_whose_name_the_copy_of_somebody_else_still_has_is_copied
     other = User.objects.create_user("ada")
     call_command("create_tenant", acme.slug, "--member", "ada", stdout=StringIO())
     assert names_in(acme) == {author.pk: f"former-{author.pk}", other.pk: "ada"}
+    assert not OutOfStep.objects.exists()
+
+
+def test_a_member_who_changes_while_their_tenant_is_created_again_is_marked(acme, author, monkeypatch):
+    add_member(author, acme)
+    provision = creation.provision
+
+    def slow(*args, **kwargs):
+        author.name = "Countess"
+        author.save()
+        assert copy_of(author, acme).name == "Countess"
+        return provision(*args, **kwargs)
+
+    monkeypatch.setattr(creation, "provision", slow)
+    create_tenant(acme.slug, "", [User.objects.get(pk=author.pk)])
+    assert copy_of(author, acme).name == "Ada"
+    lookup.forget()
+    lookup.get(acme.slug)
+    assert copy_of(author, acme).name == "Countess"
+
+
+def test_a_copy_that_fails_because_its_tenant_is_deleted_leaves_no_mark(acme, author, monkeypatch):
+    def deleted(row, keys):
+        Tenant.objects.get(pk=acme.pk).delete()
+        raise OperationalError("the tenant is gone")
+
+    monkeypatch.setattr(members, "_copy", deleted)
+    with pytest.raises(CopyFailed):
+        follow(acme, None, "The copies are")
     assert not OutOfStep.objects.exists()
 
 

@@ -5,9 +5,22 @@ from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth.models import Group
+from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import router
-from django.db.models import Case, Exists, OuterRef, Q, Subquery, When
+from django.db.models import (
+    CASCADE,
+    BigIntegerField,
+    Case,
+    Exists,
+    ForeignKey,
+    Model,
+    OuterRef,
+    Q,
+    Subquery,
+    When,
+)
 from django.test.utils import isolate_apps
 
 from accounts.models import Membership, User
@@ -399,3 +412,27 @@ def test_migrations_are_allowed_everywhere_but_on_the_template():
         assert router.allow_migrate(alias, "blog")
         assert router.allow_migrate(alias, "accounts")
     assert not router.allow_migrate("tenant", "blog")
+
+
+@pytest.mark.parametrize("call", ["remove", "set"])
+def test_a_generic_relation_refuses_another_tenants_rows(aliases, call):
+    with isolate_apps("blog"):
+
+        class Tag(Model):
+            content_type = ForeignKey(ContentType, CASCADE)
+            object_id = BigIntegerField()
+            target = GenericForeignKey()
+
+            class Meta:
+                app_label = "blog"
+
+        class Tagged(Model):
+            tags = GenericRelation(Tag)
+
+            class Meta:
+                app_label = "blog"
+
+        tagged, tag = Tagged(pk=1), Tag(pk=1)
+        tagged._state.db, tag._state.db = aliases
+        with tenant_context(aliases[0].removeprefix("tenant/")), pytest.raises(TenantMismatch):
+            tagged.tags.set([tag]) if call == "set" else tagged.tags.remove(tag)

@@ -4,7 +4,7 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
@@ -103,3 +103,9 @@ def test_each_process_notes_its_own_once(empty_ledger, trips):
     assert trips.count == before
     note_used(current())
     assert trips.count == before + 1
+
+
+def test_days_that_are_still_to_come_are_refused(db):
+    # They would be every object's, also of those that processes are about to read.
+    with pytest.raises(CommandError, match="0 or more"):
+        clean("--days=-1")

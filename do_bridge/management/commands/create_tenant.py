@@ -7,7 +7,7 @@ from django.utils.module_loading import import_string
 
 from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.creation import create_tenant, users_by_name
+from do_bridge.tenancy.creation import Unfinished, create_tenant, users_by_name
 from do_bridge.tenancy.provision import ObjectTaken
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
@@ -37,7 +37,7 @@ class Command(TenantsCommand):
             # Where the site has no function for first members, members are added one by one at the end.
             together = users_by_name(member) if conf("FIRST_MEMBERS") else {}
             tenant, created, how = create_tenant(slug, name or "", list(together.values()), adopt=adopt)
-        except (ObjectDoesNotExist, ObjectTaken) as error:
+        except (ObjectDoesNotExist, ObjectTaken, Unfinished) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
             advice = (

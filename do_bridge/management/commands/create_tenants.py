@@ -11,7 +11,14 @@ from tqdm import tqdm
 
 from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.creation import NewTenant, first_members, users_by_name, write_rows
+from do_bridge.tenancy.creation import (
+    NewTenant,
+    Unfinished,
+    first_members,
+    users_by_name,
+    write_row,
+    write_rows,
+)
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
 from do_bridge.tenancy.provision import provision, scratch_dump
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
@@ -47,13 +54,25 @@ class Command(TenantsCommand):
         def work(slug):
             first = first_members(wanted[slug].members)
             how = provision(slug, first.copies, before=first.before, made_for=wanted[slug].mark)
-            ready[slug] = (wanted[slug], first)
+            ready[slug] = (wanted[slug], first, how)
             return Outcome(slug, how)
+
+        def register(done, untouched):
+            made = [one for one in done if not one.failed]
+            try:
+                write_rows([ready[one.slug][:2] for one in made])
+            except Unfinished:
+                # One of them; the others shall have theirs.
+                for one in made:
+                    try:
+                        write_row(*ready[one.slug])
+                    except Unfinished as error:
+                        one.error = str(error)
 
         # The directory's rows come after the objects: until then nobody finds the tenants.
         fleet = Fleet(
             work,
-            after=lambda done, untouched: write_rows([ready[one.slug] for one in done if not one.failed]),
+            after=register,
             jobs=jobs,
         )
         quiet = verbosity < 1 or not self.stderr.isatty()

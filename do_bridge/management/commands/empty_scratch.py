@@ -25,6 +25,8 @@ class Command(TenantsCommand):
         parser.add_argument("--dry-run", action="store_true", help="Only list them.")
 
     def handle(self, *, days, dry_run, verbosity, **options):
+        if days < 0:
+            raise CommandError("--days is a number of days that have passed, 0 or more.")
         current = tenant_databases().scratch_alias(fingerprint_once())
         failed = []
         try:

@@ -19,6 +19,7 @@ from do_bridge.tenancy.directory import is_registered, registered_slugs, tenant_
 from do_bridge.tenancy.executor import TenantMigrationExecutor, read_fingerprint, settle_fingerprint
 from do_bridge.tenancy.expecting import is_overtaken
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
+from do_bridge.tenancy.load import empty_left_over
 from do_bridge.tenancy.provision import provision
 from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
 from do_bridge.tenancy.targets import TargetError, fingerprint_at_target
@@ -144,7 +145,15 @@ class Command(migrate.Command):
         except Exception as error:
             ledger.failed(slug, error)
             raise
-        ledger.reached(slug, connections[alias].schema_fingerprint)
+        reached = connections[alias].schema_fingerprint
+        is_noted = ledger.reached_unless_deleted(slug, reached)
+        if self.is_typed and not is_registered(slug):
+            empty_left_over(slug)
+            ledger.deleted(slug)
+            raise CommandError(f"Tenant {slug!r} was deleted meanwhile.")
+        if not is_noted:
+            # The note was about a former one.
+            ledger.reached(slug, reached)
 
     @staticmethod
     def _refuse_unfinished(slug):

@@ -1,5 +1,6 @@
 """Deletes a tenant: its database's content, its members' places, its row."""
 
+from functools import partial
 from pathlib import Path
 
 from django.core.management.base import CommandError
@@ -32,15 +33,26 @@ class Command(TenantsCommand):
                 raise CommandError(f"There is no tenant {slug!r}.")
             if not yes:
                 self._ask(slug)
-            if dump:
-                dump_to(self, slug, dump, quiet=verbosity < 1, strict=True)
-            delete_tenant(slug)
+            delete_tenant(slug, partial(self._dump, slug, dump, verbosity < 1) if dump else None)
         except (ProtectedError, RestrictedError) as error:
             raise CommandError(f"Tenant {slug!r} is not deleted: {error.args[0]}") from error
         except (InvalidSlug, DatabaseError) as error:
             raise CommandError(f"Tenant {slug!r} is not deleted: {error}. Run the command again.") from error
         if verbosity >= 1:
             self.stdout.write(self.style.SUCCESS(f"Tenant {slug} is deleted."))
+
+    def _dump(self, slug, file, quiet, then):
+        def empty(connection):
+            try:
+                then(connection)
+            except DatabaseError as error:
+                # Not the dump's: that is whole.
+                raise CommandError(
+                    f"Tenant {slug!r} is in {file}, but not deleted: {error}. Run the command again, with "
+                    "another file."
+                ) from error
+
+        dump_to(self, slug, file, quiet=quiet, strict=True, then=empty)
 
     def _ask(self, slug):
         self.stdout.write(f"This deletes everything that the tenant {slug!r} holds, for good.")

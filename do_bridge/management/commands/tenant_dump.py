@@ -39,8 +39,11 @@ class Command(TenantsCommand):
             )
 
 
-def dump_to(command, slug, file, *, lease=LEASE, quiet=False, strict=False):
-    """Write the dump with a progress bar; return its DumpReport, raise CommandError for what fails."""
+def dump_to(command, slug, file, *, lease=LEASE, quiet=False, strict=False, then=None):
+    """Write the dump with a progress bar; return its DumpReport, raise CommandError for what fails.
+
+    `then` is as `dump_tenant` takes it.
+    """
     try:
         validate_slug(slug)
         if not is_registered(slug):
@@ -48,7 +51,9 @@ def dump_to(command, slug, file, *, lease=LEASE, quiet=False, strict=False):
         # The stream itself: Django's wrapper would end each step of the bar with a new line.
         terminal = not quiet and command.stderr.isatty()
         with tqdm(unit="row", file=command.stderr._out, disable=not terminal) as bar:
-            report = dump_tenant(slug, file, lease=lease, on_page=lambda table, rows: bar.update(rows))
+            report = dump_tenant(
+                slug, file, lease=lease, on_page=lambda table, rows: bar.update(rows), then=then
+            )
     except (InvalidSlug, DatabaseError, OSError) as error:
         raise CommandError(f"Tenant {slug!r} was not written to {os.fspath(file)!r}: {error}") from error
     if not report.consistent:
