@@ -39,12 +39,14 @@ class Worker(ThreadWorker):
     seconds_for_headers = 10
     seconds_for_request = 40  # headers and body
     seconds_for_silence = 30  # of a client that takes nothing of its answer
+    seconds_for_farewell = 2  # of a client that does not close what is over
+    bytes_for_farewell = 65_536
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._reading = {}
         self._for_health = ThreadPoolExecutor(max_workers=4)
-        self._for_farewells = ThreadPoolExecutor(max_workers=8)
+        self._leaving = {}
 
     def set_accept_enabled(self, enabled):
         super().set_accept_enabled(enabled)
@@ -67,15 +69,34 @@ class Worker(ThreadWorker):
         done.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def finish_request(self, conn, done):
-        """Close what is over in a thread: it waits up to 2 s for its client, and here for nobody else."""
+        """Let a client whose connection is over take its answer: in gunicorn's own all others wait for it."""
         if done.cancelled() or done.exception() or done.result():
             super().finish_request(conn, done)
             return
-        closing = self._for_farewells.submit(conn.close, graceful=True)
-        closing.add_done_callback(lambda _: self.method_queue.defer(self._forget))
+        conn.timeout = time.monotonic() + self.seconds_for_farewell
+        self._leaving[conn] = self.bytes_for_farewell
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._forget(conn)
+        else:
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._hear_out, conn))
 
-    def _forget(self):
+    def _hear_out(self, conn, sock):
+        """Drop what a client sends until it closes: closed over that, a connection takes its answer along."""
+        with contextlib.suppress(OSError):
+            size = len(sock.recv(4096))
+            self._leaving[conn] -= size
+            if size and self._leaving[conn] > 0:
+                return
+        self.poller.unregister(sock)
+        self._forget(conn)
+
+    def _forget(self, conn):
+        del self._leaving[conn]
         self.nr_conns -= 1
+        conn.close()
 
     def handle(self, conn):
         silence = struct.pack("ll", self.seconds_for_silence, 0)
@@ -95,6 +116,9 @@ class Worker(ThreadWorker):
         """Called each second: end what is still read too late. What has been read may be answered later."""
         super().murder_pending()
         now = time.monotonic()
+        while self._leaving and (conn := next(iter(self._leaving))).timeout < now:
+            self.poller.unregister(conn.sock)
+            self._forget(conn)
         for conn, deadline in list(self._reading.items()):
             if deadline < now and self._reading.pop(conn, None):
                 with contextlib.suppress(OSError):
