@@ -18,13 +18,14 @@ bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 def asks_health(sock):
     """Whether all of a request is there that asks for the site's health, and holds nobody up."""
     try:
-        head = sock.recv(8192, socket.MSG_PEEK | socket.MSG_DONTWAIT).lower()
+        head = sock.recv(8192, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:
         return False
     method, _, rest = head.partition(b" ")
     path = rest.partition(b" ")[0].partition(b"?")[0]
-    whole = head.endswith(b"\r\n\r\n") and b"\ncontent-length" not in head and b"\ntransfer-" not in head
-    return whole and method in (b"get", b"head") and path in (b"/healthz", b"/healthz/live")
+    bodiless = b"\ncontent-length" not in head.lower() and b"\ntransfer-" not in head.lower()
+    known = method in (b"GET", b"HEAD") and path in (b"/healthz", b"/healthz/live")
+    return known and bodiless and head.endswith(b"\r\n\r\n")
 
 
 class Worker(ThreadWorker):
@@ -64,7 +65,8 @@ class Worker(ThreadWorker):
             readable = partial(self.on_pending_socket_readable, conn)
             self.poller.register(conn.sock, selectors.EVENT_READ, readable)
             return
-        pool = self._for_health if asks_health(conn.sock) else self.tpool
+        ahead = conn.initialized and conn.parser.unreader.buf.getvalue()  # that comes first, unseen here
+        pool = self._for_health if not ahead and asks_health(conn.sock) else self.tpool
         done = pool.submit(self.handle, conn)
         done.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 

@@ -333,6 +333,28 @@ def test_health_is_told_at_once_while_every_thread_waits_for_a_silent_database(g
             visitor.join(30)
 
 
+def test_a_request_read_ahead_of_one_for_health_takes_none_of_its_threads(gunicorn, proxy):
+    proxy.stalled = True
+    _, url = gunicorn("--workers", "1", "--threads", "6", RELAY_URL=proxy.url)
+    first = b"GET /healthz/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    second = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: %s\r\nX-B: %s"
+    # gunicorn reads 8192 bytes at once; what is left then looks like a whole request.
+    room = 8192 - len(first + second % (b"", b""))
+    sent = first + second % (b"a" * (room // 2), b"b" * (room - room // 2))
+    sent += b"GET /healthz/live HTTP/1.1\r\n\r\n"
+    visitors = [socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) for _ in range(6)]
+    try:
+        for visitor in visitors:
+            visitor.sendall(sent)
+            assert visitor.recv(15) == b"HTTP/1.1 200 OK"
+        wait_until(lambda: proxy.accepted >= 4)
+        assert get(f"{url}/healthz/live")[0] == 200
+    finally:
+        proxy.release()
+        for visitor in visitors:
+            visitor.close()
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -341,6 +363,7 @@ def test_health_is_told_at_once_while_every_thread_waits_for_a_silent_database(g
         "GET /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         "POST /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /healthz/other HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /HEALTHZ HTTP/1.1\r\nHost: a\r\n\r\n",
         "",
     ],
 )
