@@ -130,6 +130,8 @@ class Worker(ThreadWorker):
 # Threads, because a request mostly waits for a database. WEB_CONCURRENCY sets the number of processes.
 worker_class = Worker
 threads = 8
+# Less than 1024 with sessions and files: many systems let a process open no more, and out of them it ends.
+worker_connections = 800
 # Each process opens its sessions with the relay itself, after the fork.
 preload_app = False
 

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import resource
 import runpy
 import signal
 import socket
@@ -438,3 +439,30 @@ def test_clients_that_do_not_close_what_is_over_keep_nobody_out(gunicorn, tmp_pa
     finally:
         for client in clients:
             client.close()
+
+
+LIMITED = """
+import os, resource, runpy
+locals().update(runpy.run_path("gunicorn.conf.py"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+opened = [open(os.devnull) for _ in range(24)]  # what sessions with the relay and the site's own files take
+"""
+
+
+def test_a_process_that_may_open_1024_files_outlives_more_clients_than_that(gunicorn, tmp_path):
+    (tmp_path / "limited.py").write_text(LIMITED)
+    (tmp_path / "large_site.py").write_text(LARGE_SITE)
+    options = ("--config", str(tmp_path / "limited.py"), "--pythonpath", str(tmp_path), "--workers", "1")
+    process, url = gunicorn(*options, "large_site:application")
+    before = children_of(process.pid)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    clients = []
+    try:
+        clients += [socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) for _ in range(1100)]
+        assert status_of(url) == 200
+        assert children_of(process.pid) == before
+    finally:
+        for client in clients:
+            client.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
