@@ -16,7 +16,8 @@ TEST_PROCESSES ?= 2
 
 # A stamp carries the hash of what it stands for: a checkout that changes dates alone installs nothing.
 hash = $(shell cat $(1) | cksum | tr ' ' '-')
-VENV := .venv/pyvenv.cfg
+# pip comes last: an environment without it was killed in the making.
+VENV := .venv/bin/pip
 RUN_STAMP := .venv/run-$(call hash,requirements-lock.txt)
 SUITE_STAMP := .venv/suite-$(call hash,tests/django_suite/requirements-lock.txt)
 DEV_STAMP := .venv/dev-$(call hash,requirements-dev-lock.txt)

@@ -18,13 +18,14 @@ bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 def asks_health(sock):
     """Whether all of a request is there that asks for the site's health, and holds nobody up."""
     try:
-        head = sock.recv(8192, socket.MSG_PEEK | socket.MSG_DONTWAIT).lower()
+        head = sock.recv(8192, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:
         return False
     method, _, rest = head.partition(b" ")
     path = rest.partition(b" ")[0].partition(b"?")[0]
-    whole = head.endswith(b"\r\n\r\n") and b"\ncontent-length" not in head and b"\ntransfer-" not in head
-    return whole and method in (b"get", b"head") and path in (b"/healthz", b"/healthz/live")
+    bodiless = b"\ncontent-length" not in head.lower() and b"\ntransfer-" not in head.lower()
+    known = method in (b"GET", b"HEAD") and path in (b"/healthz", b"/healthz/live")
+    return known and bodiless and head.endswith(b"\r\n\r\n")
 
 
 class Worker(ThreadWorker):
@@ -39,12 +40,14 @@ class Worker(ThreadWorker):
     seconds_for_headers = 10
     seconds_for_request = 40  # headers and body
     seconds_for_silence = 30  # of a client that takes nothing of its answer
+    seconds_for_farewell = 2  # of a client that does not close what is over
+    bytes_for_farewell = 65_536
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._reading = {}
         self._for_health = ThreadPoolExecutor(max_workers=4)
-        self._for_farewells = ThreadPoolExecutor(max_workers=8)
+        self._leaving = {}
 
     def set_accept_enabled(self, enabled):
         super().set_accept_enabled(enabled)
@@ -62,20 +65,40 @@ class Worker(ThreadWorker):
             readable = partial(self.on_pending_socket_readable, conn)
             self.poller.register(conn.sock, selectors.EVENT_READ, readable)
             return
-        pool = self._for_health if asks_health(conn.sock) else self.tpool
+        ahead = conn.initialized and conn.parser.unreader.buf.getvalue()  # that comes first, unseen here
+        pool = self._for_health if not ahead and asks_health(conn.sock) else self.tpool
         done = pool.submit(self.handle, conn)
         done.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def finish_request(self, conn, done):
-        """Close what is over in a thread: it waits up to 2 s for its client, and here for nobody else."""
+        """Let a client whose connection is over take its answer: in gunicorn's own all others wait for it."""
         if done.cancelled() or done.exception() or done.result():
             super().finish_request(conn, done)
             return
-        closing = self._for_farewells.submit(conn.close, graceful=True)
-        closing.add_done_callback(lambda _: self.method_queue.defer(self._forget))
+        conn.timeout = time.monotonic() + self.seconds_for_farewell
+        self._leaving[conn] = self.bytes_for_farewell
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._forget(conn)
+        else:
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._hear_out, conn))
 
-    def _forget(self):
+    def _hear_out(self, conn, sock):
+        """Drop what a client sends until it closes: closed over that, a connection takes its answer along."""
+        with contextlib.suppress(OSError):
+            size = len(sock.recv(4096))
+            self._leaving[conn] -= size
+            if size and self._leaving[conn] > 0:
+                return
+        self.poller.unregister(sock)
+        self._forget(conn)
+
+    def _forget(self, conn):
+        del self._leaving[conn]
         self.nr_conns -= 1
+        conn.close()
 
     def handle(self, conn):
         silence = struct.pack("ll", self.seconds_for_silence, 0)
@@ -95,6 +118,9 @@ class Worker(ThreadWorker):
         """Called each second: end what is still read too late. What has been read may be answered later."""
         super().murder_pending()
         now = time.monotonic()
+        while self._leaving and (conn := next(iter(self._leaving))).timeout < now:
+            self.poller.unregister(conn.sock)
+            self._forget(conn)
         for conn, deadline in list(self._reading.items()):
             if deadline < now and self._reading.pop(conn, None):
                 with contextlib.suppress(OSError):
@@ -104,6 +130,8 @@ class Worker(ThreadWorker):
 # Threads, because a request mostly waits for a database. WEB_CONCURRENCY sets the number of processes.
 worker_class = Worker
 threads = 8
+# Less than 1024 with sessions and files: many systems let a process open no more, and out of them it ends.
+worker_connections = 800
 # Each process opens its sessions with the relay itself, after the fork.
 preload_app = False
 

@@ -69,12 +69,17 @@ def wrangler_command(worker_dir: Path = WORKER_DIR) -> list[str]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner can read."""
+    """Writes a file that only its owner can read: all of it, or nothing where that fails or is killed."""
+    path = path.resolve()  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    path.chmod(0o600)  # a file that was there keeps its mode on open
+    descriptor, written = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # of mode 0600
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        Path(written).replace(path)
+    except BaseException:
+        Path(written).unlink()
+        raise
 
 
 def dev_token(path: Path = WORKER_DIR / ".dev.vars") -> str:

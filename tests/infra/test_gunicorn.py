@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import resource
 import runpy
 import signal
 import socket
@@ -333,6 +334,28 @@ def test_health_is_told_at_once_while_every_thread_waits_for_a_silent_database(g
             visitor.join(30)
 
 
+def test_a_request_read_ahead_of_one_for_health_takes_none_of_its_threads(gunicorn, proxy):
+    proxy.stalled = True
+    _, url = gunicorn("--workers", "1", "--threads", "6", RELAY_URL=proxy.url)
+    first = b"GET /healthz/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    second = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: %s\r\nX-B: %s"
+    # gunicorn reads 8192 bytes at once; what is left then looks like a whole request.
+    room = 8192 - len(first + second % (b"", b""))
+    sent = first + second % (b"a" * (room // 2), b"b" * (room - room // 2))
+    sent += b"GET /healthz/live HTTP/1.1\r\n\r\n"
+    visitors = [socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) for _ in range(6)]
+    try:
+        for visitor in visitors:
+            visitor.sendall(sent)
+            assert visitor.recv(15) == b"HTTP/1.1 200 OK"
+        wait_until(lambda: proxy.accepted >= 4)
+        assert get(f"{url}/healthz/live")[0] == 200
+    finally:
+        proxy.release()
+        for visitor in visitors:
+            visitor.close()
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -341,6 +364,7 @@ def test_health_is_told_at_once_while_every_thread_waits_for_a_silent_database(g
         "GET /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         "POST /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /healthz/other HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /HEALTHZ HTTP/1.1\r\nHost: a\r\n\r\n",
         "",
     ],
 )
@@ -402,14 +426,43 @@ def test_clients_that_stop_in_the_middle_do_not_keep_others_out(gunicorn, tmp_pa
 
 def test_clients_that_do_not_close_what_is_over_keep_nobody_out(gunicorn, tmp_path):
     (tmp_path / "large_site.py").write_text(LARGE_SITE)
-    _, url = gunicorn("--pythonpath", str(tmp_path), "--workers", "1", "large_site:application")
+    options = ("--pythonpath", str(tmp_path), "--workers", "1", "--worker-connections", "50")
+    _, url = gunicorn(*options, "large_site:application")
     port = int(url.rpartition(":")[2])
-    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(16)]
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(150)]
     try:
         for client in clients:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert status_of(url) == 200  # within 20 s: eight at a time they were waited for 25 s
+        for client in clients:
             assert client.recv(15) == b"HTTP/1.1 200 OK"
-        assert status_of(url) == 200  # within 20 s: one after the other they were waited for 32 s
     finally:
         for client in clients:
             client.close()
+
+
+LIMITED = """
+import os, resource, runpy
+locals().update(runpy.run_path("gunicorn.conf.py"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+opened = [open(os.devnull) for _ in range(24)]  # what sessions with the relay and the site's own files take
+"""
+
+
+def test_a_process_that_may_open_1024_files_outlives_more_clients_than_that(gunicorn, tmp_path):
+    (tmp_path / "limited.py").write_text(LIMITED)
+    (tmp_path / "large_site.py").write_text(LARGE_SITE)
+    options = ("--config", str(tmp_path / "limited.py"), "--pythonpath", str(tmp_path), "--workers", "1")
+    process, url = gunicorn(*options, "large_site:application")
+    before = children_of(process.pid)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    clients = []
+    try:
+        clients += [socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) for _ in range(1100)]
+        assert status_of(url) == 200
+        assert children_of(process.pid) == before
+    finally:
+        for client in clients:
+            client.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

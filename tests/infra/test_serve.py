@@ -226,3 +226,13 @@ def test_the_folder_may_have_spaces_in_its_name(tmp_path):
     command = ["make", "run", "RUN_STAMP=", "NODE_STAMP="]  # what it needs is installed
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.stdout == "served\n", done.stderr
+
+
+def test_an_environment_whose_making_was_killed_is_made_whole(tmp_path):
+    shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
+    (tmp_path / "requirements-lock.txt").touch()
+    # What is there until pip, the last part, has come.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / ".venv"], check=True)
+    command = ["make", ".venv/run", "RUN_STAMP=.venv/run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
