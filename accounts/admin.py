@@ -83,6 +83,9 @@ class UserAdmin(CopyWarningMixin, DjangoUserAdmin):
         ),
     )
 
+    def user_change_password(self, request, id, form_url=""):
+        return self._warned(request, super().user_change_password, id, form_url)
+
 
 class TenantForm(forms.ModelForm):
     """Refuses a new tenant whose object has somebody's data already."""

@@ -86,7 +86,11 @@ def _migrate(database):
 
 def _sync(database):
     said = StringIO()
-    call_command("sync_members", database.slug, stdout=said, stderr=said)
+    try:
+        call_command("sync_members", database.slug, stdout=said, stderr=said)
+    except CommandError as error:
+        # The command names the tenant alone, and tells the reason besides.
+        raise CommandError(f"{said.getvalue().strip()} {error}".strip()) from error
     return True, f"{database.label}: the copies of its members are up to date."
 
 
@@ -100,8 +104,7 @@ def _check(database):
     known = history(applied)
     differ = differences(database.alias, found)
     if database.slug:
-        states = TenantState._base_manager.using(conf("DIRECTORY_ALIAS"))
-        states.filter(slug=database.slug).update(checked=timezone.now())
+        _note_checked(database.slug)
     problems = [*damage[:3], *(f"{item.table}: {item.what} {item.text}" for item in differ[:3])]
     if known.state != "head":
         problems.insert(0, f"the schema is {known.text}")
@@ -112,11 +115,21 @@ def _check(database):
     return True, f"{database.label}: sound, up to date, and as the models say."
 
 
+def _note_checked(slug):
+    """Write when the tenant was looked at; what was found is told where that can't be written, too."""
+    states = TenantState._base_manager.using(conf("DIRECTORY_ALIAS"))
+    try:
+        states.filter(slug=slug).update(checked=timezone.now())
+    except (DatabaseError, InterfaceError):
+        logger.warning("When tenant %s was checked is not noted", slug, exc_info=True)
+
+
 def dump(database):
     """Return an open, already unlinked file with the tenant's SQLite database; raises CommandError."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{database.slug}.sqlite3"
-        call_command("tenant_dump", database.slug, str(path), verbosity=0, stdout=StringIO())
+        # Strict: the command's warning would not reach whoever downloads rows of several moments.
+        call_command("tenant_dump", database.slug, str(path), strict=True, verbosity=0, stdout=StringIO())
         return path.open("rb")
 
 

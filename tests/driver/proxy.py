@@ -19,6 +19,7 @@ class Proxy:
     ``deliver()`` to pass them on, as a network does that delays what a client sent before it went.
     ``hold_requests``: the same, but the client's connection stays open, and nothing more comes through it.
     ``swallow_answers``: so many times the next bytes of the server, and all that follow, reach nobody.
+    ``refusing``: while set, new connections are closed at once.
     ``stalled``: while set, the server's bytes are held back. ``deaf``: while set, the client's are not read.
     """
 
@@ -37,6 +38,7 @@ class Proxy:
         self.swallow_answers = 0
         self._delayed: list[tuple[socket.socket, bytes]] = []
         self._late: dict[socket.socket, queue.Queue[bytes]] = {}
+        self.refusing = False
         self.stalled = False
         self.deaf = False
         self.accepted = 0
@@ -96,6 +98,9 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self.refusing:
+                client.close()
+                continue
             try:
                 server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:

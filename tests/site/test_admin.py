@@ -194,6 +194,16 @@ def test_a_copy_that_fails_is_told_by_a_message_and_not_by_an_error_page(site, r
     assert Membership.objects.filter(user=site.gil, tenant=unready).exists()
 
 
+def test_a_password_changed_while_a_copy_fails_is_told_by_a_message(site, root, settings):
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "CATCH_UP": False}
+    unready = Tenant.objects.create(slug="no-tables", name="No tables")
+    Membership.objects.bulk_create([Membership(user=site.gil, tenant=unready, role="member")])
+    fields = {"usable_password": "true", "password1": "another-word-1", "password2": "another-word-1"}
+    page = text(root.post(f"/admin/accounts/user/{site.gil.pk}/password/", fields, follow=True))
+    assert "manage.py sync_members no-tables" in page
+    assert User.objects.get(pk=site.gil.pk).check_password("another-word-1")
+
+
 def test_a_tenant_made_in_d1s_admin_is_ready_for_use(root, client):
     none = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
     root.post("/admin/accounts/tenant/add/", {"slug": "fresh", "name": "Fresh", **none})

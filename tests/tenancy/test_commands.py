@@ -354,6 +354,26 @@ def test_a_scratch_object_may_be_migrated_by_several_processes_at_once(db, monke
         empty_object(alias)
 
 
+def test_a_typed_migrate_that_somebody_else_was_quicker_than_says_to_run_it_again(bare, monkeypatch):
+    Tenant.objects.create(slug=bare, name=bare)
+    real = MigrationRecorder.ensure_schema
+
+    def ensure_schema(recorder):
+        # Another process makes the table between the look and the making of it.
+        real(recorder)
+        with monkeypatch.context() as patched:
+            patched.setattr(MigrationRecorder, "has_table", lambda recorder: False)
+            real(recorder)
+
+    command = load_command_class("do_bridge", "migrate")
+    command.is_typed = True
+    with monkeypatch.context() as patched:
+        patched.setattr(MigrationRecorder, "ensure_schema", ensure_schema)
+        with pytest.raises(CommandError, match="already exists.*run it again"):
+            call_command(command, database=tenant_alias(bare), verbosity=0)
+    call_command(command, database=tenant_alias(bare), verbosity=0)
+
+
 def always_fails(*args, **options):
     raise OperationalError("always")
 

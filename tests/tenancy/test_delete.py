@@ -363,3 +363,18 @@ def test_a_tenant_registered_by_hand_just_as_the_rows_went_keeps_what_it_has(
     as_the_rows_went(register)
     delete(lived_in.slug, yes=True)
     assert "accounts_user" in tables_of(lived_in.slug)
+
+
+def test_what_a_creation_left_without_a_row_can_be_deleted_as_the_commands_say(lived_in, tmp_path):
+    slug, file = lived_in.slug, tmp_path / "it.sqlite3"
+    call_command("tenant_dump", slug, file, verbosity=0)
+    delete(slug, yes=True)
+    provision(slug, made_for="a creation that was killed before its second trip")
+    with pytest.raises(CommandError, match=f"so run create_tenant --adopt {slug} first"):
+        call_command("tenant_load", slug, file, verbosity=0)
+    with pytest.raises(CommandError, match=f"no tenant '{slug}'. .* run create_tenant --adopt {slug}"):
+        delete(slug, yes=True)
+    call_command("create_tenant", slug, adopt=True, verbosity=0)
+    delete(slug, yes=True)
+    call_command("tenant_load", slug, file, verbosity=0)
+    assert Post.objects.using(tenant_alias(slug)).exists()

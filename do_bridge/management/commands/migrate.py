@@ -130,6 +130,10 @@ class Command(migrate.Command):
                         settle_fingerprint(connections[alias])
                     return
             except DatabaseError as error:
+                if self.is_typed and is_tenant_side(alias) and "already exists" in str(error):
+                    raise CommandError(
+                        f"{error}. Where somebody else makes or migrates this tenant just now, run it again."
+                    ) from error
                 if not is_overtaken(error) or attempt == ATTEMPTS:
                     raise
             # The other one shall come on; that two keep step for long is a matter of chance.

@@ -9,9 +9,18 @@ from django.db.models import ProtectedError, RestrictedError
 
 from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.members import delete_tenant, is_known
+from do_bridge.tenancy.provision import has_tables
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 from .tenant_dump import dump_to
+
+
+def _unknown(slug):
+    """Return what is said of a tenant that neither the directory nor the ledger knows."""
+    told = f"There is no tenant {slug!r}."
+    if has_tables(slug):
+        told += f" Its database has tables all the same: run create_tenant --adopt {slug}, and delete that."
+    return told
 
 
 class Command(TenantsCommand):
@@ -30,7 +39,7 @@ class Command(TenantsCommand):
         try:
             validate_slug(slug)
             if not is_known(slug):
-                raise CommandError(f"There is no tenant {slug!r}.")
+                raise CommandError(_unknown(slug))
             if not yes:
                 self._ask(slug)
             delete_tenant(slug, partial(self._dump, slug, dump, verbosity < 1) if dump else None)

@@ -58,7 +58,8 @@ def dump_to(command, slug, file, *, lease=LEASE, quiet=False, strict=False, then
         raise CommandError(f"Tenant {slug!r} was not written to {os.fspath(file)!r}: {error}") from error
     if not report.consistent:
         told = (
-            f"The tenant could not be read within {lease:g} s: the rows of {file} are not those of one moment"
+            f"The tenant could not be read in one transaction of at most {lease:g} s: the rows of {file} "
+            "are not those of one moment"
         )
         if strict:
             file.unlink(missing_ok=True)
