@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -136,6 +137,8 @@ def test_a_process_that_can_start_no_thread_is_told_that_nothing_ran(
         with pytest.raises(driver.OperationalError, match=f"{told}.*can't start new thread") as caught:
             put(tenant, "x" * 20_000)
     assert caught.value.effect == "none"
+    del caught
+    gc.collect()  # here, and not in a test for which they would be a fault
     tenant.timeout = 10
     put(tenant, 1)
     assert items() == [1]
