@@ -61,7 +61,7 @@ vitest: $(NODE_STAMP)
 	cd worker && npm test --silent
 
 pytest: $(DEV_STAMP) $(NODE_STAMP)
-	python -m pytest -n $(TEST_PROCESSES)
+	python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 # Kills and cuts on a local Worker, with a look at what is left after each; docs/torture.md tells it all.
 ROUNDS ?= 500

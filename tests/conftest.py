@@ -19,6 +19,8 @@ DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
 
 SETTINGS = "project.settings"
 
+TAKE_MINUTES = tuple(f"tests/{folder}/test_" for folder in ("torture", "leak", "django_suite", "soak"))
+
 WORKER = pytest.StashKey[Any]()
 STATE = pytest.StashKey[Path]()
 
@@ -83,6 +85,12 @@ def pytest_configure(config: pytest.Config) -> None:
             worker.spawn()
         except local.LocalWorkerError as error:
             raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the tests that take minutes each, so that no process is left alone with one in the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(TAKE_MINUTES))
 
 
 @pytest.hookimpl(tryfirst=True)
