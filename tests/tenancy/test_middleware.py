@@ -61,7 +61,7 @@ def test_what_django_imports_late_is_imported_before_the_first_request(tmp_path,
     names = {kind: f"late_{kind}_{tmp_path.name.replace('-', '_')}" for kind in ("tags", "processor")}
     for name in names.values():
         (tmp_path / f"{name}.py").write_text(
-            "from django import template\nregister = template.Library()\ndef values(request):\n    return {}\n"
+            "from django import template as t\nregister = t.Library()\ndef values(request):\n    return {}\n"
         )
     monkeypatch.syspath_prepend(tmp_path)
     engine = {
