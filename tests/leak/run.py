@@ -36,7 +36,15 @@ def main() -> int:
         with LocalWorker(0, folder / "state", secrets.token_hex(16)) as worker:
             set_up(worker, "tests.leak.settings")
             cast = make_tenants(options.tenants)
+            seed_shop(cast)
             return (self_test if options.self_test else run)(options, cast, worker, folder)
+
+
+def seed_shop(cast: Cast) -> None:
+    """Give each tenant a shop's rows."""
+    from tests.leak.shopping.seeds import seed
+
+    seed(cast)
 
 
 def arguments() -> argparse.Namespace:
@@ -91,6 +99,8 @@ def play(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: P
     """Let each role do its part of the operations, in processes of their own."""
     (folder / "cast.json").write_text(cast.to_json())
     Progress.begin(folder / "progress", len(options.roles))
+    os.environ["LEAK_FRESH"] = str(folder / "fresh")
+    (folder / "fresh").mkdir(exist_ok=True)
     tally = Tally()
     with contextlib.ExitStack() as stack:
         if "pages" in options.roles:
@@ -155,6 +165,15 @@ def report(options: argparse.Namespace, tally: Tally, seconds: float, rows: int,
         "|---|---|",
         *(f"| {name} | {count} |" for name, count in sorted(tally.errors.items())),
     ]
+    if tally.wrong:
+        lines += [
+            "",
+            "| what went wrong | times | operations of its role before the first |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| {kind} | {count} | {tally.first_wrong[kind]} |" for kind, count in tally.wrong.most_common()
+        ]
     for title, texts in (
         ("Mix-ups", tally.mix_ups),
         ("Wrong rows", wrong[:20]),
