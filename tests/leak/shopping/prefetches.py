@@ -1,4 +1,4 @@
-"""`Prefetch` objects of a module at every level, shared by threads and tenants; and what they leave behind."""
+"""`Prefetch` objects of a module at every level, shared by threads and tenants; what they leave behind."""
 
 from __future__ import annotations
 
