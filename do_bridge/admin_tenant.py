@@ -1,9 +1,11 @@
 """Keeps what a tenant's admin offers, in form fields, filters and inlines, inside that tenant's object."""
 
+from functools import lru_cache
 from operator import attrgetter
 
 from django.contrib.admin.filters import AllValuesFieldListFilter, FieldListFilter, RelatedFieldListFilter
 from django.contrib.admin.utils import get_fields_from_path
+from django.db.models.fields import BLANK_CHOICE_DASH
 
 
 def bound_form(form, alias):
@@ -40,32 +42,62 @@ class TenantInlineMixin(TenantFieldsMixin):
         return super().get_formset(request, obj, form=form, **kwargs)
 
 
-class TenantRelatedFilter(RelatedFieldListFilter):
-    """Offers the tenant's rows of the other model; Django's would offer the directory's."""
+class _FieldOfTenant:
+    """Stands for a relation in a list filter: its choices are the tenant's rows, not the directory's."""
 
-    def field_choices(self, field, request, model_admin):
-        rows = field.related_model._default_manager.using(model_admin.admin_site.alias())
-        if limit := getattr(field, "get_limit_choices_to", dict)():
+    def __init__(self, field, alias):
+        self._field, self._alias = field, alias
+
+    def __getattr__(self, name):
+        return getattr(self._field, name)
+
+    def get_choices(
+        self, include_blank=True, blank_choice=BLANK_CHOICE_DASH, limit_choices_to=None, ordering=()
+    ):
+        field = self._field
+        rows = field.related_model._default_manager.using(self._alias)
+        if limit := limit_choices_to or getattr(field, "get_limit_choices_to", dict)():
             rows = rows.complex_filter(limit)
-        if ordering := self.field_admin_ordering(field, request, model_admin):
+        if ordering:
             rows = rows.order_by(*ordering)
         key = attrgetter(field.target_field.attname)
-        return [(key(row), str(row)) for row in rows]
+        return [*(blank_choice if include_blank else ()), *((key(row), str(row)) for row in rows)]
 
 
-class TenantAllValuesFilter(AllValuesFieldListFilter):
-    """Offers the values that the tenant's rows have."""
+class _TenantsRelatedRows:
+    """For filters by a relation: Django's would offer the directory's rows of the other model."""
+
+    def field_choices(self, field, request, model_admin):
+        field = _FieldOfTenant(field, model_admin.admin_site.alias())
+        return super().field_choices(field, request, model_admin)
+
+
+class _TenantsValues:
+    """For filters by the values of a field of another model."""
 
     def __init__(self, field, request, params, model, model_admin, field_path):
         super().__init__(field, request, params, model, model_admin, field_path)
         self.lookup_choices = self.lookup_choices.using(model_admin.admin_site.alias())
 
 
+_MIXINS = {RelatedFieldListFilter: _TenantsRelatedRows, AllValuesFieldListFilter: _TenantsValues}
+
+
 def tenant_filter(model, item):
-    """Return an item of `list_filter`, with a filter of this module where Django's asks the directory."""
-    if not isinstance(item, str):
+    """Return an item of `list_filter` whose filter, Django's or a subclass, asks the tenant's database."""
+    if isinstance(item, str):
+        field = get_fields_from_path(model, item)[-1]
+        name, chosen = item, next(cls for test, cls in FieldListFilter._field_list_filters if test(field))
+    elif isinstance(item, list | tuple):
+        name, chosen = item
+    else:
         return item
-    field = get_fields_from_path(model, item)[-1]
-    chosen = next(cls for test, cls in FieldListFilter._field_list_filters if test(field))
-    ours = {RelatedFieldListFilter: TenantRelatedFilter, AllValuesFieldListFilter: TenantAllValuesFilter}
-    return (item, ours[chosen]) if chosen in ours else item
+    for base, mixin in _MIXINS.items():
+        if issubclass(chosen, base):
+            return name, _mixed(mixin, chosen)
+    return item
+
+
+@lru_cache
+def _mixed(mixin, chosen):
+    return type(chosen.__name__, (mixin, chosen), {})

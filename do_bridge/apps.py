@@ -23,10 +23,12 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.catch_up import watch_connections
         from .tenancy.directory import watch_tenants
         from .tenancy.forms import bind_form_fields
+        from .tenancy.lookups import register_lookups
         from .tenancy.managers import bind_managers
         from .tenancy.prefetching import guard_prefetching
         from .tenancy.querysets import guard_querysets
         from .tenancy.relating import guard_relating
+        from .tenancy.unbound import guard_results
 
         register_from_arguments(sys.argv)
         take_over_post_migrate()
@@ -36,4 +38,6 @@ class DoBridgeConfig(AppConfig):
         guard_prefetching()
         guard_querysets()
         guard_relating()
+        guard_results()
+        register_lookups()
         bind_form_fields()

@@ -8,6 +8,7 @@ from django.core.checks import Error, Tags, Warning, register
 
 from .checks import D1_ENGINE, _plain_databases, _templates
 from .driver.transport import is_on_this_machine
+from .tenancy import guards
 from .tenancy.conf import conf
 from .tenancy.databases import DURABLE_OBJECT_ENGINE, in_test_environment, tenant_databases
 from .tenancy.routers import is_context_model, is_tenant_model
@@ -193,6 +194,15 @@ def _is_installed(name):
     except (LookupError, ValueError):
         return False
     return True
+
+
+@register()
+def check_guards(app_configs=None, **kwargs):
+    """Refuse a project in which another package has replaced a guarded method of Django."""
+    if tenant_databases() is None or not (names := guards.missing()):
+        return []
+    message, hint = guards.explain(names)
+    return [Error(message, hint=hint, id="do_bridge.E014")]
 
 
 @register(Tags.caches)

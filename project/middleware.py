@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.exceptions import BadRequest
 
 from do_bridge.tenancy import current_tenant
-from do_bridge.tenancy.middleware import load_urlconf
+from do_bridge.tenancy.importing import import_late_modules
 
 
 class Middleware:
@@ -50,7 +50,7 @@ class TenantUrlconfMiddleware(Middleware):
     """Gives requests inside a tenant its URLs; stands after TenantMiddleware, which says whose they are."""
 
     def __init__(self, get_response):
-        load_urlconf(settings.TENANT_URLCONF)
+        import_late_modules(settings.TENANT_URLCONF)
         super().__init__(get_response)
 
     def before(self, request):

@@ -5,6 +5,7 @@ from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
+from weakref import WeakKeyDictionary
 
 from asgiref.sync import iscoroutinefunction
 from django.db import connections
@@ -59,6 +60,12 @@ def current():
     return blocks[-1][1] if blocks else UNSET
 
 
+def current_block():
+    """Return the innermost context manager that is open in this thread or task, or None."""
+    blocks = _blocks.get()
+    return blocks[-1][0] if blocks else None
+
+
 def current_tenant():
     """Return the current tenant's slug, or None when no tenant is current."""
     return current().slug
@@ -69,6 +76,8 @@ class _ScopeContext(ContextDecorator):
 
     def __init__(self, scope):
         self.scope = scope
+        #: The rows of querysets that no database was chosen for, as read in this block; see `unbound`.
+        self.results = WeakKeyDictionary()
 
     def _recreate_cm(self):
         return type(self)(self.scope)

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import FileResponse, Http404, HttpResponse, HttpResponsePermanentRedirect
 from django.template import TemplateDoesNotExist, loader
-from django.urls import get_resolver, get_script_prefix, set_script_prefix
+from django.urls import get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
 from .catch_up import SchemaMismatch, TenantGone
 from .conf import conf
 from .context import directory_context, tenant_context, unset_context
 from .directory import lookup
+from .guards import require_guards
+from .importing import import_late_modules
 from .slugs import InvalidSlug
 
 logger = logging.getLogger("do_bridge.tenancy")
@@ -32,7 +34,8 @@ class TenantMiddleware:
     async_capable = True
 
     def __init__(self, get_response):
-        load_urlconf()
+        require_guards()
+        import_late_modules()
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
@@ -102,15 +105,6 @@ def schema_mismatch_page(request, error):
     except TemplateDoesNotExist:
         page = PAGE
     return HttpResponse(page, status=503, headers={"Retry-After": str(SECONDS_BEFORE_ANOTHER_TRY)})
-
-
-def load_urlconf(urlconf=None):
-    """Import the URLconf with its views and forms now, while no tenant is current.
-
-    Django would do it in the first request: a queryset that a module makes on import would be bound to that
-    request's tenant, for all that come later.
-    """
-    _ = get_resolver(urlconf).url_patterns
 
 
 def find_slug(request):

@@ -1,22 +1,30 @@
-"""Refuses a prefetch that leads out of the tenant of the rows that it is for, or is for several tenants."""
+"""Keeps a prefetch in the database of the rows that it is for."""
 
 from functools import wraps
 
 from django.db.models import query
+from django.db.models.fields.related_descriptors import (
+    ForwardManyToOneDescriptor,
+    ReverseOneToOneDescriptor,
+)
 
 from .context import TenantMismatch
+from .guards import guard
+from .managers import detached
+from .querysets import BoundAlias
+from .routers import row_alias
 from .slugs import is_tenant_side
+
+_FROM_ONE_ROW = (ForwardManyToOneDescriptor, ReverseOneToOneDescriptor)
 
 
 def guard_prefetching():
-    """Make Django ask here before each prefetch; may be called again.
+    """Bind the querysets of each prefetch to the rows that it is for; may be called again.
 
-    Django follows the queryset of an explicit `Prefetch` wherever it leads, and joins its rows by their keys:
-    one that was made while another tenant was current would hang that tenant's rows on these. And it asks
-    where the first row came from, for all of them.
+    Django adds the first row as a hint to the very queryset that a `Prefetch` holds, and the clones of that
+    queryset share the hint. A class-level `Prefetch` would carry it from one request to another.
     """
-    if not hasattr(query.prefetch_one_level, "__wrapped__"):
-        query.prefetch_one_level = _guarded(query.prefetch_one_level)
+    guard(query, "prefetch_one_level", _guarded)
 
 
 def _guarded(prefetch_one_level):
@@ -24,8 +32,14 @@ def _guarded(prefetch_one_level):
     def guarded(instances, prefetcher, lookup, level):
         aliases = {instance._state.db for instance in instances}
         _refuse_several(instances, aliases)
-        for queryset in lookup.get_current_querysets(level) or ():
-            _refuse_others(aliases, queryset)
+        querysets = lookup.get_current_querysets(level)
+        if querysets:
+            lookup = _bound_lookup(
+                lookup, [_bound_queryset(queryset, instances[0]) for queryset in querysets]
+            )
+        elif isinstance(prefetcher, _FROM_ONE_ROW):
+            # Django would make this queryset without the row, and add the row to it as a hint.
+            lookup = _bound_lookup(lookup, [prefetcher.get_queryset(instance=instances[0])])
         return prefetch_one_level(instances, prefetcher, lookup, level)
 
     return guarded
@@ -39,13 +53,32 @@ def _refuse_several(instances, aliases):
         )
 
 
-def _refuse_others(aliases, queryset):
-    alias = queryset._db
-    if alias is None or not is_tenant_side(alias):
+def _bound_lookup(lookup, querysets):
+    """Return a copy of a `Prefetch` or `GenericPrefetch` that gives these querysets at the present level."""
+    # Not copy.copy(), which empties the querysets: Prefetch is made for being pickled.
+    copy = type(lookup).__new__(type(lookup))
+    copy.__dict__.update(lookup.__dict__)
+    copy.get_current_querysets = lambda level: querysets
+    if copy.queryset is not None:
+        copy.queryset = querysets[0]
+    return copy
+
+
+def _bound_queryset(queryset, row):
+    if queryset._db is None:
+        alias = row_alias(row)
+        return detached(queryset, None if alias is None else BoundAlias(alias))
+    _refuse_other(queryset, row._state.db)
+    return detached(queryset, queryset._db)
+
+
+def _refuse_other(queryset, alias):
+    own = queryset._db
+    if alias in (None, own) or not (is_tenant_side(own) or is_tenant_side(alias)):
         return
-    for other in aliases - {None, alias}:
-        if is_tenant_side(other):
-            raise TenantMismatch(
-                f"A Prefetch of {queryset.model._meta.label} made for {alias!r} was to be used on rows of "
-                f"{other!r}. Make it in their own context, or say using({other!r})."
-            )
+    # What using() chose outside of the tenants is meant: the same people have the same keys everywhere.
+    if isinstance(own, BoundAlias) or is_tenant_side(own) and is_tenant_side(alias):
+        raise TenantMismatch(
+            f"A Prefetch of {queryset.model._meta.label} made for {str(own)!r} was to be used on rows of "
+            f"{str(alias)!r}. Make it in their own context, or say using({str(alias)!r})."
+        )

@@ -1,21 +1,21 @@
 """Refuses querysets that would take rows of one tenant, or their keys, into another tenant's database."""
 
-from collections.abc import Set, ValuesView
+from collections.abc import Iterator
 from functools import wraps
 
 from django.db import router
 from django.db.models import Model, Q, QuerySet, Subquery
 from django.db.models.sql import Query
 
-from .context import TenantMismatch
+from .context import TenantMismatch, current
+from .guards import guard
+from .lookups import row_mismatch, tenant_aliases
+from .routers import check_same_tenant, hinted_alias
 from .slugs import is_tenant_side
-
-# What a lookup may be given with rows in it, and can be read twice.
-_SEVERAL = (list, tuple, Set, ValuesView)
 
 
 class BoundAlias(str):
-    """The alias that a queryset has by the context in which it was made, and not by `using`."""
+    """The alias that a queryset has by the context or the row from which it was made, not by `using`."""
 
     __slots__ = ()
 
@@ -29,26 +29,49 @@ def guard_querysets():
     `save()` asks the routers about its row; `bulk_create`, `bulk_update` and `update` do not, nor does
     `filter(post=…)`, which takes another tenant's post for the one that has the same key here.
     """
-    if hasattr(QuerySet.bulk_create, "__wrapped__"):
-        return
     for name in ("bulk_create", "bulk_update"):
-        setattr(QuerySet, name, _guarded_rows(getattr(QuerySet, name)))
-    QuerySet.update = _guarded_values(QuerySet.update)
-    QuerySet.db = property(_plain(QuerySet.db.fget), doc=QuerySet.db.__doc__)
-    QuerySet._filter_or_exclude = _guarded_filter(QuerySet._filter_or_exclude)
+        guard(QuerySet, name, _guarded_rows)
+    guard(QuerySet, "update", _guarded_values)
+    guard(QuerySet, "db", _guarded_alias)
+    guard(QuerySet, "using", _comparing_keys)
+    guard(QuerySet, "_filter_or_exclude", _guarded_filter)
+    guard(QuerySet, "complex_filter", _guarded_complex_filter)
     for name in ("_merge_sanity_check", "_combinator_query"):
-        setattr(QuerySet, name, _guarded_merge(getattr(QuerySet, name)))
-    Subquery.__init__ = _noting_alias(Subquery.__init__)
-    Query.as_sql = _guarded_inner(Query.as_sql)
+        guard(QuerySet, name, _guarded_merge)
+    guard(Subquery, "__init__", _noting_alias)
+    guard(Query, "as_sql", _guarded_inner)
 
 
-def _plain(db):
+def compare_keys(queryset, *, meant=True):
+    """Let the queryset's conditions take rows of any database for their keys, as `using` asks for."""
+    queryset.query.compares_keys = meant
+
+
+def _guarded_alias(db):
     @wraps(db)
-    def plain(self):
-        # Rows and connections get their alias from here, and are to be named in `using` by anybody.
+    def alias(self):
+        own = self._db
+        if own is None:
+            # The managers have bound what starts from a tenant's row, so a hint that is still in use was
+            # added later, for somebody else's clone of this queryset.
+            if self._hints and hinted_alias(self._hints) is not None:
+                return (router.db_for_write if self._for_write else router.db_for_read)(self.model)
+        elif self._for_write and isinstance(own, BoundAlias) and is_tenant_side(own):
+            check_same_tenant(str(own), self.model)
+        # Rows and connections take their alias from here, and anybody may pass it to using().
         return str(db(self))
 
-    return plain
+    return alias
+
+
+def _comparing_keys(using):
+    @wraps(using)
+    def comparing(self, alias):
+        clone = using(self, alias)
+        compare_keys(clone, meant=alias is not None and not isinstance(alias, BoundAlias))
+        return clone
+
+    return comparing
 
 
 def _guarded_rows(write):
@@ -87,27 +110,46 @@ def _guarded_values(update):
 
 
 def refuse_relation(queryset, name, value):
-    """Raise TenantMismatch where the row `value` is not of the database to which the queryset goes."""
+    """Raise TenantMismatch if the row `value` is not from the database that the queryset runs on."""
     alias, other = _target(queryset), str(value._state.db)
     if other != alias:
-        raise TenantMismatch(
-            f"{queryset.model._meta.label}.{name} was to mean a row of {other!r} in {alias!r}, where its "
-            f"key may be another row's. Read that row from {alias!r}, or go by its key."
-        )
+        raise row_mismatch(queryset.model, name, other, alias)
 
 
 def _guarded_filter(filter_or_exclude):
     @wraps(filter_or_exclude)
     def guarded(self, negate, args, kwargs):
-        # Whoever says `using` compares keys on purpose: those of people are the same in all tenants.
-        if isinstance(self._db, BoundAlias):
-            for name, value in [*kwargs.items(), *_conditions(args)]:
-                for row in value if isinstance(value, _SEVERAL) else (value,):
-                    if isinstance(row, Model) and is_tenant_side(row._state.db):
-                        refuse_relation(self, name, row)
+        _refuse_conditions(self, [*kwargs.items(), *_conditions(args)])
         return filter_or_exclude(self, negate, args, kwargs)
 
     return guarded
+
+
+def _guarded_complex_filter(complex_filter):
+    @wraps(complex_filter)
+    def guarded(self, filter_obj):
+        if isinstance(filter_obj, Q):
+            _refuse_conditions(self, _conditions([filter_obj]))
+        return complex_filter(self, filter_obj)
+
+    return guarded
+
+
+def _refuse_conditions(queryset, conditions):
+    """Raise TenantMismatch for another tenant's row in conditions, as early as the database is known.
+
+    The lookups check again when the query is compiled, in all its parts: see `lookups`.
+    """
+    explicit = queryset._db is not None and not isinstance(queryset._db, BoundAlias)
+    if explicit or (queryset._db is None and current().alias is None):
+        return
+    for name, value in conditions:
+        # A queryset is a subquery here; an iterator can be read once, by Django.
+        if isinstance(value, QuerySet | Iterator):
+            continue
+        for other in tenant_aliases(value):
+            if other != (alias := _target(queryset)):
+                raise row_mismatch(queryset.model, name, other, alias)
 
 
 def _guarded_merge(merge):

@@ -7,6 +7,7 @@ from django.db.models import Model, QuerySet
 from django.db.models.fields import related_descriptors
 
 from .context import TenantMismatch
+from .guards import guard
 from .querysets import BoundAlias, refuse_relation
 from .slugs import is_tenant_side
 
@@ -16,15 +17,13 @@ def guard_relating():
 
     It asks the routers before `add()`; these three go by keys alone, which in another tenant are other rows'.
     """
-    if hasattr(QuerySet.contains, "__wrapped__"):
-        return
-    QuerySet.contains = _guarded_contains(QuerySet.contains)
+    guard(QuerySet, "contains", _guarded_contains)
     for name in ("create_reverse_many_to_one_manager", "create_forward_many_to_many_manager"):
-        setattr(related_descriptors, name, _guarded_manager(getattr(related_descriptors, name)))
+        guard(related_descriptors, name, _guarded_manager)
     if apps.is_installed("django.contrib.contenttypes"):
         from django.contrib.contenttypes import fields
 
-        fields.create_generic_related_manager = _guarded_manager(fields.create_generic_related_manager)
+        guard(fields, "create_generic_related_manager", _guarded_manager)
 
 
 def _guarded_contains(contains):

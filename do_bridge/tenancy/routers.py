@@ -29,12 +29,21 @@ def is_context_model(model):
     return _names_model(model, tuple(conf("CONTEXT_MODELS")))
 
 
+def row_alias(row):
+    """Return the database that a row belongs to alone, or None for one that is the same person everywhere.
+
+    That is a tenant's database for each of its rows, and any database for a row of a tenants' model.
+    """
+    alias = getattr(getattr(row, "_state", None), "db", None)
+    if alias is None:
+        return None
+    model = type(row)
+    return alias if is_tenant_side(alias) or is_tenant_model(model) or is_context_model(model) else None
+
+
 def hinted_alias(hints):
-    """Return the tenant-side alias that the hint `instance` came from, or None."""
-    instance = hints.get("instance")
-    state = getattr(instance, "_state", None)
-    alias = getattr(state, "db", None)
-    return alias if alias is not None and is_tenant_side(alias) else None
+    """Return the alias that the row in the hint `instance` belongs to, or None."""
+    return row_alias(hints.get("instance"))
 
 
 def check_same_tenant(alias, model):

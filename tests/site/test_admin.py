@@ -5,12 +5,18 @@ from datetime import UTC, datetime
 
 import pytest
 from django.contrib.admin import AdminSite, TabularInline
+from django.contrib.admin.filters import (
+    AllValuesFieldListFilter,
+    RelatedFieldListFilter,
+    RelatedOnlyFieldListFilter,
+)
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client
 from django.urls import path as url_path
 
+from accounts.members import write_copies
 from accounts.models import Membership, Tenant, User
 from blog.admin import PostAdmin
 from blog.models import Post
@@ -245,6 +251,42 @@ def test_filters_offer_the_tenants_people_alone(root, write_post, monkeypatch, p
     assert set(links) == {"All", "Ada", "Bo"}
     assert len(root.get(POSTS + links["Ada"]).context["cl"].result_list) == 1
     assert len(root.get(POSTS + links["Bo"]).context["cl"].result_list) == 0
+
+
+class OnlyAuthors(RelatedOnlyFieldListFilter):
+    """As projects write their own."""
+
+    title = "Author"
+
+
+class Names(AllValuesFieldListFilter):
+    """As projects write their own."""
+
+
+@pytest.mark.parametrize(
+    ("item", "people"),
+    [
+        (("user", RelatedFieldListFilter), {"Ada", "Bo", "Root"}),
+        (("user", RelatedOnlyFieldListFilter), {"Ada", "Bo"}),
+        (["user", OnlyAuthors], {"Ada", "Bo"}),
+        (("user__name", AllValuesFieldListFilter), {"Ada", "Bo", "Root"}),
+        (("user__name", Names), {"Ada", "Bo", "Root"}),
+    ],
+)
+def test_filters_named_with_their_class_offer_the_tenants_people_alone(
+    site, root, write_post, monkeypatch, item, people
+):
+    write_post()
+    write_post("acme", "bo")
+    write_post("globex", "gil")
+    write_copies([site.root], "tenant/acme", are_members=False)
+    monkeypatch.setattr(PostAdmin, "list_filter", [item])
+    response = root.get(POSTS)
+    assert response.status_code == 200
+    listing = response.context["cl"]
+    links = {choice["display"]: choice["query_string"] for choice in listing.filter_specs[0].choices(listing)}
+    assert set(links) == {"All", *people}
+    assert len(root.get(POSTS + links["Ada"]).context["cl"].result_list) == 1
 
 
 def test_inlines_offer_the_tenants_rows_alone(site, rf):

@@ -232,7 +232,7 @@ def test_an_update_does_not_relate_to_another_tenants_row(post, aliases, acme, z
     before = trips.count
     with tenant_context(acme):
         for update in (Post.objects.update, Post.objects.using(aliases[0]).filter(pk=post.pk).update):
-            with pytest.raises(TenantMismatch, match="mean a row of"):
+            with pytest.raises(TenantMismatch, match="the given row was loaded from"):
                 update(user=theirs)
         assert trips.count == before
         own = User.objects.using(aliases[0]).get(pk=in_both)
@@ -250,7 +250,7 @@ def test_a_filter_does_not_take_another_tenants_row_for_one_of_the_same_key(
             {"user__in": frozenset([theirs])},
             {"user__in": {"x": theirs}.values()},
         ):
-            with pytest.raises(TenantMismatch, match="mean a row of"):
+            with pytest.raises(TenantMismatch, match="the given row was loaded from"):
                 Post.objects.filter(**conditions)
         with pytest.raises(TenantMismatch):
             Post.objects.exclude(Q(title="x") | ~Q(user=theirs))

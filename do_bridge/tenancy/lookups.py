@@ -1,0 +1,63 @@
+"""Refuses a row of another database in a condition, wherever in the query the condition stands.
+
+`filter()` takes the key of a given row. In another database the same key may be a different row's.
+"""
+
+from collections.abc import Iterable
+
+from django.db.models import ForeignObject, Model
+
+from .context import TenantMismatch
+from .slugs import is_tenant_side
+
+
+class _NotesRows:
+    """Mixed into the lookups of relations: remembers where the given rows came from."""
+
+    row_aliases = frozenset()
+
+    def get_prep_lookup(self):
+        if self.rhs_is_direct_value():
+            if isinstance(self.rhs, Iterable) and not isinstance(self.rhs, str | bytes | tuple):
+                self.rhs = list(self.rhs)  # a generator can be read once
+            self.row_aliases = frozenset(tenant_aliases(self.rhs))
+        return super().get_prep_lookup()
+
+    def as_sql(self, compiler, connection):
+        # A query that was sent elsewhere with using() compares keys on purpose.
+        if self.row_aliases and not getattr(compiler.query, "compares_keys", False):
+            for other in self.row_aliases - {connection.alias}:
+                field = self.lhs.output_field
+                raise row_mismatch(field.model, field.name, other, connection.alias)
+        return super().as_sql(compiler, connection)
+
+
+def register_lookups():
+    """Let conditions on relations, in any query, check where the given rows came from."""
+    for lookup in list(ForeignObject.get_class_lookups().values()):
+        if not issubclass(lookup, _NotesRows):
+            ForeignObject.register_lookup(type(lookup.__name__, (_NotesRows, lookup), {}))
+
+
+def rows_in(value):
+    """Yield the model instances that a condition was given: one, or several in any collection."""
+    if isinstance(value, Model):
+        yield value
+    elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        yield from (item for item in value if isinstance(item, Model))
+
+
+def tenant_aliases(value):
+    """Yield the aliases of the tenants that the rows in `value` came from."""
+    for row in rows_in(value):
+        alias = row._state.db
+        if alias is not None and is_tenant_side(alias):
+            yield str(alias)
+
+
+def row_mismatch(model, name, other, alias):
+    """Return the TenantMismatch for a row of `other` in the condition `name` of a query on `alias`."""
+    return TenantMismatch(
+        f"{model._meta.label}.{name}: the given row was loaded from {str(other)!r} but the query runs on "
+        f"{str(alias)!r}. Load it from {str(alias)!r}, or filter by primary key."
+    )
