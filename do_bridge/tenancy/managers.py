@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 
 from .context import current
 from .importing import is_importing
-from .querysets import BoundAlias, compare_keys
+from .querysets import BoundAlias, ContextAlias, compare_keys
 from .routers import is_context_model, is_tenant_model, row_alias
 
 
@@ -28,7 +28,7 @@ class FollowsRow:
         queryset = super().get_queryset()
         if queryset._db is None:
             alias = self._bound_alias()
-            return queryset if alias is None else detached(queryset, BoundAlias(alias))
+            return queryset if alias is None else detached(queryset, alias)
         if not isinstance(queryset._db, BoundAlias):
             compare_keys(queryset)
         return queryset
@@ -37,12 +37,12 @@ class FollowsRow:
         # A related manager has its row, every other manager made from a row has a hint.
         for row in (getattr(self, "instance", None), self._hints.get("instance")):
             if (alias := row_alias(row)) is not None:
-                return alias
+                return BoundAlias(alias)
         return None
 
 
 class BindsTenant(FollowsRow):
-    """Mixed into a tenant model's managers: a lazy queryset keeps its tenant, wherever it is read later."""
+    """Mixed into a tenant model's managers: a lazy queryset keeps its tenant, and no other one reads it."""
 
     def _bound_alias(self):
         alias = super()._bound_alias()
@@ -50,7 +50,7 @@ class BindsTenant(FollowsRow):
             return alias
         alias = current().alias
         # What a module makes while it is imported is everybody's, whoever's request imports it.
-        return None if alias is None or is_importing() else alias
+        return None if alias is None or is_importing() else ContextAlias(alias)
 
 
 def detached(queryset, alias):

@@ -15,12 +15,21 @@ from .slugs import is_tenant_side
 
 
 class BoundAlias(str):
-    """The alias that a queryset has by the context or the row from which it was made, not by `using`."""
+    """The alias that a queryset has by the row from which it was made, not by `using`."""
 
     __slots__ = ()
 
     def __reduce__(self):
-        return str, (str(self),)
+        return type(self), (str(self),)
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class ContextAlias(BoundAlias):
+    """The alias that a queryset has by the context in which it was made."""
+
+    __slots__ = ()
 
 
 def guard_querysets():
@@ -56,12 +65,25 @@ def _guarded_alias(db):
             # added later, for somebody else's clone of this queryset.
             if self._hints and hinted_alias(self._hints) is not None:
                 return (router.db_for_write if self._for_write else router.db_for_read)(self.model)
-        elif self._for_write and isinstance(own, BoundAlias) and is_tenant_side(own):
+        elif self._for_write and isinstance(own, BoundAlias):
             check_same_tenant(str(own), self.model)
+        else:
+            refuse_reading(self)
         # Rows and connections take their alias from here, and anybody may pass it to using().
         return str(db(self))
 
     return alias
+
+
+def refuse_reading(queryset):
+    """Raise TenantMismatch if the queryset was made in one context and is read inside another tenant."""
+    own, scope = queryset._db, current()
+    if scope.is_tenant and isinstance(own, ContextAlias) and own != scope.alias:
+        raise TenantMismatch(
+            f"A queryset of {queryset.model._meta.label} was made for {str(own)!r} and is read while tenant "
+            f"{scope.slug!r} is current. Make it where it is read, or choose its database with "
+            f"using({str(own)!r})."
+        )
 
 
 def _comparing_keys(using):

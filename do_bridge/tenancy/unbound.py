@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from .context import current_block
 from .guards import guard
-from .querysets import BoundAlias
+from .querysets import ContextAlias, refuse_reading
 from .routers import is_context_model, is_tenant_model
 
 
@@ -22,7 +22,10 @@ class _ResultCache:
             return self
         results = _results(queryset)
         if results is None:
-            return queryset.__dict__.get("_result_cache")
+            rows = queryset.__dict__.get("_result_cache")
+            if rows is not None:
+                refuse_reading(queryset)
+            return rows
         twin = results.get(queryset)
         return None if twin is None else twin._result_cache
 
@@ -65,6 +68,8 @@ def _results(queryset):
     if block is None or block.scope.alias is None:
         return None
     model = values["model"]
+    if model is None:  # while Django copies a queryset
+        return None
     return block.results if is_tenant_model(model) or is_context_model(model) else None
 
 
@@ -72,6 +77,6 @@ def _twin(queryset, results):
     twin = results.get(queryset)
     if twin is None:
         twin = queryset._chain()
-        twin._db = BoundAlias(current_block().scope.alias)
+        twin._db = ContextAlias(current_block().scope.alias)
         twin = results.setdefault(queryset, twin)
     return twin

@@ -1,5 +1,7 @@
 """Where models are read and written: by the context, and by the instance that they hang on."""
 
+import copy
+
 import pytest
 from asgiref.sync import async_to_sync
 from django import forms
@@ -13,6 +15,7 @@ from django.db.models import (
     CASCADE,
     BigIntegerField,
     Case,
+    Count,
     Exists,
     ForeignKey,
     Model,
@@ -146,19 +149,53 @@ def test_a_lazy_queryset_answers_for_the_tenant_in_which_it_was_made(post, acme,
     with tenant_context(acme):
         made = Post.objects.filter(title="Hello")
         of_author = author.posts.all()
-    with tenant_context(zeta):
-        assert [found.title for found in made] == ["Hello"]
-        assert [found.title for found in made.order_by("pk")] == ["Hello"]
-        assert made.db == of_author.db == f"tenant/{acme.slug}"
-        assert not author.posts.exists()
-    assert made.count() == of_author.count() == 1
-
-
-def test_the_base_managers_queryset_answers_for_the_tenant_in_which_it_was_made(post, acme, zeta):
-    with tenant_context(acme):
-        lazy = Post._base_manager.all()
-    with tenant_context(zeta):
+        of_base_manager = Post._base_manager.all()
+    assert of_author.db == f"tenant/{acme.slug}"
+    assert of_author.count() == 1
+    for lazy in (made, of_base_manager):
+        assert lazy.db == f"tenant/{acme.slug}"
         assert list(lazy) == [post]
+        with directory_context():
+            assert list(lazy.order_by("pk")) == [post]
+        with tenant_context(acme):
+            assert list(lazy.order_by("pk")) == [post]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        list,
+        len,
+        lambda lazy: lazy[0],
+        lambda lazy: lazy.count(),
+        lambda lazy: lazy.exists(),
+        lambda lazy: list(lazy.iterator()),
+        lambda lazy: lazy.order_by("pk").first(),
+        lambda lazy: lazy.aggregate(Count("pk")),
+        lambda lazy: list(lazy.values_list("title", flat=True)),
+        lambda lazy: async_to_sync(awaited)(lazy.acount),
+    ],
+)
+def test_a_queryset_made_in_one_tenant_is_not_read_in_another(post, acme, zeta, author, trips, read):
+    with tenant_context(acme):
+        kept = [Post.objects.order_by("pk"), author.posts.all(), Post._base_manager.all()]
+        evaluated = Post.objects.order_by("pk")
+        assert len(evaluated) == 1
+    before = trips.count
+    with tenant_context(zeta):
+        for lazy in (*kept, evaluated, copy.deepcopy(kept[0])):
+            with pytest.raises(TenantMismatch, match=f"made for 'tenant/{acme.slug}'"):
+                read(lazy)
+        assert trips.count == before
+        assert read(kept[0].using(f"tenant/{acme.slug}"))
+
+
+def test_a_queryset_of_the_directorys_own_rows_is_not_read_in_a_tenant(acme, trips):
+    with directory_context():
+        shared = Post.objects.all()
+    with tenant_context(acme), pytest.raises(TenantMismatch, match="made for 'default'"):
+        list(shared)
+    assert trips.count == 0
 
 
 def test_a_proxy_in_another_app_has_its_models_rows_and_is_refused_where_no_tenant_is_current(post, acme):
