@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
+import traceback
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 _MARK = re.compile(r"mark\(([^)]*)\)")
+_FRAMES = 16  # of an unexpected error's traceback
 _KEPT = 20  # mix-ups and unexpected errors that are reported in words
 
 
@@ -37,6 +40,12 @@ def require(slug: str, holds: bool, what: str) -> None:
     """Raise MixUp with these words where something about the tenant does not hold."""
     if not holds:
         raise MixUp(f"{slug}: {what}")
+
+
+def _place(error: BaseException) -> str:
+    """Return the innermost functions that the error came through, the last one last."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
 
 
 class Tally:
@@ -84,7 +93,7 @@ class Tally:
             if not expected:
                 self._went_wrong(f"{kind} ({type(error).__name__})")
             if not expected and len(self.unexpected) < _KEPT:
-                self.unexpected.append(f"{kind}: {type(error).__name__}: {error}")
+                self.unexpected.append(f"{kind}: {type(error).__name__}: {error} [{_place(error)}]")
 
     def _went_wrong(self, kind: str) -> None:
         self.wrong[kind] += 1

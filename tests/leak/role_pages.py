@@ -12,7 +12,7 @@ from tests.leak.marks import Tally
 from tests.leak.role import Budget, Table, in_threads, noting
 from tests.leak.shopping import pages as shopping_pages
 
-BROWSERS = 4
+BROWSERS = 6
 
 
 def play(make_actor: Callable[[int], Actor], tally: Tally, budget: Budget, _proxy: Proxy | None) -> None:

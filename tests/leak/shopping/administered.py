@@ -33,13 +33,10 @@ def _changes(model: type, query: dict[str, Any] | None = None) -> Any:
 
 
 def _choices(changes: Any) -> list[str]:
-    """Return what the filters offer, but for "All"."""
-    return [
-        str(choice["display"])
-        for spec in changes.filter_specs
-        for choice in list(spec.choices(changes))[1:]
-        if spec.title != "content type"
-    ]
+    """Return what the filters offer, but for "All" and "Empty"; content types are nobody's."""
+    specs = [spec for spec in changes.filter_specs if spec.title != "content type"]
+    shown = [str(choice["display"]) for spec in specs for choice in list(spec.choices(changes))[1:]]
+    return [text for text in shown if text != changes.model_admin.get_empty_value_display()]
 
 
 def listed(actor: Actor, slug: str) -> int:

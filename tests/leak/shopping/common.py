@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from do_bridge.tenancy import TenantMismatch, tenant_context
+from do_bridge.tenancy import tenant_context
 from tests.leak.actor import Actor
-from tests.leak.marks import MixUp, check, mark, owners, require
+from tests.leak.marks import check, mark, require
 from tests.leak.shopping import seeds
 
 
@@ -50,14 +50,3 @@ def check_owner(actor: Actor, slug: str, user: Any) -> None:
     require(slug, user.pk in (actor.cast.several, actor.cast.own[slug]), "a stranger is the owner")
     if user.pk != actor.cast.several:
         check(slug, user.name)
-
-
-def check_one(slugs: tuple[str, ...], read: Callable[[], list[str]]) -> None:
-    """Raise MixUp unless all texts are of one of the tenants; a TenantMismatch is an answer, too."""
-    try:
-        texts = read()
-    except TenantMismatch:
-        return
-    found = set().union(*map(owners, texts))
-    if not texts or not (len(found) == 1 and found <= set(slugs)):
-        raise MixUp(f"{' or '.join(slugs)} was asked and {sorted(found) or 'nobody'} answered")

@@ -9,6 +9,7 @@ from django.db.models import Count, Q
 
 from do_bridge.tenancy import tenant_alias, tenant_context
 from tests.leak.actor import Actor
+from tests.leak.crossing import check_one
 from tests.leak.marks import check, mark, require
 from tests.leak.shop import catalogue
 from tests.leak.shop.models import Category, Item
@@ -16,7 +17,6 @@ from tests.leak.shopping import seeds
 from tests.leak.shopping.common import (
     category_key,
     check_items,
-    check_one,
     in_both,
     item_fields,
     item_key,

@@ -53,7 +53,8 @@ async def shortcuts(actor: Actor, slug: str) -> int:
     item = await aget_object_or_404(catalogue.ITEMS, pk=item_key(actor))
     check(slug, item.name, *[one.name for one in await aget_list_or_404(catalogue.SHOWN, pk__lte=2)])
     comments = [comment async for comment in catalogue.DISCUSSED.filter(pk__lte=2)]
-    check(slug, *(comment.target.name for comment in comments))
+    # In a thread: a content type may have to be read again.
+    check(slug, *await sync_to_async(lambda: [comment.target.name for comment in comments])())
     return 6
 
 

@@ -13,10 +13,11 @@ from django.urls import set_urlconf
 
 from do_bridge.tenancy import unset_context
 from tests.leak.actor import Actor
+from tests.leak.crossing import check_one
 from tests.leak.marks import check, mark, require
 from tests.leak.shop import edit_views, views
 from tests.leak.shop.models import Item
-from tests.leak.shopping.common import category_key, check_one, in_both, item_key
+from tests.leak.shopping.common import category_key, in_both, item_key
 from tests.leak.shopping.forms import data
 
 FACTORY = RequestFactory()
