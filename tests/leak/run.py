@@ -24,7 +24,7 @@ from worker.local import LocalWorker, say
 
 # Each role's part of the operations; a page costs as much as two dozen others. The first one does what the
 # others leave.
-SHARES = {"threads": 0.785, "tasks": 0.13, "faults": 0.07, "pages": 0.015}
+SHARES = {"threads": 0.68, "tasks": 0.19, "faults": 0.09, "pages": 0.04}
 
 # Few processes, so that requests of several tenants meet in one. A new process now and then, whose first
 # request is any tenant's.

@@ -164,7 +164,7 @@ async def in_threads(actor: Actor, slug: str) -> int:
 async def lazy(actor: Actor, slug: str) -> int:
     """A row stays in its tenant; a queryset answers for the tenant in which it was made, or not at all."""
     titles = Post.objects.filter(pk__lte=4).values_list("title", flat=True)
-    post = await Post.objects.afirst()
+    post = await Post.objects.aget(pk=actor.key())
     async with tenant_context(actor.other(slug)):
         with contextlib.suppress(TenantMismatch):
             check(slug, *[title async for title in titles.all()])
