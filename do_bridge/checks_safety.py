@@ -184,6 +184,22 @@ def check_directory_models(app_configs=None, **kwargs):
     ]
 
 
+@register()
+def check_sites(app_configs=None, **kwargs):
+    """Refuse django.contrib.sites in tenants: Django caches its rows for the whole process."""
+    if tenant_databases() is None or not _templates() or not _is_installed("sites.Site"):
+        return []
+    if not _is_tenants(apps.get_model("sites.Site")):
+        return []
+    return [
+        Error(
+            "sites.Site is a tenant's model, but Django caches sites by id for all tenants of a process.",
+            hint="Take it out of DO_BRIDGE['TENANT_MODELS'], and keep a tenant's domain in a model of yours.",
+            id="do_bridge.E015",
+        )
+    ]
+
+
 def _is_tenants(model):
     return is_tenant_model(model) or is_context_model(model)
 

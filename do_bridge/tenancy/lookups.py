@@ -41,6 +41,8 @@ def register_lookups():
 
 def rows_in(value):
     """Yield the model instances that a condition was given: one, or several in any collection."""
+    if type(value) in (int, str):
+        return  # nearly every value
     if isinstance(value, Model):
         yield value
     elif isinstance(value, Iterable) and not isinstance(value, str | bytes):

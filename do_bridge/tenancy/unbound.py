@@ -30,9 +30,11 @@ class _ResultCache:
         return None if twin is None else twin._result_cache
 
     def __set__(self, queryset, rows):
-        results = _results(queryset)
+        values = queryset.__dict__
+        # Django clears each new queryset, which has nothing to forget.
+        results = _results(queryset) if "_result_cache" in values else None
         if results is None or rows is None:
-            queryset.__dict__["_result_cache"] = rows
+            values["_result_cache"] = rows
         if results is not None:
             if rows is None:
                 results.pop(queryset, None)

@@ -176,6 +176,19 @@ def test_sessions_users_and_tenants_stay_in_the_directory(changes, expected):
 
 
 @pytest.mark.parametrize(
+    ("names", "expected"),
+    [(("blog",), []), (("blog", "sites"), ["do_bridge.E015"]), (("sites.Site",), ["do_bridge.E015"])],
+)
+def test_sites_stay_in_the_directory(names, expected):
+    options = {**settings.DO_BRIDGE, "TENANT_MODELS": names}
+    with override_settings(
+        INSTALLED_APPS=[*settings.INSTALLED_APPS, "django.contrib.sites"], DO_BRIDGE=options
+    ):
+        assert ids(checks_safety.check_sites()) == expected
+    assert ids(checks_safety.check_sites()) == []
+
+
+@pytest.mark.parametrize(
     ("cache", "expected"),
     [
         ({"KEY_FUNCTION": TENANT_KEY}, []),

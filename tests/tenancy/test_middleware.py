@@ -1,6 +1,7 @@
 """The middleware: who is current during a request, and what views see of the path."""
 
 import asyncio
+import sys
 from contextlib import aclosing
 
 import pytest
@@ -54,6 +55,28 @@ def test_a_tenants_path_makes_it_current_and_moves_the_prefix(acme, middleware, 
     assert request.tenant == acme
     assert current_tenant() is None
     assert get_script_prefix() == "/"
+
+
+def test_what_django_imports_late_is_imported_before_the_first_request(tmp_path, monkeypatch):
+    names = {kind: f"late_{kind}_{tmp_path.name.replace('-', '_')}" for kind in ("tags", "processor")}
+    for name in names.values():
+        (tmp_path / f"{name}.py").write_text(
+            "from django import template as t\nregister = t.Library()\ndef values(request):\n    return {}\n"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    engine = {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "OPTIONS": {
+            "context_processors": [f"{names['processor']}.values"],
+            "libraries": {"late": names["tags"]},
+        },
+    }
+    with override_settings(TEMPLATES=[engine]):
+        assert not set(names.values()) & set(sys.modules)
+        TenantMiddleware(lambda request: None)
+        assert set(names.values()) <= set(sys.modules)
+    for name in names.values():
+        del sys.modules[name]
 
 
 def test_a_script_name_of_the_server_stays_in_front(acme, middleware, seen):
