@@ -23,6 +23,10 @@ class SearchForm(forms.Form):
     )
 
 
+class SharedForm(forms.Form):
+    category = forms.ModelChoiceField(queryset=Category.objects.none())
+
+
 # Nothing but what Django makes of the models.
 PlainItemForm = modelform_factory(Item, fields=["name", "stock", "category", "labels", "owner"])
 ItemFormSet = modelformset_factory(Item, form=ItemForm, extra=1)

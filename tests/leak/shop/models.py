@@ -54,7 +54,9 @@ class ItemQuerySet(models.QuerySet):
 class Item(models.Model):
     name = models.CharField(max_length=200)
     stock = models.PositiveIntegerField(default=1)
-    category = models.ForeignKey(Category, models.CASCADE, related_name="items")
+    category = models.ForeignKey(
+        Category, models.CASCADE, related_name="items", limit_choices_to={"name__gt": ""}
+    )
     labels = models.ManyToManyField(Label, related_name="items", blank=True)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="items")
     comments = GenericRelation("shop.Comment")

@@ -6,15 +6,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.db.models import Case, Count, Q, Value, When
+from django.db.models import Case, Count, Exists, FilteredRelation, OuterRef, Q, Value, When
 
 from do_bridge.tenancy import tenant_context
 from do_bridge.tenancy.context import TenantMismatch
 from tests.leak.actor import Actor
 from tests.leak.crossing import refused
-from tests.leak.marks import MixUp, check, owners, require
+from tests.leak.marks import check, require
 from tests.leak.shop import catalogue
-from tests.leak.shop.models import Category, Item, Label
+from tests.leak.shop.models import Category, Item
 from tests.leak.shopping.common import category_key
 
 #: What `fk__in=` may be given.
@@ -76,25 +76,22 @@ def _refuse_all(slug: str, kinds: dict[str, Callable[[Any], Iterable[Any]]]) -> 
 
 
 def inside(actor: Actor, slug: str) -> int:
-    """Where a row is not looked for: it is refused, or means this tenant's of the same key."""
+    """A row deep in a query."""
     row = _stranger(actor, slug)
-    chosen = Case(When(category=row, then="name"), default=Value(""))
-    counted = Count("pk", filter=Q(category=row))
-
-    def ask(read: Callable[[], Iterable[str]]) -> None:
-        try:
-            found = set().union(*map(owners, read()))
-        except TenantMismatch:
-            return
-        if not found <= {slug}:
-            raise MixUp(f"{slug} was asked and {sorted(found)} answered")
-
-    for rows in (Item.objects.all(), catalogue.ITEMS.all()):
-        ask(lambda rows=rows: rows.annotate(chosen=chosen).values_list("chosen", flat=True))
-        ask(lambda rows=rows: [str(rows.aggregate(n=counted))])
-        ask(lambda rows=rows: [item.name for item in rows.filter(category__in=(one for one in [row]))])
-        ask(lambda rows=rows: [label.name for label in Label.objects.filter(items__category=row)])
-    return 8
+    with_row = Q(category=row)
+    kinds: dict[str, Callable[[Any], Iterable[Any]]] = {
+        "in When": lambda rows: rows.annotate(chosen=Case(When(with_row, then="name"), default=Value(""))),
+        "in order_by": lambda rows: rows.order_by(Case(When(with_row, then=0), default=1)),
+        "in an aggregate": lambda rows: [rows.aggregate(n=Count("pk", filter=with_row))],
+        "in an annotation": lambda rows: rows.annotate(n=Count("labels", filter=with_row)),
+        "in Exists": lambda rows: rows.filter(Exists(Item.objects.filter(with_row, pk=OuterRef("pk")))),
+        "in FilteredRelation": lambda rows: rows.annotate(
+            tag=FilteredRelation("labels", condition=with_row)
+        ).filter(tag__pk__gt=0),
+        "in a generator": lambda rows: rows.filter(category__in=(one for one in [row])),
+        "over a relation": lambda rows: rows.filter(labels__items__category=row),
+    }
+    return _refuse_all(slug, kinds)
 
 
 def keys(actor: Actor, slug: str) -> int:

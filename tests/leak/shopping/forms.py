@@ -6,6 +6,7 @@ from typing import Any
 
 from do_bridge.tenancy import tenant_alias
 from tests.leak.actor import Actor
+from tests.leak.crossing import check_one
 from tests.leak.marks import check, mark, require
 from tests.leak.shop import catalogue
 from tests.leak.shop.forms import (
@@ -15,6 +16,7 @@ from tests.leak.shop.forms import (
     ItemFormSet,
     PlainItemForm,
     SearchForm,
+    SharedForm,
 )
 from tests.leak.shop.models import Category, Item
 from tests.leak.shopping.common import category_key, in_both, item_fields
@@ -83,6 +85,17 @@ def searched(actor: Actor, slug: str) -> int:
     return 8
 
 
+def rebased(actor: Actor, slug: str) -> int:
+    """Each request gives the class of a form its choices, which threads then share."""
+
+    def work(of: str) -> None:
+        SharedForm.base_fields["category"].queryset = Category.objects.order_by("pk")
+        check_one((of,), lambda: [str(SharedForm())])
+
+    in_both(actor, slug, work)
+    return 2
+
+
 def strange_name(actor: Actor, slug: str) -> int:
     """A form takes no row by another tenant's name of it."""
     form = SearchForm({"labels": [f"{mark(actor.other(slug))} label1"]})
@@ -120,4 +133,4 @@ def many_saved(actor: Actor, slug: str) -> int:
     return 5
 
 
-OPERATIONS = {offered: 2, saved: 1, searched: 2, strange_name: 1, many: 1, many_saved: 1}
+OPERATIONS = {offered: 2, saved: 1, searched: 2, rebased: 1, strange_name: 1, many: 1, many_saved: 1}

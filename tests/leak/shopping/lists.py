@@ -75,6 +75,13 @@ def remembered(actor: Actor, slug: str) -> int:
     return 2
 
 
+def kept(actor: Actor, slug: str) -> int:
+    """A function remembers the queryset of its first caller; no other tenant's gets its rows."""
+    in_both(actor, slug, lambda of: check_one((of,), lambda: _names(catalogue.popular())))
+    in_both(actor, slug, lambda of: check_one((of,), lambda: _names(catalogue.popular().filter(pk__lte=2))))
+    return 4
+
+
 def conditions(actor: Actor, slug: str) -> int:
     """`Exists`, `Subquery`, `Case`, `Q` and an aggregate that a module has made."""
 
@@ -179,6 +186,7 @@ OPERATIONS = {
     module_level: 4,
     managers: 2,
     remembered: 3,
+    kept: 1,
     conditions: 2,
     inner: 1,
     iterated: 1,
