@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connections
 from django.test import override_settings
 
-from do_bridge.tenancy import catch_up, fingerprint, provision
+from do_bridge.tenancy import catch_up, fingerprint, provision, schemas
 from do_bridge.tenancy.databases import tenant_databases
 
 NAME = "0099_newer"
@@ -33,6 +33,7 @@ def forget():
     """Let everybody read the migrations again."""
     importlib.invalidate_caches()
     fingerprint.forget_code()
+    schemas.forget()
     provision._known.clear()
     catch_up._failures.clear()
 
