@@ -1,5 +1,7 @@
 """The pages about databases: the list of all, one of them, its migrations and its differences."""
 
+from contextlib import suppress
+
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -59,8 +61,9 @@ def _learn_schemas(states):
     """Let this process know the schemas of the ledger's `states`; one trip if one of them is new to it."""
     marks = {state.fingerprint for state in states if state is not None and state.state == ledger.READY}
     if unknown := [mark for mark in marks if mark and schemas.migrations_of(mark) is None]:
-        for applied in ledger.schemas(unknown).values():
-            schemas.learn(applied)
+        with suppress(ledger.LedgerMissing):
+            for applied in ledger.schemas(unknown).values():
+                schemas.learn(applied)
 
 
 def _listed(database, state):
