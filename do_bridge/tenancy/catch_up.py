@@ -119,7 +119,7 @@ def _answer(slug, found):
         # What is known to be refused needs no trip to be refused again.
         _refuse_unknown(slug, applied)
         _refuse_catching_up(slug)
-    return catch_up(slug)
+    return catch_up(slug, found)
 
 
 def _refuse_gone(slug):
@@ -134,18 +134,22 @@ def _is_deleted(state):
     return state is not None and state.state == ledger.DELETED
 
 
-def catch_up(slug):
+def catch_up(slug, found=""):
     """Migrate tenant `slug` if it lacks migrations of this code; return the fingerprint of what it has then.
 
     Once, however many threads and processes ask: threads wait for each other at a lock; among processes the
     object itself is the lock, since a migration's transaction begins only on the schema that was found.
-    Migrations that this code does not have stay. Raises TenantGone, CodeTooOld, or TenantBehind where
-    DO_BRIDGE["CATCH_UP"] is off, the migration failed, or a load or a deletion is not finished.
+    Migrations that this code does not have stay. `found` is the fingerprint that made somebody ask. Raises
+    TenantGone, CodeTooOld, or TenantBehind where DO_BRIDGE["CATCH_UP"] is off, the migration failed, or a
+    load or a deletion is not finished.
     """
     with _guard:
         lock = _locks.setdefault(slug, _Lock())
     alias = tenant_alias(slug)
     with lock.lock, unset_context(), unchecked(alias):
+        if schemas.is_known_usable(found):
+            # Another thread has asked meanwhile.
+            return found
         while True:
             state = read_object(connections[alias])
             schemas.learn(state.applied)

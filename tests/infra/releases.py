@@ -84,7 +84,7 @@ class Release:
     def manage(self, *arguments):
         """Run a command of this release to its end; return (exit code, what it wrote)."""
         process = self.command(*arguments)
-        output = process.communicate(timeout=100)[0]
+        output = process.communicate()[0]
         return process.returncode, output
 
     def command(self, *arguments):
