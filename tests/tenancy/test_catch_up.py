@@ -18,16 +18,6 @@ from tests.tenancy import newer_code
 from tests.tenancy.newer_code import NAME, PYTHON, RATING
 
 
-@pytest.fixture
-def newer(tmp_path):
-    """Makes the code newer by a migration with the given operations, until the test or a block ends."""
-
-    def make(*operations, **options):
-        return newer_code.newer_code(tmp_path, *operations, **options)
-
-    return make
-
-
 def count(slug):
     return Post.objects.using(tenant_alias(slug)).count()
 

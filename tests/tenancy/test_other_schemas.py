@@ -1,12 +1,9 @@
 """Code on a schema that is not its own: it runs where its migrations are all there, whatever else is."""
 
-import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from io import StringIO
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from django.test import Client
 
@@ -14,41 +11,19 @@ from blog.models import Post
 from do_bridge.driver.relay_session import RelaySession
 from do_bridge.models import KnownSchema
 from do_bridge.tenancy import ledger, schemas, tenant_alias
-from do_bridge.tenancy.catch_up import CodeTooOld, TenantBehind, unchecked
+from do_bridge.tenancy.catch_up import TenantBehind, unchecked
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.creation import create_tenant
-from do_bridge.tenancy.executor import read_object, settle_fingerprint
+from do_bridge.tenancy.executor import read_object
 from do_bridge.tenancy.fingerprint import code_fingerprint, code_migrations, of, write_statements
 from do_bridge.tenancy.provision import provision_noted
 from do_bridge.testing import empty_object, unique_slug
-from tests.tenancy import newer_code
+from tests.tenancy.extra_schemas import GONE, RECORD, close, count, found_in, leave_app, migrate
 from tests.tenancy.newer_code import INDEX, NAME, RATING
 
+pytestmark = pytest.mark.usefixtures("no_schemas")
+
 TABLE = 'migrations.CreateModel("Extra", [("id", models.BigAutoField(primary_key=True))])'
-GONE = ("shop", "0001_initial")
-RECORD = "INSERT INTO django_migrations (app, name, applied) VALUES (%s, %s, '2026-01-01 00:00:00')"
-
-
-@pytest.fixture
-def newer(tmp_path):
-    """Makes the code newer by a migration with the given operations, until a block ends."""
-
-    def make(*operations, **options):
-        return newer_code.newer_code(tmp_path, *operations, **options)
-
-    return make
-
-
-@pytest.fixture(autouse=True)
-def _remember_nothing():
-    schemas.forget()
-    yield
-    schemas.forget()
-
-
-@pytest.fixture
-def exact(settings):
-    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "REQUIRE_EXACT_SCHEMA": True}
 
 
 @pytest.fixture
@@ -68,43 +43,6 @@ def to_objects(monkeypatch):
 
     monkeypatch.setattr(RelaySession, "request", request)
     return names
-
-
-def count(slug):
-    return Post.objects.using(tenant_alias(slug)).count()
-
-
-def close(*slugs):
-    """Close this thread's connections, as the end of a request does."""
-    for slug in slugs:
-        connections[tenant_alias(slug)].close()
-
-
-def migrate(*arguments, database="tenant"):
-    out = StringIO()
-    words = ["migrate", *arguments, "--database", database]
-    call_command(*words, interactive=False, stdout=out, stderr=out, no_color=True)
-    return out.getvalue()
-
-
-def found_in(slug):
-    with unchecked(tenant_alias(slug)):
-        return read_object(connections[tenant_alias(slug)])
-
-
-def leave_app(slug, *migrations):
-    """Write into an object what an app leaves behind that is then taken out of INSTALLED_APPS."""
-    connection = connections[tenant_alias(slug)]
-    with unchecked(tenant_alias(slug)):
-        with connection.cursor() as cursor:
-            cursor.execute("CREATE TABLE IF NOT EXISTS shop_item (id integer PRIMARY KEY)")
-            for app, name in migrations or [GONE]:
-                cursor.execute(RECORD, [app, name])
-        fingerprint = settle_fingerprint(connection)
-    connection.close()
-    # Another process did it.
-    schemas.forget()
-    return fingerprint
 
 
 # Round trips
@@ -444,23 +382,6 @@ def test_rows_of_migrations_that_were_changed_by_hand_get_their_fingerprint(acme
 # Dumps and copies
 
 
-@pytest.fixture
-def load(tmp_path):
-    """Dumps a tenant and loads the file as another; returns (its slug, what the command wrote)."""
-    made = []
-
-    def run(source):
-        made.append(unique_slug("loaded"))
-        file, out = tmp_path / f"{made[-1]}.sqlite3", StringIO()
-        call_command("tenant_dump", source, str(file), verbosity=0)
-        call_command("tenant_load", made[-1], str(file), stdout=out, stderr=out, no_color=True)
-        return made[-1], out.getvalue()
-
-    yield run
-    for slug in made:
-        empty_object(tenant_alias(slug))
-
-
 def test_a_dump_that_newer_code_made_is_loaded_and_used_by_older_code(acme, newer, load):
     with newer(RATING):
         migrate(database=tenant_alias(acme.slug))
@@ -479,70 +400,3 @@ def test_a_dump_with_an_app_that_was_taken_out_keeps_it_and_catches_up(acme, new
         assert Client().get(f"/t/{slug}/").status_code == 200
         state = found_in(slug)
         assert (state.applied, state.fingerprint) == (code_migrations() | {GONE}, of(state.applied))
-
-
-def test_where_an_exact_schema_is_required_a_load_says_that_the_tenant_will_be_refused(acme, load, exact):
-    leave_app(acme.slug)
-    slug, said = load(acme.slug)
-    assert "does not have: shop.0001_initial. DO_BRIDGE['REQUIRE_EXACT_SCHEMA'] refuses" in said
-    with pytest.raises(CodeTooOld, match="shop.0001_initial"):
-        count(slug)
-
-
-# Whoever wants the code's own schema alone
-
-
-def test_with_an_exact_schema_required_older_code_is_refused_by_name_at_no_further_trip(
-    acme, newer, exact, trips
-):
-    with newer(RATING):
-        migrate(database=tenant_alias(acme.slug))
-    close(acme.slug)
-    for cost in (2, 1, 1):
-        before = trips.count
-        with pytest.raises(CodeTooOld, match=f"does not have: blog.{NAME}.*REQUIRE_EXACT_SCHEMA"):
-            count(acme.slug)
-        assert trips.count - before == cost
-    assert Client().get(f"/t/{acme.slug}/").status_code == 503
-
-
-@pytest.mark.parametrize("unknown", [("blog", "0050_deleted"), GONE])
-def test_the_remedy_in_the_message_works_as_typed(acme, exact, unknown):
-    leave_app(acme.slug, unknown)
-    with pytest.raises(CodeTooOld, match=r"run `migrate \w+ --prune --database tenant/") as caught:
-        count(acme.slug)
-    typed = re.search("`migrate (.*)`", str(caught.value))[1].split()
-    out = StringIO()
-    call_command("migrate", *typed, interactive=False, stdout=out, no_color=True)
-    assert f"Pruning {unknown[0]}.{unknown[1]} OK" in out.getvalue()
-    assert count(acme.slug) == 0
-    assert ledger.is_at(ledger.states(acme.slug)[acme.slug], code_fingerprint())
-    out = StringIO()
-    call_command("migrate", *typed, interactive=False, stdout=out, no_color=True)
-    assert "No migrations to prune" in out.getvalue()
-
-
-def test_rows_of_an_app_that_was_taken_out_are_pruned_in_all_tenants(acme, zeta, empty_ledger, exact):
-    for tenant in (acme, zeta):
-        ledger.reached(tenant.slug, leave_app(tenant.slug))
-    assert "2 tenants, 0 failed: 2 done now" in migrate("shop", "--prune")
-    assert [count(tenant.slug) for tenant in (acme, zeta)] == [0, 0]
-    assert "2 at their place already" in migrate()
-
-
-def test_with_an_exact_schema_required_a_run_over_all_tenants_fails_for_those_that_are_refused(
-    acme, zeta, empty_ledger, exact
-):
-    ledger.reached(acme.slug, leave_app(acme.slug))
-    ledger.reached(zeta.slug, code_fingerprint())
-    for _ in range(2):
-        with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {acme.slug}"):
-            migrate()
-        state = ledger.states(acme.slug)[acme.slug]
-        assert (state.state, "does not have: shop.0001_initial" in state.error) == ("failed", True)
-
-
-def test_the_default_of_the_setting_lets_code_run(settings):
-    from do_bridge.tenancy.conf import conf
-
-    assert conf("REQUIRE_EXACT_SCHEMA") is False
