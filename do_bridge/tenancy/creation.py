@@ -16,10 +16,9 @@ from . import ledger
 from .conf import conf
 from .copies import run_batch
 from .directory import lookup, tenant_model
-from .fingerprint import code_fingerprint
 from .load import empty_left_over, empty_made_for
 from .members import tenant_filled
-from .provision import provision
+from .provision import provision, reached
 from .slugs import validate_slug
 
 _REFUSED = "do_bridge:unfinished:"
@@ -54,6 +53,8 @@ class NewTenant:
     name: str = ""
     members: list = field(default_factory=list)
     began: datetime = field(default_factory=now)
+    #: Of the object's schema, once it is there.
+    fingerprint: str = ""
 
     @property
     def mark(self):
@@ -73,6 +74,7 @@ def create_tenant(slug, name="", members=(), *, adopt=False):
     new = NewTenant(validate_slug(slug), name, list(members))
     first = first_members(new.members)
     how = provision(slug, first.copies, before=first.before, made_for=new.mark, adopt=adopt)
+    new.fingerprint = reached(slug, how)
     tenant, created = write_row(new, first, how)
     if adopt:
         # Its members were a former tenant's.
@@ -134,7 +136,7 @@ def write_rows(made):
         statements.append(_tenant_statement(connection, new))
         statements += [_place_statement(connection, new.slug, place, first) for place in first.places]
         statements += first.after(new.slug) if first.after is not None else []
-    statements += [_ledger_statement(connection, slugs), _present(connection, slugs)]
+    statements += [_ledger_statement(connection, [new for new, _ in made]), _present(connection, slugs)]
     try:
         results = run_batch(connection, statements)
     except DatabaseError as error:
@@ -228,13 +230,14 @@ def _present(connection, slugs):
     )
 
 
-def _ledger_statement(connection, slugs):
-    """Return the statement that notes the tenants as ready at head."""
-    row = ledger.new_state("", state=ledger.READY, fingerprint=code_fingerprint())
+def _ledger_statement(connection, made):
+    """Return the statement that notes the NewTenants as ready, each at its fingerprint."""
+    row = ledger.new_state("", state=ledger.READY)
     values = _values(row, connection)
     quote = connection.ops.quote_name
     columns = ", ".join(map(quote, values))
-    picked = ", ".join("value" if column == "slug" else "%s" for column in values)
+    own = {"slug": "value->>0", "fingerprint": "value->>1"}
+    picked = ", ".join(own.get(column, "%s") for column in values)
     updates = ", ".join(
         f"{quote(name)} = excluded.{quote(name)}"
         for name in ("fingerprint", "state", "since", "version", "error")
@@ -242,5 +245,8 @@ def _ledger_statement(connection, slugs):
     return (
         f"INSERT INTO {quote(row._meta.db_table)} ({columns}) SELECT {picked} FROM json_each(%s) "  # noqa: S608
         f"WHERE true ON CONFLICT ({quote('slug')}) DO UPDATE SET {updates}",
-        [*(value for column, value in values.items() if column != "slug"), json.dumps(slugs)],
+        [
+            *(value for column, value in values.items() if column not in own),
+            json.dumps([[new.slug, new.fingerprint] for new in made]),
+        ],
     )

@@ -13,7 +13,7 @@ from django.db import DatabaseError, connections
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.emptying import empty
 
-from . import dump, fingerprint, ledger, virtual
+from . import dump, fingerprint, ledger, schemas, virtual
 from .catch_up import unchecked
 from .claims import (
     MADE_FOR,
@@ -161,7 +161,7 @@ def check_file(source):
         tables = ", ".join(sorted({row[0] for row in dangling}))
         raise UnfitFile(f"{len(dangling)} rows point nowhere by their foreign keys, in: {tables}.")
     applied = source.execute("SELECT app, name FROM django_migrations").fetchall()
-    return schema, LoadReport(rows=len(applied), fingerprint=fingerprint.of(applied))
+    return schema, LoadReport(rows=len(applied), fingerprint=schemas.learn(applied))
 
 
 def _way_out(slug, state):

@@ -61,3 +61,48 @@ def empty_ledger(db):
     from do_bridge.models import TenantState
 
     TenantState.objects.all().delete()
+
+
+@pytest.fixture
+def newer(tmp_path):
+    """Makes the code newer by a migration with the given operations, until the test or a block ends."""
+    from tests.tenancy.newer_code import newer_code
+
+    def make(*operations, **options):
+        return newer_code(tmp_path, *operations, **options)
+
+    return make
+
+
+@pytest.fixture
+def no_schemas():
+    """Lets this process forget what it knows of schemas, before the test and after it."""
+    from do_bridge.tenancy import schemas
+
+    schemas.forget()
+    yield
+    schemas.forget()
+
+
+@pytest.fixture
+def load(tmp_path, db):
+    """Dumps a tenant and loads the file as another; returns (its slug, what the command wrote)."""
+    from io import StringIO
+
+    from django.core.management import call_command
+
+    from do_bridge.tenancy import tenant_alias
+    from do_bridge.testing import empty_object, unique_slug
+
+    made = []
+
+    def run(source):
+        made.append(unique_slug("loaded"))
+        file, out = tmp_path / f"{made[-1]}.sqlite3", StringIO()
+        call_command("tenant_dump", source, str(file), verbosity=0)
+        call_command("tenant_load", made[-1], str(file), stdout=out, stderr=out, no_color=True)
+        return made[-1], out.getvalue()
+
+    yield run
+    for slug in made:
+        empty_object(tenant_alias(slug))
