@@ -2,6 +2,7 @@
 
 import pytest
 from django.db import IntegrityError, connections, migrations, transaction
+from django.db.backends.sqlite3 import base as sqlite3
 from django.db.migrations.state import ProjectState
 from django.db.transaction import TransactionManagementError
 
@@ -395,6 +396,33 @@ def test_blocks_that_cross_are_undone(shared, acme, write, titles):
         inner.__exit__(None, None, None)
         write("kept")
     assert titles(acme) == ["kept"]
+
+
+def test_a_default_of_another_engine_leads_as_well(acme, write, titles):
+    before = connections["default"]
+    settings = {
+        **before.settings_dict,
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": ":memory:",
+        "OPTIONS": {},
+    }
+    connections["default"] = shared = sqlite3.DatabaseWrapper(settings, "default")
+    seen = []
+    try:
+        with tenant_context(acme):
+            with transaction.atomic():
+                shared.cursor().execute("CREATE TABLE t (a)")
+                write("kept")
+                transaction.on_commit(lambda: seen.append(titles(acme)))
+                with pytest.raises(KeyError, match="undo"), transaction.atomic():
+                    shared.cursor().execute("INSERT INTO t VALUES (1)")
+                    write("undone")
+                    raise KeyError("undo")
+        assert shared.cursor().execute("SELECT count(*) FROM t").fetchone() == (0,)
+    finally:
+        shared.connection.close()
+        connections["default"] = before
+    assert (titles(acme), seen) == (["kept"], [["kept"]])
 
 
 def test_a_migrations_python_code_has_its_blocks(acme, in_both, titles):

@@ -17,7 +17,9 @@ from .links import Links, Part
 # Inside these modules Django fills in the alias: for `@atomic` without arguments, and for ATOMIC_REQUESTS.
 _UNNAMED_IN = ("django.db.transaction", "django.core.handlers.base")
 _LINKS = "do_bridge_links"
-_django = {name: getattr(transaction, name) for name in ("savepoint", "savepoint_rollback", "savepoint_commit")}
+_django = {
+    name: getattr(transaction, name) for name in ("savepoint", "savepoint_rollback", "savepoint_commit")
+}
 _django |= {name: getattr(transaction, name) for name in ("get_rollback", "set_rollback")}
 # Returns the connection whose blocks cover a given one, or None.
 _leader_of = None
