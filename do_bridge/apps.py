@@ -26,6 +26,7 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.managers import bind_managers
         from .tenancy.prefetching import guard_prefetching
         from .tenancy.querysets import guard_querysets
+        from .tenancy.raw_cursors import guard_raw_cursors
         from .tenancy.relating import guard_relating
 
         register_from_arguments(sys.argv)
@@ -35,5 +36,6 @@ class DoBridgeConfig(AppConfig):
         bind_managers()
         guard_prefetching()
         guard_querysets()
+        guard_raw_cursors()
         guard_relating()
         bind_form_fields()

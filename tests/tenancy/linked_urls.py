@@ -11,7 +11,6 @@ from accounts.models import User
 from blog.models import Post
 from do_bridge.tenancy import current_tenant, tenant_alias
 
-
 # What views saw, and who writes the posts: one user's key.
 SEEN, AUTHOR = [], []
 

@@ -409,15 +409,14 @@ def test_a_default_of_another_engine_leads_as_well(acme, write, titles):
     connections["default"] = shared = sqlite3.DatabaseWrapper(settings, "default")
     seen = []
     try:
-        with tenant_context(acme):
-            with transaction.atomic():
-                shared.cursor().execute("CREATE TABLE t (a)")
-                write("kept")
-                transaction.on_commit(lambda: seen.append(titles(acme)))
-                with pytest.raises(KeyError, match="undo"), transaction.atomic():
-                    shared.cursor().execute("INSERT INTO t VALUES (1)")
-                    write("undone")
-                    raise KeyError("undo")
+        with tenant_context(acme), transaction.atomic():
+            shared.cursor().execute("CREATE TABLE t (a)")
+            write("kept")
+            transaction.on_commit(lambda: seen.append(titles(acme)))
+            with pytest.raises(KeyError, match="undo"), transaction.atomic():
+                shared.cursor().execute("INSERT INTO t VALUES (1)")
+                write("undone")
+                raise KeyError("undo")
         assert shared.cursor().execute("SELECT count(*) FROM t").fetchone() == (0,)
     finally:
         shared.connection.close()

@@ -12,7 +12,7 @@ from functools import partial
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.transaction import Atomic, TransactionManagementError, get_connection
 
-from .links import Links, Part
+from .links import Links
 
 # Inside these modules Django fills in the alias: for `@atomic` without arguments, and for ATOMIC_REQUESTS.
 _UNNAMED_IN = ("django.db.transaction", "django.core.handlers.base")
