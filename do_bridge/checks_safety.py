@@ -105,8 +105,8 @@ def _atomic_requests(alias, engine):
     hint = "Use transaction.atomic() around the writes, or keep views below OPTIONS['lease']."
     if engine == DURABLE_OBJECT_ENGINE:
         return Warning(
-            f"ATOMIC_REQUESTS on {alias!r}: a view keeps the whole object to itself, and one that takes longer "
-            "than the lease is rolled back.",
+            f"ATOMIC_REQUESTS on {alias!r}: a view keeps the whole object to itself, and one that takes "
+            "longer than the lease is rolled back.",
             hint=hint,
             id="do_bridge.W008",
         )

@@ -144,8 +144,8 @@ def _refuse_open_transaction(previous, scope):
     if linked.has_open_block() or _has_open_block(previous.alias):
         raise OpenTransaction(
             f"Tenant {previous.slug!r} has an open transaction, inside which {scope.slug!r} can't become "
-            "current: a transaction is one tenant's. Leave the atomic block first, or name the other database "
-            f"with using={scope.alias!r}."
+            "current: a transaction is one tenant's. Leave the atomic block first, or name the other "
+            f"database with using={scope.alias!r}."
         )
 
 

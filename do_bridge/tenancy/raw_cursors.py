@@ -57,8 +57,8 @@ def _run(run, sql, *args, **kwargs):
 
 
 @lru_cache(maxsize=16)
-def _tables_of_tenants(_tenant_models, _context_models):
-    """Return the tables' names in lower case; the arguments are the settings that decide."""
+def _tables_of_tenants(_rules):
+    """Return the tables' names in lower case; the argument are the settings that decide."""
     return frozenset(
         model._meta.db_table.strip('"').lower()
         for model in apps.get_models(include_auto_created=True)

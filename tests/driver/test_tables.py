@@ -61,6 +61,8 @@ def test_a_table_is_found(sql):
         "INSERT INTO other (post, a) VALUES (1, 'post') RETURNING a, post",
         "INSERT INTO other (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET post = 1, a = excluded.post",
         "UPDATE other SET a = 1, post = 2",
+        "INSERT INTO other SELECT 1 FROM x WHERE 1 ON CONFLICT DO UPDATE SET a = 1, post = 2",
+        "INSERT INTO other SELECT 1 FROM x ON CONFLICT DO UPDATE SET a = 1, post = 2",
         "SELECT * FROM post_office, other_post",
         "SELECT * FROM other -- , post",
         "SELECT * FROM other /* JOIN post */",

@@ -1,8 +1,8 @@
 """Lets a block of `atomic()` that names no database cover the connections that follow the default one.
 
 Django opens such a block on the default alias alone. A follower (a tenant's connection, by the rule that
-`install` gets) enters a block of its own for it, a mirror, just before its first statement inside, which costs
-no round trip. Mirrors are Django's own blocks, so savepoints, `needs_rollback` and callbacks are Django's too.
+`install` gets) enters a block of its own for it, a mirror, just before its first statement inside, which
+costs no round trip. Mirrors are Django's own blocks, and so are savepoints, `needs_rollback` and callbacks.
 """
 
 import sys
@@ -48,7 +48,7 @@ class LinkedAtomic(Atomic):
         super().__enter__()
         if _LINKS not in vars(connection):
             setattr(connection, _LINKS, Links(connection))
-        links_of(connection).enter(self)
+        links_of(connection).steps.append(self)
 
     def __exit__(self, *exc_info):
         connection = get_connection(self.using)
@@ -117,7 +117,7 @@ def has_open_block():
     # Only a wrapper that this thread has made already can hold a block: never make one to look.
     leader = getattr(connections._connections, DEFAULT_DB_ALIAS, None)
     links = links_of(leader) if leader is not None else None
-    return links is not None and bool(links.steps())
+    return links is not None and bool(links.steps)
 
 
 def catch_up(connection):
@@ -127,7 +127,7 @@ def catch_up(connection):
     links = _links_over(connection)
     if links is not None:
         with alone(connection):
-            links.part_of(connection).follow(links.steps())
+            links.part_of(connection).follow(links.steps)
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def _links_over(connection):
             f"whether its block covers {connection.alias!r}. Import its module later than the settings."
         )
     links = links_of(leader)
-    return links if links is not None and links.steps() else None
+    return links if links is not None and links.steps else None
 
 
 def before_statement(connection):

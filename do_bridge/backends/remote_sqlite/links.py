@@ -12,32 +12,24 @@ class Links:
 
     def __init__(self, leader):
         self.leader = leader
-        self._steps = []
+        #: What is open, outermost first: blocks, and names of savepoints.
+        self.steps = []
         #: The followers' Parts, in the order of their first use.
         self.parts = []
 
-    def steps(self):
-        """Return what is open, outermost first: blocks, and names of savepoints."""
-        if self._steps and not self.leader.atomic_blocks:
-            # The leader was connected anew, which has ended them all.
-            self._steps = []
-        return self._steps
-
-    def enter(self, block):
-        """Note that a block was entered on the leader."""
-        self.steps().append(block)
-
     def end(self, block):
-        """Forget a block and what is inside it; return [(part, mirror), …] of the followers that are in it."""
-        steps = self.steps()
-        place = next((at for at in range(len(steps) - 1, -1, -1) if steps[at] is block), None)
+        """Forget a block and what is inside it.
+
+        Returns [(part, mirror), …] of the followers that are in the block, in the order of their first use.
+        """
+        place = next((at for at in range(len(self.steps) - 1, -1, -1) if self.steps[at] is block), None)
         if place is None:
             return []
-        del steps[place:]
+        del self.steps[place:]
         ended = [(part, part.mirrors[place]) for part in self.parts if len(part.mirrors) > place]
         for part, _ in ended:
             del part.mirrors[place:]
-        if not steps:
+        if not self.steps:
             for part in self.parts:
                 part.follower.linked_part = None
             self.parts = []
@@ -77,8 +69,8 @@ class Links:
 
     def savepoint(self, sid):
         """Note a savepoint of the leader."""
-        if self.steps():
-            self._steps.append(sid)
+        if self.steps:
+            self.steps.append(sid)
 
     def roll_back_to(self, sid):
         """Undo on the followers what they did since the leader's savepoint, which stays."""
@@ -90,15 +82,15 @@ class Links:
         """Release the savepoint on the followers."""
         for part, mirror in self._reach(sid):
             part.follower.savepoint_commit(mirror)
-        if sid in self._steps:
-            self._steps.remove(sid)
+        if sid in self.steps:
+            self.steps.remove(sid)
 
     def _reach(self, sid):
         """Forget what is inside a savepoint; return [(part, its savepoint), …], taken off the parts."""
-        if sid not in self.steps():
+        if sid not in self.steps:
             return []
-        place = self._steps.index(sid)
-        del self._steps[place + 1 :]
+        place = self.steps.index(sid)
+        del self.steps[place + 1 :]
         reached = [(part, part.mirrors[place]) for part in self.parts if len(part.mirrors) > place]
         for part, _ in reached:
             del part.mirrors[place:]
@@ -142,8 +134,8 @@ class Part:
         """Return the error about such a block."""
         return TransactionManagementError(
             f"A block of atomic() on {self.follower.alias!r} is still open at the end of the block on "
-            f"{self.links.leader.alias!r} in which it was opened, so both are rolled back. Leave the inner one "
-            "first."
+            f"{self.links.leader.alias!r} in which it was opened, so both are rolled back. "
+            "Leave the inner block first."
         )
 
     def undo(self, mirror, exc_info):
