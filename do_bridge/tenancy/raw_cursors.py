@@ -42,23 +42,23 @@ def _watched(cursor):
 
 def _run(run, sql, *args, **kwargs):
     scope = current()
-    if scope.is_tenant and isinstance(sql, str):
-        found = tables_in(sql) & _tables_of_tenants(
-            tuple(conf("TENANT_MODELS")), tuple(conf("CONTEXT_MODELS"))
+    if scope.is_tenant and isinstance(sql, str) and (found := tables_in(sql) & _tables_of_tenants()):
+        raise TenantMismatch(
+            f"The statement names the tenants' table {min(found)!r}, but django.db.connection is "
+            f"{DEFAULT_DB_ALIAS!r} while tenant {scope.slug!r} is current. Use "
+            f"connections[{scope.alias!r}].cursor() for the tenant's rows, or "
+            f"connections[{DEFAULT_DB_ALIAS!r}].cursor() for the shared database's own."
         )
-        if found:
-            raise TenantMismatch(
-                f"The statement names the tenants' table {min(found)!r}, but django.db.connection is "
-                f"{DEFAULT_DB_ALIAS!r} while tenant {scope.slug!r} is current. Use "
-                f"connections[{scope.alias!r}].cursor() for the tenant's rows, or "
-                f"connections[{DEFAULT_DB_ALIAS!r}].cursor() for the shared database's own."
-            )
     return run(sql, *args, **kwargs)
 
 
+def _tables_of_tenants():
+    return _tables_by_settings(*(tuple(conf(name)) for name in ("TENANT_MODELS", "CONTEXT_MODELS")))
+
+
 @lru_cache(maxsize=16)
-def _tables_of_tenants(_rules):
-    """Return the tables' names in lower case; the argument are the settings that decide."""
+def _tables_by_settings(_tenant_models, _context_models):
+    """Return the tables' names in lower case; the settings are what they depend on."""
     return frozenset(
         model._meta.db_table.strip('"').lower()
         for model in apps.get_models(include_auto_created=True)

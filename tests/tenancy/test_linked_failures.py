@@ -102,6 +102,20 @@ def test_a_commit_of_the_default_that_fails_says_that_the_tenants_part_stands(
     assert f"The transaction on '{alias(acme)}' has committed and stands" in message
 
 
+@pytest.mark.parametrize("shared", ["durable_object"], indirect=True)
+def test_a_block_around_it_that_names_the_tenant_undoes_what_a_failed_commit_left(
+    shared, acme, write, titles, brief, errors
+):
+    brief(shared)
+    with tenant_context(acme), transaction.atomic(using=alias(acme)):
+        with pytest.raises(OperationalError, match="lease"), transaction.atomic():
+            User.objects.create_user("undone")
+            write("undone")
+            expire(shared)
+        assert transaction.get_rollback(using=alias(acme))
+    assert (titles(acme), errors()) == ([], [])
+
+
 def test_a_callback_that_fails_is_no_failed_commit(shared, acme, write, titles, errors):
     def fail():
         raise KeyError("callback")
