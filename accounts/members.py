@@ -8,6 +8,7 @@ use of the tenant repairs it, or `manage.py sync_members SLUG`, as often as one 
 import contextlib
 import json
 import logging
+from functools import partial
 
 from django.db import (
     DatabaseError,
@@ -28,6 +29,7 @@ logger = logging.getLogger("accounts.members")
 
 # What a copy holds of a user; the password, the rights and the dates of sign-in stay in D1.
 COPIED = ("username", "name", "first_name", "last_name", "is_active")
+DIRECTORY = "default"
 EVERYBODY = 0  # the key in a mark that stands for all members
 NO_PASSWORD = "!copy"  # noqa: S105  (a hash that no password has)
 
@@ -134,7 +136,8 @@ def follow(tenant, keys, what):
         _mark_again(row, keys)
         raise CopyFailed(what, row.slug) from exc
     if row.marks:
-        _take_marks(row, keys)
+        # At once, or after the block around it that may still undo the copy.
+        transaction.on_commit(partial(_take_marks, row, keys), using=tenant_alias(row.slug))
     return count
 
 
@@ -175,7 +178,7 @@ def _mark_again(row, keys):
     """Put a mark behind all others: what failed may stand, later than something newer that took its marks."""
     marks = OutOfStep.objects.filter(tenant_id=row.pk, pk__lte=row.mark or 0)
     # The old ones may be there still: nobody failing again and again shall pile them up.
-    with contextlib.suppress(DatabaseError, InterfaceError), do_bridge.batch():
+    with contextlib.suppress(DatabaseError, InterfaceError), do_bridge.batch(using=DIRECTORY):
         OutOfStep.objects.bulk_create(
             OutOfStep(tenant_id=row.pk, user_key=key, since=row.since or timezone.now())
             for key in ([EVERYBODY] if keys is None else keys)

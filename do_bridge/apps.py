@@ -27,6 +27,7 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.managers import bind_managers
         from .tenancy.prefetching import guard_prefetching
         from .tenancy.querysets import guard_querysets
+        from .tenancy.raw_cursors import guard_raw_cursors
         from .tenancy.relating import guard_relating
         from .tenancy.unbound import guard_results
 
@@ -37,6 +38,7 @@ class DoBridgeConfig(AppConfig):
         bind_managers()
         guard_prefetching()
         guard_querysets()
+        guard_raw_cursors()
         guard_relating()
         guard_results()
         register_lookups()

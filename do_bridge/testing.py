@@ -19,8 +19,8 @@ class TenantTestCase(TestCase):
     """A TestCase whose tests run inside one tenant, in transactions of its object that are rolled back.
 
     Set `tenant_slug`; `databases` gets its alias by itself, so the test runner makes the object. Name
-    "default" in `databases` too where the code uses the shared database: D1 has no transactions, so Django
-    then flushes after each test instead.
+    "default" in `databases` too if the code uses the shared database, or opens a block of `atomic()` without
+    `using`: D1 has no transactions, so rows are then put back after each test instead.
     """
 
     tenant_slug = "test-tenant"

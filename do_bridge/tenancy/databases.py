@@ -10,6 +10,7 @@ from django.db import connections
 from django.test import utils as test_utils
 
 from .conf import conf
+from .linking import link_blocks
 from .slugs import SCRATCH_PREFIX, alias_slug, is_tenant_side, object_name, tenant_alias, validate_slug
 
 DURABLE_OBJECT_ENGINE = "do_bridge.backends.durable_object"
@@ -69,6 +70,8 @@ class TenantDatabases(dict):
         self._local = threading.local()
         if template in self:
             super().__setitem__(template, _Template(self[template], self._rename_derived))
+            # Before a module is imported that decorates its functions by @atomic.
+            link_blocks()
 
     # Looking up
 

@@ -106,3 +106,51 @@ def load(tmp_path, db):
     yield run
     for slug in made:
         empty_object(tenant_alias(slug))
+
+
+@pytest.fixture(params=["d1", "durable_object"])
+def shared(request, in_both, make_tenant):
+    """The default connection, on each engine."""
+    from django.db import connections
+
+    from do_bridge.backends.durable_object.base import DatabaseWrapper
+    from do_bridge.tenancy import tenant_alias
+
+    before = connections["default"]
+    if request.param == "d1":
+        yield before
+        return
+    # A tenant's object has every table.
+    settings = dict(connections[tenant_alias(make_tenant("shared").slug)].settings_dict)
+    connections["default"] = connection = DatabaseWrapper(settings, "default")
+    yield connection
+    connection.close()
+    connections["default"] = before
+
+
+@pytest.fixture
+def write(in_both):
+    """write(title): a post of the current tenant."""
+    from blog.models import Post
+
+    return lambda title, **fields: Post.objects.create(title=title, content="-", user_id=in_both, **fields)
+
+
+@pytest.fixture
+def titles():
+    """titles(tenant): what stands in a tenant's object, or in its open transaction."""
+    from blog.models import Post
+    from do_bridge.tenancy import tenant_alias
+
+    def read(tenant):
+        posts = Post.objects.using(tenant_alias(tenant.slug))
+        return list(posts.order_by("pk").values_list("title", flat=True))
+
+    return read
+
+
+@pytest.fixture
+def calls(caplog):
+    """calls(): (alias, operation) of every request so far."""
+    caplog.set_level("DEBUG", "do_bridge.queries")
+    return lambda: [(r.alias, r.operation) for r in caplog.records if r.name == "do_bridge.queries"]
