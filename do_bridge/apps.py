@@ -25,6 +25,7 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.forms import bind_form_fields
         from .tenancy.lookups import register_lookups
         from .tenancy.managers import bind_managers
+        from .tenancy.namesakes import guard_joins
         from .tenancy.prefetching import guard_prefetching
         from .tenancy.querysets import guard_querysets
         from .tenancy.raw_cursors import guard_raw_cursors
@@ -40,6 +41,7 @@ class DoBridgeConfig(AppConfig):
         guard_querysets()
         guard_raw_cursors()
         guard_relating()
+        guard_joins()
         guard_results()
         register_lookups()
         bind_form_fields()

@@ -6,16 +6,14 @@ names a database, is never looked at: that is what Django itself uses.
 """
 
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 
-from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from do_bridge.driver.tables import tables_in
 
-from .conf import conf
 from .context import TenantMismatch, current
-from .routers import is_context_model, is_tenant_model
+from .namesakes import names_of_tenant_tables
 
 
 def guard_raw_cursors():
@@ -42,7 +40,7 @@ def _watched(cursor):
 
 def _run(run, sql, *args, **kwargs):
     scope = current()
-    if scope.is_tenant and isinstance(sql, str) and (found := tables_in(sql) & _tables_of_tenants()):
+    if scope.is_tenant and isinstance(sql, str) and (found := tables_in(sql) & names_of_tenant_tables()):
         raise TenantMismatch(
             f"The statement names the tenants' table {min(found)!r}, but django.db.connection is "
             f"{DEFAULT_DB_ALIAS!r} while tenant {scope.slug!r} is current. Use "
@@ -50,17 +48,3 @@ def _run(run, sql, *args, **kwargs):
             f"connections[{DEFAULT_DB_ALIAS!r}].cursor() for the shared database's own."
         )
     return run(sql, *args, **kwargs)
-
-
-def _tables_of_tenants():
-    return _tables_by_settings(*(tuple(conf(name)) for name in ("TENANT_MODELS", "CONTEXT_MODELS")))
-
-
-@lru_cache(maxsize=16)
-def _tables_by_settings(_tenant_models, _context_models):
-    """Return the tables' names in lower case; the settings are what they depend on."""
-    return frozenset(
-        model._meta.db_table.strip('"').lower()
-        for model in apps.get_models(include_auto_created=True)
-        if is_tenant_model(model) or is_context_model(model)
-    )
