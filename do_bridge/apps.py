@@ -23,8 +23,10 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.catch_up import watch_connections
         from .tenancy.directory import watch_tenants
         from .tenancy.forms import bind_form_fields
+        from .tenancy.keeping import keep_rows
         from .tenancy.managers import bind_managers
         from .tenancy.prefetching import guard_prefetching
+        from .tenancy.provision import guard_lookup
         from .tenancy.querysets import guard_querysets
         from .tenancy.relating import guard_relating
 
@@ -32,6 +34,8 @@ class DoBridgeConfig(AppConfig):
         take_over_post_migrate()
         watch_connections()
         watch_tenants()
+        keep_rows()
+        guard_lookup()
         bind_managers()
         guard_prefetching()
         guard_querysets()

@@ -40,6 +40,17 @@ class CodeTooOld(SchemaMismatch):
     """The tenant has migrations that this code does not have."""
 
 
+class TenantUnclaimed(SchemaMismatch):
+    """The tenant's object holds tables that were not made for the tenant's row; nothing was run."""
+
+    def __init__(self, slug):
+        super().__init__(
+            f"The database of tenant {slug!r} has tables that were not made for this tenant. They may be a "
+            f"former tenant's. Take them over with `manage.py create_tenant --adopt {slug}`, or delete them "
+            f"with `manage.py tenant_delete {slug}`."
+        )
+
+
 class TenantGone(SchemaMismatch):
     """The tenant was deleted, by another process maybe; nothing was run, and nothing is made anew."""
 
@@ -144,7 +155,7 @@ def catch_up(slug):
         if of(state.applied) == code_fingerprint():
             run_batch(connections[alias], write_statements(code_fingerprint()))
             return
-        _refuse_waiting(slug)
+        _refuse_waiting(slug, has_schema=bool(state.applied))
         _migrate(slug, is_empty=not state.applied)
 
 
@@ -160,7 +171,7 @@ def _refuse_unknown(slug, applied):
         )
 
 
-def _refuse_waiting(slug):
+def _refuse_waiting(slug, has_schema):
     if not conf("CATCH_UP"):
         raise TenantBehind(
             f"The database of tenant {slug!r} is behind this code, and DO_BRIDGE['CATCH_UP'] is off. "
@@ -170,6 +181,8 @@ def _refuse_waiting(slug):
         # It had its row when this began.
         lookup.forget(slug)
         raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
+    if has_schema and not ledger.is_claimed(state) and is_registered(slug):
+        raise TenantUnclaimed(slug)
     if ledger.is_held(state):
         raise TenantBehind(f"The database of tenant {slug!r} is not ready: {state.doing} is not finished.")
     until, reason = _failures.get(slug, (0, ""))

@@ -12,10 +12,11 @@ import do_bridge
 from accounts import marks, members
 from accounts.members import COPIED, CopyFailed, add_member, follow, remove_member, sync_members
 from accounts.models import Membership, OutOfStep, Tenant, User
-from do_bridge.tenancy import creation, tenant_alias
+from do_bridge.tenancy import creation, keeping, tenant_alias
 from do_bridge.tenancy.creation import create_tenant
 from do_bridge.tenancy.directory import lookup
 from do_bridge.tenancy.members import tenant_filled
+from tests.tenancy.lost_rows import lose_row
 
 
 @pytest.fixture
@@ -178,8 +179,7 @@ def test_sync_members_says_so_where_a_migrate_that_was_cut_off_left_no_triggers(
 def test_a_tenants_row_takes_its_marks_along(unready, author):
     with pytest.raises(CopyFailed):
         add_member(author, unready)
-    with do_bridge.batch():
-        unready.delete()
+    call_command("tenant_delete", unready.slug, yes=True, verbosity=0)
     assert not OutOfStep.objects.exists()
 
 
@@ -190,8 +190,9 @@ def test_a_change_of_the_tables_finds_no_trigger_in_its_way_and_leaves_them_in_p
             return [name for (name,) in cursor.fetchall()]
 
     before = triggers()
-    assert before == sorted(f"accounts_{name}" for name in marks.NAMES)
+    assert before == sorted([*(f"accounts_{name}" for name in marks.NAMES), keeping.DELETED, keeping.RENAMED])
     marks.drop_triggers("default")
+    keeping.drop_triggers("default")
     assert triggers() == []
     call_command("migrate", database="default", verbosity=0)
     assert triggers() == before
@@ -326,7 +327,7 @@ def test_a_member_who_changes_while_their_tenant_is_created_again_is_marked(acme
 
 def test_a_copy_that_fails_because_its_tenant_is_deleted_leaves_no_mark(acme, author, monkeypatch):
     def deleted(row, keys):
-        Tenant.objects.get(pk=acme.pk).delete()
+        lose_row(acme.slug)
         raise OperationalError("the tenant is gone")
 
     monkeypatch.setattr(members, "_copy", deleted)
@@ -340,7 +341,7 @@ def test_former_members_of_an_object_that_a_new_tenant_took_over_are_inactive(
     acme, author, monkeypatch, is_repeated
 ):
     add_member(author, acme)
-    acme.delete()
+    lose_row(acme.slug)
     bob = User.objects.create_user("bob")
     if is_repeated:
         # Cut off behind the directory's rows.
