@@ -29,8 +29,9 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.provision import guard_lookup
         from .tenancy.querysets import guard_querysets
         from .tenancy.relating import guard_relating
+        from .tenancy.typed import check_typed
 
-        register_from_arguments(sys.argv)
+        check_typed(register_from_arguments(sys.argv))
         take_over_post_migrate()
         watch_connections()
         watch_tenants()

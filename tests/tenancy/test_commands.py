@@ -168,7 +168,10 @@ def test_a_tenant_that_nobody_registered_is_not_migrated_by_a_slip_of_the_hand(b
     command = load_command_class("do_bridge", "migrate")
     with pytest.raises(SystemExit):
         command.run_from_argv(["manage.py", "migrate", "--database", tenant_alias(bare)])
-    assert f"No tenant is registered as {bare!r}. `create_tenant {bare}` makes it" in capsys.readouterr().err
+    assert (
+        f"No tenant is registered as {bare!r}. `manage.py create_tenant {bare}` makes it"
+        in capsys.readouterr().err
+    )
     assert not has_tables(bare)
     Tenant.objects.create(slug=bare, name="Bare")
     command.run_from_argv(["manage.py", "migrate", "--database", tenant_alias(bare), "--verbosity", "0"])

@@ -95,7 +95,8 @@ class Command(migrate.Command):
         if self.is_typed and slug is not None and not self._ask_directory(is_registered, slug):
             # It would become a database of nobody.
             raise CommandError(
-                f"No tenant is registered as {slug!r}. `create_tenant {slug}` makes it, ready for use."
+                f"No tenant is registered as {slug!r}. "
+                f"`manage.py create_tenant {slug}` makes it, ready for use."
             )
         looks_only = options["plan"] or options["check_unapplied"]
         if slug is None or looks_only or not options.get("noted", True) or directory_is_closed():
