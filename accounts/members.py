@@ -114,12 +114,19 @@ def free_names(connection, copies):
         for text in (User._meta.db_table, User._meta.get_field("username").column, User._meta.pk.column)
     )
     wanted = json.dumps([[copy.username, copy.pk] for copy in copies])
+    # Anybody may be called so, too: then a part that nobody can have guessed keeps them apart.
+    former = f"'former-' || {table}.{key}"
+    taken = (
+        f"EXISTS (SELECT 1 FROM {table} AS other WHERE other.{name} = {former}) "  # noqa: S608 - quoted names
+        f"OR {former} IN (SELECT value->>0 FROM json_each(%s))"
+    )
     sql = (
-        f"UPDATE {table} SET {name} = 'former-' || {key} "  # noqa: S608 - quoted names
+        f"UPDATE {table} SET {name} = {former} || "  # noqa: S608 - quoted names
+        f"CASE WHEN {taken} THEN '-' || hex(randomblob(8)) ELSE '' END "
         f"WHERE {name} IN (SELECT value->>0 FROM json_each(%s)) "
         f"AND ({name}, {key}) NOT IN (SELECT value->>0, value->>1 FROM json_each(%s))"
     )
-    return [(sql, (wanted, wanted))]
+    return [(sql, (wanted, wanted, wanted))]
 
 
 def follow(tenant, keys, what):

@@ -39,6 +39,17 @@ class CodeTooOld(SchemaMismatch):
     """The tenant has migrations that this code lacks, which DO_BRIDGE["REQUIRE_EXACT_SCHEMA"] refuses."""
 
 
+class TenantUnclaimed(SchemaMismatch):
+    """The tenant's object holds tables that were not made for the tenant's row; nothing was run."""
+
+    def __init__(self, slug):
+        super().__init__(
+            f"The database of tenant {slug!r} has tables that were not made for this tenant. They may be a "
+            f"former tenant's. Take them over with `manage.py create_tenant --adopt {slug}`, or delete them "
+            f"with `manage.py tenant_delete {slug}`."
+        )
+
+
 class TenantGone(SchemaMismatch):
     """The tenant was deleted, by another process maybe; nothing was run, and nothing is made anew."""
 
@@ -155,7 +166,7 @@ def catch_up(slug, found=""):
             schemas.learn(state.applied)
             _refuse_unknown(slug, state.applied)
             if not schemas.is_usable(state.applied):
-                _refuse_waiting(slug)
+                _refuse_waiting(slug, has_schema=bool(state.applied))
                 return _migrate(slug, is_empty=not state.applied)
             try:
                 return settle_fingerprint(connections[alias], state)
@@ -191,12 +202,14 @@ def _refuse_catching_up(slug):
         raise TenantBehind(f"The database of tenant {slug!r} could not be migrated just now: {reason}")
 
 
-def _refuse_waiting(slug):
+def _refuse_waiting(slug, has_schema):
     _refuse_catching_up(slug)
     if _is_deleted(state := ledger.states(slug).get(slug)) and not is_registered(slug):
         # It had its row when this began.
         lookup.forget(slug)
         raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
+    if has_schema and not ledger.is_claimed(state) and is_registered(slug):
+        raise TenantUnclaimed(slug)
     if ledger.is_held(state):
         raise TenantBehind(f"The database of tenant {slug!r} is not ready: {state.doing} is not finished.")
 

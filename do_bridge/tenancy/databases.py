@@ -248,10 +248,13 @@ def register_tenant(slug):
 
 
 def register_from_arguments(arguments):
-    """Register the tenants that a command line names by `--database`, before its parser is built."""
-    databases = tenant_databases()
+    """Register the tenants that a command line names by `--database`, before its parser is built.
+
+    Returns their slugs.
+    """
+    databases, slugs = tenant_databases(), set()
     if databases is None:
-        return
+        return slugs
     for position, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name != "--database":
@@ -261,3 +264,5 @@ def register_from_arguments(arguments):
         slug = alias_slug(value)
         if slug is not None:
             databases.register(slug)
+            slugs.add(slug)
+    return slugs

@@ -5,7 +5,7 @@ leaves behind is seen: the next run looks at every tenant that is not "ready".
 """
 
 from django.db import DatabaseError, connections
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now
 
 import do_bridge
@@ -17,6 +17,8 @@ from .fingerprint import code_fingerprint, migrations_in, text_of
 
 READY, MIGRATING, FAILED, DELETED = "ready", "migrating", "failed", "deleted"
 LONGEST_ERROR = 2000
+#: How the error of a migration begins that found an object with somebody else's tables.
+UNCLAIMED = "TenantUnclaimed"
 #: Rows in one answer of the directory: at most some 12 MB, far below the 30 MB that an answer may have.
 PIECE = 5000
 #: Schemas that are read at once, those noted last; of an older one an object is asked again.
@@ -142,6 +144,19 @@ def _registered(slugs):
 def is_at(state, *fingerprints):
     """Say whether a TenantState, or None, is ready at one of `fingerprints`."""
     return state is not None and state.state == READY and state.fingerprint in fingerprints
+
+
+def is_claimed(state):
+    """Say whether what the object holds is the tenant's own: it was empty when the first work on it began."""
+    if state is None or state.state == DELETED:
+        return False
+    return not (state.state == FAILED and state.error.startswith(UNCLAIMED))
+
+
+def claims(slug):
+    """Return the query for the row of `slug`, a text or an expression, of which `is_claimed` is true."""
+    unclaimed = Q(state=DELETED) | Q(state=FAILED, error__startswith=UNCLAIMED)
+    return all_states().filter(slug=slug).exclude(unclaimed)
 
 
 def is_held(state):

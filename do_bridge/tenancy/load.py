@@ -164,14 +164,6 @@ def check_file(source):
     return schema, LoadReport(rows=len(applied), fingerprint=schemas.learn(applied))
 
 
-def _way_out(slug, state):
-    """Return what to do about an object that holds something; `state` is the ledger's."""
-    if is_registered(slug) or (state is not None and state.state != ledger.DELETED):
-        return "delete the tenant first"
-    # What neither of the two knows is not deleted either.
-    return f"nobody is registered as {slug!r}, so run create_tenant --adopt {slug} first, and delete that"
-
-
 def check_free(slug, origin=""):
     """Throw away what an interrupted load left in the object; say whether it is empty now.
 
@@ -188,7 +180,8 @@ def check_free(slug, origin=""):
             # In the ledger until the tenant is whole in the directory, too.
             if state is None or (state.state, state.doing) != (ledger.MIGRATING, "load"):
                 raise TenantExists(
-                    f"The object of tenant {slug!r} holds {count} tables: {_way_out(slug, state)}."
+                    f"The database of tenant {slug!r} has {count} tables. Delete them first with "
+                    f"`manage.py tenant_delete {slug}`."
                 )
             if connection.execute(fingerprint.READ_NOTE, [ORIGIN]).fetchone() == (origin,):
                 return False

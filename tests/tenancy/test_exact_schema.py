@@ -51,7 +51,7 @@ def test_the_remedy_in_the_message_works_as_typed(acme, exact, unknown):
     assert "No migrations to prune" in out.getvalue()
 
 
-def test_rows_of_an_app_that_was_taken_out_are_pruned_in_all_tenants(acme, zeta, empty_ledger, exact):
+def test_rows_of_an_app_that_was_taken_out_are_pruned_in_all_tenants(empty_ledger, acme, zeta, exact):
     for tenant in (acme, zeta):
         ledger.reached(tenant.slug, leave_app(tenant.slug))
     assert "2 tenants, 0 failed: 2 done now" in migrate("shop", "--prune")

@@ -240,7 +240,7 @@ def test_looking_notes_no_schema(acme, empty_ledger):
     assert not KnownSchema.objects.exists()
 
 
-def test_a_schema_that_the_ledger_names_wrongly_is_not_believed(acme, zeta, empty_ledger, newer):
+def test_a_schema_that_the_ledger_names_wrongly_is_not_believed(empty_ledger, acme, zeta, newer):
     # The ledger of one is wrong; the object that is asked says so.
     left = leave_app(zeta.slug)
     ledger.reached(acme.slug, left)
@@ -280,7 +280,7 @@ def test_a_tenant_made_over_a_schema_with_more_is_noted_as_it_is(db, empty_ledge
 
 
 def test_older_code_has_nothing_to_migrate_in_newer_tenants_and_new_code_nothing_afterwards(
-    acme, zeta, empty_ledger, newer, to_objects
+    empty_ledger, acme, zeta, newer, to_objects
 ):
     with newer(RATING):
         assert "2 tenants, 0 failed: 2 done now" in migrate()

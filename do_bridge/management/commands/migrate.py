@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from do_bridge.tenancy import ledger, schemas
 from do_bridge.tenancy.bring import Steps
-from do_bridge.tenancy.catch_up import named, unchecked
+from do_bridge.tenancy.catch_up import TenantUnclaimed, named, unchecked
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.contenttypes import directory_is_closed
 from do_bridge.tenancy.context import migration_context
@@ -26,7 +26,7 @@ from do_bridge.tenancy.expecting import is_overtaken
 from do_bridge.tenancy.fingerprint import code_fingerprint, of
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
 from do_bridge.tenancy.load import empty_left_over
-from do_bridge.tenancy.provision import provision
+from do_bridge.tenancy.provision import has_tables, provision
 from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
 from do_bridge.tenancy.targets import (
     TargetError,
@@ -107,7 +107,8 @@ class Command(migrate.Command):
         if self.is_typed and slug is not None and not self._ask_directory(is_registered, slug):
             # It would become a database of nobody.
             raise CommandError(
-                f"No tenant is registered as {slug!r}. `create_tenant {slug}` makes it, ready for use."
+                f"No tenant is registered as {slug!r}. "
+                f"`manage.py create_tenant {slug}` makes it, ready for use."
             )
         looks_only = options["plan"] or options["check_unapplied"]
         if slug is None or looks_only or not options.get("noted", True) or directory_is_closed():
@@ -166,6 +167,8 @@ class Command(migrate.Command):
         """Migrate one tenant, with its state in the ledger before and after."""
         alias = tenant_alias(slug)
         self._refuse_unfinished(slug)
+        if self.is_typed and not ledger.is_claimed(ledger.states(slug).get(slug)) and has_tables(slug):
+            raise CommandError(str(TenantUnclaimed(slug)))
         ledger.begin(slug, _what(options))
         try:
             self._migrate_alias(alias, options)
@@ -272,6 +275,10 @@ class Command(migrate.Command):
                 alias = tenant_alias(slug)
                 with unchecked(alias):
                     start = read_fingerprint(connections[alias])
+            if not ledger.is_claimed(state):
+                if start:
+                    raise TenantUnclaimed(slug)
+                ledger.begin(slug, _what(options))
             if plain and not start and not options["app_label"] and provision(slug) == "provisioned":
                 return Outcome(slug, fingerprint=code_fingerprint())
             reached = steps.bring(slug, start) if plain else migrate_one(slug)
@@ -279,7 +286,10 @@ class Command(migrate.Command):
 
         return Fleet(
             work,
-            before=lambda piece: ledger.begin(piece, _what(options)),
+            # Of an object whose owner nobody knows nothing is noted before somebody has looked.
+            before=lambda piece: ledger.begin(
+                [slug for slug in piece if ledger.is_claimed(known.get(slug))], _what(options)
+            ),
             after=lambda done, untouched: _note(known, done, untouched),
             jobs=options["jobs"],
         )
