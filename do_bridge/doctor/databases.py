@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -24,6 +24,10 @@ PREFIX: Final = "_do_bridge_doctor_"
 _CARRIED: Final = "do_bridge:doctor:"
 
 
+class Cut(Wrong):
+    """A text in an error did not come back whole."""
+
+
 class Database:
     """One database over one transport; ``kind`` is OBJECT, D1 or REST.
 
@@ -43,6 +47,7 @@ class Database:
         self.new_transport = new_transport
         self.token = token
         self.prefix = f"{PREFIX}{token}_"
+        self._probe = 0
         self.transport = new_transport()
         self._options = options
         self._others: list[Database] = []
@@ -58,8 +63,8 @@ class Database:
         return Connection(self.transport, self.name, **{"timeout": TIMEOUT, "write_keys": False, **options})
 
     def table(self, name: str) -> str:
-        """Return the name of a table of this run."""
-        return self.prefix + name
+        """Return the name of a table of the current probe: an earlier one may have left its own."""
+        return f"{self.prefix}{self._probe}_{name}"
 
     def rows(self, sql: str, *params: Any) -> list[Row]:
         """Run one statement and return its rows."""
@@ -103,13 +108,15 @@ class Database:
         last = f"SELECT json_extract('{{}}', {path}) AS e FROM (SELECT CAST({expression} AS TEXT) AS t)"  # noqa: S608
         error = self.refusal(*before, last)
         _, found, rest = str(error).partition(_CARRIED)
-        if not found:
+        if not found and error.kind == "sql":
             raise Wrong(f"the error is not the one that carries the answer out: {error}")
+        if not found:
+            raise error
         length, _, rest = rest.partition(":")
         check, _, text = rest.partition(":")
         text = text.removesuffix("'").replace("''", "'")
         if str(len(text)) != length or text[-8:].encode().hex().upper() != check:
-            raise Wrong(f"of a text of {shown(length)} characters {len(text)} came back in the error")
+            raise Cut(f"of a text of {shown(length)} characters {len(text)} came back in the error")
         return text
 
     def another(self, **options: Any) -> Database:
@@ -153,12 +160,14 @@ class Database:
             raise Wrong("outcomes are asked over the relay alone")
         return outcome_of(self.transport.pool, self.name, key, Deadline(TIMEOUT))
 
-    def new_key(self, number: int = 1_000_000) -> str:
-        """Return an idempotency key of this run."""
-        return f"{hashlib.sha256(self.token.encode()).hexdigest()[:32]}:{number}"
+    @staticmethod
+    def new_key() -> str:
+        """Return an idempotency key that nobody has used."""
+        return f"{secrets.token_hex(16)}:1000000"
 
-    def close_others(self) -> None:
+    def end_probe(self) -> None:
         """Close the connections and transports that a probe has opened beside the first one."""
+        self._probe += 1
         others, self._others = self._others, []
         for other in others:
             if other.transport is not self.transport:
@@ -168,13 +177,13 @@ class Database:
 
     def close(self) -> None:
         """Close everything; what is open is rolled back."""
-        self.close_others()
+        self.end_probe()
         _close(self.connection)
         self.transport.close()
 
     def reset(self) -> None:
         """Take a new connection: the last probe may have been interrupted in a transaction."""
-        self.close_others()
+        self.end_probe()
         _close(self.connection)
         self.connection = self._connect(**self._options)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from do_bridge.driver import Error
 
 from .cleanup import clean
+from .databases import Database
 from .probe import Measured, Probe, Result, Skip, Status, Wrong
 from .probes import ANSWERS, PROBES
 from .site import Site
@@ -97,6 +98,5 @@ def _outcome(site: Site, probe: Probe, kind: str, subject: Any) -> tuple[Status,
     except Exception as error:  # noqa: BLE001 - an answer of an unknown form is a failed probe, not a traceback.
         return Status.FAILED, f"the answer has a form that the probe cannot read ({type(error).__name__})", {}
     finally:
-        close = getattr(subject, "close_others", None)
-        if close is not None:
-            close()
+        if isinstance(subject, Database):
+            subject.end_probe()

@@ -18,7 +18,7 @@ _VALUE_BYTES: Final = 1_900_000
 _PARAMETERS: Final = 1_500
 
 
-def _limit(database: Database, at: Statement, wanted: object, beyond: Statement) -> Measured:
+def _limit(database: Database, of: str, at: Statement, wanted: object, beyond: Statement) -> Measured:
     """Expect `wanted` at the limit, and beyond it an answer or SQLite's own refusal."""
     sql, params = at if isinstance(at, tuple) else (at, ())
     expect(database.rows(sql, *params)[0][-1], wanted, "the answer at the limit")
@@ -27,8 +27,8 @@ def _limit(database: Database, at: Statement, wanted: object, beyond: Statement)
     except Error as error:
         if error.kind != "sql":
             raise Wrong(f"beyond the limit the database does not refuse, it breaks: {error}") from error
-        return {}
-    return {"accepts more than": "the documented limit"}
+        return {f"beyond the limit of {of}": "refused"}
+    return {f"beyond the limit of {of}": "accepted"}
 
 
 @_group.probe(
@@ -56,7 +56,7 @@ def bound_parameters(database: Database) -> Measured:
     # Each is too long for the shared JSON text; the last slot of the 100 is that one.
     values = ["x" * 5000] * 99
     sql = f"SELECT {'+'.join(['length(%s)'] * 60)} + ({'+'.join(['length(%s)'] * 39)}) AS n"
-    return _limit(database, (sql, values), 99 * 5000, "SELECT ?101 AS a")
+    return _limit(database, "bound parameters", (sql, values), 99 * 5000, "SELECT ?101 AS a")
 
 
 @_group.probe(
@@ -68,7 +68,7 @@ def bound_parameters(database: Database) -> Measured:
 )
 def columns(database: Database) -> Measured:
     names = [f"{number} AS c{number}" for number in range(101)]
-    return _limit(database, f"SELECT {','.join(names[:100])}", 99, f"SELECT {','.join(names)}")
+    return _limit(database, "columns", f"SELECT {','.join(names[:100])}", 99, f"SELECT {','.join(names)}")
 
 
 @_group.probe(
@@ -80,7 +80,9 @@ def columns(database: Database) -> Measured:
 )
 def statement_length(database: Database) -> Measured:
     beyond = f"SELECT 1 AS a /*{'x' * _SQL_BYTES}*/"
-    return _limit(database, f"SELECT 7 AS a /*{'x' * (_SQL_BYTES - 1000)}*/", 7, beyond)
+    return _limit(
+        database, "a statement's length", f"SELECT 7 AS a /*{'x' * (_SQL_BYTES - 1000)}*/", 7, beyond
+    )
 
 
 @_group.probe(
@@ -92,7 +94,7 @@ def statement_length(database: Database) -> Measured:
 )
 def like_pattern(database: Database) -> Measured:
     at = f"SELECT '{'a' * 60}' LIKE '{'a' * 49}%' AS a"
-    return _limit(database, at, 1, f"SELECT 'a' LIKE '{'a' * 51}' AS a")
+    return _limit(database, "a LIKE pattern", at, 1, f"SELECT 'a' LIKE '{'a' * 51}' AS a")
 
 
 @_group.probe(
@@ -106,7 +108,7 @@ def union_terms(database: Database) -> Measured:
     def union(terms: int) -> str:
         return f"SELECT sum(a) AS s FROM ({' UNION ALL '.join(['SELECT 1 AS a'] * terms)})"
 
-    return _limit(database, union(5), 5, union(6))
+    return _limit(database, "terms of a UNION", union(5), 5, union(6))
 
 
 @_group.probe(
@@ -118,7 +120,7 @@ def union_terms(database: Database) -> Measured:
 )
 def expression_depth(database: Database) -> Measured:
     at, beyond = ("+".join(["1"] * terms) for terms in (95, 120))
-    return _limit(database, f"SELECT {at} AS a", 95, f"SELECT {beyond} AS a")
+    return _limit(database, "an expression's depth", f"SELECT {at} AS a", 95, f"SELECT {beyond} AS a")
 
 
 @_group.probe(
@@ -136,29 +138,14 @@ def arguments(database: Database) -> None:
     "value-size",
     on=EVERY,
     fact=f"Two values of {_VALUE_BYTES:,} bytes go into one statement, and one comes back whole.",
-    why="The driver accepts values up to 2,000,000 bytes.",
+    why="The driver accepts values up to 2,000,000 bytes and refuses larger ones before they are sent.",
     fix="Keep files outside the database; report this.",
 )
-def value_size(database: Database) -> None:
-    value = "é" * (_VALUE_BYTES // 2)
+def value_size(database: Database) -> Measured:
+    value, size = "é" * (_VALUE_BYTES // 2), _VALUE_BYTES // 1000
     both = database.value("SELECT length(%s) + length(%s) AS n", value, value)
     expect(both, len(value) * 2, "the length of both")
-    size = _VALUE_BYTES // 1000
     found = database.value(f"SELECT replace(printf('%0{size}d', 0), '0', printf('%01000d', 0)) AS t")
     expect(len(str(found)), size * 1000, "the length of a value that comes back")
-
-
-@_group.probe(
-    "value-too-large",
-    on=EVERY,
-    fact="A value above 2 MB is refused by SQLite.",
-    why="The driver refuses it before it is sent; a higher limit of the platform could be used.",
-    fix="Nothing breaks. Report this: the driver's limit can be raised.",
-    local=dict.fromkeys(EVERY, "the local runtime accepts larger values"),
-)
-def value_too_large(database: Database) -> None:
-    expect(
-        database.clean_refusal("SELECT length(zeroblob(2200000)) AS n").sqlite_code,
-        "SQLITE_TOOBIG",
-        "its code",
-    )
+    at, beyond = (f"SELECT length(zeroblob({bytes_})) AS n" for bytes_ in (_VALUE_BYTES, 2_200_000))
+    return _limit(database, "a value's size", at, _VALUE_BYTES, beyond)
