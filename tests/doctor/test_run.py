@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
 
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.introspection import RUNTIME_TABLES
@@ -343,13 +342,6 @@ def test_what_cannot_work_is_one_line_without_a_traceback(case, command):
         assert "Traceback" not in errors
     assert words in errors
     assert "w" * 40 not in output + errors
-
-
-def test_a_project_without_these_engines_is_told_so(settings, monkeypatch):
-    plain = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
-    monkeypatch.setattr(connections, "settings", plain)
-    with pytest.raises(CommandError, match="DATABASES has no alias with an engine of do_bridge"):
-        call_command("relay", "doctor")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -17,6 +17,8 @@ _group = Group("Reaching the databases", PROBES)
 ANSWERS: Final = "answers"
 _MOST_BYTES: Final = 16 * 2**20
 _OLDEST_SESSION: Final = 3600
+# Never `wrangler delete`: the objects and their data go with the Worker.
+_CLOSE: Final = "Disable the Worker's address in the dashboard (Settings, Domains & Routes); report this."
 
 
 @_group.probe(
@@ -53,7 +55,7 @@ def encrypted(relay: Relay) -> None:
     on=RELAY,
     fact="Without a token every path but `/healthz` answers 401, whether it exists or not.",
     why="Anybody could read and write all databases.",
-    fix="Take the Worker down (`npx wrangler delete`) until it refuses; then report this.",
+    fix=_CLOSE,
 )
 def token_required(relay: Relay) -> None:
     for path in ("/v1/session", "/no-such-path"):
@@ -65,7 +67,7 @@ def token_required(relay: Relay) -> None:
     on=RELAY,
     fact="A token that differs in one character, is cut short or is longer is refused with 401.",
     why="A token that is nearly right must be worth nothing.",
-    fix="Take the Worker down (`npx wrangler delete`) until it refuses; then report this.",
+    fix=_CLOSE,
 )
 def token_wrong(relay: Relay) -> None:
     other = "b" if relay.token.endswith("a") else "a"

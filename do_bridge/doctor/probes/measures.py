@@ -15,7 +15,7 @@ from ..probe import D1, EVERY, OBJECT, Group, Measured, Probe, Wrong, expect
 PROBES: list[Probe] = []
 _group = Group("Measured", PROBES)
 
-_REPEATED: Final = 15
+_REPEATED: Final = 9
 _LARGEST_DIFFERENCE: Final = 30.0
 
 

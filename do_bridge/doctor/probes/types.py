@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from ..databases import Database
 from ..probe import EVERY, OBJECT, Group, Probe, Wrong, expect
@@ -14,6 +15,14 @@ _REPORT = "Do not store such values; report this with the output of `relay docto
 _INTEGERS = (2**63 - 1, -(2**63), 2**53 + 1, -(2**53) - 1, 0, 5)
 
 
+def _expect_back(database: Database, numbers: Sequence[float]) -> None:
+    """Select each number as a parameter and expect it back."""
+    columns = ", ".join(f"%s AS n{index}" for index in range(len(numbers)))
+    row = database.rows(f"SELECT {columns}", *numbers)[0]
+    for number, found in zip(numbers, row, strict=True):
+        expect(found, number, f"{number!r} in a result")
+
+
 @_group.probe(
     "integer-parameters",
     on=EVERY,
@@ -22,9 +31,11 @@ _INTEGERS = (2**63 - 1, -(2**63), 2**53 + 1, -(2**53) - 1, 0, 5)
     fix=_REPORT,
 )
 def integer_parameters(database: Database) -> None:
-    for number in _INTEGERS:
-        row = database.rows("SELECT typeof(%s) AS t, CAST(%s AS TEXT) AS x", number, number)[0]
-        expect(row, ("integer", str(number)), f"{number} as a parameter")
+    # In one round trip, as below: on a slow way each one counts.
+    pairs = ", ".join(["typeof(%s), CAST(%s AS TEXT)"] * len(_INTEGERS))
+    found = database.rows(f"SELECT {pairs}", *(number for number in _INTEGERS for _ in "tx"))[0]
+    for number, kind, text_ in zip(_INTEGERS, found[::2], found[1::2], strict=True):
+        expect((kind, text_), ("integer", str(number)), f"{number} as a parameter")
 
 
 @_group.probe(
@@ -35,8 +46,7 @@ def integer_parameters(database: Database) -> None:
     fix=_REPORT,
 )
 def integer_results(database: Database) -> None:
-    for number in _INTEGERS:
-        expect(database.value("SELECT %s AS n", number), number, f"{number} in a result")
+    _expect_back(database, _INTEGERS)
 
 
 @_group.probe(
@@ -47,8 +57,7 @@ def integer_results(database: Database) -> None:
     fix=_REPORT,
 )
 def floats(database: Database) -> None:
-    for number in (0.1, 1 / 3, -2.5, 1.7976931348623157e308, 5e-324, 123456789.12345679):
-        expect(database.value("SELECT %s AS n", number), number, f"{number!r} in a result")
+    _expect_back(database, (0.1, 1 / 3, -2.5, 1.7976931348623157e308, 5e-324, 123456789.12345679))
     expect(database.value("SELECT typeof(%s) AS t", 5.0), "real", "the type of 5.0 as a parameter")
 
 
@@ -60,8 +69,8 @@ def floats(database: Database) -> None:
     fix=_REPORT,
 )
 def infinities(database: Database) -> None:
-    for number in (math.inf, -math.inf):
-        found = database.value("SELECT %s AS n", number)
+    numbers = (math.inf, -math.inf)
+    for number, found in zip(numbers, database.rows("SELECT %s AS a, %s AS b", *numbers)[0], strict=True):
         if found != number and (found is not None or database.kind == OBJECT):
             raise Wrong(f"{number} came back as {found!r}")
 

@@ -16,6 +16,7 @@ from do_bridge import __version__, doctor, driver
 from do_bridge.doctor.report import as_json, as_text, summary
 from do_bridge.doctor.runner import LIMIT
 from do_bridge.doctor.site import RelayAccess, RestAccess, Site
+from do_bridge.driver.transport import is_on_this_machine
 
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 OBJECTS, D1 = "do_bridge.backends.durable_object", "do_bridge.backends.d1"
@@ -107,9 +108,12 @@ def _rest(d1, over_rest):
     if over_rest:
         account = d1["OPTIONS"].get("account_id") or ""
         return RestAccess(d1["HOST"], d1["NAME"], d1["PASSWORD"], account, admin)
-    base, token = os.environ.get("D1_API_BASE", ""), os.environ.get("CLOUDFLARE_D1_TOKEN", "")
-    if base or (account and (token or admin)):
-        return RestAccess(base or CLOUDFLARE_API, d1["NAME"], token, account, admin)
+    base = os.environ.get("D1_API_BASE", "") or CLOUDFLARE_API
+    token = os.environ.get("CLOUDFLARE_D1_TOKEN", "")
+    if is_on_this_machine(base):
+        return RestAccess(base, d1["NAME"])
+    if account and (token or admin):
+        return RestAccess(base, d1["NAME"], token, account, admin)
     return None
 
 
