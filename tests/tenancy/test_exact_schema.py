@@ -60,7 +60,7 @@ def test_rows_of_an_app_that_was_taken_out_are_pruned_in_all_tenants(empty_ledge
 
 
 def test_with_an_exact_schema_required_a_run_over_all_tenants_fails_for_those_that_are_refused(
-    acme, zeta, empty_ledger, exact
+    empty_ledger, acme, zeta, exact
 ):
     ledger.reached(acme.slug, leave_app(acme.slug))
     ledger.reached(zeta.slug, code_fingerprint())

@@ -192,7 +192,7 @@ def test_a_tenant_behind_that_has_an_unknown_app_too_catches_up_and_keeps_it(acm
 
 
 def test_a_run_over_all_tenants_asks_one_of_a_schema_and_the_next_run_none(
-    acme, zeta, empty_ledger, to_objects, trips
+    empty_ledger, acme, zeta, to_objects, trips
 ):
     left = {tenant.slug: leave_app(tenant.slug) for tenant in (acme, zeta)}
     for slug, fingerprint in left.items():
@@ -212,7 +212,7 @@ def test_a_run_over_all_tenants_asks_one_of_a_schema_and_the_next_run_none(
 
 
 def test_tenants_with_an_unknown_app_are_migrated_like_others_and_not_visited_again(
-    acme, zeta, make_tenant, empty_ledger, newer, to_objects
+    empty_ledger, acme, zeta, make_tenant, newer, to_objects
 ):
     other = make_tenant("other")
     ledger.reached(other.slug, code_fingerprint())
@@ -233,7 +233,7 @@ def test_tenants_with_an_unknown_app_are_migrated_like_others_and_not_visited_ag
         assert to_objects == []
 
 
-def test_looking_notes_no_schema(acme, empty_ledger):
+def test_looking_notes_no_schema(empty_ledger, acme):
     ledger.reached(acme.slug, leave_app(acme.slug))
     assert "1 tenants, 0 failed" in migrate("--check")
     assert "there already" in migrate("--plan")
@@ -252,7 +252,7 @@ def test_a_schema_that_the_ledger_names_wrongly_is_not_believed(empty_ledger, ac
 
 
 def test_back_to_an_older_migration_by_name_tenants_with_more_are_judged_by_what_this_code_has(
-    acme, zeta, empty_ledger, newer
+    empty_ledger, acme, zeta, newer
 ):
     for tenant in (acme, zeta):
         leave_app(tenant.slug)
@@ -263,7 +263,7 @@ def test_back_to_an_older_migration_by_name_tenants_with_more_are_judged_by_what
         assert found_in(acme.slug).applied == code_migrations() - {("blog", NAME)} | {GONE}
 
 
-def test_a_tenant_made_over_a_schema_with_more_is_noted_as_it_is(db, empty_ledger):
+def test_a_tenant_made_over_a_schema_with_more_is_noted_as_it_is(empty_ledger, db):
     slug = unique_slug("taken")
     try:
         create_tenant(slug)
