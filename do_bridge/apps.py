@@ -23,6 +23,7 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.catch_up import watch_connections
         from .tenancy.directory import watch_tenants
         from .tenancy.forms import bind_form_fields
+        from .tenancy.handing import keep_contexts
         from .tenancy.keeping import keep_rows
         from .tenancy.lookups import register_lookups
         from .tenancy.managers import bind_managers
@@ -30,7 +31,9 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.prefetching import guard_prefetching
         from .tenancy.provision import guard_lookup
         from .tenancy.querysets import guard_querysets
+        from .tenancy.raw import guard_raw
         from .tenancy.raw_cursors import guard_raw_cursors
+        from .tenancy.refreshing import guard_refreshing
         from .tenancy.relating import guard_relating
         from .tenancy.typed import check_typed
         from .tenancy.unbound import guard_results
@@ -47,6 +50,9 @@ class DoBridgeConfig(AppConfig):
         guard_raw_cursors()
         guard_relating()
         guard_joins()
+        guard_raw()
+        guard_refreshing()
+        keep_contexts()
         guard_results()
         register_lookups()
         bind_form_fields()

@@ -76,13 +76,15 @@ def current_tenant():
 class _ScopeContext(ContextDecorator):
     """Makes a scope current for a `with` or `async with` block, or for a decorated (async) function."""
 
-    def __init__(self, scope):
+    def __init__(self, scope, is_checked=True):
         self.scope = scope
+        #: Whether another tenant's open transaction refuses this block.
+        self.is_checked = is_checked
         #: The rows of querysets that no database was chosen for, as read in this block; see `unbound`.
         self.results = WeakKeyDictionary()
 
     def _recreate_cm(self):
-        return type(self)(self.scope)
+        return type(self)(self.scope, self.is_checked)
 
     def __call__(self, func):
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
@@ -102,7 +104,8 @@ class _ScopeContext(ContextDecorator):
         return inner
 
     def __enter__(self):
-        _refuse_open_transaction(current(), self.scope)
+        if self.is_checked:
+            _refuse_open_transaction(current(), self.scope)
         _blocks.set((*_blocks.get(), (self, self.scope)))
         return self.scope
 
@@ -139,6 +142,11 @@ def directory_context():
 def migration_context(alias):
     """Make `alias` current while it is migrated: all models of migrations then mean its own tables."""
     return _ScopeContext(Scope(alias_slug(alias), alias, is_migration=True))
+
+
+def scope_context(scope):
+    """Make a Scope current inside Django's own work, where a transaction of another tenant may be open."""
+    return _ScopeContext(scope, is_checked=False)
 
 
 def unset_context():

@@ -1,10 +1,16 @@
 """Form fields of tenant models' relations: they offer the current tenant's rows, never the directory's."""
 
+from functools import wraps
+
 from django.apps import apps
 from django.db.models import ForeignKey, ManyToManyField
 from django.forms import ModelChoiceField, ModelMultipleChoiceField
+from django.forms.models import BaseModelForm
 
 from .context import current
+from .guards import guard
+from .managers import detached
+from .querysets import ContextAlias
 from .routers import is_tenant_model
 
 
@@ -15,7 +21,7 @@ class _OffersTenantsRows:
     def queryset(self):
         rows = self._queryset
         if rows is not None and rows._db is None and current().alias is not None:
-            return rows.using(current().alias)
+            return detached(rows, ContextAlias(current().alias))
         return rows
 
     @queryset.setter
@@ -42,11 +48,31 @@ class _FormField:
         return type(self.field).formfield(self.field, **{"form_class": self.form_class, **kwargs})
 
 
+def _offering(init):
+    """Return an `__init__` of ModelForm that binds relations which the form declares itself."""
+
+    @wraps(init)
+    def offering(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        scope, model = current(), self._meta.model
+        if not scope.is_tenant or not is_tenant_model(model):
+            return
+        relations = {field.name for field in model._meta.get_fields() if field.is_relation}
+        for name, field in self.fields.items():
+            if name in relations and isinstance(field, ModelChoiceField):
+                rows = field.queryset
+                if rows is not None and rows._db is None:
+                    field.queryset = detached(rows, ContextAlias(scope.alias))
+
+    return offering
+
+
 def bind_form_fields():
     """Let every relation of a tenant model make form fields that stay in the tenant.
 
     Without this a ModelForm with a foreign key to a user would offer, and accept, every company's users.
     """
+    guard(BaseModelForm, "__init__", _offering)
     for model in apps.get_models():
         if not is_tenant_model(model):
             continue

@@ -18,7 +18,7 @@ class _NotesRows:
 
     def get_prep_lookup(self):
         if self.rhs_is_direct_value():
-            if isinstance(self.rhs, Iterable) and not isinstance(self.rhs, str | bytes | tuple):
+            if self.lookup_name == "in":
                 self.rhs = list(self.rhs)  # a generator can be read once
             self.row_aliases = frozenset(tenant_aliases(self.rhs))
         return super().get_prep_lookup()

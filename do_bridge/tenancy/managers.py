@@ -1,56 +1,27 @@
 """Binds querysets to a database when they are made: to that of their row, or of the current tenant."""
 
+from functools import wraps
+
 from django.apps import apps
 from django.db.models import QuerySet
+from django.db.models.manager import BaseManager
 
 from .context import current
+from .guards import guard
 from .importing import is_importing
 from .querysets import BoundAlias, ContextAlias, compare_keys
 from .routers import is_context_model, is_tenant_model, row_alias
 
 
-class FollowsRow:
-    """Mixed into every manager: a queryset that starts from a tenant's row stays in that tenant.
-
-    Django notes the row as a hint, which clones share and anybody may add later. The alias of a queryset
-    belongs to that queryset alone.
-    """
-
-    _unbound_class = None
-
-    def __eq__(self, other):
-        # Migrations know the manager as its own class made it, and must not see a change.
-        return isinstance(other, self._unbound_class) and self._constructor_args == other._constructor_args
-
-    __hash__ = object.__hash__
-
-    def get_queryset(self):
-        queryset = super().get_queryset()
-        if queryset._db is None:
-            alias = self._bound_alias()
-            return queryset if alias is None else detached(queryset, alias)
-        if not isinstance(queryset._db, BoundAlias):
-            compare_keys(queryset)
-        return queryset
-
-    def _bound_alias(self):
-        # A related manager has its row, every other manager made from a row has a hint.
-        for row in (getattr(self, "instance", None), self._hints.get("instance")):
-            if (alias := row_alias(row)) is not None:
-                return BoundAlias(alias)
-        return None
-
-
-class BindsTenant(FollowsRow):
-    """Mixed into a tenant model's managers: a lazy queryset keeps its tenant, and no other one reads it."""
-
-    def _bound_alias(self):
-        alias = super()._bound_alias()
-        if alias is not None:
-            return alias
-        alias = current().alias
-        # What a module makes while it is imported is everybody's, whoever's request imports it.
-        return None if alias is None or is_importing() else ContextAlias(alias)
+def bind_managers():
+    """Make all managers, Django's own and third parties' too, bind the querysets that they make."""
+    guard(BaseManager, "get_queryset", _binding)
+    for model in apps.get_models(include_auto_created=True):
+        for manager in [*model._meta.local_managers, *model._meta.managers, model._meta.base_manager]:
+            for owner in type(manager).__mro__:
+                # Such a method may make a queryset of its own, or keep one.
+                if "get_queryset" in vars(owner):
+                    guard(owner, "get_queryset", _binding)
 
 
 def detached(queryset, alias):
@@ -68,26 +39,35 @@ def detached(queryset, alias):
     return copy
 
 
-def bind_managers():
-    """Make the managers of every model, Django's own and third parties' too, bind their querysets."""
-    for model in apps.get_models(include_auto_created=True):
-        mixin = BindsTenant if is_tenant_model(model) or is_context_model(model) else FollowsRow
-        for manager in [*model._meta.local_managers, *model._meta.managers, model._meta.base_manager]:
-            if not isinstance(manager, mixin):
-                manager.__class__ = _binding_class(mixin, type(manager))
-        # Descriptors of the model read the manager from this map, so it has to hold the changed ones.
-        model._meta.__dict__.pop("managers_map", None)
+def _binding(get_queryset):
+    @wraps(get_queryset)
+    def binding(self, *args, **kwargs):
+        queryset = get_queryset(self, *args, **kwargs)
+        # A mixin may give the method to views and admins too.
+        if not isinstance(self, BaseManager) or not isinstance(queryset, QuerySet):
+            return queryset
+        if queryset._db is None:
+            alias = _bound_alias(self)
+            return queryset if alias is None else detached(queryset, alias)
+        if not isinstance(queryset._db, BoundAlias):
+            compare_keys(queryset)
+        return queryset
+
+    return binding
 
 
-def _binding_class(mixin, manager_class):
-    """Return a binding subclass; it keeps the name, by which migrations write a manager down."""
-    unbound = getattr(manager_class, "_unbound_class", None) or manager_class
-    return type(
-        unbound.__name__,
-        (mixin, unbound),
-        {
-            "__module__": unbound.__module__,
-            "__qualname__": unbound.__qualname__,
-            "_unbound_class": unbound,
-        },
-    )
+def _bound_alias(manager):
+    """Return the alias for a queryset that `manager` makes now, or None to leave it to its reader.
+
+    Django notes the row that a queryset starts from as a hint, which clones share and anybody may add later;
+    the alias of a queryset belongs to that queryset alone.
+    """
+    # A related manager has its row, every other manager made from a row has a hint.
+    for row in (vars(manager).get("instance"), manager._hints.get("instance")):
+        if (alias := row_alias(row)) is not None:
+            return BoundAlias(alias)
+    alias = current().alias
+    if alias is None or not (is_tenant_model(manager.model) or is_context_model(manager.model)):
+        return None
+    # What a module makes while it is imported is everybody's, whoever's request imports it.
+    return None if is_importing() else ContextAlias(alias)

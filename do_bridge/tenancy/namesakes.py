@@ -1,7 +1,7 @@
 """Refuses a query on the shared database that joins its empty namesake of a tenant's table.
 
-Both sides have the same tables. Inside a tenant, a query for users goes to D1, and a condition on their posts
-would be answered from D1's own table of posts, which is empty.
+Both sides have the same tables. A query for users goes to D1, and a condition on their posts would be
+answered from D1's own table of posts, which is empty. `directory_context()` asks for just that.
 """
 
 from contextvars import ContextVar
@@ -11,7 +11,7 @@ from django.apps import apps
 from django.db.models.sql.compiler import SQLCompiler
 
 from .conf import conf
-from .context import TenantMismatch, current
+from .context import NoTenant, TenantMismatch, current
 from .guards import guard
 from .routers import is_context_model, is_tenant_model
 
@@ -20,7 +20,7 @@ _tables_in_query = ContextVar("do_bridge_tables_in_query", default=None)
 
 
 def guard_joins():
-    """Look at the tables of each query that is compiled for the shared database inside a tenant."""
+    """Look at the tables of each query that is compiled for the shared database."""
     guard(SQLCompiler, "as_sql", _looking)
 
 
@@ -28,7 +28,7 @@ def _looking(as_sql):
     @wraps(as_sql)
     def looking(self, *args, **kwargs):
         scope = current()
-        if not scope.is_tenant or scope.is_migration or self.connection.alias != conf("DIRECTORY_ALIAS"):
+        if scope.is_directory or scope.is_migration or self.connection.alias != conf("DIRECTORY_ALIAS"):
             return as_sql(self, *args, **kwargs)
         outer = _tables_in_query.get()
         found = set() if outer is None else outer
@@ -49,12 +49,19 @@ def _looking(as_sql):
 
 
 def _refuse_namesakes(model, alias, scope, tables):
-    if tables:
-        raise TenantMismatch(
-            f"{model._meta.label} is read from {alias!r} while tenant {scope.slug!r} is current, and the "
-            f"query names {min(tables)!r}, whose rows are in the tenant's database. Choose the database: "
-            f"using({scope.alias!r}) for the tenant's rows, using({alias!r}) for the shared ones."
+    if not tables:
+        return
+    if not scope.is_tenant:
+        raise NoTenant(
+            f"{model._meta.label} is read from {alias!r} while no tenant is current, and the query names "
+            f"{min(tables)!r}, whose rows are in the tenants' databases. Choose one with "
+            "using('tenant/<slug>'), or use directory_context() for the shared database's own rows."
         )
+    raise TenantMismatch(
+        f"{model._meta.label} is read from {alias!r} while tenant {scope.slug!r} is current, and the "
+        f"query names {min(tables)!r}, whose rows are in the tenant's database. Choose the database: "
+        f"using({scope.alias!r}) for the tenant's rows, using({alias!r}) for the shared ones."
+    )
 
 
 def tenant_tables():

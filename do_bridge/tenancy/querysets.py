@@ -86,6 +86,16 @@ def refuse_reading(queryset):
         )
 
 
+def refuse_rows_of(queryset, alias):
+    """Raise TenantMismatch if the queryset, with no database chosen for it, would read a row of `alias`."""
+    own = queryset._db
+    if isinstance(own, BoundAlias) and own != alias:
+        raise TenantMismatch(
+            f"A row of {queryset.model._meta.label} from {str(alias)!r} was to be read again with a queryset "
+            f"that was made for {str(own)!r}. Make the queryset with using({str(alias)!r})."
+        )
+
+
 def _comparing_keys(using):
     @wraps(using)
     def comparing(self, alias):

@@ -37,7 +37,7 @@ def row_alias(row):
     alias = getattr(getattr(row, "_state", None), "db", None)
     if alias is None:
         return None
-    model = type(row)
+    model = row.__class__  # not type(): request.user is a lazy object
     return alias if is_tenant_side(alias) or is_tenant_model(model) or is_context_model(model) else None
 
 
@@ -128,7 +128,7 @@ class DirectoryRouter(_Router):
     def _of_new_row(hints):
         """Return the current tenant's alias where the hint is a tenant model's row that is not saved yet."""
         instance, scope = hints.get("instance"), current()
-        is_new = instance is not None and instance._state.db is None and is_tenant_model(type(instance))
+        is_new = instance is not None and instance._state.db is None and is_tenant_model(instance.__class__)
         return scope.alias if is_new and scope.is_tenant else None
 
     @staticmethod

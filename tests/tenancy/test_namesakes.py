@@ -47,7 +47,6 @@ def test_a_query_on_d1_that_joins_a_tenants_table_is_refused_inside_the_tenant(a
             query(User.objects.using(chosen))
     with directory_context():
         query(User.objects)
-    query(User.objects)
 
 
 def test_d1s_users_are_read_and_deleted_inside_a_tenant(acme, alias, author):

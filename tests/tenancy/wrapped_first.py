@@ -15,7 +15,7 @@ CALLS = []
 
 def wrap(owner, name):
     """Replace `owner.name` as a library would, with functools.wraps()."""
-    present = vars(owner)[name]
+    present = vars(owner).get(name) or getattr(owner, name)
     function = present.fget if isinstance(present, property) else present
 
     @functools.wraps(function)

@@ -11,7 +11,7 @@ from django.utils.asyncio import async_unsafe
 from do_bridge import driver as Database
 from do_bridge.driver.secret import Secret
 
-from . import linked
+from . import callbacks, linked
 from .client import DatabaseClient
 from .creation import DatabaseCreation
 from .features import SQLITE_VERSION, DatabaseFeatures
@@ -135,6 +135,9 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
     @in_atomic_block.setter
     def in_atomic_block(self, value):
         self._is_in_block = value
+
+    def on_commit(self, func, robust=False):
+        super().on_commit(callbacks.wrapped(func), robust)
 
     def get_autocommit(self):
         linked.catch_up(self)

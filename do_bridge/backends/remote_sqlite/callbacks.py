@@ -1,0 +1,14 @@
+"""Lets whoever installs it wrap the callbacks of `on_commit()`; the backends know no contexts themselves."""
+
+_wrap = None
+
+
+def install(wrap):
+    """Pass every callback through `wrap`, a function of the callback, from now on."""
+    global _wrap
+    _wrap = wrap
+
+
+def wrapped(func):
+    """Return the callback to be run in the place of `func`."""
+    return func if _wrap is None or not callable(func) else _wrap(func)

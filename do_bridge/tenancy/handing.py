@@ -1,0 +1,50 @@
+"""Runs what Django hands over, callbacks and signals, in the tenant that it is about."""
+
+from functools import wraps
+
+from django.db.models.signals import ModelSignal
+
+from do_bridge.backends.remote_sqlite import callbacks
+
+from .context import Scope, current, scope_context
+from .guards import guard
+from .slugs import alias_slug
+
+
+def keep_contexts():
+    """Let callbacks of `on_commit()` and receivers of models' signals run in their context."""
+    callbacks.install(_in_this_context)
+    guard(ModelSignal, "send", _sending)
+
+
+def _in_this_context(func):
+    """Return a callback that runs `func` in the context of now, whenever the block is committed."""
+    scope = current()
+
+    @wraps(func, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+    def callback():
+        if current() == scope:
+            return func()
+        with scope_context(scope):
+            return func()
+
+    if not hasattr(callback, "__wrapped__"):
+        callback.__wrapped__ = func
+    return callback
+
+
+def _sending(send):
+    @wraps(send)
+    def sending(self, sender, **named):
+        using = named.get("using")
+        # Signals of instances being made have none.
+        if using is None or (slug := alias_slug(using)) is None:
+            return send(self, sender, **named)
+        scope = current()
+        if scope.alias == using or scope.is_migration:
+            return send(self, sender, **named)
+        # A row that was saved elsewhere with using(): a receiver that writes belongs to the same tenant.
+        with scope_context(Scope(slug, str(using))):
+            return send(self, sender, **named)
+
+    return sending
