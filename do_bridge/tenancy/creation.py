@@ -2,15 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import DatabaseError, connections
 from django.db.models.signals import post_save
 from django.utils.module_loading import import_string
-from django.utils.timezone import now
 
 from . import ledger
 from .conf import conf
@@ -18,7 +16,7 @@ from .copies import run_batch
 from .directory import lookup, tenant_model
 from .load import empty_left_over, empty_made_for
 from .members import tenant_filled
-from .provision import provision, reached
+from .provision import creation_noted, provision, reached
 from .slugs import validate_slug
 
 _REFUSED = "do_bridge:unfinished:"
@@ -44,7 +42,14 @@ class FirstMembers:
 
 
 class Unfinished(DatabaseError):
-    """A deletion of the tenant is not finished, or came to its end while it was made."""
+    """A deletion of the tenant is not finished, or came to its end, maybe while the tenant was made.
+
+    `deleted` is what the ledger says of when it came to its end, empty where it is not finished.
+    """
+
+    def __init__(self, message, deleted=""):
+        super().__init__(message)
+        self.deleted = deleted
 
 
 @dataclass
@@ -54,9 +59,10 @@ class NewTenant:
     slug: str
     name: str = ""
     members: list = field(default_factory=list)
-    began: datetime = field(default_factory=now)
     #: Of the object's schema, once it is there.
     fingerprint: str = ""
+    #: What the ledger says of the end of the deletion after which the object was seen to be this creation's.
+    deleted: str = ""
 
     @property
     def mark(self):
@@ -113,9 +119,19 @@ def users_by_name(names):
 
 
 def write_row(new, first, how):
-    """Do as `write_rows` does for one tenant; what `provision` made of nothing goes by Unfinished."""
+    """Do as `write_rows` does for one tenant; what `provision` made of nothing goes by Unfinished.
+
+    Of a slug that was deleted before nobody's clock says whether the deletion emptied this creation's object.
+    The object itself does, in two trips more: what holds the creation's mark now was made after it.
+    """
     try:
-        return write_rows([(new, first)])[0]
+        try:
+            return write_rows([(new, first)])[0]
+        except Unfinished as error:
+            if not error.deleted or creation_noted(new.slug) != new.mark:
+                raise
+            # Any deletion that comes to its end later has another time.
+            return write_rows([(replace(new, deleted=error.deleted), first)])[0]
     except Unfinished:
         if how == "provisioned":
             empty_made_for(new.slug, new.mark)
@@ -146,11 +162,13 @@ def write_rows(made):
     try:
         results = run_batch(connection, statements)
     except DatabaseError as error:
-        if _REFUSED not in str(error):
+        _, found, verdict = str(error).partition(_REFUSED)
+        if not found:
             raise
         raise Unfinished(
-            f"A deletion of {', '.join(slugs)} is not finished, or came in between. Where it was cut off run "
-            "tenant_delete again, and then this."
+            f"A deletion of {', '.join(slugs)} is not finished, or came in between. If it was interrupted, "
+            "run tenant_delete again, and then this command.",
+            deleted=verdict.partition("'")[0],
         ) from error
     before = {slug for _, slug in results[1].rows}
     keys = {slug: key for key, slug in results[-1].rows}
@@ -172,15 +190,16 @@ def write_rows(made):
 def _refusal(connection, made):
     """Return the statement that fails where one of the tenants is half deleted.
 
-    So it does where one was deleted since its creation began: either may have had its object last.
+    So it does where one was deleted, unless the creation knows that very deletion: either may have had its
+    object last.
     """
     table = connection.ops.quote_name(ledger.new_state("")._meta.db_table)
-    began = [[new.slug, connection.ops.adapt_datetimefield_value(new.began)] for new, _ in made]
+    known = [[new.slug, new.deleted] for new, _ in made]
     return (
-        f"SELECT json_extract('{{}}', '{_REFUSED}' || slug) FROM {table}, json_each(%s) AS new "  # noqa: S608
-        "WHERE slug = new.value->>0 AND "
-        "(state IN (%s, %s) AND doing = 'delete' OR state = %s AND since >= new.value->>1)",
-        [json.dumps(began), ledger.MIGRATING, ledger.FAILED, ledger.DELETED],
+        f"SELECT json_extract('{{}}', '{_REFUSED}' || CASE state WHEN %s THEN since ELSE '' END) "  # noqa: S608
+        f"FROM {table}, json_each(%s) AS new WHERE slug = new.value->>0 AND "
+        "(state IN (%s, %s) AND doing = 'delete' OR state = %s AND since <> new.value->>1)",
+        [ledger.DELETED, json.dumps(known), ledger.MIGRATING, ledger.FAILED, ledger.DELETED],
     )
 
 

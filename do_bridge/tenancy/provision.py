@@ -91,7 +91,8 @@ def provision(slug, copies=(), *, before=None, made_for="", adopt=False):
     ledger is the caller's: see `create_tenant` and `provision_noted`.
     With `made_for`, a text that tells one creation from another, the tenant is to be a new one: the object
     keeps the text, and one that has tables is refused by ObjectTaken, unless an unfinished creation for the
-    same made them, or the ledger says that they are the tenant's, or it is to `adopt` what is there.
+    same made them, or the ledger says that they are the tenant's, or it is to `adopt` what is there, which
+    keeps the text then.
     Tables without migrations, made by somebody's SQL, are refused in any other case, too.
     """
     alias = tenant_alias(slug)
@@ -113,8 +114,11 @@ def provision(slug, copies=(), *, before=None, made_for="", adopt=False):
         with unchecked(alias):
             run_batch(connection, note)
     call_command("migrate", database=alias, interactive=False, verbosity=0, noted=False, skip_checks=True)
-    if statements := copy_statements(connection, copies):
-        run_batch(connection, [*(before(connection) if before is not None else ()), *statements])
+    statements = note if adopt else []
+    if copied := copy_statements(connection, copies):
+        statements = [*statements, *(before(connection) if before is not None else ()), *copied]
+    if statements:
+        run_batch(connection, statements)
     return "migrated"
 
 

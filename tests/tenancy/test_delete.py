@@ -2,16 +2,19 @@
 
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from io import StringIO
 from threading import Thread
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections, models
+from django.utils import timezone
 
 from accounts.members import add_member
 from accounts.models import Membership, OutOfStep, Tenant, User
 from blog.models import Post
+from do_bridge import driver
 from do_bridge.management.commands import migrate
 from do_bridge.tenancy import creation, dump, ledger, load, members, tenant_alias, tenant_context
 from do_bridge.tenancy import provision as provisioning
@@ -403,3 +406,66 @@ def test_what_is_no_tenants_is_deleted_after_a_question_that_says_so(other, monk
         call_command("tenant_delete", other, stdout=asked)
     assert f"the database of '{other}', which is no tenant, holds" in asked.getvalue()
     assert "blog_post" in tables_of(other)
+
+
+@pytest.mark.parametrize("hours", [-1, 0, 1])
+def test_no_clock_decides_whether_a_deletion_came_in_between(lived_in, author, monkeypatch, hours):
+    def slow(slug, *args, **kwargs):
+        how = provision(slug, *args, **kwargs)
+        delete(slug, yes=True)
+        return how
+
+    # The clock of whoever deletes is another one than that of whoever creates.
+    monkeypatch.setattr(ledger, "now", lambda: timezone.now() + timedelta(hours=hours))
+    with monkeypatch.context() as patched, pytest.raises(Unfinished):
+        patched.setattr(creation, "provision", slow)
+        create_tenant(lived_in.slug, "", [author])
+    assert tables_of(lived_in.slug) == []
+    assert create_tenant(lived_in.slug, "", [author])[1:] == (True, "provisioned")
+    assert User.objects.using(tenant_alias(lived_in.slug)).get().username == "ada"
+
+
+def test_a_deletion_that_comes_between_the_look_at_the_object_and_the_row_is_seen(
+    lived_in, author, monkeypatch
+):
+    delete(lived_in.slug, yes=True)
+    noted = creation.creation_noted
+
+    def then_deleted(slug):
+        found = noted(slug)
+        delete(slug, yes=True)
+        return found
+
+    with monkeypatch.context() as patched, pytest.raises(Unfinished):
+        patched.setattr(creation, "creation_noted", then_deleted)
+        create_tenant(lived_in.slug, "", [author])
+    assert not Tenant.objects.filter(slug=lived_in.slug).exists()
+    assert tables_of(lived_in.slug) == []
+
+
+def test_a_slug_that_was_deleted_is_taken_over_where_it_is_asked_for(lived_in, author):
+    delete(lived_in.slug, yes=True)
+    provision(lived_in.slug, made_for="a creation that was killed before its second trip")
+    assert create_tenant(lived_in.slug, "", [author], adopt=True)[1:] == (True, "migrated")
+    assert ledger.states(lived_in.slug)[lived_in.slug].state == ledger.READY
+
+
+def test_tables_that_somebody_makes_while_an_object_is_emptied_go_as_well(lived_in, monkeypatch):
+    batch, made = driver.Connection.execute_batch, []
+
+    def make():
+        with connections[tenant_alias(lived_in.slug)].cursor() as cursor:
+            cursor.execute("CREATE TABLE late (a)")
+        connections.close_all()
+
+    def dropping(connection, statements):
+        if not made and any(sql.startswith("DROP TABLE") for sql, _ in statements):
+            made.append(Thread(target=make))
+            made[0].start()
+            made[0].join()
+        return batch(connection, statements)
+
+    monkeypatch.setattr(driver.Connection, "execute_batch", dropping)
+    load.empty_tenant(lived_in.slug)
+    assert made
+    assert tables_of(lived_in.slug) == []

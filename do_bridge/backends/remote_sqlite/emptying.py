@@ -2,32 +2,54 @@
 
 import json
 
+from do_bridge.driver import Error
+
 # The runtime's own tables stay; so does wrangler's list of its migrations.
-_OBJECTS = """
-SELECT name, type, (SELECT json_group_array("table") FROM pragma_foreign_key_list(o.name)) FROM (
-    SELECT name, type FROM pragma_table_list WHERE "schema" = 'main' AND type <> 'shadow'
+_FOUND = """
+    FROM pragma_table_list WHERE "schema" = 'main' AND type <> 'shadow'
     AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*'
     AND name <> 'd1_migrations'
-) AS o ORDER BY name
 """
+_OBJECTS = f"""
+SELECT name, type, (SELECT json_group_array("table") FROM pragma_foreign_key_list(o.name))
+FROM (SELECT name, type {_FOUND}) AS o ORDER BY name
+"""  # noqa: S608
+_LEFT = "do_bridge:left:"
+# Last in the batch that drops: what somebody has made since the list was read makes it fail.
+_REFUSE_LEFT = f"SELECT json_extract('{{}}', '{_LEFT}' || name) {_FOUND}"  # noqa: S608
+# How often the list is read where somebody makes tables at the same time.
+_ATTEMPTS = 5
 
 
 def empty(connection, guard=None):
     """Drop all views and tables, and with them all triggers, in one atomic batch on a driver connection.
 
     `guard(names)`, called with what was found where that is anything, returns statements that run first, and
-    by whose failure nothing is dropped.
+    by whose failure nothing is dropped. The database is empty at the end of the batch: tables that somebody
+    makes between the list and the batch are listed and dropped as well.
     """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            _empty(connection, guard)
+        except Error as error:
+            if _LEFT not in str(error) or connection.in_transaction or attempt == _ATTEMPTS:
+                raise
+        else:
+            return
+
+
+def _empty(connection, guard):
     objects = connection.execute(_OBJECTS).fetchall()
     views = [name for name, kind, _ in objects if kind == "view"]
     tables = {name: _referenced(keys, name) for name, kind, keys in objects if kind != "view"}
-    statements = [f"DROP VIEW {_quote(name)}" for name in views]
-    statements += [f"DROP TABLE {_quote(name)}" for name in _children_first(tables)]
+    statements = [f"DROP VIEW IF EXISTS {_quote(name)}" for name in views]
+    statements += [f"DROP TABLE IF EXISTS {_quote(name)}" for name in _children_first(tables)]
     if statements:
         first = guard({name for name, *_ in objects}) if guard is not None else []
         # The table of the keys goes, too.
         with connection.unkeyed():
-            dropping = [(sql, None) for sql in ("PRAGMA defer_foreign_keys=on", *statements)]
+            statements = ["PRAGMA defer_foreign_keys=on", *statements, _REFUSE_LEFT]
+            dropping = [(sql, None) for sql in statements]
             connection.execute_batch([*first, *dropping])
 
 
