@@ -1,10 +1,13 @@
 """How the dialect writes SQL and reads values, where this runtime differs from the local sqlite3 module."""
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 
 from django.db import DatabaseError
 from django.db.backends.sqlite3 import operations as sqlite3_operations
 from django.utils.functional import cached_property
+
+from do_bridge.driver.sql import fill
 
 from . import functions_datetime as dates
 from . import rebuild
@@ -86,9 +89,9 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         """Return the statement with literals in place, made here: sqlite3 asks the database to quote them."""
         if not params:
             return sql
-        if isinstance(params, dict):
-            return sql % {name: quote_value(value) for name, value in params.items()}
-        return sql % tuple(map(quote_value, params))
+        if isinstance(params, Mapping):
+            return fill(sql, {name: quote_value(value) for name, value in params.items()})
+        return fill(sql, [quote_value(value) for value in params])
 
     # Dates and times: SQL of SQLite's own functions, see functions_datetime.
 

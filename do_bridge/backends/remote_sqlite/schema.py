@@ -108,9 +108,13 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
     # Statements
 
     def execute(self, sql, params=()):
-        """Queue a statement (None and () leave the SQL as it stands); errors come when it is sent."""
+        """Queue a statement; errors come when it is sent.
+
+        None and () leave the SQL as it stands. With a list, also an empty one, `%%` becomes `%`, as RunSQL's
+        parameters have it on sqlite3.
+        """
         self._refuse_inside_a_block()
-        statement = (str(sql), params or None)
+        statement = (str(sql), None if params == () else params)
         if self._rebuilds is not None:
             self._rebuilds[-1].statements.append(statement)
         else:
