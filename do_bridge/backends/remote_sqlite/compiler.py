@@ -12,6 +12,7 @@ from . import key_lists  # noqa: F401 - takes the place of two of Django's metho
 from .json_rows import BLOBS, column_of, pieces, row_texts
 from .keyed_updates import KeyedUpdate
 from .piecewise import PiecewiseSelect
+from .reading import converted
 from .statements import settle
 from .wide import WideSelect
 
@@ -41,6 +42,9 @@ class Dialect(compiler.SQLCompiler):
     def compile(self, node):
         sql, params = getattr(node, method_name(type(node)))(self, self.connection)
         return sql, params
+
+    def apply_converters(self, rows, converters):
+        return converted(rows, converters, self.connection)
 
     def get_combinator_sql(self, combinator, all):
         """Nest a union of more than five queries: the runtime takes no longer compound SELECT."""

@@ -10,7 +10,7 @@ from django.utils.functional import cached_property
 from do_bridge.driver.sql import fill
 
 from . import functions_datetime as dates
-from . import rebuild
+from . import reading, rebuild
 from .keyed_updates import goes_as_json
 from .statements import send
 
@@ -156,6 +156,21 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         if expression.output_field.get_internal_type() == "FloatField":
             converters.append(self.convert_floatfield_value)
         return converters
+
+    def convert_datetimefield_value(self, value, expression, connection):
+        if value is not None:
+            value = reading.read_datetime(value)
+        # Text that is no datetime reads as None, as sqlite3's own converter has it.
+        return super().convert_datetimefield_value(value, expression, connection)
+
+    def convert_datefield_value(self, value, expression, connection):
+        return None if value is None else reading.read_date(value)
+
+    def convert_timefield_value(self, value, expression, connection):
+        return None if value is None else reading.read_time(value)
+
+    def convert_booleanfield_value(self, value, expression, connection):
+        return None if value is None else reading.read_bool(value, expression)
 
     def convert_floatfield_value(self, value, expression, connection):
         # JSON writes a whole REAL without its point.
