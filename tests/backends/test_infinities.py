@@ -114,12 +114,6 @@ READS = {
 def test_each_way_of_reading_gives_what_sqlite3_gives(both, read):
     ours, right = (READS[read](Book.objects.using(name)) for name in both)
     assert ours == right
-    assert (
-        "inf" in str(right)
-        or "rank" in str(right)
-        or read in ("in subquery", "filter nan", "in long list")
-        or right
-    )
 
 
 def test_an_order_by_an_annotation_is_the_numbers_order(both):

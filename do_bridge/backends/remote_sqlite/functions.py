@@ -113,6 +113,11 @@ def repeat(self, compiler, connection, **extra):
 
 @register(functions.Reverse)
 def reverse(self, compiler, connection, **extra):
+    if not compiler.query.alias_cols:
+        refuse(
+            "Reverse() in a constraint, an index or a generated column",
+            "Keep the reversed text in a column of its own, which your code fills.",
+        )
     (text,) = compiled(compiler, *self.get_source_expressions())
     return fill(
         "(WITH RECURSIVE r(rest, done) AS (SELECT CAST({t} AS TEXT), '' UNION ALL "

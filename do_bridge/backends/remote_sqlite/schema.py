@@ -12,6 +12,8 @@ from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSche
 from django.db.transaction import TransactionManagementError
 from django.utils.duration import duration_microseconds
 
+from do_bridge.driver.sql import tokens
+
 from . import rebuild
 from .statements import send, settle
 
@@ -276,6 +278,16 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
             self._rebuilds = None
         self._defers = True
         self._emit(rebuild.in_order(rebuilds))
+
+    def db_default_sql(self, field):
+        sql, params = super().db_default_sql(field)
+        # SQLite says "not constant" of a subquery, which is how some functions are computed here.
+        if any(word.upper() == "SELECT" for word, *_ in tokens(sql)):
+            raise NotSupportedError(
+                f"{field}: its db_default is computed with a subquery here, which SQLite takes for no default. "
+                "Compute the value in Python and give that, or use default."
+            )
+        return sql, params
 
     # Literals: DDL takes no parameters.
 
