@@ -1,4 +1,4 @@
-"""Functions in indexes, constraints, generated columns and defaults: they work, or are refused with a way out."""
+"""Functions in indexes, constraints, generated columns and defaults: they work, or are refused."""
 
 import datetime
 

@@ -284,8 +284,8 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         # SQLite says "not constant" of a subquery, which is how some functions are computed here.
         if any(word.upper() == "SELECT" for word, *_ in tokens(sql)):
             raise NotSupportedError(
-                f"{field}: its db_default is computed with a subquery here, which SQLite takes for no default. "
-                "Compute the value in Python and give that, or use default."
+                f"{field}: its db_default is computed with a subquery here, and SQLite takes none as a "
+                "default. Compute the value in Python and give that, or use default."
             )
         return sql, params
 
