@@ -117,7 +117,10 @@ class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
     actions = ["repair_copies"]
 
     def get_readonly_fields(self, request, obj=None):
-        return ["slug"] if obj else []
+        return ["slug", "deletion"] if obj else []
+
+    def get_fields(self, request, obj=None):
+        return ["slug", "name", "deletion"] if obj else ["slug", "name"]
 
     def save_model(self, request, obj, form, change):
         super().save_model(request, obj, form, change)
@@ -134,6 +137,10 @@ class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
     def has_delete_permission(self, request, obj=None):
         # The row is the only way to the tenant's object, whose data would stay behind unseen.
         return False
+
+    @admin.display(description="Delete")
+    def deletion(self, tenant):
+        return f"On a command line, with all that it holds: manage.py tenant_delete {tenant.slug}"
 
     @admin.action(description="Repair the copies of members", permissions=["change"])
     def repair_copies(self, request, queryset):

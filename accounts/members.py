@@ -8,6 +8,7 @@ use of the tenant repairs it, or `manage.py sync_members SLUG`, as often as one 
 import contextlib
 import json
 import logging
+from functools import partial
 
 from django.db import (
     DatabaseError,
@@ -28,6 +29,7 @@ logger = logging.getLogger("accounts.members")
 
 # What a copy holds of a user; the password, the rights and the dates of sign-in stay in D1.
 COPIED = ("username", "name", "first_name", "last_name", "is_active")
+DIRECTORY = "default"
 EVERYBODY = 0  # the key in a mark that stands for all members
 NO_PASSWORD = "!copy"  # noqa: S105  (a hash that no password has)
 
@@ -112,12 +114,19 @@ def free_names(connection, copies):
         for text in (User._meta.db_table, User._meta.get_field("username").column, User._meta.pk.column)
     )
     wanted = json.dumps([[copy.username, copy.pk] for copy in copies])
+    # Anybody may be called so, too: then a part that nobody can have guessed keeps them apart.
+    former = f"'former-' || {table}.{key}"
+    taken = (
+        f"EXISTS (SELECT 1 FROM {table} AS other WHERE other.{name} = {former}) "  # noqa: S608 - quoted names
+        f"OR {former} IN (SELECT value->>0 FROM json_each(%s))"
+    )
     sql = (
-        f"UPDATE {table} SET {name} = 'former-' || {key} "  # noqa: S608 - quoted names
+        f"UPDATE {table} SET {name} = {former} || "  # noqa: S608 - quoted names
+        f"CASE WHEN {taken} THEN '-' || hex(randomblob(8)) ELSE '' END "
         f"WHERE {name} IN (SELECT value->>0 FROM json_each(%s)) "
         f"AND ({name}, {key}) NOT IN (SELECT value->>0, value->>1 FROM json_each(%s))"
     )
-    return [(sql, (wanted, wanted))]
+    return [(sql, (wanted, wanted, wanted))]
 
 
 def follow(tenant, keys, what):
@@ -134,7 +143,8 @@ def follow(tenant, keys, what):
         _mark_again(row, keys)
         raise CopyFailed(what, row.slug) from exc
     if row.marks:
-        _take_marks(row, keys)
+        # At once, or after the block around it that may still undo the copy.
+        transaction.on_commit(partial(_take_marks, row, keys), using=tenant_alias(row.slug))
     return count
 
 
@@ -175,7 +185,7 @@ def _mark_again(row, keys):
     """Put a mark behind all others: what failed may stand, later than something newer that took its marks."""
     marks = OutOfStep.objects.filter(tenant_id=row.pk, pk__lte=row.mark or 0)
     # The old ones may be there still: nobody failing again and again shall pile them up.
-    with contextlib.suppress(DatabaseError, InterfaceError), do_bridge.batch():
+    with contextlib.suppress(DatabaseError, InterfaceError), do_bridge.batch(using=DIRECTORY):
         OutOfStep.objects.bulk_create(
             OutOfStep(tenant_id=row.pk, user_key=key, since=row.since or timezone.now())
             for key in ([EVERYBODY] if keys is None else keys)

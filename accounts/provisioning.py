@@ -8,7 +8,7 @@ from accounts.marks import NOW
 from accounts.members import COPIED, NO_PASSWORD, free_names
 from accounts.models import Membership, OutOfStep, Tenant, User
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.creation import FirstMembers
+from do_bridge.tenancy.creation import FirstMembers, made_now
 
 
 def first_members(users):
@@ -29,14 +29,17 @@ def _settle_marks(copies, slug):
     """End the marks of members whose copies are what D1 still says, and mark the others: by statements.
 
     A change that was copied in between had its mark taken away, and was overwritten by what was read before.
+    A membership of a tenant that had its row before may have ended in between, with a copy that is inactive
+    now: there no mark ends.
     """
-    quote = connections[conf("DIRECTORY_ALIAS")].ops.quote_name
+    connection = connections[conf("DIRECTORY_ALIAS")]
+    quote = connection.ops.quote_name
     marks, tenants, users = (quote(model._meta.db_table) for model in (OutOfStep, Tenant, User))
     same = " AND ".join(f"{quote(User._meta.get_field(name).column)} IS %s" for name in COPIED)
     now = NOW.replace("%", "%%")
     tenant = f"(SELECT id FROM {tenants} WHERE slug = %s)"  # noqa: S608
     took = (
-        f"DELETE FROM {marks} WHERE tenant_id = {tenant} "  # noqa: S608
+        f"DELETE FROM {marks} WHERE {made_now(connection)} AND tenant_id = {tenant} "  # noqa: S608
         f"AND user_key = (SELECT id FROM {users} WHERE id = %s AND {same})"
     )
     marked = (
@@ -44,4 +47,4 @@ def _settle_marks(copies, slug):
         f"SELECT {tenant}, id, {now} FROM {users} WHERE id = %s AND NOT ({same})"
     )
     values = [[slug, copy.pk, *(getattr(copy, name) for name in COPIED)] for copy in copies]
-    return [(sql, params) for params in values for sql in (took, marked)]
+    return [one for params in values for one in ((took, [slug, *params]), (marked, params))]

@@ -17,7 +17,7 @@ from do_bridge.tenancy.directory import lookup, tenant_used
 from do_bridge.tenancy.members import tenant_filled
 from do_bridge.tenancy.replay import directory_only
 
-DIRECTORY = "default"
+DIRECTORY = members.DIRECTORY
 
 tenant_used.connect(members.repair_on_use, dispatch_uid="accounts.repair_on_use")
 tenant_filled.connect(members.fill_places, dispatch_uid="accounts.fill_places")

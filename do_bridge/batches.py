@@ -16,8 +16,12 @@ def batch(using=None):
     whole batch fails), and errors, `IntegrityError` with the statement's index among them, come at the
     block's end. Every other alias has transactions: there this is
     `transaction.atomic(using)`.
+
+    Without `using` the current tenant's database is covered too, as by `atomic()`: its transaction commits
+    once the batch has been carried out, and is rolled back if the batch fails.
     """
     # Looked up when the block begins: a decorated function may be called in any thread.
     connection = connections[using or DEFAULT_DB_ALIAS]
-    with connection.batch() if hasattr(connection, "batch") else transaction.atomic(using=connection.alias):
+    block = transaction.atomic(using)
+    with connection.batch(block) if hasattr(connection, "batch") else block:
         yield

@@ -76,7 +76,7 @@ def check_databases(app_configs=None, **kwargs):
             errors.append(
                 Error(
                     f"ATOMIC_REQUESTS would open a transaction on {alias!r}, which is no database.",
-                    hint="Remove it, and use transaction.atomic(using=…) where a tenant's view needs it.",
+                    hint="Remove it, and use transaction.atomic() where a tenant's view needs it.",
                     id="do_bridge.E004",
                 )
             )

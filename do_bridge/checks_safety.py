@@ -5,12 +5,18 @@ from urllib.parse import urlsplit
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import Error, Tags, Warning, register
+from django.db import DEFAULT_DB_ALIAS
 
 from .checks import D1_ENGINE, _plain_databases, _templates
 from .driver.transport import is_on_this_machine
 from .tenancy import guards
 from .tenancy.conf import conf
-from .tenancy.databases import DURABLE_OBJECT_ENGINE, in_test_environment, tenant_databases
+from .tenancy.databases import (
+    DURABLE_OBJECT_ENGINE,
+    TenantDatabases,
+    in_test_environment,
+    tenant_databases,
+)
 from .tenancy.routers import is_context_model, is_tenant_model
 
 ENGINES = (D1_ENGINE, DURABLE_OBJECT_ENGINE)
@@ -88,29 +94,35 @@ def _is_readable_on_the_way(url):
 
 @register()
 def check_atomic_requests(app_configs=None, **kwargs):
-    """Refuse ATOMIC_REQUESTS where nothing can be undone; warn where a view would hold its object."""
-    found = []
-    for alias, values in _ours():
-        if not values.get("ATOMIC_REQUESTS") or alias in _templates():
-            continue
-        if values["ENGINE"] == D1_ENGINE:
-            found.append(
-                Error(
-                    f"ATOMIC_REQUESTS on {alias!r}: D1 has no transactions: a view that fails undoes none.",
-                    hint="Remove it, and send writes that belong together by do_bridge.batch().",
-                    id="do_bridge.E008",
-                )
-            )
-        else:
-            found.append(
-                Warning(
-                    f"ATOMIC_REQUESTS on {alias!r}: a view keeps the whole object to itself, and one that "
-                    "takes longer than the lease is rolled back.",
-                    hint="Use transaction.atomic() around the writes, or keep views below OPTIONS['lease'].",
-                    id="do_bridge.W008",
-                )
-            )
-    return found
+    """Refuse ATOMIC_REQUESTS where nothing can be undone; warn where a view would hold an object."""
+    return [
+        _atomic_requests(alias, values["ENGINE"])
+        for alias, values in _ours()
+        if values.get("ATOMIC_REQUESTS") and alias not in _templates()
+    ]
+
+
+def _atomic_requests(alias, engine):
+    hint = "Use transaction.atomic() around the writes, or keep views below OPTIONS['lease']."
+    if engine == DURABLE_OBJECT_ENGINE:
+        return Warning(
+            f"ATOMIC_REQUESTS on {alias!r}: a view keeps the whole object to itself, and one that takes "
+            "longer than the lease is rolled back.",
+            hint=hint,
+            id="do_bridge.W008",
+        )
+    if alias == DEFAULT_DB_ALIAS and isinstance(settings.DATABASES, TenantDatabases):
+        return Warning(
+            f"ATOMIC_REQUESTS on {alias!r}: a tenant's view keeps its whole object to itself, from its first "
+            "statement there to its end. What a view writes to D1 is not undone.",
+            hint=hint,
+            id="do_bridge.W010",
+        )
+    return Error(
+        f"ATOMIC_REQUESTS on {alias!r}: D1 has no transactions: a view that fails undoes none.",
+        hint="Remove it, and send writes that belong together by do_bridge.batch().",
+        id="do_bridge.E008",
+    )
 
 
 @register()

@@ -1,4 +1,4 @@
-"""The ledger's table: what the directory knows of each tenant's object."""
+"""The ledger's tables: what the directory knows of each tenant's object, and of their schemas."""
 
 from django.db import models
 
@@ -34,3 +34,20 @@ class TenantState(models.Model):
 
     def __str__(self):
         return f"{self.slug}: {self.state}"
+
+
+class KnownSchema(models.Model):
+    """The migrations behind a fingerprint in the ledger that is not, or was not, the code's own.
+
+    So `migrate --database tenant` knows without asking an object that such a tenant has all it needs.
+    """
+
+    fingerprint = models.CharField(max_length=64, primary_key=True)
+    migrations = models.TextField(help_text="The text that is hashed, with one app.name in a line.")
+    noted = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self):
+        return self.fingerprint[:16]

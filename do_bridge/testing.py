@@ -1,26 +1,28 @@
 """Helpers for tests of code that uses tenants: a test case in a tenant, tenants for one test."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import uuid4
 
 from django.db import connections
 from django.test import TestCase
 from django.test import utils as test_utils
+from django.test.testcases import DatabaseOperationForbidden
 
 from .backends.remote_sqlite.emptying import empty
+from .tenancy import ledger
 from .tenancy.catch_up import unchecked
 from .tenancy.context import tenant_context
 from .tenancy.databases import register_tenant
 from .tenancy.provision import provision
-from .tenancy.slugs import tenant_alias
+from .tenancy.slugs import alias_slug, tenant_alias
 
 
 class TenantTestCase(TestCase):
     """A TestCase whose tests run inside one tenant, in transactions of its object that are rolled back.
 
     Set `tenant_slug`; `databases` gets its alias by itself, so the test runner makes the object. Name
-    "default" in `databases` too where the code uses the shared database: D1 has no transactions, so Django
-    then flushes after each test instead.
+    "default" in `databases` too if the code uses the shared database, or opens a block of `atomic()` without
+    `using`: D1 has no transactions, so rows are then put back after each test instead.
     """
 
     tenant_slug = "test-tenant"
@@ -53,6 +55,8 @@ def provision_test_tenant(slug=None):
         raise RuntimeError("provision_test_tenant is for test runs alone: it empties the object afterwards.")
     slug = slug or unique_slug()
     provision(slug)
+    # The tables are then known to be the tenant's, once the test makes its row.
+    ledger.begin(slug, "migrate: a test's tenant")
     try:
         yield slug
     finally:
@@ -60,7 +64,10 @@ def provision_test_tenant(slug=None):
 
 
 def empty_object(alias):
-    """Drop all that the database `alias` holds, in two round trips; refuses outside of a test run."""
+    """Drop all that the database `alias` holds, in two round trips; refuses outside of a test run.
+
+    The ledger forgets a tenant, in a third trip where the test may use the shared database: its row may go.
+    """
     if not hasattr(test_utils._TestState, "saved_data"):
         raise RuntimeError("Objects are emptied in test runs alone.")
     connection = connections[alias]
@@ -68,3 +75,6 @@ def empty_object(alias):
         connection.ensure_connection()
         empty(connection.connection)
     connection.close()
+    if (slug := alias_slug(alias)) is not None:
+        with suppress(DatabaseOperationForbidden):
+            ledger.forget(slug)

@@ -48,8 +48,8 @@ class Connection:
 
     ``expect`` is the schema's fingerprint that an object must hold for anything to run there (empty: none).
     Where it holds another one, ``on_mismatch``, given that one, may put things right: the call is then made
-    once more and expects what the function returned. Without it OperationalError is raised, of the kind
-    ``schema_mismatch``; nothing was run.
+    again and expects what the function returned, once for each schema that is found. Without it
+    OperationalError is raised, of the kind ``schema_mismatch``; nothing was run.
 
     ``write_keys``: each write carries a key, at the cost of one row written, by which it is sent again after
     a lost answer and still runs once. Without keys such a write's outcome is unknown. None means yes on an
@@ -284,18 +284,22 @@ class Connection:
         return self.transport.transaction(self.database, self.lease, expect=expect)
 
     def _send(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
-        try:
-            return self._send_once(statements, deadline, self.expect)
-        except OperationalError as error:
-            begun = self._transaction is not None and self._transaction.has_begun
-            if error.kind != "schema_mismatch" or begun or self.on_mismatch is None:
-                raise
-            found = error.found or ""
-        expect = self.on_mismatch(found)
-        if self._transaction is not None:
-            self._transaction.begin_by(self._remote_transaction(expect))
-        # What was done about it has taken time of its own.
-        return self._send_once(statements, Deadline(self.timeout), expect)
+        expect, seen = self.expect, set[str]()
+        while True:
+            try:
+                return self._send_once(statements, deadline, expect)
+            except OperationalError as error:
+                begun = self._transaction is not None and self._transaction.has_begun
+                found = error.found or ""
+                if error.kind != "schema_mismatch" or begun or self.on_mismatch is None or found in seen:
+                    raise
+            # Several migrations may pass while this call is on its way: each is another schema.
+            seen.add(found)
+            expect = self.on_mismatch(found)
+            if self._transaction is not None:
+                self._transaction.begin_by(self._remote_transaction(expect))
+            # What was done about it has taken time of its own.
+            deadline = Deadline(self.timeout)
 
     def _send_once(
         self, statements: Sequence[Statement], deadline: Deadline, expect: str | None

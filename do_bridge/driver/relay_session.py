@@ -69,8 +69,8 @@ class RelaySession:
         headers = self._socket.response.headers if self._socket.response else {}
         self._limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
         self.knows_keys = headers.get("do-bridge-keys") == "1"
-        seconds = _header(headers.get("do-bridge-session-seconds"), _DEFAULT_SECONDS)
-        self._expires = monotonic() + seconds * _USED_TIME
+        self.seconds = _header(headers.get("do-bridge-session-seconds"), _DEFAULT_SECONDS)
+        self._expires = monotonic() + self.seconds * _USED_TIME
         self.max_message = _header(headers.get("do-bridge-max-message"), _DEFAULT_MAX_MESSAGE)
 
     def __del__(self) -> None:
@@ -81,6 +81,11 @@ class RelaySession:
     def __repr__(self) -> str:
         # A traceback shows one whose opening has failed, too.
         return f"<RelaySession {'open' if hasattr(self, '_socket') and self.usable else 'closed'}>"
+
+    @property
+    def limit(self) -> int:
+        """The number of subrequests after which the relay begins nothing more in this session."""
+        return self._limit
 
     @property
     def usable(self) -> bool:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from django.apps import apps
 from django.db import connections, models, router
 
-from do_bridge.tenancy.fingerprint import code_migrations, of
+from do_bridge.tenancy import schemas
+from do_bridge.tenancy.fingerprint import code_migrations, known_migrations, of
 
 
 @dataclass(frozen=True)
@@ -18,21 +19,22 @@ class History:
 
     @property
     def state(self):
-        """ "head", "behind", "ahead" (of this code), or "empty"."""
+        """ "head", "behind", "ahead" (too new for this code, which wants its own schema), or "empty"."""
         if not self.applied:
             return "empty"
-        if self.unknown:
+        if schemas.unknown(frozenset(self.unknown)):
             return "ahead"
         return "behind" if self.missing else "head"
 
     @property
     def text(self):
         """The state in words."""
+        others = f", and has {len(self.unknown)} that this code does not have" if self.unknown else ""
         return {
             "empty": "not migrated",
             "ahead": f"newer than this code by {len(self.unknown)}",
-            "behind": f"behind by {len(self.missing)}",
-            "head": "up to date",
+            "behind": f"behind by {len(self.missing)}{others}",
+            "head": f"up to date{others}",
         }[self.state]
 
     @property
@@ -44,8 +46,7 @@ class History:
 def history(applied):
     """Return the History of the rows (app, name, applied) of django_migrations."""
     done = {(app, name) for app, name, _ in applied}
-    known = code_migrations()
-    return History(list(applied), sorted(known - done), sorted(done - known))
+    return History(list(applied), sorted(code_migrations() - done), sorted(done - known_migrations()))
 
 
 def models_of(alias):

@@ -1,5 +1,7 @@
 """The pages about databases: the list of all, one of them, its migrations and its differences."""
 
+from contextlib import suppress
+
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -8,10 +10,9 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from do_bridge import driver
-from do_bridge.tenancy import InvalidSlug, current_tenant, ledger, validate_slug
+from do_bridge.tenancy import InvalidSlug, current_tenant, ledger, schemas, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.directory import tenant_model
-from do_bridge.tenancy.fingerprint import code_fingerprint
 
 from . import actions, queries
 from .access import check_scope, inspection, may_read_rows, page_context
@@ -37,9 +38,9 @@ def database_list(site, request):
     annotate = getattr(tenant_model(), "lookup_annotations", dict)
     page = Paginator(tenants.annotate(**annotate()), PAGE_SIZE).get_page(request.GET.get("p"))
     found = {tenant.slug: tenant for tenant in page.object_list}
-    rows = [
-        {**_listed(Inspected(slug), state), "tenant": found[slug]} for slug, state in _states(list(found))
-    ]
+    states = _states(list(found))
+    _learn_schemas(state for _, state in states)
+    rows = [{**_listed(Inspected(slug), state), "tenant": found[slug]} for slug, state in states]
     if page.number == 1 and not query:
         rows.insert(0, {"database": Inspected(), "state": "", "text": "", "known": None})
     context = page_context(site, request, title="Databases", query=query, page=page, rows=rows)
@@ -56,11 +57,20 @@ def _states(slugs):
     return [(slug, known.get(slug)) for slug in slugs]
 
 
+def _learn_schemas(states):
+    """Let this process know the schemas of the ledger's `states`; one trip if one of them is new to it."""
+    marks = {state.fingerprint for state in states if state is not None and state.state == ledger.READY}
+    if unknown := [mark for mark in marks if mark and schemas.migrations_of(mark) is None]:
+        with suppress(ledger.LedgerMissing):
+            for applied in ledger.schemas(unknown).values():
+                schemas.learn(applied)
+
+
 def _listed(database, state):
     """Return a row of the list: what the ledger says, until the database itself answers."""
     if state is None:
         return {"database": database, "state": "unknown", "text": "not in the ledger", "known": None}
-    if ledger.is_at(state, code_fingerprint()):
+    if state.state == ledger.READY and schemas.is_known_usable(state.fingerprint):
         return {"database": database, "state": "head", "text": "up to date", "known": state}
     if state.state == ledger.READY:
         return {"database": database, "state": "behind", "text": "out of step", "known": state}

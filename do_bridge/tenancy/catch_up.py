@@ -1,25 +1,24 @@
-"""Brings a tenant that is behind the code to head on first use, and stops code that is behind a tenant."""
+"""Lets code run on any schema that has its migrations, and migrates a tenant without them on first use."""
 
 import contextvars
 import logging
 import threading
 import time
+import weakref
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from weakref import WeakValueDictionary
 
-from django.db import OperationalError, connections
+from django.db import DatabaseError, OperationalError, connections
 from django.db.backends.signals import connection_created
 
-from . import ledger
+from . import ledger, schemas
 from .conf import conf
 from .contenttypes import directory_is_closed
 from .context import current, unset_context
-from .copies import run_batch
 from .directory import is_registered, lookup
-from .executor import read_object
-from .fingerprint import code_fingerprint, known_migrations, of, write_statements
+from .executor import read_object, settle_fingerprint
+from .expecting import is_overtaken
 from .slugs import alias_slug, tenant_alias
 
 logger = logging.getLogger("do_bridge.migrations")
@@ -37,7 +36,18 @@ class TenantBehind(SchemaMismatch):
 
 
 class CodeTooOld(SchemaMismatch):
-    """The tenant has migrations that this code does not have."""
+    """The tenant has migrations that this code lacks, which DO_BRIDGE["REQUIRE_EXACT_SCHEMA"] refuses."""
+
+
+class TenantUnclaimed(SchemaMismatch):
+    """The tenant's object holds tables that were not made for the tenant's row; nothing was run."""
+
+    def __init__(self, slug):
+        super().__init__(
+            f"The database of tenant {slug!r} has tables that were not made for this tenant. They may be a "
+            f"former tenant's. Take them over with `manage.py create_tenant --adopt {slug}`, or delete them "
+            f"with `manage.py tenant_delete {slug}`."
+        )
 
 
 class TenantGone(SchemaMismatch):
@@ -46,7 +56,7 @@ class TenantGone(SchemaMismatch):
 
 _unchecked: contextvars.ContextVar[bool] = contextvars.ContextVar("do_bridge_unchecked", default=False)
 _guard = threading.Lock()
-_locks = WeakValueDictionary()
+_locks = weakref.WeakValueDictionary()
 _failures = {}
 
 
@@ -64,23 +74,23 @@ def unchecked(alias=None):
     For migrations and for whoever inspects. With `alias` its open connection expects nothing meanwhile.
     """
     token = _unchecked.set(True)
-    _expect(alias, None)
+    _expect(alias, lambda database: None)
     try:
         yield
     finally:
         _unchecked.reset(token)
-        _expect(alias, code_fingerprint)
+        _expect(alias, schemas.expected)
 
 
 def _expect(alias, fingerprint):
-    """Change what this thread's open connection to a tenant expects."""
+    """Change what this thread's open connection to a tenant expects, to `fingerprint(database)`."""
     connection = getattr(connections._connections, alias, None) if alias_slug(alias) else None
     if connection is not None and connection.connection is not None:
-        connection.connection.expect = fingerprint() if fingerprint else None
+        connection.connection.expect = fingerprint(connection.connection.database)
 
 
 def watch_connections():
-    """Let every connection to a tenant expect the schema of this code."""
+    """Let every connection to a tenant expect a schema on which this code runs."""
     connection_created.connect(_expect_schema, dispatch_uid="do_bridge.expect_schema")
 
 
@@ -88,20 +98,26 @@ def _expect_schema(sender, connection, **kwargs):
     driver_connection = connection.connection
     if alias_slug(connection.alias) is None or not hasattr(driver_connection, "on_mismatch"):
         return
-    driver_connection.expect = None if _is_unchecked() else code_fingerprint()
-    driver_connection.on_mismatch = partial(_on_mismatch, connection.alias)
+    driver_connection.expect = None if _is_unchecked() else schemas.expected(driver_connection.database)
+    # Weakly, or a connection that nobody closes would be kept by what it calls.
+    driver_connection.on_mismatch = partial(_on_mismatch, weakref.ref(driver_connection), connection.alias)
 
 
 def _is_unchecked():
     return _unchecked.get() or current().is_migration
 
 
-def _on_mismatch(alias, found):
+def _on_mismatch(reference, alias, found):
     """Return the fingerprint with which a request may go on; raises SchemaMismatch."""
     if _is_unchecked():
         return found
     # In a thread of its own: its connection to the object must not be the one that waits here.
-    return _in_thread(_answer, alias_slug(alias), found)
+    usable = found if schemas.is_known_usable(found) else _in_thread(_answer, alias_slug(alias), found)
+    driver_connection = reference()
+    if usable and driver_connection is not None:
+        driver_connection.expect = usable
+        schemas.found(driver_connection.database, usable)
+    return usable
 
 
 def _answer(slug, found):
@@ -110,8 +126,11 @@ def _answer(slug, found):
         _refuse_gone(slug)
         # An object of which the directory knows nothing is whatever its user makes of it.
         return found
-    catch_up(slug)
-    return code_fingerprint()
+    if found and (applied := schemas.migrations_of(found)) is not None:
+        # What is known to be refused needs no trip to be refused again.
+        _refuse_unknown(slug, applied)
+        _refuse_catching_up(slug)
+    return catch_up(slug, found)
 
 
 def _refuse_gone(slug):
@@ -126,58 +145,77 @@ def _is_deleted(state):
     return state is not None and state.state == ledger.DELETED
 
 
-def catch_up(slug):
-    """Migrate tenant `slug` to head if it is behind; once, however many threads and processes ask.
+def catch_up(slug, found=""):
+    """Migrate tenant `slug` if it lacks migrations of this code; return the fingerprint of what it has then.
 
-    Threads wait for each other at a lock; among processes the object itself is the lock, since a migration's
-    transaction begins only on the schema that was found. Raises CodeTooOld, TenantGone, or TenantBehind where
-    DO_BRIDGE["CATCH_UP"] is off, the migration failed, or a load or a deletion is not finished.
+    Once, however many threads and processes ask: threads wait for each other at a lock; among processes the
+    object itself is the lock, since a migration's transaction begins only on the schema that was found.
+    Migrations that this code does not have stay. `found` is the fingerprint that made somebody ask. Raises
+    TenantGone, CodeTooOld, or TenantBehind where DO_BRIDGE["CATCH_UP"] is off, the migration failed, or a
+    load or a deletion is not finished.
     """
     with _guard:
         lock = _locks.setdefault(slug, _Lock())
     alias = tenant_alias(slug)
     with lock.lock, unset_context(), unchecked(alias):
-        state = read_object(connections[alias])
-        if state.fingerprint == code_fingerprint():
-            return
-        _refuse_unknown(slug, state.applied)
-        if of(state.applied) == code_fingerprint():
-            run_batch(connections[alias], write_statements(code_fingerprint()))
-            return
-        _refuse_waiting(slug)
-        _migrate(slug, is_empty=not state.applied)
+        if schemas.is_known_usable(found):
+            # Another thread has asked meanwhile.
+            return found
+        while True:
+            state = read_object(connections[alias])
+            schemas.learn(state.applied)
+            _refuse_unknown(slug, state.applied)
+            if not schemas.is_usable(state.applied):
+                _refuse_waiting(slug, has_schema=bool(state.applied))
+                return _migrate(slug, is_empty=not state.applied)
+            try:
+                return settle_fingerprint(connections[alias], state)
+            except DatabaseError as error:
+                if not is_overtaken(error):
+                    raise
 
 
 def _refuse_unknown(slug, applied):
-    if unknown := sorted(applied - known_migrations()):
-        names = ", ".join(f"{app}.{name}" for app, name in unknown[:3])
-        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+    if unknown := schemas.unknown(applied):
         raise CodeTooOld(
-            f"The database of tenant {slug!r} has migrations that this code does not have ({names}{more}): "
-            "the code is older than the schema. Run the newer code, and restart processes that still run "
-            "this one. If the migrations were deleted on purpose: "
-            f"`migrate {unknown[0][0]} --prune --database {tenant_alias(slug)}`."
+            f"The database of tenant {slug!r} has migrations that this code does not have: {named(unknown)}. "
+            "DO_BRIDGE['REQUIRE_EXACT_SCHEMA'] refuses such a database. Run the code that has them. If they "
+            f"were removed for good, run `migrate {unknown[0][0]} --prune --database {tenant_alias(slug)}`."
         )
 
 
-def _refuse_waiting(slug):
+def named(migrations):
+    """Return a few words about some migrations, pairs of (app label, name)."""
+    names = ", ".join(f"{app}.{name}" for app, name in migrations[:3])
+    return names + (f" and {len(migrations) - 3} more" if len(migrations) > 3 else "")
+
+
+def _refuse_catching_up(slug):
+    """Raise TenantBehind where this process does not migrate the tenant now, as it knows without a trip."""
     if not conf("CATCH_UP"):
         raise TenantBehind(
             f"The database of tenant {slug!r} is behind this code, and DO_BRIDGE['CATCH_UP'] is off. "
             f"Run `migrate --database tenant --tenant {slug}`."
         )
-    if _is_deleted(state := ledger.states(slug).get(slug)) and not is_registered(slug):
-        # It had its row when this began.
-        lookup.forget(slug)
-        raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
-    if ledger.is_held(state):
-        raise TenantBehind(f"The database of tenant {slug!r} is not ready: {state.doing} is not finished.")
     until, reason = _failures.get(slug, (0, ""))
     if time.monotonic() < until:
         raise TenantBehind(f"The database of tenant {slug!r} could not be migrated just now: {reason}")
 
 
+def _refuse_waiting(slug, has_schema):
+    _refuse_catching_up(slug)
+    if _is_deleted(state := ledger.states(slug).get(slug)) and not is_registered(slug):
+        # It had its row when this began.
+        lookup.forget(slug)
+        raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
+    if has_schema and not ledger.is_claimed(state) and is_registered(slug):
+        raise TenantUnclaimed(slug)
+    if ledger.is_held(state):
+        raise TenantBehind(f"The database of tenant {slug!r} is not ready: {state.doing} is not finished.")
+
+
 def _migrate(slug, is_empty):
+    """Bring the tenant to head, with its state in the ledger before and after; return the fingerprint."""
     from .bring import migrate_object
 
     start = time.monotonic()
@@ -199,6 +237,7 @@ def _migrate(slug, is_empty):
         # Registered anew, by hand: the note was about a former one.
         ledger.reached(slug, reached)
     logger.info("Tenant %s was migrated on first use in %.2f s.", slug, time.monotonic() - start)
+    return reached
 
 
 def _undo(slug):

@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import iscoroutinefunction
 from django.db import connections
 
+from do_bridge.backends.remote_sqlite import linked
+
 from .conf import conf
 from .slugs import alias_slug, tenant_alias
 
@@ -148,14 +150,18 @@ def _refuse_open_transaction(previous, scope):
     """Raise OpenTransaction when `scope` is another tenant and the current one's alias has an open block."""
     if not (previous.is_tenant and scope.is_tenant) or previous.slug == scope.slug:
         return
-    # Only a wrapper that this thread has made already can hold a block: never make one to look.
-    connection = getattr(connections._connections, previous.alias, None)
-    if connection is None or not connection.in_atomic_block:
-        return
-    # Test cases wrap whole tests in blocks of their own, which Django marks.
-    if any(not block._from_testcase for block in connection.atomic_blocks):
+    if linked.has_open_block() or _has_open_block(previous.alias):
         raise OpenTransaction(
             f"Tenant {previous.slug!r} has an open transaction, inside which {scope.slug!r} can't become "
-            "current: its writes would not be part of that transaction. Leave the atomic block first, or "
-            f"name the other database with using={scope.alias!r}."
+            "current: a transaction is one tenant's. Leave the atomic block first, or name the other "
+            f"database with using={scope.alias!r}."
         )
+
+
+def _has_open_block(alias):
+    # Only a wrapper that this thread has made already can hold a block: never make one to look.
+    connection = getattr(connections._connections, alias, None)
+    if connection is None or not connection.in_atomic_block:
+        return False
+    # Test cases wrap whole tests in blocks of their own, which Django marks.
+    return any(not block._from_testcase for block in connection.atomic_blocks)

@@ -16,13 +16,14 @@ from . import ledger
 from .conf import conf
 from .copies import run_batch
 from .directory import lookup, tenant_model
-from .fingerprint import code_fingerprint
 from .load import empty_left_over, empty_made_for
 from .members import tenant_filled
-from .provision import provision
+from .provision import provision, reached
 from .slugs import validate_slug
 
 _REFUSED = "do_bridge:unfinished:"
+# What the ledger says is begun, inside the one batch that makes a tenant's row.
+_MAKING = "create"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class FirstMembers:
     `copies` are unsaved instances for the tenant's object, `places` unsaved instances for the directory whose
     foreign key `tenant_field` is filled in. `before(connection)` returns statements, (sql, params), that run
     before the copies in an object that has rows already; those of `after(slug)` run in the directory, after
-    the places and in the same batch.
+    the places and in the same batch, where `made_now()` says whether the tenant's row is one of them.
     """
 
     copies: list = field(default_factory=list)
@@ -54,6 +55,8 @@ class NewTenant:
     name: str = ""
     members: list = field(default_factory=list)
     began: datetime = field(default_factory=now)
+    #: Of the object's schema, once it is there.
+    fingerprint: str = ""
 
     @property
     def mark(self):
@@ -73,7 +76,11 @@ def create_tenant(slug, name="", members=(), *, adopt=False):
     new = NewTenant(validate_slug(slug), name, list(members))
     first = first_members(new.members)
     how = provision(slug, first.copies, before=first.before, made_for=new.mark, adopt=adopt)
+    new.fingerprint = reached(slug, how)
     tenant, created = write_row(new, first, how)
+    if new.members and not created:
+        # What changed between the two trips has left marks, which whoever reads the row next sees to.
+        lookup.get(slug)
     if adopt:
         # Its members were a former tenant's.
         tenant_filled.send(sender=type(tenant), source=None, target=slug)
@@ -128,13 +135,14 @@ def write_rows(made):
         return []
     connection = connections[conf("DIRECTORY_ALIAS")]
     model = tenant_model()
-    slugs = [new.slug for new, _ in made]
-    statements = [_refusal(connection, made), _present(connection, slugs)]
+    tenants = [new for new, _ in made]
+    slugs = [new.slug for new in tenants]
+    statements = [_refusal(connection, made), _present(connection, slugs), _begin(connection, tenants)]
     for new, first in made:
         statements.append(_tenant_statement(connection, new))
         statements += [_place_statement(connection, new.slug, place, first) for place in first.places]
         statements += first.after(new.slug) if first.after is not None else []
-    statements += [_ledger_statement(connection, slugs), _present(connection, slugs)]
+    statements += [_end(connection, tenants), _present(connection, slugs)]
     try:
         results = run_batch(connection, statements)
     except DatabaseError as error:
@@ -228,19 +236,42 @@ def _present(connection, slugs):
     )
 
 
-def _ledger_statement(connection, slugs):
-    """Return the statement that notes the tenants as ready at head."""
-    row = ledger.new_state("", state=ledger.READY, fingerprint=code_fingerprint())
-    values = _values(row, connection)
+def _begin(connection, made):
+    """Return the statement that notes for the rest of the batch which NewTenants have no row yet."""
+    table, slug = (connection.ops.quote_name(name) for name in (tenant_model()._meta.db_table, "slug"))
+    state = ledger.new_state("", state=ledger.MIGRATING, doing=_MAKING)
+    is_new = f"value->>0 NOT IN (SELECT {slug} FROM {table})"  # noqa: S608 - quoted names
+    return _ledger_statement(connection, made, state, ("state", "doing"), is_new)
+
+
+def made_now(connection):
+    """Return the SQL, with one parameter, that says in `after` whether this batch makes the row of a slug."""
+    table = connection.ops.quote_name(ledger.new_state("")._meta.db_table)
+    return (
+        f"EXISTS (SELECT 1 FROM {table} WHERE slug = %s "  # noqa: S608 - a quoted name
+        f"AND state = '{ledger.MIGRATING}' AND doing = '{_MAKING}')"
+    )
+
+
+def _end(connection, made):
+    """Return the statement that notes the NewTenants as ready, each at its fingerprint."""
+    state = ledger.new_state("", state=ledger.READY)
+    return _ledger_statement(connection, made, state, ("fingerprint", "state", "since", "version", "error"))
+
+
+def _ledger_statement(connection, made, state, changed, condition="true"):
+    """Return the statement that writes `state` for NewTenants, or its fields `changed` in their rows."""
+    values = _values(state, connection)
     quote = connection.ops.quote_name
     columns = ", ".join(map(quote, values))
-    picked = ", ".join("value" if column == "slug" else "%s" for column in values)
-    updates = ", ".join(
-        f"{quote(name)} = excluded.{quote(name)}"
-        for name in ("fingerprint", "state", "since", "version", "error")
-    )
+    own = {"slug": "value->>0", "fingerprint": "value->>1"}
+    picked = ", ".join(own.get(column, "%s") for column in values)
+    updates = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in changed)
     return (
-        f"INSERT INTO {quote(row._meta.db_table)} ({columns}) SELECT {picked} FROM json_each(%s) "  # noqa: S608
-        f"WHERE true ON CONFLICT ({quote('slug')}) DO UPDATE SET {updates}",
-        [*(value for column, value in values.items() if column != "slug"), json.dumps(slugs)],
+        f"INSERT INTO {quote(state._meta.db_table)} ({columns}) SELECT {picked} FROM json_each(%s) "  # noqa: S608
+        f"WHERE {condition} ON CONFLICT ({quote('slug')}) DO UPDATE SET {updates}",
+        [
+            *(value for column, value in values.items() if column not in own),
+            json.dumps([[new.slug, new.fingerprint] for new in made]),
+        ],
     )

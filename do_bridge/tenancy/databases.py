@@ -10,6 +10,7 @@ from django.db import connections
 from django.test import utils as test_utils
 
 from .conf import conf
+from .linking import link_blocks
 from .slugs import SCRATCH_PREFIX, alias_slug, is_tenant_side, object_name, tenant_alias, validate_slug
 
 DURABLE_OBJECT_ENGINE = "do_bridge.backends.durable_object"
@@ -69,6 +70,8 @@ class TenantDatabases(dict):
         self._local = threading.local()
         if template in self:
             super().__setitem__(template, _Template(self[template], self._rename_derived))
+            # Before a module is imported that decorates its functions by @atomic.
+            link_blocks()
 
     # Looking up
 
@@ -245,10 +248,13 @@ def register_tenant(slug):
 
 
 def register_from_arguments(arguments):
-    """Register the tenants that a command line names by `--database`, before its parser is built."""
-    databases = tenant_databases()
+    """Register the tenants that a command line names by `--database`, before its parser is built.
+
+    Returns their slugs.
+    """
+    databases, slugs = tenant_databases(), set()
     if databases is None:
-        return
+        return slugs
     for position, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name != "--database":
@@ -258,3 +264,5 @@ def register_from_arguments(arguments):
         slug = alias_slug(value)
         if slug is not None:
             databases.register(slug)
+            slugs.add(slug)
+    return slugs

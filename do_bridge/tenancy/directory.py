@@ -44,13 +44,20 @@ class TenantLookup:
     """A bounded, short-lived memory of tenants' rows; a tenant that was not found is asked for again."""
 
     def __init__(self, clock=time.monotonic):
+        #: Called with a row just read; what it raises is raised by `get`.
+        self.check = None
+        #: Returns annotations of the row, by name, for `check`.
+        self.annotations = dict
         self._clock = clock
         self._rows = OrderedDict()
         self._slugs = {}
         self._lock = Lock()
 
     def get(self, slug):
-        """Return the tenant's row, a copy of its own for each caller, or None. Raises InvalidSlug."""
+        """Return the tenant's row, a copy of its own for each caller, or None.
+
+        Raises InvalidSlug, and what `check` raises.
+        """
         validate_slug(slug)
         now = self._clock()
         with self._lock:
@@ -59,16 +66,18 @@ class TenantLookup:
             tenant = self._read(slug)
             if tenant is None:
                 return None
+            if self.check is not None:
+                self.check(tenant)
             self._remember(slug, now, tenant)
             tenant_used.send(sender=type(tenant), tenant=tenant)
         return copy.copy(tenant)
 
-    @staticmethod
-    def _read(slug):
+    def _read(self, slug):
         model = tenant_model()
         tenants = model._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug)
         # A model may want more in this one trip, for whoever listens to `tenant_used`.
-        return tenants.annotate(**getattr(model, "lookup_annotations", dict)()).first()
+        annotations = getattr(model, "lookup_annotations", dict)()
+        return tenants.annotate(**annotations, **self.annotations()).first()
 
     def first_slugs(self, count):
         """Return the first `count` slugs in order, remembered as long as a tenant's row."""

@@ -6,11 +6,14 @@ from django.db import DatabaseError
 
 from do_bridge.backends.remote_sqlite.migrations import MigrationExecutor
 
-from . import fingerprint
+from . import fingerprint, schemas
 from .copies import run_batch
 from .expecting import expecting
 from .replay import recorded
 from .slugs import is_tenant_side
+
+_MARK = fingerprint.READ_META
+_APPLIED = "SELECT app, name FROM django_migrations"
 
 
 @dataclass(frozen=True)
@@ -23,15 +26,20 @@ class ObjectState:
 
 def read_fingerprint(connection):
     """Return the fingerprint that the object holds, empty for none; one trip."""
-    rows = _read(connection, fingerprint.READ_META)
+    rows = _read(connection, _MARK)
     return rows[0][0] if rows else ""
 
 
 def read_object(connection):
-    """Return the ObjectState behind `connection`; two trips."""
-    mark = read_fingerprint(connection)
-    applied = _read(connection, "SELECT app, name FROM django_migrations")
-    return ObjectState(mark, frozenset((app, name) for app, name in applied))
+    """Return the ObjectState behind `connection`; one trip, and two more if it lacks a table."""
+    try:
+        mark, applied = (result.rows for result in run_batch(connection, [(_MARK, None), (_APPLIED, None)]))
+    except DatabaseError as error:
+        if "no such table" not in str(error):
+            raise
+        # The mark first: what changes in between must not look like what was read.
+        mark, applied = _read(connection, _MARK), _read(connection, _APPLIED)
+    return ObjectState(mark[0][0] if mark else "", frozenset((app, name) for app, name in applied))
 
 
 def _read(connection, sql):
@@ -44,14 +52,34 @@ def _read(connection, sql):
     return result.rows
 
 
-def settle_fingerprint(connection):
-    """Write the fingerprint of what the object says is applied, after changes that no migration made."""
-    state = read_object(connection)
-    wanted = fingerprint.of(state.applied)
+def settle_fingerprint(connection, state=None):
+    """Write the fingerprint of what the object says is applied, if it holds another one; return it.
+
+    For changes that no migration made. `state` is the object's, where it was read already.
+    """
+    state = read_object(connection) if state is None else state
+    wanted = schemas.learn(state.applied)
     if wanted != state.fingerprint:
         with expecting(connection, state.fingerprint):
             run_batch(connection, fingerprint.write_statements(wanted))
     connection.schema_fingerprint = wanted
+    return wanted
+
+
+def prune_removed(connection, label):
+    """Take the rows of an app that has no migrations here out of an object's django_migrations.
+
+    Django's `--prune` refuses an app that is not installed. Returns the names; the tables of the app stay.
+    """
+    state = read_object(connection)
+    gone = {key for key in state.applied if key[0] == label}
+    wanted = schemas.learn(state.applied - gone)
+    if gone:
+        delete = ("DELETE FROM django_migrations WHERE app = %s", (label,))
+        with expecting(connection, state.fingerprint):
+            run_batch(connection, [delete, *fingerprint.write_statements(wanted)])
+    connection.schema_fingerprint = wanted if gone else state.fingerprint
+    return sorted(name for _, name in gone)
 
 
 class TenantMigrationExecutor(MigrationExecutor):
@@ -84,6 +112,7 @@ class TenantMigrationExecutor(MigrationExecutor):
                 state = super().migrate(targets, plan, state, fake, fake_initial)
                 self._settle()
             recording.applied = self._applied
+            schemas.learn(self._applied)
         finally:
             self.connection.schema_fingerprint = self._stored
         return state

@@ -15,8 +15,17 @@ _WRITE_META = f"INSERT OR REPLACE INTO {META_TABLE} (key, value) VALUES (%s, %s)
 
 def of(applied):
     """Return the fingerprint of applied migrations, pairs of (app label, name): 64 hexadecimal digits."""
-    lines = sorted(f"{app}.{name}" for app, name in applied)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256(text_of(applied).encode()).hexdigest()
+
+
+def text_of(applied):
+    """Return the text that is hashed: "app.name" in a line each, sorted."""
+    return "\n".join(sorted(f"{app}.{name}" for app, name in applied))
+
+
+def migrations_in(text):
+    """Return the set of (app label, name) that `text_of` has written."""
+    return frozenset(tuple(line.split(".", 1)) for line in text.splitlines())
 
 
 def write_statements(fingerprint):
@@ -48,6 +57,22 @@ def code_migrations():
 def known_migrations():
     """Return the (app label, name) of all migrations that this code has, or has had under a squashed name."""
     return code_migrations() | set(_loader().disk_migrations)
+
+
+def lacking(applied):
+    """Return the sorted (app label, name) of this code's migrations that are not among `applied`.
+
+    As Django does, it takes a squashed migration for applied if, and only if, all are that it replaces.
+    """
+    if applied >= code_migrations():
+        return []
+    disk = _loader().disk_migrations
+
+    def is_there(key):
+        replaced = disk[key].replaces if key in disk else ()
+        return all(map(is_there, replaced)) if replaced else key in applied
+
+    return sorted(key for key in _loader().graph.nodes if not is_there(key))
 
 
 @lru_cache(maxsize=1)

@@ -4,20 +4,25 @@ The object's own fingerprint is the truth. "migrating" is written before any cha
 leaves behind is seen: the next run looks at every tenant that is not "ready".
 """
 
-from django.db import DatabaseError
-from django.db.models import Exists, OuterRef
+from django.db import DatabaseError, connections
+from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now
 
 import do_bridge
 
 from .conf import conf
+from .copies import run_batch
 from .directory import registered_slugs, tenant_model
-from .fingerprint import code_fingerprint
+from .fingerprint import code_fingerprint, migrations_in, text_of
 
 READY, MIGRATING, FAILED, DELETED = "ready", "migrating", "failed", "deleted"
 LONGEST_ERROR = 2000
+#: How the error of a migration begins that found an object with somebody else's tables.
+UNCLAIMED = "TenantUnclaimed"
 #: Rows in one answer of the directory: at most some 12 MB, far below the 30 MB that an answer may have.
 PIECE = 5000
+#: Schemas that are read at once, those noted last; of an older one an object is asked again.
+SCHEMAS = 100
 # How the texts of `begin` start that a migration may take over from one that was cut off.
 MIGRATIONS = ("migrate", "catch up")
 
@@ -81,23 +86,54 @@ def states(slugs):
     return found
 
 
-def behind(slugs=None, fingerprint=None):
-    """Return the sorted slugs of registered tenants that are not known to be ready at `fingerprint`.
+def behind(slugs=None, fingerprints=None):
+    """Return the sorted slugs of registered tenants that are not known to be ready at one of `fingerprints`.
 
-    `slugs` limits it to some; `fingerprint` is the code's if left out. The directory compares, so that the
+    `slugs` limits it to some; the fingerprint is the code's if left out. The directory compares, so that the
     answer grows with those that are behind alone; a trip for some thousands of them, none to an object.
     """
     tenants = _registered(slugs)
-    ready = all_states().filter(state=READY, fingerprint=fingerprint or code_fingerprint())
+    wanted = [code_fingerprint()] if fingerprints is None else list(fingerprints)
+    ready = all_states().filter(state=READY, fingerprint__in=wanted)
     with _clear_errors():
         return registered_slugs(tenants.exclude(Exists(ready.filter(slug=OuterRef("slug")))))
 
 
-def count(slugs=None):
-    """Return how many tenants are registered, all or of some slugs, without those whose deletion is noted."""
+def survey(slugs=None):
+    """Return how many tenants are registered, and {fingerprint: migrations} of the schemas noted; one trip.
+
+    `slugs` limits the tenants to some; those whose deletion is noted do not count.
+    """
     deleted = all_states().filter(state=DELETED, slug=OuterRef("slug"))
+    tenants = _registered(slugs).exclude(Exists(deleted)).order_by().values("pk")
+    schemas = all_schemas().order_by("-noted").values_list("fingerprint", "migrations")[:SCHEMAS]
+    connection = connections[conf("DIRECTORY_ALIAS")]
+    (counted, params), noted = (
+        rows.query.get_compiler(connection=connection).as_sql() for rows in (tenants, schemas)
+    )
     with _clear_errors():
-        return _registered(slugs).exclude(Exists(deleted)).count()
+        total, rows = run_batch(connection, [(f"SELECT count(*) FROM ({counted})", params), noted])  # noqa: S608
+    return total.rows[0][0], {fingerprint: migrations_in(text) for fingerprint, text in rows.rows}
+
+
+def note_schemas(schemas):
+    """Note what stands behind some fingerprints, {fingerprint: migrations}; one trip, none for no schema."""
+    rows = [
+        all_schemas().model(fingerprint=fingerprint, migrations=text_of(applied), noted=now())
+        for fingerprint, applied in schemas.items()
+    ]
+    if rows:
+        with _clear_errors():
+            all_schemas().bulk_create(
+                rows, update_conflicts=True, unique_fields=["fingerprint"], update_fields=["noted"]
+            )
+
+
+def schemas(fingerprints):
+    """Return {fingerprint: migrations} of those among `fingerprints` that were noted; one trip."""
+    rows = all_schemas().filter(fingerprint__in=list(fingerprints))
+    with _clear_errors():
+        return {row.fingerprint: migrations_in(row.migrations) for row in rows}
 
 
 def _registered(slugs):
@@ -105,9 +141,22 @@ def _registered(slugs):
     return tenants if slugs is None else tenants.filter(slug__in=_many(slugs))
 
 
-def is_at(state, fingerprint):
-    """Say whether a TenantState, or None, is ready at `fingerprint`."""
-    return state is not None and state.state == READY and state.fingerprint == fingerprint
+def is_at(state, *fingerprints):
+    """Say whether a TenantState, or None, is ready at one of `fingerprints`."""
+    return state is not None and state.state == READY and state.fingerprint in fingerprints
+
+
+def is_claimed(state):
+    """Say whether what the object holds is the tenant's own: it was empty when the first work on it began."""
+    if state is None or state.state == DELETED:
+        return False
+    return not (state.state == FAILED and state.error.startswith(UNCLAIMED))
+
+
+def claims(slug):
+    """Return the query for the row of `slug`, a text or an expression, of which `is_claimed` is true."""
+    unclaimed = Q(state=DELETED) | Q(state=FAILED, error__startswith=UNCLAIMED)
+    return all_states().filter(slug=slug).exclude(unclaimed)
 
 
 def is_held(state):
@@ -142,6 +191,13 @@ def _model():
 def all_states():
     """Return the query for all rows of the ledger; scratch objects stand in it by their aliases."""
     return _model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+
+
+def all_schemas():
+    """Return the query for the schemas that were noted."""
+    from do_bridge.models import KnownSchema
+
+    return KnownSchema._base_manager.using(conf("DIRECTORY_ALIAS"))
 
 
 def _write(slugs, fields, **values):

@@ -13,7 +13,7 @@ from django.db import DatabaseError, connections
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.emptying import empty
 
-from . import dump, fingerprint, ledger, virtual
+from . import dump, fingerprint, ledger, schemas, virtual
 from .catch_up import unchecked
 from .claims import (
     MADE_FOR,
@@ -165,15 +165,7 @@ def check_file(source):
     refuse_strangers(names)
     applied = source.execute("SELECT app, name FROM django_migrations").fetchall()
     left_out = tuple(schema.left_out)
-    return schema, LoadReport(rows=len(applied), left_out=left_out, fingerprint=fingerprint.of(applied))
-
-
-def _way_out(slug, state):
-    """Return what to do about an object that holds something; `state` is the ledger's."""
-    if is_registered(slug) or (state is not None and state.state != ledger.DELETED):
-        return "delete the tenant first"
-    # What neither of the two knows is not deleted either.
-    return f"nobody is registered as {slug!r}, so run create_tenant --adopt {slug} first, and delete that"
+    return schema, LoadReport(rows=len(applied), left_out=left_out, fingerprint=schemas.learn(applied))
 
 
 def check_free(slug, origin=""):
@@ -192,7 +184,8 @@ def check_free(slug, origin=""):
             # In the ledger until the tenant is whole in the directory, too.
             if state is None or (state.state, state.doing) != (ledger.MIGRATING, "load"):
                 raise TenantExists(
-                    f"The object of tenant {slug!r} holds {count} tables: {_way_out(slug, state)}."
+                    f"The database of tenant {slug!r} has {count} tables. Delete them first with "
+                    f"`manage.py tenant_delete {slug}`."
                 )
             if connection.execute(fingerprint.READ_NOTE, [ORIGIN]).fetchone() == (origin,):
                 return False

@@ -64,6 +64,7 @@ def detached(queryset, alias):
     copy._hints = {} if alias is None else dict(queryset._hints)
     copy._result_cache = None
     copy._prefetch_done = False
+    copy._for_write = False
     return copy
 
 

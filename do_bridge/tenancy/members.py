@@ -10,6 +10,7 @@ from do_bridge.batches import batch
 from . import ledger
 from .conf import conf
 from .directory import lookup, tenant_model
+from .keeping import rows_may_go
 from .load import empty_held_tenant, empty_left_over, empty_tenant
 
 #: Sent with `target`, the slug of a tenant that was filled by a load or a copy, or that took over an object,
@@ -69,10 +70,11 @@ def delete_tenant(slug, dump=None):
     else:
         dump(lambda connection: _empty(slug, partial(empty_held_tenant, slug, connection)))
     directory = conf("DIRECTORY_ALIAS")
-    with batch(using=directory):
+    with batch(using=directory), rows_may_go():
+        # First, for D1's triggers keep the row of a tenant that is not noted as deleted.
+        ledger.deleted(slug)
         for tenant in tenant_model()._base_manager.using(directory).filter(slug=slug):
             tenant.delete(using=directory)
-        ledger.deleted(slug)
     lookup.forget(slug)
     # Somebody who came between the two may have made tables again.
     empty_left_over(slug)

@@ -5,7 +5,15 @@ import re
 from contextlib import contextmanager
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.http import FileResponse, Http404, HttpResponse, HttpResponsePermanentRedirect
+from django.contrib import messages
+from django.db import IntegrityError
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpResponse,
+    HttpResponsePermanentRedirect,
+    HttpResponseRedirect,
+)
 from django.template import TemplateDoesNotExist, loader
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
@@ -16,6 +24,7 @@ from .context import directory_context, tenant_context, unset_context
 from .directory import lookup
 from .guards import require_guards
 from .importing import import_late_modules
+from .keeping import is_kept
 from .slugs import InvalidSlug
 
 logger = logging.getLogger("do_bridge.tenancy")
@@ -45,7 +54,10 @@ class TenantMiddleware:
         if self.is_async:
             return self._serve_async(request)
         slug, script, rest = find_slug(request)
-        tenant = _find_tenant(slug)
+        try:
+            tenant = _find_tenant(slug)
+        except SchemaMismatch as error:
+            return _unavailable(request, error)
         if (redirect := self._start(request, tenant, script, rest)) is not None:
             return redirect
         scope = RequestScope(request, tenant)
@@ -55,7 +67,10 @@ class TenantMiddleware:
 
     async def _serve_async(self, request):
         slug, script, rest = find_slug(request)
-        tenant = await sync_to_async(_find_tenant)(slug) if slug is not None else None
+        try:
+            tenant = await sync_to_async(_find_tenant)(slug) if slug is not None else None
+        except SchemaMismatch as error:
+            return await sync_to_async(_unavailable)(request, error)
         if (redirect := self._start(request, tenant, script, rest)) is not None:
             return redirect
         scope = RequestScope(request, tenant)
@@ -64,11 +79,16 @@ class TenantMiddleware:
         return scope.keep_while_streaming(response)
 
     def process_exception(self, request, exception):
-        """Answer 503 where a tenant's object has another schema than this code's, 404 where it is gone."""
+        """Answer 503 where a tenant's object has another schema than this code's, 404 where it is gone.
+
+        In the admin a tenant's row that may not go alone is a message, not an error page.
+        """
         if isinstance(exception, TenantGone):
             raise Http404("There is no such tenant.") from exception
         if isinstance(exception, SchemaMismatch):
             return schema_mismatch_page(request, exception)
+        if isinstance(exception, IntegrityError) and is_kept(exception):
+            return _kept_page(request, exception)
         return None
 
     def _start(self, request, tenant, script, rest):
@@ -105,6 +125,23 @@ def schema_mismatch_page(request, error):
     except TemplateDoesNotExist:
         page = PAGE
     return HttpResponse(page, status=503, headers={"Retry-After": str(SECONDS_BEFORE_ANOTHER_TRY)})
+
+
+def _unavailable(request, error):
+    request.tenant = None
+    return schema_mismatch_page(request, error)
+
+
+def _kept_page(request, error):
+    """Return the redirect to the admin's page that the request came from, with a message; None elsewhere."""
+    match = request.resolver_match
+    if match is None or match.app_name != "admin":
+        return None
+    messages.error(request, str(error), fail_silently=True)
+    path = request.path
+    return HttpResponseRedirect(
+        path.removesuffix("delete/") + "change/" if path.endswith("/delete/") else path
+    )
 
 
 def find_slug(request):

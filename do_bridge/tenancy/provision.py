@@ -14,17 +14,18 @@ from django.core.management import call_command
 from django.db import DatabaseError, NotSupportedError, connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite import schema
 
 from . import ledger
-from .catch_up import unchecked
+from .catch_up import TenantUnclaimed, unchecked
 from .claims import MADE_FOR
 from .contenttypes import content_type_statements
 from .copies import copy_statements, insert_statements, run_batch
 from .databases import tenant_databases
-from .directory import is_registered
+from .directory import is_registered, lookup
 from .dump import MASTER, TABLES, read_schema
 from .expecting import expecting, is_overtaken
 from .fingerprint import READ_NOTE, code_fingerprint, note_statements, of, write_statements
@@ -39,6 +40,10 @@ ATTEMPTS = 3
 # The runtime's, SQLite's and wrangler's own, and ours.
 _INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_")
 _APPLIED = "django_migrations"
+_TAKEN = "do_bridge:taken:"
+_NOT_INTERNAL = " AND ".join(f"name NOT GLOB '{start.replace('_', '[_]')}*'" for start in _INTERNAL)
+# First in the batch that makes everything: it fails in an object that has any table.
+_REFUSE_TAKEN = f"SELECT json_extract('{{}}', '{_TAKEN}' || name) FROM sqlite_master WHERE {_NOT_INTERNAL}"  # noqa: S608
 # Rows with explicit keys move the counters, but not beyond rows that are no longer there.
 _COUNTERS = (
     "DELETE FROM sqlite_sequence WHERE name IN (SELECT value->>0 FROM json_each(%s))",
@@ -86,7 +91,8 @@ def provision(slug, copies=(), *, before=None, made_for="", adopt=False):
     ledger is the caller's: see `create_tenant` and `provision_noted`.
     With `made_for`, a text that tells one creation from another, the tenant is to be a new one: the object
     keeps the text, and one that has tables is refused by ObjectTaken, unless an unfinished creation for the
-    same made them, or the directory has the tenant, or it is to `adopt` what is there.
+    same made them, or the ledger says that they are the tenant's, or it is to `adopt` what is there.
+    Tables without migrations, made by somebody's SQL, are refused in any other case, too.
     """
     alias = tenant_alias(slug)
     connection = connections[alias]
@@ -94,14 +100,14 @@ def provision(slug, copies=(), *, before=None, made_for="", adopt=False):
     if (dump := scratch_dump()) is not None:
         try:
             with expecting(connection, ""):
-                statements = _statements(connection, dump) + note
+                statements = [(_REFUSE_TAKEN, None), *_statements(connection, dump), *note]
                 run_batch(connection, statements + copy_statements(connection, copies))
             return "provisioned"
         except DatabaseError as error:
-            # The batch is atomic and makes tables first: an object in use refuses it unharmed.
-            if not is_overtaken(error) and "already exists" not in str(error):
+            # The batch is atomic: an object in use refuses it unharmed.
+            if not is_overtaken(error) and _TAKEN not in str(error):
                 raise
-    if made_for and not adopt:
+    if not adopt:
         _refuse_taken(slug, made_for)
     if note and dump is None:
         with unchecked(alias):
@@ -114,19 +120,43 @@ def provision(slug, copies=(), *, before=None, made_for="", adopt=False):
 
 def _refuse_taken(slug, made_for):
     """Raise ObjectTaken where the object's tables are no tenant's, nor of the same creation, cut off."""
-    if is_registered(slug):
+    if not made_for:
+        # The caller knows whose migrations these are; tables without any are nobody's.
+        if (names := tables_of(slug)) and _APPLIED not in names:
+            raise ObjectTaken(_taken(slug))
         return
     state = ledger.states(slug).get(slug)
-    # A creation that came to its end is in the ledger, and so is whatever happened to the tenant afterwards.
-    unfinished = state is None or state.state == ledger.DELETED
-    if unfinished and creation_noted(slug) == made_for:
+    if ledger.is_claimed(state) and is_registered(slug):
         return
-    # The row once more: the same command may run twice at once, and have made both meanwhile.
-    if has_tables(slug) and not is_registered(slug):
-        raise ObjectTaken(
-            f"Nobody is registered as {slug!r}, but its database has tables already, maybe those of a tenant "
-            f"that was deleted. Choose another slug, or take them over: create_tenant --adopt {slug}."
-        )
+    # A creation that came to its end is in the ledger, and so is whatever happened to the tenant afterwards.
+    if not ledger.is_claimed(state) and creation_noted(slug) == made_for:
+        return
+    # Both once more: the same command may run twice at once, and have made them meanwhile.
+    if tables_of(slug) and not (ledger.claims(slug).exists() and is_registered(slug)):
+        raise ObjectTaken(_taken(slug))
+
+
+def _taken(slug):
+    return (
+        f"The database of {slug!r} has tables already that were not made for this tenant. "
+        f"They may be a former tenant's. Choose another slug, or take them over with "
+        f"`manage.py create_tenant --adopt {slug}`, or delete them with `manage.py tenant_delete {slug}`."
+    )
+
+
+def guard_lookup():
+    """Let the look-up refuse a row whose object holds what was not made for it, in the row's own trip."""
+    lookup.annotations = lambda: {"is_claimed": Exists(ledger.claims(OuterRef("slug")))}
+    lookup.check = _refuse_unclaimed
+
+
+def _refuse_unclaimed(tenant):
+    """Raise TenantUnclaimed for a row that no work was begun for, while its object has tables.
+
+    One round trip; none for a tenant in use, since the ledger's word came with its row.
+    """
+    if not tenant.is_claimed and tables_of(tenant.slug):
+        raise TenantUnclaimed(tenant.slug)
 
 
 def creation_noted(slug):
@@ -142,12 +172,17 @@ def creation_noted(slug):
     return result.rows[0][0] if result.rows else None
 
 
-def has_tables(slug):
-    """Say whether the object of tenant `slug` has tables already, for whomever they were; one round trip."""
+def tables_of(slug):
+    """Return the names of what the object of `slug` holds, for whomever it was made; one round trip."""
     alias = tenant_alias(slug)
     with unchecked(alias):
         (result,) = run_batch(connections[alias], [("SELECT name FROM sqlite_master", None)])
-    return any(not name.startswith(_INTERNAL) for (name,) in result.rows)
+    return [name for (name,) in result.rows if not name.startswith(_INTERNAL)]
+
+
+def has_tables(slug):
+    """Say whether the object of tenant `slug` has tables already, for whomever they were; one round trip."""
+    return bool(tables_of(slug))
 
 
 def _statements(connection, dump):
@@ -173,14 +208,22 @@ def _applied_now(connection, columns, rows):
 
 def provision_noted(slug):
     """Do as `provision` does, for a tenant that has its row in the directory, and tell the ledger."""
+    if not ledger.is_claimed(ledger.states(slug).get(slug)) and has_tables(slug):
+        raise ObjectTaken(_taken(slug))
     ledger.begin(slug, "migrate: provision")
     try:
         how = provision(slug)
     except Exception as error:
         ledger.failed(slug, error)
         raise
-    ledger.reached(slug, code_fingerprint())
+    ledger.reached(slug, reached(slug, how))
     return how
+
+
+def reached(slug, how):
+    """Return the fingerprint of an object that this thread has just made; `how`: see `provision`."""
+    # A migrated object may have migrations that this code does not have.
+    return code_fingerprint() if how == "provisioned" else connections[tenant_alias(slug)].schema_fingerprint
 
 
 def fingerprint():

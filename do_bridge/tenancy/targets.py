@@ -1,17 +1,24 @@
-"""Which fingerprint a tenant has after a `migrate` with given arguments, told without asking any object."""
+"""Which migrations a tenant has after a `migrate` with given arguments, told without asking any object."""
 
+from itertools import islice
+
+from django.db import Error, connections
 from django.db.migrations.exceptions import AmbiguityError
 from django.db.migrations.loader import MigrationLoader
 
-from .fingerprint import code_fingerprint, code_migrations, of
+from . import ledger, schemas
+from .catch_up import unchecked
+from .executor import read_object
+from .fingerprint import code_migrations
+from .slugs import tenant_alias
 
 
 class TargetError(ValueError):
     """The arguments name no migration."""
 
 
-def fingerprint_at_target(options):
-    """Return the fingerprint of a tenant for which `migrate` with these options has nothing to do.
+def migrations_at_target(options):
+    """Return this code's migrations in a tenant for which `migrate` with these options has nothing to do.
 
     None where that can't be told beforehand, and each tenant has to be asked. `options` are the command's.
     Raises TargetError for an app or a migration that is not there.
@@ -20,13 +27,52 @@ def fingerprint_at_target(options):
         return None
     label, name = options["app_label"], options["migration_name"]
     if not label:
-        return code_fingerprint()
+        return code_migrations()
     loader = MigrationLoader(None, ignore_no_migrations=True)
     if label not in loader.migrated_apps:
         raise TargetError(f"App {label!r} does not have migrations.")
     if not name:
-        return code_fingerprint()
-    return of(code_migrations() - _unapplied(loader, label, name))
+        return code_migrations()
+    return code_migrations() - _unapplied(loader, label, name)
+
+
+def has_migrations(label):
+    """Say whether this code has an app of that label, with migrations."""
+    return label in MigrationLoader(None, ignore_no_migrations=True).migrated_apps
+
+
+def is_there(applied, target):
+    """Say whether a tenant with these migrations has nothing to do for `target`, whatever else it has."""
+    return applied & code_migrations() == target and not schemas.unknown(applied)
+
+
+def find_there(states, noted, target):
+    """Return {fingerprint: migrations} of those in the ledger's `states` at which a tenant is there.
+
+    `noted` are the schemas that the ledger knows. Of each other one that this process does not know either a
+    tenant is asked; for the rest the ledger's word holds.
+    """
+    one_of = {}
+    for state in states:
+        if state.state == ledger.READY and state.fingerprint and state.fingerprint not in noted:
+            one_of.setdefault(state.fingerprint, state.slug)
+    found = {}
+    # Where there are more, each tenant's own turn tells.
+    for fingerprint, slug in islice(one_of.items(), ledger.SCHEMAS):
+        applied = schemas.migrations_of(fingerprint) or _ask(slug)
+        if schemas.learn(applied) == fingerprint and is_there(applied, target):
+            found[fingerprint] = applied
+    return found
+
+
+def _ask(slug):
+    """Return the migrations that an object has, none if it can't be asked: its own turn will tell why."""
+    alias = tenant_alias(slug)
+    with unchecked(alias):
+        try:
+            return read_object(connections[alias]).applied
+        except Error:
+            return frozenset()
 
 
 def _unapplied(loader, label, name):

@@ -67,3 +67,25 @@ def test_the_second_try_is_the_last(marked):
     with pytest.raises(driver.OperationalError) as caught:
         count(marked)
     assert caught.value.kind == "schema_mismatch"
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_each_schema_that_passes_while_a_call_is_on_its_way_is_told_once(marked, in_transaction, relay):
+    later = ["bb", "cc"]
+    heard = []
+
+    def repair(found):
+        heard.append(found)
+        if later:
+            # Somebody else migrates the object before the call is sent again.
+            with driver.connect(relay, marked.database) as other:
+                other.execute(WRITE, (later.pop(0),))
+        return found
+
+    marked.expect, marked.on_mismatch = "00", repair
+    if in_transaction:
+        marked.begin()
+    marked.execute("INSERT INTO t VALUES (1)")
+    marked.commit()
+    marked.expect = "cc"
+    assert (heard, count(marked)) == (["aa", "bb", "cc"], 1)

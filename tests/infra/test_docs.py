@@ -37,7 +37,11 @@ def parser_of(command):
 
 
 def options_of(command, arguments):
-    known = set(parser_of(command)._option_string_actions)
+    parser = parser_of(command)
+    known = set(parser._option_string_actions)
+    if command == "relay":
+        (subcommands,) = [action for action in parser._actions if action.dest == "subcommand"]
+        known |= set(subcommands.choices[arguments[0]]._option_string_actions)
     for word in arguments:
         if command in ("tenant_command", "all_tenants_command") and word in get_commands():
             known |= set(parser_of(word)._option_string_actions)
@@ -59,7 +63,7 @@ def test_every_command_is_there_with_its_options(page):
 
 def test_commands_were_found():
     shown = {command for page in PAGES for command, _ in commands_of(page)}
-    assert {"create_tenant", "tenant_dump", "all_tenants_command", "sync_members", "check"} <= shown
+    assert {"create_tenant", "tenant_dump", "all_tenants_command", "sync_members", "check", "relay"} <= shown
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -14,6 +14,9 @@ from do_bridge import driver
 from do_bridge.inspection import facts as facts_module
 from do_bridge.inspection import queries
 from do_bridge.inspection.databases import Inspected
+from do_bridge.models import KnownSchema
+from do_bridge.tenancy import ledger, schemas
+from do_bridge.tenancy.fingerprint import code_migrations, of
 from tests.inspection.pages import ACME, D1, LOOK, plain, text
 
 
@@ -151,18 +154,70 @@ def test_missing_and_unknown_migrations_are_named(root, site):
         )
     try:
         page = plain(root.get(f"{ACME}migrations/"))
-        assert root.get(f"{ACME}facts.json").json()["state"] == "ahead"
+        facts = root.get(f"{ACME}facts.json").json()
+        told = "behind by 1, and has 1 that this code does not have"
+        assert (facts["state"], facts["text"]) == ("behind", told)
     finally:
         with Inspected("acme").connect(10) as connection:
             connection.execute("UPDATE django_migrations SET name = '0001_initial' WHERE app = 'blog'")
+    assert f"The schema is {told}" in page
     assert "Missing blog.0001_initial" in page
     assert "blog.0001_other" in page
     assert "up to date" in plain(root.get(f"{ACME}migrations/"))
 
 
-def test_the_ledgers_word_stands_beside_the_databases_own(root, site):
-    from do_bridge.tenancy import ledger
+@pytest.fixture
+def newer(site):
+    """Lets acme have a migration more than this code, which the ledger knows; returns its fingerprint."""
+    applied = code_migrations() | {("shop", "0001")}
+    with Inspected("acme").connect(10) as connection:
+        connection.execute(
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('shop', '0001', '2026-01-01')"
+        )
+    ledger.reached("acme", of(applied))
+    schemas.forget()
+    yield of(applied)
+    with Inspected("acme").connect(10) as connection:
+        connection.execute("DELETE FROM django_migrations WHERE app = 'shop'")
+    ledger.forget("acme")
+    KnownSchema.objects.all().delete()
+    schemas.forget()
 
+
+def test_a_schema_with_more_than_this_code_needs_is_up_to_date(root, newer):
+    told = "up to date, and has 1 that this code does not have"
+    facts = root.get(f"{ACME}facts.json").json()
+    assert (facts["state"], facts["text"]) == ("head", told)
+    page = plain(root.get(f"{ACME}migrations/"))
+    assert f"The schema is {told}" in page
+    assert "an app that is no longer installed. They do no harm." in page
+    assert "shop.0001" in page
+
+
+def test_a_schema_with_more_is_too_new_for_code_that_requires_its_own(root, newer, settings):
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "REQUIRE_EXACT_SCHEMA": True}
+    facts = root.get(f"{ACME}facts.json").json()
+    assert (facts["state"], facts["text"]) == ("ahead", "newer than this code by 1")
+    assert "REQUIRE_EXACT_SCHEMA" in plain(root.get(f"{ACME}migrations/"))
+
+
+def test_the_list_knows_schemas_that_were_noted_and_asks_no_tenant(root, newer, trips):
+    def listed():
+        return re.search(r"acme.*?(up to date|out of step)", plain(root.get(reverse("admin:databases"))))[1]
+
+    assert listed() == "out of step"
+    ledger.note_schemas({newer: code_migrations() | {("shop", "0001")}})
+    assert listed() == "up to date"
+    before = trips.count
+    assert listed() == "up to date"
+    first = trips.count - before
+    schemas.forget()
+    before = trips.count
+    listed()
+    assert trips.count - before == first + 1
+
+
+def test_the_ledgers_word_stands_beside_the_databases_own(root, site):
     ledger.begin("acme", "migrate blog 0001")
     ledger.failed("acme", ValueError("no such column"))
     page = plain(root.get(f"{ACME}migrations/"))

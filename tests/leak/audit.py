@@ -11,13 +11,14 @@ from blog.models import Post
 from do_bridge.tenancy import tenant_alias
 from tests.leak.actor import SEEDS, Cast
 from tests.leak.marks import MixUp, check, owners, require
+from tests.leak.shopping import seeds
 
 
 def audit(cast: Cast) -> tuple[int, list[str]]:
     """Return how many rows were looked at, and what is wrong with them."""
     rows, wrong = 0, []
     for slug in cast.slugs:
-        for look in (_posts, _log, _users):
+        for look in (_posts, _log, _users, seeds.in_tenant):
             try:
                 rows += look(cast, slug)
             except MixUp as error:
@@ -25,6 +26,7 @@ def audit(cast: Cast) -> tuple[int, list[str]]:
         connections[tenant_alias(slug)].close()
     try:
         rows += _directory(cast)
+        seeds.in_directory()
     except MixUp as error:
         wrong.append(f"D1: {error}")
     return rows, wrong

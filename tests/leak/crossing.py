@@ -11,7 +11,7 @@ from blog.models import Post
 from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.context import NoTenant, TenantMismatch, unset_context
 from tests.leak.actor import SEEDS, Actor
-from tests.leak.marks import check, mark, require
+from tests.leak.marks import MixUp, check, mark, owners, require
 
 
 def refused(slug: str, what: str, call: Callable[[], object], *errors: type[Exception]) -> None:
@@ -21,6 +21,17 @@ def refused(slug: str, what: str, call: Callable[[], object], *errors: type[Exce
     except errors:
         return
     require(slug, False, f"{what} was not refused")
+
+
+def check_one(slugs: tuple[str, ...], read: Callable[[], list[str]]) -> None:
+    """Raise MixUp unless all texts are of one of the tenants; a TenantMismatch is an answer, too."""
+    try:
+        texts = read()
+    except TenantMismatch:
+        return
+    found = set().union(*map(owners, texts))
+    if not texts or not (len(found) == 1 and found <= set(slugs)):
+        raise MixUp(f"{' or '.join(slugs)} was asked and {sorted(found) or 'nobody'} answered")
 
 
 def written(actor: Actor, slug: str) -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
+import traceback
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 _MARK = re.compile(r"mark\(([^)]*)\)")
+_FRAMES = 16  # of an unexpected error's traceback
 _KEPT = 20  # mix-ups and unexpected errors that are reported in words
 
 
@@ -39,6 +42,12 @@ def require(slug: str, holds: bool, what: str) -> None:
         raise MixUp(f"{slug}: {what}")
 
 
+def _place(error: BaseException) -> str:
+    """Return the innermost functions that the error came through, the last one last."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
+
+
 class Tally:
     """Counts operations, errors and mix-ups; safe to use from several threads."""
 
@@ -48,6 +57,9 @@ class Tally:
         self.errors: Counter[str] = Counter()
         self.mix_ups: list[str] = []
         self.mixed_up = 0
+        # By operation: how often it went wrong, and how many operations this role had done before the first.
+        self.wrong: Counter[str] = Counter()
+        self.first_wrong: dict[str, int] = {}
         self.unexpected: list[str] = []
         self.trips = 0
         self.roles: list[tuple[str, int, int, float]] = []
@@ -70,6 +82,7 @@ class Tally:
         """Note a mix-up."""
         with self._lock:
             self.mixed_up += 1
+            self._went_wrong(kind)
             if len(self.mix_ups) < _KEPT:
                 self.mix_ups.append(f"{kind}: {error}")
 
@@ -77,8 +90,14 @@ class Tally:
         """Note an error; one that no fault explains makes the run fail."""
         with self._lock:
             self.errors[type(error).__name__] += 1
+            if not expected:
+                self._went_wrong(f"{kind} ({type(error).__name__})")
             if not expected and len(self.unexpected) < _KEPT:
-                self.unexpected.append(f"{kind}: {type(error).__name__}: {error}")
+                self.unexpected.append(f"{kind}: {type(error).__name__}: {error} [{_place(error)}]")
+
+    def _went_wrong(self, kind: str) -> None:
+        self.wrong[kind] += 1
+        self.first_wrong.setdefault(kind, sum(self.operations.values()))
 
     def as_json(self) -> dict[str, Any]:
         """Return what another process can read and `add`."""
@@ -88,6 +107,8 @@ class Tally:
             "mix_ups": self.mix_ups,
             "mixed_up": self.mixed_up,
             "unexpected": self.unexpected,
+            "wrong": dict(self.wrong),
+            "first_wrong": self.first_wrong,
             "trips": self.trips,
             "roles": self.roles,
         }
@@ -99,5 +120,8 @@ class Tally:
         self.mix_ups += other["mix_ups"]
         self.mixed_up += other["mixed_up"]
         self.unexpected += other["unexpected"]
+        self.wrong.update(other["wrong"])
+        for kind, done in other["first_wrong"].items():
+            self.first_wrong[kind] = min(done, self.first_wrong.get(kind, done))
         self.trips += other["trips"]
         self.roles += other["roles"]

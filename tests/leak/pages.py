@@ -42,6 +42,10 @@ class Browser:
         response = self._sent("POST", path, 302, data={**data, "csrfmiddlewaretoken": csrf(page)})
         return str(response.headers["location"])
 
+    def send(self, method: str, path: str, sent: object, *, status: int) -> str:
+        """Send JSON; return the answer's text. Raises as `get` does."""
+        return self._sent(method, path, status, json=sent).text
+
     def lines(self, path: str) -> Iterator[str]:
         """Yield the lines of a page while it is sent; raises as `get` does."""
         try:

@@ -85,7 +85,7 @@ class Table:
     def choose(self, actor: Actor) -> tuple[str, Callable[..., Any]]:
         """Return the name of an operation, and the operation."""
         (function,) = actor.random.choices(self._functions, cum_weights=self._up_to)
-        return f"{function.__module__.rpartition('.')[2]}.{function.__name__}", function
+        return f"{function.__module__.removeprefix('tests.leak.')}.{function.__name__}", function
 
 
 @contextlib.contextmanager

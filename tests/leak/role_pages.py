@@ -10,13 +10,14 @@ from tests.leak import pages
 from tests.leak.actor import Actor
 from tests.leak.marks import Tally
 from tests.leak.role import Budget, Table, in_threads, noting
+from tests.leak.shopping import pages as shopping_pages
 
-BROWSERS = 4
+BROWSERS = 6
 
 
 def play(make_actor: Callable[[int], Actor], tally: Tally, budget: Budget, _proxy: Proxy | None) -> None:
     """Each thread has a visitor, a member of all tenants and one of the staff."""
-    table = Table(pages.OPERATIONS)
+    table = Table(pages.OPERATIONS, shopping_pages.OPERATIONS)
 
     def browse(number: int) -> None:
         actor, people = make_actor(number), pages.People(os.environ["LEAK_SITE"])

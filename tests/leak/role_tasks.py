@@ -16,6 +16,7 @@ from tests.leak import tasks
 from tests.leak.actor import Actor
 from tests.leak.marks import MixUp, Tally
 from tests.leak.role import Budget, Table, noting
+from tests.leak.shopping import tasks as shopping_tasks
 
 TASKS = 16
 REQUEST = 20  # operations
@@ -24,7 +25,7 @@ REQUEST = 20  # operations
 def play(make_actor: Callable[[int], Actor], tally: Tally, budget: Budget, _proxy: Proxy | None) -> None:
     """Half of the tasks use one thread together, half have one for each "request", as ASGI servers do."""
 
-    table = Table(tasks.OPERATIONS)
+    table = Table(tasks.OPERATIONS, shopping_tasks.OPERATIONS)
 
     async def requests(number: int) -> None:
         actor = make_actor(number)

@@ -25,6 +25,9 @@ from tests.leak import crossing, driving, reading, writing
 from tests.leak.actor import Actor
 from tests.leak.marks import MixUp, Tally, check, mark, require
 from tests.leak.role import IMPATIENT, Budget, Table, beside, in_threads, noting
+from tests.leak.shopping import administered, fresh, lists, prefetches, rest, views
+from tests.leak.shopping import crossing as shopping_crossing
+from tests.leak.shopping import forms as shopping_forms
 
 THREADS = 8
 VISIT = 8  # operations at most that follow each other in one tenant
@@ -34,7 +37,10 @@ FAULTS = (
     *(OperationalError, InterfaceError, InternalError, TransactionManagementError),
     *(driver.OperationalError, driver.InterfaceError, driver.InternalError),
 )
-OPERATIONS = {**reading.OPERATIONS, **writing.OPERATIONS, **crossing.OPERATIONS, **driving.OPERATIONS}
+TABLES = (reading, writing, crossing, driving)
+# What ordinary applications have; see shop/.
+SHOP = (lists, prefetches, shopping_crossing, shopping_forms, views, rest, administered, fresh)
+OPERATIONS = {name: weight for part in (*TABLES, *SHOP) for name, weight in part.OPERATIONS.items()}
 
 
 def play(make_actor: Callable[[int], Actor], tally: Tally, budget: Budget, _proxy: Proxy | None) -> None:

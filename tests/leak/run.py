@@ -24,19 +24,33 @@ from worker.local import LocalWorker, say
 
 # Each role's part of the operations; a page costs as much as two dozen others. The first one does what the
 # others leave.
-SHARES = {"threads": 0.785, "tasks": 0.13, "faults": 0.07, "pages": 0.015}
+SHARES = {"threads": 0.68, "tasks": 0.19, "faults": 0.09, "pages": 0.04}
+
+# Few processes, so that requests of several tenants meet in one. A new process now and then, whose first
+# request is any tenant's.
+SITE_PROCESSES = 2
+SITE_OPTIONS = ("--max-requests", "300", "--max-requests-jitter", "200")
 
 
 def main() -> int:
     """Run what the arguments ask for; 0 where nothing was mixed up and no error is unexplained."""
     options = arguments()
-    say(f"{options.operations} operations over {options.tenants} tenants, seed {options.seed}")
+    what = "Leaks made on purpose" if options.self_test else f"{options.operations} operations"
+    say(f"{what} over {options.tenants} tenants, seed {options.seed}")
     with tempfile.TemporaryDirectory(prefix="leak-") as name:
         folder = Path(name)
         with LocalWorker(0, folder / "state", secrets.token_hex(16)) as worker:
             set_up(worker, "tests.leak.settings")
             cast = make_tenants(options.tenants)
+            seed_shop(cast)
             return (self_test if options.self_test else run)(options, cast, worker, folder)
+
+
+def seed_shop(cast: Cast) -> None:
+    """Give each tenant a shop's rows."""
+    from tests.leak.shopping.seeds import seed
+
+    seed(cast)
 
 
 def arguments() -> argparse.Namespace:
@@ -47,7 +61,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=7200, help="stop after so long")
     parser.add_argument("--seed", default="")
     parser.add_argument("--roles", nargs="+", choices=SHARES, default=list(SHARES))
-    parser.add_argument("--self-test", action="store_true", help="find leaks made on purpose, see plants.py")
+    parser.add_argument(
+        "--self-test", action="store_true", help="find the leaks of plants.py, each in its operations"
+    )
     options = parser.parse_args()
     options.seed = options.seed or secrets.token_hex(4)
     return options
@@ -73,12 +89,16 @@ def self_test(options: argparse.Namespace, cast: Cast, worker: LocalWorker, fold
     from tests.leak.plants import PLANTS, stray_row
 
     missed = 0
-    for number, (plant, role) in enumerate(PLANTS.items()):
+    for number, (plant, (role, operations)) in enumerate(PLANTS.items()):
+        started = time.monotonic()
         os.environ["LEAK_PLANT"] = plant
-        options.roles = [role]
+        options.roles, options.operations = [role], operations
         tally = play(options, cast.part(number, len(PLANTS) + 1), worker, folder)
         missed += not tally.mixed_up
-        say(f"{plant}: {tally.mixed_up} mix-ups found among {sum(tally.operations.values())} operations")
+        say(
+            f"{plant}: {tally.mixed_up} mix-ups found among {sum(tally.operations.values())} operations "
+            f"in {time.monotonic() - started:.0f} s"
+        )
     last = cast.part(len(PLANTS), len(PLANTS) + 1)
     before = audit(last)[1]
     stray_row(last)
@@ -91,11 +111,14 @@ def play(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: P
     """Let each role do its part of the operations, in processes of their own."""
     (folder / "cast.json").write_text(cast.to_json())
     Progress.begin(folder / "progress", len(options.roles))
+    os.environ["LEAK_FRESH"] = str(folder / "fresh")
+    (folder / "fresh").mkdir(exist_ok=True)
     tally = Tally()
     with contextlib.ExitStack() as stack:
         if "pages" in options.roles:
             proxy = stack.enter_context(Proxy(worker.port))
-            os.environ["LEAK_SITE"], _ = stack.enter_context(site(folder / "gunicorn.log", proxy.url))
+            served = site(folder / "gunicorn.log", proxy.url, SITE_PROCESSES, SITE_OPTIONS)
+            os.environ["LEAK_SITE"], _ = stack.enter_context(served)
             stack.enter_context(_disturbed(proxy, options.seed))
         for role, process in [(role, _start(role, options, folder)) for role in options.roles]:
             tally.add(_result(role, process))
@@ -155,6 +178,15 @@ def report(options: argparse.Namespace, tally: Tally, seconds: float, rows: int,
         "|---|---|",
         *(f"| {name} | {count} |" for name, count in sorted(tally.errors.items())),
     ]
+    if tally.wrong:
+        lines += [
+            "",
+            "| what went wrong | times | operations of its role before the first |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| {kind} | {count} | {tally.first_wrong[kind]} |" for kind, count in tally.wrong.most_common()
+        ]
     for title, texts in (
         ("Mix-ups", tally.mix_ups),
         ("Wrong rows", wrong[:20]),

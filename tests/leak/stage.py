@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,14 @@ def _seed(cast: Cast, slug: str) -> None:
 
 
 @contextlib.contextmanager
-def site(log: Path, relay_url: str, workers: int = 4) -> Iterator[tuple[str, subprocess.Popen[Any]]]:
+def site(
+    log: Path, relay_url: str, workers: int = 4, options: Sequence[str] = ()
+) -> Iterator[tuple[str, subprocess.Popen[Any]]]:
     """Serve the site by gunicorn, its databases at `relay_url`; gives the address and the process."""
     port = free_port()
     environment = os.environ | {"RELAY_URL": relay_url, "WEB_CONCURRENCY": str(workers), "PORT": str(port)}
-    command = [sys.executable, "-m", "gunicorn", "--bind", f"{HOST}:{port}", "project.wsgi:application"]
+    command = [sys.executable, "-m", "gunicorn", "--bind", f"{HOST}:{port}", *options]
+    command.append("project.wsgi:application")
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
             guarded(command), cwd=ROOT, env=environment, start_new_session=True, stdout=output, stderr=output

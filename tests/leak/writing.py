@@ -10,8 +10,9 @@ from django.forms import modelform_factory
 from accounts.models import User
 from blog.models import Post
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.context import OpenTransaction
+from do_bridge.tenancy.context import OpenTransaction, TenantMismatch
 from tests.leak.actor import Actor
+from tests.leak.crossing import refused
 from tests.leak.marks import check, mark, require
 
 
@@ -46,7 +47,8 @@ def delete(actor: Actor, slug: str) -> int:
     post = Post.objects.create(**actor.fields(slug))
     found = Post.objects.filter(pk=post.pk, title=post.title)
     with tenant_context(actor.other(slug)):
-        gone, _ = found.delete()
+        refused(slug, "delete() of a queryset in another tenant", found.delete, TenantMismatch)
+    gone, _ = found.delete()
     require(slug, gone == 1, "a delete did not find the tenant's row")
     return 2
 

@@ -114,6 +114,61 @@ def test_a_new_member_may_have_the_name_that_a_former_one_gave_up(site):
     assert copy_of(site.bo).username == f"former-{site.bo.pk}"
 
 
+@pytest.fixture
+def namesakes(site):
+    """bo has left and is called otherwise, gil is called as bo's copy would be, and a third person bo."""
+    acme = site.tenants["acme"]
+    remove_member(site.bo, acme)
+    site.bo.username = "bo-elsewhere"
+    site.bo.save()
+    site.gil.username = f"former-{site.bo.pk}"
+    site.gil.save()
+    third = User.objects.create_user("bo")
+    Membership.objects.bulk_create([Membership(user=user, tenant=acme) for user in (site.gil, third)])
+    return acme, {site.gil.pk: site.gil.username, third.pk: "bo"}
+
+
+def names_in(tenant, keys):
+    copies = User.objects.using(f"tenant/{tenant.slug}")
+    return dict(copies.filter(pk__in=keys).values_list("pk", "username"))
+
+
+def test_a_user_who_is_called_as_a_former_members_copy_keeps_nobody_out_of_step(site, namesakes):
+    acme, names = namesakes
+    assert sync_members(acme) == 3
+    assert names_in(acme, names) == names
+    assert copy_of(site.bo).username.startswith(f"former-{site.bo.pk}-")
+    assert not OutOfStep.objects.exists()
+    assert sync_members(acme) == 3
+
+
+def test_such_a_user_can_come_before_the_one_who_takes_the_name(site, namesakes):
+    acme, names = namesakes
+    for key in names:
+        members.follow(acme, [key], "The copy is")
+    assert names_in(acme, names) == names
+    assert not OutOfStep.objects.exists()
+
+
+def test_such_users_can_be_made_members_by_the_command(site, namesakes):
+    acme, names = namesakes
+    call_command("create_tenant", "acme", member=list(names.values()), verbosity=0)
+    assert names_in(acme, names) == names
+
+
+def test_a_member_who_takes_the_name_of_their_own_kind_and_is_followed_by_another(site):
+    acme, own = site.tenants["acme"], f"former-{site.bo.pk}"
+    # The copy has the name that it would get for being in the way of the next one.
+    User.objects.filter(pk=site.bo.pk).update(username=own)
+    sync_members(acme)
+    User.objects.filter(pk=site.bo.pk).update(username="bo-elsewhere")
+    namesake = User.objects.create_user(own)
+    add_member(namesake, acme)
+    assert copy_of(namesake).username == own
+    sync_members(acme)
+    assert copy_of(site.bo).username == "bo-elsewhere"
+
+
 def test_a_copy_that_cannot_be_written_is_told_and_repaired_later(site, settings):
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "CATCH_UP": False}
     unready = Tenant.objects.create(slug="unready", name="No database yet")

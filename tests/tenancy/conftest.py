@@ -61,3 +61,96 @@ def empty_ledger(db):
     from do_bridge.models import TenantState
 
     TenantState.objects.all().delete()
+
+
+@pytest.fixture
+def newer(tmp_path):
+    """Makes the code newer by a migration with the given operations, until the test or a block ends."""
+    from tests.tenancy.newer_code import newer_code
+
+    def make(*operations, **options):
+        return newer_code(tmp_path, *operations, **options)
+
+    return make
+
+
+@pytest.fixture
+def no_schemas():
+    """Lets this process forget what it knows of schemas, before the test and after it."""
+    from do_bridge.tenancy import schemas
+
+    schemas.forget()
+    yield
+    schemas.forget()
+
+
+@pytest.fixture
+def load(tmp_path, db):
+    """Dumps a tenant and loads the file as another; returns (its slug, what the command wrote)."""
+    from io import StringIO
+
+    from django.core.management import call_command
+
+    from do_bridge.tenancy import tenant_alias
+    from do_bridge.testing import empty_object, unique_slug
+
+    made = []
+
+    def run(source):
+        made.append(unique_slug("loaded"))
+        file, out = tmp_path / f"{made[-1]}.sqlite3", StringIO()
+        call_command("tenant_dump", source, str(file), verbosity=0)
+        call_command("tenant_load", made[-1], str(file), stdout=out, stderr=out, no_color=True)
+        return made[-1], out.getvalue()
+
+    yield run
+    for slug in made:
+        empty_object(tenant_alias(slug))
+
+
+@pytest.fixture(params=["d1", "durable_object"])
+def shared(request, in_both, make_tenant):
+    """The default connection, on each engine."""
+    from django.db import connections
+
+    from do_bridge.backends.durable_object.base import DatabaseWrapper
+    from do_bridge.tenancy import tenant_alias
+
+    before = connections["default"]
+    if request.param == "d1":
+        yield before
+        return
+    # A tenant's object has every table.
+    settings = dict(connections[tenant_alias(make_tenant("shared").slug)].settings_dict)
+    connections["default"] = connection = DatabaseWrapper(settings, "default")
+    yield connection
+    connection.close()
+    connections["default"] = before
+
+
+@pytest.fixture
+def write(in_both):
+    """write(title): a post of the current tenant."""
+    from blog.models import Post
+
+    return lambda title, **fields: Post.objects.create(title=title, content="-", user_id=in_both, **fields)
+
+
+@pytest.fixture
+def titles():
+    """titles(tenant): what stands in a tenant's object, or in its open transaction."""
+    from blog.models import Post
+    from do_bridge.tenancy import tenant_alias
+
+    def read(tenant):
+        posts = Post.objects.using(tenant_alias(tenant.slug))
+        return list(posts.order_by("pk").values_list("title", flat=True))
+
+    return read
+
+
+@pytest.fixture
+def calls(caplog):
+    """calls(): (alias, operation) of every request so far."""
+    caplog.set_level("DEBUG", "do_bridge.queries")
+    return lambda: [(r.alias, r.operation) for r in caplog.records if r.name == "do_bridge.queries"]

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connections
 from django.test import override_settings
 
-from do_bridge.tenancy import catch_up, fingerprint, provision
+from do_bridge.tenancy import catch_up, fingerprint, provision, schemas
 from do_bridge.tenancy.databases import tenant_databases
 
 NAME = "0099_newer"
@@ -33,6 +33,7 @@ def forget():
     """Let everybody read the migrations again."""
     importlib.invalidate_caches()
     fingerprint.forget_code()
+    schemas.forget()
     provision._known.clear()
     catch_up._failures.clear()
 
@@ -44,16 +45,19 @@ def close_tenants():
 
 
 @contextmanager
-def newer_code(folder, *operations, keep_open=False, name=NAME, atomic=True):
+def newer_code(folder, *operations, keep_open=False, name=NAME, atomic=True, squashes=False):
     """Add a migration with these operations, texts of Python, while the block runs; may be nested.
 
-    With `keep_open` this thread's connections to tenants stay those of the older code.
+    With `keep_open` this thread's connections to tenants stay those of the older code. With `squashes` the
+    migration replaces all those before it.
     """
     package = f"newer_blog_{uuid4().hex}"
     before = settings.MIGRATION_MODULES.get("blog", "blog.migrations")
     here = Path(importlib.import_module(before).__file__).parent
     shutil.copytree(here, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    last = max(path.stem for path in here.glob("0*.py"))
+    names = sorted(path.stem for path in here.glob("0*.py"))
+    replaces = [("blog", one) for one in names] if squashes else []
+    dependencies = [] if squashes else [("blog", names[-1])]
     (folder / package / f"{name}.py").write_text(f"""
 import sys
 from django.db import migrations, models
@@ -61,7 +65,8 @@ newer_code = sys.modules[{__name__!r}]
 
 class Migration(migrations.Migration):
     atomic = {atomic}
-    dependencies = [("blog", {last!r})]
+    dependencies = {dependencies}
+    replaces = {replaces}
     operations = [{", ".join(operations)}]
 """)
     sys.path.insert(0, str(folder))

@@ -21,6 +21,7 @@ def main(orders):
     from django.conf import settings
     from django.core.management import execute_from_command_line
 
+    sys.argv[:] = ["manage.py", *orders["arguments"]]
     for alias, name in (("default", orders["directory"]), ("tenant", orders["objects"])):
         # To this process they are the databases themselves, not those of tests.
         settings.DATABASES[alias]["NAME"] = name

@@ -1,4 +1,4 @@
-"""A tenant behind the code is brought to head on first use; code behind a tenant is stopped."""
+"""A tenant behind the code is brought to head on first use."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,23 +9,13 @@ from django.db import OperationalError, connections
 from django.test import Client
 
 from blog.models import Post
-from do_bridge.tenancy import ledger, tenant_alias, tenant_context
-from do_bridge.tenancy.catch_up import CodeTooOld, TenantBehind, unchecked
+from do_bridge.tenancy import ledger, tenant_alias
+from do_bridge.tenancy.catch_up import TenantBehind, unchecked
 from do_bridge.tenancy.executor import read_fingerprint, read_object
 from do_bridge.tenancy.fingerprint import code_fingerprint, of
 from do_bridge.tenancy.provision import provision_noted
 from tests.tenancy import newer_code
 from tests.tenancy.newer_code import NAME, PYTHON, RATING
-
-
-@pytest.fixture
-def newer(tmp_path):
-    """Makes the code newer by a migration with the given operations, until the test or a block ends."""
-
-    def make(*operations, **options):
-        return newer_code.newer_code(tmp_path, *operations, **options)
-
-    return make
 
 
 def count(slug):
@@ -110,35 +100,6 @@ def test_with_catching_up_switched_off_visitors_get_a_clear_503_and_the_tenant_s
         with pytest.raises(TenantBehind, match=f"migrate --database tenant --tenant {acme.slug}"):
             count(acme.slug)
         assert times_applied(acme.slug) == 0
-
-
-def test_code_older_than_the_schema_gets_an_error_that_names_what_it_lacks(acme, newer):
-    alias = tenant_alias(acme.slug)
-    # A connection that was open before, as in a process that has run for days.
-    assert count(acme.slug) == 0
-    connection = connections[alias].connection
-    with newer(RATING, keep_open=True):
-        newer_expects = code_fingerprint()
-        in_threads(1, lambda: count(acme.slug))
-    assert connections[alias].connection is connection
-    for _ in range(2):
-        with pytest.raises(CodeTooOld, match=f"blog.{NAME}.*older than the schema"):
-            count(acme.slug)
-    with pytest.raises(CodeTooOld), tenant_context(acme):
-        Post.objects.create(title="x", content="-", user_id=1)
-    with unchecked(alias):
-        assert read_fingerprint(connections[alias]) == newer_expects
-    assert Client().get(f"/t/{acme.slug}/").status_code == 503
-
-
-def test_rows_of_migrations_that_were_deleted_on_purpose_are_pruned(acme, newer):
-    with newer("migrations.RunPython(newer_code.tell, newer_code.tell)"):
-        count(acme.slug)
-    with pytest.raises(CodeTooOld, match=f"migrate blog --prune --database tenant/{acme.slug}"):
-        count(acme.slug)
-    call_command("migrate", "blog", "--prune", database="tenant", verbosity=0, interactive=False)
-    assert count(acme.slug) == 0
-    assert ledger.is_at(state_of(acme.slug), code_fingerprint())
 
 
 def test_a_migration_that_fails_is_told_noted_and_not_tried_at_every_request(acme, newer):

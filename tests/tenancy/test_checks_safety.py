@@ -103,6 +103,11 @@ def test_requests_in_transactions_are_refused_on_d1_and_warned_about_on_an_objec
     assert ids(checks_safety.check_atomic_requests()) == expected
 
 
+def test_requests_in_transactions_on_d1_are_warned_about_where_they_cover_tenants(monkeypatch):
+    monkeypatch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
+    assert ids(checks_safety.check_atomic_requests()) == ["do_bridge.W010"]
+
+
 @pytest.mark.parametrize(
     ("test", "is_refused"),
     [(None, False), ({"NAME": None}, False), ({"NAME": "two"}, False), ({"NAME": "one"}, True)],

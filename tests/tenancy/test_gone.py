@@ -14,6 +14,7 @@ from do_bridge.tenancy import bring, catch_up, ledger, tenant_alias
 from do_bridge.tenancy.catch_up import TenantBehind, TenantGone
 from do_bridge.tenancy.directory import lookup
 from do_bridge.tenancy.provision import has_tables, provision, provision_noted
+from tests.tenancy.lost_rows import lose_row
 from tests.tenancy.newer_code import RATING, newer_code
 from tests.tenancy.processes import finish, start
 
@@ -46,7 +47,7 @@ def test_a_visitor_of_a_tenant_that_another_process_deleted_gets_a_404(remembere
 
 
 def test_a_row_deleted_by_hand_is_forgotten_with_the_next_look_up(remembered, monkeypatch):
-    Tenant.objects.filter(pk=remembered.pk).delete()
+    lose_row(remembered.slug)
     lookup.forget()
     assert Client().get(f"/t/{remembered.slug}/").status_code == 404
 

@@ -10,7 +10,6 @@ from django.core.management import call_command
 from django.db import connections
 from django.test import override_settings
 
-from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.inspection.databases import Inspected
 from do_bridge.inspection.queries import table_names
@@ -20,6 +19,7 @@ from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.provision import dump_database, fingerprint_once, provision, scratch_dump
 from do_bridge.testing import empty_object, unique_slug
+from tests.tenancy.lost_rows import lose_row
 
 KEYS = "_do_bridge_keys"
 
@@ -73,7 +73,7 @@ def test_a_dump_is_without_them_and_a_copy_knows_its_own_alone(written, tmp_path
         with tenant_context(other):
             assert Post.objects.count() == 1
     finally:
-        Tenant.objects.filter(slug=other).delete()
+        lose_row(other)
         empty_object(tenant_alias(other))
 
 
@@ -89,7 +89,7 @@ def test_a_file_that_has_some_is_loaded_without_them(written, tmp_path):
         call_command("tenant_load", other, str(path), verbosity=0)
         assert "of the file" not in clients(other)
     finally:
-        Tenant.objects.filter(slug=other).delete()
+        lose_row(other)
         empty_object(tenant_alias(other))
 
 
@@ -120,7 +120,7 @@ def test_an_object_that_holds_keys_alone_can_be_provisioned_and_loaded(written, 
             with tenant_context(slug):
                 assert Post.objects.count() <= 1
         finally:
-            Tenant.objects.filter(slug=slug).delete()
+            lose_row(slug)
             empty_object(alias)
 
 

@@ -93,8 +93,25 @@ def test_many_rows_are_read_in_pieces_and_an_answer_that_finds_none_behind_is_em
     before = trips.count
     assert sorted(ledger.states(slugs)) == slugs
     assert trips.count - before == 3
-    assert ledger.behind(fingerprint="other") == slugs
-    assert (ledger.count(), ledger.count(["t-06", "t-07", "nobody"])) == (24, 1)
+    assert ledger.behind(fingerprints=["other"]) == slugs
+    assert ledger.behind(fingerprints=[]) == slugs
+    before = trips.count
+    assert ledger.survey() == (24, {})
+    assert trips.count - before == 1
+    assert ledger.survey(["t-06", "t-07", "nobody"]) == (1, {})
+
+
+def test_the_schemas_noted_last_are_read_with_the_number_of_tenants(empty_ledger, monkeypatch):
+    one, two = frozenset({("a", "0001"), ("b", "0001_x")}), frozenset({("a", "0001")})
+    ledger.note_schemas({})
+    ledger.note_schemas({of(one): one})
+    ledger.note_schemas({of(two): two})
+    assert ledger.survey()[1] == {of(one): one, of(two): two}
+    assert ledger.schemas([of(two), "none"]) == {of(two): two}
+    monkeypatch.setattr(ledger, "SCHEMAS", 1)
+    assert ledger.survey()[1] == {of(two): two}
+    ledger.note_schemas({of(one): one})
+    assert ledger.survey()[1] == {of(one): one}
 
 
 def test_without_the_directorys_table_it_says_what_to_run(db):
@@ -103,7 +120,7 @@ def test_without_the_directorys_table_it_says_what_to_run(db):
         cursor.execute(f"ALTER TABLE {table} RENAME TO kept")
         try:
             begin = partial(ledger.begin, "acme", "migrate")
-            for step in (partial(ledger.states, "acme"), ledger.behind, ledger.count, begin):
+            for step in (partial(ledger.states, "acme"), ledger.behind, ledger.survey, begin):
                 with pytest.raises(ledger.LedgerMissing, match="migrate --database default"):
                     step()
         finally:

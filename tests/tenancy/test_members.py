@@ -12,10 +12,13 @@ import do_bridge
 from accounts import marks, members
 from accounts.members import COPIED, CopyFailed, add_member, follow, remove_member, sync_members
 from accounts.models import Membership, OutOfStep, Tenant, User
-from do_bridge.tenancy import creation, tenant_alias
+from do_bridge.management.commands import create_tenants
+from do_bridge.tenancy import creation, keeping, tenant_alias
 from do_bridge.tenancy.creation import create_tenant
 from do_bridge.tenancy.directory import lookup
 from do_bridge.tenancy.members import tenant_filled
+from do_bridge.testing import empty_object
+from tests.tenancy.lost_rows import lose_row
 
 
 @pytest.fixture
@@ -178,8 +181,7 @@ def test_sync_members_says_so_where_a_migrate_that_was_cut_off_left_no_triggers(
 def test_a_tenants_row_takes_its_marks_along(unready, author):
     with pytest.raises(CopyFailed):
         add_member(author, unready)
-    with do_bridge.batch():
-        unready.delete()
+    call_command("tenant_delete", unready.slug, yes=True, verbosity=0)
     assert not OutOfStep.objects.exists()
 
 
@@ -190,8 +192,9 @@ def test_a_change_of_the_tables_finds_no_trigger_in_its_way_and_leaves_them_in_p
             return [name for (name,) in cursor.fetchall()]
 
     before = triggers()
-    assert before == sorted(f"accounts_{name}" for name in marks.NAMES)
+    assert before == sorted([*(f"accounts_{name}" for name in marks.NAMES), keeping.DELETED, keeping.RENAMED])
     marks.drop_triggers("default")
+    keeping.drop_triggers("default")
     assert triggers() == []
     call_command("migrate", database="default", verbosity=0)
     assert triggers() == before
@@ -306,7 +309,7 @@ def test_a_first_member_whose_name_the_copy_of_somebody_else_still_has_is_copied
     assert not OutOfStep.objects.exists()
 
 
-def test_a_member_who_changes_while_their_tenant_is_created_again_is_marked(acme, author, monkeypatch):
+def test_a_member_who_changes_while_their_tenant_is_created_again_is_in_step(acme, author, monkeypatch):
     add_member(author, acme)
     provision = creation.provision
 
@@ -318,15 +321,13 @@ def test_a_member_who_changes_while_their_tenant_is_created_again_is_marked(acme
 
     monkeypatch.setattr(creation, "provision", slow)
     create_tenant(acme.slug, "", [User.objects.get(pk=author.pk)])
-    assert copy_of(author, acme).name == "Ada"
-    lookup.forget()
-    lookup.get(acme.slug)
+    # What was read before had overwritten it.
     assert copy_of(author, acme).name == "Countess"
 
 
 def test_a_copy_that_fails_because_its_tenant_is_deleted_leaves_no_mark(acme, author, monkeypatch):
     def deleted(row, keys):
-        Tenant.objects.get(pk=acme.pk).delete()
+        lose_row(acme.slug)
         raise OperationalError("the tenant is gone")
 
     monkeypatch.setattr(members, "_copy", deleted)
@@ -340,7 +341,7 @@ def test_former_members_of_an_object_that_a_new_tenant_took_over_are_inactive(
     acme, author, monkeypatch, is_repeated
 ):
     add_member(author, acme)
-    acme.delete()
+    lose_row(acme.slug)
     bob = User.objects.create_user("bob")
     if is_repeated:
         # Cut off behind the directory's rows.
@@ -350,3 +351,47 @@ def test_former_members_of_an_object_that_a_new_tenant_took_over_are_inactive(
     call_command("create_tenant", acme.slug, "--adopt", "--member", "bob", stdout=StringIO())
     copies = User.objects.using(tenant_alias(acme.slug)).values_list("username", "is_active")
     assert sorted(copies) == [("ada", False), ("bob", True)]
+
+
+@pytest.mark.parametrize("made", ["before", "by hand"])
+def test_a_membership_that_ends_while_their_tenant_is_created_again_is_in_step(
+    acme, author, monkeypatch, made
+):
+    if made == "before":
+        add_member(author, acme)
+    else:
+        # Only its row is there, and the object is still to be made.
+        empty_object(tenant_alias(acme.slug))
+        Membership.objects.bulk_create([Membership(user=author, tenant=acme)])
+    provision = creation.provision
+
+    def slow(*args, **kwargs):
+        how = provision(*args, **kwargs)
+        remove_member(author, acme)
+        assert not OutOfStep.objects.exists()
+        return how
+
+    monkeypatch.setattr(creation, "provision", slow)
+    create_tenant(acme.slug, "", [author])
+    assert Membership.objects.filter(user=author, tenant=acme).exists()
+    assert copy_of(author, acme).is_active
+    assert not OutOfStep.objects.exists()
+
+
+def test_a_membership_that_ends_while_many_tenants_are_created_is_marked(acme, author, monkeypatch, tmp_path):
+    add_member(author, acme)
+    write_rows = creation.write_rows
+
+    def late(made):
+        remove_member(author, acme)
+        return write_rows(made)
+
+    monkeypatch.setattr(create_tenants, "write_rows", late)
+    (tmp_path / "tenants.csv").write_text(f"{acme.slug},,ada\n")
+    call_command("create_tenants", tmp_path / "tenants.csv", stdout=StringIO())
+    assert copy_of(author, acme).is_active is False
+    assert marked(acme) == [author.pk]
+    lookup.forget()
+    lookup.get(acme.slug)
+    assert copy_of(author, acme).is_active
+    assert marked(acme) == []

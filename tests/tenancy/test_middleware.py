@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
 from django.urls import get_script_prefix, resolve, reverse
@@ -328,7 +329,7 @@ def test_a_changed_tenant_is_looked_up_again(acme, middleware):
     request = get(f"/t/{acme.slug}/")
     middleware(request)
     assert request.tenant.name == "Renamed"
-    Tenant.objects.filter(pk=acme.pk).get().delete()
+    call_command("tenant_delete", acme.slug, yes=True, verbosity=0)
     with pytest.raises(Http404):
         middleware(get(f"/t/{acme.slug}/"))
 

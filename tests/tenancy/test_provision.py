@@ -23,6 +23,7 @@ from do_bridge.tenancy.provision import (
     scratch_dump,
 )
 from do_bridge.testing import empty_object, unique_slug
+from tests.tenancy.lost_rows import lose_row
 from tests.tenancy.newer_code import newer_code
 
 ODD = """migrations.RunSQL([
@@ -110,11 +111,11 @@ def test_the_migrations_of_a_new_tenant_have_its_own_time(new):
 
 
 def former(tenant, key):
-    """Leave a tenant's object behind with a post, as somebody who deletes the row by hand."""
+    """Leave a tenant's object behind with a post, as a backup of D1 that lacks its row."""
     ledger.reached(tenant.slug, code_fingerprint())
     with tenant_context(tenant):
         Post.objects.create(title="of before", content="-", user_id=key)
-    Tenant.objects.filter(pk=tenant.pk).delete()
+    lose_row(tenant.slug)
 
 
 def create_from_file(folder, *lines):
@@ -149,7 +150,7 @@ def test_a_creation_that_was_cut_off_before_the_directory_knew_goes_on(new, auth
 
 def test_a_creation_that_came_to_its_end_is_no_unfinished_one(new, author):
     create_tenant(new, "New", [author])
-    Tenant.objects.filter(slug=new).delete()
+    lose_row(new)
     with pytest.raises(ObjectTaken):
         create_tenant(new, "New", [author])
     call_command("create_tenant", new, "--adopt", "--name", "New", stdout=StringIO())

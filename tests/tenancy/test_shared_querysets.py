@@ -224,3 +224,14 @@ def test_a_prefetch_bound_to_d1_is_refused_on_a_tenants_rows(acme, posts):
         prefetch = Prefetch("user__posts", queryset=Post.objects.all())
     with tenant_context(acme), pytest.raises(TenantMismatch, match="'default'"):
         list(Post.objects.prefetch_related(prefetch))
+
+
+def test_a_module_level_queryset_that_has_written_serves_a_prefetch_for_rows_of_another_tenant(
+    acme, zeta, posts
+):
+    with tenant_context(acme):
+        author = User.objects.using(alias_of(acme)).get(pk=posts)
+        POSTS.create(title="Written", content="…", user_id=posts)
+    with tenant_context(zeta):
+        prefetch_related_objects([author], Prefetch("posts", queryset=POSTS))
+    assert [post.title for post in author.posts.all()] == [f"Of {acme.slug}", "Written"]

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite import base, rebuild
+from do_bridge.backends.remote_sqlite import base, linked, rebuild
 
 from .connection import Batch, Connection
 from .creation import DatabaseCreation
@@ -192,23 +192,27 @@ class DatabaseWrapper(base.DatabaseWrapper):
     # Batches
 
     @contextmanager
-    def batch(self):
-        """Collect the block's writes and send them as one atomic batch at its end; see do_bridge.batch."""
+    def batch(self, block=None):
+        """Collect the block's writes and send them as one atomic batch at its end; see do_bridge.batch.
+
+        `block` is the block of `atomic()` in which that happens, by default one of this database alone.
+        """
+        block = block or transaction.atomic(using=self.alias)
         self.ensure_connection()
         driver_connection = self.connection
         if driver_connection.batch is not None:
             # Should it fail, and the outer block go on, then without what was queued in here.
-            with transaction.atomic(using=self.alias):
+            with block:
                 yield
             return
         # A block, so that on_commit() waits for the batch.
-        with transaction.atomic(using=self.alias):
+        with block:
             batch = driver_connection.batch = Batch(driver_connection)
             try:
                 yield
             finally:
                 driver_connection.batch = None
             # As with atomic(): set_rollback(True), or an error in here that was swallowed, undoes the block.
-            if not self.needs_rollback:
+            if not self.needs_rollback and not linked.is_broken(self):
                 with rebuild.guarded(), self.wrap_database_errors:
                     batch.send()

@@ -11,6 +11,7 @@ from django.utils.asyncio import async_unsafe
 from do_bridge import driver as Database
 from do_bridge.driver.secret import Secret
 
+from . import linked
 from .client import DatabaseClient
 from .creation import DatabaseCreation
 from .features import SQLITE_VERSION, DatabaseFeatures
@@ -37,7 +38,12 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
     introspection_class = DatabaseIntrospection
     ops_class = DatabaseOperations
 
+    #: Its Part of the blocks that cover it, while it is in one; see linked.py.
+    linked_part = None
+    is_catching_up = False
+
     def __init__(self, settings_dict, *args, **kwargs):
+        self._is_in_block = False
         super().__init__(settings_dict, *args, **kwargs)
         # Frames of this package have it in their variables, which a traceback page shows.
         if settings_dict.get("PASSWORD"):
@@ -81,13 +87,20 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         return Database.connect(**conn_params)
 
     @async_unsafe
+    def connect(self):
+        # Django asks for blocks while it sets the connection up: to open one now would be too early.
+        with linked.alone(self):
+            super().connect()
+
+    @async_unsafe
     def ensure_connection(self):
         # Whoever closed the driver's connection itself left nothing open that could be lost.
-        if self.connection is not None and self.connection.closed and not self.in_atomic_block:
+        if self.connection is not None and self.connection.closed and not self._is_in_block:
             self.connection = None
         if self.connection is not None:
             self.check_test_database()
-        super().ensure_connection()
+        with linked.alone(self):
+            super().ensure_connection()
 
     def init_connection_state(self):
         # The version is a constant of the runtime, and foreign keys are always on: nothing to ask or to set.
@@ -109,6 +122,28 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
     def is_usable(self):
         # The driver replaces a broken session at the next call: only a closed connection is unusable.
         return not self.connection.closed
+
+    # Blocks: also those on the default alias that cover this one.
+
+    @property
+    def in_atomic_block(self):
+        """Whether a block is open here, by a block of `atomic()` or by one that covers this connection."""
+        if not self._is_in_block:
+            linked.catch_up(self)
+        return self._is_in_block
+
+    @in_atomic_block.setter
+    def in_atomic_block(self, value):
+        self._is_in_block = value
+
+    def get_autocommit(self):
+        linked.catch_up(self)
+        return super().get_autocommit()
+
+    def validate_no_broken_transaction(self):
+        # Called before each statement.
+        linked.before_statement(self)
+        super().validate_no_broken_transaction()
 
     def _set_autocommit(self, autocommit):
         # In autocommit the driver has no transaction open; `begin` costs no trip before the first statement.
@@ -154,7 +189,7 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
 
     def _savepoint_step(self, step, sql, sid):
         # SAVEPOINT as a statement is refused by the runtime; the log shows what another SQLite would be sent.
-        self.validate_no_broken_transaction()
+        super().validate_no_broken_transaction()
         with debug_transaction(self, sql), self.wrap_database_errors:
             step(sid)
 

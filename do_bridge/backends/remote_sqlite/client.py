@@ -4,9 +4,13 @@ import sys
 
 from django.core.management.base import CommandError
 from django.db.backends.base.client import BaseDatabaseClient
+from django.dispatch import Signal
 
 from .introspection import NOT_INTERNAL
 from .shell import Shell
+
+#: Sent with `connection` before a prompt opens there; a receiver refuses it by an exception.
+shell_opens = Signal()
 
 FROM_SCHEMA = f"FROM sqlite_master WHERE {NOT_INTERNAL} AND"
 COMMANDS = {
@@ -22,6 +26,7 @@ class DatabaseClient(BaseDatabaseClient):
         """Read statements from stdin and print their results; CommandError if one of a pipe's failed."""
         if parameters:
             raise CommandError("dbshell takes no arguments here: there is no client program to give them to.")
+        shell_opens.send(sender=type(self), connection=self.connection)
         self.connection.ensure_connection()
         shell = Shell(self.connection, sys.stdin, sys.stdout, sys.stderr, COMMANDS)
         if shell.run():

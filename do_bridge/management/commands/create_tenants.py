@@ -20,7 +20,7 @@ from do_bridge.tenancy.creation import (
     write_rows,
 )
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
-from do_bridge.tenancy.provision import provision, scratch_dump
+from do_bridge.tenancy.provision import provision, reached, scratch_dump
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 SHOWN = 20
@@ -54,6 +54,7 @@ class Command(TenantsCommand):
         def work(slug):
             first = first_members(wanted[slug].members)
             how = provision(slug, first.copies, before=first.before, made_for=wanted[slug].mark)
+            wanted[slug].fingerprint = reached(slug, how)
             ready[slug] = (wanted[slug], first, how)
             return Outcome(slug, how)
 

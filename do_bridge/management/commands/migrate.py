@@ -8,21 +8,33 @@ from django.core.management.commands import migrate
 from django.db import DatabaseError, connections
 from tqdm import tqdm
 
-from do_bridge.tenancy import ledger
+from do_bridge.tenancy import ledger, schemas
 from do_bridge.tenancy.bring import Steps
-from do_bridge.tenancy.catch_up import unchecked
+from do_bridge.tenancy.catch_up import TenantUnclaimed, named, unchecked
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.contenttypes import directory_is_closed
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.directory import is_registered, registered_slugs, tenant_model
-from do_bridge.tenancy.executor import TenantMigrationExecutor, read_fingerprint, settle_fingerprint
+from do_bridge.tenancy.executor import (
+    TenantMigrationExecutor,
+    prune_removed,
+    read_fingerprint,
+    settle_fingerprint,
+)
 from do_bridge.tenancy.expecting import is_overtaken
+from do_bridge.tenancy.fingerprint import code_fingerprint, of
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
 from do_bridge.tenancy.load import empty_left_over
-from do_bridge.tenancy.provision import provision
+from do_bridge.tenancy.provision import has_tables, provision
 from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
-from do_bridge.tenancy.targets import TargetError, fingerprint_at_target
+from do_bridge.tenancy.targets import (
+    TargetError,
+    find_there,
+    has_migrations,
+    is_there,
+    migrations_at_target,
+)
 
 # Django's command finds its executor by this name; ours is Django's for connections of other engines.
 migrate.MigrationExecutor = TenantMigrationExecutor
@@ -95,7 +107,8 @@ class Command(migrate.Command):
         if self.is_typed and slug is not None and not self._ask_directory(is_registered, slug):
             # It would become a database of nobody.
             raise CommandError(
-                f"No tenant is registered as {slug!r}. `create_tenant {slug}` makes it, ready for use."
+                f"No tenant is registered as {slug!r}. "
+                f"`manage.py create_tenant {slug}` makes it, ready for use."
             )
         looks_only = options["plan"] or options["check_unapplied"]
         if slug is None or looks_only or not options.get("noted", True) or directory_is_closed():
@@ -125,9 +138,7 @@ class Command(migrate.Command):
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with migration_context(alias), unchecked(alias):
-                    super().handle(**{**options, "database": alias})
-                    if options["prune"] and is_tenant_side(alias):
-                        settle_fingerprint(connections[alias])
+                    self._run(alias, options)
                     return
             except DatabaseError as error:
                 if self.is_typed and is_tenant_side(alias) and "already exists" in str(error):
@@ -139,10 +150,25 @@ class Command(migrate.Command):
             # The other one shall come on; that two keep step for long is a matter of chance.
             time.sleep(random.uniform(0, PAUSE * attempt))  # noqa: S311 - no secret
 
+    def _run(self, alias, options):
+        label = options["app_label"]
+        if not (options["prune"] and is_tenant_side(alias)):
+            super().handle(**{**options, "database": alias})
+        elif label and not has_migrations(label):
+            names = prune_removed(connections[alias], label)
+            if options["verbosity"] > 0:
+                lines = [f"  Pruning {label}.{name} OK" for name in names]
+                self.stdout.write("\n".join(lines) or "  No migrations to prune.")
+        else:
+            super().handle(**{**options, "database": alias})
+            settle_fingerprint(connections[alias])
+
     def _migrate_noted(self, slug, options):
         """Migrate one tenant, with its state in the ledger before and after."""
         alias = tenant_alias(slug)
         self._refuse_unfinished(slug)
+        if self.is_typed and not ledger.is_claimed(ledger.states(slug).get(slug)) and has_tables(slug):
+            raise CommandError(str(TenantUnclaimed(slug)))
         ledger.begin(slug, _what(options))
         try:
             self._migrate_alias(alias, options)
@@ -190,22 +216,39 @@ class Command(migrate.Command):
         quiet = options["verbosity"] < 1 or not self.stderr.isatty()
         with tqdm(total=len(todo), unit="tenant", file=self.stderr._out, disable=quiet) as bar:
             fleet.run([slug for slug in todo if slug not in held], bar)
+        if target is not None and not options["check_unapplied"]:
+            self._note_reached(fleet, target)
         self._report(fleet, total, len(todo), options["verbosity"])
         return None
 
+    @staticmethod
+    def _note_reached(fleet, target):
+        """Note the schemas that tenants reached with migrations of other code, for the next run to know."""
+        reached = {outcome.fingerprint for outcome in fleet.outcomes if not outcome.failed} - {of(target)}
+        found = {mark: applied for mark in reached if (applied := schemas.migrations_of(mark)) is not None}
+        ledger.note_schemas({mark: found[mark] for mark in found if is_there(found[mark], target)})
+
     def _places(self, options):
         """Return how many tenants are chosen, those to be touched, their ledger, and the goal."""
-        target, chosen = fingerprint_at_target(options), options["tenants"]
+        target, chosen = migrations_at_target(options), options["tenants"]
         if chosen:
             tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
             registered = registered_slugs(tenants.filter(slug__in=chosen))
             if unknown := sorted({*chosen} - {*registered}):
                 raise CommandError(f"There is no tenant {', '.join(map(repr, unknown))}.")
-        # A fingerprint that none has leaves all of them to be asked.
-        todo = ledger.behind(chosen, target or "none")
+        total, noted = ledger.survey(chosen)
+        there = []
+        if target is not None:
+            there = [of(target), *(mark for mark, applied in noted.items() if is_there(applied, target))]
+        todo = ledger.behind(chosen, there)
         known = ledger.states(todo)
         todo = [slug for slug in todo if slug not in known or known[slug].state != ledger.DELETED]
-        return ledger.count(chosen), todo, known, target
+        if target is not None:
+            there = find_there([known[slug] for slug in todo if slug in known], noted, target)
+            if not (options["plan"] or options["check_unapplied"]):
+                ledger.note_schemas(there)
+            todo = [slug for slug in todo if slug not in known or not ledger.is_at(known[slug], *there)]
+        return total, todo, known, target
 
     def _fleet(self, known, target, options):
         quiet = {**options, "verbosity": 0, "noted": False}
@@ -232,13 +275,21 @@ class Command(migrate.Command):
                 alias = tenant_alias(slug)
                 with unchecked(alias):
                     start = read_fingerprint(connections[alias])
+            if not ledger.is_claimed(state):
+                if start:
+                    raise TenantUnclaimed(slug)
+                ledger.begin(slug, _what(options))
             if plain and not start and not options["app_label"] and provision(slug) == "provisioned":
-                return Outcome(slug, fingerprint=target)
-            return Outcome(slug, fingerprint=steps.bring(slug, start) if plain else migrate_one(slug))
+                return Outcome(slug, fingerprint=code_fingerprint())
+            reached = steps.bring(slug, start) if plain else migrate_one(slug)
+            return Outcome(slug, fingerprint=reached, error=_refusal(reached))
 
         return Fleet(
             work,
-            before=lambda piece: ledger.begin(piece, _what(options)),
+            # Of an object whose owner nobody knows nothing is noted before somebody has looked.
+            before=lambda piece: ledger.begin(
+                [slug for slug in piece if ledger.is_claimed(known.get(slug))], _what(options)
+            ),
             after=lambda done, untouched: _note(known, done, untouched),
             jobs=options["jobs"],
         )
@@ -299,6 +350,12 @@ def _what(options):
         "--fake" if options["fake"] else None,
     ]
     return " ".join(word for word in words if word)
+
+
+def _refusal(fingerprint):
+    """Return why this code refuses the schema that a tenant has reached, "" where it does not."""
+    unknown = schemas.unknown(schemas.migrations_of(fingerprint) or frozenset())
+    return f"it has migrations that this code does not have: {named(unknown)}" if unknown else ""
 
 
 def _refuse_deleted(slug):

@@ -15,18 +15,13 @@ from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 from .tenant_dump import dump_to
 
 
-def _unknown(slug):
-    """Return what is said of a tenant that neither the directory nor the ledger knows."""
-    told = f"There is no tenant {slug!r}."
-    if has_tables(slug):
-        told += f" Its database has tables all the same: run create_tenant --adopt {slug}, and delete that."
-    return told
-
-
 class Command(TenantsCommand):
-    """Can be run again after a failure in the middle; the slug is free afterwards."""
+    """Can be run again after a failure in the middle; the slug is free afterwards.
 
-    help = "Deletes a tenant with everything that it holds; asks first."
+    It empties a database without a tenant, too: whatever made the tables, the slug is free afterwards.
+    """
+
+    help = "Deletes a tenant, or what a database without a tenant holds; asks first."
 
     def add_arguments(self, parser):
         parser.add_argument("slug")
@@ -38,10 +33,11 @@ class Command(TenantsCommand):
     def handle(self, *, slug, yes, dump, verbosity, **options):
         try:
             validate_slug(slug)
-            if not is_known(slug):
-                raise CommandError(_unknown(slug))
+            known = is_known(slug)
+            if not known and not has_tables(slug):
+                raise CommandError(f"There is no tenant {slug!r}.")
             if not yes:
-                self._ask(slug)
+                self._ask(slug, known)
             delete_tenant(slug, partial(self._dump, slug, dump, verbosity < 1) if dump else None)
         except (ProtectedError, RestrictedError) as error:
             raise CommandError(f"Tenant {slug!r} is not deleted: {error.args[0]}") from error
@@ -63,8 +59,9 @@ class Command(TenantsCommand):
 
         dump_to(self, slug, file, quiet=quiet, strict=True, then=empty)
 
-    def _ask(self, slug):
-        self.stdout.write(f"This deletes everything that the tenant {slug!r} holds, for good.")
+    def _ask(self, slug, known):
+        whose = f"the tenant {slug!r}" if known else f"the database of {slug!r}, which is no tenant,"
+        self.stdout.write(f"This deletes everything that {whose} holds, for good.")
         try:
             answer = input("Type its slug to go on: ")
         except EOFError as error:

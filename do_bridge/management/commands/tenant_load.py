@@ -8,7 +8,9 @@ from django.db import DatabaseError
 from tqdm import tqdm
 
 from do_bridge.management.base import TenantsCommand
-from do_bridge.tenancy.fingerprint import code_fingerprint
+from do_bridge.tenancy import schemas
+from do_bridge.tenancy.catch_up import named
+from do_bridge.tenancy.fingerprint import lacking
 from do_bridge.tenancy.load import TenantExists, UnfitFile, load_tenant
 from do_bridge.tenancy.members import add_tenant_row, missing_fields, tenant_filled
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
@@ -35,11 +37,21 @@ class Command(TenantsCommand):
                 f"Left out: {names}. The platform keeps these names for itself: rename them in the file."
             )
             self.stderr.write(self.style.WARNING(warning))
-        if report.fingerprint != code_fingerprint():
+        self._warn(slug, schemas.migrations_of(report.fingerprint) or frozenset())
+
+    def _warn(self, slug, applied):
+        if missing := lacking(applied):
             self.stderr.write(
                 self.style.WARNING(
-                    "Its schema is not the one that this code expects. "
+                    f"Its schema lacks migrations of this code: {named(missing)}. "
                     f"Run: manage.py migrate --database tenant/{slug}"
+                )
+            )
+        if refused := schemas.unknown(applied):
+            self.stderr.write(
+                self.style.WARNING(
+                    f"It has migrations that this code does not have: {named(refused)}. "
+                    "DO_BRIDGE['REQUIRE_EXACT_SCHEMA'] refuses such a database. Run the code that has them."
                 )
             )
 

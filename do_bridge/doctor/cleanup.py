@@ -1,0 +1,57 @@
+"""Removes what a run has made, also after a failure or an interruption."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+
+from do_bridge.driver import Error
+
+from .databases import Database
+from .probe import OBJECT
+from .site import Site
+
+#: Tables that the relay keeps in an object; in the scratch object they are the probes' own.
+_RELAYS_TABLES: Final = "name GLOB '_do_bridge_*'"
+
+
+def clean(site: Site) -> list[str]:
+    """Drop what is left, close all connections, and return a sentence for each thing that stays."""
+    left = []
+    for database in site.databases:
+        if not database.answered:
+            database.close()
+            continue
+        with contextlib.suppress(Error):
+            database.reset()
+        try:
+            names = _drop(database)
+            left += [f"{database.kind}: {name} is left. Drop it." for name in names]
+        except Error as error:
+            left.append(f"{database.kind}: nobody knows whether tables {database.prefix}* are left ({error})")
+        with contextlib.suppress(Error):
+            database.close()
+    if site.scratch is not None:
+        left.append(site.scratch.remove())
+    return [site.scrub(text) for text in left if text]
+
+
+def _drop(database: Database) -> list[str]:
+    """Drop this run's tables and views; return the names of those that are there afterwards."""
+    names = _names(database)
+    if not names:
+        return []
+    # Views first, and children before parents or after: nothing points at them from outside.
+    ordered = sorted(names, key=lambda item: item[1] != "view")
+    drops = [f'DROP {kind.upper()} IF EXISTS "{name}"' for name, kind in ordered]
+    database.batch("PRAGMA defer_foreign_keys=on", *drops)
+    return [name for name, _ in _names(database)]
+
+
+def _names(database: Database) -> list[tuple[str, str]]:
+    # A random part is in the name: nobody else's table can match.
+    which = f"name GLOB '{database.prefix}*'"
+    if database.kind == OBJECT:
+        which = f"({which} OR {_RELAYS_TABLES})"
+    sql = f"SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND {which} ORDER BY name"  # noqa: S608
+    return [(str(name), str(kind)) for name, kind in database.rows(sql)]

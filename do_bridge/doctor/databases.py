@@ -1,0 +1,196 @@
+"""A database as the probes see it: statements, refusals, and tables that exist inside one batch."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from do_bridge.driver import Connection, Error, Result, Transport
+from do_bridge.driver.cursor import Row
+from do_bridge.driver.keys import outcome_of
+from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.sql import prepare
+from do_bridge.driver.transport import Answer, Deadline
+
+from .probe import Wrong, shown
+
+Statement = str | tuple[str, Sequence[Any]]
+
+TIMEOUT: Final = 10.0
+#: Begins every name that a probe creates; introspection and dumps leave such tables out.
+PREFIX: Final = "_do_bridge_doctor_"
+#: In an error the driver shows a text that begins so, and no other.
+_CARRIED: Final = "do_bridge:doctor:"
+
+
+class Cut(Wrong):
+    """A text in an error did not come back whole."""
+
+
+class Database:
+    """One database over one transport; ``kind`` is OBJECT, D1 or REST.
+
+    ``token`` is random: it is part of each table's name. ``new_transport`` makes a transport of its own.
+    """
+
+    #: Whether its token is for one kind of databases alone.
+    scoped = False
+    #: Makes a transport with a wrong token, where one is checked for each request.
+    strange_transport: Callable[[], Transport] | None = None
+
+    def __init__(
+        self, kind: str, name: str, new_transport: Callable[[], Transport], token: str, **options: Any
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.new_transport = new_transport
+        self.token = token
+        self.prefix = f"{PREFIX}{token}_"
+        self._probe = 0
+        self.transport = new_transport()
+        self._options = options
+        self._others: list[Database] = []
+        #: Whether it has ever answered: else nothing can have been made there.
+        self.answered = False
+        self.connection = self._connect(**options)
+
+    def __repr__(self) -> str:
+        return f"<Database {self.kind} {self.name}>"
+
+    def _connect(self, **options: Any) -> Connection:
+        # Keys are rows that stay: the probes of them send their own.
+        return Connection(self.transport, self.name, **{"timeout": TIMEOUT, "write_keys": False, **options})
+
+    def table(self, name: str) -> str:
+        """Return the name of a table of the current probe: an earlier one may have left its own."""
+        return f"{self.prefix}{self._probe}_{name}"
+
+    def rows(self, sql: str, *params: Any) -> list[Row]:
+        """Run one statement and return its rows."""
+        return self.batch((sql, params) if params else sql)[0].rows
+
+    def value(self, sql: str, *params: Any) -> Any:
+        """Run one statement and return the first value of its only row."""
+        rows = self.rows(sql, *params)
+        if len(rows) != 1:
+            raise Wrong(f"{len(rows)} rows came back instead of 1")
+        return rows[0][0]
+
+    def batch(self, *statements: Statement) -> list[Result]:
+        """Run statements as one atomic batch, or inside the open transaction, in one round trip."""
+        items = [(item, None) if isinstance(item, str) else item for item in statements]
+        results = self.connection.execute_batch(items)
+        self.answered = True
+        return results
+
+    def refusal(self, *statements: Statement) -> Error:
+        """Run a batch that must fail and return its error."""
+        try:
+            self.batch(*statements)
+        except Error as error:
+            return error
+        raise Wrong("the database accepted what it must refuse")
+
+    def clean_refusal(self, *statements: Statement) -> Error:
+        """Run a batch that SQLite itself must refuse, and not the runtime by breaking off."""
+        error = self.refusal(*statements)
+        if error.kind != "sql":
+            raise Wrong(f"the refusal is of the kind {error.kind}, not SQLite's: {error}")
+        return error
+
+    def carried(self, expression: str, *before: Statement) -> str:
+        """Run statements and return what an SQL expression gives after them; all of it is rolled back.
+
+        The batch ends with an error that carries the text, its length and its last characters as a check.
+        """
+        path = f"'{_CARRIED}' || length(t) || ':' || hex(substr(t, -8)) || ':' || t"
+        last = f"SELECT json_extract('{{}}', {path}) AS e FROM (SELECT CAST({expression} AS TEXT) AS t)"  # noqa: S608
+        error = self.refusal(*before, last)
+        _, found, rest = str(error).partition(_CARRIED)
+        if not found and error.kind == "sql":
+            raise Wrong(f"the error is not the one that carries the answer out: {error}")
+        if not found:
+            raise error
+        length, _, rest = rest.partition(":")
+        check, _, text = rest.partition(":")
+        text = text.removesuffix("'").replace("''", "'")
+        if str(len(text)) != length or text[-8:].encode().hex().upper() != check:
+            raise Cut(f"of a text of {shown(length)} characters {len(text)} came back in the error")
+        return text
+
+    def another(self, **options: Any) -> Database:
+        """Return the same database over a connection of its own, closed with this one."""
+        other = Database(
+            self.kind, self.name, lambda: self.transport, self.token, **{**self._options, **options}
+        )
+        self._others.append(other)
+        return other
+
+    def apart(self, **options: Any) -> Database:
+        """Return the same database over a transport of its own, which ``sever`` may close."""
+        other = Database(self.kind, self.name, self.new_transport, self.token, **{**self._options, **options})
+        self._others.append(other)
+        return other
+
+    def named(self, name: str) -> Database:
+        """Return another database over the same transport; nothing is sent yet."""
+        return Database(self.kind, name, lambda: self.transport, self.token, **self._options)
+
+    def stranger(self) -> Database | None:
+        """Return the same database with a wrong token, or None where that is not a question."""
+        if self.strange_transport is None:
+            return None
+        other = Database(self.kind, self.name, self.strange_transport, self.token, **self._options)
+        self._others.append(other)
+        return other
+
+    def sever(self) -> None:
+        """Close the transport in the middle of whatever it does, as the death of a client would."""
+        self.transport.close()
+
+    def keyed(self, sql: str, key: str) -> Answer:
+        """Run one write under an idempotency key and return the answer as it came."""
+        deadline = Deadline(TIMEOUT)
+        return self.transport.batch(self.name, [prepare(sql, None)], deadline, key=key)[0]
+
+    def outcome(self, key: str) -> str:
+        """Return what the object says about the write under an idempotency key."""
+        if not isinstance(self.transport, RelayTransport):
+            raise Wrong("outcomes are asked over the relay alone")
+        return outcome_of(self.transport.pool, self.name, key, Deadline(TIMEOUT))
+
+    @staticmethod
+    def new_key() -> str:
+        """Return an idempotency key that nobody has used."""
+        return f"{secrets.token_hex(16)}:1000000"
+
+    def end_probe(self) -> None:
+        """Close the connections and transports that a probe has opened beside the first one."""
+        self._probe += 1
+        others, self._others = self._others, []
+        for other in others:
+            if other.transport is not self.transport:
+                other.transport.close()
+            else:
+                _close(other.connection)
+
+    def close(self) -> None:
+        """Close everything; what is open is rolled back."""
+        self.end_probe()
+        _close(self.connection)
+        self.transport.close()
+
+    def reset(self) -> None:
+        """Take a new connection: the last probe may have been interrupted in a transaction."""
+        self.end_probe()
+        _close(self.connection)
+        self.connection = self._connect(**self._options)
+
+
+def _close(connection: Connection) -> None:
+    try:
+        connection.close()
+    except Error:
+        # The server rolls back whatever it does not hear from again.
+        connection.closed = True

@@ -1,0 +1,20 @@
+"""All probes, in the order in which they run."""
+
+from __future__ import annotations
+
+from ..probe import Probe
+from . import access, batches, limits, measures, schema, sql, transactions, types
+from .access import ANSWERS
+
+PROBES: tuple[Probe, ...] = (
+    *access.PROBES,
+    *types.PROBES,
+    *limits.PROBES,
+    *sql.PROBES,
+    *schema.PROBES,
+    *batches.PROBES,
+    *transactions.PROBES,
+    *measures.PROBES,
+)
+
+__all__ = ["ANSWERS", "PROBES"]

@@ -1,0 +1,136 @@
+"""Measured values: times, sizes, clocks, and the counters that the bill is made of."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Final
+
+from do_bridge.driver.calls import Call
+
+from ..databases import Database
+from ..probe import D1, EVERY, OBJECT, Group, Measured, Probe, Wrong, expect
+
+PROBES: list[Probe] = []
+_group = Group("Measured", PROBES)
+
+_REPEATED: Final = 9
+_LARGEST_DIFFERENCE: Final = 30.0
+
+
+def _medians_ms(*calls: Callable[[], object]) -> list[float]:
+    """Return each call's median time in milliseconds; they take turns, so that a slow moment hits all."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(_REPEATED):
+        for call, taken in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+    return [round(statistics.median(taken) * 1000, 2) for taken in times]
+
+
+@_group.probe(
+    "round-trip",
+    on=EVERY,
+    fact="The median time of `SELECT 1`, after the first one.",
+    why="Each statement of a page takes one round trip: 6 statements at 20 ms are 120 ms.",
+    fix="Host Django near the database; see the README about distance.",
+)
+def round_trip(database: Database) -> Measured:
+    def call() -> None:
+        expect(database.value("SELECT 1 AS a"), 1, "SELECT 1")
+
+    return {"round trip (ms)": _medians_ms(call)[0]}
+
+
+@_group.probe(
+    "savepoint-cost",
+    on=OBJECT,
+    fact="The median time of a read alone, and of two reads as one unit, which needs a savepoint.",
+    why="A savepoint is a write for the runtime, whose answer may wait for replication.",
+    fix="If the second is slower by more than a round trip, report both numbers.",
+)
+def savepoint_cost(database: Database) -> Measured:
+    def alone() -> None:
+        expect(database.value("SELECT 1 AS a"), 1, "SELECT 1")
+
+    def unit() -> None:
+        found = [entry.rows for entry in database.batch("SELECT 1 AS a", "SELECT 2 AS a")]
+        expect(found, [[(1,)], [(2,)]], "both reads")
+
+    one, two = _medians_ms(alone, unit)
+    return {"read alone (ms)": one, "two reads in a savepoint (ms)": two}
+
+
+@_group.probe(
+    "transaction-time",
+    on=OBJECT,
+    fact="The median time of a statement inside an open transaction.",
+    why="The number of statements times this is how long a block holds its tenant.",
+    fix="Host Django near the database; use bulk operations in blocks.",
+)
+def transaction_time(database: Database) -> Measured:
+    other = database.another()
+    other.connection.begin()
+
+    def call() -> None:
+        expect(other.value("SELECT 1 AS a"), 1, "SELECT 1")
+
+    measured = _medians_ms(call)[0]
+    other.connection.rollback()
+    return {"statement in a transaction (ms)": measured}
+
+
+@_group.probe(
+    "clock",
+    on=EVERY,
+    fact=f"The database's clock and this machine's differ by less than {_LARGEST_DIFFERENCE:g} s.",
+    why="Leases of tenants, expiry of sessions and `Now()` compare times of both.",
+    fix="Synchronise this machine's clock (NTP).",
+)
+def clock(database: Database) -> Measured:
+    before = time.time()
+    theirs = database.value("SELECT unixepoch('subsec') AS t")
+    after = time.time()
+    difference = float(theirs) - (before + after) / 2
+    if abs(difference) > _LARGEST_DIFFERENCE + (after - before):
+        raise Wrong(f"the clocks differ by {difference:.0f} s")
+    return {"clock difference (s)": round(difference, 3), "uncertain by (s)": round((after - before) / 2, 3)}
+
+
+@_group.probe(
+    "size",
+    on=(OBJECT, D1),
+    fact="The relay says how many bytes a database takes.",
+    why="The list of databases and `tenant_load` show it.",
+    fix="Deploy the Worker of this version.",
+)
+def size(database: Database) -> Measured:
+    found = database.connection.size()
+    if found < 1:
+        raise Wrong(f"the size is {found}")
+    return {"size (bytes)": found}
+
+
+@_group.probe(
+    "billed-rows",
+    on=(OBJECT, D1),
+    fact="The runtime says how many rows a write read and wrote.",
+    why="The SQL page and the table of costs show them.",
+    fix="Report this: docs/costs.md counts otherwise.",
+)
+def billed_rows(database: Database) -> Measured:
+    table = database.table("rows")
+    calls: list[Call] = []
+    metered = database.another()
+    metered.connection.metered, metered.connection.on_call = lambda: True, calls.append
+    metered.batch(
+        f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, a TEXT UNIQUE)",
+        f"INSERT INTO {table} (a) VALUES ('x'), ('y')",
+        f"DROP TABLE {table}",
+    )
+    written = calls[-1].rows_written
+    if written is None or written < 4:
+        raise Wrong(f"{written} rows written are reported for 2 rows with an index")
+    return {"rows read": calls[-1].rows_read, "rows written": written}

@@ -1,0 +1,23 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ("do_bridge", "0002_size_is_asked_live"),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name="KnownSchema",
+            fields=[
+                ("fingerprint", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                (
+                    "migrations",
+                    models.TextField(help_text="The text that is hashed, with one app.name in a line."),
+                ),
+                ("noted", models.DateTimeField()),
+            ],
+            options={"default_permissions": ()},
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""An application as other projects have one, written by Django's documentation and not by ours."""
