@@ -55,6 +55,8 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         self.on_cut = None
         #: Whether statements run at once: Python code that uses the editor may read what it did.
         self.direct = False
+        #: Whether the last block of `at_once()` has run a statement.
+        self.has_run_at_once = False
         self._queue = []
         self._operation_start = 0
         self._defers = False
@@ -140,6 +142,9 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         self._defers = True
 
     def _emit(self, statements):
+        if self.direct and not self.collect_sql:
+            self.settle()
+            self.has_run_at_once = True
         # After its block an editor has nobody to wait for.
         at_once = self.direct or not self.collects or not self._is_open
         plain = len(statements) == 1 and not self._defers and not self._queue
@@ -152,7 +157,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
                 logger.debug("%s", sql, extra={"sql": sql})
                 self._queue.append((sql, params))
         if at_once and self._queue:
-            self.flush(last=self.direct or not self._is_open or not self.atomic_migration)
+            self.flush(last=not self._is_open or not self.atomic_migration)
 
     @property
     def has_queued(self):
@@ -187,6 +192,16 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
             send(self.connection, statements)
 
     # Operations of a migration
+
+    @contextmanager
+    def at_once(self):
+        """Within the block run each statement at once, behind what is queued: its error comes there."""
+        before, self.direct = self.direct, True
+        self.has_run_at_once = False
+        try:
+            yield
+        finally:
+            self.direct = before
 
     def operation_boundary(self):
         """Note that an operation of a migration is complete, its indexes too, and the next one begins."""
