@@ -5,12 +5,13 @@ from urllib.parse import urlsplit
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import Error, Tags, Warning, register
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, router
 
 from .checks import D1_ENGINE, _plain_databases, _templates
 from .driver.transport import is_on_this_machine
 from .tenancy import guards
 from .tenancy.conf import conf
+from .tenancy.context import NoTenant
 from .tenancy.databases import (
     DURABLE_OBJECT_ENGINE,
     TenantDatabases,
@@ -31,6 +32,17 @@ CACHED_SESSIONS = (
 )
 # Their rows have the same keys in every database, so a foreign key to them works inside a tenant's.
 COPIED_MODELS = ("contenttypes.contenttype", "auth.permission")
+#: Task queues: {application: (what people call it, a model of it)}. Each locks rows in a transaction, by
+#: select_for_update() or by sqlite3's exclusive mode, to give a task to one worker alone. Read in the source
+#: of django-tasks 0.11, django-tasks-db 0.13, django-q2 1.11 (its ORM broker itself compares before it
+#: takes), django-db-queue 3.3 and django-mailer 2.3.
+QUEUES = {
+    "django_tasks.backends.database": ("django-tasks' database backend", "DBTaskResult"),
+    "django_tasks_db": ("django-tasks-db", "DBTaskResult"),
+    "django_q": ("django-q, for its schedules,", "Schedule"),
+    "django_dbq": ("django-db-queue", "Job"),
+    "mailer": ("django-mailer", "DontSendEntry"),
+}
 
 
 def _ours():
@@ -261,3 +273,29 @@ def check_caches(app_configs=None, **kwargs):
 
 def _is_by_tenant(function):
     return function == TENANT_KEY or getattr(function, "__name__", None) == "tenant_key"
+
+
+@register(Tags.models)
+def check_queues(app_configs=None, **kwargs):
+    """Warn of a known queue whose tables are in D1: two workers may run one task twice."""
+    return [
+        Warning(
+            f"The tables of {config.name!r} are in D1 ({alias!r}): two workers may run the same task, "
+            f"because {QUEUES[config.name][0]} relies on a transaction there, and D1 has none.",
+            hint="Run one worker alone, or keep these tables in a Durable Object: give them an alias of the "
+            "engine 'do_bridge.backends.durable_object' with a NAME, and a router that sends them there.",
+            obj=config,
+            id="do_bridge.W011",
+        )
+        for config in apps.get_app_configs()
+        if config.name in QUEUES and (alias := _alias_in_d1(config)) is not None
+    ]
+
+
+def _alias_in_d1(config):
+    """Return the alias that an application's rows are written to if it is D1, else None."""
+    try:
+        alias = router.db_for_write(config.get_model(QUEUES[config.name][1]))
+    except (LookupError, NoTenant):
+        return None  # an application of the same name, or one whose tables are the tenants'
+    return alias if _plain_databases().get(alias, {}).get("ENGINE") == D1_ENGINE else None

@@ -35,6 +35,9 @@ STATE = ROOT / "state"
 DATABASE_ID = "d0b41d9e-0000-4000-8000-000000000000"  # of worker/wrangler.jsonc: exists on this machine alone
 TEST_DATABASE_ID = DATABASE_ID[:-1] + "1"
 RELAY_PORT = 8787
+CHECK_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+PATIENCE = 3  # questions without an answer
 PREPARATION = (
     ("migrate", "--database", "default", "--verbosity", "0"),
     ("migrate", "--database", "tenant", "--verbosity", "0"),
@@ -143,10 +146,10 @@ def run_preparation() -> None:
 
 
 def healthy(url: str) -> bool:
-    """Whether the address answers 200 within 5 s."""
+    """Whether the address answers 200 within ANSWER_SECONDS."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=5) as answer:
+        with opener.open(url, timeout=ANSWER_SECONDS) as answer:
             return answer.status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -165,17 +168,31 @@ def wait_for_site(server: subprocess.Popen[bytes], url: str, seconds: float = 60
 
 
 def watch(server: subprocess.Popen[bytes], worker: LocalWorker) -> None:
-    """Returns never; raises LocalWorkerError as soon as one of the two is gone."""
-    failures = 0
+    """Returns never; raises LocalWorkerError as soon as one of the two is gone.
+
+    The local runtime has one thread for all databases, so one long statement makes it silent: a Worker that
+    is silent and computes is busy.
+    """
+    silent: list[float] = []  # workerd's processor time at each question that got no answer
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(timeout=2)
+            server.wait(timeout=CHECK_SECONDS)
             raise LocalWorkerError(f"gunicorn has ended with code {server.returncode}.")
         if not worker.alive():
             raise LocalWorkerError(f"The local Worker has ended.{worker.log_tail()}")
-        failures = 0 if healthy(f"{worker.url}/healthz") else failures + 1
-        if failures == 3:
+        if healthy(f"{worker.url}/healthz"):
+            if len(silent) >= PATIENCE:
+                say("The local Worker answers again.")
+            silent.clear()
+            continue
+        silent.append(worker.cpu_seconds())
+        if len(silent) >= PATIENCE and silent[-1] == silent[-PATIENCE]:
             raise LocalWorkerError(f"The local Worker answers no more.{worker.log_tail()}")
+        if len(silent) == PATIENCE:
+            say(
+                "The local Worker is busy with a long statement, and all databases wait for it. "
+                "It goes on by itself; Ctrl-C ends all."
+            )
 
 
 def gunicorn(port: int) -> list[str]:

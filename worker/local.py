@@ -154,6 +154,21 @@ def process_table() -> list[tuple[int, int, str, str]]:
     return [(int(pid), int(group), stat, Path(name.strip()).name) for pid, group, stat, name in split]
 
 
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has used so far; 0 for one that is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        pass  # gone, or another system
+    command = ["ps", "-o", "time=", "-p", str(pid)]
+    listing = subprocess.run(command, capture_output=True, errors="replace").stdout.strip()  # noqa: S603
+    seconds = 0.0
+    for part in listing.replace("-", ":").split(":") if listing else ():
+        seconds = seconds * 60 + float(part)
+    return seconds
+
+
 def group_members(group: int) -> dict[int, str]:
     """The live processes of a process group: {pid: command name}."""
     return {
@@ -238,6 +253,10 @@ class LocalWorker:
         """The live workerd processes alone."""
         members = group_members(self._process.pid) if self._process else {}
         return sorted(pid for pid, name in members.items() if name == "workerd")
+
+    def cpu_seconds(self) -> float:
+        """The processor time that workerd has used so far."""
+        return sum(map(cpu_seconds, self.workerd_pids()))
 
     def alive(self) -> bool:
         """Whether wrangler still runs."""

@@ -124,7 +124,9 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
     "no_transaction": (OperationalError, "The transaction is over and was rolled back"),
     "lease_expired": (
         OperationalError,
-        "The transaction was open longer than its lease and was rolled back; shorten it or raise the lease",
+        "The transaction was open longer than its lease and was rolled back. Each of its statements was a "
+        "round trip: write many rows with bulk_create(), bulk_update() or update(), or raise "
+        "OPTIONS['lease'] (25 seconds at most). A migration may set atomic = False",
     ),
     "foreign_key": (IntegrityError, "FOREIGN KEY constraint failed"),
     "schema_mismatch": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,6 +47,9 @@ _LASTING_PRAGMAS: Final = frozenset(
 )
 _OFF: Final = frozenset({"0", "FALSE", "NO", "OFF"})
 _LONGEST_CACHED: Final = 20_000
+# https://github.com/django/django/blob/5.2/django/db/backends/sqlite3/base.py: FORMAT_QMARK_REGEX.
+_POSITIONAL: Final = re.compile(r"(?<!%)%s")
+_NAMED: Final = re.compile(r"%(?:%|\(([^)]+)\)s)")
 _CLOSING: Final = {"'": "'", '"': '"', "`": "`", "[": "]"}
 
 
@@ -107,48 +111,40 @@ def prepare(sql: str, params: Params | None) -> Statement:
     return Statement(filled, encoded.wire, shape)
 
 
-class _Slot(str):
-    """Goes in for ``%s`` alone: other conversions, as in ``LIKE '%a'``, ask for its representation."""
+def fill(sql: str, slots: Sequence[str] | Mapping[str, str]) -> str:
+    """Return SQL with its placeholders replaced by ``slots``, and ``%%`` by ``%``.
 
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        raise TypeError("only %s is a placeholder")
-
-
-class _Seen(dict[str, str]):
-    """Notes the names that a format asks for."""
-
-    def __missing__(self, name: str) -> str:
-        self[name] = ""
-        return ""
+    As in Django's sqlite3 backend, any other ``%`` stays as it is: ``LIKE 'q%'``, ``strftime('%Y')``.
+    Raises ProgrammingError for another number of placeholders than of slots, or a name that has no slot.
+    """
+    if isinstance(slots, Mapping):
+        if found := _POSITIONAL.search(sql):
+            raise ProgrammingError(
+                f"The statement has %s at character {found.start() + 1}, but its parameters have names. "
+                "Use %(name)s, or give a sequence of parameters."
+            )
+        try:
+            return _NAMED.sub(lambda found: slots[found[1]] if found[1] is not None else "%", sql)
+        except KeyError as error:
+            raise ProgrammingError(f"The statement names a parameter that was not given: {error}") from None
+    pieces = _POSITIONAL.split(sql)
+    if len(pieces) != len(slots) + 1:
+        raise ProgrammingError(
+            f"The statement has {len(pieces) - 1} placeholders (%s) but {len(slots)} parameters were given. "
+            "Write %% for a percent sign before an s."
+        )
+    texts = (piece.replace("%%", "%") for piece in pieces)
+    return "".join(chain.from_iterable(zip(texts, (*slots, ""), strict=True)))
 
 
 def _names(sql: str) -> tuple[str, ...]:
-    seen = _Seen()
-    try:
-        sql % seen
-    except (TypeError, ValueError) as error:
-        raise _misfit(error) from None
-    return tuple(seen)
-
-
-def _misfit(error: Exception) -> ProgrammingError:
-    return ProgrammingError(
-        f"The statement's placeholders do not match its parameters ({error}); "
-        "use %s or %(name)s, and %% for a percent sign"
-    )
+    return tuple(dict.fromkeys(name for name in _NAMED.findall(sql) if name))
 
 
 @lru_cache(maxsize=1000)
 def _fill(sql: str, names: tuple[str, ...] | None, kinds: tuple[int, ...]) -> str:
-    slots = [_Slot(text) for text in codec.slots(kinds)]
-    try:
-        return sql % (tuple(slots) if names is None else dict(zip(names, slots, strict=True)))
-    except KeyError as error:
-        raise ProgrammingError(f"The statement names a parameter that was not given: {error}") from None
-    except (TypeError, ValueError) as error:
-        raise _misfit(error) from None
+    slots = codec.slots(kinds)
+    return fill(sql, slots if names is None else dict(zip(names, slots, strict=True)))
 
 
 @lru_cache(maxsize=2000)

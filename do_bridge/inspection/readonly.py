@@ -9,6 +9,8 @@ from do_bridge.driver.sql import bare, shape_of, tokens
 ROW_LIMIT = 500
 SECONDS = 5.0
 LONGEST = 50_000
+# The driver may give up this much (seconds) before its time is over.
+_ROUNDING = 0.05
 
 # Table-valued functions: `pragma_optimize` writes statistics, whatever the statement around it looks like.
 READING_PRAGMAS = frozenset(
@@ -130,23 +132,33 @@ def plan(database, sql, *, seconds=SECONDS):
 
 def _guarded(database, text, wanted, seconds):
     """Look at the program of `text`, then run `wanted`; on an object inside a transaction that is undone."""
+    until = time.monotonic() + seconds
     with database.connect(seconds) as connection:
         if connection.supports_transactions:
             connection.begin()
         try:
-            program = _only(connection, f"EXPLAIN {text}")
+            program = _only(connection, f"EXPLAIN {text}", until)
             check_program(program.rows)
             if any(row[1] == "VOpen" for row in program.rows):
-                for (view,) in _only(connection, _VIEWS).rows:
+                for (view,) in _only(connection, _VIEWS, until).rows:
                     _check_pragmas(view)
-            return _only(connection, wanted)
+            return _only(connection, wanted, until)
+        except driver.OperationalError as error:
+            if time.monotonic() < until - _ROUNDING:
+                raise
+            raise driver.OperationalError(
+                f"The statement took longer than {seconds:g} seconds and was given up. The database may go "
+                "on with it, because nothing can interrupt SQLite. Narrow it with WHERE or LIMIT."
+            ) from error
         finally:
             if connection.in_transaction:
                 _roll_back(connection)
 
 
-def _only(connection, sql):
+def _only(connection, sql, until):
     """Send one statement alone: in a batch D1 would need names for columns that differ."""
+    # All statements of a page together have its seconds.
+    connection.timeout = max(until - time.monotonic(), 0.01)
     return connection.execute_batch([(sql, None)])[0]
 
 

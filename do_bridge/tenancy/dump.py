@@ -29,11 +29,15 @@ COLUMNS_IN_A_RESULT = 80
 # The runtime's own, SQLite's own, wrangler's list of its migrations, the relay's keys of writes.
 _NOT_OURS = ("sqlite_", "_cf_", "__miniflare")
 _NOT_OURS_EITHER = ("d1_migrations", "_do_bridge_keys")
+# Of these a file from elsewhere may have some that somebody wants.
+_PLATFORMS = ("_cf_", "__miniflare", "d1_migrations")
 _SEQUENCE = "sqlite_sequence"
 MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"
+# A view over a table that is not there has no columns to ask for, but an error.
 TABLES = (
-    "SELECT name, type, wr, (SELECT json_group_array(json_array(x.name, x.pk, x.hidden, x.type)) "
-    "FROM pragma_table_xinfo(t.name) AS x) FROM pragma_table_list AS t WHERE schema = 'main'"
+    "SELECT name, type, wr, CASE WHEN type <> 'view' THEN (SELECT json_group_array(json_array(x.name, x.pk, "
+    "x.hidden, x.type)) FROM pragma_table_xinfo(t.name) AS x) END FROM pragma_table_list AS t "
+    "WHERE schema = 'main'"
 )
 
 
@@ -70,6 +74,17 @@ class Schema:
     virtual_names: list[str] = field(default_factory=list)
     derived: list[virtual.Derived] = field(default_factory=list)
     has_sequence: bool = False
+    # What each statement makes, as people read it: {"CREATE VIEW …": "the view 'x'"}.
+    described: dict[str, str] = field(default_factory=dict)
+    view_names: list[str] = field(default_factory=list)
+    # What has a name that the platform keeps for itself.
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def made(self):
+        """What is made and its statement, in the order of making."""
+        statements = [*self.table_sql, *self.index_sql, *self.other_sql, *(item.sql for item in self.derived)]
+        return [(self.described[sql], sql) for sql in statements]
 
     @property
     def configured(self):
@@ -271,7 +286,10 @@ def read_schema(master, tables):
         if name == _SEQUENCE:
             schema.has_sequence = True
         if sql is None or name.startswith(_NOT_OURS) or _is_not_ours(table_name):
+            if kind in ("table", "view") and name.startswith(_PLATFORMS):
+                schema.left_out.append(name)
             continue
+        schema.described[sql] = f"the {kind} {name!r}"
         if kind == "table":
             table_type, without_rowid = facts[name][1:3]
             if table_type == "shadow":
@@ -286,6 +304,7 @@ def read_schema(master, tables):
         elif kind == "index":
             schema.index_sql.append(sql)
         else:
+            schema.view_names += [name] if kind == "view" else []
             schema.other_sql.append(sql)
     return schema
 

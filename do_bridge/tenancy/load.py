@@ -31,6 +31,16 @@ from .databases import tenant_databases
 from .directory import is_registered
 from .executor import read_fingerprint
 from .fingerprint import note_statements
+from .fitness import (
+    UnfitFile,
+    refuse_broken_views,
+    refuse_damage,
+    refuse_deferred_keys,
+    refuse_large_values,
+    refuse_schema,
+    refuse_strange_schema,
+    refuse_strangers,
+)
 from .quoting import quote
 from .slugs import tenant_alias
 
@@ -49,21 +59,18 @@ _FULL = (
 )
 
 
-class UnfitFile(Exception):
-    """The file is no SQLite database, or none that a tenant can be made of."""
-
-
 class TenantExists(Exception):
     """The tenant's object holds something already."""
 
 
 @dataclass(slots=True)
 class LoadReport:
-    """What was loaded, and the fingerprint of the schema that the tenant has now."""
+    """What was loaded and left out, and the fingerprint of the schema that the tenant has now."""
 
     tables: int = 0
     rows: int = 0
     fingerprint: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def load_tenant(slug, path, *, origin="", on_piece=None, then=None):
@@ -84,6 +91,8 @@ def load_tenant(slug, path, *, origin="", on_piece=None, then=None):
         schema, report = check_file(source)
         origin = origin or _digest(path)
         if check_free(slug, origin):
+            with _connected(alias) as connection:
+                refuse_schema(connection, schema)
             ledger.begin(slug, "load")
             try:
                 _fill(alias, claim, source, schema, report, origin, on_piece)
@@ -130,12 +139,8 @@ def open_file(path):
 
 def check_file(source):
     """Return (Schema, LoadReport) of a file that a tenant can be made of. Raises UnfitFile."""
-    try:
-        (verdict,) = source.execute("PRAGMA integrity_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
-        verdict = error
-    if verdict != "ok":
-        raise UnfitFile(f"The file is damaged: {verdict}")
+    refuse_damage(source)
+    refuse_broken_views(source)
     try:
         schema = dump.read_schema(
             source.execute(dump.MASTER).fetchall(), source.execute(dump.TABLES).fetchall()
@@ -147,12 +152,7 @@ def check_file(source):
         raise UnfitFile("The file has no table django_migrations: it was not made of a tenant.")
     if MARK in names:
         raise UnfitFile("The file was made of a tenant that was itself being loaded.")
-    if any("INITIALLY DEFERRED" in " ".join(sql.upper().split()) for sql in schema.table_sql):
-        # One row that breaks such a key would reset the whole object instead of being refused.
-        raise UnfitFile(
-            "The file's foreign keys are INITIALLY DEFERRED, as Django's own sqlite3 engine makes them. "
-            "Carry its data over with dumpdata, and tenant_command SLUG loaddata."
-        )
+    refuse_deferred_keys(list(zip((table.name for table in schema.tables), schema.table_sql, strict=True)))
     for table in schema.tables:
         if len(table.columns) > dump.COLUMNS:
             raise UnfitFile(f"The table {table.name!r} has more than {dump.COLUMNS} columns.")
@@ -160,8 +160,12 @@ def check_file(source):
     if dangling:
         tables = ", ".join(sorted({row[0] for row in dangling}))
         raise UnfitFile(f"{len(dangling)} rows point nowhere by their foreign keys, in: {tables}.")
+    refuse_strange_schema(schema)
+    refuse_large_values(source, schema.tables)
+    refuse_strangers(names)
     applied = source.execute("SELECT app, name FROM django_migrations").fetchall()
-    return schema, LoadReport(rows=len(applied), fingerprint=schemas.learn(applied))
+    left_out = tuple(schema.left_out)
+    return schema, LoadReport(rows=len(applied), left_out=left_out, fingerprint=schemas.learn(applied))
 
 
 def check_free(slug, origin=""):
@@ -346,12 +350,31 @@ def _copy_rows(send, source, table, target, on_piece):
     cursor = source.execute(f"SELECT {', '.join(map(quote, key))} FROM {quote(table.name)}")  # noqa: S608
     into = f"INSERT INTO {quote(target)} ({', '.join(map(quote, names))}) "
     total = 0
-    for rows in _pieces(cursor):
-        send([_insert(into, rows)])
+    for rows in _pieces(_named(table, cursor)):
+        with _naming(table):
+            send([_insert(into, rows)])
         total += len(rows)
         if on_piece:
             on_piece(table.name, len(rows))
     return total
+
+
+def _named(table, cursor):
+    """Yield the rows. Raises UnfitFile by the table's name for a text that is not UTF-8."""
+    try:
+        yield from cursor
+    except sqlite3.Error as error:
+        raise UnfitFile(f"The table {table.name!r} cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
+def _naming(table):
+    """Put the table's name before what an object says of its rows."""
+    try:
+        yield
+    except driver.Error as error:
+        error.args = (f"The table {table.name!r}: {error}",)
+        raise
 
 
 def _pieces(cursor):

@@ -117,15 +117,35 @@ def test_blobs_and_large_texts_have_slots_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "params"),
+    ("sql", "params", "sent"),
     [
-        ("SELECT %s, %s", [1]),
-        ("SELECT %s", [1, 2]),
-        ("SELECT 'x' LIKE '%a'", [1]),
-        ("SELECT %d", [1]),
-        ("SELECT %(b)s", {"a": 1}),
+        ("SELECT 'x' LIKE 'q%'", (), "SELECT 'x' LIKE 'q%'"),
+        ("SELECT 'x' LIKE 'q%'", [], "SELECT 'x' LIKE 'q%'"),
+        ("SELECT 'x' LIKE 'q%%'", (), "SELECT 'x' LIKE 'q%'"),
+        ("SELECT strftime('%Y', %s)", [1], "SELECT strftime('%Y', (?1->>0))"),
+        ("SELECT 'q%%', '%%s', 5 %% %s, 5 % %s", [1, 2], "SELECT 'q%', '%s', 5 % (?1->>0), 5 % (?1->>1)"),
+        ("SELECT '%d%(a)s'", (), "SELECT '%d%(a)s'"),
+        ("SELECT '100%%', '%Y', %(a)s", {"a": 1}, "SELECT '100%', '%Y', (?1->>0)"),
+        ("SELECT 'q%', '%%'", {}, "SELECT 'q%', '%'"),
+        ("SELECT '%%(a)s', %(a)s", {"a": 1}, "SELECT '%(a)s', (?1->>0)"),
     ],
 )
-def test_parameters_that_do_not_fit_are_a_programming_error(sql: str, params: object) -> None:
-    with pytest.raises(ProgrammingError):
+def test_a_percent_sign_that_begins_no_placeholder_stays(sql: str, params: object, sent: str) -> None:
+    assert prepare(sql, params).sql == sent  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sql", "params", "message"),
+    [
+        ("SELECT %s, %s", [1], r"2 placeholders .* 1 parameters"),
+        ("SELECT %s", [1, 2], r"1 placeholders .* 2 parameters"),
+        ("SELECT %s", (), r"1 placeholders .* 0 parameters"),
+        ("SELECT 'x' LIKE '%a'", [1], r"0 placeholders .* 1 parameters"),
+        ("SELECT %d", [1], r"0 placeholders .* 1 parameters"),
+        ("SELECT %(b)s", {"a": 1}, "not given: 'b'"),
+        ("SELECT %s", {"a": 1}, "its parameters have names"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_a_programming_error(sql: str, params: object, message: str) -> None:
+    with pytest.raises(ProgrammingError, match=message):
         prepare(sql, params)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from http.cookiejar import CookieJar
 from pathlib import Path
 
@@ -107,8 +108,30 @@ class Run:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         return opener.open(self.url + path, timeout=20).read().decode()
 
+    def wait_for(self, text):
+        """Wait until it has said a text."""
+        while not any(text in line for line in self.said):
+            line = self.process.stdout.readline()
+            assert line, "".join(self.said)
+            self.said.append(line)
+
+    def post(self, opener, path, fields):
+        """Send a form from its own page; return the answer's page."""
+        form = opener.open(self.url + path, timeout=60).read().decode()
+        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)[1]
+        data = urllib.parse.urlencode({**fields, "csrfmiddlewaretoken": token}).encode()
+        request = urllib.request.Request(self.url + path, data, {"Referer": self.url + path})  # noqa: S310
+        return opener.open(request, timeout=60).read().decode()
+
     def sign_in(self):
         """Sign in to D1's admin as a person does; returns the page behind it."""
+        return self._signed_in()[1]
+
+    def signed_in(self):
+        """Sign in as a person does; returns what opens pages from then on."""
+        return self._signed_in()[0]
+
+    def _signed_in(self):
         handlers = (urllib.request.HTTPCookieProcessor(CookieJar()), urllib.request.ProxyHandler({}))
         opener = urllib.request.build_opener(*handlers)
         address = f"{self.url}/admin/login/?next=/admin/"
@@ -121,7 +144,7 @@ class Run:
         }
         data = urllib.parse.urlencode(fields).encode()
         request = urllib.request.Request(address, data, {"Referer": address})  # noqa: S310
-        return opener.open(request, timeout=20).read().decode()
+        return opener, opener.open(request, timeout=20).read().decode()
 
 
 @pytest.mark.timeout(240)
@@ -151,6 +174,116 @@ def test_a_fresh_checkout_is_served_with_secrets_of_its_own_and_ends_without_a_t
     assert again.process.returncode == 0
     assert again.started() == {}
     assert "a-token-of-production" in (checkout / ".env").read_text()
+
+
+def counting_to(number):
+    """A statement that reads nothing and takes long."""
+    return (
+        f"WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c LIMIT {number}) SELECT count(*) FROM c"
+    )
+
+
+@pytest.mark.timeout(600)
+def test_a_statement_that_takes_long_is_given_up_by_its_page_and_the_site_lives(checkout):
+    with Run(checkout) as run:
+        opener = run.signed_in()
+        tenant = re.search(r'href="/t/([a-z0-9-]+)/"', run.get("/"))[1]
+        path = f"/admin/databases/tenant/{tenant}/sql/"
+        page = run.post(opener, path, {"sql": counting_to(150_000_000), "run": ""})
+        assert "took longer than 5 seconds" in page
+        # It is still at work: nothing outside can interrupt SQLite.
+        relay = f"http://127.0.0.1:{run.environment['RELAY_PORT']}/healthz"
+        assert not serve.healthy(relay)
+        run.wait_for("busy with a long statement")
+        run.wait_for("answers again")
+        assert "COUNT" in run.post(opener, path, {"sql": "SELECT 1 AS count", "run": ""}).upper()
+        assert run.process.poll() is None
+
+
+@pytest.fixture
+def silent_quickly(monkeypatch):
+    """The watch of `make run` asks often, and has heard nothing soon."""
+    monkeypatch.setattr(serve, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(serve, "ANSWER_SECONDS", 1.0)
+
+
+class Watch(threading.Thread):
+    """serve.watch() of a Worker beside a process that never ends; `said` and the `error` that it raised."""
+
+    def __init__(self, worker, monkeypatch):
+        super().__init__(daemon=True)
+        self.worker, self.said, self.error, self.told = worker, [], None, threading.Condition()
+        monkeypatch.setattr(serve, "say", self.say)
+        self.server = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+
+    def say(self, text):
+        with self.told:
+            self.said.append(text)
+            self.told.notify_all()
+
+    def wait_for(self, text):
+        with self.told:
+            assert self.told.wait_for(lambda: any(text in line for line in self.said), timeout=90), self.said
+
+    def run(self):
+        try:
+            serve.watch(self.server, self.worker)
+        except local.LocalWorkerError as error:
+            self.error = error
+
+    def ended(self):
+        """Wait for its end; return what it raised."""
+        self.join(60)
+        self.server.kill()
+        self.server.wait()
+        return str(self.error)
+
+
+def compute(worker):
+    """Have the Worker's one thread compute for longer than a test takes."""
+
+    def ask():
+        transport = driver.relay(worker.url, worker.token)
+        with suppress(driver.Error), driver.connect(transport, "do:test/busy", timeout=1) as connection:
+            connection.execute(counting_to(10_000_000_000))
+
+    threading.Thread(target=ask, daemon=True).start()
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_that_computes_is_busy_and_one_that_was_killed_then_is_gone(
+    own_worker, silent_quickly, monkeypatch
+):
+    with own_worker() as worker:
+        watch = Watch(worker, monkeypatch)
+        compute(worker)
+        watch.start()
+        watch.wait_for("busy with a long statement")
+        assert watch.is_alive()
+        os.killpg(worker.pid, signal.SIGKILL)
+        assert "The local Worker has ended" in watch.ended()
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_that_neither_answers_nor_computes_has_ended(own_worker, silent_quickly, monkeypatch):
+    with own_worker() as worker:
+        watch = Watch(worker, monkeypatch)
+        watch.start()
+        for pid in worker.workerd_pids():
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            assert "The local Worker answers no more" in watch.ended()
+        finally:
+            for pid in worker.workerd_pids():
+                os.kill(pid, signal.SIGCONT)
+        assert not any("busy" in line for line in watch.said)
+
+
+def test_the_processor_time_of_a_process_grows_with_its_work():
+    before = local.cpu_seconds(os.getpid())
+    while local.cpu_seconds(os.getpid()) == before:
+        sum(range(100_000))
+    assert local.cpu_seconds(2**22 + 1) == 0
 
 
 @pytest.mark.timeout(120)

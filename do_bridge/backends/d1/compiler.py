@@ -9,15 +9,12 @@ from django.db.models.constants import OnConflict
 from django.db.models.sql import Query
 
 from do_bridge.backends.remote_sqlite import compiler
-from do_bridge.backends.remote_sqlite.compiler import (
-    SQLAggregateCompiler,
-    SQLCompiler,
-    SQLDeleteCompiler,
-)
+from do_bridge.backends.remote_sqlite.compiler import SQLDeleteCompiler
 from do_bridge.driver.sql import prepare
 
 from .connection import PendingCount
 from .deferred import Deferred, ProbedCount
+from .infinities import ReadableAggregates, ReadableSelect
 
 __all__ = [
     "SQLAggregateCompiler",
@@ -26,6 +23,14 @@ __all__ = [
     "SQLInsertCompiler",
     "SQLUpdateCompiler",
 ]
+
+
+class SQLCompiler(ReadableSelect, compiler.SQLCompiler):
+    pass
+
+
+class SQLAggregateCompiler(ReadableAggregates, compiler.SQLAggregateCompiler):
+    pass
 
 
 class SQLInsertCompiler(compiler.SQLInsertCompiler):

@@ -61,11 +61,27 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
 
     def require_known_options(self, known):
         """Raise ImproperlyConfigured for an OPTION of another name; values are never shown."""
-        if unknown := set(self.settings_dict["OPTIONS"]) - set(known):
+        self._read_transaction_mode()
+        if unknown := set(self.settings_dict["OPTIONS"]) - {*known, "transaction_mode"}:
             raise ImproperlyConfigured(
                 f"DATABASES[{self.alias!r}]['OPTIONS'] has {', '.join(sorted(map(repr, unknown)))}; "
                 f"known are {', '.join(map(repr, known))}."
             )
+
+    def _read_transaction_mode(self):
+        """Set `transaction_mode` from the OPTIONS, as Django's sqlite3 backend does.
+
+        It changes nothing here: a transaction of an object is exclusive, and D1 has none. Raises
+        ImproperlyConfigured for an unknown one.
+        """
+        mode = self.settings_dict["OPTIONS"].get("transaction_mode")
+        if mode is not None and mode.upper() not in self.transaction_modes:
+            allowed = ", ".join(map(repr, sorted(self.transaction_modes)))
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['OPTIONS']['transaction_mode'] is {mode!r}. "
+                f"Use one of {allowed}, or None."
+            )
+        self.transaction_mode = mode.upper() if mode else None
 
     def check_test_database(self):
         """Raise ImproperlyConfigured if a test run is about to reach a database that is not a test one."""

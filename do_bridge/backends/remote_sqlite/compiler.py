@@ -8,10 +8,11 @@ from django.db.models.sql import compiler
 
 from do_bridge.driver.sql import prepare
 
-from . import key_lists  # noqa: F401 - takes the place of two of Django's methods
+from . import deep, key_lists  # noqa: F401 - they take the place of three of Django's methods
 from .json_rows import BLOBS, column_of, pieces, row_texts
 from .keyed_updates import KeyedUpdate
 from .piecewise import PiecewiseSelect
+from .reading import converted
 from .statements import settle
 from .wide import WideSelect
 
@@ -42,27 +43,38 @@ class Dialect(compiler.SQLCompiler):
         sql, params = getattr(node, method_name(type(node)))(self, self.connection)
         return sql, params
 
+    def apply_converters(self, rows, converters):
+        return converted(rows, converters, self.connection)
+
     def get_combinator_sql(self, combinator, all):
-        """Nest a union of more than five queries: the runtime takes no longer compound SELECT."""
+        """Nest what combines more than five queries: the runtime takes no longer compound SELECT."""
         queries = self.query.combined_queries
-        if combinator != "union" or len(queries) <= COMPOUND_TERMS:
+        if len(queries) <= COMPOUND_TERMS:
             return super().get_combinator_sql(combinator, all)
         try:
-            nested = queries
-            while len(nested) > COMPOUND_TERMS:
-                parts = [nested[i : i + COMPOUND_TERMS] for i in range(0, len(nested), COMPOUND_TERMS)]
-                nested = tuple(part[0] if len(part) == 1 else self._union(part, all) for part in parts)
-            self.query.combined_queries = nested
+            self.query.combined_queries = self._nested(combinator, queries, all)
             return super().get_combinator_sql(combinator, all)
         finally:
             self.query.combined_queries = queries
 
+    def _nested(self, combinator, queries, all):
+        """Return queries, five at most, that combined give the same rows."""
+        if combinator == "difference":
+            # Without the rows of each of the others is without those of their union.
+            return queries[0], self._combined("union", queries[1:], all=False)
+        while len(queries) > COMPOUND_TERMS:
+            parts = [queries[at : at + COMPOUND_TERMS] for at in range(0, len(queries), COMPOUND_TERMS)]
+            queries = tuple(
+                part[0] if len(part) == 1 else self._combined(combinator, part, all) for part in parts
+            )
+        return queries
+
     @staticmethod
-    def _union(queries, all):
+    def _combined(combinator, queries, all):
         query = queries[0].clone()
         query.clear_ordering(force=True)
         query.clear_limits()
-        query.combined_queries, query.combinator, query.combinator_all = queries, "union", all
+        query.combined_queries, query.combinator, query.combinator_all = queries, combinator, all
         return query
 
 

@@ -3,7 +3,7 @@
 from django.core.exceptions import FieldError
 from django.db import NotSupportedError
 from django.db.models import Case, StdDev, Variance, When, functions
-from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression, Window
+from django.db.models.expressions import Combinable, DurationExpression, Window
 from django.db.models.functions.datetime import Extract, TruncBase
 
 from . import functions_datetime as dates
@@ -68,12 +68,15 @@ def random(self, compiler, connection, **extra):
     return self.as_sql(compiler, connection, template=template, **extra)
 
 
-@register(CombinedExpression)
 def combined_expression(self, compiler, connection, **extra):
     if self.connector != Combinable.BITXOR:
         return self.as_sqlite(compiler, connection, **extra)
     lhs, rhs = compiled(compiler, self.lhs, self.rhs)
-    return fill("(({a} | {b}) - ({a} & {b}))", a=lhs, b=rhs)
+    if self.contains_aggregate or self.contains_over_clause or not compiler.query.alias_cols:
+        return fill("(({a} | {b}) - ({a} & {b}))", a=lhs, b=rhs)
+    # A chain of them would double with each.
+    named = "(SELECT (do_bridge_a | do_bridge_b) - (do_bridge_a & do_bridge_b) FROM ({row}))"
+    return fill(named, row=fill("SELECT {a} AS do_bridge_a, {b} AS do_bridge_b", a=lhs, b=rhs))
 
 
 # Text.
@@ -110,6 +113,11 @@ def repeat(self, compiler, connection, **extra):
 
 @register(functions.Reverse)
 def reverse(self, compiler, connection, **extra):
+    if not compiler.query.alias_cols:
+        refuse(
+            "Reverse() in a constraint, an index or a generated column",
+            "Keep the reversed text in a column of its own, which your code fills.",
+        )
     (text,) = compiled(compiler, *self.get_source_expressions())
     return fill(
         "(WITH RECURSIVE r(rest, done) AS (SELECT CAST({t} AS TEXT), '' UNION ALL "
@@ -202,6 +210,8 @@ def internal_type(expression):
         return None
 
 
+# Durations that are added up in one group.
+MOVES = 40
 TEMPORAL = ("DateTimeField", "DateField", "TimeField")
 
 
@@ -223,16 +233,17 @@ def total_duration(compiler, expression):
 
     One sum for the whole chain: each move names its moment eight times, and a chain would grow by that.
     """
-    moment, connector, duration = moved_moment(expression)
-    (fragment,) = compiled(compiler, duration)
-    fragment = fill(f"0 {connector} ({{d}})", d=fragment)
-    if internal_type(moment) == "DateTimeField" and moved_moment(moment):
-        moment, inner = total_duration(compiler, moment)
-        fragment = fill("({inner}) + ({outer})", inner=inner, outer=fragment)
-    return moment, fragment
+    moves = []
+    while not moves or (internal_type(expression) == "DateTimeField" and moved_moment(expression)):
+        expression, connector, duration = moved_moment(expression)
+        (fragment,) = compiled(compiler, duration)
+        moves.append(fill(f"{connector} ({{d}})", d=fragment))
+    # Groups, for a sum of n terms is n levels deep.
+    groups = [moves[at : at + MOVES] for at in range(0, len(moves), MOVES)]
+    sums = [f"(0 {' '.join(move.sql for move in group)})" for group in groups]
+    return expression, Fragment(" + ".join(sums), tuple(value for move in moves for value in move.params))
 
 
-@register(DurationExpression)
 def duration_expression(self, compiler, connection, **extra):
     if moved_moment(self) is None:
         return self.as_sqlite(compiler, connection, **extra)

@@ -10,46 +10,52 @@ from .fragments import Fragment, fill
 FIRST_SECOND = 62167219200  # from year 0 to 1970, so that every moment is a positive number
 MICROSECOND = 1_000_000
 DAY = 86400 * MICROSECOND
+# SQLite's functions also take day numbers, 'now', a time alone and ISO's T, which Django's own functions
+# read as NULL: with a midnight behind it a date stays one, and none of those does.
+MOMENT = "substr(replace({v}, 'T', '?') || ' 00:00:00', 1, 19)"
+# The same for a time: without its seconds it is none, and no number.
+TIME = "substr({v} || '?', 1, 8) || 'Z'"
 
 EXTRACT = {
-    "year": "CAST(strftime('%%Y', substr({v}, 1, 19)) AS INTEGER)",
-    "iso_year": "CAST(strftime('%%G', substr({v}, 1, 19)) AS INTEGER)",
-    "quarter": "((CAST(strftime('%%m', substr({v}, 1, 19)) AS INTEGER) + 2) / 3)",
-    "month": "CAST(strftime('%%m', substr({v}, 1, 19)) AS INTEGER)",
-    "week": "CAST(strftime('%%V', substr({v}, 1, 19)) AS INTEGER)",
-    "week_day": "(CAST(strftime('%%w', substr({v}, 1, 19)) AS INTEGER) + 1)",
-    "iso_week_day": "CAST(strftime('%%u', substr({v}, 1, 19)) AS INTEGER)",
-    "day": "CAST(strftime('%%d', substr({v}, 1, 19)) AS INTEGER)",
-    "hour": "CAST(strftime('%%H', substr({v}, 1, 19)) AS INTEGER)",
-    "minute": "CAST(strftime('%%M', substr({v}, 1, 19)) AS INTEGER)",
-    "second": "CAST(strftime('%%S', substr({v}, 1, 19)) AS INTEGER)",
-    "microsecond": "CAST(substr(substr({v}, 21) || '000000', 1, 6) AS INTEGER)",
+    "year": "CAST(strftime('%%Y', {moment}) AS INTEGER)",
+    "iso_year": "CAST(strftime('%%G', {moment}) AS INTEGER)",
+    "quarter": "((CAST(strftime('%%m', {moment}) AS INTEGER) + 2) / 3)",
+    "month": "CAST(strftime('%%m', {moment}) AS INTEGER)",
+    "week": "CAST(strftime('%%V', {moment}) AS INTEGER)",
+    "week_day": "(CAST(strftime('%%w', {moment}) AS INTEGER) + 1)",
+    "iso_week_day": "CAST(strftime('%%u', {moment}) AS INTEGER)",
+    "day": "CAST(strftime('%%d', {moment}) AS INTEGER)",
+    "hour": "CAST(strftime('%%H', {moment}) AS INTEGER)",
+    "minute": "CAST(strftime('%%M', {moment}) AS INTEGER)",
+    "second": "CAST(strftime('%%S', {moment}) AS INTEGER)",
+    "microsecond": "CASE WHEN substr({v}, 20, 1) = '.' THEN CAST(substr(substr({v}, 21) || '000000', 1, 6) "
+    "AS INTEGER) WHEN julianday({moment}) IS NOT NULL THEN 0 END",
 }
 TIME_EXTRACT = {
-    "hour": "CAST(strftime('%%H', substr({v}, 1, 8)) AS INTEGER)",
-    "minute": "CAST(strftime('%%M', substr({v}, 1, 8)) AS INTEGER)",
-    "second": "CAST(strftime('%%S', substr({v}, 1, 8)) AS INTEGER)",
-    "microsecond": "CAST(substr(substr({v}, 10) || '000000', 1, 6) AS INTEGER)",
+    "hour": "CAST(strftime('%%H', {time}) AS INTEGER)",
+    "minute": "CAST(strftime('%%M', {time}) AS INTEGER)",
+    "second": "CAST(strftime('%%S', {time}) AS INTEGER)",
+    "microsecond": "CASE WHEN julianday({time}) IS NOT NULL "
+    "THEN CAST(substr(substr({v}, 10) || '000000', 1, 6) AS INTEGER) END",
 }
 DATE_TRUNC = {
-    "year": "strftime('%%Y-01-01', substr({v}, 1, 19))",
-    "quarter": "(strftime('%%Y-', substr({v}, 1, 19)) || substr('010101040404070707101010', "
-    "2 * CAST(strftime('%%m', substr({v}, 1, 19)) AS INTEGER) - 1, 2) || '-01')",
-    "month": "strftime('%%Y-%%m-01', substr({v}, 1, 19))",
+    "year": "strftime('%%Y-01-01', {moment})",
+    "quarter": "(strftime('%%Y-', {moment}) || substr('010101040404070707101010', "
+    "2 * CAST(strftime('%%m', {moment}) AS INTEGER) - 1, 2) || '-01')",
+    "month": "strftime('%%Y-%%m-01', {moment})",
     # Backwards first: the last week of 9999 has no end, and a Monday must stay where it is.
-    "week": "date(substr({v}, 1, 19), '-6 days', 'weekday 1')",
-    "day": "strftime('%%Y-%%m-%%d', substr({v}, 1, 19))",
+    "week": "date({moment}, '-6 days', 'weekday 1')",
+    "day": "strftime('%%Y-%%m-%%d', {moment})",
 }
 DATETIME_TRUNC = {
-    "hour": "strftime('%%Y-%%m-%%d %%H:00:00', substr({v}, 1, 19))",
-    "minute": "strftime('%%Y-%%m-%%d %%H:%%M:00', substr({v}, 1, 19))",
-    "second": "strftime('%%Y-%%m-%%d %%H:%%M:%%S', substr({v}, 1, 19))",
+    "hour": "strftime('%%Y-%%m-%%d %%H:00:00', {moment})",
+    "minute": "strftime('%%Y-%%m-%%d %%H:%%M:00', {moment})",
+    "second": "strftime('%%Y-%%m-%%d %%H:%%M:%%S', {moment})",
 }
-# Times and datetimes both come here: cut at the point, wherever it is.
+# Times and datetimes both come here.
 TIME_TRUNC = {
-    "hour": "strftime('%%H:00:00', substr({v}, 1, instr({v} || '.', '.') - 1))",
-    "minute": "strftime('%%H:%%M:00', substr({v}, 1, instr({v} || '.', '.') - 1))",
-    "second": "strftime('%%H:%%M:%%S', substr({v}, 1, instr({v} || '.', '.') - 1))",
+    unit: f"coalesce(strftime('{form}', {{time}}), strftime('{form}', {{moment}}))"
+    for unit, form in {"hour": "%%H:00:00", "minute": "%%H:%%M:00", "second": "%%H:%%M:%%S"}.items()
 }
 
 
@@ -57,7 +63,12 @@ def _choose(templates, lookup_type, value):
     template = templates.get(lookup_type.lower())
     if template is None:
         raise OperationalError(f"Unsupported lookup type: {lookup_type!r}")
-    return fill(template, v=value)
+    return _guarded(template, value)
+
+
+def _guarded(template, value):
+    """Fill a template: `{v}` is the value; functions of `{moment}` and `{time}` are NULL for what is none."""
+    return fill(template, v=value, moment=fill(MOMENT, v=value), time=fill(TIME, v=value))
 
 
 def extract(lookup_type, value):
@@ -94,13 +105,16 @@ def cast_date(value):
 
 def cast_time(value):
     """The time of a datetime with its microseconds; midnight for a date alone."""
-    return fill("substr({v} || iif(length({v}) = 10, ' 00:00:00', ''), 12)", v=value)
+    return _guarded(
+        "(strftime('%%H:%%M:%%S', {moment}) || iif(substr({v}, 20, 1) = '.', substr({v}, 20, 7), ''))", value
+    )
 
 
 def microseconds(value):
     """Microseconds since 1970 of a date or datetime; those of a time count from one fixed day."""
     return fill(
-        f"(unixepoch(substr({{v}}, 1, instr({{v}} || '.', '.') - 1)) * {MICROSECOND} + "
+        "(unixepoch(iif(typeof({v}) = 'text', substr({v}, 1, instr({v} || '.', '.') - 1), NULL)) * "
+        f"{MICROSECOND} + "
         "CAST(substr(substr({v}, instr({v} || '.', '.') + 1) || '000000', 1, 6) AS INTEGER))",
         v=value,
     )
@@ -128,9 +142,8 @@ def add_duration(value, connector, duration):
 def add_duration_to_date(value, connector, duration):
     """A date moved by the days of a duration: its whole days, rounded down, as Python's date takes them."""
     return fill(
-        f"date(substr({{v}}, 1, 10), "
-        f"(0 {connector} ({{d}} - (({{d}} %% {DAY}) + {DAY}) %% {DAY}) / {DAY}) || ' days')",
-        v=value,
+        f"date({{moment}}, (0 {connector} ({{d}} - (({{d}} %% {DAY}) + {DAY}) %% {DAY}) / {DAY}) || ' days')",
+        moment=fill(MOMENT, v=value),
         d=fill("({d})", d=duration),
     )
 
@@ -145,36 +158,38 @@ def to_zone(value, wanted, stored, *, inline=False):
         return Fragment(*value)
     name, seconds = zones.split_offset(wanted)
     if seconds:
-        shifted = f"(datetime(substr({{v}}, 1, 19), '{seconds:+d} seconds') || substr({{v}}, 20))"
-        value = fill(shifted, v=value)
+        shifted = f"(datetime({{moment}}, '{seconds:+d} seconds') || substr({{v}}, 20))"
+        value = _guarded(shifted, value)
     if not name or name == stored:
         return Fragment(*value)
     table = zones.zone_table(stored, name)
     if inline:
-        return fill(_moved(table), v=value, y=fill(_changes(table), v=value, table=("%s", (table.text,))))
+        return _shifted(table, value, _changes(table, value, ("%s", (table.text,))))
     row = fill(
         "SELECT v, {y} AS y FROM (SELECT {value} AS v, %s AS z)".replace("%s", "{table}"),
-        y=fill(_changes(table), v=("v", ()), table=("z", ())),
+        y=_changes(table, ("v", ()), ("z", ())),
         value=value,
         table=("%s", (table.text,)),
     )
-    return fill("(SELECT {moved} FROM ({row}))", moved=fill(_moved(table), v=("v", ()), y=("y", ())), row=row)
+    return fill("(SELECT {moved} FROM ({row}))", moved=_shifted(table, ("v", ()), ("y", ())), row=row)
 
 
-def _changes(table):
+def _changes(table, value, text):
     """SQL for the JSON list of a year's changes: by the year, by its kind, or those before all others."""
-    kind = "strftime('%%w-%%j', substr({v}, 1, 4) || '-12-31')"
-    # Of the column itself the affinity would make a number of the year, and every text is above those.
-    key = f"iif(substr({{v}}, 1, 4) < '{table.rule_from}', substr({{v}}, 1, 4), {kind})"
-    return f"""coalesce({{table}} -> ('$."' || {key} || '"'), {{table}} -> '$.""')"""
+    year = fill("strftime('%%Y', {moment})", moment=fill(MOMENT, v=value))
+    kind = "strftime('%%w-%%j', {year} || '-12-31')"
+    key = f"iif({{year}} < '{table.rule_from}', {{year}}, {kind})"
+    changes = f"""coalesce({{table}} -> ('$."' || {key} || '"'), {{table}} -> '$.""')"""
+    return fill(changes, year=year, table=text)
 
 
-def _moved(table):
-    """SQL that moves `{v}` by the shift of `{y}`, its year's changes, that holds at its moment."""
+def _shifted(table, value, changes):
+    """SQL that moves a moment by the shift of its year's changes that holds then."""
     cases = "".join(
         f" WHEN {{y}} ->> {2 * n + 1} IS NULL OR substr({{v}}, 6, 14) < {{y}} ->> {2 * n + 1} "
         f"THEN {{y}} ->> {2 * n}"
         for n in range(table.most)
     )
     seconds = f"CASE{cases} ELSE {{y}} ->> {2 * table.most} END" if table.most else "{y} ->> 0"
-    return f"(datetime(substr({{v}}, 1, 19), ({seconds}) || ' seconds') || substr({{v}}, 20))"
+    moved = f"(datetime({{moment}}, ({seconds}) || ' seconds') || substr({{v}}, 20))"
+    return fill(moved, v=value, moment=fill(MOMENT, v=value), y=changes)

@@ -13,10 +13,9 @@ _delete_batch = DeleteQuery.delete_batch
 _update_batch = UpdateQuery.update_batch
 
 
-def is_ours(using):
-    """Whether an alias leads to one of do_bridge's engines."""
-    module = getattr(connections[using].ops, "compiler_module", "")
-    return module.startswith("do_bridge.")
+def is_ours(connection):
+    """Whether a Django connection is of one of do_bridge's engines."""
+    return getattr(connection.ops, "compiler_module", "").startswith("do_bridge.")
 
 
 def pieces(keys):
@@ -41,7 +40,7 @@ def travels_as_json(keys):
 
 def delete_batch(query, pk_list, using):
     """Django's own for other engines. Rows that point at each other can only be deleted by one statement."""
-    if not is_ours(using) or not travels_as_json(pk_list):
+    if not is_ours(connections[using]) or not travels_as_json(pk_list):
         return _delete_batch(query, pk_list, using)
     deleted = 0
     meta = query.get_meta()
@@ -54,7 +53,7 @@ def delete_batch(query, pk_list, using):
 
 def update_batch(query, pk_list, values, using):
     """Django's own for other engines."""
-    if not is_ours(using) or not travels_as_json(pk_list):
+    if not is_ours(connections[using]) or not travels_as_json(pk_list):
         _update_batch(query, pk_list, values, using)
         return
     query.add_update_values(values)

@@ -1,4 +1,4 @@
-"""Lookups that would meet a limit of the runtime: long lists, long patterns, wide conditions."""
+"""Lookups that would meet a limit of the runtime: long lists and long patterns."""
 
 import datetime
 import decimal
@@ -8,7 +8,6 @@ import math
 from django.db.models import lookups
 from django.db.models.expressions import Value
 from django.db.models.fields.tuple_lookups import TupleIn
-from django.db.models.sql.where import XOR, WhereNode
 
 from .fragments import Fragment, fill
 from .functions import compiled, refuse, register
@@ -17,8 +16,6 @@ from .functions import compiled, refuse, register
 SHORT_LIST = 50
 # The runtime's limit for LIKE, in bytes of the pattern.
 LIKE_BYTES = 50
-# SQLite's limit is 100 levels for one expression, and a chain of n terms is n levels deep.
-WIDE_NODE = 40
 INT64 = 2**63
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -167,17 +164,3 @@ def regex(self, compiler, connection):
         f"The {self.lookup_name!r} lookup",
         "Use contains, startswith, endswith or iexact, or narrow the rows with them and match in Python.",
     )
-
-
-# Conditions.
-
-
-@register(WhereNode)
-def where_node(self, compiler, connection):
-    if len(self.children) <= WIDE_NODE or self.connector == XOR:
-        return self.as_sql(compiler, connection)
-    middle = len(self.children) // 2
-    halves = [self.create(part, self.connector) for part in (self.children[:middle], self.children[middle:])]
-    node = self.create(halves, self.connector, self.negated)
-    node.resolved = self.resolved
-    return node.as_sql(compiler, connection)

@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from contextlib import contextmanager
+from collections import namedtuple
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
 from django.db import router
@@ -24,7 +25,7 @@ DEFAULT_LEASE = 25.0
 class MigrationExecutor(django_executor.MigrationExecutor):
     """Django's executor; for aliases of other backends it is nothing else.
 
-    On a Durable Object a migration is one transaction. On D1 it is one batch, cut only where Python code
+    On a Durable Object a migration is one transaction. On D1 it is one batch, cut only where code
     needs a result on the way; each piece brings its progress along, so that a failed migration goes on where
     it stopped.
     """
@@ -121,7 +122,8 @@ class MigrationExecutor(django_executor.MigrationExecutor):
             editor.collects = editor.atomic_migration or editor.collects
             if editor.atomic_migration:
                 step = migration.unapply if backwards else migration.apply
-                state = step(state, editor)
+                with _at_once(migration, self.connection, backwards):
+                    state = step(state, editor)
                 forget = []
             else:
                 state = _Pieces(self, migration, editor, backwards).run(state)
@@ -144,6 +146,10 @@ class MigrationExecutor(django_executor.MigrationExecutor):
             yield
         finally:
             driver_connection.lease = before
+
+
+# What is run, where and in which direction.
+_Run = namedtuple("_Run", "migration connection backwards")
 
 
 class _Pieces:
@@ -169,14 +175,16 @@ class _Pieces:
         for index, (operation, from_state, to_state) in enumerate(self.steps):
             if index < self.done:
                 continue
-            needs_results = _runs_python(operation, self)
-            if needs_results and self.editor.has_queued:
+            python, foreign = _runs_python(operation, self), _runs_foreign(operation, self)
+            if python and self.editor.has_queued:
                 self._note()
                 self.editor.flush(last=True)
-            self._execute(operation, from_state, to_state, direct=needs_results)
+            self._execute(operation, from_state, to_state, direct=python or foreign)
             self.editor.operation_boundary()
             self.done = index + 1
-            if self.done < len(self.steps) and (needs_results or self._each_alone):
+            # Another package's operation may have nothing to do here.
+            has_cut = python or (foreign and self.editor.has_run_at_once)
+            if self.done < len(self.steps) and (has_cut or self._each_alone):
                 self._note()
                 self.editor.flush(last=True)
         self.editor.on_cut = None
@@ -199,15 +207,12 @@ class _Pieces:
         run = operation.database_backwards if self.backwards else operation.database_forwards
         migration = self.migration
         wants_atomic = operation.atomic or (migration.atomic and operation.atomic is not False)
-        self.editor.direct = direct
-        try:
+        with ExitStack() as stack:
+            if direct:
+                stack.enter_context(self.editor.at_once())
             if direct and wants_atomic:
-                with atomic(self.connection.alias):
-                    run(migration.app_label, self.editor, from_state, to_state)
-            else:
-                run(migration.app_label, self.editor, from_state, to_state)
-        finally:
-            self.editor.direct = False
+                stack.enter_context(atomic(self.connection.alias))
+            run(migration.app_label, self.editor, from_state, to_state)
 
     # Pieces
 
@@ -262,6 +267,54 @@ def _runs_python(operation, run):
     return any(isinstance(inner, RunPython) and _is_active(inner, run) for inner in _flat(operation))
 
 
+def _runs_foreign(operation, run):
+    """Whether an operation is another package's, whose code may catch an error of what it does."""
+    return any(
+        _is_foreign(inner, run.backwards) for inner in _flat(operation) if not isinstance(inner, RunPython)
+    )
+
+
+def _runs_code(operation, run):
+    """Whether what an operation does runs at once."""
+    return _runs_python(operation, run) or _runs_foreign(operation, run)
+
+
+def _is_foreign(operation, backwards):
+    """Whether what an operation does to the database is not Django's own code."""
+    method = type(operation).database_backwards if backwards else type(operation).database_forwards
+    return not method.__module__.startswith("django.")
+
+
+class _AtOnce:
+    """An operation whose statements run at once, those before it sent, so that it can catch their errors."""
+
+    def __init__(self, operation):
+        self._operation = operation
+
+    def __getattr__(self, name):
+        return getattr(self._operation, name)
+
+    def database_forwards(self, app_label, editor, from_state, to_state):
+        with editor.at_once():
+            self._operation.database_forwards(app_label, editor, from_state, to_state)
+
+    def database_backwards(self, app_label, editor, from_state, to_state):
+        with editor.at_once():
+            self._operation.database_backwards(app_label, editor, from_state, to_state)
+
+
+@contextmanager
+def _at_once(migration, connection, backwards):
+    """Within the block, run the statements of those operations at once that run code of their own."""
+    run = _Run(migration, connection, backwards)
+    operations = migration.operations
+    migration.operations = [_AtOnce(one) if _runs_code(one, run) else one for one in operations]
+    try:
+        yield
+    finally:
+        migration.operations = operations
+
+
 def _is_active(operation, run):
     code = operation.reverse_code if run.backwards else operation.code
     allowed = router.allow_migrate(run.connection.alias, run.migration.app_label, **operation.hints)
@@ -269,10 +322,10 @@ def _is_active(operation, run):
 
 
 def _count_pieces(operations, run):
-    """Return the number of pieces: each Python operation is one, and each run of others between them."""
+    """Return the number of pieces: each operation with code is one, and each run of others between them."""
     pieces, open_piece = 0, False
     for operation in operations:
-        python = _runs_python(operation, run)
-        pieces += python or not open_piece
-        open_piece = not python
+        code = _runs_code(operation, run)
+        pieces += code or not open_piece
+        open_piece = not code
     return pieces

@@ -1,13 +1,16 @@
 """How the dialect writes SQL and reads values, where this runtime differs from the local sqlite3 module."""
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 
 from django.db import DatabaseError
 from django.db.backends.sqlite3 import operations as sqlite3_operations
 from django.utils.functional import cached_property
 
+from do_bridge.driver.sql import fill
+
 from . import functions_datetime as dates
-from . import rebuild
+from . import reading, rebuild
 from .keyed_updates import goes_as_json
 from .snapshot import GUARDS, without_guards
 from .statements import send
@@ -87,9 +90,9 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         """Return the statement with literals in place, made here: sqlite3 asks the database to quote them."""
         if not params:
             return sql
-        if isinstance(params, dict):
-            return sql % {name: quote_value(value) for name, value in params.items()}
-        return sql % tuple(map(quote_value, params))
+        if isinstance(params, Mapping):
+            return fill(sql, {name: quote_value(value) for name, value in params.items()})
+        return fill(sql, [quote_value(value) for value in params])
 
     # Dates and times: SQL of SQLite's own functions, see functions_datetime.
 
@@ -154,6 +157,21 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         if expression.output_field.get_internal_type() == "FloatField":
             converters.append(self.convert_floatfield_value)
         return converters
+
+    def convert_datetimefield_value(self, value, expression, connection):
+        if value is not None:
+            value = reading.read_datetime(value)
+        # Text that is no datetime reads as None, as sqlite3's own converter has it.
+        return super().convert_datetimefield_value(value, expression, connection)
+
+    def convert_datefield_value(self, value, expression, connection):
+        return None if value is None else reading.read_date(value)
+
+    def convert_timefield_value(self, value, expression, connection):
+        return None if value is None else reading.read_time(value)
+
+    def convert_booleanfield_value(self, value, expression, connection):
+        return None if value is None else reading.read_bool(value, expression)
 
     def convert_floatfield_value(self, value, expression, connection):
         # JSON writes a whole REAL without its point.

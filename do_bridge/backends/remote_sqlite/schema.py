@@ -12,6 +12,8 @@ from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSche
 from django.db.transaction import TransactionManagementError
 from django.utils.duration import duration_microseconds
 
+from do_bridge.driver.sql import tokens
+
 from . import rebuild
 from .statements import send, settle
 
@@ -53,6 +55,8 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         self.on_cut = None
         #: Whether statements run at once: Python code that uses the editor may read what it did.
         self.direct = False
+        #: Whether the last block of `at_once()` has run a statement.
+        self.has_run_at_once = False
         self._queue = []
         self._operation_start = 0
         self._defers = False
@@ -108,9 +112,13 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
     # Statements
 
     def execute(self, sql, params=()):
-        """Queue a statement (None and () leave the SQL as it stands); errors come when it is sent."""
+        """Queue a statement; errors come when it is sent.
+
+        None and () leave the SQL as it stands. With a list, also an empty one, `%%` becomes `%`, as RunSQL's
+        parameters have it on sqlite3.
+        """
         self._refuse_inside_a_block()
-        statement = (str(sql), params or None)
+        statement = (str(sql), None if params == () else params)
         if self._rebuilds is not None:
             self._rebuilds[-1].statements.append(statement)
         else:
@@ -134,6 +142,9 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         self._defers = True
 
     def _emit(self, statements):
+        if self.direct and not self.collect_sql:
+            self.settle()
+            self.has_run_at_once = True
         # After its block an editor has nobody to wait for.
         at_once = self.direct or not self.collects or not self._is_open
         plain = len(statements) == 1 and not self._defers and not self._queue
@@ -146,7 +157,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
                 logger.debug("%s", sql, extra={"sql": sql})
                 self._queue.append((sql, params))
         if at_once and self._queue:
-            self.flush(last=self.direct or not self._is_open or not self.atomic_migration)
+            self.flush(last=not self._is_open or not self.atomic_migration)
 
     @property
     def has_queued(self):
@@ -181,6 +192,16 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
             send(self.connection, statements)
 
     # Operations of a migration
+
+    @contextmanager
+    def at_once(self):
+        """Within the block run each statement at once, behind what is queued: its error comes there."""
+        before, self.direct = self.direct, True
+        self.has_run_at_once = False
+        try:
+            yield
+        finally:
+            self.direct = before
 
     def operation_boundary(self):
         """Note that an operation of a migration is complete, its indexes too, and the next one begins."""
@@ -272,6 +293,16 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
             self._rebuilds = None
         self._defers = True
         self._emit(rebuild.in_order(rebuilds))
+
+    def db_default_sql(self, field):
+        sql, params = super().db_default_sql(field)
+        # SQLite says "not constant" of a subquery, which is how some functions are computed here.
+        if any(word.upper() == "SELECT" for word, *_ in tokens(sql)):
+            raise NotSupportedError(
+                f"{field}: its db_default is computed with a subquery here, and SQLite takes none as a "
+                "default. Compute the value in Python and give that, or use default."
+            )
+        return sql, params
 
     # Literals: DDL takes no parameters.
 

@@ -10,8 +10,8 @@ from .fragments import fill
 
 # https://developers.cloudflare.com/d1/platform/limits/: columns of a table, and of a result.
 COLUMNS = 100
-# Of one json_array(), within SQLite's number of arguments.
-ARRAY = 100
+# Of one json_array(), within the platform's number of arguments.
+ARRAY = 32
 # quote() would end a text at a NUL.
 LITERAL = "CASE typeof({c}) WHEN 'text' THEN 't' || hex({c}) ELSE quote({c}) END"
 
@@ -32,6 +32,11 @@ class WideSelect:
 
     def pre_sql_setup(self, with_col_aliases=False):
         extra_select, order_by, group_by = super().pre_sql_setup(with_col_aliases)
+        if len(order_by) > COLUMNS:
+            raise NotSupportedError(
+                f"The query is in an order of {len(order_by)} terms. SQLite on Cloudflare takes {COLUMNS}. "
+                "Order by fewer: what comes behind a unique column changes nothing."
+            )
         self.alone = None
         if len(self.select) + len(extra_select) > COLUMNS:
             self.alone = COLUMNS - 1 - len(extra_select)

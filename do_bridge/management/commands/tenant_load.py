@@ -31,6 +31,12 @@ class Command(TenantsCommand):
         if verbosity >= 1:
             told = f"Tenant {slug}: {report.tables} tables, {report.rows} rows loaded."
             self.stdout.write(self.style.SUCCESS(told))
+        if report.left_out:
+            names = ", ".join(report.left_out)
+            warning = (
+                f"Left out: {names}. The platform keeps these names for itself: rename them in the file."
+            )
+            self.stderr.write(self.style.WARNING(warning))
         self._warn(slug, schemas.migrations_of(report.fingerprint) or frozenset())
 
     def _warn(self, slug, applied):
