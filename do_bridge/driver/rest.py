@@ -289,7 +289,8 @@ def _d1_error(message: str, status: int, request_id: str | None) -> Error:
     if error.kind == "internal" and status == 404:
         return _not_found(status, request_id)
     # SQLite's refusal rolls the whole batch back, and a bad request never runs; else nobody knows.
-    refused = error.kind == "internal" and status < 500 and not any(word in message for word in _BROKEN)
+    broken = any(word in message.lower() for word in _BROKEN)
+    refused = error.kind == "internal" and status < 500 and not broken
     error.effect = "none" if error.kind == "sql" or refused else "unknown"
     return error
 

@@ -19,6 +19,12 @@ const TRANSIENT = [
   "Cannot resolve D1 DB due to transient issue",
 ];
 
+/**
+ * How the platform refuses work at an object's door, before it runs. Everything else that is flagged `overloaded`
+ * may be durable: the runtime sets the flag on its 30 s limits and on resets for memory, too.
+ */
+const TURNED_AWAY = /\bis overloaded\b|\btoo much load\b/i;
+
 /** How a call fails that an object does not know yet, or no more: its code is being updated. */
 const NO_METHOD = "does not implement the method";
 
@@ -37,14 +43,13 @@ export function sqlFailure(error: unknown, effect: Effect, step?: number): Failu
 /** An error thrown by a call to an object: its SQL errors come as answers, so this one is the runtime's. */
 export function objectFailure(error: unknown, effect: Effect): Failure {
   const message = messageOf(error);
-  if (message.includes(NO_METHOD))
-    return { kind: "retry", message, effect: effect === "ended" ? effect : "none" };
-  // An overloaded object turns calls away at its door, before it runs anything.
-  if (hasFlag(error, "overloaded"))
-    return { kind: "overloaded", message, effect: effect === "ended" ? effect : "none" };
+  const nothingRan = effect === "ended" ? effect : "none";
+  if (message.includes(NO_METHOD)) return { kind: "retry", message, effect: nothingRan };
+  // Before `overloaded`: an object may be reset for a limit after its write was kept, and carries both flags then.
   // The runtime hides by a reference what broke an object: a statement that ended the transaction around it.
-  if (hasFlag(error, "durableObjectReset") || message.includes("reset") || isFatal(error))
-    return { kind: "reset", message, effect };
+  if (wasReset(error) || isFatal(error)) return { kind: "reset", message, effect };
+  if (hasFlag(error, "overloaded"))
+    return { kind: "overloaded", message, effect: TURNED_AWAY.test(message) ? nothingRan : effect };
   if (hasFlag(error, "retryable") || isTransient(message)) return { kind: "retry", message, effect };
   return { kind: "internal", message, effect };
 }
@@ -58,19 +63,25 @@ export function isFatal(error: unknown): boolean {
 export function d1Failure(error: unknown, step?: number): Failure {
   const [, dangling] = FOREIGN_KEY_GUARD.exec(messageOf(error)) ?? [];
   if (dangling !== undefined) return { kind: "foreign_key", message: dangling, effect: "none" };
-  const kind = d1Kind(messageOf(error));
+  const kind = d1Kind(error);
   // A batch of D1 is atomic: what SQLite refused left nothing behind. Of a fault nobody knows.
   if (kind === "sql") return sqlFailure(error, "none", step);
   const { message } = sqlFailure(error, "none");
-  return { kind, message, effect: kind === "overloaded" ? "none" : "unknown" };
+  return { kind, message, effect: kind === "overloaded" && TURNED_AWAY.test(message) ? "none" : "unknown" };
 }
 
-function d1Kind(message: string): ErrorKind {
+function d1Kind(error: unknown): ErrorKind {
+  const message = messageOf(error);
   if (/\bSQLITE_[A-Z]+/.test(message)) return "sql";
-  if (/overloaded/i.test(message)) return "overloaded";
   if (isTransient(message)) return "retry";
+  if (/overloaded/i.test(message) && !wasReset(error)) return "overloaded";
   // What is not known to be a refusal, as a database reset in the middle, may have done its work.
   return REFUSED.test(message) ? "sql" : "internal";
+}
+
+/** Whether the object or database was reset: what it had done before may be kept. */
+function wasReset(error: unknown): boolean {
+  return hasFlag(error, "durableObjectReset") || /\breset\b/i.test(messageOf(error));
 }
 
 function isTransient(message: string): boolean {

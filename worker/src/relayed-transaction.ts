@@ -57,8 +57,11 @@ export class RelayedTransaction {
       else this.#finish(NO_TRANSACTION, outcome.answer);
     } catch (error) {
       const commits = this.#current?.steps.at(-1)?.type === "commit";
-      if (commits) this.#finish(NO_TRANSACTION, failed(objectFailure(error, "unknown")));
-      else this.#finish(objectFailure(error, "ended"));
+      const failure = objectFailure(error, commits ? "unknown" : "ended");
+      // An object that has begun the transaction has not turned its commit away at the door.
+      if (commits && this.#current !== begin) failure.effect = "unknown";
+      if (commits) this.#finish(NO_TRANSACTION, failed(failure));
+      else this.#finish(failure);
     }
   }
 

@@ -3,6 +3,12 @@
 import { expect, test } from "vitest";
 
 import { d1Failure, objectFailure, sqlFailure } from "../src/errors";
+import recorded from "./thirty-seconds.json";
+
+const recordedFlags = {
+  overloaded: recorded.overloaded,
+  durableObjectReset: recorded.durableObjectReset,
+};
 
 function fault(message: string, flags: Record<string, boolean> = {}): Error {
   return Object.assign(new Error(message), flags);
@@ -20,6 +26,49 @@ test.each([
     fault("Durable Object is overloaded.", { overloaded: true, retryable: true }),
     "overloaded",
     "none",
+  ],
+  [
+    "a queue that was too long for it ran nothing",
+    fault(
+      "Your account is generating too much load on Durable Objects. Please back off and try again later.",
+      {
+        overloaded: true,
+      },
+    ),
+    "overloaded",
+    "none",
+  ],
+  [
+    "the recorded error of the 30 s limit may have been kept",
+    fault(recorded.message, recordedFlags),
+    "reset",
+    "unknown",
+  ],
+  [
+    "a storage that did not confirm in time may have been kept",
+    fault("Durable Object storage operation exceeded timeout which caused object to be reset.", {
+      overloaded: true,
+    }),
+    "reset",
+    "unknown",
+  ],
+  [
+    "an isolate without memory may have been kept",
+    fault("Durable Object's isolate exceeded its memory limit and was reset.", { overloaded: true }),
+    "reset",
+    "unknown",
+  ],
+  [
+    "an overloaded object that was reset may have been kept, whatever its words are",
+    fault("Durable Object is overloaded.", { overloaded: true, durableObjectReset: true }),
+    "reset",
+    "unknown",
+  ],
+  [
+    "what is flagged as overloaded in other words may have been kept",
+    fault("something new", { overloaded: true }),
+    "overloaded",
+    "unknown",
   ],
   ["a reset object", fault("Durable Object was reset", { durableObjectReset: true }), "reset", "unknown"],
   [
@@ -43,6 +92,13 @@ test.each([
     "D1_ERROR: D1 DB is overloaded. Requests queued for too long.",
     "overloaded",
     "none",
+  ],
+  ["an overload in other words", "D1_ERROR: D1 was overloaded in the middle.", "overloaded", "unknown"],
+  [
+    "an overloaded database that was reset",
+    "D1_ERROR: D1 DB is overloaded and was reset.",
+    "internal",
+    "unknown",
   ],
   ["a passing fault", "D1_ERROR: Network connection lost.", "retry", "unknown"],
   ["a reset", "D1_ERROR: D1 DB storage caused object to be reset.", "retry", "unknown"],

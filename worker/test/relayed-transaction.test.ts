@@ -28,3 +28,15 @@ test.each([
   });
   expect(answers).toMatchObject([{ results: [] }, { error: { kind: "retry", effect } }]);
 });
+
+test("a commit is not turned away at the door of an object that has begun its transaction", async () => {
+  const answers: Answer[] = [];
+  const begin = request(1, [SQL]);
+  const transaction = new RelayedTransaction(begin, (_id, answer) => answers.push(answer));
+  transaction.send(request(2, [COMMIT]));
+  await transaction.run(begin, async (_begin, pull) => {
+    await pull({ results: [] });
+    throw Object.assign(new Error("Durable Object is overloaded."), { overloaded: true });
+  });
+  expect(answers).toMatchObject([{ results: [] }, { error: { kind: "overloaded", effect: "unknown" } }]);
+});
