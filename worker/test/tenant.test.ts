@@ -4,6 +4,8 @@ import { env, exports } from "cloudflare:workers";
 import { runInDurableObject } from "cloudflare:test";
 import { expect, test } from "vitest";
 
+import type { Statement } from "../src/protocol";
+
 const steps = [{ type: "statement" as const, sql: "SELECT 1 AS a", params: [], count: false, meter: false }];
 
 test("an object refuses a call for another name", async () => {
@@ -28,6 +30,19 @@ test("an object reached by no name refuses every call", async () => {
   const stub = env.TENANTS.get(env.TENANTS.newUniqueId());
   await runInDurableObject(stub, (tenant) => {
     expect(() => tenant.batch({ name: "tenant/acme", steps })).toThrow("another object's name");
+  });
+});
+
+test("an object of the tests has a table of the runtime's own, which no statement may look into", async () => {
+  const stub = env.TENANTS.getByName("tenant/internal");
+  await runInDurableObject(stub, (tenant, { storage }) => {
+    expect([...storage.sql.exec("SELECT name FROM sqlite_master").raw()]).toContainEqual(["_cf_KV"]);
+    const look = "SELECT count(*) FROM sqlite_master m, pragma_table_xinfo(m.name)";
+    const answer = tenant.batch({
+      name: "tenant/internal",
+      steps: [{ ...steps[0], sql: look } as Statement],
+    });
+    expect(answer.error?.message).toContain("not authorized");
   });
 });
 
