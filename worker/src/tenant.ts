@@ -8,7 +8,7 @@ import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
 import { WriteKeys, type Running } from "./keys";
 import type { Answer, Key, KeyOutcome, Statement, Step } from "./protocol";
 import { SchemaMark } from "./schema";
-import { Results, danglingRows, defersForeignKeys, runStatement } from "./statement";
+import { Results, danglingRows, defersForeignKeys, readsOnly, runStatement } from "./statement";
 
 export interface BatchCall {
   /** The object that the caller means: refused by every other one. */
@@ -46,22 +46,32 @@ export class Tenant extends DurableObject<Env> {
   }
 
   #batch(expect: string | undefined, steps: Statement[], running: Running | undefined): Answer {
-    const { storage } = this.ctx;
     const mismatch = this.#schema.mismatch(expect);
     if (mismatch !== null) return { results: [], error: mismatch };
     const results = new Results();
     try {
-      storage.transactionSync(() => {
-        for (const step of steps) runStatement(storage, step, results, "none", this.#schema);
-        const failure = danglingRows(storage.sql, steps.some(defersForeignKeys), "none");
-        if (failure !== null) throw new WorkFailed(failure);
-        if (running) this.#keys.keep(running, results.texts);
-      });
+      // Nothing comes between statements that do not wait, so queries see one moment without a transaction.
+      if (running === undefined && steps.every(readsOnly)) this.#run(steps, results);
+      else this.#commit(steps, results, running);
     } catch (error) {
       if (error instanceof WorkFailed) return { results: [], error: error.failure };
       throw error;
     }
     return { results: results.texts };
+  }
+
+  #commit(steps: Statement[], results: Results, running: Running | undefined): void {
+    const { storage } = this.ctx;
+    storage.transactionSync(() => {
+      this.#run(steps, results);
+      const failure = danglingRows(storage.sql, steps.some(defersForeignKeys), "none");
+      if (failure !== null) throw new WorkFailed(failure);
+      if (running) this.#keys.keep(running, results.texts);
+    });
+  }
+
+  #run(steps: Statement[], results: Results): void {
+    for (const step of steps) runStatement(this.ctx.storage, step, results, "none", this.#schema);
   }
 
   /** Runs batches, each atomic by itself, as long as `next` brings more. */
