@@ -120,6 +120,10 @@ class Transport(ABC):
         """Return the bytes that the database takes on disk."""
         raise NotSupportedError(f"This transport does not tell how large {database} is")
 
+    def erase(self, database: str, deadline: Deadline) -> bool:
+        """Give an object's storage back; return False if a table or view stands in it."""
+        raise NotSupportedError(f"This transport does not erase {database}")
+
     @abstractmethod
     def max_request(self, deadline: Deadline) -> int:
         """Return the largest request in bytes."""

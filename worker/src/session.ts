@@ -14,6 +14,7 @@ import {
   type BatchRequest,
   type Database,
   type Effect,
+  type EraseRequest,
   type ErrorKind,
   type OutcomeRequest,
   type Request,
@@ -125,6 +126,7 @@ export class Session {
     else if (request.op === "ping") this.#answer(request, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
     else if (request.op === "outcome") this.#answer(request, await this.#outcome(request));
+    else if (request.op === "erase") this.#answer(request, await this.#erase(request));
     else if (request.op === "size") this.#answer(request, await this.#size(request));
     else this.#answer(request, await this.#batch(request));
   }
@@ -154,6 +156,17 @@ export class Session {
     } catch (error) {
       // To ask again does no harm.
       return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
+    }
+  }
+
+  async #erase({ database: { name } }: EraseRequest): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
+    this.#subrequests += 1;
+    try {
+      const erased = await this.#object(name).erase(name);
+      return { results: [JSON.stringify({ columns: ["erased"], rows: [[Number(erased)]] })] };
+    } catch (error) {
+      return { results: [], error: objectFailure(error, "unknown") };
     }
   }
 

@@ -10,6 +10,11 @@ import type { Answer, Key, KeyOutcome, Statement, Step } from "./protocol";
 import { SchemaMark } from "./schema";
 import { Results, danglingRows, defersForeignKeys, readsOnly, runStatement } from "./statement";
 
+/** What was made by statements; the runtime's own tables, and those of SQLite, go with the storage. */
+const ANY_TABLE =
+  "SELECT 1 FROM sqlite_master WHERE name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*' " +
+  "AND name NOT GLOB 'sqlite_*' LIMIT 1";
+
 export interface BatchCall {
   /** The object that the caller means: refused by every other one. */
   name: string;
@@ -84,6 +89,19 @@ export class Tenant extends DurableObject<Env> {
   outcome(name: string, key: Key): KeyOutcome {
     this.#checkName(name);
     return this.#keys.outcome(key);
+  }
+
+  /**
+   * Gives the object's storage back, for which it is billed, unless a table or view stands in it; whether it did.
+   *
+   * An object without tables stays one of a page for ever otherwise. The runtime deletes all or nothing, at once.
+   */
+  async erase(name: string): Promise<boolean> {
+    this.#checkName(name);
+    const { storage } = this.ctx;
+    if (storage.sql.exec(ANY_TABLE).toArray().length > 0) return false;
+    await storage.deleteAll();
+    return true;
   }
 
   /** The bytes that the database takes on disk. */
