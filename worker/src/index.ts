@@ -10,6 +10,9 @@ const DEFAULT_SESSION_SUBREQUESTS = 9000;
 /** Below the 1,000 statements that D1 runs for an invocation: developers.cloudflare.com/d1/platform/limits */
 const DEFAULT_SESSION_D1_QUERIES = 900;
 
+/** Half of `limits.cpu_ms`, for it is estimated. */
+const DEFAULT_SESSION_CPU_MS = 30_000;
+
 /** How long a session outlives the removal of its token. */
 const DEFAULT_SESSION_SECONDS = 3600;
 
@@ -63,6 +66,7 @@ function sessionLimits(env: Env, scope: Scope): SessionLimits {
     scope,
     subrequests: positive(env.SESSION_SUBREQUESTS, DEFAULT_SESSION_SUBREQUESTS),
     d1Queries: positive(env.SESSION_D1_QUERIES, DEFAULT_SESSION_D1_QUERIES),
+    cpuMs: positive(env.SESSION_CPU_MS, DEFAULT_SESSION_CPU_MS),
     seconds: positive(env.SESSION_MAX_SECONDS, DEFAULT_SESSION_SECONDS),
     // Zero is a choice: every call ends with its answer.
     holdMs: Number(env.CALL_HOLD_MS) === 0 ? 0 : positive(env.CALL_HOLD_MS, DEFAULT_CALL_HOLD_MS),

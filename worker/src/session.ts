@@ -33,6 +33,10 @@ const MAX_UNANSWERED = 250;
 const MAX_UNANSWERED_CHARACTERS = 2 * MAX_REQUEST_BYTES;
 const TOO_MANY_UNANSWERED = "too many requests of this session wait for their answers, or too large ones";
 
+/** Milliseconds of CPU, at most, that a message took and each of its characters, either way: the clock stands still. */
+const CPU_OF_MESSAGE = 0.4;
+const CPU_OF_CHARACTER = 6.7e-6;
+
 /** The longest time that a timer can be set to. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -42,6 +46,8 @@ export interface SessionLimits {
   subrequests: number;
   /** Statements for D1, which has a limit of its own for an invocation. */
   d1Queries: number;
+  /** CPU time, which adds up over all of a session's messages. */
+  cpuMs: number;
   /** After so long it begins nothing more: a token that was taken away must not work for ever. */
   seconds: number;
   /** How long an object is kept waiting for the next batch. */
@@ -67,6 +73,7 @@ export class Session {
   };
   #subrequests = 0;
   #d1Queries = 0;
+  #cpuMs = 0;
   /** How many requests are not answered yet; an open transaction is one. */
   #inHand = 0;
   #timer: ReturnType<typeof setTimeout> | null = null;
@@ -96,6 +103,7 @@ export class Session {
     try {
       request = readFrame(data);
     } catch (error) {
+      this.#count(data);
       const { id, kind, message } =
         error instanceof ProtocolError
           ? error
@@ -105,6 +113,7 @@ export class Session {
     }
     const { length } = String(data);
     if (!this.#hasRoomFor(length)) {
+      this.#count(data);
       this.#reply(request.id, failed("overloaded", TOO_MANY_UNANSWERED));
       return;
     }
@@ -116,6 +125,7 @@ export class Session {
     } catch (error) {
       this.#answer(request, { results: [], error: objectFailure(error, "unknown") });
     }
+    this.#count(data);
     this.#inHand -= 1;
     this.#retire();
   }
@@ -246,7 +256,11 @@ export class Session {
   }
 
   #exhausted(): boolean {
-    return this.#isOlderThan(this.#limits.seconds) || this.#subrequests >= this.#limits.subrequests;
+    return (
+      this.#isOlderThan(this.#limits.seconds) ||
+      this.#subrequests >= this.#limits.subrequests ||
+      this.#cpuMs >= this.#limits.cpuMs
+    );
   }
 
   /** Whether so many statements may run; more than the limit are left to D1 itself, in a session of their own. */
@@ -267,7 +281,14 @@ export class Session {
 
   #reply(id: number | null, answer: Answer): void {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
-    this.#socket.send(answerFrame(id, answer));
+    const frame = answerFrame(id, answer);
+    this.#count(frame);
+    this.#socket.send(frame);
+  }
+
+  /** Counts the CPU of a frame that came or goes: of a request when it has run, so that any fits into a new session. */
+  #count(frame: string | ArrayBuffer): void {
+    this.#cpuMs += CPU_OF_MESSAGE / 2 + (typeof frame === "string" ? frame.length * CPU_OF_CHARACTER : 0);
   }
 
   #close(): void {
@@ -292,5 +313,8 @@ function failed(kind: ErrorKind, message: string, effect: Effect = "none"): Answ
 }
 
 function limitReached(): Answer {
-  return failed("session_limit", "the session has used up its subrequests or its time: open a new one");
+  return failed(
+    "session_limit",
+    "the session has used up its subrequests, its CPU or its time: open a new one",
+  );
 }
