@@ -2,6 +2,7 @@
 
 import { DurableObject } from "cloudflare:workers";
 
+import { accessOf, type Access } from "./auth";
 import { WorkFailed } from "./errors";
 import type { NextBatch } from "./held-calls";
 import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
@@ -83,6 +84,15 @@ export class Tenant extends DurableObject<Env> {
   async serve(first: BatchCall, next: NextBatch): Promise<void> {
     let call: BatchCall | null = first;
     while (call !== null) call = await next(this.batch(call));
+  }
+
+  /**
+   * What the token of this digest opens now: an object runs the code and the secrets that were deployed last,
+   * an open session those with which it began.
+   */
+  access(name: string, shown: ArrayBuffer): Promise<Access> {
+    this.#checkName(name);
+    return accessOf(shown, this.env);
   }
 
   /** What became of the write, or the transaction, that has this key; final, as `WriteKeys` says. */

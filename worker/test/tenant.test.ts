@@ -21,6 +21,8 @@ test("an object refuses a call for another name", async () => {
     );
     const key = { client: "0".repeat(32), n: 1 };
     expect(() => tenant.outcome("tenant/other", key)).toThrow("another object's name");
+    expect(() => tenant.access("tenant/other", new ArrayBuffer(32))).toThrow("another object's name");
+    await expect(tenant.erase("tenant/other")).rejects.toThrow("another object's name");
     expect(() => tenant.size("tenant/other")).toThrow("another object's name");
     expect(tenant.batch({ name: "tenant/acme", steps }).results).toHaveLength(1);
   });
