@@ -66,6 +66,17 @@ def test_the_deployed_worker_keeps_everything_else_of_the_local_one():
     assert before == local_config()
 
 
+def test_the_deployed_worker_keeps_a_sample_of_its_logs_alone():
+    assert local_config()["observability"] == {"enabled": True, "head_sampling_rate": 0.01}
+
+
+def test_a_session_ends_before_its_cpu_does_and_is_compared_more_often_than_it_ends():
+    config = local_config()
+    # It is an estimate: half is room for its errors.
+    assert config["vars"]["SESSION_CPU_MS"] * 2 <= config["limits"]["cpu_ms"]
+    assert config["vars"]["SESSION_CHECK_SECONDS"] < config["vars"]["SESSION_MAX_SECONDS"]
+
+
 def test_wrangler_accepts_the_configuration_for_deploying(tmp_path, monkeypatch):
     monkeypatch.setattr(deploy, "DEPLOY_CONFIG", deploy.WORKER_DIR / f"wrangler.deploy.{os.getpid()}.jsonc")
     try:
