@@ -1,7 +1,8 @@
 """Django on Cloudflare D1 and on one Durable Object for each tenant."""
 
-__version__ = "0.1.0"
-__all__ = ["batch"]
+from .version import __version__
+
+__all__ = ["__version__", "batch"]
 
 
 def __getattr__(name):

@@ -40,6 +40,8 @@ REQUIRED = {
 }
 # The Worker takes no shorter text for a secret: worker/src/auth.ts.
 SHORTEST_TOKEN = 32
+# Seconds that objects may take longer than they are given: the version reaches each place at its own time.
+MARGIN = 10
 
 
 class DeployError(RuntimeError):
@@ -163,6 +165,13 @@ def wait_for_version(
     )
 
 
+def wait_for_objects(config: dict[str, Any]) -> None:
+    """Waits until the last object runs the new code: a busy one keeps the old for `max_delay` seconds."""
+    seconds = config["durable_objects"]["code_update_strategy"]["max_delay"] + MARGIN
+    say(f"Waiting {seconds} s until busy objects run it, too…")
+    time.sleep(seconds)
+
+
 def migrate(url: str) -> None:
     """D1's migrations, then the tenants'. Raises DeployError when one of the two fails."""
     for database in ("default", "tenant"):
@@ -189,28 +198,17 @@ def deploy(settings: dict[str, str]) -> None:
         say(f"The relay's address; put it into .env, and wherever Django runs:\n\n    RELAY_URL={url}\n")
     say(f"Waiting until {url} serves it…")
     wait_for_version(url, version)
+    wait_for_objects(json.loads(CONFIG.read_text()))
     migrate(url)
     say("Deployed: the Worker answers, D1 and the tenants are at head.")
 
 
-def main(arguments: list[str]) -> int:
-    """No argument: all of it. `config` and `wait` are its first and its third step, for a pipeline."""
+def main() -> int:
+    """0 when the Worker answers and the databases are migrated."""
     if (ROOT / ".env").is_file():
         environ.Env.read_env(ROOT / ".env")
-    settings = dict(os.environ)
     try:
-        if arguments == ["config"]:
-            check_settings(settings)
-            if not settings.get("RELAY_URL"):
-                raise DeployError("Not deployed. RELAY_URL is not set: the first `make deploy` tells it.")
-            write_config(settings["CLOUDFLARE_DATABASE_ID"], settings["RELAY_VERSION"])
-        elif arguments == ["wait"]:
-            wait_for_version(settings["RELAY_URL"], settings["RELAY_VERSION"])
-        else:
-            deploy(settings)
-    except KeyError as error:
-        sys.stderr.write(f"{error.args[0]} is not set.\n")
-        return 1
+        deploy(dict(os.environ))
     except (DeployError, LocalWorkerError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -218,4 +216,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

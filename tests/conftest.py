@@ -13,6 +13,7 @@ import django
 import pytest
 from django.conf import settings
 
+from tests.production import ProductionWorker
 from worker import local
 
 DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
@@ -75,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
             "Unset DJANGO_SETTINGS_MODULE, and leave --ds out: the tests set it themselves."
         )
     state = Path(tempfile.mkdtemp(prefix="relay-tests-"))
-    worker = local.LocalWorker(0, state, "test-token-" + os.urandom(12).hex())
+    worker = ProductionWorker(0, state, "test-token-" + os.urandom(12).hex())
     config.stash[WORKER], config.stash[STATE] = worker, state
     os.environ.update(site_environment(worker), DJANGO_SETTINGS_MODULE=SETTINGS)
     # pytest-django sets Django up only where the settings were ready before this file was read.
@@ -126,19 +127,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def local_worker(pytestconfig: pytest.Config) -> Any:
-    """The LocalWorker of this test process: url, token, api_base, workerd_pids(). Don't end it."""
+    """The ProductionWorker of this test process: url, token, api_base, workerd_pids(). Don't end it."""
     return pytestconfig.stash[WORKER]
 
 
 @pytest.fixture
 def own_worker(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Makes LocalWorkers, not started, that a test may kill and restart; ends them after the test."""
+    """Makes ProductionWorkers, not started, that a test may kill and restart; ends them after the test."""
     made = []
 
     def make(**options: Any) -> Any:
         options.setdefault("state", tmp_path / f"state-{len(made)}")
         options.setdefault("token", "own-token-" + os.urandom(12).hex())
-        worker = local.LocalWorker(**options)
+        worker = ProductionWorker(**options)
         made.append(worker)
         return worker
 

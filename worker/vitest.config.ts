@@ -11,11 +11,14 @@ for (const suffix of ["_PREVIOUS", "_TENANTS", "_TENANTS_PREVIOUS", "_DIRECTORY"
 }
 // Wrangler asks for the secrets that its configuration names before the tests' own bindings are there.
 Object.assign(process.env, secrets);
+// Production's heap.
+process.env["MINIFLARE_WORKERD_V8_FLAGS"] = "--max-heap-size=128";
 
 export default defineConfig({
   plugins: [
     cloudflareTest({
       wrangler: { configPath: "./wrangler.jsonc" },
+      main: "./test/internal-tables.ts",
       // Once more: a .dev.vars, which running the Worker makes, goes before the environment.
       miniflare: { bindings: secrets },
     }),

@@ -178,6 +178,16 @@ class Connection:
         with Timed("size", self.database, self.on_call):
             return self.transport.size(self.database, Deadline(self.timeout))
 
+    def erase(self) -> bool:
+        """Give the storage of an empty Durable Object back, for which it is billed; one round trip.
+
+        Returns False, and does nothing, if a table or view stands in it. Raises NotSupportedError where the
+        transport cannot do this.
+        """
+        self._check_open()
+        with Timed("erase", self.database, self.on_call):
+            return self.transport.erase(self.database, Deadline(self.timeout))
+
     def begin(self) -> None:
         """Begin a transaction with the next statement.
 

@@ -161,7 +161,9 @@ _D1_RETRY: Final = (
     "reset because its code was updated",
     "Cannot resolve D1 DB due to transient issue",
     "Durable Object was reset",
+    "client disconnected",
 )
+_OVERLOADED: Final = ("overloaded", "Too many requests queued", "too much load")
 
 # The runtime's own refusals of a statement, which carry no code of SQLite.
 _SQL_WITHOUT_CODE: Final = ("SQL statement", "SQL query", "SQL code", "state.storage.transaction")
@@ -201,7 +203,7 @@ def kind_of(message: str) -> str:
     """Return the relay's word for an error of which only D1's message is known."""
     if _CODES.search(message.strip()) or any(phrase in message for phrase in _SQL_WITHOUT_CODE):
         return "sql"
-    if "overloaded" in message or "Too many requests queued" in message:
+    if any(phrase in message for phrase in _OVERLOADED):
         return "overloaded"
     if any(phrase in message for phrase in _D1_RETRY):
         return "retry"

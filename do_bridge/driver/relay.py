@@ -72,6 +72,12 @@ class RelayTransport(Transport):
         answers = self._ask({"op": "size", "db": database}, deadline, reads_only=True)
         return int(answers[0].rows[0][0])
 
+    def erase(self, database: str, deadline: Deadline) -> bool:
+        """Give an object's storage back; return False if a table or view stands in it."""
+        # To erase once more does no harm, so that it is repeated as a read is.
+        answers = self._ask({"op": "erase", "db": database}, deadline, reads_only=True)
+        return bool(answers[0].rows[0][0])
+
     def _ask(self, message: dict[str, Any], deadline: Deadline, *, reads_only: bool) -> list[Answer]:
         return with_retries(
             lambda: self._ask_once(message, deadline), reads_only=reads_only, deadline=deadline

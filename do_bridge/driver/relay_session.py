@@ -22,12 +22,15 @@ from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from do_bridge.version import __version__
+
 from .exceptions import DataError, InterfaceError, OperationalError, error_from
 from .secret import Secret, without_frames
 from .sql import Statement
 from .transport import Answer, Deadline, Step, is_on_this_machine, retry_after
 from .trips import trip
 
+USER_AGENT: Final = f"do-bridge/{__version__}"
 _SUBPROTOCOL: Final = Subprotocol("do-bridge.v1")
 _CLOSE_TIMEOUT: Final = 1.0
 _LARGEST_ANSWER: Final = 128 * 2**20
@@ -160,6 +163,8 @@ class RelaySession:
                 connect(
                     _session_url(url),
                     additional_headers={"Authorization": Secret(f"Bearer {token}")},
+                    # Rules before a Worker may refuse those of well-known libraries.
+                    user_agent_header=USER_AGENT,
                     subprotocols=[_SUBPROTOCOL],
                     compression=None,
                     max_size=_LARGEST_ANSWER,

@@ -11,6 +11,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from do_bridge.version import __version__
+
 from .d1_keys import write_once_on_d1
 from .exceptions import Error, InterfaceError, NotSupportedError, OperationalError, error_from
 from .secret import Secret, without_frames
@@ -113,7 +115,7 @@ class RestTransport(Transport):
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=60)
             made = httpx.Client(
                 limits=limits,
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", "User-Agent": f"do-bridge/{__version__}"},
                 trust_env=not is_on_this_machine(self._base),  # no proxy leads to the local API
             )
             client = self._clients.setdefault(os.getpid(), made)

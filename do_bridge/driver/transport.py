@@ -22,6 +22,8 @@ from .sql import Statement
 T = TypeVar("T")
 
 _ATTEMPTS: Final = 5
+# How the runtime refuses a call that the object's code does not know.
+_NO_METHOD: Final = "does not implement the method"
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
 # From here on no pause is longer than the longest, and a larger power would not fit into a float.
@@ -120,6 +122,10 @@ class Transport(ABC):
         """Return the bytes that the database takes on disk."""
         raise NotSupportedError(f"This transport does not tell how large {database} is")
 
+    def erase(self, database: str, deadline: Deadline) -> bool:
+        """Give an object's storage back; return False if a table or view stands in it."""
+        raise NotSupportedError(f"This transport does not erase {database}")
+
     @abstractmethod
     def max_request(self, deadline: Deadline) -> int:
         """Return the largest request in bytes."""
@@ -142,7 +148,8 @@ def with_retries(
 ) -> T:
     """Call until it works, while trying again is safe and there is time; raises the last error.
 
-    A write is repeated only after an error whose ``effect`` is ``none``.
+    A write is repeated only after an error whose ``effect`` is ``none``. An object whose code is being
+    updated is asked until the deadline, however many ``attempts`` there are.
     """
     attempt = 0
     while True:
@@ -159,7 +166,7 @@ def with_retries(
                 # Only once at no time: who refuses every new session at once would be asked without a rest.
                 pause = pause or _pause(attempt)
             may_pass = error.transient and (reads_only or error.effect == "none")
-            spent = attempt >= attempts or pause >= deadline.remaining()
+            spent = (attempt >= attempts and not _is_updating(error)) or pause >= deadline.remaining()
             if not may_pass or spent:
                 raise
         time.sleep(pause)
@@ -197,6 +204,11 @@ def check_token(token: str, setting: str) -> None:
         raise OperationalError(
             f"{setting} is empty or holds characters that no HTTP header can carry", effect="none"
         )
+
+
+def _is_updating(error: DatabaseError) -> bool:
+    """Say whether an object lacked a method that its new code has: a busy one is updated after some time."""
+    return error.kind == "retry" and _NO_METHOD in str(error)
 
 
 def _pause(attempt: int) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from django.db import NotSupportedError, connections
 
 from do_bridge import driver
+from do_bridge.backends.remote_sqlite.introspection import NOT_RUNTIME
 
 from . import virtual
 from .quoting import quote
@@ -33,11 +34,12 @@ _NOT_OURS_EITHER = ("d1_migrations", "_do_bridge_keys")
 _PLATFORMS = ("_cf_", "__miniflare", "d1_migrations")
 _SEQUENCE = "sqlite_sequence"
 MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"
-# A view over a table that is not there has no columns to ask for, but an error.
+# A view over a table that is not there has no columns to ask for, but an error. The runtime fails a statement
+# as a whole that looks into a table of its own.
 TABLES = (
-    "SELECT name, type, wr, CASE WHEN type <> 'view' THEN (SELECT json_group_array(json_array(x.name, x.pk, "
+    "SELECT name, type, wr, CASE WHEN type <> 'view' THEN (SELECT json_group_array(json_array(x.name, x.pk, "  # noqa: S608
     "x.hidden, x.type)) FROM pragma_table_xinfo(t.name) AS x) END FROM pragma_table_list AS t "
-    "WHERE schema = 'main'"
+    f"WHERE schema = 'main' AND {NOT_RUNTIME}"
 )
 
 

@@ -240,10 +240,15 @@ def _plain(error):
 
 
 def empty_tenant(slug, guard=None):
-    """Drop all that the tenant's object holds. Raises Django's database errors, and Claimed by a guard."""
+    """Drop all that the tenant's object holds, and give its storage back.
+
+    Raises Django's database errors, and Claimed by a guard.
+    """
     alias = tenant_alias(slug)
     with _connected(alias) as connection, refusing():
         empty(connection, guard)
+        # Not where somebody has made tables since: those are not this call's.
+        connection.erase()
     _forget_connection(alias)
 
 
@@ -253,6 +258,7 @@ def empty_held_tenant(slug, connection):
     with connections[alias].wrap_database_errors, connection.unkeyed():
         empty(connection)
         connection.commit()
+        connection.erase()
     _forget_connection(alias)
 
 

@@ -32,12 +32,13 @@ def superseded(current, days=DAYS):
 
 
 def empty_scratch(alias):
-    """Drop all that a scratch object holds and take it out of the ledger.
+    """Drop all that a scratch object holds, give its storage back and take it out of the ledger.
 
     Whoever runs its code still has read it, or makes it anew. Raises Django's database errors.
     """
     wrapper = connections[alias]
     with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper)) as connection:
         empty(connection)
+        connection.erase()
     wrapper.close()
     ledger.forget(alias)

@@ -17,6 +17,7 @@ from django.db.transaction import atomic
 from engine_aliases import alias_for
 from shelf import Author, tables
 
+from tests.production import ProductionWorker
 from worker import local
 
 AFTER, BEFORE = "reset after the write", "reset before the write"
@@ -36,7 +37,7 @@ def resetting_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     (folder / "wrangler.jsonc").write_text(json.dumps(config))
     state: Path = folder.parent / "state"
     token = "own-token-for-objects-that-are-reset"  # noqa: S105
-    with local.LocalWorker(state=state, token=token, worker_dir=folder) as worker:
+    with ProductionWorker(state=state, token=token, worker_dir=folder) as worker:
         yield worker
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,23 +12,21 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-if str(HERE) not in sys.path:
-    sys.path.insert(0, str(HERE))
+for place in (str(ROOT), str(HERE)):
+    if place not in sys.path:
+        sys.path.insert(0, place)
 
 import results  # noqa: E402
 import sdist  # noqa: E402
+
+from tests.production import ProductionWorker  # noqa: E402
 
 ENGINES = ("durable_object", "d1")
 
 
 def local_worker(state: Path) -> Any:
-    """A LocalWorker of worker/local.py, which belongs to no package."""
-    spec = importlib.util.spec_from_file_location("relay_local", ROOT / "worker" / "local.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module.LocalWorker(0, state, "suite-token-" + os.urandom(12).hex())
+    """A ProductionWorker with its data in the folder `state`."""
+    return ProductionWorker(0, state, "suite-token-" + os.urandom(12).hex())
 
 
 def run(engine: str, worker: Any, out: Path, *, labels: str = "", slots: int = 2, **options: Any) -> int:

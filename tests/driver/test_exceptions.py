@@ -91,6 +91,8 @@ def test_each_kind_of_the_relay_has_its_class(
         ("D1_ERROR: no such table: a: SQLITE_ERROR", "sql"),
         ("Network connection lost.", "retry"),
         ("D1 DB is overloaded. Too many requests queued.", "overloaded"),
+        ("Your account is generating too much load on D1 and is harming it.", "overloaded"),
+        ("Can't read from request stream because client disconnected.", "retry"),
         ("internal error; reference = abc", "internal"),
     ],
 )

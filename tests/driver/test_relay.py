@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from do_bridge import driver
 from do_bridge.driver import relay_pool, relay_session
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.rest import RestTransport
+from do_bridge.version import __version__
 
 from .conftest import D1
 from .proxy import Proxy
@@ -312,6 +314,21 @@ def test_an_address_that_is_no_url_is_named_by_its_setting(url: str) -> None:
         driver.connect(transport, "do:a").execute("SELECT 1")
     assert caught.value.effect == "none"
     assert "token" not in repr(transport)
+
+
+def test_a_session_names_the_package_and_its_version_as_its_user_agent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        transport = RelayTransport(f"ws://127.0.0.1:{server.getsockname()[1]}", "token", connect_timeout=5)
+        connection = driver.connect(transport, "do:a", timeout=5)
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(connection.execute, "SELECT 1")
+            client, _ = server.accept()
+            with client:
+                handshake = client.recv(65536).decode()
+                client.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            with pytest.raises(driver.OperationalError, match="There is no relay"):
+                asked.result()
+    assert f"User-Agent: do-bridge/{__version__}\r\n" in handshake
 
 
 def test_a_server_that_never_answers_the_handshake_ends_at_the_connect_timeout() -> None:

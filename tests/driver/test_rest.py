@@ -17,6 +17,7 @@ from do_bridge import driver
 from do_bridge.driver.rest import RestTransport
 from do_bridge.driver.sql import prepare
 from do_bridge.driver.transport import Deadline, retry_after
+from do_bridge.version import __version__
 
 from .conftest import D1
 from .proxy import Proxy
@@ -95,6 +96,7 @@ def test_the_account_is_in_the_path_and_the_token_in_the_header(
     path, headers, body = faulty.requests[0]
     assert path == "/accounts/account%2F1/d1/database/db/raw"
     assert headers["Authorization"] == "Bearer api-token"
+    assert headers["User-Agent"] == f"do-bridge/{__version__}"
     assert body == {"sql": "SELECT (?1->>0)", "params": ["[1]"]}
 
 

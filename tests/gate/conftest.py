@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests import production
 from worker import local
 
 
@@ -19,8 +20,10 @@ def worker_copy(own_worker: Callable[..., Any], tmp_path: Path) -> Callable[...,
 
     def make(variables: dict[str, Any] | None = None, **options: Any) -> Any:
         folder = tmp_path / "worker"
-        shutil.copytree(local.WORKER_DIR / "src", folder / "src")
+        for name in ("src", "test"):
+            shutil.copytree(local.WORKER_DIR / name, folder / name)
         config = json.loads((local.WORKER_DIR / "wrangler.jsonc").read_text())
+        config["main"] = production.ENTRY
         config["vars"] |= variables or {}
         (folder / "wrangler.jsonc").write_text(json.dumps(config))
         (folder / "node_modules").symlink_to((local.WORKER_DIR / "node_modules").resolve())

@@ -13,6 +13,7 @@ from typing import Any
 
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
+from tests.production import ProductionWorker
 from worker import local
 
 from .http_fuzz import HttpFuzzer
@@ -107,7 +108,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     local.say(f"Seed {options.seed}; again: make fuzz MESSAGES={options.messages} SEED={options.seed}")
     folder = tempfile.TemporaryDirectory(prefix="fuzz-")
-    with folder as state, local.LocalWorker(0, Path(state), **worker_options()) as worker:
+    with folder as state, ProductionWorker(0, Path(state), **worker_options()) as worker:
         started = time.monotonic()
         report = fuzz(worker, options.messages, options.seed)
         seconds = time.monotonic() - started

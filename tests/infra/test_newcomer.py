@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.local import LocalWorker
+from tests.production import ProductionWorker
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTION = (
@@ -137,7 +137,7 @@ class Project:
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
     """A Worker of their own: what they write is configured data, which no test run empties."""
-    with LocalWorker(0, tmp_path_factory.mktemp("state"), secrets.token_urlsafe(32)) as running:
+    with ProductionWorker(0, tmp_path_factory.mktemp("state"), secrets.token_urlsafe(32)) as running:
         yield running
 
 

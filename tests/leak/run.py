@@ -19,6 +19,7 @@ from tests.leak.actor import Cast
 from tests.leak.marks import Tally
 from tests.leak.role import Progress, beside
 from tests.leak.stage import ROOT, make_tenants, set_up, site
+from tests.production import ProductionWorker
 from tests.soak.watch import look
 from worker.local import LocalWorker, say
 
@@ -39,7 +40,7 @@ def main() -> int:
     say(f"{what} over {options.tenants} tenants, seed {options.seed}")
     with tempfile.TemporaryDirectory(prefix="leak-") as name:
         folder = Path(name)
-        with LocalWorker(0, folder / "state", secrets.token_hex(16)) as worker:
+        with ProductionWorker(0, folder / "state", secrets.token_hex(16)) as worker:
             set_up(worker, "tests.leak.settings")
             cast = make_tenants(options.tenants)
             seed_shop(cast)

@@ -16,11 +16,12 @@ from pathlib import Path
 from tests.driver.proxy import Proxy
 from tests.leak.actor import Cast
 from tests.leak.stage import ROOT, make_tenants, set_up, site
+from tests.production import ProductionWorker
 from tests.soak import faults, load
 from tests.soak.book import Book
 from tests.soak.report import failures, report
 from tests.soak.watch import Watch, evidence, watchdog
-from worker.local import HOST, LocalWorker, say
+from worker.local import HOST, say
 
 GUNICORN_PROCESSES = 2  # as in the image
 CALM = 10.0  # seconds without a fault in the end
@@ -31,7 +32,7 @@ def main() -> int:
     options = arguments()
     with tempfile.TemporaryDirectory(prefix="soak-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        worker = stack.enter_context(LocalWorker(0, folder / "state", secrets.token_hex(16)))
+        worker = stack.enter_context(ProductionWorker(0, folder / "state", secrets.token_hex(16)))
         set_up(worker, "tests.soak.settings")
         cast = make_tenants(options.tenants)
         proxy = stack.enter_context(Proxy(worker.port))

@@ -15,6 +15,7 @@ from accounts.members import add_member
 from accounts.models import Membership, OutOfStep, Tenant, User
 from blog.models import Post
 from do_bridge import driver
+from do_bridge.driver.relay import RelayTransport
 from do_bridge.management.commands import migrate
 from do_bridge.tenancy import creation, dump, ledger, load, members, tenant_alias, tenant_context
 from do_bridge.tenancy import provision as provisioning
@@ -29,6 +30,13 @@ def delete(slug, **options):
     out = StringIO()
     call_command("tenant_delete", slug, stdout=out, stderr=out, **options)
     return out.getvalue()
+
+
+def everything_in(slug):
+    """The names in the object, the runtime's own among them."""
+    with unchecked(tenant_alias(slug)):
+        (result,) = run_batch(connections[tenant_alias(slug)], [("SELECT name FROM sqlite_master", None)])
+    return [name for (name,) in result.rows if not name.startswith("__miniflare")]
 
 
 def tables_of(slug):
@@ -58,6 +66,30 @@ def test_everything_of_the_tenant_is_gone_and_the_ledger_says_so(lived_in, zeta,
     assert [membership.tenant for membership in Membership.objects.all()] == [zeta]
     assert not OutOfStep.objects.exists()
     assert ledger.states([lived_in.slug])[lived_in.slug].state == ledger.DELETED
+
+
+@pytest.mark.parametrize("dumped", [False, True])
+def test_the_objects_storage_is_given_back_with_the_runtimes_own_tables(lived_in, tmp_path, dumped):
+    assert "_cf_KV" in everything_in(lived_in.slug)
+    delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3" if dumped else None)
+    assert everything_in(lived_in.slug) == []
+
+
+@pytest.mark.parametrize("dumped", [False, True])
+def test_a_deletion_that_ends_before_the_storage_is_given_back_can_be_run_again(
+    lived_in, tmp_path, monkeypatch, dumped
+):
+    def lost(transport, database, deadline):
+        raise driver.OperationalError("the relay could not be reached")
+
+    with monkeypatch.context() as patched, pytest.raises(CommandError, match="could not be reached"):
+        patched.setattr(RelayTransport, "erase", lost)
+        delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3" if dumped else None)
+    assert Tenant.objects.filter(pk=lived_in.pk).exists()
+    assert ledger.states([lived_in.slug])[lived_in.slug].state == ledger.FAILED
+    delete(lived_in.slug, yes=True)
+    assert not Tenant.objects.filter(pk=lived_in.pk).exists()
+    assert everything_in(lived_in.slug) == []
 
 
 def test_the_slug_can_be_created_again_and_knows_nothing_of_before(lived_in, author):

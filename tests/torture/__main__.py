@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.driver.proxy import Proxy
+from tests.production import ProductionWorker
 from worker.local import LocalWorker, LocalWorkerError, check_port
 
 
@@ -28,7 +29,7 @@ def main() -> int:
     sys.stdout.write(f"seed {options.seed}\n")
     sys.stdout.flush()
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
-    local = LocalWorker(quiet_port(), folder / "state", "torture-" + secrets.token_hex(12))
+    local = ProductionWorker(quiet_port(), folder / "state", "torture-" + secrets.token_hex(12))
     with local as worker, Proxy(worker.port) as proxy:
         report = attack(options, worker, proxy, folder)
     from .report import as_json, as_text

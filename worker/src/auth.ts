@@ -30,10 +30,19 @@ export function isSecret(text: string | undefined): text is string {
 
 /** Compares the bearer token of a request with every secret; nobody gets in where RELAY_TOKEN is none. */
 export async function checkAccess(request: globalThis.Request, secrets: Secrets): Promise<Access> {
-  if (!isSecret(secrets.RELAY_TOKEN)) return "unconfigured";
+  return accessOf(await shownToken(request), secrets);
+}
+
+/** The digest of a request's bearer token; null without one. */
+export function shownToken(request: globalThis.Request): Promise<ArrayBuffer> | null {
   const [, token] = /^Bearer ([^\s]+)$/.exec(request.headers.get("Authorization") ?? "") ?? [];
-  if (token === undefined) return "denied";
-  const shown = await digest(token);
+  return token === undefined ? null : digest(token);
+}
+
+/** What a token opens, known by its digest: `shownToken` gives it. */
+export async function accessOf(shown: ArrayBuffer | null, secrets: Secrets): Promise<Access> {
+  if (!isSecret(secrets.RELAY_TOKEN)) return "unconfigured";
+  if (shown === null) return "denied";
   let access: Access = "denied";
   // All of them, whichever fits: the time taken does not tell which.
   for (const [name, scope] of TOKENS) {

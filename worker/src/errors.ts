@@ -12,11 +12,13 @@ export class WorkFailed extends Error {
   }
 }
 
+/** https://developers.cloudflare.com/d1/observability/debug-d1/ lists what may be tried again. */
 const TRANSIENT = [
   "Network connection lost",
   "storage caused object to be reset",
   "reset because its code was updated",
   "Cannot resolve D1 DB due to transient issue",
+  "client disconnected",
 ];
 
 /**
@@ -74,7 +76,7 @@ function d1Kind(error: unknown): ErrorKind {
   const message = messageOf(error);
   if (/\bSQLITE_[A-Z]+/.test(message)) return "sql";
   if (isTransient(message)) return "retry";
-  if (/overloaded/i.test(message) && !wasReset(error)) return "overloaded";
+  if ((/overloaded/i.test(message) || TURNED_AWAY.test(message)) && !wasReset(error)) return "overloaded";
   // What is not known to be a refusal, as a database reset in the middle, may have done its work.
   return REFUSED.test(message) ? "sql" : "internal";
 }

@@ -1,6 +1,6 @@
 // The relay Worker: authenticated sessions in front of the tenants' objects and the bound D1 databases.
 
-import { checkAccess, isSecret, type Scope } from "./auth";
+import { accessOf, isSecret, shownToken, type Scope } from "./auth";
 import { MAX_REQUEST_BYTES, SUBPROTOCOL } from "./protocol";
 import { Session, type SessionLimits } from "./session";
 
@@ -10,8 +10,14 @@ const DEFAULT_SESSION_SUBREQUESTS = 9000;
 /** Below the 1,000 statements that D1 runs for an invocation: developers.cloudflare.com/d1/platform/limits */
 const DEFAULT_SESSION_D1_QUERIES = 900;
 
-/** How long a session outlives the removal of its token. */
+/** Half of `limits.cpu_ms`, for it is estimated. */
+const DEFAULT_SESSION_CPU_MS = 30_000;
+
+/** How long a session lives. */
 const DEFAULT_SESSION_SECONDS = 3600;
+
+/** How long a session outlives a deploy without its token, beside the time that a busy object keeps its old code. */
+const DEFAULT_SESSION_CHECK_SECONDS = 60;
 
 /** How long an object is kept waiting for the next batch: 100 ms of it cost what a request to it does. */
 const DEFAULT_CALL_HOLD_MS = 50;
@@ -22,13 +28,14 @@ export default {
   async fetch(request, env): Promise<Response> {
     const { pathname } = new URL(request.url);
     if (pathname === "/healthz") return health(env);
-    const access = await checkAccess(request, env);
+    const shown = await shownToken(request);
+    const access = await accessOf(shown, env);
     if (access === "unconfigured")
       return refuse(503, "the Worker has no RELAY_TOKEN secret of 32 characters or more");
-    if (access === "denied")
+    if (access === "denied" || shown === null)
       return refuse(401, "a valid bearer token is required", { "www-authenticate": "Bearer" });
     if (pathname !== "/v1/session") return refuse(404, "no such path");
-    return openSession(request, env, access);
+    return openSession(request, env, access, shown);
   },
 } satisfies ExportedHandler<Env>;
 
@@ -37,7 +44,7 @@ function health(env: Env): Response {
   return Response.json({ ok: false, missing: ["RELAY_TOKEN"] }, { status: 503 });
 }
 
-function openSession(request: Request, env: Env, scope: Scope): Response {
+function openSession(request: Request, env: Env, scope: Scope, shown: ArrayBuffer): Response {
   if (request.headers.get("Upgrade")?.toLowerCase() !== "websocket") {
     return refuse(426, "this path speaks WebSocket", { upgrade: "websocket" });
   }
@@ -47,7 +54,7 @@ function openSession(request: Request, env: Env, scope: Scope): Response {
   }
   const { 0: client, 1: server } = new WebSocketPair();
   const limits = sessionLimits(env, scope);
-  new Session(server, env, limits).start();
+  new Session(server, env, limits, shown).start();
   const headers = {
     "Sec-WebSocket-Protocol": SUBPROTOCOL,
     "do-bridge-session-limit": String(limits.subrequests),
@@ -63,7 +70,9 @@ function sessionLimits(env: Env, scope: Scope): SessionLimits {
     scope,
     subrequests: positive(env.SESSION_SUBREQUESTS, DEFAULT_SESSION_SUBREQUESTS),
     d1Queries: positive(env.SESSION_D1_QUERIES, DEFAULT_SESSION_D1_QUERIES),
+    cpuMs: positive(env.SESSION_CPU_MS, DEFAULT_SESSION_CPU_MS),
     seconds: positive(env.SESSION_MAX_SECONDS, DEFAULT_SESSION_SECONDS),
+    checkSeconds: positive(env.SESSION_CHECK_SECONDS, DEFAULT_SESSION_CHECK_SECONDS),
     // Zero is a choice: every call ends with its answer.
     holdMs: Number(env.CALL_HOLD_MS) === 0 ? 0 : positive(env.CALL_HOLD_MS, DEFAULT_CALL_HOLD_MS),
   };

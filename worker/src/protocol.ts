@@ -133,6 +133,12 @@ export interface SizeRequest {
   database: Database;
 }
 
+export interface EraseRequest {
+  op: "erase";
+  id: number;
+  database: Database;
+}
+
 export interface OutcomeRequest {
   op: "outcome";
   id: number;
@@ -140,7 +146,13 @@ export interface OutcomeRequest {
   key: Key;
 }
 
-export type Request = BatchRequest | TransactionRequest | OutcomeRequest | SizeRequest | PingRequest;
+export type Request =
+  | BatchRequest
+  | TransactionRequest
+  | OutcomeRequest
+  | SizeRequest
+  | EraseRequest
+  | PingRequest;
 
 /** A frame that can't be served; `id` is the request's where it could be read. */
 export class ProtocolError extends Error {
@@ -192,6 +204,8 @@ function readRequest(id: number, frame: Fields): Request {
       return { op: "ping", id };
     case "size":
       return { op: "size", id, database: readDatabase(frame["db"]) };
+    case "erase":
+      return readErase(id, frame);
     case "outcome":
       return readOutcome(id, frame);
     case "batch":
@@ -199,7 +213,7 @@ function readRequest(id: number, frame: Fields): Request {
     case "tx":
       return readTransaction(id, frame);
     default:
-      throw new ProtocolError("op must be batch, tx, outcome, size or ping");
+      throw new ProtocolError("op must be batch, tx, outcome, size, erase or ping");
   }
 }
 
@@ -214,6 +228,12 @@ function readBatch(id: number, frame: Fields): BatchRequest {
   const again = readFlag(frame, "again");
   if (again && key === undefined) throw new ProtocolError("again belongs to a key");
   return { op: "batch", id, database, expect, key, again, steps: readStatements(frame) };
+}
+
+function readErase(id: number, frame: Fields): EraseRequest {
+  const database = readDatabase(frame["db"]);
+  if (database.kind === "d1") throw new ProtocolError("D1 databases are not erased");
+  return { op: "erase", id, database };
 }
 
 function readOutcome(id: number, frame: Fields): OutcomeRequest {

@@ -14,6 +14,7 @@ import {
   type BatchRequest,
   type Database,
   type Effect,
+  type EraseRequest,
   type ErrorKind,
   type OutcomeRequest,
   type Request,
@@ -32,6 +33,13 @@ const MAX_UNANSWERED = 250;
 const MAX_UNANSWERED_CHARACTERS = 2 * MAX_REQUEST_BYTES;
 const TOO_MANY_UNANSWERED = "too many requests of this session wait for their answers, or too large ones";
 
+/** The object that is asked which tokens hold; no client can name it. */
+const DOORKEEPER = "_access";
+
+/** Milliseconds of CPU, at most, that a message took and each of its characters, either way: the clock stands still. */
+const CPU_OF_MESSAGE = 0.4;
+const CPU_OF_CHARACTER = 6.7e-6;
+
 /** The longest time that a timer can be set to. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -41,8 +49,12 @@ export interface SessionLimits {
   subrequests: number;
   /** Statements for D1, which has a limit of its own for an invocation. */
   d1Queries: number;
+  /** CPU time, which adds up over all of a session's messages. */
+  cpuMs: number;
   /** After so long it begins nothing more: a token that was taken away must not work for ever. */
   seconds: number;
+  /** After so long the next message has the session's token compared with those of the Worker deployed now. */
+  checkSeconds: number;
   /** How long an object is kept waiting for the next batch. */
   holdMs: number;
 }
@@ -51,6 +63,7 @@ export class Session {
   readonly #socket: WebSocket;
   readonly #env: Env;
   readonly #limits: SessionLimits;
+  readonly #token: ArrayBuffer;
   readonly #calls: HeldCalls;
   readonly #transactions = new Map<string, RelayedTransaction>();
   readonly #opened = Date.now();
@@ -66,14 +79,20 @@ export class Session {
   };
   #subrequests = 0;
   #d1Queries = 0;
+  #cpuMs = 0;
+  /** Whether the token held when it was compared last. */
+  #welcome = Promise.resolve(true);
+  #compared = Date.now();
   /** How many requests are not answered yet; an open transaction is one. */
   #inHand = 0;
   #timer: ReturnType<typeof setTimeout> | null = null;
 
-  constructor(socket: WebSocket, env: Env, limits: SessionLimits) {
+  /** `token` is the digest of the token that opened the session. */
+  constructor(socket: WebSocket, env: Env, limits: SessionLimits, token: ArrayBuffer) {
     this.#socket = socket;
     this.#env = env;
     this.#limits = limits;
+    this.#token = token;
     const serve: Serve = async (first, next) => this.#object(first.name).serve(first, next);
     this.#calls = new HeldCalls(serve, limits.holdMs);
   }
@@ -95,6 +114,7 @@ export class Session {
     try {
       request = readFrame(data);
     } catch (error) {
+      this.#count(data);
       const { id, kind, message } =
         error instanceof ProtocolError
           ? error
@@ -104,6 +124,7 @@ export class Session {
     }
     const { length } = String(data);
     if (!this.#hasRoomFor(length)) {
+      this.#count(data);
       this.#reply(request.id, failed("overloaded", TOO_MANY_UNANSWERED));
       return;
     }
@@ -111,10 +132,12 @@ export class Session {
     this.#unansweredCharacters += length;
     this.#inHand += 1;
     try {
-      await this.#serve(request);
+      if (await this.#isWelcome()) await this.#serve(request);
+      else this.#dismiss(request);
     } catch (error) {
       this.#answer(request, { results: [], error: objectFailure(error, "unknown") });
     }
+    this.#count(data);
     this.#inHand -= 1;
     this.#retire();
   }
@@ -125,8 +148,38 @@ export class Session {
     else if (request.op === "ping") this.#answer(request, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
     else if (request.op === "outcome") this.#answer(request, await this.#outcome(request));
+    else if (request.op === "erase") this.#answer(request, await this.#erase(request));
     else if (request.op === "size") this.#answer(request, await this.#size(request));
     else this.#answer(request, await this.#batch(request));
+  }
+
+  /** Whether the Worker that is deployed now still takes the session's token. */
+  #isWelcome(): Promise<boolean> {
+    if (Date.now() - this.#compared >= this.#limits.checkSeconds * 1000) {
+      this.#compared = Date.now();
+      this.#welcome = this.#compare();
+    }
+    return this.#welcome;
+  }
+
+  async #compare(): Promise<boolean> {
+    this.#subrequests += 1;
+    try {
+      const access = await this.#object(DOORKEEPER).access(DOORKEEPER, this.#token);
+      return access === this.#limits.scope;
+    } catch {
+      // It cannot be asked, or runs older code: the session ends by its age at the latest.
+      return true;
+    }
+  }
+
+  /** Refuses a request and closes the session; its open transactions are rolled back. */
+  #dismiss(request: Request): void {
+    const isOpen = request.op === "tx" && !request.begin;
+    this.#answer(request, limitReached(isOpen ? "ended" : "none"));
+    if (this.#socket.readyState === WebSocket.OPEN)
+      this.#socket.close(1008, "the session's token is no longer valid");
+    this.#close();
   }
 
   async #batch({ database, expect, key, again, steps }: BatchRequest): Promise<Answer> {
@@ -154,6 +207,17 @@ export class Session {
     } catch (error) {
       // To ask again does no harm.
       return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
+    }
+  }
+
+  async #erase({ database: { name } }: EraseRequest): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
+    this.#subrequests += 1;
+    try {
+      const erased = await this.#object(name).erase(name);
+      return { results: [JSON.stringify({ columns: ["erased"], rows: [[Number(erased)]] })] };
+    } catch (error) {
+      return { results: [], error: objectFailure(error, "unknown") };
     }
   }
 
@@ -233,7 +297,11 @@ export class Session {
   }
 
   #exhausted(): boolean {
-    return this.#isOlderThan(this.#limits.seconds) || this.#subrequests >= this.#limits.subrequests;
+    return (
+      this.#isOlderThan(this.#limits.seconds) ||
+      this.#subrequests >= this.#limits.subrequests ||
+      this.#cpuMs >= this.#limits.cpuMs
+    );
   }
 
   /** Whether so many statements may run; more than the limit are left to D1 itself, in a session of their own. */
@@ -254,7 +322,14 @@ export class Session {
 
   #reply(id: number | null, answer: Answer): void {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
-    this.#socket.send(answerFrame(id, answer));
+    const frame = answerFrame(id, answer);
+    this.#count(frame);
+    this.#socket.send(frame);
+  }
+
+  /** Counts the CPU of a frame that came or goes: of a request when it has run, so that any fits into a new session. */
+  #count(frame: string | ArrayBuffer): void {
+    this.#cpuMs += CPU_OF_MESSAGE / 2 + (typeof frame === "string" ? frame.length * CPU_OF_CHARACTER : 0);
   }
 
   #close(): void {
@@ -278,6 +353,7 @@ function failed(kind: ErrorKind, message: string, effect: Effect = "none"): Answ
   return { results: [], error: { kind, message, effect } };
 }
 
-function limitReached(): Answer {
-  return failed("session_limit", "the session has used up its subrequests or its time: open a new one");
+function limitReached(effect: Effect = "none"): Answer {
+  const message = "the session has used up its subrequests, its CPU or its time: open a new one";
+  return failed("session_limit", message, effect);
 }

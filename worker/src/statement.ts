@@ -70,6 +70,20 @@ function tooLarge(effect: Effect, step: number): Failure {
   return { kind: "too_large", message: `the answer is larger than ${MAX_ANSWER_BYTES} bytes`, effect, step };
 }
 
+/** One query; a semicolon anywhere may be followed by a second statement. */
+const QUERY = /^\s*(?:SELECT|VALUES|WITH)\b[^;]*;?\s*$/i;
+/** What a WITH clause may lead to beside a query. */
+const WRITE = /\b(?:INSERT|REPLACE|UPDATE|DELETE)\b/i;
+
+/**
+ * Whether a statement certainly leaves nothing to undo.
+ *
+ * A transaction around it would be a write for the runtime: the answer would wait until its commit is durable.
+ */
+export function readsOnly({ sql }: Statement): boolean {
+  return QUERY.test(sql) && !(/^\s*WITH\b/i.test(sql) && WRITE.test(sql));
+}
+
 /**
  * Runs a statement all or nothing and adds its result; what fails is thrown as `WorkFailed`.
  *
@@ -86,7 +100,8 @@ export function runStatement(
   const index = results.texts.length;
   schema.note(step.sql);
   try {
-    storage.transactionSync(() => results.add(execute(storage.sql, step), effect));
+    if (readsOnly(step)) results.add(execute(storage.sql, step), effect);
+    else storage.transactionSync(() => results.add(execute(storage.sql, step), effect));
   } catch (error) {
     if (error instanceof WorkFailed || isFatal(error)) throw error;
     throw new WorkFailed(sqlFailure(error, effect, index));

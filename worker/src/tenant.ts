@@ -2,13 +2,19 @@
 
 import { DurableObject } from "cloudflare:workers";
 
+import { accessOf, type Access } from "./auth";
 import { WorkFailed } from "./errors";
 import type { NextBatch } from "./held-calls";
 import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
 import { WriteKeys, type Running } from "./keys";
 import type { Answer, Key, KeyOutcome, Statement, Step } from "./protocol";
 import { SchemaMark } from "./schema";
-import { Results, danglingRows, defersForeignKeys, runStatement } from "./statement";
+import { Results, danglingRows, defersForeignKeys, readsOnly, runStatement } from "./statement";
+
+/** What was made by statements; the runtime's own tables, and those of SQLite, go with the storage. */
+const ANY_TABLE =
+  "SELECT 1 FROM sqlite_master WHERE name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*' " +
+  "AND name NOT GLOB 'sqlite_*' LIMIT 1";
 
 export interface BatchCall {
   /** The object that the caller means: refused by every other one. */
@@ -46,22 +52,32 @@ export class Tenant extends DurableObject<Env> {
   }
 
   #batch(expect: string | undefined, steps: Statement[], running: Running | undefined): Answer {
-    const { storage } = this.ctx;
     const mismatch = this.#schema.mismatch(expect);
     if (mismatch !== null) return { results: [], error: mismatch };
     const results = new Results();
     try {
-      storage.transactionSync(() => {
-        for (const step of steps) runStatement(storage, step, results, "none", this.#schema);
-        const failure = danglingRows(storage.sql, steps.some(defersForeignKeys), "none");
-        if (failure !== null) throw new WorkFailed(failure);
-        if (running) this.#keys.keep(running, results.texts);
-      });
+      // Nothing comes between statements that do not wait, so queries see one moment without a transaction.
+      if (running === undefined && steps.every(readsOnly)) this.#run(steps, results);
+      else this.#commit(steps, results, running);
     } catch (error) {
       if (error instanceof WorkFailed) return { results: [], error: error.failure };
       throw error;
     }
     return { results: results.texts };
+  }
+
+  #commit(steps: Statement[], results: Results, running: Running | undefined): void {
+    const { storage } = this.ctx;
+    storage.transactionSync(() => {
+      this.#run(steps, results);
+      const failure = danglingRows(storage.sql, steps.some(defersForeignKeys), "none");
+      if (failure !== null) throw new WorkFailed(failure);
+      if (running) this.#keys.keep(running, results.texts);
+    });
+  }
+
+  #run(steps: Statement[], results: Results): void {
+    for (const step of steps) runStatement(this.ctx.storage, step, results, "none", this.#schema);
   }
 
   /** Runs batches, each atomic by itself, as long as `next` brings more. */
@@ -70,10 +86,32 @@ export class Tenant extends DurableObject<Env> {
     while (call !== null) call = await next(this.batch(call));
   }
 
+  /**
+   * What the token of this digest opens now: an object runs the code and the secrets that were deployed last,
+   * an open session those with which it began.
+   */
+  access(name: string, shown: ArrayBuffer): Promise<Access> {
+    this.#checkName(name);
+    return accessOf(shown, this.env);
+  }
+
   /** What became of the write, or the transaction, that has this key; final, as `WriteKeys` says. */
   outcome(name: string, key: Key): KeyOutcome {
     this.#checkName(name);
     return this.#keys.outcome(key);
+  }
+
+  /**
+   * Gives the object's storage back, for which it is billed, unless a table or view stands in it; whether it did.
+   *
+   * An object without tables stays one of a page for ever otherwise. The runtime deletes all or nothing, at once.
+   */
+  async erase(name: string): Promise<boolean> {
+    this.#checkName(name);
+    const { storage } = this.ctx;
+    if (storage.sql.exec(ANY_TABLE).toArray().length > 0) return false;
+    await storage.deleteAll();
+    return true;
   }
 
   /** The bytes that the database takes on disk. */

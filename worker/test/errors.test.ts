@@ -93,6 +93,18 @@ test.each([
     "overloaded",
     "none",
   ],
+  [
+    "an account with too much load",
+    "D1_ERROR: Your account is generating too much load on D1 and is overloading the service.",
+    "overloaded",
+    "none",
+  ],
+  [
+    "a request whose client went away",
+    "D1_ERROR: Can't read from request stream because client disconnected.",
+    "retry",
+    "unknown",
+  ],
   ["an overload in other words", "D1_ERROR: D1 was overloaded in the middle.", "overloaded", "unknown"],
   [
     "an overloaded database that was reset",

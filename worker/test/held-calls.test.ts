@@ -115,7 +115,7 @@ test("of a call that breaks in a batch only that batch is unknown; those behind 
 
 test("an overloaded object has turned away a call's first batch, and may have run a later one", async () => {
   gate = new Promise(() => {});
-  const overloaded = Object.assign(new Error("too much"), { overloaded: true });
+  const overloaded = Object.assign(new Error("Durable Object is overloaded."), { overloaded: true });
   const first = run();
   calls[0]?.break(overloaded);
   expect(await first).toMatchObject({ kind: "overloaded", effect: "none" });

@@ -3,7 +3,8 @@
 import relay from "../src/index";
 import type { NextBatch } from "../src/held-calls";
 import type { Outcome, Pull } from "../src/interactive";
-import { Tenant as Base, type BatchCall, type TransactCall } from "../src/tenant";
+import type { BatchCall, TransactCall } from "../src/tenant";
+import { Tenant as Base } from "./internal-tables";
 import recorded from "./thirty-seconds.json";
 
 /** What a write names by one of its values, and the object does then. */

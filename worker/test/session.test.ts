@@ -33,6 +33,24 @@ test("a session that has used up its subrequests runs nothing new, and lives on"
   expect(await next.column(db, "SELECT count(*) FROM t")).toEqual([0]);
 });
 
+test.each([
+  ["requests", { sql: "SELECT length(?1)", params: ["x".repeat(1_000_000)] }],
+  ["answers", { sql: "SELECT hex(zeroblob(500000))" }],
+])("a session that has used up its CPU by large %s runs nothing new, and lives on", async (_name, step) => {
+  const client = await Client.open(upgradeWith({ SESSION_CPU_MS: 10 }));
+  const request = { op: "batch", db: "do:test/limit/cpu", steps: [step] };
+  for (let left = 2; left > 0; left -= 1) expect((await client.ask(request))["error"]).toBeUndefined();
+  expect((await client.ask(request))["error"]).toMatchObject({ kind: "session_limit", effect: "none" });
+  expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
+});
+
+test("small statements use up the CPU of a session, too", async () => {
+  const client = await Client.open(upgradeWith({ SESSION_CPU_MS: 2 }));
+  const answers = [];
+  for (let left = 6; left > 0; left -= 1) answers.push(await client.batch("do:test/limit/cpu", "SELECT 1"));
+  expect(answers.map((answer) => "error" in answer)).toEqual([false, false, false, false, false, true]);
+});
+
 const SOME_D1 = "d1:d0b41d9e-0000-4000-8000-000000000005";
 const DROP = { sql: "DROP TABLE IF EXISTS gone" };
 

@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import { checkAccess, type Access, type Secrets } from "../src/auth";
+import { Tenant } from "../src/tenant";
 import { Client, TOKEN, transactionFrame, upgradeWith } from "./client";
 
 const D1 = "d1:d0b41d9e-0000-4000-8000-000000000004";
@@ -134,6 +135,68 @@ describe("a session long past its time", () => {
     expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
     expect((await client.tx(db, "t1", [{ commit: true }]))["error"]).toBeUndefined();
     expect(await client.closed).toMatchObject({ code: 1001 });
+  });
+});
+
+describe("a session whose token was taken away by a deploy", () => {
+  const db = "do:test/tokens/deployed";
+  // A session keeps the secrets with which it began; the objects have those of the Worker deployed last: TOKEN alone.
+  const former = { RELAY_TOKEN: OTHER, SESSION_CHECK_SECONDS: 60 };
+
+  beforeEach(() => void vi.useFakeTimers({ toFake: ["Date"] }));
+
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.restoreAllMocks();
+  });
+
+  test("runs nothing new, rolls back what is open, and is closed", async () => {
+    const client = await Client.open(upgradeWith(former, OTHER));
+    await client.batch(db, "CREATE TABLE t (id)");
+    vi.advanceTimersByTime(59_000);
+    const begun = await client.tx(db, "t1", ["INSERT INTO t VALUES (1)"], { begin: true });
+    expect(begun["error"]).toBeUndefined();
+    vi.advanceTimersByTime(1000);
+    const refused = await client.tx(db, "t1", [{ commit: true }]);
+    expect(refused["error"]).toMatchObject({ kind: "session_limit", effect: "ended" });
+    expect(await client.closed).toMatchObject({
+      code: 1008,
+      reason: "the session's token is no longer valid",
+    });
+    const next = await Client.open();
+    expect(await next.column(db, "SELECT count(*) FROM t")).toEqual([0]);
+  });
+
+  test("reaches D1 no longer either", async () => {
+    const client = await Client.open(upgradeWith(former, OTHER));
+    expect((await client.batch(D1, "SELECT 1"))["error"]).toBeUndefined();
+    vi.advanceTimersByTime(60_000);
+    expect((await client.batch(D1, "SELECT 1"))["error"]).toMatchObject({ kind: "session_limit" });
+  });
+
+  test("ends also where the token opens something else now", async () => {
+    const scoped = { ...former, RELAY_TOKEN_TENANTS: TOKEN };
+    const client = await Client.open(upgradeWith(scoped, TOKEN));
+    vi.advanceTimersByTime(60_000);
+    expect((await client.batch(db, "SELECT 1"))["error"]).toMatchObject({ kind: "session_limit" });
+  });
+
+  test("goes on where the token is still there", async () => {
+    const client = await Client.open(upgradeWith({ SESSION_CHECK_SECONDS: 60, SESSION_SUBREQUESTS: 4 }));
+    for (let minutes = 0; minutes < 2; minutes += 1) {
+      vi.advanceTimersByTime(60_000);
+      expect((await client.batch(db, "SELECT 1"))["error"]).toBeUndefined();
+    }
+    // Each comparison is a subrequest, too.
+    expect((await client.batch(db, "SELECT 1"))["error"]).toMatchObject({ kind: "session_limit" });
+    expect(await client.ask({ op: "ping" })).toEqual({ results: [] });
+  });
+
+  test("goes on to the end of its time where nobody can be asked", async () => {
+    vi.spyOn(Tenant.prototype, "access").mockRejectedValue(new Error("Network connection lost."));
+    const client = await Client.open(upgradeWith(former, OTHER));
+    vi.advanceTimersByTime(60_000);
+    expect((await client.batch(db, "SELECT 1"))["error"]).toBeUndefined();
   });
 });
 

@@ -234,7 +234,8 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         with self.connection.cursor() as cursor:
             cursor.execute(
                 "WITH RECURSIVE tables(name) AS (SELECT %s UNION SELECT m.name FROM tables "
-                "JOIN sqlite_master m ON m.type = 'table' JOIN pragma_foreign_key_list(m.name) fk "
+                "JOIN sqlite_master m ON m.type = 'table' AND m.name NOT GLOB '_cf_*' "
+                "JOIN pragma_foreign_key_list(m.name) fk "
                 'ON lower(fk."table") = lower(tables.name)) SELECT name FROM tables',
                 [table_name],
             )
