@@ -8,8 +8,16 @@ from django.utils.module_loading import import_string
 from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import Unfinished, create_tenant, users_by_name
+from do_bridge.tenancy.directory import tenant_model
 from do_bridge.tenancy.provision import ObjectTaken
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.tenant_rows import (
+    FieldsMissing,
+    WrongField,
+    add_set_argument,
+    has_name,
+    parse_fields,
+)
 
 
 class Command(TenantsCommand):
@@ -23,12 +31,12 @@ class Command(TenantsCommand):
         parser.add_argument(
             "--member", action="append", default=[], metavar="USERNAME", help="A member; may be repeated."
         )
-
+        add_set_argument(parser)
         parser.add_argument(
             "--adopt", action="store_true", help="Take over the data of a former tenant of this name."
         )
 
-    def handle(self, *, slug, name, member, verbosity, adopt=False, **options):
+    def handle(self, *, slug, name, member, verbosity, adopt=False, fields=(), **options):
         try:
             validate_slug(slug)
         except InvalidSlug as error:
@@ -36,8 +44,10 @@ class Command(TenantsCommand):
         try:
             # Where the site has no function for first members, members are added one by one at the end.
             together = users_by_name(member) if conf("FIRST_MEMBERS") else {}
-            tenant, created, how = create_tenant(slug, name or "", list(together.values()), adopt=adopt)
-        except (ObjectDoesNotExist, ObjectTaken, Unfinished) as error:
+            tenant, created, how = create_tenant(
+                slug, name or "", list(together.values()), adopt=adopt, fields=parse_fields(fields)
+            )
+        except (ObjectDoesNotExist, ObjectTaken, Unfinished, FieldsMissing, WrongField) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
             advice = (
@@ -49,6 +59,8 @@ class Command(TenantsCommand):
         for username in member:
             if username not in together:
                 self._add(tenant, username)
+        if name and not has_name(tenant_model()):
+            self.stderr.write(f"{tenant_model()._meta.label} has no field `name`: --name was left out.")
         if verbosity >= 1:
             state = "created" if created else "was there already"
             self.stdout.write(self.style.SUCCESS(f"Tenant {slug}: {state}, database {how}."))

@@ -22,6 +22,13 @@ from do_bridge.tenancy.creation import (
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
 from do_bridge.tenancy.provision import provision, reached, scratch_dump
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.tenant_rows import (
+    FieldsMissing,
+    WrongField,
+    add_set_argument,
+    parse_fields,
+    refuse_missing,
+)
 
 SHOWN = 20
 
@@ -36,12 +43,20 @@ class Command(TenantsCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("file", metavar="FILE", help="The CSV file; - is standard input.")
+        add_set_argument(parser)
         parser.add_argument(
             "--jobs", type=int, default=JOBS, metavar="N", help="So many at the same time; %(default)s."
         )
 
-    def handle(self, *, file, jobs, verbosity, **options):
+    def handle(self, *, file, jobs, verbosity, fields=(), **options):
         wanted = self._read(file)
+        try:
+            given = parse_fields(fields)
+            for new in wanted.values():
+                new.fields = given
+                new.may_insert = refuse_missing(new.slug, given)
+        except (FieldsMissing, WrongField) as error:
+            raise CommandError(f"{error} Nothing was made.") from error
         self._find_members(wanted)
         ready = {}
         try:
