@@ -77,8 +77,9 @@ def create_tenant(slug, name="", members=(), *, adopt=False, fields=None):
 
     `members` are users of the directory, `fields` the values of the row's other fields, by name.
     Returns (the tenant's row, whether it is new, "provisioned" or "migrated"). The object comes first: until
-    the second trip the tenant does not exist for anybody, so that after a crash between the two the same call finishes it. With `adopt` a new tenant takes over what is in
-    its object. Raises InvalidSlug, FieldsMissing, ObjectTaken, Unfinished and Django's database errors.
+    the second trip the tenant does not exist for anybody, so that after a crash between the two the same call
+    finishes it. With `adopt` a new tenant takes over what is in its object. Raises InvalidSlug,
+    FieldsMissing, ObjectTaken, Unfinished and Django's database errors.
     """
     new = NewTenant(validate_slug(slug), name, list(members), dict(fields or {}))
     new.may_insert = refuse_missing(slug, new.fields)

@@ -45,17 +45,7 @@ from .models import Post
 admin.site.register(Post)
 """
 TWO_ADMINS = """
-MIDDLEWARE.insert(2, "shop.middleware.tenant_urls")
 INSTALLED_APPS[INSTALLED_APPS.index("django.contrib.admin")] = "shop.admin_config.DirectoryAdminConfig"
-"""
-MIDDLEWARE = """
-def tenant_urls(get_response):
-    def serve(request):
-        if request.tenant is not None:
-            request.urlconf = "shop.tenant_urls"
-        return get_response(request)
-
-    return serve
 """
 REGISTERED = """
 from do_bridge.tenancy.databases import register_tenant
@@ -215,7 +205,6 @@ def test_a_project_with_tenants_has_the_two_admins_and_its_tests(project):
     project.write("shop/tenant_urls.py", *imports, urls)
     imports += ["from django.contrib import admin", "from django.contrib.auth.models import User"]
     project.write("blog/admin.py", *imports, "from blog.models import Post", registered)
-    project.write("shop/middleware.py", MIDDLEWARE)
     project.write("blog/tests.py", "TENANTS = True", REGISTERED, CASES)
     project.manage("makemigrations", "accounts", "blog")
     assert "no issues" in project.manage("check")
