@@ -6,6 +6,7 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import Unfinished, create_tenant, users_by_name
 from do_bridge.tenancy.directory import tenant_model
@@ -50,9 +51,8 @@ class Command(TenantsCommand):
         except (ObjectDoesNotExist, ObjectTaken, Unfinished, FieldsMissing, WrongField) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            advice = (
-                f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first" if _lacks_tables(error) else ""
-            )
+            first = f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first"
+            advice = first if is_without_tables(error) else ""
             raise CommandError(
                 f"Tenant {slug!r} is not ready: {error}. {advice or 'Run the command again'}."
             ) from error
@@ -78,7 +78,3 @@ class Command(TenantsCommand):
         except Exception as error:
             # ADD_MEMBER is the project's own function, and may raise anything.
             raise CommandError(f"The tenant is ready, {username!r} is no member yet: {error}") from error
-
-
-def _lacks_tables(error):
-    return "no such table" in str(error)

@@ -10,6 +10,7 @@ from django.db import DatabaseError
 from tqdm import tqdm
 
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import (
     NewTenant,
@@ -62,8 +63,9 @@ class Command(TenantsCommand):
         try:
             scratch_dump()
         except DatabaseError as error:
+            advice = f"Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first."
             raise CommandError(
-                f"{error}. Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
+                f"{error}. {advice if is_without_tables(error) else 'Nothing was made.'}"
             ) from error
 
         def work(slug):

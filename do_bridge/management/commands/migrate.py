@@ -8,6 +8,7 @@ from django.core.management.commands import migrate
 from django.db import DatabaseError, connections
 from tqdm import tqdm
 
+from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy import ledger, schemas
 from do_bridge.tenancy.bring import Steps
 from do_bridge.tenancy.catch_up import named, unchecked
@@ -125,9 +126,9 @@ class Command(migrate.Command):
         try:
             return question(*args)
         except DatabaseError as error:
+            advice = f" Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first."
             raise CommandError(
-                f"The list of tenants can't be read ({error}). "
-                f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
+                f"The list of tenants can't be read ({error}).{advice if is_without_tables(error) else ''}"
             ) from error
 
     # One database
