@@ -56,10 +56,11 @@ def deploy_config(local: dict[str, Any], database_id: str, version: str) -> dict
     return local | {"d1_databases": [main | {"database_id": database_id}], "vars": variables}
 
 
-def check_settings(settings: dict[str, str]) -> None:
+def check_settings(settings: dict[str, str], *, migrates: bool = True) -> None:
     """Raises DeployError that lists every setting which is missing, too weak or still this machine's."""
-    missing = [f"  {name}: {meaning}" for name, meaning in REQUIRED.items() if not settings.get(name)]
-    if settings.get("D1_TRANSPORT") == "rest" and not settings.get("CLOUDFLARE_D1_TOKEN"):
+    required = {name: meaning for name, meaning in REQUIRED.items() if migrates or name != "SECRET_KEY"}
+    missing = [f"  {name}: {meaning}" for name, meaning in required.items() if not settings.get(name)]
+    if migrates and settings.get("D1_TRANSPORT") == "rest" and not settings.get("CLOUDFLARE_D1_TOKEN"):
         missing.append("  CLOUDFLARE_D1_TOKEN: D1_TRANSPORT is rest, by which D1 would be migrated")
     if settings.get("CLOUDFLARE_DATABASE_ID") == LOCAL_DATABASE_ID:
         missing.append(
@@ -175,9 +176,9 @@ def migrate(url: str) -> None:
             )
 
 
-def deploy(settings: dict[str, str]) -> None:
-    """The whole of it. Raises DeployError or LocalWorkerError."""
-    check_settings(settings)
+def deploy(settings: dict[str, str], *, migrates: bool = True) -> None:
+    """The Worker, and with `migrates` this site's databases. Raises DeployError or LocalWorkerError."""
+    check_settings(settings, migrates=migrates)
     version = settings.get("RELAY_VERSION") or secrets.token_hex(8)
     write_config(settings["CLOUDFLARE_DATABASE_ID"], version)
     say(f"Deploying the Worker, version {version}…")
@@ -189,12 +190,18 @@ def deploy(settings: dict[str, str]) -> None:
         say(f"The relay's address; put it into .env, and wherever Django runs:\n\n    RELAY_URL={url}\n")
     say(f"Waiting until {url} serves it…")
     wait_for_version(url, version)
+    if not migrates:
+        say("Deployed: the Worker answers. Migrate your own project now, with its manage.py.")
+        return
     migrate(url)
     say("Deployed: the Worker answers, D1 and the tenants are at head.")
 
 
 def main(arguments: list[str]) -> int:
-    """No argument: all of it. `config` and `wait` are its first and its third step, for a pipeline."""
+    """No argument: all of it; `worker`: the Worker alone, for another project.
+
+    `config` and `wait` are its first and its third step, for a pipeline.
+    """
     if (ROOT / ".env").is_file():
         environ.Env.read_env(ROOT / ".env")
     settings = dict(os.environ)
@@ -207,7 +214,7 @@ def main(arguments: list[str]) -> int:
         elif arguments == ["wait"]:
             wait_for_version(settings["RELAY_URL"], settings["RELAY_VERSION"])
         else:
-            deploy(settings)
+            deploy(settings, migrates=arguments != ["worker"])
     except KeyError as error:
         sys.stderr.write(f"{error.args[0]} is not set.\n")
         return 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import site_environment
 from worker.local import LocalWorker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +99,12 @@ class Client(models.Model):
     shout = models.GeneratedField(
         expression=Upper("slug"), output_field=models.CharField(max_length=50), db_persist=False
     )
+"""
+SHELF = """
+from django.db import models
+
+class Book(models.Model):
+    pass
 """
 SIGN_UP = """
 from django.contrib.auth.models import User
@@ -266,3 +273,39 @@ def test_a_tenant_model_of_ones_own_gets_the_values_that_it_needs(tmp_path, own_
             "client: delta delta pro True {'a': 1}",
             "client: gamma Gamma free True {}",
         ]
+
+
+def test_a_database_that_the_demo_has_migrated_is_no_project_of_ones_own(tmp_path, own_worker):
+    with own_worker() as worker:
+        demo = subprocess.run(
+            [sys.executable, "manage.py", "migrate", "--database", "default"],
+            cwd=ROOT,
+            env={"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", **site_environment(worker)},
+            capture_output=True,
+            text=True,
+        )
+        assert demo.returncode == 0, demo.stderr
+        project = Project(tmp_path, worker)
+        project.configure(ONLY_D1)
+        refused = project.run("migrate")
+        assert refused.returncode == 1
+        assert (
+            "was migrated by another project: it has migrations of auth, and no table auth_user"
+            in refused.stderr
+        )
+        assert len(refused.stderr.splitlines()) == 1
+
+        # Without users the names of the apps tell.
+        project.manage("startapp", "shelf")
+        project.write("shelf/models.py", SHELF)
+        settings = tmp_path / "shop" / "settings.py"
+        own = 'INSTALLED_APPS = ["do_bridge", "django.contrib.contenttypes", "shelf"]\n'
+        settings.write_text(settings.read_text() + own)
+        project.write("shop/urls.py", "urlpatterns = []")
+        project.manage("makemigrations", "shelf")
+        refused = project.run("migrate")
+        assert "migrations of accounts, admin, auth, blog, sessions, and none of shelf" in refused.stderr
+        project.manage("migrate", "--plan")
+        project.manage("migrate", "--with-other-apps", "shelf")
+        # From now on the others are like apps that were taken out.
+        project.manage("migrate")

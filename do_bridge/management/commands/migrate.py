@@ -9,6 +9,7 @@ from django.db import DatabaseError, connections
 from tqdm import tqdm
 
 from do_bridge.management.failures import is_without_tables
+from do_bridge.management.other_projects import OPTION, refuse_other_project
 from do_bridge.tenancy import ledger, schemas
 from do_bridge.tenancy.bring import Steps
 from do_bridge.tenancy.catch_up import named, unchecked
@@ -80,6 +81,11 @@ class Command(migrate.Command):
             metavar="N",
             help="With --database tenant: so many tenants at the same time; %(default)s if left out.",
         )
+        parser.add_argument(
+            OPTION,
+            action="store_true",
+            help="Migrate a database that another project has migrated, which is refused otherwise.",
+        )
 
     def get_check_kwargs(self, options):
         kwargs = super().get_check_kwargs(options)
@@ -112,6 +118,8 @@ class Command(migrate.Command):
                 f"No tenant is registered as {slug!r}. `create_tenant {slug}` makes it, ready for use."
             )
         looks_only = options["plan"] or options["check_unapplied"]
+        if not (looks_only or options.get("with_other_apps")):
+            refuse_other_project(database)
         if slug is None or looks_only or not options.get("noted", True) or directory_is_closed():
             return self._migrate_alias(database, options)
         return self._migrate_noted(slug, options)
