@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy bench fuzz check vitest pytest django-suite torture leak soak lock audit
+.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak soak lock audit
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -32,6 +32,10 @@ worker: $(RUN_STAMP) $(NODE_STAMP)
 
 deploy: $(RUN_STAMP) $(NODE_STAMP)
 	@exec $(BIN)/python -m project.deploy
+
+# The Worker alone, for a project of your own: it migrates nothing.
+deploy-worker: $(RUN_STAMP) $(NODE_STAMP)
+	@exec $(BIN)/python -m project.deploy worker
 
 # Minutes of measurements on this machine; benchmarks/README.md says how to read them.
 bench: $(RUN_STAMP) $(NODE_STAMP)

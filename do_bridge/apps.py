@@ -13,10 +13,12 @@ class DoBridgeConfig(AppConfig):
 
     def ready(self):
         from . import checks, checks_safety  # noqa: F401 - they register the system checks
+        from .management.failures import expect_failures
         from .tenancy.contenttypes import take_over_post_migrate
         from .tenancy.databases import register_from_arguments, tenant_databases
         from .tenancy.logging import watch_calls
 
+        expect_failures(sys.argv)
         watch_calls()
         if tenant_databases() is None:
             return

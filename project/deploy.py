@@ -58,10 +58,11 @@ def deploy_config(local: dict[str, Any], database_id: str, version: str) -> dict
     return local | {"d1_databases": [main | {"database_id": database_id}], "vars": variables}
 
 
-def check_settings(settings: dict[str, str]) -> None:
+def check_settings(settings: dict[str, str], *, migrates: bool = True) -> None:
     """Raises DeployError that lists every setting which is missing, too weak or still this machine's."""
-    missing = [f"  {name}: {meaning}" for name, meaning in REQUIRED.items() if not settings.get(name)]
-    if settings.get("D1_TRANSPORT") == "rest" and not settings.get("CLOUDFLARE_D1_TOKEN"):
+    required = {name: meaning for name, meaning in REQUIRED.items() if migrates or name != "SECRET_KEY"}
+    missing = [f"  {name}: {meaning}" for name, meaning in required.items() if not settings.get(name)]
+    if migrates and settings.get("D1_TRANSPORT") == "rest" and not settings.get("CLOUDFLARE_D1_TOKEN"):
         missing.append("  CLOUDFLARE_D1_TOKEN: D1_TRANSPORT is rest, by which D1 would be migrated")
     if settings.get("CLOUDFLARE_DATABASE_ID") == LOCAL_DATABASE_ID:
         missing.append(
@@ -184,9 +185,9 @@ def migrate(url: str) -> None:
             )
 
 
-def deploy(settings: dict[str, str]) -> None:
-    """The whole of it. Raises DeployError or LocalWorkerError."""
-    check_settings(settings)
+def deploy(settings: dict[str, str], *, migrates: bool = True) -> None:
+    """The Worker, and with `migrates` this site's databases. Raises DeployError or LocalWorkerError."""
+    check_settings(settings, migrates=migrates)
     version = settings.get("RELAY_VERSION") or secrets.token_hex(8)
     write_config(settings["CLOUDFLARE_DATABASE_ID"], version)
     say(f"Deploying the Worker, version {version}…")
@@ -198,17 +199,20 @@ def deploy(settings: dict[str, str]) -> None:
         say(f"The relay's address; put it into .env, and wherever Django runs:\n\n    RELAY_URL={url}\n")
     say(f"Waiting until {url} serves it…")
     wait_for_version(url, version)
+    if not migrates:
+        say("Deployed: the Worker answers. Migrate your own project now, with its manage.py.")
+        return
     wait_for_objects(json.loads(CONFIG.read_text()))
     migrate(url)
     say("Deployed: the Worker answers, D1 and the tenants are at head.")
 
 
-def main() -> int:
-    """0 when the Worker answers and the databases are migrated."""
+def main(arguments: list[str]) -> int:
+    """No argument: all of it; `worker`: the Worker alone, for another project."""
     if (ROOT / ".env").is_file():
         environ.Env.read_env(ROOT / ".env")
     try:
-        deploy(dict(os.environ))
+        deploy(dict(os.environ), migrates=arguments != ["worker"])
     except (DeployError, LocalWorkerError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -216,4 +220,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -3,11 +3,7 @@
 import codecs
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.conf import settings
 from django.core.exceptions import BadRequest
-
-from do_bridge.tenancy import current_tenant
-from do_bridge.tenancy.importing import import_late_modules
 
 
 class Middleware:
@@ -44,18 +40,6 @@ class Middleware:
 
     def after(self, response):
         return response
-
-
-class TenantUrlconfMiddleware(Middleware):
-    """Gives requests inside a tenant its URLs; stands after TenantMiddleware, which says whose they are."""
-
-    def __init__(self, get_response):
-        import_late_modules(settings.TENANT_URLCONF)
-        super().__init__(get_response)
-
-    def before(self, request):
-        if current_tenant():
-            request.urlconf = settings.TENANT_URLCONF
 
 
 class Utf8Middleware(Middleware):

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from worker.local import (
+    DATABASE_ID,
     HOST,
     OPTIONAL_TOKENS,
     LocalWorker,
@@ -22,8 +23,10 @@ from worker.local import (
     check_port,
     dev_token,
     end_group,
+    file_settings,
     free_port,
     guarded,
+    point_env_file,
     port_setting,
     say,
     write_private,
@@ -32,7 +35,6 @@ from worker.local import (
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
 STATE = ROOT / "state"
-DATABASE_ID = "d0b41d9e-0000-4000-8000-000000000000"  # of worker/wrangler.jsonc: exists on this machine alone
 TEST_DATABASE_ID = DATABASE_ID[:-1] + "1"
 RELAY_PORT = 8787
 CHECK_SECONDS = 2.0
@@ -57,7 +59,7 @@ def stop(number: int, frame: FrameType | None) -> None:
     raise Stopped
 
 
-def write_env_file(path: Path, token: str) -> bool:
+def write_env_file(path: Path, relay_port: int, token: str) -> bool:
     """Writes the settings of this machine's own databases where no `.env` is yet; True if it did."""
     if path.exists():
         return False
@@ -67,19 +69,13 @@ def write_env_file(path: Path, token: str) -> bool:
         "SECURE": "False",
         "CLOUDFLARE_DATABASE_ID": DATABASE_ID,
         "D1_TEST_DATABASE_ID": TEST_DATABASE_ID,
-        "RELAY_URL": f"http://{HOST}:{RELAY_PORT}",
+        "RELAY_URL": f"http://{HOST}:{relay_port}",
         "RELAY_TOKEN": token,
         "MIGRATE_TOKEN": secrets.token_urlsafe(32),
     }
     lines = ["# Made by `make run` for this machine alone; .env.example explains every name."]
     write_private(path, "\n".join(lines + [f"{name}={value}" for name, value in settings.items()]) + "\n")
     return True
-
-
-def file_settings(path: Path) -> dict[str, str]:
-    """The names and values of an env file."""
-    pairs = (line.partition("=") for line in path.read_text().splitlines() if not line.startswith("#"))
-    return {name.strip(): value.strip().strip("\"'") for name, mark, value in pairs if mark}
 
 
 def local_environment(worker: LocalWorker) -> dict[str, str]:
@@ -219,10 +215,12 @@ def serve(port: int) -> None:
     check_port(port, "PORT")
     relay_port = choose_relay_port(port)
     token = dev_token()
-    if write_env_file(ENV_FILE, token):
+    if write_env_file(ENV_FILE, relay_port, token):
         say(f"Wrote {ENV_FILE.name} and worker/.dev.vars with new secrets of this machine.")
     say("Starting the local Worker…")
     with LocalWorker(relay_port, STATE, token) as worker:
+        if point_env_file(ENV_FILE, worker.url):
+            say(f"RELAY_URL in {ENV_FILE.name} is now {worker.url}, for commands in another terminal.")
         environment = local_environment(worker)
         say("Preparing D1 and the tenants…")
         prepare(environment)

@@ -55,7 +55,6 @@ MIDDLEWARE = [
     "project.middleware.Utf8Middleware",
     # Before everything that makes a URL: inside it the script name ends with /t/<slug>.
     "do_bridge.tenancy.middleware.TenantMiddleware",
-    "project.middleware.TenantUrlconfMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -65,7 +64,6 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "project.urls"
-TENANT_URLCONF = "project.tenant_urls"
 WSGI_APPLICATION = "project.wsgi.application"
 ASGI_APPLICATION = "project.asgi.application"
 
@@ -145,6 +143,7 @@ CACHES = {
 DO_BRIDGE = {
     "TENANT_MODELS": ("blog",),
     "TENANT_MODEL": "accounts.Tenant",
+    "TENANT_URLCONF": "project.tenant_urls",
     "TENANT_DOMAIN": TENANT_DOMAIN,
     "ADD_MEMBER": "accounts.members.add_member_by_name",
     "FIRST_MEMBERS": "accounts.provisioning.first_members",

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -23,6 +24,7 @@ from types import FrameType, TracebackType
 WORKER_DIR = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 EXPLORER_PATH = "/cdn-cgi/local/explorer/api"
+DATABASE_ID = "d0b41d9e-0000-4000-8000-000000000000"  # of wrangler.jsonc: exists on this machine alone
 # The Worker's other tokens; wrangler's configuration names them, and never deletes one that is left out.
 OPTIONAL_TOKENS = (
     "RELAY_TOKEN_PREVIOUS",
@@ -92,6 +94,31 @@ def dev_token(path: Path = WORKER_DIR / ".dev.vars") -> str:
     token = secrets.token_urlsafe(32)
     write_private(path, "\n".join([*lines, f"RELAY_TOKEN={token}", ""]))
     return token
+
+
+def file_settings(path: Path) -> dict[str, str]:
+    """The names and values of an env file."""
+    lines = (line.strip().removeprefix("export ") for line in path.read_text().splitlines())
+    pairs = (line.partition("=") for line in lines if not line.startswith("#"))
+    return {name.strip(): value.strip().strip("\"'") for name, mark, value in pairs if mark}
+
+
+def point_env_file(path: Path, url: str) -> bool:
+    """Writes the relay's address into the env file of this machine's own databases; True if it changed.
+
+    A file that names another database, or a relay elsewhere, stays as it is.
+    """
+    if not path.exists() or file_settings(path).get("CLOUDFLARE_DATABASE_ID") != DATABASE_ID:
+        return False
+    local_url = re.compile(
+        rf"^(\s*(?:export\s+)?RELAY_URL\s*=\s*[\"']?)http://(?:{HOST}|localhost):\d+", re.M
+    )
+    text = path.read_text()
+    pointed = local_url.sub(rf"\g<1>{url}", text)
+    if pointed == text:
+        return False
+    write_private(path, pointed)
+    return True
 
 
 def free_port() -> int:
@@ -448,10 +475,13 @@ def foreground() -> int:
     """`make worker`: the Worker alone, until Ctrl-C; RELAY_PORT and RELAY_STATE choose port and folder."""
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
-    state = Path(os.environ.get("RELAY_STATE") or WORKER_DIR.parent / "state").resolve()
+    own_state = WORKER_DIR.parent / "state"
+    state = Path(os.environ.get("RELAY_STATE") or own_state).resolve()
     try:
         with LocalWorker(port_setting("RELAY_PORT", 8787), state, echo=True) as worker:
             say(f"The relay listens on {worker.url} (RELAY_URL); its token is in {WORKER_DIR / '.dev.vars'}.")
+            if state == own_state.resolve() and point_env_file(WORKER_DIR.parent / ".env", worker.url):
+                say("RELAY_URL in .env now has this address.")
             say(f"D1's local API: {worker.api_base} (D1_API_BASE). Data: {state}. Ctrl-C ends it.")
             while worker.alive():
                 time.sleep(0.5)

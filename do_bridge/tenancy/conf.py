@@ -14,6 +14,8 @@ DEFAULTS = {
     # Path before a tenant's slug, and the paths that work on the directory's own rows.
     "TENANT_PATH": "/t/",
     "DIRECTORY_PATHS": ("/admin/",),
+    # The URLconf of a tenant's pages; None: the project's, for tenants and D1 alike.
+    "TENANT_URLCONF": None,
     # "example.com" serves the tenant acme at acme.example.com too; empty: paths alone.
     "TENANT_DOMAIN": "",
     # How long, in seconds, and for how many tenants a process remembers a tenant's row.

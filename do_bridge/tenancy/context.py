@@ -3,15 +3,17 @@
 import inspect
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import iscoroutinefunction
 from django.db import connections
+from django.urls import set_urlconf
 
 from do_bridge.backends.remote_sqlite import linked
 
+from . import addresses
 from .conf import conf
 from .slugs import alias_slug, tenant_alias
 
@@ -52,20 +54,32 @@ class Scope:
 
 
 UNSET = Scope()
-# The blocks that this thread or task is in, outermost first: pairs of (the block's manager, its scope).
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One open block: its manager, its scope, and the addresses around it and inside it."""
+
+    manager: object
+    scope: Scope
+    before: addresses.Address
+    inside: addresses.Address
+
+
+# The Blocks that this thread or task is in, outermost first.
 _blocks: ContextVar[tuple] = ContextVar("do_bridge_blocks", default=())
 
 
 def current():
     """Return the Scope of this thread or task."""
     blocks = _blocks.get()
-    return blocks[-1][1] if blocks else UNSET
+    return blocks[-1].scope if blocks else UNSET
 
 
 def current_block():
     """Return the innermost context manager that is open in this thread or task, or None."""
     blocks = _blocks.get()
-    return blocks[-1][0] if blocks else None
+    return blocks[-1].manager if blocks else None
 
 
 def current_tenant():
@@ -76,15 +90,17 @@ def current_tenant():
 class _ScopeContext(ContextDecorator):
     """Makes a scope current for a `with` or `async with` block, or for a decorated (async) function."""
 
-    def __init__(self, scope, is_checked=True):
+    def __init__(self, scope, base=None, is_checked=True):
         self.scope = scope
+        #: The server's script prefix, if this is a request's block.
+        self.base = base
         #: Whether another tenant's open transaction refuses this block.
         self.is_checked = is_checked
         #: The rows of querysets that no database was chosen for, as read in this block; see `unbound`.
         self.results = WeakKeyDictionary()
 
     def _recreate_cm(self):
-        return type(self)(self.scope, self.is_checked)
+        return type(self)(self.scope, is_checked=self.is_checked)
 
     def __call__(self, func):
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
@@ -106,7 +122,12 @@ class _ScopeContext(ContextDecorator):
     def __enter__(self):
         if self.is_checked:
             _refuse_open_transaction(current(), self.scope)
-        _blocks.set((*_blocks.get(), (self, self.scope)))
+        blocks = _blocks.get()
+        before = addresses.current()
+        inside = None if self.base else addresses.inside(self.scope, blocks)
+        if inside is not None:
+            addresses.set_current(inside)
+        _blocks.set((*blocks, Block(self, self.scope, before, inside or before)))
         return self.scope
 
     def __exit__(self, *exc_info):
@@ -114,9 +135,18 @@ class _ScopeContext(ContextDecorator):
         # and one manager may be entered by several threads.
         blocks = _blocks.get()
         for place in range(len(blocks) - 1, -1, -1):
-            if blocks[place][0] is self:
-                _blocks.set(blocks[:place] + blocks[place + 1 :])
+            if blocks[place].manager is self:
+                self._leave(blocks, place)
                 return
+
+    def _leave(self, blocks, place):
+        left, later = blocks[place], blocks[place + 1 :]
+        if later:
+            # Whoever leaves the next one gets back what was before both.
+            later = (replace(later[0], before=left.before), *later[1:])
+        elif not self.base:
+            addresses.set_current(left.before)
+        _blocks.set((*blocks[:place], *later))
 
     async def __aenter__(self):
         return self.__enter__()
@@ -128,7 +158,8 @@ class _ScopeContext(ContextDecorator):
 def tenant_context(tenant):
     """Make a tenant current: a slug, or anything with a `.slug`. Raises InvalidSlug, OpenTransaction.
 
-    Works in `with`, `async with` and as a decorator of functions and coroutine functions, not of generators.
+    `reverse()` inside makes the tenant's URLs, with its path before them. Works in `with`, `async with` and
+    as a decorator of functions and coroutine functions, not of generators.
     """
     slug = tenant if isinstance(tenant, str) else getattr(tenant, "slug", None)
     return _ScopeContext(Scope(slug, tenant_alias(slug)))
@@ -152,6 +183,25 @@ def scope_context(scope):
 def unset_context():
     """Make no tenant current, whatever was before."""
     return _ScopeContext(UNSET)
+
+
+def request_context(tenant, is_directory, base):
+    """Make current what a request is for; the caller sets its script prefix, of which `base` is the server's.
+
+    `tenant` is its tenant's row or None; `is_directory` says which of the two other states it has.
+    """
+    if tenant is not None:
+        return _ScopeContext(Scope(tenant.slug, tenant_alias(tenant.slug)), base)
+    return _ScopeContext(Scope(None, conf("DIRECTORY_ALIAS")) if is_directory else UNSET, base)
+
+
+def keep_urlconf(**kwargs):
+    """Set the URLconf of the innermost block again: at a request's end Django sets none.
+
+    Django's test client serves requests inside a test's own block.
+    """
+    if blocks := _blocks.get():
+        set_urlconf(blocks[-1].inside.urlconf)
 
 
 def _refuse_open_transaction(previous, scope):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import DatabaseError, connections
+from django.db.models.expressions import DatabaseDefault
 from django.db.models.signals import post_save
 from django.utils.module_loading import import_string
 
@@ -18,6 +19,7 @@ from .load import empty_left_over, empty_made_for
 from .members import tenant_filled
 from .provision import creation_noted, provision, reached
 from .slugs import validate_slug
+from .tenant_rows import has_name, refuse_missing, row_values
 
 _REFUSED = "do_bridge:unfinished:"
 # What the ledger says is begun, inside the one batch that makes a tenant's row.
@@ -59,6 +61,10 @@ class NewTenant:
     slug: str
     name: str = ""
     members: list = field(default_factory=list)
+    #: Values of other fields of the tenant's row, by name.
+    fields: dict = field(default_factory=dict)
+    #: False if the row is there already and `fields` would not be enough for another.
+    may_insert: bool = True
     #: Of the object's schema, once it is there.
     fingerprint: str = ""
     #: What the ledger says of the end of the deletion after which the object was seen to be this creation's.
@@ -68,18 +74,23 @@ class NewTenant:
     def mark(self):
         """What tells this creation from one of another tenant by the same slug: it, cut off, goes on."""
         keys = sorted(str(user.pk) for user in self.members)
-        return hashlib.sha256(json.dumps([self.slug, self.name, keys]).encode()).hexdigest()[:32]
+        told = [self.slug, self.name, keys]
+        if self.fields:
+            told.append(sorted((name, str(value)) for name, value in self.fields.items()))
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
-def create_tenant(slug, name="", members=(), *, adopt=False):
+def create_tenant(slug, name="", members=(), *, adopt=False, fields=None):
     """Make a tenant that is at head and has its first members, in two round trips; safe to repeat.
 
-    `members` are users of the directory. Returns (the tenant's row, whether it is new, "provisioned" or
-    "migrated"). The object comes first: until the second trip the tenant does not exist for anybody, so that
-    after a crash between the two the same call finishes it. With `adopt` a new tenant takes over what is in
-    its object. Raises InvalidSlug, ObjectTaken, Unfinished and Django's database errors.
+    `members` are users of the directory, `fields` the values of the row's other fields, by name.
+    Returns (the tenant's row, whether it is new, "provisioned" or "migrated"). The object comes first: until
+    the second trip the tenant does not exist for anybody, so that after a crash between the two the same call
+    finishes it. With `adopt` a new tenant takes over what is in its object. Raises InvalidSlug,
+    FieldsMissing, ObjectTaken, Unfinished and Django's database errors.
     """
-    new = NewTenant(validate_slug(slug), name, list(members))
+    new = NewTenant(validate_slug(slug), name, list(members), dict(fields or {}))
+    new.may_insert = refuse_missing(slug, new.fields)
     first = first_members(new.members)
     how = provision(slug, first.copies, before=first.before, made_for=new.mark, adopt=adopt)
     new.fingerprint = reached(slug, how)
@@ -176,6 +187,8 @@ def write_rows(made):
     for new, _ in made:
         row = _tenant(new)
         row.pk = keys[new.slug]
+        for made_there in [name for name, value in vars(row).items() if isinstance(value, DatabaseDefault)]:
+            delattr(row, made_there)  # read from D1 when somebody asks for it
         row._state.db, row._state.adding = connection.alias, False
         created = new.slug not in before
         if created:
@@ -204,17 +217,23 @@ def _refusal(connection, made):
 
 
 def _tenant(new):
-    model = tenant_model()
-    has_name = any(field.name == "name" for field in model._meta.concrete_fields)
-    return model(slug=new.slug, **({"name": new.name or new.slug} if has_name else {}))
+    return tenant_model()(**row_values(new.slug, new.name, new.fields))
 
 
 def _values(instance, connection, leave_out=()):
-    """Return {column: value} of an unsaved instance, but for its automatic key."""
-    return {
-        field.column: field.get_db_prep_save(field.pre_save(instance, add=True), connection)
+    """Return {column: value} of an unsaved instance, but for what the database makes itself."""
+    values = {
+        field.column: field.pre_save(instance, add=True)
         for field in instance._meta.concrete_fields
-        if field.name not in leave_out and not (field.primary_key and instance.pk is None)
+        if field.name not in leave_out
+        and not (field.primary_key and instance.pk is None)
+        and not field.generated
+    }
+    fields = {field.column: field for field in instance._meta.concrete_fields}
+    return {
+        column: fields[column].get_db_prep_save(value, connection)
+        for column, value in values.items()
+        if not isinstance(value, DatabaseDefault)
     }
 
 
@@ -222,8 +241,17 @@ def _tenant_statement(connection, new):
     row = _tenant(new)
     values = _values(row, connection)
     quote = connection.ops.quote_name
-    renamed = f"DO UPDATE SET {quote('name')} = excluded.{quote('name')}" if new.name else "DO NOTHING"
-    return _insert(connection, row, values, f" ON CONFLICT ({quote('slug')}) {renamed}")
+    fields = row._meta.concrete_fields
+    given = {"name", *new.fields} if new.name and has_name(row) else {*new.fields}
+    columns = [field.column for field in fields if {field.name, field.attname} & given]
+    table, slug = quote(row._meta.db_table), quote("slug")
+    if not new.may_insert:
+        assigned = ", ".join(f"{quote(column)} = %s" for column in columns) or f"{slug} = {slug}"
+        params = [*(values[column] for column in columns), new.slug]
+        return f"UPDATE {table} SET {assigned} WHERE {slug} = %s", params  # noqa: S608
+    changed = ", ".join(f"{quote(column)} = excluded.{quote(column)}" for column in columns)
+    change = f"DO UPDATE SET {changed}" if changed else "DO NOTHING"
+    return _insert(connection, row, values, f" ON CONFLICT ({slug}) {change}")
 
 
 def _place_statement(connection, slug, place, first):

@@ -12,39 +12,24 @@ from .conf import conf
 from .directory import lookup, tenant_model
 from .keeping import rows_may_go
 from .load import empty_held_tenant, empty_left_over, empty_tenant
+from .tenant_rows import has_name, row_values
 
 #: Sent with `target`, the slug of a tenant that was filled by a load or a copy, or that took over an object,
 #: and `source`, the slug of the one that it was copied from, or None: members' places are the project's.
 tenant_filled = Signal()
 
 
-def add_tenant_row(slug, name=None):
-    """Return the row of tenant `slug` in the directory, made where it is not there yet."""
+def add_tenant_row(slug, name=None, fields=None):
+    """Return the row of tenant `slug` in the directory, made where it is not there yet; `fields` by name."""
     model = tenant_model()
-    defaults = {"name": name or slug} if _has_name(model) else {}
+    defaults = row_values(slug, name, fields)
     tenant, created = model._base_manager.using(conf("DIRECTORY_ALIAS")).get_or_create(
         slug=slug, defaults=defaults
     )
-    if not created and name and defaults and tenant.name != name:
+    if not created and name and has_name(model) and tenant.name != name:
         tenant.name = name
         tenant.save(using=conf("DIRECTORY_ALIAS"), update_fields=["name"])
     return tenant
-
-
-def _has_name(model):
-    return any(field.name == "name" for field in model._meta.concrete_fields)
-
-
-def missing_fields():
-    """Return the names of fields that a tenant's row needs besides `slug` and `name`."""
-    return [
-        field.name
-        for field in tenant_model()._meta.concrete_fields
-        if field.name not in ("slug", "name")
-        and not (field.primary_key or field.has_default() or field.null or field.blank)
-        and not getattr(field, "auto_now_add", False)
-        and not getattr(field, "auto_now", False)
-    ]
 
 
 def is_known(slug):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.contrib import messages
+from django.core.signals import request_finished
 from django.db import IntegrityError
 from django.http import (
     FileResponse,
@@ -18,9 +19,10 @@ from django.template import TemplateDoesNotExist, loader
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
+from .addresses import path_of
 from .catch_up import SchemaMismatch, TenantGone
 from .conf import conf
-from .context import directory_context, tenant_context, unset_context
+from .context import keep_urlconf, request_context
 from .directory import lookup
 from .guards import require_guards
 from .importing import import_late_modules
@@ -45,6 +47,10 @@ class TenantMiddleware:
     def __init__(self, get_response):
         require_guards()
         import_late_modules()
+        if conf("TENANT_URLCONF"):
+            import_late_modules(conf("TENANT_URLCONF"))
+        # Here, for it has to come after Django's own.
+        request_finished.connect(keep_urlconf, dispatch_uid="do_bridge.keep_urlconf")
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
@@ -94,7 +100,11 @@ class TenantMiddleware:
     def _start(self, request, tenant, script, rest):
         """Note the tenant on the request and move its prefix; return a redirect where a slash is missing."""
         request.tenant = tenant
-        if tenant is None or script is None:
+        if tenant is None:
+            return None
+        if conf("TENANT_URLCONF"):
+            request.urlconf = conf("TENANT_URLCONF")
+        if script is None:
             return None
         if rest is None:
             query = request.META.get("QUERY_STRING", "")
@@ -178,23 +188,18 @@ class RequestScope:
 
     def __init__(self, request, tenant):
         self.tenant = tenant
-        self.script_prefix = None
-        script = request.META.get("SCRIPT_NAME", "")
-        if tenant is not None:
-            self.script_prefix = script.rstrip("/") + "/"
+        self.script_prefix = request.META.get("SCRIPT_NAME", "").rstrip("/") + "/"
+        own = path_of(tenant.slug) if tenant is not None else ""
+        #: The part of it that is the server's.
+        self.base = self.script_prefix.removesuffix(own)
         self.directory = tenant is None and request.path_info.startswith(tuple(conf("DIRECTORY_PATHS")))
 
     @contextmanager
     def __call__(self):
-        if self.tenant is not None:
-            context = tenant_context(self.tenant)
-        else:
-            # Also where it changes nothing: an earlier request may have left a block open in this thread.
-            context = directory_context() if self.directory else unset_context()
         before = get_script_prefix()
-        with context:
-            if self.script_prefix is not None:
-                set_script_prefix(self.script_prefix)
+        # Also where it changes nothing: an earlier request may have left a block open in this thread.
+        with request_context(self.tenant, self.directory, self.base):
+            set_script_prefix(self.script_prefix)
             try:
                 yield
             finally:

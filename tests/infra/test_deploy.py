@@ -238,3 +238,27 @@ def test_the_deployed_address_is_read_from_wranglers_report():
     )
     assert deploy.deployed_addresses(report) == ["https://do-bridge.me.workers.dev"]
     assert deploy.deployed_addresses("") == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["worker"]])
+def test_the_worker_alone_is_deployed_without_a_migration_for_a_project_of_ones_own(
+    monkeypatch, tmp_path, capsys, arguments
+):
+    done = []
+    monkeypatch.setattr(deploy, "ROOT", tmp_path)  # no .env
+    monkeypatch.setattr(deploy, "DEPLOY_CONFIG", tmp_path / "wrangler.deploy.jsonc")
+    # wrangler would need an account.
+    monkeypatch.setattr(
+        deploy, "deploy_worker", lambda settings: done.append("worker") or ["https://a.example"]
+    )
+    monkeypatch.setattr(deploy, "wait_for_version", lambda url, version: done.append("wait"))
+    monkeypatch.setattr(deploy, "migrate", lambda url: done.append("migrate"))
+    given = COMPLETE | {"RELAY_URL": "", "D1_TRANSPORT": "", **dict.fromkeys(local.OPTIONAL_TOKENS, "")}
+    if arguments:
+        del given["SECRET_KEY"]
+        monkeypatch.delenv("SECRET_KEY")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert deploy.main(arguments) == 0
+    assert done == ["worker", "wait", *([] if arguments else ["migrate"])]
+    assert ("Migrate your own project now" in capsys.readouterr().out) == bool(arguments)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import site_environment
 from tests.production import ProductionWorker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,17 +46,7 @@ from .models import Post
 admin.site.register(Post)
 """
 TWO_ADMINS = """
-MIDDLEWARE.insert(2, "shop.middleware.tenant_urls")
 INSTALLED_APPS[INSTALLED_APPS.index("django.contrib.admin")] = "shop.admin_config.DirectoryAdminConfig"
-"""
-MIDDLEWARE = """
-def tenant_urls(get_response):
-    def serve(request):
-        if request.tenant is not None:
-            request.urlconf = "shop.tenant_urls"
-        return get_response(request)
-
-    return serve
 """
 REGISTERED = """
 from do_bridge.tenancy.databases import register_tenant
@@ -84,6 +75,47 @@ class AdminTest(TestCase):
             self.assertEqual(self.client.get(page).status_code, 200, page)
         self.assertRedirects(self.client.post(f"{posts}add/", {"title": "New"}), posts)
         self.assertContains(self.client.get(posts), "New")
+"""
+
+
+SLUG_ALONE = """
+from django.db import models
+
+class Tenant(models.Model):
+    slug = models.SlugField(unique=True)
+"""
+CLIENT = """
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Upper
+
+class Client(models.Model):
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=50, db_column="called")
+    plan = models.CharField(max_length=9, choices={"free": "Free", "pro": "Pro"})
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT)
+    options = models.JSONField(default=dict)
+    seats = models.IntegerField(db_default=5)
+    shout = models.GeneratedField(
+        expression=Upper("slug"), output_field=models.CharField(max_length=50), db_persist=False
+    )
+"""
+SHELF = """
+from django.db import models
+
+class Book(models.Model):
+    pass
+"""
+SIGN_UP = """
+from django.contrib.auth.models import User
+from clients.models import Client
+from do_bridge.tenancy.creation import create_tenant
+
+owner = User.objects.get()
+client, created, how = create_tenant("gamma", "Gamma", fields={"plan": "free", "owner": owner})
+print("made:", created, client.seats, client.shout, client.options)
+for client in Client.objects.order_by("slug"):
+    print("client:", client.slug, client.name, client.plan, client.owner_id == owner.pk, client.options)
 """
 
 
@@ -122,16 +154,20 @@ class Project:
 
     def manage(self, *arguments, program="manage.py"):
         """Run one of Django's commands; return what it said."""
+        done = self.run(*arguments, program=program)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def run(self, *arguments, program="manage.py"):
+        """Run one of Django's commands; return the process that has ended."""
         start = ["-m", "django"] if program == "django-admin" else [program]
-        done = subprocess.run(
+        return subprocess.run(
             [sys.executable, *start, *arguments],
             cwd=self.folder,
             env={"PATH": "/usr/bin:/bin", "RELAY_TOKEN": self.worker.token, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -176,10 +212,100 @@ def test_a_project_with_tenants_has_the_two_admins_and_its_tests(project):
     project.write("shop/tenant_urls.py", *imports, urls)
     imports += ["from django.contrib import admin", "from django.contrib.auth.models import User"]
     project.write("blog/admin.py", *imports, "from blog.models import Post", registered)
-    project.write("shop/middleware.py", MIDDLEWARE)
     project.write("blog/tests.py", "TENANTS = True", REGISTERED, CASES)
     project.manage("makemigrations", "accounts", "blog")
     assert "no issues" in project.manage("check")
     for command in re.findall(r"python manage\.py (.*?)\s+#", SECTION):
         project.manage(*[word.strip('"') for word in command.split()])
     assert "OK" in project.manage("test")
+
+
+def test_a_tenant_model_of_ones_own_gets_the_values_that_it_needs(tmp_path, own_worker):
+    with own_worker() as worker:
+        project = Project(tmp_path, worker)
+        project.manage("startapp", "clients")
+        project.write("accounts/models.py", SLUG_ALONE)
+        project.write("clients/models.py", CLIENT)
+        project.configure(ONLY_D1, TENANTS, 'INSTALLED_APPS.append("clients")')
+        project.manage("makemigrations", "accounts", "blog", "clients")
+        project.manage("migrate")
+        for _ in range(2):
+            told = project.manage("create_tenant", "acme", "--name", "Acme")
+            assert "accounts.Tenant has no field `name`: --name was left out." in told
+
+        settings = tmp_path / "shop" / "settings.py"
+        settings.write_text(settings.read_text() + '\nDO_BRIDGE["TENANT_MODEL"] = "clients.Client"\n')
+        project.manage(
+            "shell", "-c", "from django.contrib.auth.models import User; User.objects.create(pk=7)"
+        )
+        for arguments, told in (
+            (
+                ("create_tenant", "beta"),
+                "CommandError: clients.Client needs a value for plan, owner. Give it with",
+            ),
+            (("create_tenant", "beta", "--set", "plan=free"), "clients.Client needs a value for owner."),
+            (
+                ("create_tenant", "beta", "--set", "plan=secret", "--set", "owner=7"),
+                "--set plan: this value is not",
+            ),
+            (
+                ("create_tenant", "beta", "--set", "plan=free", "--set", "owner=8"),
+                "--set owner: this value is not",
+            ),
+            (("create_tenant", "beta", "--set", "colour=red"), "plan, owner, options, seats"),
+            (("tenant_copy", "acme", "beta"), "clients.Client needs a value for plan, owner."),
+        ):
+            done = project.run(*arguments)
+            assert told in done.stderr
+            assert done.returncode == 1
+            assert len(done.stderr.splitlines()) == 1
+            assert "secret" not in done.stderr
+        values = ("--set", "plan=pro", "--set", "owner=7", "--set", 'options={"a": 1}')
+        assert "created" in project.manage("create_tenant", "beta", "--name", "Beta", *values)
+        # What is there needs no values, and keeps those that are not given.
+        assert "was there already" in project.manage("create_tenant", "beta", "--name", "Bet")
+        assert "was there already" in project.manage("create_tenant", "beta", "--set", "plan=free")
+        project.manage("tenant_copy", "beta", "delta", *values)
+        told = project.manage("shell", "-c", SIGN_UP)
+        assert "made: True 5 GAMMA {}" in told
+        assert [line for line in told.splitlines() if line.startswith("client:")] == [
+            "client: beta Bet free True {'a': 1}",
+            "client: delta delta pro True {'a': 1}",
+            "client: gamma Gamma free True {}",
+        ]
+
+
+def test_a_database_that_the_demo_has_migrated_is_no_project_of_ones_own(tmp_path, own_worker):
+    with own_worker() as worker:
+        demo = subprocess.run(
+            [sys.executable, "manage.py", "migrate", "--database", "default"],
+            cwd=ROOT,
+            env={"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", **site_environment(worker)},
+            capture_output=True,
+            text=True,
+        )
+        assert demo.returncode == 0, demo.stderr
+        project = Project(tmp_path, worker)
+        project.configure(ONLY_D1)
+        refused = project.run("migrate")
+        assert refused.returncode == 1
+        assert (
+            "was migrated by another project: it has migrations of auth, and no table auth_user"
+            in refused.stderr
+        )
+        assert len(refused.stderr.splitlines()) == 1
+
+        # Without users the names of the apps tell.
+        project.manage("startapp", "shelf")
+        project.write("shelf/models.py", SHELF)
+        settings = tmp_path / "shop" / "settings.py"
+        own = 'INSTALLED_APPS = ["do_bridge", "django.contrib.contenttypes", "shelf"]\n'
+        settings.write_text(settings.read_text() + own)
+        project.write("shop/urls.py", "urlpatterns = []")
+        project.manage("makemigrations", "shelf")
+        refused = project.run("migrate")
+        assert "migrations of accounts, admin, auth, blog, sessions, and none of shelf" in refused.stderr
+        project.manage("migrate", "--plan")
+        project.manage("migrate", "--with-other-apps", "shelf")
+        # From now on the others are like apps that were taken out.
+        project.manage("migrate")

@@ -99,6 +99,18 @@ class Run:
                 found[int(place.name)] = line
         return found
 
+    def in_another_terminal(self, *arguments):
+        """Run one of the project's commands beside it, with `.env` alone; return what it said."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=self.folder,
+            env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def password(self):
         """What it says that one may sign in with."""
         return re.search(r"sign in as: +admin, password (\S+)", "".join(self.said))[1]
@@ -152,6 +164,8 @@ def test_a_fresh_checkout_is_served_with_secrets_of_its_own_and_ends_without_a_t
     with Run(checkout) as run:
         assert "Log out" in run.sign_in()
         assert len(re.findall(r'href="/t/[a-z0-9-]+/"', run.get("/"))) >= 2
+        # The relay's port is not the usual one here.
+        assert "Tenant x1: created" in run.in_another_terminal("create_tenant", "x1")
         processes = run.started()
         assert any(b"workerd" in line for line in processes.values())
         secrets = [checkout / ".env", checkout / "worker" / ".dev.vars", checkout / "state" / "demo-password"]
@@ -302,6 +316,33 @@ def test_the_worker_alone_serves_at_the_port_and_keeps_its_data_in_the_folder_th
     assert run.process.returncode == 0
     assert run.started() == {}
     assert not (checkout / "state").exists()
+
+
+OWN = f"CLOUDFLARE_DATABASE_ID={local.DATABASE_ID}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "pointed"),
+    [
+        (f"{OWN}RELAY_URL=http://127.0.0.1:8787\nX=1\n", f"{OWN}RELAY_URL=http://127.0.0.1:5\nX=1\n"),
+        (
+            f"export {OWN}export RELAY_URL='http://localhost:1'\n",
+            f"export {OWN}export RELAY_URL='http://127.0.0.1:5'\n",
+        ),
+        (f"{OWN}RELAY_URL=https://relay.blog.example\n", None),
+        (f"{OWN}#RELAY_URL=http://127.0.0.1:8787\n", None),
+        ("CLOUDFLARE_DATABASE_ID=another\nRELAY_URL=http://127.0.0.1:8787\n", None),
+    ],
+)
+def test_an_env_file_of_this_machines_databases_follows_the_relays_port_and_no_other_does(
+    tmp_path, text, pointed
+):
+    file = tmp_path / ".env"
+    assert not local.point_env_file(file, "http://127.0.0.1:5")
+    file.write_text(text)
+    assert local.point_env_file(file, "http://127.0.0.1:5") == (pointed is not None)
+    assert file.read_text() == (pointed or text)
+    assert not local.point_env_file(file, "http://127.0.0.1:5")
 
 
 def test_a_relay_port_that_was_not_asked_for_gives_way_and_one_that_was_does_not(monkeypatch):

@@ -21,6 +21,7 @@ TEMPLATES[0]["OPTIONS"]["context_processors"].append("tests.leak.shop.context_pr
 # "timeout" and "lease" of those who are to run out of them.
 DATABASES["tenant"]["OPTIONS"].update(json.loads(os.environ.get("LEAK_OPTIONS", "{}")))
 TENANT_URLCONF = "tests.leak.urls"
+DO_BRIDGE = {**DO_BRIDGE, "TENANT_URLCONF": TENANT_URLCONF}
 # Made for strength, and so for slowness; what they protect is not tried here.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if os.environ.get("LEAK_PLANT") == "pages":

@@ -16,8 +16,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.management import base
+from do_bridge.tenancy import ledger, register_tenant, tenant_alias, tenant_context
 from do_bridge.tenancy import provision as provision_module
-from do_bridge.tenancy import register_tenant, tenant_alias, tenant_context
 from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.copies import copy_rows
@@ -148,8 +148,23 @@ def test_a_tenant_that_fails_does_not_stop_the_others(make_tenant):
 def test_check_says_which_tenants_are_behind(acme, zeta):
     assert "0 failed" in migrate("--database", "tenant", "--check")
     empty_object(tenant_alias(zeta.slug))
-    with pytest.raises(CommandError, match=zeta.slug):
-        migrate("--database", "tenant", "--check")
+    out = StringIO()
+    with pytest.raises(CommandError, match=f"1 of 2 tenants is behind: {zeta.slug}. `manage.py migrate"):
+        call_command("migrate", "--database", "tenant", "--check", stdout=out)
+    assert "2 tenants, 0 failed: 1 behind, 1 up to date, 0 not asked." in out.getvalue()
+    assert "behind" in next(line for line in out.getvalue().splitlines() if zeta.slug in line)
+
+
+def test_check_tells_a_tenant_that_cannot_be_asked_from_one_that_is_behind(acme, zeta):
+    empty_object(tenant_alias(zeta.slug))
+    with unchecked(), connections[tenant_alias(acme.slug)].cursor() as cursor:
+        cursor.execute("DROP TABLE django_migrations")
+        cursor.execute("CREATE TABLE django_migrations (other)")
+    ledger.failed(acme.slug, ValueError("seen to it"))
+    out = StringIO()
+    with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {acme.slug}. Run it again"):
+        call_command("migrate", "--database", "tenant", "--check", stdout=out)
+    assert "2 tenants, 1 failed: 1 behind, 0 up to date" in out.getvalue()
 
 
 def test_a_database_that_cannot_be_is_refused_without_a_trip(db, trips):

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.conf import settings
 from django.db import connections, transaction
 from django.test import AsyncClient, Client, TestCase, TransactionTestCase, override_settings
 
@@ -29,7 +30,7 @@ def visit(acme, in_both):
         linked_urls.SEEN.clear()
         linked_urls.AUTHOR[:] = [in_both]
         client = async_to_sync(AsyncClient().get) if is_async else Client().get
-        with override_settings(TENANT_URLCONF=linked_urls.__name__):
+        with override_settings(DO_BRIDGE={**settings.DO_BRIDGE, "TENANT_URLCONF": linked_urls.__name__}):
             client(f"/t/{acme.slug}{path}")
         return list(linked_urls.SEEN)
 

@@ -346,7 +346,7 @@ def test_check_and_plan_tell_who_is_behind_and_change_nothing(fleet, requests, t
     assert requests.to_objects == []
     with newer_code.newer_code(tmp_path, RATING):
         migrate("--tenant", slugs[1])
-        with pytest.raises(CommandError, match=f"2 of 3 tenants failed: {slugs[0]}, {slugs[2]}"):
+        with pytest.raises(CommandError, match=f"2 of 3 tenants are behind: {slugs[0]}, {slugs[2]}"):
             migrate("--check")
         plan = migrate("--plan")
         assert f"Tenant {slugs[0]}, and 1 tenants like it" in plan

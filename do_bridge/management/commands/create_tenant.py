@@ -6,10 +6,19 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import Unfinished, create_tenant, users_by_name
+from do_bridge.tenancy.directory import tenant_model
 from do_bridge.tenancy.provision import ObjectTaken
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.tenant_rows import (
+    FieldsMissing,
+    WrongField,
+    add_set_argument,
+    has_name,
+    parse_fields,
+)
 
 
 class Command(TenantsCommand):
@@ -23,12 +32,12 @@ class Command(TenantsCommand):
         parser.add_argument(
             "--member", action="append", default=[], metavar="USERNAME", help="A member; may be repeated."
         )
-
+        add_set_argument(parser)
         parser.add_argument(
             "--adopt", action="store_true", help="Take over the data of a former tenant of this name."
         )
 
-    def handle(self, *, slug, name, member, verbosity, adopt=False, **options):
+    def handle(self, *, slug, name, member, verbosity, adopt=False, fields=(), **options):
         try:
             validate_slug(slug)
         except InvalidSlug as error:
@@ -36,19 +45,22 @@ class Command(TenantsCommand):
         try:
             # Where the site has no function for first members, members are added one by one at the end.
             together = users_by_name(member) if conf("FIRST_MEMBERS") else {}
-            tenant, created, how = create_tenant(slug, name or "", list(together.values()), adopt=adopt)
-        except (ObjectDoesNotExist, ObjectTaken, Unfinished) as error:
+            tenant, created, how = create_tenant(
+                slug, name or "", list(together.values()), adopt=adopt, fields=parse_fields(fields)
+            )
+        except (ObjectDoesNotExist, ObjectTaken, Unfinished, FieldsMissing, WrongField) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            advice = (
-                f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first" if _lacks_tables(error) else ""
-            )
+            first = f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first"
+            advice = first if is_without_tables(error) else ""
             raise CommandError(
                 f"Tenant {slug!r} is not ready: {error}. {advice or 'Run the command again'}."
             ) from error
         for username in member:
             if username not in together:
                 self._add(tenant, username)
+        if name and not has_name(tenant_model()):
+            self.stderr.write(f"{tenant_model()._meta.label} has no field `name`: --name was left out.")
         if verbosity >= 1:
             state = "created" if created else "was there already"
             self.stdout.write(self.style.SUCCESS(f"Tenant {slug}: {state}, database {how}."))
@@ -66,7 +78,3 @@ class Command(TenantsCommand):
         except Exception as error:
             # ADD_MEMBER is the project's own function, and may raise anything.
             raise CommandError(f"The tenant is ready, {username!r} is no member yet: {error}") from error
-
-
-def _lacks_tables(error):
-    return "no such table" in str(error)

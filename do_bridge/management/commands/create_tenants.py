@@ -10,6 +10,7 @@ from django.db import DatabaseError
 from tqdm import tqdm
 
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import (
     NewTenant,
@@ -22,6 +23,13 @@ from do_bridge.tenancy.creation import (
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
 from do_bridge.tenancy.provision import provision, reached, scratch_dump
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.tenant_rows import (
+    FieldsMissing,
+    WrongField,
+    add_set_argument,
+    parse_fields,
+    refuse_missing,
+)
 
 SHOWN = 20
 
@@ -36,19 +44,28 @@ class Command(TenantsCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("file", metavar="FILE", help="The CSV file; - is standard input.")
+        add_set_argument(parser)
         parser.add_argument(
             "--jobs", type=int, default=JOBS, metavar="N", help="So many at the same time; %(default)s."
         )
 
-    def handle(self, *, file, jobs, verbosity, **options):
+    def handle(self, *, file, jobs, verbosity, fields=(), **options):
         wanted = self._read(file)
+        try:
+            given = parse_fields(fields)
+            for new in wanted.values():
+                new.fields = given
+                new.may_insert = refuse_missing(new.slug, given)
+        except (FieldsMissing, WrongField) as error:
+            raise CommandError(f"{error} Nothing was made.") from error
         self._find_members(wanted)
         ready = {}
         try:
             scratch_dump()
         except DatabaseError as error:
+            advice = f"Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first."
             raise CommandError(
-                f"{error}. Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
+                f"{error}. {advice if is_without_tables(error) else 'Nothing was made.'}"
             ) from error
 
         def work(slug):

@@ -8,6 +8,8 @@ from django.core.management.commands import migrate
 from django.db import DatabaseError, connections
 from tqdm import tqdm
 
+from do_bridge.management.failures import is_without_tables
+from do_bridge.management.other_projects import OPTION, refuse_other_project
 from do_bridge.tenancy import ledger, schemas
 from do_bridge.tenancy.bring import Steps
 from do_bridge.tenancy.catch_up import TenantUnclaimed, named, unchecked
@@ -44,6 +46,7 @@ ATTEMPTS = 10
 # Seconds before another try, at most, times the number of those before it.
 PAUSE = 0.3
 SHOWN = 20
+BEHIND = "behind"
 
 
 class Command(migrate.Command):
@@ -78,6 +81,11 @@ class Command(migrate.Command):
             metavar="N",
             help="With --database tenant: so many tenants at the same time; %(default)s if left out.",
         )
+        parser.add_argument(
+            OPTION,
+            action="store_true",
+            help="Migrate a database that another project has migrated, which is refused otherwise.",
+        )
 
     def get_check_kwargs(self, options):
         kwargs = super().get_check_kwargs(options)
@@ -111,6 +119,8 @@ class Command(migrate.Command):
                 f"`manage.py create_tenant {slug}` makes it, ready for use."
             )
         looks_only = options["plan"] or options["check_unapplied"]
+        if not (looks_only or options.get("with_other_apps")):
+            refuse_other_project(database)
         if slug is None or looks_only or not options.get("noted", True) or directory_is_closed():
             return self._migrate_alias(database, options)
         return self._migrate_noted(slug, options)
@@ -126,9 +136,9 @@ class Command(migrate.Command):
         try:
             return question(*args)
         except DatabaseError as error:
+            advice = f" Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first."
             raise CommandError(
-                f"The list of tenants can't be read ({error}). "
-                f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
+                f"The list of tenants can't be read ({error}).{advice if is_without_tables(error) else ''}"
             ) from error
 
     # One database
@@ -218,7 +228,8 @@ class Command(migrate.Command):
             fleet.run([slug for slug in todo if slug not in held], bar)
         if target is not None and not options["check_unapplied"]:
             self._note_reached(fleet, target)
-        self._report(fleet, total, len(todo), options["verbosity"])
+        is_check = options["check_unapplied"]
+        self._report(fleet, total, len(todo), options["verbosity"], is_check=is_check)
         return None
 
     @staticmethod
@@ -298,7 +309,7 @@ class Command(migrate.Command):
         try:
             Command(stdout=self.stdout._out)._migrate_alias(tenant_alias(slug), options)
         except SystemExit:  # Django's --check ends the process where migrations are missing
-            return Outcome(slug, error="behind")
+            return Outcome(slug, BEHIND)
         return Outcome(slug)
 
     def _show_plans(self, todo, known, options):
@@ -316,29 +327,48 @@ class Command(migrate.Command):
         elif options["check_unapplied"]:
             raise CommandError(f"{len(todo)} tenants are behind.")
 
-    def _report(self, fleet, total, todo, verbosity):
+    def _report(self, fleet, total, todo, verbosity, *, is_check=False):
         failures = [outcome for outcome in fleet.outcomes if outcome.failed]
-        done = len(fleet.outcomes) - len(failures)
+        behind = [outcome.slug for outcome in fleet.outcomes if outcome.text == BEHIND]
+        done = len(fleet.outcomes) - len(failures) - len(behind)
         if verbosity >= 1:
             shown = fleet.outcomes if verbosity > 1 or len(fleet.outcomes) <= SHOWN else failures
             width = max((len(outcome.slug) for outcome in shown), default=0)
             for one in sorted(shown, key=lambda outcome: outcome.slug):
-                text = self.style.ERROR(one.error) if one.failed else self.style.SUCCESS(one.text)
+                style = self.style.WARNING if one.text == BEHIND else self.style.SUCCESS
+                text = self.style.ERROR(one.error) if one.failed else style(one.text)
                 self.stdout.write(f"  {one.slug:<{width}}  {one.seconds:6.1f} s  {text}")
-            self.stdout.write(
-                f"{total} tenants, {len(failures)} failed: {done} done now, "
-                f"{total - todo} at their place already, {todo - len(fleet.outcomes)} not begun."
-            )
+            there, left = total - todo, todo - len(fleet.outcomes)
+            if is_check:
+                told = f"{len(behind)} behind, {there + done} up to date, {left} not asked."
+            else:
+                told = f"{done} done now, {there} at their place already, {left} not begun."
+            self.stdout.write(f"{total} tenants, {len(failures)} failed: {told}")
+        self._end(fleet, total, todo, [one.slug for one in failures], behind)
+
+    @staticmethod
+    def _end(fleet, total, todo, failed, behind):
+        """Raise CommandError if not every tenant is where it should be."""
         if fleet.interrupted:
             raise CommandError(
                 f"Interrupted after {len(fleet.outcomes)} of {todo} tenants; each is before or after a "
                 "migration, none in between. Run it again to continue.",
                 returncode=130,
             )
-        if failures:
-            names = ", ".join(outcome.slug for outcome in failures[:SHOWN])
-            more = f" and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
-            raise CommandError(f"{len(failures)} of {total} tenants failed: {names}{more}. Run it again.")
+        if failed:
+            raise CommandError(f"{len(failed)} of {total} tenants failed: {_some(failed)}. Run it again.")
+        if behind:
+            verb = "is" if len(behind) == 1 else "are"
+            raise CommandError(
+                f"{len(behind)} of {total} tenants {verb} behind: {_some(behind)}. "
+                "`manage.py migrate --database tenant` migrates them."
+            )
+
+
+def _some(slugs):
+    """Return the first slugs, and how many more there are."""
+    more = f" and {len(slugs) - SHOWN} more" if len(slugs) > SHOWN else ""
+    return ", ".join(slugs[:SHOWN]) + more
 
 
 def _what(options):

@@ -12,8 +12,15 @@ from do_bridge.tenancy import schemas
 from do_bridge.tenancy.catch_up import named
 from do_bridge.tenancy.fingerprint import lacking
 from do_bridge.tenancy.load import TenantExists, UnfitFile, load_tenant
-from do_bridge.tenancy.members import add_tenant_row, missing_fields, tenant_filled
+from do_bridge.tenancy.members import add_tenant_row, tenant_filled
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.tenant_rows import (
+    FieldsMissing,
+    WrongField,
+    add_set_argument,
+    parse_fields,
+    refuse_missing,
+)
 
 
 class Command(TenantsCommand):
@@ -25,9 +32,10 @@ class Command(TenantsCommand):
         parser.add_argument("slug", help="1 to 63 lower-case letters, digits and inner hyphens")
         parser.add_argument("file", type=Path)
         parser.add_argument("--name", help="What people read; the slug if left out.")
+        add_set_argument(parser)
 
-    def handle(self, *, slug, file, name, verbosity, **options):
-        report = load_from(self, slug, file, name, quiet=verbosity < 1)
+    def handle(self, *, slug, file, name, verbosity, fields=(), **options):
+        report = load_from(self, slug, file, name, fields=fields, quiet=verbosity < 1)
         if verbosity >= 1:
             told = f"Tenant {slug}: {report.tables} tables, {report.rows} rows loaded."
             self.stdout.write(self.style.SUCCESS(told))
@@ -56,20 +64,20 @@ class Command(TenantsCommand):
             )
 
 
-def load_from(command, slug, file, name=None, *, source=None, quiet=False):
+def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=False):
     """Make a tenant of the file, with a progress bar; return the LoadReport. Raises CommandError.
 
     `source` is the slug of the tenant that the file was made of just now, whose members come along.
     """
 
     def register():
-        add_tenant_row(slug, name)
+        add_tenant_row(slug, name, values)
         tenant_filled.send(sender=type(command), source=source, target=slug)
 
     try:
         validate_slug(slug)
-        if missing := missing_fields():
-            raise CommandError(f"A tenant's row needs more than a slug and a name: {', '.join(missing)}.")
+        values = parse_fields(fields)
+        refuse_missing(slug, values)
         terminal = not quiet and command.stderr.isatty()
         with tqdm(unit="row", file=command.stderr._out, disable=not terminal) as bar:
             return load_tenant(
@@ -79,5 +87,14 @@ def load_from(command, slug, file, name=None, *, source=None, quiet=False):
                 on_piece=lambda table, rows: bar.update(rows),
                 then=register,
             )
-    except (InvalidSlug, UnfitFile, TenantExists, DatabaseError, OSError, sqlite3.Error) as error:
+    except (
+        InvalidSlug,
+        FieldsMissing,
+        WrongField,
+        UnfitFile,
+        TenantExists,
+        DatabaseError,
+        OSError,
+        sqlite3.Error,
+    ) as error:
         raise CommandError(f"Tenant {slug!r} was not loaded: {error}") from error

@@ -1,0 +1,57 @@
+"""Tells a database that another project has migrated from one of this project's own."""
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core.management.base import CommandError
+from django.db import connections
+from django.db.migrations.loader import MigrationLoader
+
+from do_bridge.tenancy.copies import run_batch
+from do_bridge.tenancy.slugs import is_tenant_side
+
+OPTION = "--with-other-apps"
+_MIGRATIONS = "django_migrations"
+# Apps that projects take in and leave out without becoming other projects.
+_COMMON = ("django.contrib.", "do_bridge")
+
+
+def refuse_other_project(alias):
+    """Raise CommandError if the database behind `alias` was migrated by another project; two trips."""
+    connection = connections[alias]
+    if is_tenant_side(alias) or not connection.settings_dict["ENGINE"].startswith("do_bridge."):
+        return
+    user_model = get_user_model() if apps.is_installed("django.contrib.auth") else None
+    wanted = [_MIGRATIONS, user_model._meta.db_table if user_model else _MIGRATIONS]
+    found = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (%s, %s)"
+    tables = {name for (name,) in run_batch(connection, [(found, wanted)])[0].rows}
+    if _MIGRATIONS not in tables:
+        return
+    listed = f"SELECT DISTINCT app FROM {_MIGRATIONS}"  # noqa: S608 - a constant
+    noted = {app for (app,) in run_batch(connection, [(listed, None)])[0].rows}
+    why = _why(noted, user_model if user_model and wanted[1] not in tables else None)
+    if why:
+        raise CommandError(
+            f"The database of {alias!r} was migrated by another project: {why}. Set NAME in "
+            f"DATABASES[{alias!r}] to the id of a database of this project's own. If both projects are to "
+            f"share this one, run the command once with {OPTION}."
+        )
+
+
+def _why(noted, lacking):
+    """Return what is another project's: `noted` are apps in django_migrations, `lacking` a model or None."""
+    # An app that was taken out is none: all others are there.
+    unknown = sorted(noted - {config.label for config in apps.get_app_configs()})
+    new = sorted(_own_apps() - noted)
+    if unknown and new:
+        return f"it has migrations of {', '.join(unknown)}, and none of {', '.join(new)}"
+    if lacking is not None and lacking._meta.app_label in noted:
+        label, table = lacking._meta.app_label, lacking._meta.db_table
+        return f"it has migrations of {label}, and no table {table}"
+    return ""
+
+
+def _own_apps():
+    """Return the labels of apps with migrations that are neither Django's nor this package's."""
+    loader = MigrationLoader(None)
+    labels = {label for label, _ in loader.disk_migrations}
+    return {label for label in labels if not apps.get_app_config(label).name.startswith(_COMMON)}

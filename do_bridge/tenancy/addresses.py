@@ -1,0 +1,55 @@
+"""Where `reverse()` leads: the script prefix and the URLconf of the current tenant."""
+
+from typing import NamedTuple
+
+from django.conf import settings
+from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
+
+from .conf import conf
+
+
+class Address(NamedTuple):
+    """What Django keeps for each thread and task: the script prefix, and a URLconf or None."""
+
+    prefix: str
+    urlconf: str | None
+
+
+def current():
+    """Return the Address of this thread or task."""
+    return Address(get_script_prefix(), get_urlconf())
+
+
+def set_current(address):
+    """Make an Address this thread's or task's."""
+    set_script_prefix(address.prefix)
+    set_urlconf(address.urlconf)
+
+
+def inside(scope, blocks):
+    """Return the Address inside a block of `scope` that is entered in `blocks`; None to leave what is there.
+
+    A tenant has its path before its URLs. Without a tenant it is what was outside of all tenants' blocks: in
+    a request the request's own, which the middleware has set.
+    """
+    if scope.is_migration or (blocks and scope.slug and blocks[-1].scope.slug == scope.slug):
+        return None
+    place = next((place for place in reversed(range(len(blocks))) if blocks[place].manager.base), None)
+    request = blocks[place] if place is not None else None
+    own = blocks[place + 1 :] if request else blocks
+    home = own[0].before if own else current()
+    if not scope.is_tenant or (request and request.scope.slug == scope.slug):
+        return home
+    base = request.manager.base if request else home.prefix
+    if base == "/" and settings.FORCE_SCRIPT_NAME:
+        # Django sets it for requests and for the thread that started it.
+        base = settings.FORCE_SCRIPT_NAME
+    # A request by path stays with paths: its host may not be one that the domain's tenants are at.
+    by_path = not conf("TENANT_DOMAIN") or (request is not None and base != home.prefix)
+    path = path_of(scope.slug) if by_path else ""
+    return Address(f"{base.rstrip('/')}/{path}", conf("TENANT_URLCONF") or home.urlconf)
+
+
+def path_of(slug):
+    """Return a tenant's path, without the slash before it: "t/acme/"."""
+    return f"{conf('TENANT_PATH').strip('/')}/{slug}/"
