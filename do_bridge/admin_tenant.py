@@ -7,6 +7,9 @@ from django.contrib.admin.filters import AllValuesFieldListFilter, FieldListFilt
 from django.contrib.admin.utils import get_fields_from_path
 from django.db.models.fields import BLANK_CHOICE_DASH
 
+from do_bridge.tenancy.managers import detached
+from do_bridge.tenancy.querysets import ContextAlias
+
 
 def bound_form(form, alias):
     """Return a subclass of the ModelForm `form` whose new rows are checked against the database `alias`."""
@@ -23,14 +26,15 @@ class TenantFieldsMixin:
     """For admins and their inlines on a tenant's site: choices come from the tenant's object."""
 
     def get_queryset(self, request):
-        return super().get_queryset(request).using(self.admin_site.alias())
+        # Not using(): projects keep what this returns, and another tenant must not read it.
+        return detached(super().get_queryset(request), ContextAlias(self.admin_site.alias()))
 
     def formfield_for_foreignkey(self, db_field, request, **kwargs):
-        kwargs.setdefault("using", self.admin_site.alias())
+        kwargs.setdefault("using", ContextAlias(self.admin_site.alias()))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def formfield_for_manytomany(self, db_field, request, **kwargs):
-        kwargs.setdefault("using", self.admin_site.alias())
+        kwargs.setdefault("using", ContextAlias(self.admin_site.alias()))
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
 

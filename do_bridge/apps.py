@@ -37,6 +37,7 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.raw_cursors import guard_raw_cursors
         from .tenancy.refreshing import guard_refreshing
         from .tenancy.relating import guard_relating
+        from .tenancy.rows import guard_rows
         from .tenancy.typed import check_typed
         from .tenancy.unbound import guard_results
 
@@ -56,5 +57,6 @@ class DoBridgeConfig(AppConfig):
         guard_refreshing()
         keep_contexts()
         guard_results()
+        guard_rows()
         register_lookups()
         bind_form_fields()

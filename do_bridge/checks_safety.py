@@ -245,6 +245,22 @@ def check_guards(app_configs=None, **kwargs):
     return [Error(message, hint=hint, id="do_bridge.E014")]
 
 
+@register()
+def check_messages(app_configs=None, **kwargs):
+    """Warn of Django's own message storages, whose messages the next page of any tenant shows."""
+    if tenant_databases() is None or not apps.is_installed("django.contrib.messages"):
+        return []
+    if not settings.MESSAGE_STORAGE.startswith("django.contrib.messages."):
+        return []
+    return [
+        Warning(
+            "MESSAGE_STORAGE is Django's: a message of one tenant is shown on the next page of another.",
+            hint="Set it to 'do_bridge.tenancy.messages.TenantCookieStorage'.",
+            id="do_bridge.W012",
+        )
+    ]
+
+
 @register(Tags.caches)
 def check_caches(app_configs=None, **kwargs):
     """Warn of caches in which tenants read each other's entries, and of sessions that outlive their end."""

@@ -178,7 +178,7 @@ STORAGES = {
 # Serves the apps' own files where nobody has run collectstatic.
 WHITENOISE_USE_FINDERS = True
 
-MESSAGE_STORAGE = "project.messages.TenantCookieStorage"
+MESSAGE_STORAGE = "do_bridge.tenancy.messages.TenantCookieStorage"
 CSRF_FAILURE_VIEW = "project.views.csrf_failure"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"

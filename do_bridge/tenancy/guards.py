@@ -1,6 +1,6 @@
 """Wraps methods of Django with this package's checks, and finds the wrappers that are missing."""
 
-from functools import partial
+from functools import partial, partialmethod
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -22,7 +22,9 @@ def guard(owner, name, wrap):
     is_property = isinstance(present, property)
     guarded = wrap(present.fget if is_property else present)
     setattr(guarded, _MARK, True)
-    setattr(owner, name, property(guarded, doc=present.__doc__) if is_property else guarded)
+    if is_property:
+        guarded = property(guarded, present.fset, present.fdel, present.__doc__)
+    setattr(owner, name, guarded)
 
 
 def installed():
@@ -53,7 +55,10 @@ def require_guards():
 
 def _present(owner, name):
     # What stands in the class itself, for a property is to be replaced and not read.
-    return vars(owner).get(name) or getattr(owner, name, None)
+    present = vars(owner).get(name)
+    if present is None or isinstance(present, partialmethod):
+        return getattr(owner, name, None)
+    return present
 
 
 def _is_marked(present):

@@ -8,7 +8,7 @@ from django.db.models.fields.related_descriptors import (
     ReverseOneToOneDescriptor,
 )
 
-from .context import TenantMismatch
+from .context import TenantMismatch, current
 from .guards import guard
 from .managers import detached
 from .querysets import BoundAlias
@@ -68,7 +68,9 @@ def _bound_queryset(queryset, row):
     if queryset._db is None:
         alias = row_alias(row)
         return detached(queryset, None if alias is None else BoundAlias(alias))
-    _refuse_other(queryset, row._state.db)
+    # A user of the directory is the same person in the tenant whose rows the queryset reads.
+    if row_alias(row) is not None or queryset._db != current().alias:
+        _refuse_other(queryset, row._state.db)
     return detached(queryset, queryset._db)
 
 

@@ -66,7 +66,11 @@ def _guarded_alias(db):
             if self._hints and hinted_alias(self._hints) is not None:
                 return (router.db_for_write if self._for_write else router.db_for_read)(self.model)
         elif self._for_write and isinstance(own, BoundAlias):
-            check_same_tenant(str(own), self.model)
+            try:
+                check_same_tenant(str(own), self.model)
+            except TenantMismatch:
+                self._for_write = False  # Django set it for this write, and would keep it for later reads
+                raise
         else:
             refuse_reading(self)
         # Rows and connections take their alias from here, and anybody may pass it to using().
@@ -78,12 +82,17 @@ def _guarded_alias(db):
 def refuse_reading(queryset):
     """Raise TenantMismatch if the queryset was made in one context and is read inside another tenant."""
     own, scope = queryset._db, current()
-    if scope.is_tenant and isinstance(own, ContextAlias) and own != scope.alias:
+    if scope.is_tenant and isinstance(own, ContextAlias) and own != scope.alias and not _is_none(queryset):
         raise TenantMismatch(
             f"A queryset of {queryset.model._meta.label} was made for {str(own)!r} and is read while tenant "
             f"{scope.slug!r} is current. Make it where it is read, or choose its database with "
             f"using({str(own)!r})."
         )
+
+
+def _is_none(queryset):
+    """Whether the queryset is one of `none()`, which sends nothing."""
+    return isinstance(queryset, QuerySet) and queryset.query.is_empty()
 
 
 def refuse_rows_of(queryset, alias):

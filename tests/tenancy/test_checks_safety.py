@@ -181,6 +181,19 @@ def test_sessions_users_and_tenants_stay_in_the_directory(changes, expected):
 
 
 @pytest.mark.parametrize(
+    ("storage", "expected"),
+    [
+        ("do_bridge.tenancy.messages.TenantCookieStorage", []),
+        ("django.contrib.messages.storage.fallback.FallbackStorage", ["do_bridge.W012"]),
+        ("django.contrib.messages.storage.session.SessionStorage", ["do_bridge.W012"]),
+    ],
+)
+def test_message_storages_that_all_tenants_share_are_warned_about(storage, expected):
+    with override_settings(MESSAGE_STORAGE=storage):
+        assert ids(checks_safety.check_messages()) == expected
+
+
+@pytest.mark.parametrize(
     ("names", "expected"),
     [(("blog",), []), (("blog", "sites"), ["do_bridge.E015"]), (("sites.Site",), ["do_bridge.E015"])],
 )

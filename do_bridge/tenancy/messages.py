@@ -2,7 +2,7 @@
 
 from django.contrib.messages.storage.cookie import CookieStorage
 
-from do_bridge.tenancy import current_tenant
+from .context import current_tenant
 
 
 class TenantCookieStorage(CookieStorage):
