@@ -1,6 +1,7 @@
 """The connection wrapper for one Durable Object, over the relay."""
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite import base
@@ -15,6 +16,10 @@ MIGRATION_OPTIONS = ("migration_lease",)
 OPTIONS = (*POOL_OPTIONS, *CONNECTION_OPTIONS, *MIGRATION_OPTIONS, "write_keys")
 
 
+class TemplateUsed(ImproperlyConfigured, CommandError):
+    """Somebody connects to the tenants' template; a command prints the message alone, without a traceback."""
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """An alias whose NAME is an object's; without a NAME it is the template of tenants' aliases."""
 
@@ -24,10 +29,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_connection_params(self):
         if self.creation.is_template():
-            raise ImproperlyConfigured(
+            raise TemplateUsed(
                 f"{self.alias!r} is the template of the tenants' databases and none itself: name a tenant "
                 f"({self.alias}/<slug>, or tenant_context('<slug>')), or give the alias a NAME, "
-                "which makes it one object."
+                "which makes it one object. `manage.py all_tenants_command` runs a command for each tenant."
             )
         self.require_settings(HOST="the relay's URL", PASSWORD="the relay's token")  # noqa: S106
         options = self.settings_dict["OPTIONS"]
