@@ -6,7 +6,9 @@ import json
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.management.color import no_style
 from django.db import DatabaseError
+from shelf import Author, Book, tables
 
 MOMENT = datetime.datetime(2024, 2, 29, 12, 30, 0, 123000, tzinfo=datetime.UTC)
 
@@ -139,3 +141,13 @@ def test_flush_says_why_it_could_not(engine, ring):
     with pytest.raises(CommandError, match="couldn't be flushed"):
         flush(engine)
     assert nodes(engine, ring) == [(1, "a", None)]
+
+
+def test_a_flush_that_cascades_takes_the_tables_that_point_at_the_one_that_is_named(engine):
+    with tables(engine) as alias:
+        author = Author.objects.using(alias).create(name="ann")
+        Book.objects.using(alias).create(author=author)
+        sql = engine.ops.sql_flush(no_style(), ["shelf_author"], allow_cascade=True)
+        engine.ops.execute_sql_flush(sql)
+        assert not Author.objects.using(alias).exists()
+        assert not Book.objects.using(alias).exists()
