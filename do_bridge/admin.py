@@ -2,14 +2,16 @@
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.db.models import Q
 from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import get_script_prefix, path, reverse
 from django.utils.functional import SimpleLazyObject
 
 from do_bridge.admin_tenant import TenantFieldsMixin, TenantInlineMixin, bound_form, tenant_filter
 from do_bridge.inspection import urls as inspection_urls
-from do_bridge.inspection.access import may_look
-from do_bridge.inspection.databases import Inspected
+from do_bridge.inspection.access import inside_admin, may_look
+from do_bridge.inspection.databases import Inspected, matching
+from do_bridge.inspection.views_rows import READ
 from do_bridge.links import directory_root, tenant_root
 from do_bridge.tenancy import current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
@@ -66,6 +68,9 @@ class DatabaseAdminSite(admin.AdminSite):
             return reverse("admin:database", args=[Inspected(slug)]), "Look into it"
         return reverse("admin:databases"), "All databases"
 
+    def admin_view(self, view, cacheable=False):
+        return super().admin_view(inside_admin(self, view), cacheable)
+
     def index(self, request, extra_context=None):
         log = LogEntry.objects.using(self.alias()).filter(user_id=request.user.pk)
         recent = log.select_related("content_type")[:LOG_LIMIT]
@@ -95,20 +100,20 @@ class DatabaseAdminSite(admin.AdminSite):
         return HttpResponseRedirect(tenant_root(request, slug) + self._relative_index())
 
     def switch_tenants(self, request):
-        """Answer `?q=<part of a slug>` with the slugs that have it, those that begin with it first."""
+        """Answer `?q=<part of a slug or name>` with slugs; those that begin with it come first."""
         query = request.GET.get("q", "").strip()[:63]
-        starting = list(_slugs(slug__istartswith=query)[:SEARCH_LIMIT])
+        starting = list(_slugs(Q(slug__istartswith=query))[:SEARCH_LIMIT])
         others = []
         if len(starting) < SEARCH_LIMIT:
-            others = _slugs(slug__icontains=query).exclude(slug__in=starting)[: SEARCH_LIMIT - len(starting)]
+            others = _slugs(matching(query)).exclude(slug__in=starting)[: SEARCH_LIMIT - len(starting)]
         return JsonResponse({"tenants": [*starting, *others]})
 
     def _relative_index(self):
         return reverse("admin:index").removeprefix(get_script_prefix())
 
 
-def _slugs(**conditions):
-    tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(**conditions)
+def _slugs(condition):
+    tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(condition)
     return tenants.order_by("slug").values_list("slug", flat=True)
 
 
@@ -183,10 +188,15 @@ class LogEntryAdmin(ReadOnlyAdminMixin, admin.ModelAdmin):
     """Who did what, by day."""
 
     date_hierarchy = "action_time"
-    list_display = ["action_time", "user", "content_type", "object_repr", "action_flag"]
+    list_display = ["action_time", "user", "content_type", "object_repr", "action"]
     list_filter = ["action_flag"]
     list_select_related = ["user", "content_type"]
     search_fields = ["object_repr"]
+
+    @admin.display(ordering="action_flag")
+    def action(self, entry):
+        # Whoever reads rows on the SQL page changes none.
+        return "Read" if entry.action_flag == READ else entry.get_action_flag_display()
 
 
 class TenantLogEntryAdmin(LogEntryAdmin, TenantModelAdmin):

@@ -2,6 +2,7 @@
 
 from functools import wraps
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.shortcuts import render
@@ -76,10 +77,32 @@ def inspection(view):
     return guarded
 
 
+def inside_admin(site, view):
+    """Return `view` with the pages of 403 and 404 inside the admin, for whoever may be there."""
+
+    @wraps(view)
+    def inside(request, *args, **kwargs):
+        try:
+            return view(request, *args, **kwargs)
+        except (Http404, PermissionDenied) as error:
+            is_missing = isinstance(error, Http404)
+            # Django's own page about a 404 helps whoever develops.
+            if not site.has_permission(request) or (is_missing and settings.DEBUG):
+                raise
+            title = "Page not found" if is_missing else "Not allowed"
+            context = {**site.each_context(request), "title": title, "is_missing": is_missing}
+            request.current_app = site.name
+            status = 404 if is_missing else 403
+            return render(request, "do_bridge/inspection/refused.html", context, status=status)
+
+    return inside
+
+
 def page_context(site, request, database=None, **context):
     """Return the context of a page about `database`, or about all of them."""
     context = {**site.each_context(request), "database": database, **context}
     if database is not None:
-        context["database_name"] = database.label
+        # Of the database that is shown, which need not be the site's.
+        context["database_name"] = context["site_header"] = context["site_title"] = database.label
         context["may_run_sql"] = may_run_sql(request.user)
     return context

@@ -16,7 +16,7 @@ from do_bridge.tenancy.directory import tenant_model
 
 from . import actions, queries
 from .access import check_scope, inspection, may_read_rows, page_context
-from .databases import SHARED, DatabaseConverter, Inspected
+from .databases import SHARED, DatabaseConverter, Inspected, matching
 from .differences import differences as compare
 from .differences import history
 from .facts import facts
@@ -33,7 +33,7 @@ def database_list(site, request):
     query = request.GET.get("q", "").strip()
     tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).order_by("slug")
     if query:
-        tenants = tenants.filter(slug__icontains=query)
+        tenants = tenants.filter(matching(query))
     # What a tenant's look-up reads besides, e.g. whether its members' copies are out of step.
     annotate = getattr(tenant_model(), "lookup_annotations", dict)
     page = Paginator(tenants.annotate(**annotate()), PAGE_SIZE).get_page(request.GET.get("p"))

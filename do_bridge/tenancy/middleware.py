@@ -85,7 +85,7 @@ class TenantMiddleware:
         return scope.keep_while_streaming(response)
 
     def process_exception(self, request, exception):
-        """Answer 503 where a tenant's object has another schema than this code's, 404 where it is gone.
+        """Answer 503 for another schema than this code's and for an ended lease, 404 for a tenant that is gone.
 
         In the admin a tenant's row that may not go alone is a message, not an error page.
         """
@@ -95,6 +95,8 @@ class TenantMiddleware:
             return schema_mismatch_page(request, exception)
         if isinstance(exception, IntegrityError) and is_kept(exception):
             return _kept_page(request, exception)
+        if lease_ended(exception):
+            return lease_page(request, exception)
         return None
 
     def _start(self, request, tenant, script, rest):
@@ -152,6 +154,41 @@ def _kept_page(request, error):
     return HttpResponseRedirect(
         path.removesuffix("delete/") + "change/" if path.endswith("/delete/") else path
     )
+
+
+LEASE_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>This took too long</title>
+<meta name="viewport" content="width=device-width"><body style="font: 1rem/1.5 system-ui; margin: 3rem auto;
+max-width: 40rem; padding: 0 1rem"><h1>This took too long</h1><p>One transaction of the database has too
+little time for it, and was undone. Do less at once: split the file, or choose fewer rows.</p></body>
+</html>"""
+# What the first statement after the lease says, and what every later one does.
+_LEASE_KINDS = {"lease_expired", "no_transaction"}
+
+
+def lease_ended(exception):
+    """Say whether an exception, or one that it came from, tells of a transaction that its lease has ended."""
+    seen = set()
+    while exception is not None and id(exception) not in seen:
+        seen.add(id(exception))
+        if getattr(exception, "kind", None) in _LEASE_KINDS:
+            return True
+        exception = exception.__cause__ or exception.__context__
+    return False
+
+
+def lease_page(request, error):
+    """Return the page that says what helps: the template lease_expired.html, or a plain one; log the cure."""
+    logger.error(
+        "%s: a transaction took longer than its lease and was rolled back. Write in bulk, do less in one "
+        "request, or raise OPTIONS['lease'] of the database (25 s at most). %s",
+        request.path,
+        error,
+    )
+    try:
+        page = loader.get_template("lease_expired.html").render({}, request)
+    except TemplateDoesNotExist:
+        page = LEASE_PAGE
+    return HttpResponse(page, status=503)
 
 
 def find_slug(request):

@@ -179,6 +179,26 @@ def test_the_pages_are_readable_in_light_and_dark_fit_a_phone_and_name_their_fie
             assert page.evaluate(CONTRAST) == [], (path, scheme)
 
 
+@pytest.fixture
+def longest(site):  # noqa: F811 - a fixture's name
+    """A tenant in D1 alone, of the longest slug that there can be and a long name."""
+    from accounts.models import Tenant
+
+    slug = "a" + "w" * 62
+    Tenant.objects.create(slug=slug, name="Rocket " * 20)
+    yield slug
+    Tenant.objects.filter(slug=slug)._raw_delete("default")
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_the_longest_slug_leaves_the_list_as_wide_as_the_page(longest, open_page, viewport):
+    page = open_page(viewport=viewport)
+    page.goto(f"/admin/databases/?q={longest}")
+    expect(row_of(page, longest)).to_be_visible()
+    for wide in ("document.documentElement", "document.querySelector('.results')"):
+        assert page.evaluate(f"{wide}.scrollWidth <= {wide}.clientWidth"), wide
+
+
 @pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="SCREENSHOTS names no folder to write them to")
 def test_screenshots_for_the_readme(open_page):
     folder = Path(os.environ["SCREENSHOTS"])
