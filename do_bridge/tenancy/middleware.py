@@ -85,7 +85,7 @@ class TenantMiddleware:
         return scope.keep_while_streaming(response)
 
     def process_exception(self, request, exception):
-        """Answer 503 for another schema than this code's and for an ended lease, 404 for a tenant that is gone.
+        """Answer 503 for another schema than this code's or an ended lease, 404 for a tenant that is gone.
 
         In the admin a tenant's row that may not go alone is a message, not an error page.
         """
