@@ -24,22 +24,10 @@ class DoBridgeConfig(AppConfig):
             return
         from .tenancy.catch_up import watch_connections
         from .tenancy.directory import watch_tenants
-        from .tenancy.forms import bind_form_fields
-        from .tenancy.handing import keep_contexts
+        from .tenancy.isolation import keep_tenants_apart
         from .tenancy.keeping import keep_rows
-        from .tenancy.lookups import register_lookups
-        from .tenancy.managers import bind_managers
-        from .tenancy.namesakes import guard_joins
-        from .tenancy.prefetching import guard_prefetching
         from .tenancy.provision import guard_lookup
-        from .tenancy.querysets import guard_querysets
-        from .tenancy.raw import guard_raw
-        from .tenancy.raw_cursors import guard_raw_cursors
-        from .tenancy.refreshing import guard_refreshing
-        from .tenancy.relating import guard_relating
-        from .tenancy.rows import guard_rows
         from .tenancy.typed import check_typed
-        from .tenancy.unbound import guard_results
 
         check_typed(register_from_arguments(sys.argv))
         take_over_post_migrate()
@@ -47,16 +35,4 @@ class DoBridgeConfig(AppConfig):
         watch_tenants()
         keep_rows()
         guard_lookup()
-        bind_managers()
-        guard_prefetching()
-        guard_querysets()
-        guard_raw_cursors()
-        guard_relating()
-        guard_joins()
-        guard_raw()
-        guard_refreshing()
-        keep_contexts()
-        guard_results()
-        guard_rows()
-        register_lookups()
-        bind_form_fields()
+        keep_tenants_apart()
