@@ -287,18 +287,18 @@ def test_a_base_that_is_no_url_is_named_by_its_setting(base: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("message", "error"),
     [
-        "D1 DB exceeded its CPU time limit and was reset.",
-        "D1 DB storage operation exceeded timeout which caused object to be reset.",
-        "Can't read from request stream because client disconnected.",
+        ("D1 DB exceeded its CPU time limit and was reset.", driver.InternalError),
+        ("D1 DB storage operation exceeded timeout which caused object to be reset.", driver.InternalError),
+        ("Can't read from request stream because client disconnected.", driver.OperationalError),
     ],
 )
 def test_of_a_write_that_ended_with_its_database_nobody_knows_the_outcome(
-    api: driver.Connection, faulty: Faulty, message: str
+    api: driver.Connection, faulty: Faulty, message: str, error: type[driver.Error]
 ) -> None:
     faulty.replies = [refusal(400, 7500, message)]
-    with pytest.raises(driver.InternalError, match="outcome of the write is unknown") as caught:
+    with pytest.raises(error, match="outcome of the write is unknown") as caught:
         api.execute(WRITE)
     assert caught.value.effect == "unknown"
 

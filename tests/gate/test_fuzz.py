@@ -16,11 +16,8 @@ SEED = 20261123
 DEFECTS = (
     ("session.ts", "} else if (known.database !==", "} else if (Date.now() < 0 && known.database !=="),
     ("auth.ts", 'if (scope === "tenants" &&', 'if (Date.now() < 0 && scope === "tenants" &&'),
-    (
-        "auth.ts",
-        "const same = isSecret(secret) &&",
-        "const same = secret?.slice(0, 30) === token.slice(0, 30) ||",
-    ),
+    ("auth.ts", "null : digest(token)", "null : digest(token.slice(0, 30))"),
+    ("auth.ts", "await digest(secret)", "await digest(secret.slice(0, 30))"),
     ("errors.ts", "error instanceof Error ? error.message", 'error instanceof Error ? (error.stack ?? "")'),
 )
 
