@@ -66,7 +66,8 @@ def provision_test_tenant(slug=None):
 def empty_object(alias):
     """Drop all that the database `alias` holds, in two round trips; refuses outside of a test run.
 
-    The ledger forgets a tenant, in a third trip where the test may use the shared database: its row may go.
+    The ledger forgets what was in it, in two trips more where the test may use the shared database, so that
+    a tenant's row may go.
     """
     if not hasattr(test_utils._TestState, "saved_data"):
         raise RuntimeError("Objects are emptied in test runs alone.")
@@ -77,4 +78,4 @@ def empty_object(alias):
     connection.close()
     if (slug := alias_slug(alias)) is not None:
         with suppress(DatabaseOperationForbidden):
-            ledger.forget(slug)
+            ledger.emptied(slug)

@@ -2,7 +2,8 @@
 
 A row that goes alone would leave an object that the next tenant of the slug reads. So `tenant_delete` alone
 removes the row of a tenant that was ever used: a signal refuses the ORM before it deletes anything, and D1's
-own triggers refuse everything else.
+own triggers refuse everything else. They also note in the ledger a row that comes alone: what its object
+holds, if anything, is somebody else's.
 """
 
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from django.db import connections
 from django.db.models import ProtectedError
 from django.db.models.signals import post_migrate, pre_delete, pre_migrate
 
+from do_bridge.backends.remote_sqlite.snapshot import guarded_tables
+
 from . import ledger
 from .conf import conf
 from .copies import run_batch
@@ -21,7 +24,7 @@ from .replay import directory_only
 
 #: How all messages of the refusals begin.
 KEPT = "The row of tenant "
-DELETED, RENAMED = "do_bridge_tenant_deleted", "do_bridge_tenant_renamed"
+TRIGGERS = ("do_bridge_tenant_deleted", "do_bridge_tenant_made", "do_bridge_tenant_renamed")
 
 _may_go: ContextVar[bool] = ContextVar("do_bridge_row_may_go", default=False)
 
@@ -51,13 +54,14 @@ def rows_may_go():
 def keep_rows():
     """Connect the signals: the refusal, and what makes the triggers after each migration of D1."""
     pre_delete.connect(_refuse, sender=conf("TENANT_MODEL"), dispatch_uid="do_bridge.tenant_kept")
+    guarded_tables.add(tenant_model()._meta.db_table)
     own = apps.get_app_config("do_bridge")
     pre_migrate.connect(_tables_change, sender=own, dispatch_uid="do_bridge.triggers_dropped")
     post_migrate.connect(_tables_changed, sender=own, dispatch_uid="do_bridge.triggers_made")
 
 
 def _refuse(sender, instance, using, **kwargs):
-    if using != conf("DIRECTORY_ALIAS") or _may_go.get() or not ledger.claims(instance.slug).exists():
+    if using != conf("DIRECTORY_ALIAS") or _may_go.get() or ledger.unclaimed(instance.slug).exists():
         return
     raise TenantKept(
         f"{KEPT}{instance.slug!r} is not deleted: its database would stay behind. "
@@ -70,29 +74,62 @@ def trigger_statements(connection):
     """Return [(sql, params), …] that make the missing triggers in D1."""
     quote = connection.ops.quote_name
     tenants, slug = quote(tenant_model()._meta.db_table), quote("slug")
-    states = quote(apps.get_model("do_bridge", "TenantState")._meta.db_table)
-    # As `ledger.claims` says. A deletion notes that the object is empty in the batch that removes the row.
-    claimed = (
-        f"EXISTS (SELECT 1 FROM {states} WHERE slug = OLD.{slug} AND state <> '{ledger.DELETED}' "  # noqa: S608
-        f"AND NOT (state = '{ledger.FAILED}' AND error GLOB '{ledger.UNCLAIMED}*'))"
+    old, new = f"OLD.{slug}", f"NEW.{slug}"
+    deleted = (
+        "is not deleted: its database would stay behind. "
+        f"Delete both with `{_command('tenant_delete', old)}`."
     )
-    start = f"SELECT RAISE(ABORT, '{KEPT}''' || OLD.{slug} || ''' "
-    deleted = "is not deleted: its database would stay behind. Delete both with `manage.py tenant_delete "
-    renamed = "keeps its slug, which names its database. Copy it with `manage.py tenant_copy "
+    renamed = (
+        f"keeps its slug, which names its database. Copy it with `{_command('tenant_copy', old, new)}`, "
+        f"then delete it with `{_command('tenant_delete', old)}`."
+    )
+    forget = f"DELETE FROM {_states(quote)} WHERE slug = {old} AND doing = '{ledger.UNUSED}'"  # noqa: S608
+    bodies = {
+        TRIGGERS[0]: (f"BEFORE DELETE ON {tenants}", _refusal(quote, deleted), forget),
+        TRIGGERS[1]: (f"AFTER INSERT ON {tenants}", _note_unused(quote)),
+        TRIGGERS[2]: (
+            f"BEFORE UPDATE OF {slug} ON {tenants} WHEN {old} IS NOT {new}",
+            _refusal(quote, renamed),
+            forget,
+            _note_unused(quote),
+        ),
+    }
     return [
-        (
-            f"CREATE TRIGGER IF NOT EXISTS {DELETED} BEFORE DELETE ON {tenants} WHEN {claimed} "
-            f"BEGIN {start}{deleted}' || OLD.{slug} || '`.'); END",
-            None,
-        ),
-        (
-            f"CREATE TRIGGER IF NOT EXISTS {RENAMED} BEFORE UPDATE OF {slug} ON {tenants} "
-            f"WHEN OLD.{slug} IS NOT NEW.{slug} AND {claimed} BEGIN {start}{renamed}' || OLD.{slug} "
-            f"|| ' ' || NEW.{slug} || '`, then delete it with `manage.py tenant_delete ' || OLD.{slug} "
-            "|| '`.'); END",
-            None,
-        ),
+        (f"CREATE TRIGGER IF NOT EXISTS {name} {when} BEGIN {'; '.join(body)}; END", None)
+        for name, (when, *body) in bodies.items()
     ]
+
+
+def _states(quote):
+    return quote(apps.get_model("do_bridge", "TenantState")._meta.db_table)
+
+
+def _command(name, *slugs):
+    """Return a command for a message inside a text of SQL, with the slugs that the trigger knows."""
+    return f"manage.py {name} ' || " + " || ' ' || ".join(slugs) + " || '"
+
+
+def _refusal(quote, message):
+    """Return the statement that refuses what happens to a row in use, as `ledger.is_claimed` says."""
+    slug = f"OLD.{quote('slug')}"
+    unclaimed = (
+        f"SELECT 1 FROM {_states(quote)} WHERE slug = {slug} AND (state = '{ledger.DELETED}' "  # noqa: S608
+        f"OR state = '{ledger.MIGRATING}' AND doing = '{ledger.UNUSED}' "
+        f"OR state = '{ledger.FAILED}' AND error GLOB '{ledger.UNCLAIMED}*')"
+    )
+    # The deletion notes that the object is empty in the batch that removes the row.
+    return f"SELECT RAISE(ABORT, '{KEPT}''' || {slug} || ''' {message}') WHERE NOT EXISTS ({unclaimed})"
+
+
+def _note_unused(quote):
+    """Return the statement that notes a new row, unless a creation or a load has begun before."""
+    unused = f"state = '{ledger.MIGRATING}', doing = '{ledger.UNUSED}', fingerprint = '', error = ''"
+    return (
+        f"INSERT INTO {_states(quote)} (slug, fingerprint, state, since, doing, version, error) "  # noqa: S608
+        f"VALUES (NEW.{quote('slug')}, '', '{ledger.MIGRATING}', strftime('%Y-%m-%d %H:%M:%f', 'now'), "
+        f"'{ledger.UNUSED}', '', '') ON CONFLICT (slug) DO UPDATE SET {unused} "
+        f"WHERE state <> '{ledger.MIGRATING}'"
+    )
 
 
 def make_triggers(alias):
@@ -107,8 +144,7 @@ def make_triggers(alias):
 
 def drop_triggers(alias):
     """Take the triggers away while tables change: SQLite renames no table that another's trigger names."""
-    names = (DELETED, RENAMED)
-    run_batch(connections[alias], [(f"DROP TRIGGER IF EXISTS {name}", None) for name in names])
+    run_batch(connections[alias], [(f"DROP TRIGGER IF EXISTS {name}", None) for name in TRIGGERS])
 
 
 @directory_only

@@ -17,6 +17,8 @@ from .fingerprint import code_fingerprint, migrations_in, text_of
 
 READY, MIGRATING, FAILED, DELETED = "ready", "migrating", "failed", "deleted"
 LONGEST_ERROR = 2000
+#: What is begun for a row that was made by hand: nothing yet. D1's trigger writes it (see `keeping`).
+UNUSED = "migrate: not used yet"
 #: How the error of a migration begins that found an object with somebody else's tables.
 UNCLAIMED = "TenantUnclaimed"
 #: Rows in one answer of the directory: at most some 12 MB, far below the 30 MB that an answer may have.
@@ -148,15 +150,25 @@ def is_at(state, *fingerprints):
 
 def is_claimed(state):
     """Say whether what the object holds is the tenant's own: it was empty when the first work on it began."""
-    if state is None or state.state == DELETED:
-        return False
-    return not (state.state == FAILED and state.error.startswith(UNCLAIMED))
+    # What it knows nothing of may be in use: nobody may take that away.
+    return state is None or not (
+        state.state == DELETED
+        or (state.state == MIGRATING and state.doing == UNUSED)
+        or (state.state == FAILED and state.error.startswith(UNCLAIMED))
+    )
 
 
-def claims(slug):
-    """Return the query for the row of `slug`, a text or an expression, of which `is_claimed` is true."""
-    unclaimed = Q(state=DELETED) | Q(state=FAILED, error__startswith=UNCLAIMED)
-    return all_states().filter(slug=slug).exclude(unclaimed)
+def unclaimed(slug):
+    """Return the query for the row of `slug`, a text or an expression, of which `is_claimed` is false."""
+    unused = Q(state=MIGRATING, doing=UNUSED) | Q(state=FAILED, error__startswith=UNCLAIMED)
+    return all_states().filter(Q(state=DELETED) | unused, slug=slug)
+
+
+def emptied(slug):
+    """Note that the object of `slug` holds nothing any more, whatever it held; its row, if any, may go."""
+    rows = all_states().filter(slug=slug)
+    rows.update(state=MIGRATING, doing=UNUSED, fingerprint="", error="")
+    rows.filter(~Exists(_registered([slug]))).delete()
 
 
 def is_held(state):

@@ -133,10 +133,11 @@ def _refuse_taken(slug, made_for):
     if ledger.is_claimed(state) and is_registered(slug):
         return
     # A creation that came to its end is in the ledger, and so is whatever happened to the tenant afterwards.
-    if not ledger.is_claimed(state) and creation_noted(slug) == made_for:
+    unfinished = state is None or not ledger.is_claimed(state)
+    if unfinished and creation_noted(slug) == made_for:
         return
     # Both once more: the same command may run twice at once, and have made them meanwhile.
-    if tables_of(slug) and not (ledger.claims(slug).exists() and is_registered(slug)):
+    if tables_of(slug) and (ledger.unclaimed(slug).exists() or not is_registered(slug)):
         raise ObjectTaken(_taken(slug))
 
 
@@ -150,7 +151,7 @@ def _taken(slug):
 
 def guard_lookup():
     """Let the look-up refuse a row whose object holds what was not made for it, in the row's own trip."""
-    lookup.annotations = lambda: {"is_claimed": Exists(ledger.claims(OuterRef("slug")))}
+    lookup.annotations = lambda: {"is_claimed": ~Exists(ledger.unclaimed(OuterRef("slug")))}
     lookup.check = _refuse_unclaimed
 
 

@@ -44,11 +44,12 @@ def lived_in(acme, author):
     return acme
 
 
-@pytest.fixture
-def orphan(lived_in):
-    """The slug of a tenant whose row was lost, though its object is there."""
+@pytest.fixture(params=[True, False], ids=["and its ledger", "alone"])
+def orphan(request, lived_in):
+    """The slug of a tenant whose row was lost, with the ledger's or without, though its object is there."""
     lose_row(lived_in.slug)
-    ledger.forget(lived_in.slug)
+    if request.param:
+        ledger.forget(lived_in.slug)
     return lived_in.slug
 
 
@@ -152,7 +153,9 @@ def test_a_fixture_that_is_loaded_over_a_row_changes_it(lived_in, tmp_path):
 def test_a_row_that_was_never_used_goes_and_is_renamed(db):
     Tenant.objects.create(slug="unused", name="Unused")
     Tenant.objects.filter(slug="unused").update(slug="still-unused")
+    assert ledger.states(["unused", "still-unused"]).keys() == {"still-unused"}
     assert Tenant.objects.get().delete()[0] == 1
+    assert ledger.states("still-unused") == {}
     Tenant.objects.create(slug="unused", name="Unused")
     sql("DELETE FROM accounts_tenant")
     assert not Tenant.objects.exists()
@@ -225,6 +228,33 @@ def test_a_slug_that_is_changed_in_an_admin_is_kept_with_a_message(root, lived_i
 
 
 # Rows that come alone
+
+
+def test_a_row_that_is_renamed_to_the_slug_of_an_object_of_before_is_refused(orphan):
+    Tenant.objects.create(slug="unused", name="New")
+    Tenant.objects.filter(slug="unused").update(slug=orphan)
+    with pytest.raises(TenantUnclaimed):
+        lookup.get(orphan)
+
+
+def test_a_row_that_replaces_another_by_sql_is_refused(lived_in):
+    # SQLite fires no trigger for the row that goes by REPLACE.
+    author = User.objects.get()
+    Membership.objects.all().delete()
+    sql(f"INSERT OR REPLACE INTO accounts_tenant VALUES (999, '{lived_in.slug}', 'New', '2026-01-01')")
+    assert User.objects.using(tenant_alias(lived_in.slug)).filter(pk=author.pk).exists()
+    with pytest.raises(TenantUnclaimed):
+        lookup.get(lived_in.slug)
+
+
+def test_a_row_of_which_the_ledger_knows_nothing_is_served_and_kept(lived_in):
+    # As one that is older than the ledger, or that came while a migration had taken the triggers away.
+    ledger.forget(lived_in.slug)
+    assert lookup.get(lived_in.slug).is_claimed
+    with pytest.raises(IntegrityError, match=KEPT):
+        lived_in.delete()
+    with pytest.raises(IntegrityError, match=KEPT):
+        sql("DELETE FROM accounts_tenant")
 
 
 def test_a_row_made_for_an_object_of_before_is_refused_until_it_is_emptied(orphan, caplog):
@@ -331,4 +361,6 @@ def test_a_tenant_of_a_test_is_its_rows(db):
     with provision_test_tenant() as slug:
         Tenant.objects.create(slug=slug, name="Tenant of a test")
         assert lookup.get(slug).is_claimed
+    assert not ledger.is_claimed(ledger.states(slug)[slug])
+    Tenant.objects.get(slug=slug).delete()
     assert slug not in ledger.states(slug)
