@@ -27,6 +27,9 @@ def clean(site: Site) -> list[str]:
         try:
             names = _drop(database)
             left += [f"{database.kind}: {name} is left. Drop it." for name in names]
+            if database.kind == OBJECT:
+                # An object that was written to is billed for its pages until it is erased.
+                database.connection.erase()
         except Error as error:
             left.append(f"{database.kind}: nobody knows whether tables {database.prefix}* are left ({error})")
         with contextlib.suppress(Error):
