@@ -20,7 +20,7 @@ def readable(expression, sql, params):
     if internal_type(expression) not in REAL_TYPES:
         return sql, params
     value = (sql, tuple(params))
-    if "(" in sql and any(isinstance(part, Subquery) for part in expression.flatten()):
+    if any(isinstance(part, Subquery) for part in expression.flatten()):
         # Computed once.
         named = fill(_READABLE, x=("x", ()))
         return tuple(fill("(SELECT {named} FROM (SELECT {x} AS x))", named=named, x=value))
@@ -68,12 +68,8 @@ class ReadableSelect:
 class ReadableAggregates:
     """Part of a compiler of aggregates over another query."""
 
-    def as_sql(self):
-        sql, params = super().as_sql()
-        selected = list(self.query.annotation_select.values())
-        if not any(internal_type(one) in REAL_TYPES for one in selected):
-            return sql, params
-        names = [f"c{number}" for number in range(len(selected))]
-        columns = ", ".join(readable(one, name, ())[0] for one, name in zip(selected, names, strict=True))
-        named = f"do_bridge_aggregates({', '.join(names)})"
-        return f"WITH {named} AS ({sql}) SELECT {columns} FROM do_bridge_aggregates", params  # noqa: S608
+    def compile(self, node):
+        sql, params = super().compile(node)
+        if any(node is selected for selected in self.query.annotation_select.values()):
+            return readable(node, sql, params)
+        return sql, params
