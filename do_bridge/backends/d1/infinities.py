@@ -1,6 +1,6 @@
 """Infinities in results: D1 gives them as NULL, so numbers that may be one are selected as text then."""
 
-from django.db.models import Subquery
+from django.db.models import Avg, Subquery
 from django.db.models.expressions import Ref
 
 from do_bridge.backends.remote_sqlite.fragments import fill
@@ -15,9 +15,17 @@ def number(value):
     return float(value) if value in ("Inf", "-Inf") else value
 
 
+def _may_be_infinite(expression):
+    """Whether the expression is a real number, and not the average of whole ones."""
+    if internal_type(expression) not in REAL_TYPES:
+        return False
+    sources = expression.get_source_expressions() if isinstance(expression, Avg) else [expression]
+    return any(internal_type(source) in REAL_TYPES for source in sources if source is not None)
+
+
 def readable(expression, sql, params):
     """Return (sql, params) of a selected expression, as text where it is an infinity."""
-    if internal_type(expression) not in REAL_TYPES:
+    if not _may_be_infinite(expression):
         return sql, params
     value = (sql, tuple(params))
     if any(isinstance(part, Subquery) for part in expression.flatten()):
