@@ -28,11 +28,15 @@ class ProductionWorker(local.LocalWorker):
 
     def __init__(self, *arguments: Any, worker_dir: Path | None = None, **options: Any) -> None:
         super().__init__(*arguments, worker_dir=worker_dir or local.WORKER_DIR, **options)
-        if worker_dir is None:
+        self._writes_folder = worker_dir is None
+        if self._writes_folder:
             self.worker_dir = write_worker_folder(self._private / "worker")
 
     def spawn(self) -> None:
         """Starts the processes, with an internal table in each D1 database that they will open."""
+        # The guard of a killed Worker has removed it.
+        if self._writes_folder and not self.worker_dir.exists():
+            write_worker_folder(self.worker_dir)
         for database_id in d1_databases(local.WORKER_DIR):
             make_internal_table(self.state, database_id)
         super().spawn()
@@ -43,7 +47,7 @@ class ProductionWorker(local.LocalWorker):
 
 def write_worker_folder(folder: Path) -> Path:
     """Make a folder with the relay's own configuration, but for the entry point; return the folder."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     config = json.loads((local.WORKER_DIR / "wrangler.jsonc").read_text())
     config["main"] = str(local.WORKER_DIR / ENTRY)
     (folder / "wrangler.jsonc").write_text(json.dumps(config))

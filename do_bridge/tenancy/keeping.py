@@ -76,12 +76,11 @@ def trigger_statements(connection):
     tenants, slug = quote(tenant_model()._meta.db_table), quote("slug")
     old, new = f"OLD.{slug}", f"NEW.{slug}"
     deleted = (
-        "is not deleted: its database would stay behind. "
-        f"Delete both with `{_command('tenant_delete', old)}`."
+        "is not deleted: its database would stay behind. Delete both with `manage.py tenant_delete <slug>`."
     )
     renamed = (
-        f"keeps its slug, which names its database. Copy it with `{_command('tenant_copy', old, new)}`, "
-        f"then delete it with `{_command('tenant_delete', old)}`."
+        "keeps its slug, which names its database. Copy it with `manage.py tenant_copy <slug> <new slug>`, "
+        "then delete it with `manage.py tenant_delete <slug>`."
     )
     forget = f"DELETE FROM {_states(quote)} WHERE slug = {old} AND doing = '{ledger.UNUSED}'"  # noqa: S608
     bodies = {
@@ -104,11 +103,6 @@ def _states(quote):
     return quote(apps.get_model("do_bridge", "TenantState")._meta.db_table)
 
 
-def _command(name, *slugs):
-    """Return a command for a message inside a text of SQL, with the slugs that the trigger knows."""
-    return f"manage.py {name} ' || " + " || ' ' || ".join(slugs) + " || '"
-
-
 def _refusal(quote, message):
     """Return the statement that refuses what happens to a row in use, as `ledger.is_claimed` says."""
     slug = f"OLD.{quote('slug')}"
@@ -117,8 +111,9 @@ def _refusal(quote, message):
         f"OR state = '{ledger.MIGRATING}' AND doing = '{ledger.UNUSED}' "
         f"OR state = '{ledger.FAILED}' AND error GLOB '{ledger.UNCLAIMED}*')"
     )
-    # The deletion notes that the object is empty in the batch that removes the row.
-    return f"SELECT RAISE(ABORT, '{KEPT}''' || {slug} || ''' {message}') WHERE NOT EXISTS ({unclaimed})"
+    # The deletion notes that the object is empty in the batch that removes the row. The message is a literal:
+    # an older SQLite, which may read a copy of D1, takes no expression in RAISE() (https://sqlite.org/changes.html).
+    return f"SELECT RAISE(ABORT, '{KEPT}<slug> {message}') WHERE NOT EXISTS ({unclaimed})"
 
 
 def _note_unused(quote):

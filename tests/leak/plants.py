@@ -30,21 +30,24 @@ def current_tenant_for_all() -> None:
 
 def stale_tenant() -> None:
     """Let the managers take one alias in ten from their memory."""
-    from do_bridge.tenancy.managers import BindsTenant
+    from do_bridge.tenancy import managers
     from do_bridge.tenancy.querysets import BoundAlias
 
-    bound_alias = BindsTenant._bound_alias
+    bound_alias = managers._bound_alias
     asked: list[Any] = [0, None]
 
-    def stale(self: BindsTenant) -> Any:
+    def stale(manager: Any) -> Any:
+        alias = bound_alias(manager)
+        if alias is None:
+            return None
         asked[0] += 1
         if asked[0] % 10:
-            return bound_alias(self)
-        before, asked[1] = asked[1], bound_alias(self)
+            return alias
+        before, asked[1] = asked[1], alias
         # Not as the context's, which would be refused in another one.
-        return BoundAlias(before) if before else asked[1]
+        return BoundAlias(before) if before else alias
 
-    BindsTenant._bound_alias = stale
+    managers._bound_alias = stale
 
 
 def old_prefetches() -> None:

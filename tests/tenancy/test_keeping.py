@@ -1,6 +1,8 @@
 """A tenant's row does not go alone, and a row that comes alone does not read what somebody else left."""
 
 import logging
+import re
+import sqlite3
 from io import StringIO
 
 import pytest
@@ -19,7 +21,7 @@ from accounts.admin import TenantAdmin
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.backends.remote_sqlite import operations
-from do_bridge.tenancy import ledger, tenant_alias, tenant_context
+from do_bridge.tenancy import keeping, ledger, tenant_alias, tenant_context
 from do_bridge.tenancy.catch_up import TenantUnclaimed
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.creation import create_tenant
@@ -89,7 +91,7 @@ def is_whole(tenant):
     ],
 )
 def test_a_row_is_kept_with_all_that_belongs_to_it(lived_in, delete):
-    with pytest.raises(IntegrityError, match=f"{KEPT} {lived_in.slug}`"):
+    with pytest.raises(IntegrityError, match=KEPT):
         delete(lived_in)
     assert is_whole(lived_in)
     call_command("tenant_delete", lived_in.slug, yes=True, verbosity=0)
@@ -130,7 +132,7 @@ def test_a_cascade_from_another_model_deletes_nothing(lived_in):
 def test_a_slug_is_kept(lived_in, rename):
     slug = lived_in.slug
     lived_in.slug = unique_slug("renamed")
-    with pytest.raises(IntegrityError, match=f"'{slug}' keeps its slug, .*`manage.py tenant_copy {slug} "):
+    with pytest.raises(IntegrityError, match="keeps its slug, .*`manage.py tenant_copy <slug> "):
         rename(lived_in)
     assert is_whole(Tenant.objects.get(slug=slug))
 
@@ -364,3 +366,16 @@ def test_a_tenant_of_a_test_is_its_rows(db):
     assert not ledger.is_claimed(ledger.states(slug)[slug])
     Tenant.objects.get(slug=slug).delete()
     assert slug not in ledger.states(slug)
+
+
+def test_the_triggers_are_read_by_an_older_sqlite_too(db):
+    statements = [sql for sql, _ in keeping.trigger_statements(connections["default"])]
+    copy = sqlite3.connect(":memory:")
+    copy.execute("CREATE TABLE accounts_tenant (id INTEGER PRIMARY KEY, slug TEXT)")
+    columns = "fingerprint, state, since, doing, version, error"
+    copy.execute(f"CREATE TABLE do_bridge_tenantstate (slug TEXT PRIMARY KEY, {columns})")
+    for sql in statements:
+        copy.execute(sql)
+        # Since 3.47 RAISE() takes an expression; what has one is a malformed schema to any older SQLite.
+        assert not re.search(r"RAISE\(ABORT, '[^']*(''[^']*)*'\s*\|\|", sql)
+    copy.close()
