@@ -101,8 +101,8 @@ class TenantForm(forms.ModelForm):
         if taken:
             raise forms.ValidationError(
                 "There is no such tenant, but its database has tables already, maybe those of one that was "
-                "deleted. Choose another slug, take them over with manage.py create_tenant --adopt %(slug)s, or "
-                "delete them with manage.py tenant_delete %(slug)s.",
+                "deleted. Choose another slug, take them over with manage.py create_tenant --adopt %(slug)s, "
+                "or delete them with manage.py tenant_delete %(slug)s.",
                 params={"slug": slug},
             )
         return slug
