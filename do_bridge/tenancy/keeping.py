@@ -22,8 +22,16 @@ from .copies import run_batch
 from .directory import tenant_model
 from .replay import directory_only
 
-#: How all messages of the refusals begin.
-KEPT = "The row of tenant "
+# Constants: an older SQLite that reads a copy of D1 knows no expression in RAISE.
+_KEPT = "This tenant is in use: its row "
+_NOT_DELETED = (
+    f"{_KEPT}is not deleted, because its database would stay behind. "
+    "Delete both with `manage.py tenant_delete SLUG`."
+)
+_NOT_RENAMED = (
+    f"{_KEPT}keeps its slug, which names its database. Copy it with `manage.py tenant_copy SLUG NEW`, then "
+    "delete it with `manage.py tenant_delete SLUG`."
+)
 TRIGGERS = ("do_bridge_tenant_deleted", "do_bridge_tenant_made", "do_bridge_tenant_renamed")
 
 _may_go: ContextVar[bool] = ContextVar("do_bridge_row_may_go", default=False)
@@ -38,7 +46,7 @@ class TenantKept(ProtectedError):
 
 def is_kept(error):
     """Say whether an error is a refusal of this module, by its signal or by D1's triggers."""
-    return isinstance(error, TenantKept) or KEPT in str(error)
+    return isinstance(error, TenantKept) or _KEPT in str(error)
 
 
 @contextmanager
@@ -64,8 +72,8 @@ def _refuse(sender, instance, using, **kwargs):
     if using != conf("DIRECTORY_ALIAS") or _may_go.get() or ledger.unclaimed(instance.slug).exists():
         return
     raise TenantKept(
-        f"{KEPT}{instance.slug!r} is not deleted: its database would stay behind. "
-        f"Delete both with `manage.py tenant_delete {instance.slug}`.",
+        f"Tenant {instance.slug!r} is in use: its row is not deleted, because its database would stay "
+        f"behind. Delete both with `manage.py tenant_delete {instance.slug}`.",
         {instance},
     )
 
@@ -75,20 +83,13 @@ def trigger_statements(connection):
     quote = connection.ops.quote_name
     tenants, slug = quote(tenant_model()._meta.db_table), quote("slug")
     old, new = f"OLD.{slug}", f"NEW.{slug}"
-    deleted = (
-        "is not deleted: its database would stay behind. Delete both with `manage.py tenant_delete <slug>`."
-    )
-    renamed = (
-        "keeps its slug, which names its database. Copy it with `manage.py tenant_copy <slug> <new slug>`, "
-        "then delete it with `manage.py tenant_delete <slug>`."
-    )
     forget = f"DELETE FROM {_states(quote)} WHERE slug = {old} AND doing = '{ledger.UNUSED}'"  # noqa: S608
     bodies = {
-        TRIGGERS[0]: (f"BEFORE DELETE ON {tenants}", _refusal(quote, deleted), forget),
+        TRIGGERS[0]: (f"BEFORE DELETE ON {tenants}", _refusal(quote, _NOT_DELETED), forget),
         TRIGGERS[1]: (f"AFTER INSERT ON {tenants}", _note_unused(quote)),
         TRIGGERS[2]: (
             f"BEFORE UPDATE OF {slug} ON {tenants} WHEN {old} IS NOT {new}",
-            _refusal(quote, renamed),
+            _refusal(quote, _NOT_RENAMED),
             forget,
             _note_unused(quote),
         ),
@@ -111,9 +112,8 @@ def _refusal(quote, message):
         f"OR state = '{ledger.MIGRATING}' AND doing = '{ledger.UNUSED}' "
         f"OR state = '{ledger.FAILED}' AND error GLOB '{ledger.UNCLAIMED}*')"
     )
-    # The deletion notes that the object is empty in the batch that removes the row. The message is a literal:
-    # an older SQLite, which may read a copy of D1, takes no expression in RAISE() (https://sqlite.org/changes.html).
-    return f"SELECT RAISE(ABORT, '{KEPT}<slug> {message}') WHERE NOT EXISTS ({unclaimed})"
+    # The deletion notes that the object is empty in the batch that removes the row.
+    return f"SELECT RAISE(ABORT, '{message}') WHERE NOT EXISTS ({unclaimed})"
 
 
 def _note_unused(quote):

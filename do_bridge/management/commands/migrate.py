@@ -28,7 +28,7 @@ from do_bridge.tenancy.expecting import is_overtaken
 from do_bridge.tenancy.fingerprint import code_fingerprint, of
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
 from do_bridge.tenancy.load import empty_left_over
-from do_bridge.tenancy.provision import has_tables, provision
+from do_bridge.tenancy.provision import holds_foreign_tables, provision
 from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
 from do_bridge.tenancy.targets import (
     TargetError,
@@ -177,7 +177,11 @@ class Command(migrate.Command):
         """Migrate one tenant, with its state in the ledger before and after."""
         alias = tenant_alias(slug)
         self._refuse_unfinished(slug)
-        if self.is_typed and not ledger.is_claimed(ledger.states(slug).get(slug)) and has_tables(slug):
+        if (
+            self.is_typed
+            and not ledger.is_claimed(ledger.states(slug).get(slug))
+            and holds_foreign_tables(slug)
+        ):
             raise CommandError(str(TenantUnclaimed(slug)))
         ledger.begin(slug, _what(options))
         try:
@@ -287,7 +291,7 @@ class Command(migrate.Command):
                 with unchecked(alias):
                     start = read_fingerprint(connections[alias])
             if not ledger.is_claimed(state):
-                if start:
+                if start and holds_foreign_tables(slug):
                     raise TenantUnclaimed(slug)
                 ledger.begin(slug, _what(options))
             if plain and not start and not options["app_label"] and provision(slug) == "provisioned":
