@@ -5,6 +5,7 @@ receivers never hear of (`bulk_create`, `update()`, SQL) is marked by D1's trigg
 """
 
 from functools import partial
+from inspect import unwrap
 
 from django.apps import apps
 from django.db import connections, transaction
@@ -67,8 +68,10 @@ def after_commit(work):
     """Call `work` when D1's open block is over, or now; what fails with CopyFailed stops no other work."""
     connection = connections[DIRECTORY]
     place, last = set(connection.savepoint_ids), connection.run_on_commit[-1:]
-    if last and isinstance(last[0][1], _Works) and last[0][0] == place:
-        last[0][1].append(work)
+    # The engine wraps each callback, so that it runs in the context of now.
+    waiting = unwrap(last[0][1]) if last else None
+    if isinstance(waiting, _Works) and last[0][0] == place:
+        waiting.append(work)
     else:
         transaction.on_commit(_Works([work]), using=DIRECTORY)
 

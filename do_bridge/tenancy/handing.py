@@ -28,8 +28,6 @@ def _in_this_context(func):
         with scope_context(scope):
             return func()
 
-    if not hasattr(callback, "__wrapped__"):
-        callback.__wrapped__ = func
     return callback
 
 
