@@ -268,7 +268,7 @@ def compute(worker):
 def test_a_worker_that_computes_is_busy_and_one_that_was_killed_then_is_gone(
     own_worker, silent_quickly, monkeypatch
 ):
-    with own_worker() as worker:
+    with own_worker(wrangler=True) as worker:
         watch = Watch(worker, monkeypatch)
         compute(worker)
         watch.start()
@@ -280,7 +280,7 @@ def test_a_worker_that_computes_is_busy_and_one_that_was_killed_then_is_gone(
 
 @pytest.mark.timeout(180)
 def test_a_worker_that_neither_answers_nor_computes_has_ended(own_worker, silent_quickly, monkeypatch):
-    with own_worker() as worker:
+    with own_worker(wrangler=True) as worker:
         watch = Watch(worker, monkeypatch)
         watch.start()
         for pid in worker.workerd_pids():
