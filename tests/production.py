@@ -24,8 +24,8 @@ _TABLE = "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT PRIMARY KEY, value BLOB) W
 class ProductionWorker(local.LocalWorker):
     """A LocalWorker whose objects and D1 databases have internal tables; takes what LocalWorker takes.
 
-    A `worker_dir` of its own keeps the entry point that its configuration names. `wrangler`: run wrangler, which
-    reloads code that changes, instead of Miniflare, which starts in a third of the time.
+    A `worker_dir` of its own keeps the entry point that its configuration names. `wrangler`: run wrangler,
+    which reloads code that changes, instead of Miniflare, which starts in a third of the time.
     """
 
     def __init__(
