@@ -22,6 +22,7 @@ class DoBridgeConfig(AppConfig):
         watch_calls()
         if tenant_databases() is None:
             return
+        from .tenancy import fencing
         from .tenancy.catch_up import watch_connections
         from .tenancy.directory import watch_tenants
         from .tenancy.isolation import keep_tenants_apart
@@ -32,6 +33,7 @@ class DoBridgeConfig(AppConfig):
         check_typed(register_from_arguments(sys.argv))
         take_over_post_migrate()
         watch_connections()
+        fencing.watch_connections()
         watch_tenants()
         keep_rows()
         guard_lookup()

@@ -4,15 +4,16 @@ from django.db import models
 
 
 class TenantState(models.Model):
-    """One tenant's row in the ledger; the object's own fingerprint is the truth, this mirrors it for many.
+    """One tenant's row in the ledger: its state at rest, and the lease of what works on it.
+
+    The object's own fingerprint is the truth, this mirrors it for many. See `tenancy.lifecycle`.
 
     Scratch objects, from which tenants are made, have rows too, under their aliases: "scratch/<name>".
     """
 
     class State(models.TextChoices):
+        UNUSED = "unused", "Not used yet"
         READY = "ready", "Ready"
-        MIGRATING = "migrating", "Migrating"
-        FAILED = "failed", "Failed"
         DELETED = "deleted", "Deleted"
 
     slug = models.CharField(max_length=63, primary_key=True)
@@ -21,7 +22,13 @@ class TenantState(models.Model):
     )
     state = models.CharField(max_length=10, choices=State, db_index=True)
     since = models.DateTimeField(help_text="When that state was reached.")
-    doing = models.CharField(max_length=200, blank=True, help_text="What was begun last.")
+    operation = models.CharField(
+        max_length=10, blank=True, default="", help_text="What holds the lease, or was cut off."
+    )
+    owner = models.CharField(max_length=32, blank=True, default="")
+    expires = models.DateTimeField(null=True, blank=True, help_text="When the lease ends, by D1's clock.")
+    fence = models.BigIntegerField(default=0, help_text="Grows with each lease.")
+    emptied = models.BigIntegerField(default=0, help_text="The fence of the last deletion.")
     version = models.CharField(max_length=100, blank=True, help_text="Of the code that brought it there.")
     error = models.TextField(blank=True)
     checked = models.DateTimeField(null=True, blank=True, help_text="When the object was last looked at.")
@@ -33,7 +40,15 @@ class TenantState(models.Model):
         permissions = [("run_sql", "Can read any database by SQL")]
 
     def __str__(self):
-        return f"{self.slug}: {self.state}"
+        return f"{self.slug}: {self.status}"
+
+    @property
+    def status(self):
+        """What people read: the state at rest, or the operation that has not ended well so far."""
+        # A creation leaves its lease behind when it has come to its end.
+        if not self.operation or (self.operation == "create" and not self.error):
+            return self.get_state_display()
+        return f"{self.operation} failed" if self.error else f"{self.operation} not finished"
 
 
 class KnownSchema(models.Model):

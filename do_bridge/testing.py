@@ -9,10 +9,11 @@ from django.test import utils as test_utils
 from django.test.testcases import DatabaseOperationForbidden
 
 from .backends.remote_sqlite.emptying import empty
-from .tenancy import ledger
+from .tenancy import leases, ledger
 from .tenancy.catch_up import unchecked
 from .tenancy.context import tenant_context
 from .tenancy.databases import register_tenant
+from .tenancy.lifecycle import Operation
 from .tenancy.provision import provision
 from .tenancy.slugs import alias_slug, tenant_alias
 
@@ -54,9 +55,9 @@ def provision_test_tenant(slug=None):
     if not hasattr(test_utils._TestState, "saved_data"):
         raise RuntimeError("provision_test_tenant is for test runs alone: it empties the object afterwards.")
     slug = slug or unique_slug()
-    provision(slug)
-    # The tables are then known to be the tenant's, once the test makes its row.
-    ledger.begin(slug, "migrate: a test's tenant")
+    # The lease is left behind, so that the tables are known to be the tenant's once the test makes its row.
+    lease = leases.take_many([leases.look(slug)], Operation.MIGRATE, seconds=0)[slug]
+    provision(slug, lease=lease)
     try:
         yield slug
     finally:

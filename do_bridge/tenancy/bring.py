@@ -3,9 +3,9 @@
 import json
 import logging
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from django.core.management import call_command
 from django.db import DatabaseError, connections
 from django.utils.timezone import now
 
@@ -13,23 +13,19 @@ from do_bridge.backends.remote_sqlite.progress import REFUSE_HALF_UNAPPLIED
 from do_bridge.backends.remote_sqlite.rebuild import guarded
 from do_bridge.driver.sql import prepare
 
+from . import leases
+from .catch_up import TenantUnclaimed, read_tenant
 from .contenttypes import content_type_upserts
 from .expecting import expecting
-from .fingerprint import code_fingerprint, of
-from .provision import provision
+from .fencing import fenced
+from .fingerprint import of
+from .fleet import JOBS, Fleet, Outcome
+from .lifecycle import Do, Operation, State
+from .provision import ready
 from .replay import recording, signals_are_known
 from .slugs import tenant_alias
 
 logger = logging.getLogger("do_bridge.migrations")
-
-
-def migrate_object(slug, *, is_empty=False):
-    """Bring the object of `slug` to head, without a word to the ledger; return the fingerprint reached."""
-    alias = tenant_alias(slug)
-    if is_empty and provision(slug) == "provisioned":
-        return code_fingerprint()
-    call_command("migrate", database=alias, interactive=False, verbosity=0, noted=False, skip_checks=True)
-    return connections[alias].schema_fingerprint
 
 
 @dataclass
@@ -115,3 +111,80 @@ def _applied_now(connection, notes):
 
 def _keeps_content_types(applied):
     return {("contenttypes", "0001_initial"), ("auth", "0001_initial")} <= set(applied)
+
+
+@dataclass
+class LeasedFleet:
+    """A run of migrations over many tenants, each under a lease; a piece's leases are taken in one trip.
+
+    `steps` (None: each goes the ordinary way) and `migrate(slug)` bring a tenant on, `makes` says whether an
+    empty object is filled by one batch, `refusal(fingerprint)` why this code refuses what was reached, or "".
+    """
+
+    steps: object
+    migrate: object
+    makes: bool
+    refusal: object
+    jobs: int = JOBS
+
+    def fleet(self):
+        """Return the Fleet."""
+        self._leases, self._keeping = {}, ExitStack()
+        return Fleet(self._work, before=self._begin, after=self._end, jobs=self.jobs)
+
+    def _begin(self, slugs):
+        """Take the leases of those of which the ledger knows whose their objects are."""
+        at_rest = [
+            row
+            for row in leases.look_at_many(slugs).values()
+            if row.state == State.READY and row.operation in ("", Operation.MIGRATE) and not row.is_live
+        ]
+        self._leases = leases.take_many(at_rest, Operation.MIGRATE)
+        self._keeping = ExitStack()
+        self._keeping.enter_context(leases.kept(*self._leases.values()))
+
+    def _work(self, slug):
+        if (lease := self._leases.get(slug)) is None:
+            return self._work_alone(slug)
+        # Where a run was cut off nobody knows how far it came: the object itself says so.
+        is_known = lease.row.fingerprint and not lease.row.operation
+        start = lease.row.fingerprint if is_known else read_tenant(slug).fingerprint
+        lease.step = Do.KEEP if start else Do.MAKE
+        return self._bring(lease, start)
+
+    def _work_alone(self, slug):
+        held = []
+
+        def read():
+            held.append(read_tenant(slug))
+            return held[-1]
+
+        lease = leases.take(slug, Operation.MIGRATE, read)
+        if not lease.fence:
+            if lease.step == Do.TAKEN:
+                raise TenantUnclaimed(slug)
+            leases.refuse(lease)
+            return Outcome(slug, error="it was deleted meanwhile")
+        self._leases[slug] = lease
+        with leases.kept(lease):
+            return self._bring(lease, held[-1].fingerprint if held else read_tenant(slug).fingerprint)
+
+    def _bring(self, lease, start):
+        slug = lease.slug
+        with fenced(tenant_alias(slug), lease):
+            if lease.step in (Do.MAKE, Do.DROP) and self.makes:
+                return Outcome(slug, fingerprint=ready(lease)[1])
+            reached = self.steps.bring(slug, start) if self.steps else self.migrate(slug)
+        return Outcome(slug, fingerprint=reached, error=self.refusal(reached))
+
+    def _end(self, done, untouched):
+        """Write what became of a piece into the ledger, in at most three trips."""
+        self._keeping.close()
+        own = self._leases
+        ready_ones = [one for one in done if not one.failed and one.slug in own]
+        settled = leases.settle_many([(own[one.slug], State.READY, one.fingerprint) for one in ready_ones])
+        for one in ready_ones:
+            if one.slug not in settled:
+                one.error = str(leases.lost(own[one.slug]))
+        leases.fail_many([(own[one.slug], one.error) for one in done if one.failed and one.slug in own])
+        leases.give_back([own[slug] for slug in untouched if slug in own])

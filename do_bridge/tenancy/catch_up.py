@@ -12,13 +12,14 @@ from functools import partial
 from django.db import DatabaseError, OperationalError, connections
 from django.db.backends.signals import connection_created
 
-from . import ledger, schemas
+from . import leases, ledger, schemas
 from .conf import conf
 from .contenttypes import directory_is_closed
 from .context import current, unset_context
 from .directory import is_registered, lookup
 from .executor import read_object, settle_fingerprint
 from .expecting import is_overtaken
+from .lifecycle import Do, Operation
 from .slugs import alias_slug, tenant_alias
 
 logger = logging.getLogger("do_bridge.migrations")
@@ -162,17 +163,26 @@ def catch_up(slug, found=""):
             # Another thread has asked meanwhile.
             return found
         while True:
-            state = read_object(connections[alias])
-            schemas.learn(state.applied)
-            _refuse_unknown(slug, state.applied)
-            if not schemas.is_usable(state.applied):
-                _refuse_waiting(slug, has_schema=bool(state.applied))
-                return _migrate(slug, is_empty=not state.applied)
+            held = read_object(connections[alias])
+            schemas.learn(held.applied)
+            _refuse_unknown(slug, held.applied)
+            if not schemas.is_usable(held.applied):
+                _refuse_catching_up(slug)
+                if (lease := _take(slug, held)) is None:
+                    continue
+                return _migrate(lease)
             try:
-                return settle_fingerprint(connections[alias], state)
+                return settle_fingerprint(connections[alias], held)
             except DatabaseError as error:
                 if not is_overtaken(error):
                     raise
+
+
+def read_tenant(slug):
+    """Return what the object of `slug` holds, whatever that is, as `lifecycle.Held`."""
+    alias = tenant_alias(slug)
+    with unchecked(alias):
+        return read_object(connections[alias])
 
 
 def _refuse_unknown(slug, applied):
@@ -202,52 +212,64 @@ def _refuse_catching_up(slug):
         raise TenantBehind(f"The database of tenant {slug!r} could not be migrated just now: {reason}")
 
 
-def _refuse_waiting(slug, has_schema):
-    _refuse_catching_up(slug)
-    if _is_deleted(state := ledger.states(slug).get(slug)) and not is_registered(slug):
+def _take(slug, held):
+    """Return the lease for a migration, or None where somebody else has just brought the tenant on."""
+
+    def read():
+        held = read_tenant(slug)
+        if schemas.is_usable(held.applied):
+            raise _Done
+        return held
+
+    try:
+        lease = leases.take(slug, Operation.MIGRATE, read, wait=conf("LEASE_SECONDS") / 2)
+    except _Done:
+        return None
+    except leases.Held as error:
+        raise TenantBehind(f"The database of tenant {slug!r} is not ready: {error}") from error
+    if lease.step == Do.GONE:
         # It had its row when this began.
         lookup.forget(slug)
         raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
-    if has_schema and not ledger.is_claimed(state) and is_registered(slug):
+    if lease.step == Do.TAKEN:
         raise TenantUnclaimed(slug)
-    if ledger.is_held(state):
-        raise TenantBehind(f"The database of tenant {slug!r} is not ready: {state.doing} is not finished.")
+    if lease.step == Do.UNFINISHED:
+        raise TenantBehind(
+            f"The database of tenant {slug!r} is not ready: {lease.row.operation} is not finished."
+        )
+    if lease.step == Do.KEEP and not held.has_tables:
+        lease.step = Do.MAKE
+    return lease
 
 
-def _migrate(slug, is_empty):
-    """Bring the tenant to head, with its state in the ledger before and after; return the fingerprint."""
-    from .bring import migrate_object
+class _Done(Exception):
+    """The tenant is where this code wants it."""
 
-    start = time.monotonic()
-    ledger.begin(slug, "catch up on first use")
+
+def _migrate(lease):
+    """Bring the tenant to head under a lease, with its outcome in the ledger; return the fingerprint."""
+    from .provision import ready
+
+    slug, start = lease.slug, time.monotonic()
     try:
-        reached = migrate_object(slug, is_empty=is_empty)
+        with leases.kept(lease):
+            _, reached = ready(lease)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         _failures[slug] = (time.monotonic() + PAUSE_AFTER_FAILURE, reason)
         logger.exception("Tenant %s could not be migrated on first use.", slug)
-        ledger.failed(slug, error)
+        leases.fail(lease, error)
         raise TenantBehind(
             f"The database of tenant {slug!r} is behind this code and could not be migrated: {reason}"
         ) from error
     _failures.pop(slug, None)
-    if not ledger.reached_unless_deleted(slug, reached):
-        if not is_registered(slug):
-            _undo(slug)
-        # Registered anew, by hand: the note was about a former one.
-        ledger.reached(slug, reached)
+    try:
+        leases.settle(lease, fingerprint=reached)
+    except leases.LeaseLost as error:
+        _refuse_gone(slug)
+        raise TenantBehind(f"The database of tenant {slug!r} is not ready: {error}") from error
     logger.info("Tenant %s was migrated on first use in %.2f s.", slug, time.monotonic() - start)
     return reached
-
-
-def _undo(slug):
-    """Empty the object of a tenant that was deleted while this process migrated it; raises TenantGone."""
-    from .load import empty_left_over
-
-    # A note was written after the deletion: a new tenant of this slug, whose row is still to come.
-    empty_left_over(slug)
-    lookup.forget(slug)
-    raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
 
 
 def _in_thread(function, *arguments):

@@ -29,6 +29,8 @@ DEFAULTS = {
     "FIRST_MEMBERS": None,
     # Whether a tenant that is behind the code is migrated on first use; else its pages answer 503.
     "CATCH_UP": True,
+    # For how long, in seconds, an operation on a tenant holds its lease, which it renews while it works.
+    "LEASE_SECONDS": 30,
     # Whether code refuses a tenant with migrations that it does not have; else it needs its own alone.
     "REQUIRE_EXACT_SCHEMA": False,
     # What the ledger notes as the version of the code, e.g. a commit; do_bridge's own if left out.

@@ -1,8 +1,9 @@
-"""Makes tenants: the object first, whole and in one trip, then their rows in the directory in another."""
+"""Makes tenants in two round trips: D1's rows with a lease on the object, then the object, whole."""
 
-import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import uuid4
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
@@ -11,19 +12,22 @@ from django.db.models.expressions import DatabaseDefault
 from django.db.models.signals import post_save
 from django.utils.module_loading import import_string
 
-from . import ledger
+from do_bridge.backends.remote_sqlite.refusals import failing, told
+
+from . import leases, ledger, schemas
+from .catch_up import read_tenant
 from .conf import conf
 from .copies import run_batch
+from .deletion import remove_rows
 from .directory import lookup, tenant_model
-from .load import empty_left_over, empty_made_for
+from .fingerprint import code_fingerprint
+from .lifecycle import Do, Operation, State
 from .members import tenant_filled
-from .provision import creation_noted, provision, reached
+from .provision import ObjectFilled, provision_noted, ready, refuse, scratch_dump, work_under
 from .slugs import validate_slug
 from .tenant_rows import has_name, refuse_missing, row_values
 
-_REFUSED = "do_bridge:unfinished:"
-# What the ledger says is begun, inside the one batch that makes a tenant's row.
-_MAKING = "create"
+_UNSETTLED = "unsettled"
 
 
 @dataclass(frozen=True)
@@ -43,15 +47,8 @@ class FirstMembers:
     after: object = None
 
 
-class Unfinished(DatabaseError):
-    """A deletion of the tenant is not finished, or came to its end, maybe while the tenant was made.
-
-    `deleted` is what the ledger says of when it came to its end, empty where it is not finished.
-    """
-
-    def __init__(self, message, deleted=""):
-        super().__init__(message)
-        self.deleted = deleted
+class Unsettled(DatabaseError):
+    """The ledger does not say that a tenant's row may be written at once; none of the batch was."""
 
 
 @dataclass
@@ -65,43 +62,39 @@ class NewTenant:
     fields: dict = field(default_factory=dict)
     #: False if the row is there already and `fields` would not be enough for another.
     may_insert: bool = True
-    #: Of the object's schema, once it is there.
-    fingerprint: str = ""
-    #: What the ledger says of the end of the deletion after which the object was seen to be this creation's.
-    deleted: str = ""
 
-    @property
-    def mark(self):
-        """What tells this creation from one of another tenant by the same slug: it, cut off, goes on."""
-        keys = sorted(str(user.pk) for user in self.members)
-        told = [self.slug, self.name, keys]
-        if self.fields:
-            told.append(sorted((name, str(value)) for name, value in self.fields.items()))
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+@dataclass
+class Made:
+    """A tenant's row as it was written, whether it is new, and the lease of a new one's creation."""
+
+    row: object
+    created: bool
+    lease: leases.Lease | None = None
 
 
 def create_tenant(slug, name="", members=(), *, adopt=False, fields=None):
-    """Make a tenant that is at head and has its first members, in two round trips; safe to repeat.
+    """Make a tenant that is up to date and has its first members, in two round trips; safe to repeat.
 
-    `members` are users of the directory, `fields` the values of the row's other fields, by name.
-    Returns (the tenant's row, whether it is new, "provisioned" or "migrated"). The object comes first: until
-    the second trip the tenant does not exist for anybody, so that after a crash between the two the same call
-    finishes it. With `adopt` a new tenant takes over what is in its object. Raises InvalidSlug,
-    FieldsMissing, ObjectTaken, Unfinished and Django's database errors.
+    `members` are users of D1, `fields` the values of the row's other fields, by name. Returns (the tenant's
+    row, whether it is new, "provisioned" or "migrated"). D1 comes first: the rows, with a lease on the
+    object, and then the object in one batch. If that fails, the rows go again. A creation that was killed
+    between the two is finished by whoever uses the tenant next. With `adopt` a new tenant takes over what is
+    in its object. Raises InvalidSlug, FieldsMissing, ObjectTaken, and Django's database errors, of which
+    Held, Unfinished and LeaseLost say that somebody else works on the tenant, or did.
     """
     new = NewTenant(validate_slug(slug), name, list(members), dict(fields or {}))
     new.may_insert = refuse_missing(slug, new.fields)
     first = first_members(new.members)
-    how = provision(slug, first.copies, before=first.before, made_for=new.mark, adopt=adopt)
-    new.fingerprint = reached(slug, how)
-    tenant, created = write_row(new, first, how)
-    if new.members and not created:
-        # What changed between the two trips has left marks, which whoever reads the row next sees to.
+    made = write_row(new, first, adopt=adopt)
+    how = fill(made, first, adopt=adopt)
+    if new.members and not made.created:
+        # D1's triggers have marked who is new, which whoever reads the row next sees to.
         lookup.get(slug)
     if adopt:
         # Its members were a former tenant's.
-        tenant_filled.send(sender=type(tenant), source=None, target=slug)
-    return tenant, created, how
+        tenant_filled.send(sender=type(made.row), source=None, target=slug)
+    return made.row, made.created, how
 
 
 def first_members(users):
@@ -129,59 +122,123 @@ def users_by_name(names):
     return users
 
 
-def write_row(new, first, how):
-    """Do as `write_rows` does for one tenant; what `provision` made of nothing goes by Unfinished.
-
-    Of a slug that was deleted before nobody's clock says whether the deletion emptied this creation's object.
-    The object itself does, in two trips more: what holds the creation's mark now was made after it.
-    """
-    try:
+def write_row(new, first, *, adopt=False):
+    """Do as `write_rows` does for one tenant; first puts right what the ledger says of it. Returns its Made."""
+    while True:
         try:
             return write_rows([(new, first)])[0]
-        except Unfinished as error:
-            if not error.deleted or creation_noted(new.slug) != new.mark:
-                raise
-            # Any deletion that comes to its end later has another time.
-            return write_rows([(replace(new, deleted=error.deleted), first)])[0]
-    except Unfinished:
-        if how == "provisioned":
-            empty_made_for(new.slug, new.mark)
-        elif (state := ledger.states(new.slug).get(new.slug)) is not None and state.state == ledger.DELETED:
-            # What was there has been emptied, and maybe migrated anew.
-            empty_left_over(new.slug)
+        except Unsettled:
+            _settle(new.slug, adopt)
+
+
+def _settle(slug, adopt):
+    """Bring a tenant whose row in the ledger is not settled to where its row in D1 may be written."""
+
+    def read():
+        return read_tenant(slug)
+
+    lease = leases.take(slug, Operation.CREATE, read, adopts=adopt)
+    if not lease.fence:
+        refuse(lease)
+    if lease.row.is_registered:
+        work_under(lease, lambda: ready(lease))
+    else:
+        # Taken only to wait for whoever was at work, and to look at what is left of that.
+        leases.settle(lease, State.DELETED)
+
+
+def fill(made, first, *, adopt=False):
+    """Make the object of a tenant whose row was written just now; return "provisioned" or "migrated".
+
+    A new tenant's rows go again if that fails. Raises ObjectTaken, LeaseLost and Django's database errors.
+    """
+    lease = made.lease
+    if lease is None:
+        if not schemas.is_usable(read_tenant(made.row.slug).applied):
+            provision_noted(made.row.slug)
+        return "migrated"
+    try:
+        with leases.kept(lease):
+            how, reached = _fill(lease, first, adopt)
+    except BaseException as error:
+        _undo(made, error)
         raise
+    if how != "provisioned":
+        leases.settle(lease, fingerprint=reached)
+    post_save.send(
+        type(made.row),
+        instance=made.row,
+        created=True,
+        raw=False,
+        using=conf("DIRECTORY_ALIAS"),
+        update_fields=None,
+    )
+    return how
+
+
+def _fill(lease, first, adopt):
+    """Fill the object in one trip; of one that has tables decide what they are."""
+    try:
+        return ready(lease, first.copies, first.before)
+    except ObjectFilled:
+        held = read_tenant(lease.slug)
+        lease.step = leases.step_of_creation(lease, held)
+        if adopt and lease.step == Do.TAKEN:
+            lease.step = Do.KEEP
+        refuse(lease)
+        return ready(lease, first.copies, first.before)
+
+
+def _undo(made, error):
+    """Take the rows of a tenant away whose object was not made, as far as D1 can be reached.
+
+    Where nobody knows whether it was made the row stays, for whoever comes next to look at the object.
+    """
+    lease, effect = made.lease, getattr(error.__cause__, "effect", None)
+    with suppress(DatabaseError):
+        is_known = isinstance(error, DatabaseError) and effect != "unknown"
+        if is_known and lease.step != Do.KEEP and scratch_dump() is not None:
+            remove_rows(lease, State.DELETED, emptied=False)
+        else:
+            leases.fail(lease, error if isinstance(error, Exception) else "interrupted")
+
+
+def undo(made):
+    """Take back the rows of a new tenant of which nothing more was done."""
+    if made.lease is not None:
+        with suppress(DatabaseError):
+            remove_rows(made.lease, State.DELETED, emptied=False)
 
 
 def write_rows(made):
-    """Write the directory's rows of tenants whose objects are ready, in one batch; return [(row, is new)].
+    """Write D1's rows of tenants, in one batch, with a lease for each new one; return a list of Made.
 
     `made` is [(NewTenant, FirstMembers)]. A tenant that is there already keeps its row, but for a new name.
-    Raises Unfinished, with none written, where one of them may not have one now.
+    Raises Unsettled, with none written, where the ledger does not allow it for one of them.
     """
     if not made:
         return []
     connection = connections[conf("DIRECTORY_ALIAS")]
-    model = tenant_model()
     tenants = [new for new, _ in made]
     slugs = [new.slug for new in tenants]
-    statements = [_refusal(connection, made), _present(connection, slugs), _begin(connection, tenants)]
+    owner, seconds = uuid4().hex, conf("LEASE_SECONDS")
+    statements = [
+        _refusal(connection, slugs),
+        leases.look_statement(slugs),
+        leases.begin_statement(slugs, Operation.CREATE, owner, seconds, code_fingerprint()),
+    ]
     for new, first in made:
         statements.append(_tenant_statement(connection, new))
         statements += [_place_statement(connection, new.slug, place, first) for place in first.places]
         statements += first.after(new.slug) if first.after is not None else []
-    statements += [_end(connection, tenants), _present(connection, slugs)]
+    statements.append(_present(connection, slugs))
     try:
         results = run_batch(connection, statements)
     except DatabaseError as error:
-        _, found, verdict = str(error).partition(_REFUSED)
-        if not found:
+        if told(error, _UNSETTLED) is None:
             raise
-        raise Unfinished(
-            f"A deletion of {', '.join(slugs)} is not finished, or came in between. If it was interrupted, "
-            "run tenant_delete again, and then this command.",
-            deleted=verdict.partition("'")[0],
-        ) from error
-    before = {slug for _, slug in results[1].rows}
+        raise Unsettled(f"A tenant among {', '.join(slugs)} is not settled.") from error
+    before, fences = leases.rows_of(results[1]), dict(results[2].rows)
     keys = {slug: key for key, slug in results[-1].rows}
     rows = []
     for new, _ in made:
@@ -190,29 +247,28 @@ def write_rows(made):
         for made_there in [name for name, value in vars(row).items() if isinstance(value, DatabaseDefault)]:
             delattr(row, made_there)  # read from D1 when somebody asks for it
         row._state.db, row._state.adding = connection.alias, False
-        created = new.slug not in before
-        if created:
-            post_save.send(
-                model, instance=row, created=True, raw=False, using=connection.alias, update_fields=None
-            )
         lookup.forget(new.slug)
-        rows.append((row, created))
+        lease = None
+        if (fence := fences.get(new.slug)) is not None:
+            lease = leases.Lease(Operation.CREATE, before[new.slug], fence, owner, seconds)
+        rows.append(Made(row, lease is not None, lease))
     return rows
 
 
-def _refusal(connection, made):
-    """Return the statement that fails where one of the tenants is half deleted.
-
-    So it does where one was deleted, unless the creation knows that very deletion: either may have had its
-    object last.
-    """
-    table = connection.ops.quote_name(ledger.new_state("")._meta.db_table)
-    known = [[new.slug, new.deleted] for new, _ in made]
+def _refusal(connection, slugs):
+    """Return the statement that fails unless each tenant is ready, or neither there nor worked on."""
+    states, tenants = (
+        connection.ops.quote_name(model._meta.db_table)
+        for model in (type(ledger.new_state("")), tenant_model())
+    )
+    is_there = f"asked.value IN (SELECT {connection.ops.quote_name('slug')} FROM {tenants})"  # noqa: S608
+    settled = f"('', '{Operation.MIGRATE}')"
     return (
-        f"SELECT json_extract('{{}}', '{_REFUSED}' || CASE state WHEN %s THEN since ELSE '' END) "  # noqa: S608
-        f"FROM {table}, json_each(%s) AS new WHERE slug = new.value->>0 AND "
-        "(state IN (%s, %s) AND doing = 'delete' OR state = %s AND since <> new.value->>1)",
-        [ledger.DELETED, json.dumps(known), ledger.MIGRATING, ledger.FAILED, ledger.DELETED],
+        f"SELECT {failing(_UNSETTLED, 'asked.value')} FROM json_each(%s) AS asked "  # noqa: S608
+        f"LEFT JOIN {states} AS s ON s.slug = asked.value WHERE CASE WHEN {is_there} "
+        f"THEN coalesce(s.state <> '{State.READY}' OR s.operation NOT IN {settled}, false) "
+        f"ELSE coalesce(s.operation <> '', false) END",
+        [json.dumps(slugs)],
     )
 
 
@@ -283,42 +339,10 @@ def _present(connection, slugs):
     )
 
 
-def _begin(connection, made):
-    """Return the statement that notes for the rest of the batch which NewTenants have no row yet."""
-    table, slug = (connection.ops.quote_name(name) for name in (tenant_model()._meta.db_table, "slug"))
-    state = ledger.new_state("", state=ledger.MIGRATING, doing=_MAKING)
-    is_new = f"value->>0 NOT IN (SELECT {slug} FROM {table})"  # noqa: S608 - quoted names
-    return _ledger_statement(connection, made, state, ("state", "doing"), is_new)
-
-
 def made_now(connection):
     """Return the SQL, with one parameter, that says in `after` whether this batch makes the row of a slug."""
     table = connection.ops.quote_name(ledger.new_state("")._meta.db_table)
     return (
         f"EXISTS (SELECT 1 FROM {table} WHERE slug = %s "  # noqa: S608 - a quoted name
-        f"AND state = '{ledger.MIGRATING}' AND doing = '{_MAKING}')"
-    )
-
-
-def _end(connection, made):
-    """Return the statement that notes the NewTenants as ready, each at its fingerprint."""
-    state = ledger.new_state("", state=ledger.READY)
-    return _ledger_statement(connection, made, state, ("fingerprint", "state", "since", "version", "error"))
-
-
-def _ledger_statement(connection, made, state, changed, condition="true"):
-    """Return the statement that writes `state` for NewTenants, or its fields `changed` in their rows."""
-    values = _values(state, connection)
-    quote = connection.ops.quote_name
-    columns = ", ".join(map(quote, values))
-    own = {"slug": "value->>0", "fingerprint": "value->>1"}
-    picked = ", ".join(own.get(column, "%s") for column in values)
-    updates = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in changed)
-    return (
-        f"INSERT INTO {quote(state._meta.db_table)} ({columns}) SELECT {picked} FROM json_each(%s) "  # noqa: S608
-        f"WHERE {condition} ON CONFLICT ({quote('slug')}) DO UPDATE SET {updates}",
-        [
-            *(value for column, value in values.items() if column not in own),
-            json.dumps([[new.slug, new.fingerprint] for new in made]),
-        ],
+        f"AND operation = '{Operation.CREATE}')"
     )

@@ -1,7 +1,5 @@
 """Runs migrations on a tenant's object, and writes the schema's fingerprint in each one's own transaction."""
 
-from dataclasses import dataclass
-
 from django.db import DatabaseError
 
 from do_bridge.backends.remote_sqlite.migrations import MigrationExecutor
@@ -9,37 +7,17 @@ from do_bridge.backends.remote_sqlite.migrations import MigrationExecutor
 from . import fingerprint, schemas
 from .copies import run_batch
 from .expecting import expecting
+from .fencing import read_object
 from .replay import recorded
 from .slugs import is_tenant_side
 
 _MARK = fingerprint.READ_META
-_APPLIED = "SELECT app, name FROM django_migrations"
-
-
-@dataclass(frozen=True)
-class ObjectState:
-    """What an object says of itself: its fingerprint (empty for none), and the migrations applied."""
-
-    fingerprint: str
-    applied: frozenset
 
 
 def read_fingerprint(connection):
     """Return the fingerprint that the object holds, empty for none; one trip."""
     rows = _read(connection, _MARK)
     return rows[0][0] if rows else ""
-
-
-def read_object(connection):
-    """Return the ObjectState behind `connection`; one trip, and two more if it lacks a table."""
-    try:
-        mark, applied = (result.rows for result in run_batch(connection, [(_MARK, None), (_APPLIED, None)]))
-    except DatabaseError as error:
-        if "no such table" not in str(error):
-            raise
-        # The mark first: what changes in between must not look like what was read.
-        mark, applied = _read(connection, _MARK), _read(connection, _APPLIED)
-    return ObjectState(mark[0][0] if mark else "", frozenset((app, name) for app, name in applied))
 
 
 def _read(connection, sql):

@@ -20,6 +20,7 @@ from . import ledger
 from .conf import conf
 from .copies import run_batch
 from .directory import tenant_model
+from .lifecycle import Operation
 from .replay import directory_only
 
 # Constants: an older SQLite that reads a copy of D1 knows no expression in RAISE.
@@ -32,6 +33,7 @@ _NOT_RENAMED = (
     f"{_KEPT}keeps its slug, which names its database. Copy it with `manage.py tenant_copy SLUG NEW`, then "
     "delete it with `manage.py tenant_delete SLUG`."
 )
+_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 TRIGGERS = ("do_bridge_tenant_deleted", "do_bridge_tenant_made", "do_bridge_tenant_renamed")
 
 _may_go: ContextVar[bool] = ContextVar("do_bridge_row_may_go", default=False)
@@ -69,7 +71,7 @@ def keep_rows():
 
 
 def _refuse(sender, instance, using, **kwargs):
-    if using != conf("DIRECTORY_ALIAS") or _may_go.get() or ledger.unclaimed(instance.slug).exists():
+    if using != conf("DIRECTORY_ALIAS") or _may_go.get() or ledger.may_go(instance.slug):
         return
     raise TenantKept(
         f"Tenant {instance.slug!r} is in use: its row is not deleted, because its database would stay "
@@ -83,14 +85,18 @@ def trigger_statements(connection):
     quote = connection.ops.quote_name
     tenants, slug = quote(tenant_model()._meta.db_table), quote("slug")
     old, new = f"OLD.{slug}", f"NEW.{slug}"
-    forget = f"DELETE FROM {_states(quote)} WHERE slug = {old} AND doing = '{ledger.UNUSED}'"  # noqa: S608
+    states, never_used = _states(quote), f"slug = {old} AND state = '{ledger.UNUSED}' AND operation = ''"
+    # A fence stays known: what a lease before the last deletion writes is refused for ever.
+    forget = f"DELETE FROM {states} WHERE {never_used} AND fence = 0"  # noqa: S608
+    delete = f"UPDATE {states} SET state = '{ledger.DELETED}' WHERE {never_used}"  # noqa: S608
     bodies = {
-        TRIGGERS[0]: (f"BEFORE DELETE ON {tenants}", _refusal(quote, _NOT_DELETED), forget),
+        TRIGGERS[0]: (f"BEFORE DELETE ON {tenants}", _refusal(quote, _NOT_DELETED), forget, delete),
         TRIGGERS[1]: (f"AFTER INSERT ON {tenants}", _note_unused(quote)),
         TRIGGERS[2]: (
             f"BEFORE UPDATE OF {slug} ON {tenants} WHEN {old} IS NOT {new}",
             _refusal(quote, _NOT_RENAMED),
             forget,
+            delete,
             _note_unused(quote),
         ),
     }
@@ -105,25 +111,26 @@ def _states(quote):
 
 
 def _refusal(quote, message):
-    """Return the statement that refuses what happens to a row in use, as `ledger.is_claimed` says."""
+    """Return the statement that refuses what happens to a row in use, as `ledger.may_go` says."""
     slug = f"OLD.{quote('slug')}"
-    unclaimed = (
+    may_go = (
         f"SELECT 1 FROM {_states(quote)} WHERE slug = {slug} AND (state = '{ledger.DELETED}' "  # noqa: S608
-        f"OR state = '{ledger.MIGRATING}' AND doing = '{ledger.UNUSED}' "
-        f"OR state = '{ledger.FAILED}' AND error GLOB '{ledger.UNCLAIMED}*')"
+        f"OR state = '{ledger.UNUSED}' AND operation = '')"
     )
     # The deletion notes that the object is empty in the batch that removes the row.
-    return f"SELECT RAISE(ABORT, '{message}') WHERE NOT EXISTS ({unclaimed})"
+    return f"SELECT RAISE(ABORT, '{message}') WHERE NOT EXISTS ({may_go})"
 
 
 def _note_unused(quote):
-    """Return the statement that notes a new row, unless a creation or a load has begun before."""
-    unused = f"state = '{ledger.MIGRATING}', doing = '{ledger.UNUSED}', fingerprint = '', error = ''"
+    """Return the statement that notes a new row, unless an operation is at work that makes it, or was cut off."""
+    unused = (
+        f"state = '{ledger.UNUSED}', fingerprint = '', "
+        f"operation = CASE operation WHEN '{Operation.CREATE}' THEN '' ELSE operation END"
+    )
     return (
-        f"INSERT INTO {_states(quote)} (slug, fingerprint, state, since, doing, version, error) "  # noqa: S608
-        f"VALUES (NEW.{quote('slug')}, '', '{ledger.MIGRATING}', strftime('%Y-%m-%d %H:%M:%f', 'now'), "
-        f"'{ledger.UNUSED}', '', '') ON CONFLICT (slug) DO UPDATE SET {unused} "
-        f"WHERE state <> '{ledger.MIGRATING}'"
+        f"INSERT INTO {_states(quote)} (slug, fingerprint, state, since, operation, owner, fence, emptied, "  # noqa: S608
+        f"version, error) VALUES (NEW.{quote('slug')}, '', '{ledger.UNUSED}', {_NOW}, '', '', 0, 0, '', '') "
+        f"ON CONFLICT (slug) DO UPDATE SET {unused} WHERE operation = '' OR expires <= {_NOW}"
     )
 
 

@@ -1,11 +1,10 @@
-"""The ledger in the directory: each tenant's state as last known, read and written for many in one trip.
+"""The ledger in D1: each tenant's state as last known, read and written for many in one trip.
 
-The object's own fingerprint is the truth. "migrating" is written before any change, so that whatever a crash
-leaves behind is seen: the next run looks at every tenant that is not "ready".
+The object's own fingerprint is the truth. What works on a tenant holds a lease in its row (see `leases`).
 """
 
 from django.db import DatabaseError, connections
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, Func, OuterRef, Q, Subquery, TextField
 from django.utils.timezone import now
 
 import do_bridge
@@ -14,63 +13,32 @@ from .conf import conf
 from .copies import run_batch
 from .directory import registered_slugs, tenant_model
 from .fingerprint import code_fingerprint, migrations_in, text_of
+from .lifecycle import Operation, State
 
-READY, MIGRATING, FAILED, DELETED = "ready", "migrating", "failed", "deleted"
+UNUSED, READY, DELETED = State.UNUSED, State.READY, State.DELETED
 LONGEST_ERROR = 2000
-#: What is begun for a row that was made by hand: nothing yet. D1's trigger writes it (see `keeping`).
-UNUSED = "migrate: not used yet"
-#: How the error of a migration begins that found an object with somebody else's tables.
-UNCLAIMED = "TenantUnclaimed"
 #: Rows in one answer of the directory: at most some 12 MB, far below the 30 MB that an answer may have.
 PIECE = 5000
 #: Schemas that are read at once, those noted last; of an older one an object is asked again.
 SCHEMAS = 100
-# How the texts of `begin` start that a migration may take over from one that was cut off.
-MIGRATIONS = ("migrate", "catch up")
 
 
 class LedgerMissing(DatabaseError):
     """The directory has no ledger, because nobody has migrated it yet."""
 
 
-def begin(slugs, what):
-    """Note that `what` (a short text) is about to change the objects of `slugs`, one slug or many."""
-    _write(slugs, ("state", "doing", "error"), state=MIGRATING, doing=what[:200], error="")
-
-
 def reached(slugs, fingerprint):
-    """Note that the objects of `slugs`, one slug or many, hold the schema `fingerprint` and are ready."""
-    _write(slugs, ("state", "fingerprint", "error"), state=READY, fingerprint=fingerprint, error="")
+    """Note, without a lease, that the objects of `slugs`, one or many, are ready at the schema `fingerprint`.
 
-
-def reached_unless_deleted(slug, fingerprint):
-    """Do as `reached` does, but not for a tenant whose deletion is noted; say whether it was done."""
-    rows = all_states().filter(slug=slug).exclude(state=DELETED)
-    noted = {"state": READY, "fingerprint": fingerprint, "error": "", "since": now(), "version": version()}
-    return bool(rows.update(**noted))
-
-
-def failed(slug, error):
-    """Note why a tenant's object could not be brought on; `error` is an exception or a text."""
-    text = str(error) if isinstance(error, str) else f"{type(error).__name__}: {error}"
-    _write(slug, ("state", "error"), state=FAILED, error=text[:LONGEST_ERROR])
-
-
-def failed_in(slug, doing, error):
-    """Do as `failed` does where `doing` is what was begun last; a deletion that came since keeps its word."""
-    rows = all_states().filter(slug=slug, state=MIGRATING, doing=doing)
-    rows.update(state=FAILED, error=error[:LONGEST_ERROR], since=now(), version=version())
-
-
-def deleted(slugs):
-    """Note that the objects of `slugs`, one slug or many, have been emptied."""
-    _write(slugs, ("state", "fingerprint", "error"), state=DELETED, fingerprint="", error="")
-
-
-def settle(states):
-    """Write several rows as they are, a list of TenantState, in one trip."""
-    fields = ("fingerprint", "state", "doing", "error")
-    _save(states, fields)
+    For scratch objects, which have no life, and for tests.
+    """
+    rows = [new_state(slug, state=READY, fingerprint=fingerprint) for slug in _many(slugs)]
+    fields = ["fingerprint", "state", "operation", "owner", "expires", "error", "since", "version"]
+    if rows:
+        with clear_errors():
+            all_states().bulk_create(
+                rows, update_conflicts=True, unique_fields=["slug"], update_fields=fields
+            )
 
 
 def forget(slugs):
@@ -81,7 +49,7 @@ def forget(slugs):
 def states(slugs):
     """Return {slug: TenantState} of the tenants named that the ledger knows; one trip for each PIECE."""
     wanted, found = _many(slugs), {}
-    with _clear_errors():
+    with clear_errors():
         for start in range(0, len(wanted), PIECE):
             rows = all_states().filter(slug__in=wanted[start : start + PIECE])
             found.update((row.slug, row) for row in rows)
@@ -96,8 +64,11 @@ def behind(slugs=None, fingerprints=None):
     """
     tenants = _registered(slugs)
     wanted = [code_fingerprint()] if fingerprints is None else list(fingerprints)
-    ready = all_states().filter(state=READY, fingerprint__in=wanted)
-    with _clear_errors():
+    # A creation notes what it is about to make, and leaves its lease behind.
+    ready = all_states().filter(
+        state=READY, fingerprint__in=wanted, operation__in=["", Operation.CREATE], error=""
+    )
+    with clear_errors():
         return registered_slugs(tenants.exclude(Exists(ready.filter(slug=OuterRef("slug")))))
 
 
@@ -113,7 +84,7 @@ def survey(slugs=None):
     (counted, params), noted = (
         rows.query.get_compiler(connection=connection).as_sql() for rows in (tenants, schemas)
     )
-    with _clear_errors():
+    with clear_errors():
         total, rows = run_batch(connection, [(f"SELECT count(*) FROM ({counted})", params), noted])  # noqa: S608
     return total.rows[0][0], {fingerprint: migrations_in(text) for fingerprint, text in rows.rows}
 
@@ -125,7 +96,7 @@ def note_schemas(schemas):
         for fingerprint, applied in schemas.items()
     ]
     if rows:
-        with _clear_errors():
+        with clear_errors():
             all_schemas().bulk_create(
                 rows, update_conflicts=True, unique_fields=["fingerprint"], update_fields=["noted"]
             )
@@ -134,7 +105,7 @@ def note_schemas(schemas):
 def schemas(fingerprints):
     """Return {fingerprint: migrations} of those among `fingerprints` that were noted; one trip."""
     rows = all_schemas().filter(fingerprint__in=list(fingerprints))
-    with _clear_errors():
+    with clear_errors():
         return {row.fingerprint: migrations_in(row.migrations) for row in rows}
 
 
@@ -145,44 +116,63 @@ def _registered(slugs):
 
 def is_at(state, *fingerprints):
     """Say whether a TenantState, or None, is ready at one of `fingerprints`."""
-    return state is not None and state.state == READY and state.fingerprint in fingerprints
+    return is_ready(state) and state.fingerprint in fingerprints
 
 
-def is_claimed(state):
-    """Say whether what the object holds is the tenant's own: it was empty when the first work on it began."""
-    # What it knows nothing of may be in use: nobody may take that away.
-    return state is None or not (
-        state.state == DELETED
-        or (state.state == MIGRATING and state.doing == UNUSED)
-        or (state.state == FAILED and state.error.startswith(UNCLAIMED))
+def is_ready(state):
+    """Say whether a TenantState, or None, is ready, and nothing works on it that may change it."""
+    return state is not None and state.state == READY and state.operation in ("", Operation.CREATE)
+
+
+def unsettled(slug):
+    """Return the query for the row of `slug`, a text or an expression, that a look-up has to look at closely.
+
+    Whose objects those are the row alone does not tell: it is unused, a creation may not have come to its end,
+    or a load or a deletion may be at work.
+    """
+    at_rest = Q(operation__in=["", Operation.MIGRATE])
+    return all_states().filter(~(Q(state=READY) & at_rest), slug=slug)
+
+
+def unsettled_text(slug):
+    """Return the expression for what `leases.rows_of` reads, of `unsettled` rows; else NULL."""
+    row = Func(
+        *(
+            F(name)
+            for name in ("slug", "state", "operation", "owner", "fence", "emptied", "fingerprint", "error")
+        ),
+        function="json_array",
+        output_field=TextField(),
     )
+    return Subquery(unsettled(slug).values(text=row))
 
 
-def unclaimed(slug):
-    """Return the query for the row of `slug`, a text or an expression, of which `is_claimed` is false."""
-    unused = Q(state=MIGRATING, doing=UNUSED) | Q(state=FAILED, error__startswith=UNCLAIMED)
-    return all_states().filter(Q(state=DELETED) | unused, slug=slug)
+def may_go(slug):
+    """Say whether the row of a tenant may go without its object: no work on the tenant has ever ended."""
+    return all_states().filter(Q(state=DELETED) | Q(state=UNUSED, operation=""), slug=slug).exists()
 
 
 def emptied(slug):
-    """Note that the object of `slug` holds nothing any more, whatever it held; its row, if any, may go."""
+    """Note that a test has emptied the object of `slug`; its row, if any, may go."""
     rows = all_states().filter(slug=slug)
-    rows.update(state=MIGRATING, doing=UNUSED, fingerprint="", error="")
+    rows.update(state=UNUSED, operation="", owner="", expires=None, fingerprint="", error="")
     rows.filter(~Exists(_registered([slug]))).delete()
 
 
-def is_held(state):
-    """Say whether other work than a migration was begun on a tenant and is unfinished: a load, a deletion.
-
-    One that failed is unfinished too: what it left behind is not a tenant to be brought to head.
-    """
-    begun = state is not None and state.state in (MIGRATING, FAILED) and state.doing
-    return bool(begun) and not state.doing.startswith(MIGRATIONS)
+def error_text(error):
+    """Return what the ledger keeps of an error, an exception or a text."""
+    text = str(error) if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    return (text or "failed")[:LONGEST_ERROR]
 
 
 def version():
     """Return what the ledger writes as the version of this code."""
     return str(conf("VERSION") or f"do_bridge {do_bridge.__version__}")[:100]
+
+
+def stamp():
+    """Return when, and by which version, as values of a row that changes."""
+    return {"since": now(), "version": version()}
 
 
 def new_state(slug, **fields):
@@ -212,21 +202,7 @@ def all_schemas():
     return KnownSchema._base_manager.using(conf("DIRECTORY_ALIAS"))
 
 
-def _write(slugs, fields, **values):
-    _save([new_state(slug, **values) for slug in _many(slugs)], fields)
-
-
-def _save(rows, fields):
-    """Insert rows, or change `fields` of those that are there already."""
-    if not rows:
-        return
-    with _clear_errors():
-        all_states().bulk_create(
-            rows, update_conflicts=True, unique_fields=["slug"], update_fields=[*fields, "since", "version"]
-        )
-
-
-class _clear_errors:  # noqa: N801 - reads as the context that it is
+class clear_errors:  # noqa: N801 - reads as the context that it is
     """Says what to do where the directory has no ledger yet."""
 
     def __enter__(self):

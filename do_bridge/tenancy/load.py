@@ -1,35 +1,20 @@
 """Makes a tenant's object of a SQLite file, in pieces, usable when all of them are there."""
 
 import contextlib
-import hashlib
 import json
 import sqlite3
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite.emptying import empty
 
-from . import dump, fingerprint, ledger, schemas, virtual
-from .catch_up import unchecked
-from .claims import (
-    MADE_FOR,
-    MARK,
-    ORIGIN,
-    Claim,
-    Claimed,
-    refusing,
-    unless_ended,
-    unless_made_anew,
-    while_made_for,
-)
+from . import dump, fingerprint, leases, schemas, virtual
+from .catch_up import read_tenant, unchecked
 from .contenttypes import copy_content_types
-from .databases import tenant_databases
-from .directory import is_registered
-from .executor import read_fingerprint
+from .emptying import connected, drop_left_over, empty_tenant
+from .fencing import KEY, fence, fenced, is_fenced
 from .fingerprint import note_statements
 from .fitness import (
     UnfitFile,
@@ -41,6 +26,7 @@ from .fitness import (
     refuse_strange_schema,
     refuse_strangers,
 )
+from .lifecycle import Do, Operation
 from .quoting import quote
 from .slugs import tenant_alias
 
@@ -52,11 +38,6 @@ ROWS_AT_ONCE = 5000
 STAGING = "_do_bridge_load_rows_"
 _META = fingerprint.META_TABLE
 _APPLIED = "django_migrations"
-_FULL = (
-    "SELECT count(*), coalesce(sum(name = %s), 0) FROM pragma_table_list WHERE schema = 'main' "
-    "AND type <> 'shadow' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' "
-    "AND name NOT GLOB '__miniflare*' AND name <> '_do_bridge_keys'"
-)
 
 
 class TenantExists(Exception):
@@ -73,53 +54,47 @@ class LoadReport:
     left_out: tuple[str, ...] = ()
 
 
-def load_tenant(slug, path, *, origin="", on_piece=None, then=None):
+def load_tenant(slug, path, *, operation=Operation.LOAD, on_piece=None, then=None):
     """Fill the object of tenant `slug` from the SQLite file at `path`; return a LoadReport.
 
-    The file is checked first. Each piece is a request of its own of about a megabyte; until the last one the
-    object has no fingerprint and the ledger says "migrating". After a failure the object is emptied and the
-    ledger says "failed". What an interrupted load left behind is thrown away; one that was cut off when the
-    object was whole goes on from there, if `origin`, a text kept in the object, is the same (left out: what
-    the file holds). `on_piece(table, rows)` is called after each piece. `then()` makes what belongs to the
-    tenant in the directory, its row first of all, before the ledger says "ready"; after an error in it the
-    same call goes on with it.
-    Raises UnfitFile, TenantExists (both before anything is written), Claimed where somebody else fills the
-    object meanwhile, whose it is then, and Django's database errors.
+    The file is checked first. Each piece is a request of its own of about a megabyte, under one lease; until
+    the last one the object has no fingerprint. After a failure the object is emptied, and the ledger says
+    why. What an interrupted load left behind is thrown away. `on_piece(table, rows)` is called after each
+    piece. `then()` makes what belongs to the tenant in D1, its row first of all, before the ledger says
+    "ready"; until that the row's users are turned away. Raises UnfitFile, TenantExists, Held, Unfinished (all
+    before anything is written), LeaseLost where somebody else has taken the tenant over, and Django's
+    database errors.
     """
-    alias, claim = tenant_alias(slug), Claim()
+    alias = tenant_alias(slug)
     with contextlib.closing(open_file(path)) as source:
         schema, report = check_file(source)
-        origin = origin or _digest(path)
-        if check_free(slug, origin):
-            with _connected(alias) as connection:
-                refuse_schema(connection, schema)
-            ledger.begin(slug, "load")
-            try:
-                _fill(alias, claim, source, schema, report, origin, on_piece)
-            except BaseException as error:
-                _give_up(slug, claim, error)
-                raise
-        else:
-            # It may be another state of the same origin than the file's.
-            with unchecked(alias):
-                report.fingerprint = read_fingerprint(connections[alias])
-    if then is not None:
-        _refuse_overtaken(slug)
-        then()
-    ledger.reached(slug, report.fingerprint)
+        lease = _take(slug, operation)
+        try:
+            with leases.kept(lease):
+                if lease.step == Do.DROP:
+                    drop_left_over(lease)
+                with connected(alias) as connection:
+                    refuse_schema(connection, schema)
+                _fill(lease, source, schema, report, on_piece)
+                if then is not None:
+                    then()
+                leases.settle(lease, fingerprint=report.fingerprint)
+        except BaseException as error:
+            _give_up(lease, error)
+            raise
     return report
 
 
-def _refuse_overtaken(slug):
-    """Raise Claimed where a deletion has begun, or come to its end, while the object was filled."""
-    state = ledger.states(slug).get(slug)
-    if state is None or state.state == ledger.DELETED or (ledger.is_held(state) and state.doing == "delete"):
-        raise Claimed(f"Tenant {slug!r} was deleted meanwhile.")
-
-
-def _digest(path):
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _take(slug, operation):
+    """Return the lease for a load. Raises TenantExists where the object holds what is not to be lost."""
+    lease = leases.take(slug, operation, lambda: read_tenant(slug))
+    if lease.step == Do.TAKEN:
+        raise TenantExists(
+            f"The database of tenant {slug!r} has tables. Delete them first with "
+            f"`manage.py tenant_delete {slug}`."
+        )
+    leases.refuse(lease)
+    return lease
 
 
 def open_file(path):
@@ -150,7 +125,7 @@ def check_file(source):
     names = {table.name for table in schema.tables}
     if _APPLIED not in names:
         raise UnfitFile("The file has no table django_migrations: it was not made of a tenant.")
-    if MARK in names:
+    if any(name.startswith(STAGING) for name in names):
         raise UnfitFile("The file was made of a tenant that was itself being loaded.")
     refuse_deferred_keys(list(zip((table.name for table in schema.tables), schema.table_sql, strict=True)))
     for table in schema.tables:
@@ -168,128 +143,29 @@ def check_file(source):
     return schema, LoadReport(rows=len(applied), left_out=left_out, fingerprint=schemas.learn(applied))
 
 
-def check_free(slug, origin=""):
-    """Throw away what an interrupted load left in the object; say whether it is empty now.
-
-    False where a load of the same origin was cut off after its last piece. Raises TenantExists where the
-    object holds anything else.
-    """
-    state = ledger.states(slug).get(slug)
-    if ledger.is_held(state) and state.doing == "delete":
-        # Its members are there still.
-        raise TenantExists(f"The deletion of tenant {slug!r} is not finished: run tenant_delete again.")
-    with _connected(tenant_alias(slug)) as connection:
-        count, marks = connection.execute(_FULL, [MARK]).fetchone()
-        if count and not marks:
-            # In the ledger until the tenant is whole in the directory, too.
-            if state is None or (state.state, state.doing) != (ledger.MIGRATING, "load"):
-                raise TenantExists(
-                    f"The database of tenant {slug!r} has {count} tables. Delete them first with "
-                    f"`manage.py tenant_delete {slug}`."
-                )
-            if connection.execute(fingerprint.READ_NOTE, [ORIGIN]).fetchone() == (origin,):
-                return False
-            if is_registered(slug):
-                raise TenantExists(f"Tenant {slug!r} was loaded from something else: delete it first.")
-        if count:
-            with refusing():
-                empty(connection, unless_ended)
-        return True
-
-
-@contextlib.contextmanager
-def _connected(alias):
-    wrapper = connections[alias]
-    with wrapper.wrap_database_errors, contextlib.closing(dump.connect(wrapper)) as connection:
-        yield connection
-
-
-def _give_up(slug, claim, error):
+def _give_up(lease, error):
     """Empty the object and note the failure, as far as either can be reached; the first error counts.
 
-    An object that is another's by now stays as it is.
+    What somebody else has taken over stays as it is.
     """
     try:
-        try:
-            empty_tenant(slug, claim.guard)
-            if isinstance(error, Claimed):
-                # Empty at the moment, between two steps of whoever has it.
-                return
-        except Claimed:
-            _tell_whose_it_is(slug)
-            return
+        empty_tenant(lease)
+    except leases.LeaseLost:
+        return
     except DatabaseError as second:
         error.add_note(f"Afterwards: {second}")
     try:
-        ledger.failed_in(slug, "load", _plain(error))
+        leases.fail(lease, f"{type(error).__name__}: {error}")
     except DatabaseError as second:
         error.add_note(f"Afterwards: {second}")
 
 
-def _tell_whose_it_is(slug):
-    """Take the word "load" back from the ledger where a tenant is there, whole: it was this load's own."""
-    alias = tenant_alias(slug)
-    with unchecked(alias):
-        found = read_fingerprint(connections[alias])
-    if found and is_registered(slug):
-        ledger.reached(slug, found)
-
-
-def _plain(error):
-    return f"load: {type(error).__name__}: {error}"
-
-
-def empty_tenant(slug, guard=None):
-    """Drop all that the tenant's object holds, and give its storage back.
-
-    Raises Django's database errors, and Claimed by a guard.
-    """
-    alias = tenant_alias(slug)
-    with _connected(alias) as connection, refusing():
-        empty(connection, guard)
-        # Not where somebody has made tables since: those are not this call's.
-        connection.erase()
-    _forget_connection(alias)
-
-
-def empty_held_tenant(slug, connection):
-    """Do as `empty_tenant` does in the open transaction of a driver connection, and commit it."""
-    alias = tenant_alias(slug)
-    with connections[alias].wrap_database_errors, connection.unkeyed():
-        empty(connection)
-        connection.commit()
-        connection.erase()
-    _forget_connection(alias)
-
-
-def _forget_connection(alias):
-    if alias in tenant_databases().live_aliases():
-        connections[alias].close()
-
-
-def empty_left_over(slug):
-    """Drop what the object of a deleted tenant holds, unless that is a new tenant of the slug already."""
-
-    def guard(names):
-        if is_registered(slug):
-            raise Claimed("The tenant has a row again.")
-        return unless_made_anew(names)
-
-    with contextlib.suppress(Claimed):
-        empty_tenant(slug, guard)
-
-
-def empty_made_for(slug, mark):
-    """Drop what a creation has made in the object, unless that is another's by now."""
-    with contextlib.suppress(Claimed):
-        empty_tenant(slug, while_made_for(mark))
-
-
-def _fill(alias, claim, source, schema, report, origin, on_piece):
+def _fill(lease, source, schema, report, on_piece):
+    alias = tenant_alias(lease.slug)
     report.tables = len(schema.tables)
-    with _connected(alias) as connection:
-        send = partial(claim.send, connection)
-        _make_tables(connection, claim, schema)
+    with _noticing(lease), connected(alias) as connection:
+        send = fence(connection, lease).execute_batch
+        send([(sql, None) for sql in schema.table_sql])
         before, circles, after = _order(source, schema.tables)
         for table in before:
             report.rows += _copy_rows(send, source, table, table.name, on_piece)
@@ -300,22 +176,21 @@ def _fill(alias, claim, source, schema, report, origin, on_piece):
             report.rows += _copy_rows(send, source, table, table.name, on_piece)
         for sql in schema.index_sql:
             send([(sql, None)])
-    # The directory's keys, so that permissions and the admin's log mean here what they mean there.
-    with unchecked(alias):
-        copy_content_types(alias)
-    with _connected(alias) as connection:
-        statements = _last_statements(source, schema, report.fingerprint)
-        claim.send(connection, [*statements, *note_statements(ORIGIN, origin)])
+        # The directory's keys, so that permissions and the admin's log mean here what they mean there.
+        with unchecked(alias), fenced(alias, lease):
+            copy_content_types(alias)
+        send(_last_statements(source, schema, report.fingerprint))
 
 
-def _make_tables(connection, claim, schema):
-    statements = [*claim.statements(), *((sql, None) for sql in schema.table_sql)]
+@contextlib.contextmanager
+def _noticing(lease):
+    """Raise LeaseLost for what the object refuses by its fence."""
     try:
-        connection.execute_batch(statements)
-    except driver.Error as error:
-        if "already exists" not in str(error):
-            raise
-        raise Claimed("Somebody else has made tables in this tenant's object meanwhile.") from error
+        yield
+    except DatabaseError as error:
+        if is_fenced(error):
+            raise leases.lost(lease) from error
+        raise
 
 
 def _order(source, tables):
@@ -457,7 +332,7 @@ def _unstage(send, tables):
 
 
 def _last_statements(source, schema, found):
-    """Return what makes the tenant whole: counters, views, triggers, the fingerprint; and the mark goes."""
+    """Return what makes the tenant whole: counters, views, triggers, and the fingerprint."""
     rows = source.execute(f"SELECT * FROM {_APPLIED}")  # noqa: S608
     columns = ", ".join(quote(column[0]) for column in rows.description)
     into = f"INSERT INTO {_APPLIED} ({columns}) "
@@ -475,6 +350,6 @@ def _last_statements(source, schema, found):
     if any(table.name == _META for table in schema.tables):
         # What the object says of its own making is not the file's.
         rows = source.execute(f"SELECT key, value FROM {_META}")  # noqa: S608
-        own = ("schema", ORIGIN, MADE_FOR)
+        own = ("schema", KEY)
         statements += [statement for row in rows if row[0] not in own for statement in note_statements(*row)]
-    return [*statements, *fingerprint.write_statements(found), (f"DROP TABLE {MARK}", None)]
+    return [*statements, *fingerprint.write_statements(found)]

@@ -5,6 +5,7 @@ import inspect
 import json
 import logging
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -14,21 +15,25 @@ from django.core.management import call_command
 from django.db import DatabaseError, NotSupportedError, connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
-from django.db.models import Exists, OuterRef
+from django.db.models import OuterRef
 from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite import isolation, schema
+from do_bridge.backends.remote_sqlite.refusals import failing, told
 
-from . import ledger
-from .catch_up import TenantUnclaimed, unchecked
-from .claims import MADE_FOR
+from . import leases, ledger
+from .catch_up import TenantBehind, TenantUnclaimed, read_tenant, unchecked
 from .contenttypes import content_type_statements
 from .copies import copy_statements, insert_statements, run_batch
 from .databases import tenant_databases
-from .directory import is_registered, lookup
+from .directory import lookup
 from .dump import MASTER, TABLES, read_schema
+from .emptying import drop_left_over
 from .expecting import expecting, is_overtaken
-from .fingerprint import READ_NOTE, code_fingerprint, note_statements, of, write_statements
+from .fencing import INTERNAL, NOT_INTERNAL, fenced
+from .fingerprint import code_fingerprint, of, write_statements
+from .lifecycle import FILLING, Do, Found, Operation, found, is_its_work, next_step
+from .members import tenant_filled
 from .quoting import quote
 from .scratch import note_used
 from .slugs import tenant_alias
@@ -37,13 +42,10 @@ logger = logging.getLogger("do_bridge.migrations")
 
 # How often the scratch object is tried.
 ATTEMPTS = 3
-# The runtime's, SQLite's and wrangler's own, and ours.
-_INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_")
 _APPLIED = "django_migrations"
-_TAKEN = "do_bridge:taken:"
-_NOT_INTERNAL = " AND ".join(f"name NOT GLOB '{start.replace('_', '[_]')}*'" for start in _INTERNAL)
+_TAKEN = "taken"
 # First in the batch that makes everything: it fails in an object that has any table.
-_REFUSE_TAKEN = f"SELECT json_extract('{{}}', '{_TAKEN}' || name) FROM sqlite_master WHERE {_NOT_INTERNAL}"  # noqa: S608
+_REFUSE_TAKEN = f"SELECT {failing(_TAKEN, 'name')} FROM sqlite_master WHERE {NOT_INTERNAL}"  # noqa: S608
 # Rows with explicit keys move the counters, but not beyond rows that are no longer there.
 _COUNTERS = (
     "DELETE FROM sqlite_sequence WHERE name IN (SELECT value->>0 FROM json_each(%s))",
@@ -57,6 +59,10 @@ _dumps = {}
 
 class ObjectTaken(DatabaseError):
     """The object of a tenant that is to be made holds what somebody else wrote, maybe a former tenant."""
+
+
+class ObjectFilled(ObjectTaken):
+    """An object that was empty when its lease was taken has tables now."""
 
 
 @dataclass
@@ -82,63 +88,46 @@ class Dump:
         )
 
 
-def provision(slug, copies=(), *, before=None, made_for="", adopt=False):
+def provision(slug, copies=(), *, before=None, lease=None):
     """Make the object of tenant `slug` ready; safe to repeat. Return "provisioned" or "migrated".
 
     A new object gets everything in one round trip, once this process has seen the scratch object; `copies`,
     unsaved model instances with their primary keys, come along. An object that has a schema already is
-    migrated in the ordinary way, and statements of `before(connection)` run there before the copies. The
-    ledger is the caller's: see `create_tenant` and `provision_noted`.
-    With `made_for`, a text that tells one creation from another, the tenant is to be a new one: the object
-    keeps the text, and one that has tables is refused by ObjectTaken, unless an unfinished creation for the
-    same made them, or the ledger says that they are the tenant's, or it is to `adopt` what is there, which
-    keeps the text then.
-    Tables without migrations, made by somebody's SQL, are refused in any other case, too.
+    migrated in the ordinary way, and statements of `before(connection)` run there before the copies. With a `lease` it is all fenced, and the ledger is the caller's. Raises
+    ObjectTaken where the object has tables, none of which a migration made, and ObjectFilled where the lease
+    was taken for an empty object, and that has tables.
     """
     alias = tenant_alias(slug)
-    connection = connections[alias]
-    note = note_statements(MADE_FOR, made_for) if made_for else []
-    if (dump := scratch_dump()) is not None:
-        try:
-            with expecting(connection, ""):
-                statements = [(_REFUSE_TAKEN, None), *_statements(connection, dump), *note]
-                run_batch(connection, statements + copy_statements(connection, copies))
+    with fenced(alias, lease):
+        if (lease is None or lease.step != Do.KEEP) and make(slug, copies):
             return "provisioned"
-        except DatabaseError as error:
-            # The batch is atomic: an object in use refuses it unharmed.
-            if not is_overtaken(error) and _TAKEN not in str(error):
-                raise
-    if not adopt:
-        _refuse_taken(slug, made_for)
-    if note and dump is None:
-        with unchecked(alias):
-            run_batch(connection, note)
-    call_command("migrate", database=alias, interactive=False, verbosity=0, noted=False, skip_checks=True)
-    statements = note if adopt else []
-    if copied := copy_statements(connection, copies):
-        statements = [*statements, *(before(connection) if before is not None else ()), *copied]
-    if statements:
-        run_batch(connection, statements)
+        if lease is not None and lease.step == Do.MAKE and scratch_dump() is not None:
+            raise ObjectFilled(_taken(slug))
+        if lease is None and (names := tables_of(slug)) and _APPLIED not in names:
+            # The caller knows whose migrations these are; tables without any are nobody's.
+            raise ObjectTaken(_taken(slug))
+        call_command("migrate", database=alias, interactive=False, verbosity=0, noted=False, skip_checks=True)
+        if copied := copy_statements(connections[alias], copies):
+            first = before(connections[alias]) if before is not None else []
+            run_batch(connections[alias], [*first, *copied])
     return "migrated"
 
 
-def _refuse_taken(slug, made_for):
-    """Raise ObjectTaken where the object's tables are no tenant's, nor of the same creation, cut off."""
-    if not made_for:
-        # The caller knows whose migrations these are; tables without any are nobody's.
-        if (names := tables_of(slug)) and _APPLIED not in names:
-            raise ObjectTaken(_taken(slug))
-        return
-    state = ledger.states(slug).get(slug)
-    if ledger.is_claimed(state) and is_registered(slug):
-        return
-    # A creation that came to its end is in the ledger, and so is whatever happened to the tenant afterwards.
-    unfinished = state is None or not ledger.is_claimed(state)
-    if unfinished and creation_noted(slug) == made_for:
-        return
-    # Both once more: the same command may run twice at once, and have made them meanwhile.
-    if tables_of(slug) and (ledger.unclaimed(slug).exists() or not is_registered(slug)):
-        raise ObjectTaken(_taken(slug))
+def make(slug, copies=()):
+    """Fill an empty object by one batch; say whether that was done. Not where it has any table."""
+    connection = connections[tenant_alias(slug)]
+    if (dump := scratch_dump()) is None:
+        return False
+    try:
+        with expecting(connection, ""):
+            statements = [(_REFUSE_TAKEN, None), *_statements(connection, dump)]
+            run_batch(connection, statements + copy_statements(connection, copies))
+    except DatabaseError as error:
+        # The batch is atomic: an object in use refuses it unharmed.
+        if not is_overtaken(error) and told(error, _TAKEN) is None:
+            raise
+        return False
+    return True
 
 
 def _taken(slug):
@@ -149,40 +138,40 @@ def _taken(slug):
     )
 
 
+def refuse(lease):
+    """Raise what the step of a lease that was not taken says."""
+    leases.refuse(lease)
+    if lease.step == Do.TAKEN:
+        raise ObjectTaken(_taken(lease.slug))
+
+
 def guard_lookup():
     """Let the look-up refuse a row whose object holds what was not made for it, in the row's own trip."""
-    lookup.annotations = lambda: {"is_claimed": ~Exists(ledger.unclaimed(OuterRef("slug")))}
-    lookup.check = _refuse_unclaimed
+    lookup.annotations = lambda: {"unsettled": ledger.unsettled_text(OuterRef("slug"))}
+    lookup.check = _refuse_unsettled
 
 
-def _refuse_unclaimed(tenant):
-    """Raise TenantUnclaimed for a row that no work was begun for, while its object has tables.
+def _refuse_unsettled(tenant):
+    """Raise TenantUnclaimed for a row whose object is somebody else's, TenantBehind while it is filled.
 
-    One round trip; none for a tenant in use, since the ledger's word came with its row.
+    One round trip for a row that no work has ended for, and one more that notes the end of a creation; none
+    for a tenant in use, since the ledger's word came with its row.
     """
-    if not tenant.is_claimed and holds_foreign_tables(tenant.slug):
+    if tenant.unsettled is None:
+        return
+    row = leases.Row(*json.loads(tenant.unsettled), is_registered=True)
+    if row.operation in (*FILLING, Operation.DELETE):
+        raise TenantBehind(f"Tenant {tenant.slug!r} is not ready: {row.operation} is not finished.")
+    # Those that a test run has made for an alias of its own are for whatever row a test makes.
+    if isolation.is_known(connections[tenant_alias(tenant.slug)]):
+        return
+    held = read_tenant(tenant.slug)
+    if next_step(row, held, Operation.MIGRATE) == Do.TAKEN:
         raise TenantUnclaimed(tenant.slug)
-
-
-def holds_foreign_tables(slug):
-    """Say whether an object that was not made for a tenant's row has tables; at most one round trip.
-
-    Those that a test run has made for an alias of its own are for whatever row a test makes.
-    """
-    return not isolation.is_known(connections[tenant_alias(slug)]) and has_tables(slug)
-
-
-def creation_noted(slug):
-    """Return what the object keeps of its creation, or None; one round trip."""
-    alias = tenant_alias(slug)
-    with unchecked(alias):
-        try:
-            (result,) = run_batch(connections[alias], [(READ_NOTE, (MADE_FOR,))])
-        except DatabaseError as error:
-            if "no such table" not in str(error):
-                raise
-            return None
-    return result.rows[0][0] if result.rows else None
+    is_whole = held.fingerprint and found(row, held) == Found.READY
+    if row.operation == Operation.CREATE and is_whole and is_its_work(row, held):
+        with suppress(DatabaseError):
+            leases.settle_creation(row)
 
 
 def tables_of(slug):
@@ -190,7 +179,7 @@ def tables_of(slug):
     alias = tenant_alias(slug)
     with unchecked(alias):
         (result,) = run_batch(connections[alias], [("SELECT name FROM sqlite_master", None)])
-    return [name for (name,) in result.rows if not name.startswith(_INTERNAL)]
+    return [name for (name,) in result.rows if not name.startswith(INTERNAL)]
 
 
 def has_tables(slug):
@@ -220,23 +209,40 @@ def _applied_now(connection, columns, rows):
 
 
 def provision_noted(slug):
-    """Do as `provision` does, for a tenant that has its row in the directory, and tell the ledger."""
-    if not ledger.is_claimed(ledger.states(slug).get(slug)) and holds_foreign_tables(slug):
-        raise ObjectTaken(_taken(slug))
-    ledger.begin(slug, "migrate: provision")
+    """Make the object of a tenant that has its row in D1, or migrate it, under a lease; see `provision`."""
+    lease = leases.take(slug, Operation.MIGRATE, lambda: read_tenant(slug))
+    if not lease.fence:
+        refuse(lease)
+        raise ObjectTaken(f"Tenant {slug!r} was deleted.")
+    return work_under(lease, lambda: ready(lease))[0]
+
+
+def work_under(lease, work):
+    """Run work(), which returns (what it did, the fingerprint reached), and write its outcome into the ledger.
+
+    Returns what it returned.
+    """
     try:
-        how = provision(slug)
+        with leases.kept(lease):
+            outcome = work()
     except Exception as error:
-        ledger.failed(slug, error)
+        leases.fail(lease, error)
         raise
-    ledger.reached(slug, reached(slug, how))
-    return how
+    leases.settle(lease, fingerprint=outcome[1])
+    return outcome
 
 
-def reached(slug, how):
-    """Return the fingerprint of an object that this thread has just made; `how`: see `provision`."""
+def ready(lease, copies=(), before=None):
+    """Bring the object of a lease's tenant up to date, as the lease's step says; return (how, fingerprint)."""
+    if lease.step == Do.DROP:
+        drop_left_over(lease)
+    how = provision(lease.slug, copies, before=before, lease=lease)
+    if how == "provisioned" and lease.row.operation == Operation.CREATE:
+        # Somebody's creation was cut off, whose members' copies would have come along.
+        tenant_filled.send(sender=None, source=None, target=lease.slug)
     # A migrated object may have migrations that this code does not have.
-    return code_fingerprint() if how == "provisioned" else connections[tenant_alias(slug)].schema_fingerprint
+    alias = tenant_alias(lease.slug)
+    return how, code_fingerprint() if how == "provisioned" else connections[alias].schema_fingerprint
 
 
 def fingerprint():
@@ -323,7 +329,7 @@ def dump_database(connection):
     Raises NotSupportedError for a virtual table that can't be made anew (see `virtual`).
     """
     master, tables = run_batch(connection, [(MASTER, None), (TABLES, None)])
-    entries = [row for row in master.rows if not row[1].startswith(_INTERNAL[-1])]
+    entries = [row for row in master.rows if not row[1].startswith(INTERNAL[-1])]
     found = read_schema(entries, tables.rows)
     derived = [sql for item in found.derived for sql in item.statements()]
     dump = Dump(schema=found.table_sql + found.index_sql, late=found.other_sql + derived)

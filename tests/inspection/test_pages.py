@@ -218,8 +218,7 @@ def test_the_list_knows_schemas_that_were_noted_and_asks_no_tenant(root, newer, 
 
 
 def test_the_ledgers_word_stands_beside_the_databases_own(root, site):
-    ledger.begin("acme", "migrate blog 0001")
-    ledger.failed("acme", ValueError("no such column"))
+    cut_off("acme", "migrate", error="no such column")
     page = plain(root.get(f"{ACME}migrations/"))
     assert "The ledger says failed since 20" in page
     assert "last begun: migrate blog 0001, by version do_bridge" in page

@@ -15,6 +15,7 @@ from do_bridge.tenancy.executor import read_fingerprint, read_object
 from do_bridge.tenancy.fingerprint import code_fingerprint, of
 from do_bridge.tenancy.provision import provision_noted
 from tests.tenancy import newer_code
+from tests.tenancy.cut_off import cut_off
 from tests.tenancy.newer_code import NAME, PYTHON, RATING
 
 
@@ -116,8 +117,8 @@ def test_a_migration_that_fails_is_told_noted_and_not_tried_at_every_request(acm
             with pytest.raises(TenantBehind, match="no such luck"):
                 count(acme.slug)
         assert len(tried) == 1
-        assert (state_of(acme.slug).state, state_of(acme.slug).error) == (
-            "failed",
+        assert (state_of(acme.slug).status, state_of(acme.slug).error) == (
+            "migrate failed",
             "RuntimeError: no such luck",
         )
         with unchecked(tenant_alias(acme.slug)):
@@ -150,8 +151,9 @@ def test_an_object_that_no_tenant_has_stays_as_it_is(db):
 
 
 def test_work_of_another_kind_that_is_unfinished_keeps_visitors_out(acme, newer):
-    ledger.begin(acme.slug, "load")
-    with newer(RATING), pytest.raises(TenantBehind, match="load is not finished"):
+    provision_noted(acme.slug)
+    cut_off(acme.slug, "delete")
+    with newer(RATING), pytest.raises(TenantBehind, match="delete is not finished"):
         count(acme.slug)
 
 

@@ -160,7 +160,7 @@ def test_check_tells_a_tenant_that_cannot_be_asked_from_one_that_is_behind(acme,
     with unchecked(), connections[tenant_alias(acme.slug)].cursor() as cursor:
         cursor.execute("DROP TABLE django_migrations")
         cursor.execute("CREATE TABLE django_migrations (other)")
-    ledger.failed(acme.slug, ValueError("seen to it"))
+    cut_off(acme.slug, "migrate", error="seen to it")
     out = StringIO()
     with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {acme.slug}. Run it again"):
         call_command("migrate", "--database", "tenant", "--check", stdout=out)

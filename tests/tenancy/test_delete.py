@@ -24,6 +24,7 @@ from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.creation import Unfinished, create_tenant, first_members
 from do_bridge.tenancy.provision import provision
 from do_bridge.testing import empty_object, unique_slug
+from tests.tenancy.cut_off import cut_off
 
 
 def delete(slug, **options):
@@ -189,7 +190,7 @@ def test_a_deletion_that_fails_can_be_run_again(lived_in, monkeypatch):
 
 
 def test_a_deletion_killed_before_its_rows_went_is_finished_by_the_next(lived_in):
-    ledger.begin(lived_in.slug, "delete")
+    cut_off(lived_in.slug, "delete")
     load.empty_tenant(lived_in.slug)
     delete(lived_in.slug, yes=True)
     assert not Tenant.objects.filter(pk=lived_in.pk).exists()
@@ -198,7 +199,7 @@ def test_a_deletion_killed_before_its_rows_went_is_finished_by_the_next(lived_in
 
 def test_rows_in_the_directory_go_in_one_batch_or_not_at_all(lived_in, monkeypatch):
     def broken(slug):
-        ledger.begin(slug, "delete")
+        cut_off(slug, "delete")
         raise DatabaseError("the ledger cannot be written")
 
     monkeypatch.setattr(members.ledger, "deleted", broken)
@@ -278,7 +279,7 @@ def other(db):
 @pytest.fixture
 def half_deleted(lived_in):
     """A tenant whose deletion was cut off before its rows went."""
-    ledger.begin(lived_in.slug, "delete")
+    cut_off(lived_in.slug, "delete")
     load.empty_tenant(lived_in.slug)
     return lived_in.slug
 

@@ -14,6 +14,7 @@ from do_bridge.tenancy import bring, catch_up, ledger, tenant_alias
 from do_bridge.tenancy.catch_up import TenantBehind, TenantGone
 from do_bridge.tenancy.directory import lookup
 from do_bridge.tenancy.provision import has_tables, provision, provision_noted
+from tests.tenancy.cut_off import cut_off
 from tests.tenancy.lost_rows import lose_row
 from tests.tenancy.newer_code import RATING, newer_code
 from tests.tenancy.processes import finish, start
@@ -135,7 +136,7 @@ def test_a_deletion_that_failed_or_was_cut_off_keeps_visitors_out_until_it_is_re
     assert code == -signal.SIGKILL
     for failed in (False, True):
         if failed:
-            ledger.failed(remembered.slug, "the object cannot be reached")
+            cut_off(remembered.slug, "delete", error="the object cannot be reached")
         assert Client().get(f"/t/{remembered.slug}/").status_code == 503
         with pytest.raises(TenantBehind, match="delete is not finished"):
             posts(remembered.slug)
@@ -155,7 +156,7 @@ def test_a_migration_of_one_tenant_makes_nothing_anew_in_what_a_deletion_left_em
 
 
 def test_a_tenant_whose_deletion_did_not_reach_it_can_be_migrated(remembered):
-    ledger.begin(remembered.slug, "delete")
+    cut_off(remembered.slug, "delete")
     ledger.failed(remembered.slug, "the object cannot be reached")
     call_command("migrate", database=tenant_alias(remembered.slug), verbosity=0)
     assert ledger.states(remembered.slug)[remembered.slug].state == ledger.READY

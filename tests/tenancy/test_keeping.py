@@ -252,7 +252,7 @@ def test_a_row_that_replaces_another_by_sql_is_refused(lived_in):
 def test_a_row_of_which_the_ledger_knows_nothing_is_served_and_kept(lived_in):
     # As one that is older than the ledger, or that came while a migration had taken the triggers away.
     ledger.forget(lived_in.slug)
-    assert lookup.get(lived_in.slug).is_claimed
+    assert lookup.get(lived_in.slug).unsettled is None
     with pytest.raises(IntegrityError, match=KEPT):
         lived_in.delete()
     with pytest.raises(IntegrityError, match=KEPT):
@@ -318,11 +318,11 @@ def test_a_failed_run_over_many_does_not_make_an_object_the_tenants(orphan):
 
 def test_a_look_up_takes_one_trip_and_the_first_one_of_an_unused_row_two(lived_in, trips):
     before = trips.count
-    assert lookup.get(lived_in.slug).is_claimed
+    assert lookup.get(lived_in.slug).unsettled is None
     assert trips.count - before == 1
     Tenant.objects.create(slug="unused", name="Unused")
     before = trips.count
-    assert not lookup.get("unused").is_claimed
+    assert lookup.get("unused").unsettled
     assert trips.count - before == 2
 
 
@@ -383,7 +383,7 @@ def test_pythons_own_sqlite_reads_a_copy_of_d1_with_its_triggers(db):
 def test_a_tenant_of_a_test_is_its_rows(db):
     with provision_test_tenant() as slug:
         Tenant.objects.create(slug=slug, name="Tenant of a test")
-        assert lookup.get(slug).is_claimed
-    assert not ledger.is_claimed(ledger.states(slug)[slug])
+        assert lookup.get(slug)
+    assert ledger.may_go(slug)
     Tenant.objects.get(slug=slug).delete()
     assert slug not in ledger.states(slug)

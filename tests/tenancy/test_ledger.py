@@ -7,8 +7,10 @@ from django.db import connections
 
 from accounts.models import Tenant
 from do_bridge.models import TenantState
-from do_bridge.tenancy import directory, fingerprint, ledger
+from do_bridge.tenancy import directory, fingerprint, leases, ledger
 from do_bridge.tenancy.fingerprint import code_fingerprint, of
+from do_bridge.tenancy.lifecycle import Row
+from tests.tenancy.cut_off import cut_off
 
 
 def test_a_fingerprint_is_of_the_set_whatever_its_order():
@@ -29,8 +31,9 @@ def test_the_codes_fingerprint_is_that_of_a_migrated_database(acme):
 def test_a_thousand_tenants_are_noted_and_read_in_one_trip_each(empty_ledger, trips):
     slugs = [f"t-{number}" for number in range(1000)]
     for step in (
-        lambda: ledger.begin(slugs, "migrate"),
         lambda: ledger.reached(slugs, "aa"),
+        lambda: leases.take_many([Row(slug) for slug in slugs], "migrate"),
+        lambda: leases.look_at_many(slugs),
         lambda: ledger.states(slugs),
     ):
         before = trips.count
@@ -41,18 +44,21 @@ def test_a_thousand_tenants_are_noted_and_read_in_one_trip_each(empty_ledger, tr
 
 def test_beginning_and_failing_keep_the_fingerprint_that_was_reached(empty_ledger):
     ledger.reached("acme", "aa")
-    ledger.begin("acme", "migrate blog")
+    lease = cut_off("acme", "migrate")["acme"]
     row = TenantState.objects.get(pk="acme")
-    assert (row.state, row.fingerprint, row.doing, row.error) == ("migrating", "aa", "migrate blog", "")
-    ledger.failed("acme", ValueError("no such column"))
+    assert (row.status, row.fingerprint, row.operation, row.error) == (
+        "migrate not finished",
+        "aa",
+        "migrate",
+        "",
+    )
+    leases.fail(lease, ValueError("no such column"))
     row = TenantState.objects.get(pk="acme")
-    assert (row.state, row.fingerprint, row.error) == ("failed", "aa", "ValueError: no such column")
-    ledger.reached("acme", "bb")
+    assert (row.status, row.fingerprint, row.error) == ("migrate failed", "aa", "ValueError: no such column")
+    leases.settle(cut_off("acme", "migrate")["acme"], fingerprint="bb")
     row = TenantState.objects.get(pk="acme")
-    assert (row.state, row.fingerprint, row.error) == ("ready", "bb", "")
+    assert (row.state, row.operation, row.fingerprint, row.error) == ("ready", "", "bb", "")
     assert row.version.startswith("do_bridge")
-    ledger.deleted("acme")
-    assert TenantState.objects.get(pk="acme").fingerprint == ""
     ledger.forget("acme")
     assert ledger.states("acme") == {}
 
@@ -69,8 +75,8 @@ def test_behind_are_all_that_are_not_known_to_be_ready_at_head(db):
     ledger.reached("ready", code_fingerprint())
     ledger.reached("older", "aa")
     ledger.reached("cut-off", code_fingerprint())
-    ledger.begin("cut-off", "migrate")
-    ledger.failed("broken", "why")
+    cut_off("cut-off", "migrate")
+    cut_off("broken", "migrate", error="why")
     assert ledger.behind() == ["broken", "cut-off", "older", "unknown"]
     assert ledger.behind(["ready", "older"]) == ["older"]
 
@@ -81,7 +87,7 @@ def test_many_rows_are_read_in_pieces_and_an_answer_that_finds_none_behind_is_em
     slugs = [f"t-{number:02}" for number in range(25)]
     Tenant.objects.bulk_create([Tenant(slug=slug, name=slug) for slug in slugs])
     ledger.reached(slugs, code_fingerprint())
-    ledger.deleted("t-07")
+    leases.settle(cut_off("t-07", "delete")["t-07"], "deleted")
     monkeypatch.setattr(directory, "PIECE", 5)
     monkeypatch.setattr(ledger, "PIECE", 10)
     before = trips.count
@@ -119,7 +125,7 @@ def test_without_the_directorys_table_it_says_what_to_run(db):
     with connections["default"].cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO kept")
         try:
-            begin = partial(ledger.begin, "acme", "migrate")
+            begin = partial(cut_off, "acme", "migrate")
             for step in (partial(ledger.states, "acme"), ledger.behind, ledger.survey, begin):
                 with pytest.raises(ledger.LedgerMissing, match="migrate --database default"):
                     step()

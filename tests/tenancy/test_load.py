@@ -8,12 +8,12 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections, transaction
+from do_bridge.tenancy.claims import Claimed
 
 from accounts import members
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.tenancy import ledger, load, tenant_alias, tenant_context
-from do_bridge.tenancy.claims import Claimed
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.creation import create_tenant
 from do_bridge.tenancy.directory import lookup

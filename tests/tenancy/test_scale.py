@@ -21,6 +21,7 @@ from do_bridge.tenancy.fingerprint import code_fingerprint
 from do_bridge.tenancy.provision import scratch_dump
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy import newer_code
+from tests.tenancy.cut_off import cut_off
 from tests.tenancy.newer_code import INDEX, NAME, PYTHON, RATING
 
 NUMBER = int(os.environ.get("SCALE_TENANTS", "60"))
@@ -179,7 +180,7 @@ def test_many_are_made_and_a_migration_over_them_is_interrupted_and_continued(
         requests.interrupt_at = None
         done = slugs_at(code_fingerprint())
         assert 0 < len(done) < NUMBER
-        assert not TenantState.objects.filter(state="migrating").exists()
+        assert not TenantState.objects.filter(operation="migrate").exists()
         applied = times_applied(slugs)
         assert {slug for slug, times in applied.items() if times} == done
 
@@ -195,7 +196,7 @@ def test_many_are_made_and_a_migration_over_them_is_interrupted_and_continued(
         assert len(set(applied_at(sorted(old_slugs - {broken})[:5]))) == 5
         assert times_applied(slugs) == {slug: int(slug != broken) for slug in slugs}
         state = ledger.states(broken)[broken]
-        assert (state.state, "duplicate column name" in state.error) == ("failed", True)
+        assert (state.status, "duplicate column name" in state.error) == ("migrate failed", True)
 
         with unchecked(), connections[tenant_alias(broken)].cursor() as cursor:
             cursor.execute("ALTER TABLE blog_post DROP COLUMN rating")
@@ -256,7 +257,7 @@ def test_a_file_with_a_wrong_line_makes_nothing(author, tmp_path, requests, line
     assert not Tenant.objects.exists()
 
 
-def test_the_ledger_says_migrating_while_a_migration_runs_either_way_and_faked_too(fleet, tmp_path):
+def test_the_ledger_has_a_lease_while_a_migration_runs_either_way_and_faked_too(fleet, tmp_path):
     slugs, file = fleet(3)
     run("create_tenants", str(file))
     seen = []
@@ -264,16 +265,16 @@ def test_the_ledger_says_migrating_while_a_migration_runs_either_way_and_faked_t
     def listen(alias):
         slug = alias.rpartition("/")[2]
         state = ledger.states(slug)[slug]
-        seen.append((slug, state.state, state.doing))
+        seen.append((slug, state.state, state.operation))
 
     with newer_code.newer_code(tmp_path, RATING, PYTHON):
         newer_code.heard.append(listen)
         migrate("--tenant", slugs[0], "--tenant", slugs[2])
-        assert sorted(seen) == [(slug, "migrating", "migrate") for slug in (slugs[0], slugs[2])]
+        assert sorted(seen) == [(slug, "ready", "migrate") for slug in (slugs[0], slugs[2])]
         assert times_applied(slugs) == {slugs[0]: 1, slugs[1]: 0, slugs[2]: 1}
         seen.clear()
         migrate("blog", "0001")
-        assert sorted(seen) == [(slug, "migrating", "migrate blog 0001") for slug in (slugs[0], slugs[2])]
+        assert sorted(seen) == [(slug, "ready", "migrate") for slug in (slugs[0], slugs[2])]
         assert times_applied(slugs) == dict.fromkeys(slugs, 0)
         seen.clear()
         migrate("--fake")
@@ -325,17 +326,15 @@ def test_what_a_crash_left_behind_is_seen_and_repaired_by_the_next_run(fleet, re
     with newer_code.newer_code(tmp_path, RATING):
         migrate("--tenant", slugs[0])
         # One died before the change and one after it, neither came to say so; one was never noted at all.
-        ledger.begin([slugs[0], slugs[1]], "migrate")
+        cut_off([slugs[0], slugs[1]], "migrate")
         ledger.forget(slugs[2])
         assert "4 tenants, 0 failed: 4 done now" in migrate()
         assert times_applied(slugs) == dict.fromkeys(slugs, 1)
         assert slugs_at(code_fingerprint()) == set(slugs)
-        # An unfinished load is not a migration's to repair.
-        ledger.begin(slugs[3], "load")
-        requests.databases.clear()
+        # An unfinished deletion is not a migration's to repair.
+        cut_off(slugs[3], "delete")
         with pytest.raises(CommandError, match=f"1 of 4 tenants failed: {slugs[3]}"):
             migrate()
-        assert requests.to_objects == []
 
 
 def test_check_and_plan_tell_who_is_behind_and_change_nothing(fleet, requests, tmp_path):

@@ -8,8 +8,9 @@ from django.utils.module_loading import import_string
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.creation import Unfinished, create_tenant, users_by_name
+from do_bridge.tenancy.creation import create_tenant, users_by_name
 from do_bridge.tenancy.directory import tenant_model
+from do_bridge.tenancy.leases import LeaseError
 from do_bridge.tenancy.provision import ObjectTaken
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 from do_bridge.tenancy.tenant_rows import (
@@ -48,7 +49,7 @@ class Command(TenantsCommand):
             tenant, created, how = create_tenant(
                 slug, name or "", list(together.values()), adopt=adopt, fields=parse_fields(fields)
             )
-        except (ObjectDoesNotExist, ObjectTaken, Unfinished, FieldsMissing, WrongField) as error:
+        except (ObjectDoesNotExist, ObjectTaken, LeaseError, FieldsMissing, WrongField) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
             first = f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first"

@@ -14,14 +14,16 @@ from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import (
     NewTenant,
-    Unfinished,
+    Unsettled,
+    fill,
     first_members,
+    undo,
     users_by_name,
     write_row,
     write_rows,
 )
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
-from do_bridge.tenancy.provision import provision, reached, scratch_dump
+from do_bridge.tenancy.provision import scratch_dump
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 from do_bridge.tenancy.tenant_rows import (
     FieldsMissing,
@@ -59,7 +61,6 @@ class Command(TenantsCommand):
         except (FieldsMissing, WrongField) as error:
             raise CommandError(f"{error} Nothing was made.") from error
         self._find_members(wanted)
-        ready = {}
         try:
             scratch_dump()
         except DatabaseError as error:
@@ -67,36 +68,40 @@ class Command(TenantsCommand):
             raise CommandError(
                 f"{error}. {advice if is_without_tables(error) else 'Nothing was made.'}"
             ) from error
-
-        def work(slug):
-            first = first_members(wanted[slug].members)
-            how = provision(slug, first.copies, before=first.before, made_for=wanted[slug].mark)
-            wanted[slug].fingerprint = reached(slug, how)
-            ready[slug] = (wanted[slug], first, how)
-            return Outcome(slug, how)
-
-        def register(done, untouched):
-            made = [one for one in done if not one.failed]
-            try:
-                write_rows([ready[one.slug][:2] for one in made])
-            except Unfinished:
-                # One of them; the others shall have theirs.
-                for one in made:
-                    try:
-                        write_row(*ready[one.slug])
-                    except Unfinished as error:
-                        one.error = str(error)
-
-        # The directory's rows come after the objects: until then nobody finds the tenants.
-        fleet = Fleet(
-            work,
-            after=register,
-            jobs=jobs,
-        )
+        fleet = self._fleet(wanted, jobs)
         quiet = verbosity < 1 or not self.stderr.isatty()
         with tqdm(total=len(wanted), unit="tenant", file=self.stderr._out, disable=quiet) as bar:
             fleet.run(wanted, bar)
         self._report(fleet, len(wanted), verbosity)
+
+    @staticmethod
+    def _fleet(wanted, jobs):
+        """Return the Fleet that makes tenants: the rows of each piece in one trip, then each object."""
+        made = {}
+
+        def register(slugs):
+            firsts = {slug: first_members(wanted[slug].members) for slug in slugs}
+            made.clear()
+            made.update((slug, [None, firsts[slug]]) for slug in slugs)
+            try:
+                for one in write_rows([(wanted[slug], firsts[slug]) for slug in slugs]):
+                    made[one.row.slug][0] = one
+            except Unsettled:
+                # One of them; each is put right when its turn comes.
+                return
+
+        def work(slug):
+            one, first = made[slug]
+            if one is None:
+                made[slug][0] = one = write_row(wanted[slug], first)
+            return Outcome(slug, fill(one, first))
+
+        def take_back(done, untouched):
+            for slug in untouched:
+                if made[slug][0] is not None:
+                    undo(made[slug][0])
+
+        return Fleet(work, before=register, after=take_back, jobs=jobs)
 
     def _read(self, file):
         """Return {slug: NewTenant} of the file; nothing is made where a line of it is wrong."""

@@ -2,6 +2,7 @@
 
 import random
 import time
+from functools import partial
 
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
@@ -10,25 +11,22 @@ from tqdm import tqdm
 
 from do_bridge.management.failures import is_without_tables
 from do_bridge.management.other_projects import OPTION, refuse_other_project
-from do_bridge.tenancy import ledger, schemas
-from do_bridge.tenancy.bring import Steps
-from do_bridge.tenancy.catch_up import TenantUnclaimed, named, unchecked
+from do_bridge.tenancy import leases, ledger, schemas
+from do_bridge.tenancy.bring import LeasedFleet, Steps
+from do_bridge.tenancy.catch_up import TenantUnclaimed, named, read_tenant, unchecked
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.contenttypes import directory_is_closed
 from do_bridge.tenancy.context import migration_context
+from do_bridge.tenancy.database_lease import database_lease
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.directory import is_registered, registered_slugs, tenant_model
-from do_bridge.tenancy.executor import (
-    TenantMigrationExecutor,
-    prune_removed,
-    read_fingerprint,
-    settle_fingerprint,
-)
+from do_bridge.tenancy.emptying import drop_left_over
+from do_bridge.tenancy.executor import TenantMigrationExecutor, prune_removed, settle_fingerprint
 from do_bridge.tenancy.expecting import is_overtaken
-from do_bridge.tenancy.fingerprint import code_fingerprint, of
+from do_bridge.tenancy.fencing import fenced
+from do_bridge.tenancy.fingerprint import of
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
-from do_bridge.tenancy.load import empty_left_over
-from do_bridge.tenancy.provision import holds_foreign_tables, provision
+from do_bridge.tenancy.lifecycle import Do, Operation
 from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
 from do_bridge.tenancy.targets import (
     TargetError,
@@ -121,7 +119,10 @@ class Command(migrate.Command):
         looks_only = options["plan"] or options["check_unapplied"]
         if not (looks_only or options.get("with_other_apps")):
             refuse_other_project(database)
-        if slug is None or looks_only or not options.get("noted", True) or directory_is_closed():
+        if slug is None and not looks_only:
+            with database_lease(database, self.stderr):
+                return self._migrate_alias(database, options)
+        if looks_only or not options.get("noted", True) or directory_is_closed():
             return self._migrate_alias(database, options)
         return self._migrate_noted(slug, options)
 
@@ -174,44 +175,32 @@ class Command(migrate.Command):
             settle_fingerprint(connections[alias])
 
     def _migrate_noted(self, slug, options):
-        """Migrate one tenant, with its state in the ledger before and after."""
+        """Migrate one tenant under a lease, with its outcome in the ledger."""
         alias = tenant_alias(slug)
-        self._refuse_unfinished(slug)
-        if (
-            self.is_typed
-            and not ledger.is_claimed(ledger.states(slug).get(slug))
-            and holds_foreign_tables(slug)
-        ):
-            raise CommandError(str(TenantUnclaimed(slug)))
-        ledger.begin(slug, _what(options))
+        # Code that calls the command says by that whose the object is.
+        lease = leases.take(slug, Operation.MIGRATE, partial(read_tenant, slug), adopts=not self.is_typed)
+        if not lease.fence:
+            self._refuse(lease)
+        if lease.step == Do.DROP:
+            drop_left_over(lease)
         try:
-            self._migrate_alias(alias, options)
+            with leases.kept(lease), fenced(alias, lease):
+                self._migrate_alias(alias, options)
         except Exception as error:
-            ledger.failed(slug, error)
+            leases.fail(lease, error)
             raise
-        reached = connections[alias].schema_fingerprint
-        is_noted = ledger.reached_unless_deleted(slug, reached)
-        if self.is_typed and not is_registered(slug):
-            empty_left_over(slug)
-            ledger.deleted(slug)
-            raise CommandError(f"Tenant {slug!r} was deleted meanwhile.")
-        if not is_noted:
-            # The note was about a former one.
-            ledger.reached(slug, reached)
+        leases.settle(lease, fingerprint=connections[alias].schema_fingerprint)
 
     @staticmethod
-    def _refuse_unfinished(slug):
-        """Raise CommandError where a load or a deletion was cut off, and left no whole object."""
-        state, alias = ledger.states(slug).get(slug), tenant_alias(slug)
-        if not ledger.is_held(state):
-            return
-        with unchecked(alias):
-            is_whole = bool(read_fingerprint(connections[alias]))
-        if not is_whole:
-            raise CommandError(
-                f"The database of tenant {slug!r} is not whole: {state.doing} is not finished. Run "
-                f"tenant_{state.doing} again."
-            )
+    def _refuse(lease):
+        """Raise CommandError for what may not be migrated."""
+        if lease.step == Do.GONE:
+            raise CommandError(f"Tenant {lease.slug!r} was deleted.")
+        try:
+            leases.refuse(lease)
+        except leases.Unfinished as error:
+            raise CommandError(str(error)) from error
+        raise CommandError(str(TenantUnclaimed(lease.slug)))
 
     # All tenants
 
@@ -223,13 +212,11 @@ class Command(migrate.Command):
             raise CommandError(str(error)) from error
         if options["plan"]:
             return self._show_plans(todo, known, options)
-        fleet = self._fleet(known, target, options)
-        held = [slug for slug in todo if ledger.is_held(known.get(slug))]
-        fleet.outcomes += [Outcome(slug, error=f"{known[slug].doing} is not finished") for slug in held]
+        fleet = self._fleet(options)
         # The stream itself: Django's wrapper would end each step of the bar with a new line.
         quiet = options["verbosity"] < 1 or not self.stderr.isatty()
         with tqdm(total=len(todo), unit="tenant", file=self.stderr._out, disable=quiet) as bar:
-            fleet.run([slug for slug in todo if slug not in held], bar)
+            fleet.run(todo, bar)
         if target is not None and not options["check_unapplied"]:
             self._note_reached(fleet, target)
         is_check = options["check_unapplied"]
@@ -265,49 +252,26 @@ class Command(migrate.Command):
             todo = [slug for slug in todo if slug not in known or not ledger.is_at(known[slug], *there)]
         return total, todo, known, target
 
-    def _fleet(self, known, target, options):
+    def _fleet(self, options):
         quiet = {**options, "verbosity": 0, "noted": False}
         if options["check_unapplied"]:
             return Fleet(lambda slug: self._check_one(slug, quiet), jobs=options["jobs"])
 
         def migrate_one(slug):
-            _refuse_deleted(slug)
             # A command of its own for each: Django's keeps what it was told on itself.
             Command(stdout=self.stdout._out, stderr=self.stderr._out)._migrate_alias(
                 tenant_alias(slug), quiet
             )
             return connections[tenant_alias(slug)].schema_fingerprint
 
-        steps = Steps(migrate_one)
         plain = not any(options[name] for name in ("fake", "fake_initial", "prune", "run_syncdb"))
-
-        def work(slug):
-            state = known.get(slug)
-            if state is not None and state.state == ledger.READY:
-                start = state.fingerprint
-            else:
-                # Nobody knows how far it came: the object itself says so.
-                alias = tenant_alias(slug)
-                with unchecked(alias):
-                    start = read_fingerprint(connections[alias])
-            if not ledger.is_claimed(state):
-                if start and holds_foreign_tables(slug):
-                    raise TenantUnclaimed(slug)
-                ledger.begin(slug, _what(options))
-            if plain and not start and not options["app_label"] and provision(slug) == "provisioned":
-                return Outcome(slug, fingerprint=code_fingerprint())
-            reached = steps.bring(slug, start) if plain else migrate_one(slug)
-            return Outcome(slug, fingerprint=reached, error=_refusal(reached))
-
-        return Fleet(
-            work,
-            # Of an object whose owner nobody knows nothing is noted before somebody has looked.
-            before=lambda piece: ledger.begin(
-                [slug for slug in piece if ledger.is_claimed(known.get(slug))], _what(options)
-            ),
-            after=lambda done, untouched: _note(known, done, untouched),
+        return LeasedFleet(
+            Steps(migrate_one) if plain else None,
+            migrate_one,
+            makes=plain and not options["app_label"],
+            refusal=_refusal,
             jobs=options["jobs"],
-        )
+        ).fleet()
 
     def _check_one(self, slug, options):
         try:
@@ -375,45 +339,7 @@ def _some(slugs):
     return ", ".join(slugs[:SHOWN]) + more
 
 
-def _what(options):
-    """Return what the ledger says of a run."""
-    words = [
-        "migrate",
-        options["app_label"],
-        options["migration_name"],
-        "--fake" if options["fake"] else None,
-    ]
-    return " ".join(word for word in words if word)
-
-
 def _refusal(fingerprint):
     """Return why this code refuses the schema that a tenant has reached, "" where it does not."""
     unknown = schemas.unknown(schemas.migrations_of(fingerprint) or frozenset())
     return f"it has migrations that this code does not have: {named(unknown)}" if unknown else ""
-
-
-def _refuse_deleted(slug):
-    """Raise CommandError for a tenant that was deleted since the run began: its object stays empty."""
-    alias = tenant_alias(slug)
-    with unchecked(alias):
-        is_empty = not read_fingerprint(connections[alias])
-    if is_empty and not is_registered(slug):
-        raise CommandError("it was deleted meanwhile")
-
-
-def _note(known, done, untouched):
-    """Write what became of one piece of tenants into the ledger, in two trips."""
-    rows, present = [], ledger.states([*(one.slug for one in done), *untouched])
-    gone = {slug for slug, state in present.items() if state.state == ledger.DELETED}
-    for one in done:
-        if one.slug in gone:
-            continue
-        before = known.get(one.slug)
-        state = ledger.FAILED if one.failed else ledger.READY
-        reached = one.fingerprint or (before.fingerprint if before is not None else "")
-        rows.append(ledger.new_state(one.slug, state=state, fingerprint=reached, error=one.error))
-    for slug in untouched:
-        # As it was; a tenant that had no row stays "migrating", and is looked at by the next run.
-        if slug not in gone and (before := known.get(slug)) is not None:
-            rows.append(before)
-    ledger.settle(rows)

@@ -11,6 +11,7 @@ from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy import schemas
 from do_bridge.tenancy.catch_up import named
 from do_bridge.tenancy.fingerprint import lacking
+from do_bridge.tenancy.lifecycle import Operation
 from do_bridge.tenancy.load import TenantExists, UnfitFile, load_tenant
 from do_bridge.tenancy.members import add_tenant_row, tenant_filled
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
@@ -83,7 +84,7 @@ def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=F
             return load_tenant(
                 slug,
                 file,
-                origin=f"copy of {source}" if source else "",
+                operation=Operation.COPY if source else Operation.LOAD,
                 on_piece=lambda table, rows: bar.update(rows),
                 then=register,
             )

@@ -1,0 +1,68 @@
+"""Empties tenants' objects under a lease, and gives their storage back."""
+
+import contextlib
+from functools import partial
+
+from django.db import DatabaseError, connections
+
+from do_bridge.backends.remote_sqlite.emptying import empty
+
+from .databases import tenant_databases
+from .dump import connect
+from .fencing import is_fenced, refuse_older
+from .leases import lost
+from .slugs import tenant_alias
+
+
+@contextlib.contextmanager
+def connected(alias):
+    """Give a driver connection of its own to `alias`, whose errors are Django's."""
+    wrapper = connections[alias]
+    with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper)) as connection:
+        yield connection
+
+
+def empty_tenant(lease):
+    """Drop all that the object of a lease's tenant holds, and give its storage back.
+
+    Raises LeaseLost where a newer lease has written to it, and Django's database errors.
+    """
+    alias = tenant_alias(lease.slug)
+    with _noticing(lease), connected(alias) as connection:
+        empty(connection, partial(refuse_older, lease.fence))
+        # Not where somebody has made tables since: those are not this call's.
+        connection.erase()
+    _forget_connection(alias)
+
+
+def empty_held_tenant(lease, connection):
+    """Do as `empty_tenant` does in the open transaction of a driver connection, and commit it."""
+    alias = tenant_alias(lease.slug)
+    with _noticing(lease), connections[alias].wrap_database_errors, connection.unkeyed():
+        empty(connection, partial(refuse_older, lease.fence))
+        connection.commit()
+        connection.erase()
+    _forget_connection(alias)
+
+
+def drop_left_over(lease):
+    """Drop what operations before the last deletion, or one that was cut off, have left; the storage stays."""
+    alias = tenant_alias(lease.slug)
+    with _noticing(lease), connected(alias) as connection:
+        empty(connection, partial(refuse_older, lease.fence))
+
+
+@contextlib.contextmanager
+def _noticing(lease):
+    """Raise LeaseLost for what the object refuses by its fence."""
+    try:
+        yield
+    except DatabaseError as error:
+        if is_fenced(error):
+            raise lost(lease) from error
+        raise
+
+
+def _forget_connection(alias):
+    if alias in tenant_databases().live_aliases():
+        connections[alias].close()

@@ -1,0 +1,164 @@
+"""The states of a tenant's life as data: what the next holder of its lease does with what it finds.
+
+A tenant's ledger row says in which `State` the tenant is at rest, and which `Operation` works on it, or was
+cut off. The tenant's object says what it holds, and which lease wrote that. `found` makes one of five findings
+of the two, and `TABLE` says what each operation does then. `docs/lifecycle.md` draws the same table.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What a tenant is while no operation works on it."""
+
+    UNUSED = "unused"  # no work on the object has ended: whatever it holds is not the tenant's
+    READY = "ready"  # the object is the tenant's, at the schema that the ledger names
+    DELETED = "deleted"  # the object was emptied, and the row went
+
+
+class Operation(StrEnum):
+    """What may hold a tenant's lease."""
+
+    CREATE = "create"
+    LOAD = "load"
+    COPY = "copy"
+    MIGRATE = "migrate"
+    RESTORE = "restore"
+    DELETE = "delete"
+
+
+#: They fill an object in many batches, and until the last one it is not to be used.
+FILLING = (Operation.LOAD, Operation.COPY, Operation.RESTORE)
+
+
+class Content(StrEnum):
+    """What a tenant's object holds."""
+
+    EMPTY = "empty"
+    LEFT_OVER = "left over"  # written by a lease that is older than the last deletion
+    PART = "part"  # tables without a fingerprint
+    WHOLE = "whole"  # tables and a fingerprint
+
+
+class Found(StrEnum):
+    """What the ledger's row and the object say together, while no lease is alive."""
+
+    UNUSED = "unused"
+    READY = "ready"
+    DELETED = "deleted"
+    FILLING = "filling"
+    DELETING = "deleting"
+
+
+class Do(StrEnum):
+    """What the next holder does."""
+
+    MAKE = "make"  # do the operation's work in the empty object
+    DROP = "drop"  # empty the object, then do the work
+    KEEP = "keep"  # go on with what the object holds
+    TAKEN = "taken"  # refuse: the tables are somebody's, maybe a former tenant's
+    UNFINISHED = "unfinished"  # refuse: another operation was cut off, and has to be run again
+    GONE = "gone"  # refuse: the tenant was deleted
+
+
+_ALIKE = {Operation.COPY: Operation.LOAD, Operation.RESTORE: Operation.LOAD}
+_COLUMNS = (Operation.CREATE, Operation.LOAD, Operation.MIGRATE, Operation.DELETE)
+_MAKE = (Do.MAKE, Do.MAKE, Do.MAKE, Do.DROP)
+_DROP = (Do.DROP, Do.DROP, Do.DROP, Do.DROP)
+_TAKEN = (Do.TAKEN, Do.TAKEN, Do.TAKEN, Do.DROP)
+_OWN = (Do.KEEP, Do.TAKEN, Do.KEEP, Do.DROP)
+_GONE = (Do.GONE, Do.DROP)
+_UNFINISHED = (Do.UNFINISHED, Do.DROP, Do.UNFINISHED, Do.DROP)
+_ONLY_DELETE = (Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.DROP)
+
+#: {(found, content): what create, load (and copy, restore), migrate (and a first use), delete do}.
+TABLE = {
+    (Found.UNUSED, Content.EMPTY): _MAKE,
+    (Found.UNUSED, Content.LEFT_OVER): _DROP,
+    (Found.UNUSED, Content.PART): _TAKEN,
+    (Found.UNUSED, Content.WHOLE): _TAKEN,
+    (Found.READY, Content.EMPTY): _MAKE,
+    (Found.READY, Content.LEFT_OVER): _DROP,
+    (Found.READY, Content.PART): _OWN,
+    (Found.READY, Content.WHOLE): _OWN,
+    (Found.DELETED, Content.EMPTY): (Do.MAKE, Do.MAKE, *_GONE),
+    (Found.DELETED, Content.LEFT_OVER): (Do.DROP, Do.DROP, *_GONE),
+    (Found.DELETED, Content.PART): (Do.TAKEN, Do.TAKEN, *_GONE),
+    (Found.DELETED, Content.WHOLE): (Do.TAKEN, Do.TAKEN, *_GONE),
+    (Found.FILLING, Content.EMPTY): (Do.MAKE, Do.MAKE, Do.UNFINISHED, Do.DROP),
+    (Found.FILLING, Content.LEFT_OVER): _UNFINISHED,
+    (Found.FILLING, Content.PART): _UNFINISHED,
+    (Found.FILLING, Content.WHOLE): _UNFINISHED,
+    (Found.DELETING, Content.EMPTY): _ONLY_DELETE,
+    (Found.DELETING, Content.LEFT_OVER): _ONLY_DELETE,
+    (Found.DELETING, Content.PART): _ONLY_DELETE,
+    (Found.DELETING, Content.WHOLE): _ONLY_DELETE,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tenant's row in the ledger, as it was read; `fence` 0 where there is none."""
+
+    slug: str
+    state: str = State.UNUSED
+    operation: str = ""
+    owner: str = ""
+    fence: int = 0
+    #: The fence of the last deletion.
+    emptied: int = 0
+    fingerprint: str = ""
+    error: str = ""
+    #: Whether the lease has not expired, by D1's clock.
+    is_live: bool = False
+    #: Whether D1 has a row of the tenant itself.
+    is_registered: bool = False
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an object holds, and the lease that wrote it last."""
+
+    has_tables: bool = False
+    fingerprint: str = ""
+    applied: frozenset = frozenset()
+    fence: int = 0
+    owner: str = ""
+
+
+def content(row, held):
+    """Return the Content of an object."""
+    if not held.has_tables:
+        return Content.EMPTY
+    if held.fence < row.emptied:
+        return Content.LEFT_OVER
+    return Content.WHOLE if held.fingerprint else Content.PART
+
+
+def is_its_work(row, held):
+    """Say whether the object holds what the operation in the row, alive or cut off, has written."""
+    return bool(row.operation) and held.has_tables and held.owner == row.owner
+
+
+def found(row, held):
+    """Return what an expired or free row and its object are together."""
+    if row.operation == Operation.DELETE:
+        return Found.DELETING
+    has_begun = is_its_work(row, held)
+    if row.operation in FILLING and (has_begun or not held.has_tables):
+        return Found.FILLING
+    if row.operation in (Operation.CREATE, Operation.MIGRATE) and has_begun:
+        return Found.READY
+    # A creation notes "ready" before it has reached the object.
+    return Found.UNUSED if row.operation == Operation.CREATE else Found(row.state)
+
+
+def next_step(row, held, operation):
+    """Return what the next holder does for an `operation`; both sides as they are while no lease is alive."""
+    column = _COLUMNS.index(_ALIKE.get(operation, operation))
+    step = TABLE[found(row, held), content(row, held)][column]
+    if step == Do.GONE and row.is_registered:
+        # A row made by hand while D1's triggers were away.
+        return TABLE[Found.UNUSED, content(row, held)][column]
+    return step
