@@ -70,11 +70,12 @@ def _listed(database, state):
     """Return a row of the list: what the ledger says, until the database itself answers."""
     if state is None:
         return {"database": database, "state": "unknown", "text": "not in the ledger", "known": None}
-    if state.state == ledger.READY and schemas.is_known_usable(state.fingerprint):
-        return {"database": database, "state": "head", "text": "up to date", "known": state}
-    if state.state == ledger.READY:
+    if ledger.is_ready(state) and not state.error:
+        if schemas.is_known_usable(state.fingerprint):
+            return {"database": database, "state": "head", "text": "up to date", "known": state}
         return {"database": database, "state": "behind", "text": "out of step", "known": state}
-    return {"database": database, "state": state.state, "text": state.get_state_display(), "known": state}
+    kind = "failed" if state.error else "migrating" if state.operation else state.state
+    return {"database": database, "state": kind, "text": state.status, "known": state}
 
 
 @inspection

@@ -16,6 +16,7 @@ from do_bridge.driver.sql import prepare
 from . import leases
 from .catch_up import TenantUnclaimed, read_tenant
 from .contenttypes import content_type_upserts
+from .emptying import clear
 from .expecting import expecting
 from .fencing import fenced
 from .fingerprint import of
@@ -186,5 +187,6 @@ class LeasedFleet:
         for one in ready_ones:
             if one.slug not in settled:
                 one.error = str(leases.lost(own[one.slug]))
+                clear(own[one.slug])
         leases.fail_many([(own[one.slug], one.error) for one in done if one.failed and one.slug in own])
         leases.give_back([own[slug] for slug in untouched if slug in own])

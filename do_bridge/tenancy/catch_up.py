@@ -248,6 +248,7 @@ class _Done(Exception):
 
 def _migrate(lease):
     """Bring the tenant to head under a lease, with its outcome in the ledger; return the fingerprint."""
+    from .emptying import settle
     from .provision import ready
 
     slug, start = lease.slug, time.monotonic()
@@ -264,7 +265,7 @@ def _migrate(lease):
         ) from error
     _failures.pop(slug, None)
     try:
-        leases.settle(lease, fingerprint=reached)
+        settle(lease, reached)
     except leases.LeaseLost as error:
         _refuse_gone(slug)
         raise TenantBehind(f"The database of tenant {slug!r} is not ready: {error}") from error

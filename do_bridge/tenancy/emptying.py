@@ -7,10 +7,10 @@ from django.db import DatabaseError, connections
 
 from do_bridge.backends.remote_sqlite.emptying import empty
 
+from . import leases
 from .databases import tenant_databases
 from .dump import connect
 from .fencing import is_fenced, refuse_older
-from .leases import lost
 from .slugs import tenant_alias
 
 
@@ -28,7 +28,7 @@ def empty_tenant(lease):
     Raises LeaseLost where a newer lease has written to it, and Django's database errors.
     """
     alias = tenant_alias(lease.slug)
-    with _noticing(lease), connected(alias) as connection:
+    with noticing(lease), connected(alias) as connection:
         empty(connection, partial(refuse_older, lease.fence))
         # Not where somebody has made tables since: those are not this call's.
         connection.erase()
@@ -38,7 +38,7 @@ def empty_tenant(lease):
 def empty_held_tenant(lease, connection):
     """Do as `empty_tenant` does in the open transaction of a driver connection, and commit it."""
     alias = tenant_alias(lease.slug)
-    with _noticing(lease), connections[alias].wrap_database_errors, connection.unkeyed():
+    with noticing(lease), connections[alias].wrap_database_errors, connection.unkeyed():
         empty(connection, partial(refuse_older, lease.fence))
         connection.commit()
         connection.erase()
@@ -48,18 +48,38 @@ def empty_held_tenant(lease, connection):
 def drop_left_over(lease):
     """Drop what operations before the last deletion, or one that was cut off, have left; the storage stays."""
     alias = tenant_alias(lease.slug)
-    with _noticing(lease), connected(alias) as connection:
+    with noticing(lease), connected(alias) as connection:
         empty(connection, partial(refuse_older, lease.fence))
 
 
+def settle(lease, fingerprint):
+    """End a lease whose tenant is ready at the schema `fingerprint`; raises LeaseLost.
+
+    Where the tenant was deleted meanwhile, what was made under the lease since is dropped.
+    """
+    try:
+        leases.settle(lease, fingerprint=fingerprint)
+    except leases.LeaseLost:
+        clear(lease)
+        raise
+
+
+def clear(lease):
+    """Drop what was made under a lease that is lost since its tenant was deleted, if that is so."""
+    if leases.look(lease.slug).emptied > lease.fence:
+        # What a newer lease has written bears its fence, and stays.
+        with contextlib.suppress(leases.LeaseLost):
+            drop_left_over(lease)
+
+
 @contextlib.contextmanager
-def _noticing(lease):
+def noticing(lease):
     """Raise LeaseLost for what the object refuses by its fence."""
     try:
         yield
     except DatabaseError as error:
         if is_fenced(error):
-            raise lost(lease) from error
+            raise leases.lost(lease) from error
         raise
 
 

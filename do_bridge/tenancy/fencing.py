@@ -96,7 +96,7 @@ def fenced(alias, lease):
     finally:
         _leases.reset(token)
         if connection.connection is not None:
-            _uninstall(connection.connection)
+            _install(connection.connection, _leases.get().get(alias))
 
 
 def fence(connection, lease):
@@ -116,13 +116,10 @@ def _fence_new(sender, connection, **kwargs):
 
 
 def _install(connection, lease):
-    if not isinstance(connection.transport, _FencedTransport):
-        connection.transport = _FencedTransport(connection.transport, lease)
-
-
-def _uninstall(connection):
-    if isinstance(connection.transport, _FencedTransport):
-        connection.transport = connection.transport.inner
+    """Fence a driver connection by a lease in place of the one before; None: by none."""
+    transport = connection.transport
+    inner = transport.inner if isinstance(transport, _FencedTransport) else transport
+    connection.transport = inner if lease is None else _FencedTransport(inner, lease)
 
 
 class _FencedTransport(Transport):

@@ -13,8 +13,8 @@ from do_bridge import driver
 from . import dump, fingerprint, leases, schemas, virtual
 from .catch_up import read_tenant, unchecked
 from .contenttypes import copy_content_types
-from .emptying import connected, drop_left_over, empty_tenant
-from .fencing import KEY, fence, fenced, is_fenced
+from .emptying import connected, drop_left_over, empty_tenant, noticing
+from .fencing import KEY, fence, fenced
 from .fingerprint import note_statements
 from .fitness import (
     UnfitFile,
@@ -163,7 +163,7 @@ def _give_up(lease, error):
 def _fill(lease, source, schema, report, on_piece):
     alias = tenant_alias(lease.slug)
     report.tables = len(schema.tables)
-    with _noticing(lease), connected(alias) as connection:
+    with noticing(lease), connected(alias) as connection:
         send = fence(connection, lease).execute_batch
         send([(sql, None) for sql in schema.table_sql])
         before, circles, after = _order(source, schema.tables)
@@ -180,17 +180,6 @@ def _fill(lease, source, schema, report, on_piece):
         with unchecked(alias), fenced(alias, lease):
             copy_content_types(alias)
         send(_last_statements(source, schema, report.fingerprint))
-
-
-@contextlib.contextmanager
-def _noticing(lease):
-    """Raise LeaseLost for what the object refuses by its fence."""
-    try:
-        yield
-    except DatabaseError as error:
-        if is_fenced(error):
-            raise leases.lost(lease) from error
-        raise
 
 
 def _order(source, tables):

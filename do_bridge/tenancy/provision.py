@@ -28,7 +28,7 @@ from .copies import copy_statements, insert_statements, run_batch
 from .databases import tenant_databases
 from .directory import lookup
 from .dump import MASTER, TABLES, read_schema
-from .emptying import drop_left_over
+from .emptying import drop_left_over, settle
 from .expecting import expecting, is_overtaken
 from .fencing import INTERNAL, NOT_INTERNAL, fenced
 from .fingerprint import code_fingerprint, of, write_statements
@@ -165,6 +165,8 @@ def _refuse_unsettled(tenant):
     # Those that a test run has made for an alias of its own are for whatever row a test makes.
     if isolation.is_known(connections[tenant_alias(tenant.slug)]):
         return
+    if not row.operation and not has_tables(tenant.slug):
+        return
     held = read_tenant(tenant.slug)
     if next_step(row, held, Operation.MIGRATE) == Do.TAKEN:
         raise TenantUnclaimed(tenant.slug)
@@ -228,7 +230,7 @@ def work_under(lease, work):
     except Exception as error:
         leases.fail(lease, error)
         raise
-    leases.settle(lease, fingerprint=outcome[1])
+    settle(lease, outcome[1])
     return outcome
 
 

@@ -18,6 +18,7 @@ from do_bridge.models import KnownSchema
 from do_bridge.tenancy import ledger, schemas
 from do_bridge.tenancy.fingerprint import code_migrations, of
 from tests.inspection.pages import ACME, D1, LOOK, plain, text
+from tests.tenancy.cut_off import cut_off
 
 
 @pytest.fixture
@@ -220,9 +221,9 @@ def test_the_list_knows_schemas_that_were_noted_and_asks_no_tenant(root, newer, 
 def test_the_ledgers_word_stands_beside_the_databases_own(root, site):
     cut_off("acme", "migrate", error="no such column")
     page = plain(root.get(f"{ACME}migrations/"))
-    assert "The ledger says failed since 20" in page
-    assert "last begun: migrate blog 0001, by version do_bridge" in page
-    assert "ValueError: no such column" in page
+    assert "The ledger says migrate failed since 20" in page
+    assert ", by version do_bridge" in page
+    assert "no such column" in page
     assert "The schema is up to date" in page
     assert "The ledger says" not in plain(root.get(f"{D1}migrations/"))
     ledger.forget("acme")

@@ -75,6 +75,17 @@ def newer(tmp_path):
 
 
 @pytest.fixture
+def no_renewals(monkeypatch, settings):
+    """Lets leases expire at once: nobody renews them, as of a process that stands still."""
+    from contextlib import nullcontext
+
+    from do_bridge.tenancy import leases
+
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.001}
+    monkeypatch.setattr(leases, "kept", lambda *taken: nullcontext())
+
+
+@pytest.fixture
 def no_schemas():
     """Lets this process forget what it knows of schemas, before the test and after it."""
     from do_bridge.tenancy import schemas

@@ -6,17 +6,20 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.test import Client
 
 from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.tenancy import bring, catch_up, ledger, tenant_alias
-from do_bridge.tenancy.catch_up import TenantBehind, TenantGone
+from do_bridge.tenancy import provision as provisioning
+from do_bridge.tenancy.catch_up import TenantBehind, TenantGone, unchecked
+from do_bridge.tenancy.creation import create_tenant
 from do_bridge.tenancy.directory import lookup
-from do_bridge.tenancy.provision import has_tables, provision, provision_noted
+from do_bridge.tenancy.provision import has_tables, provision_noted
 from tests.tenancy.cut_off import cut_off
 from tests.tenancy.lost_rows import lose_row
-from tests.tenancy.newer_code import RATING, newer_code
+from tests.tenancy.newer_code import NAME, RATING, newer_code
 from tests.tenancy.processes import finish, start
 
 
@@ -75,39 +78,53 @@ def test_a_use_between_the_deletions_two_parts_makes_nothing_anew(remembered, mo
     assert not has_tables(remembered.slug)
 
 
-def test_a_tenant_deleted_while_it_was_caught_up_is_emptied_again(remembered, monkeypatch, tmp_path):
-    def deleted_meanwhile(slug, **options):
-        call_command("tenant_delete", slug, "--yes", verbosity=0)
-        return migrate(slug, **options)
+@pytest.fixture
+def overtaken(monkeypatch, no_renewals):
+    """Lets a test do something while this process migrates a tenant, whose lease has expired."""
 
-    migrate = bring.migrate_object
-    monkeypatch.setattr(bring, "migrate_object", deleted_meanwhile)
+    def do(work):
+        call = provisioning.call_command
+
+        def late(*arguments, **options):
+            monkeypatch.setattr(provisioning, "call_command", call)
+            work()
+            return call(*arguments, **options)
+
+        monkeypatch.setattr(provisioning, "call_command", late)
+
+    return do
+
+
+def test_a_tenant_deleted_while_it_was_caught_up_is_emptied_again(remembered, overtaken, tmp_path):
+    overtaken(lambda: call_command("tenant_delete", remembered.slug, "--yes", verbosity=0))
     with newer_code(tmp_path, RATING), pytest.raises(TenantGone):
         posts(remembered.slug)
     assert not has_tables(remembered.slug)
     assert ledger.states(remembered.slug)[remembered.slug].state == ledger.DELETED
 
 
-def test_a_new_tenant_of_the_slug_is_not_emptied_by_whoever_caught_up_the_old_one(
-    remembered, monkeypatch, tmp_path
+def test_a_new_tenant_of_the_slug_is_not_touched_by_whoever_caught_up_the_old_one(
+    remembered, overtaken, tmp_path
 ):
-    def made_anew_meanwhile(slug, **options):
-        call_command("tenant_delete", slug, "--yes", verbosity=0)
-        # Its row comes with the creation's second trip.
-        assert provision(slug, made_for="another") == "provisioned"
-        return migrate(slug, **options)
+    def make_anew():
+        call_command("tenant_delete", remembered.slug, "--yes", verbosity=0)
+        create_tenant(remembered.slug, "Anew")
+        # So that the migration has something to do.
+        call_command("migrate", "blog", "0001", database=tenant_alias(remembered.slug), verbosity=0)
 
-    migrate = bring.migrate_object
-    monkeypatch.setattr(bring, "migrate_object", made_anew_meanwhile)
+    overtaken(make_anew)
     with newer_code(tmp_path, RATING):
-        with pytest.raises(TenantGone):
+        with pytest.raises(TenantBehind, match="taken over"):
             posts(remembered.slug)
-        # The creation that was cut off goes on.
-        assert provision(remembered.slug, made_for="another") == "migrated"
-    assert has_tables(remembered.slug)
+        assert times_applied(remembered.slug) == 0
+        catch_up._failures.clear()
+        assert posts(remembered.slug) == 0
+        assert times_applied(remembered.slug) == 1
 
 
-def test_a_tenant_deleted_during_a_run_over_many_is_told_and_stays_empty(remembered, monkeypatch, tmp_path):
+def test_a_tenant_deleted_during_a_run_over_many_is_told_and_stays_empty(
+    remembered, monkeypatch, tmp_path, no_renewals
+):
     def deleted_meanwhile(steps, slug, start):
         call_command("tenant_delete", slug, "--yes", verbosity=0)
         return bring_on(steps, slug, start)
@@ -117,7 +134,7 @@ def test_a_tenant_deleted_during_a_run_over_many_is_told_and_stays_empty(remembe
     out = StringIO()
     with newer_code(tmp_path, RATING), pytest.raises(CommandError, match="1 of 1 tenants failed"):
         call_command("migrate", "--database", "tenant", "--tenant", remembered.slug, stdout=out, stderr=out)
-    assert "it was deleted meanwhile" in out.getvalue()
+    assert "was taken over by another operation" in out.getvalue()
     assert not has_tables(remembered.slug)
     assert ledger.states(remembered.slug)[remembered.slug].state == ledger.DELETED
 
@@ -155,8 +172,15 @@ def test_a_migration_of_one_tenant_makes_nothing_anew_in_what_a_deletion_left_em
     assert Client().get(f"/t/{remembered.slug}/").status_code == 503
 
 
-def test_a_tenant_whose_deletion_did_not_reach_it_can_be_migrated(remembered):
-    cut_off(remembered.slug, "delete")
-    ledger.failed(remembered.slug, "the object cannot be reached")
-    call_command("migrate", database=tenant_alias(remembered.slug), verbosity=0)
-    assert ledger.states(remembered.slug)[remembered.slug].state == ledger.READY
+def test_a_tenant_whose_deletion_did_not_reach_it_is_for_the_deletion_alone(remembered):
+    cut_off(remembered.slug, "delete", error="the object cannot be reached")
+    with pytest.raises(CommandError, match="delete is not finished. Run tenant_delete again"):
+        call_command("migrate", database=tenant_alias(remembered.slug), verbosity=0)
+    call_command("tenant_delete", remembered.slug, "--yes", verbosity=0)
+    assert not has_tables(remembered.slug)
+
+
+def times_applied(slug):
+    with unchecked(), connections[tenant_alias(slug)].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM django_migrations WHERE name = %s", [NAME])
+        return cursor.fetchone()[0]

@@ -21,7 +21,7 @@ from accounts.admin import TenantAdmin
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.backends.remote_sqlite import operations
-from do_bridge.tenancy import ledger, tenant_alias, tenant_context
+from do_bridge.tenancy import leases, ledger, tenant_alias, tenant_context
 from do_bridge.tenancy.catch_up import TenantUnclaimed
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.creation import create_tenant
@@ -296,7 +296,9 @@ def test_a_row_made_for_an_object_of_before_can_take_it_over(orphan):
 
 def test_a_row_made_for_what_a_killed_creation_left_is_refused(db):
     slug = unique_slug("killed")
-    provision(slug, made_for="a creation that was killed before its second trip")
+    lease = leases.take_many([leases.look(slug)], "create", seconds=0)[slug]
+    provision(slug, lease=lease)
+    ledger.forget(slug)
     try:
         Tenant.objects.create(slug=slug, name="By hand")
         with pytest.raises(TenantUnclaimed):
@@ -386,4 +388,4 @@ def test_a_tenant_of_a_test_is_its_rows(db):
         assert lookup.get(slug)
     assert ledger.may_go(slug)
     Tenant.objects.get(slug=slug).delete()
-    assert slug not in ledger.states(slug)
+    assert ledger.states(slug)[slug].state == ledger.DELETED

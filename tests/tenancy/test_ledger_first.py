@@ -35,7 +35,7 @@ def seen(acme, monkeypatch):
     def request(self, message, deadline):
         if message.get("db", "").endswith(f"/{acme.slug}") and ("key" in message or "begin" in message):
             row = ledger.states(acme.slug).get(acme.slug)
-            states.append(row.state if row else "none")
+            states.append(row.operation if row else "none")
         return send(self, message, deadline)
 
     monkeypatch.setattr(RelaySession, "request", request)
@@ -55,7 +55,7 @@ def test_nothing_is_written_to_an_object_before_the_ledger_says_so(acme, seen, t
             with tenant_context(acme.slug), connections[tenant_alias(acme.slug)].cursor() as cursor:
                 cursor.execute("SELECT count(*) FROM blog_post WHERE rating = 1")
         assert seen
-        assert set(seen) == {"migrating"}
+        assert set(seen) == {"migrate"}
         state = ledger.states(acme.slug)[acme.slug]
         assert state.state == "ready"
         assert ledger.is_at(state, code_fingerprint()) == ("backwards" not in way)

@@ -20,7 +20,7 @@ from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.database_lease import database_lease
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.directory import is_registered, registered_slugs, tenant_model
-from do_bridge.tenancy.emptying import drop_left_over
+from do_bridge.tenancy.emptying import drop_left_over, settle
 from do_bridge.tenancy.executor import TenantMigrationExecutor, prune_removed, settle_fingerprint
 from do_bridge.tenancy.expecting import is_overtaken
 from do_bridge.tenancy.fencing import fenced
@@ -189,7 +189,7 @@ class Command(migrate.Command):
         except Exception as error:
             leases.fail(lease, error)
             raise
-        leases.settle(lease, fingerprint=connections[alias].schema_fingerprint)
+        settle(lease, connections[alias].schema_fingerprint)
 
     @staticmethod
     def _refuse(lease):
