@@ -1,7 +1,6 @@
 """loaddata on each engine leaves what it leaves on Django's own sqlite3 engine, whatever the fixture's shape."""
 
 import pytest
-from django.db import connections
 from fixture_files import Shapes, contents, load, make_tables, record, stock_sqlite3, write
 
 
