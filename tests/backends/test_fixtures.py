@@ -4,16 +4,22 @@ import gzip
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
+import unittest
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.db.models.signals import m2m_changed, post_save, pre_save
+from django.test import TestCase
+from engine_aliases import alias_for
 from fixture_files import contents, load, make_tables, record, write
 
 from do_bridge.backends.remote_sqlite.fixtures import staging
-from do_bridge.driver import calls
 
 
 @pytest.fixture
@@ -237,22 +243,79 @@ def test_an_interrupted_load_leaves_nothing(engine, depot, loads, monkeypatch):
 
 
 def left_by(process, began=10**10):
-    return f"{staging.PREFIX}{began}_{staging._host()}_{process}_abcd"
+    return f"{staging.FIXTURE_TABLES}{began}_{staging._host()}_{process}_abcd"
 
 
 def test_what_killed_loads_leave_is_dropped_by_the_next_and_a_running_one_stays(engine, depot, loads):
-    child = os.spawnlp(os.P_WAIT, "true", "true")
-    assert child == 0
-    dead = next(number for number in range(4_000_000, 5_000_000) if not os.path.exists(f"/proc/{number}"))
-    old = f"{staging.PREFIX}1000_00000000_1_abcd"
-    elsewhere = f"{staging.PREFIX}{10**10}_00000000_1_abcd"
+    dead = subprocess.Popen(["/bin/true"])
+    dead.wait()
+    old = f"{staging.FIXTURE_TABLES}1000_00000000_1_abcd"
+    elsewhere = f"{staging.FIXTURE_TABLES}{10**10}_00000000_1_abcd"
     running = left_by(os.getpid())
     with engine.cursor() as cursor:
-        for name in (left_by(dead), old, elsewhere, running):
+        for name in (left_by(dead.pid), old, elsewhere, running):
             cursor.execute(f'CREATE TABLE "{name}" (n INTEGER PRIMARY KEY, v)')
     loads(tags(2))
     assert staging_tables(engine) == sorted([elsewhere, running], key=staging_tables(engine).index)
     assert not [name for name in engine.introspection.table_names() if "fixture" in name]
+
+
+def test_a_load_that_is_killed_leaves_no_row_and_its_table_goes_with_the_next(engine, depot, loads, tmp_path):
+    path = write(tmp_path / "tags.json", tags(100, 45))
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, str(here / "killed_loaddata.py"), str(path)],
+        input=json.dumps({**engine.settings_dict, "PASSWORD": str(engine.settings_dict["PASSWORD"])}),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent.parent)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert names(engine, depot.Tag) == []
+    assert len(staging_tables(engine)) == 1
+    loads(tags(3))
+    assert names(engine, depot.Tag) == ["t1", "t2", "t3"]
+    assert staging_tables(engine) == []
+
+
+def test_d1_takes_a_large_fixture_over_rest(local_worker, django_db_blocker, settings, tmp_path):
+    settings.DATABASE_ROUTERS = []
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "depot"]
+    with django_db_blocker.unblock(), alias_for("d1", local_worker, "rest") as connection:
+        make_tables(connection)
+        from depot.models import Article
+
+        rows = articles(1500, body='"é' * 700, tags=[1])
+        assert load("d1", write(tmp_path / "f.json", [*rows, *tags(1)]))[1] == ""
+        assert Article.tags.through.objects.using("d1").count() == 1500
+
+
+@pytest.mark.parametrize("switch", [True, False])
+def test_fixtures_of_a_test_case_are_there_for_each_test(engine, depot, tmp_path, settings, switch):
+    path = str(write(tmp_path / "f.json", [record("article", 1, title="t", tags=[1]), *tags(3)]))
+    engine.settings_dict["TEST"]["TRANSACTIONS"] = switch
+    engine.creation.isolate()
+    alias = engine.alias
+
+    class Case(TestCase):
+        databases = {alias}
+        fixtures = [path]
+
+        def check(self):
+            assert names(engine, depot.Tag) == ["t1", "t2", "t3"]
+            assert depot.Article.objects.using(alias).get().tags.count() == 1
+            depot.Tag.objects.using(alias).all().delete()
+
+        test_one = test_two = check
+
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(Case)(result)
+    assert [text for _, text in result.errors + result.failures] == []
+    assert result.testsRun == 2
+    if switch and engine.features.supports_transactions:
+        assert names(engine, depot.Tag) == []
 
 
 def test_two_loads_at_once_do_not_mix(engine, depot, tmp_path, monkeypatch):
@@ -444,7 +507,3 @@ def test_a_model_that_counts_its_rows_is_loaded_as_django_does(engine, depot, lo
 def test_a_fixture_that_is_not_there_is_an_error_of_one_line(engine, depot):
     with pytest.raises(CommandError, match="No fixture named 'nosuch' found"):
         call_command("loaddata", "nosuch", database=engine.alias)
-
-
-def test_requests_are_counted_as_calls():
-    assert "statements" in calls.Call.__slots__
