@@ -77,7 +77,7 @@ class Shapes:
     """Makes random fixtures of the depot's models; the same seed makes the same."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311
         self._names = 0
 
     def fixture(self) -> list[dict[str, Any]]:

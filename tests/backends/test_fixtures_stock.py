@@ -1,4 +1,4 @@
-"""loaddata on each engine leaves what it leaves on Django's own sqlite3 engine, whatever the fixture's shape."""
+"""loaddata on each engine leaves what it leaves on Django's own sqlite3 engine."""
 
 import pytest
 from fixture_files import Shapes, contents, load, make_tables, record, stock_sqlite3, write

@@ -12,7 +12,7 @@ from django.db.models import Index
 
 #: Begins the names of the tables in which `loaddata` collects the rows of a large fixture.
 FIXTURE_TABLES = "_do_bridge_fixture_"
-# Tables (GLOB patterns) that belong to the runtime, to its tools, to the relay's object, or to a running load.
+# Tables (GLOB patterns) of the runtime, its tools, the relay's object, or a running loaddata.
 RUNTIME_TABLES = (
     "sqlite_*",
     "_cf_*",

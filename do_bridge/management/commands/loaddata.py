@@ -3,6 +3,7 @@
 import io
 import sys
 
+from django.apps import apps
 from django.core.management.base import CommandError
 from django.core.management.commands import loaddata
 from django.core.management.utils import parse_apps_and_model_labels
@@ -13,7 +14,8 @@ from do_bridge.backends.remote_sqlite.base import DatabaseWrapper
 from do_bridge.backends.remote_sqlite.fixtures import Load, NeedsDjango
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.routers import is_tenant_model
+from do_bridge.tenancy.routers import is_context_model, is_tenant_model
+from do_bridge.tenancy.slugs import is_tenant_side
 
 # Receivers of fewer objects are through before any lease ends.
 MANY = 500
@@ -101,7 +103,9 @@ class Command(loaddata.Command):
             return False
         if not router.allow_migrate_model(self.using, model):
             return False
-        self._refuse_unseen(model)
+        if model not in self.models:
+            self._refuse_unseen(model)
+            self._warn_of_unseen(model)
         self.models.add(model)
         self._load.add(obj, self._fixture)
         return True
@@ -117,6 +121,15 @@ class Command(loaddata.Command):
                 f"The rows of {model._meta.label} belong into a tenant's database, not into {self.using!r}. "
                 "Nothing was loaded. Name a tenant: --database tenant/<slug>"
             )
+
+    def _warn_of_unseen(self, model):
+        """Warn of a model whose rows are read from D1 alone, on the way into a tenant's database."""
+        if is_tenant_side(self.using) and model._meta.concrete_model not in _models_of_tenants():
+            told = (
+                f"The rows of {model._meta.label} are read from the shared database, so those in "
+                f"{self.using!r} are never seen. Load them with --database {conf('DIRECTORY_ALIAS')}."
+            )
+            self.stderr.write(self.style.WARNING(told))
 
     def _announce(self):
         names, count = self._load.receivers(), self.loaded_object_count
@@ -135,3 +148,16 @@ class Command(loaddata.Command):
         count, total = self.loaded_object_count, self.fixture_object_count
         of_all = "" if count == total else f" (of {total})"
         self.stdout.write(f"Installed {count} object(s){of_all} from {self.fixture_count} fixture(s)")
+
+
+def _models_of_tenants():
+    """Return the tenants' models, and those whose rows they may point at: copies of users and the like."""
+    left = [model for model in apps.get_models() if is_tenant_model(model) or is_context_model(model)]
+    found = set()
+    while left:
+        model = left.pop()._meta.concrete_model
+        if model not in found:
+            found.add(model)
+            fields = (*model._meta.concrete_fields, *model._meta.many_to_many)
+            left += [field.remote_field.model for field in fields if field.remote_field]
+    return found
