@@ -22,6 +22,7 @@ from fixture_files import contents, load, make_tables, record, write
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.fixtures import staging
 from do_bridge.driver.transport import size_of
+from do_bridge.management.commands import loaddata
 
 
 @pytest.fixture
@@ -264,9 +265,9 @@ def test_what_killed_loads_leave_is_dropped_by_the_next_and_a_running_one_stays(
     dead.wait()
     old = f"{staging.FIXTURE_TABLES}1000_00000000_1_abcd"
     elsewhere = f"{staging.FIXTURE_TABLES}{10**10}_00000000_1_abcd"
-    running = left_by(os.getpid())
+    running, failed = left_by(os.getppid()), left_by(os.getpid())
     with engine.cursor() as cursor:
-        for name in (left_by(dead.pid), old, elsewhere, running):
+        for name in (left_by(dead.pid), old, failed, elsewhere, running):
             cursor.execute(f'CREATE TABLE "{name}" (n INTEGER PRIMARY KEY, v)')
     loads(tags(2))
     assert staging_tables(engine) == sorted([elsewhere, running], key=staging_tables(engine).index)
@@ -454,6 +455,24 @@ def test_a_receiver_finds_the_rows_and_writes_its_own(engine, depot, loads):
     assert list(titles) == ["n1", "n2", "n3"]
 
 
+def test_a_long_block_for_receivers_is_announced_in_one_line(engine, depot, tmp_path, monkeypatch):
+    monkeypatch.setattr(loaddata, "MANY", 3)
+    heard, err, path = [], io.StringIO(), write(tmp_path / "f.json", tags(3))
+
+    def hear(instance, **kwargs):
+        heard.append((instance.pk, bool(err.getvalue())))
+
+    post_save.connect(hear, sender=depot.Tag)
+    try:
+        call_command("loaddata", str(path), database=engine.alias, verbosity=0, stderr=err)
+    finally:
+        post_save.disconnect(hear, sender=depot.Tag)
+    told = "Receivers of post_save run for these 3 objects inside one transaction of 'durable_object'."
+    holds = engine.features.supports_transactions
+    assert heard == [(key, holds) for key in (1, 2, 3)]
+    assert (err.getvalue().startswith(told), err.getvalue().count("\n")) == (holds, int(holds))
+
+
 # Natural keys
 
 
@@ -514,6 +533,12 @@ def test_a_model_that_counts_its_rows_is_loaded_as_django_does(engine, depot, lo
         (1, 1),
         (2, 2),
     ]
+
+
+def test_a_fixture_without_objects_asks_nothing(engine, loads, requests):
+    with pytest.warns(RuntimeWarning, match="No fixture data found"):
+        loads([])
+    assert requests == []
 
 
 def test_a_fixture_that_is_not_there_is_an_error_of_one_line(engine, depot):
