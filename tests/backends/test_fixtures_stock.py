@@ -3,6 +3,8 @@
 import pytest
 from fixture_files import Shapes, contents, load, make_tables, record, stock_sqlite3, write
 
+from do_bridge.backends.remote_sqlite.fixtures import staging
+
 
 @pytest.fixture
 def both(engine, settings, tmp_path):
@@ -37,6 +39,24 @@ def test_random_fixtures(both, seed, tmp_path):
 def test_random_fixtures_of_natural_keys(both, seed, tmp_path):
     shapes = Shapes(seed)
     for number in range(3):
+        compare(both, write(tmp_path / f"{number}.json", shapes.natural()))
+
+
+def test_links_through_a_model(both, tmp_path):
+    people = [record("person", key, name=f"p{key}") for key in range(1, 5)]
+    for members in ([1, 2, 3], [2, 4], []):
+        club = record("club", 1, name="c", members=members)
+        compare(both, write(tmp_path / "club.json", [club, *people]))
+
+
+@pytest.mark.parametrize("direct", [10, 2_000, 20_000])
+def test_fixtures_that_travel_in_parts(both, direct, tmp_path, monkeypatch):
+    monkeypatch.setattr(staging, "DIRECT", direct)
+    monkeypatch.setattr(staging, "SMALL", 1)
+    monkeypatch.setattr("do_bridge.backends.remote_sqlite.json_rows.PIECE_BYTES", 300)
+    shapes = Shapes(direct)
+    for number in range(3):
+        compare(both, write(tmp_path / f"{number}.json", shapes.fixture()))
         compare(both, write(tmp_path / f"{number}.json", shapes.natural()))
 
 
