@@ -78,7 +78,6 @@ class Shapes:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311
-        self._names = 0
 
     def fixture(self) -> list[dict[str, Any]]:
         """Objects in an order that has references to earlier and later ones, and some objects twice."""
@@ -130,7 +129,6 @@ class Shapes:
         ]
         for each in late:
             records.insert(chance.randrange(len(records)), each)
-        records += [record("place", name=name, city=[chance.choice(names), "a"]) for name in ()]
         return records
 
     def _keys(self, count: int) -> list[int]:
