@@ -11,7 +11,7 @@ from pathlib import Path
 from django.db import NotSupportedError, connections
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite.introspection import NOT_RUNTIME
+from do_bridge.backends.remote_sqlite.introspection import FIXTURE_TABLES, NOT_RUNTIME
 
 from . import virtual
 from .quoting import quote
@@ -27,8 +27,9 @@ LARGEST_PAGE = 20_000
 COLUMNS = 100
 # A result has at most 100 columns: one tells the types, some are the key by which pages go on.
 COLUMNS_IN_A_RESULT = 80
-# The runtime's own, SQLite's own, wrangler's list of its migrations, the relay's keys of writes.
-_NOT_OURS = ("sqlite_", "_cf_", "__miniflare")
+# The runtime's own, SQLite's own, what a killed loaddata left, wrangler's list of its migrations, the relay's
+# keys of writes.
+_NOT_OURS = ("sqlite_", "_cf_", "__miniflare", FIXTURE_TABLES)
 _NOT_OURS_EITHER = ("d1_migrations", "_do_bridge_keys")
 # Of these a file from elsewhere may have some that somebody wants.
 _PLATFORMS = ("_cf_", "__miniflare", "d1_migrations")
