@@ -19,6 +19,7 @@ from .context import current, unset_context
 from .directory import is_registered, lookup
 from .executor import read_object, settle_fingerprint
 from .expecting import is_overtaken
+from .fencing import is_fenced
 from .lifecycle import Do, Operation
 from .slugs import alias_slug, tenant_alias
 
@@ -168,9 +169,10 @@ def catch_up(slug, found=""):
             _refuse_unknown(slug, held.applied)
             if not schemas.is_usable(held.applied):
                 _refuse_catching_up(slug)
-                if (lease := _take(slug, held)) is None:
-                    continue
-                return _migrate(lease)
+                lease = _take(slug, held)
+                if lease is not None and (reached := _migrate(lease)) is not None:
+                    return reached
+                continue
             try:
                 return settle_fingerprint(connections[alias], held)
             except DatabaseError as error:
@@ -247,7 +249,10 @@ class _Done(Exception):
 
 
 def _migrate(lease):
-    """Bring the tenant to head under a lease, with its outcome in the ledger; return the fingerprint."""
+    """Bring the tenant to head under a lease, with its outcome in the ledger; return the fingerprint.
+
+    None where somebody else has taken the tenant over meanwhile.
+    """
     from .emptying import settle
     from .provision import ready
 
@@ -256,6 +261,9 @@ def _migrate(lease):
         with leases.kept(lease):
             _, reached = ready(lease)
     except Exception as error:
+        if is_fenced(error):
+            _refuse_gone(slug)
+            return None
         reason = f"{type(error).__name__}: {error}"
         _failures[slug] = (time.monotonic() + PAUSE_AFTER_FAILURE, reason)
         logger.exception("Tenant %s could not be migrated on first use.", slug)
@@ -266,9 +274,9 @@ def _migrate(lease):
     _failures.pop(slug, None)
     try:
         settle(lease, reached)
-    except leases.LeaseLost as error:
+    except leases.LeaseLost:
         _refuse_gone(slug)
-        raise TenantBehind(f"The database of tenant {slug!r} is not ready: {error}") from error
+        return None
     logger.info("Tenant %s was migrated on first use in %.2f s.", slug, time.monotonic() - start)
     return reached
 

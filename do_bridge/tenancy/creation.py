@@ -20,6 +20,7 @@ from .conf import conf
 from .copies import run_batch
 from .deletion import remove_rows
 from .directory import lookup, tenant_model
+from .emptying import settle
 from .fingerprint import code_fingerprint
 from .lifecycle import Do, Operation, State
 from .members import tenant_filled
@@ -163,17 +164,15 @@ def fill(made, first, *, adopt=False):
     except BaseException as error:
         _undo(made, error)
         raise
-    if how != "provisioned":
-        leases.settle(lease, fingerprint=reached)
-    post_save.send(
-        type(made.row),
-        instance=made.row,
-        created=True,
-        raw=False,
-        using=conf("DIRECTORY_ALIAS"),
-        update_fields=None,
-    )
+    if adopt or how != "provisioned":
+        settle(lease, reached)
+    _tell_made(made.row)
     return how
+
+
+def _tell_made(row):
+    directory = conf("DIRECTORY_ALIAS")
+    post_save.send(type(row), instance=row, created=True, raw=False, using=directory, update_fields=None)
 
 
 def _fill(lease, first, adopt):
@@ -183,7 +182,7 @@ def _fill(lease, first, adopt):
     except ObjectFilled:
         held = read_tenant(lease.slug)
         lease.step = leases.step_of_creation(lease, held)
-        if adopt and lease.step == Do.TAKEN:
+        if adopt and lease.step in (Do.TAKEN, Do.DROP):
             lease.step = Do.KEEP
         refuse(lease)
         return ready(lease, first.copies, first.before)
@@ -208,6 +207,27 @@ def undo(made):
     if made.lease is not None:
         with suppress(DatabaseError):
             remove_rows(made.lease, State.DELETED, emptied=False)
+
+
+def add_row(lease, name="", fields=None):
+    """Write the row of a tenant whose object was filled under a lease, where it is not there yet; one trip.
+
+    Raises LeaseLost, with nothing done.
+    """
+    connection, slug = connections[conf("DIRECTORY_ALIAS")], lease.slug
+    new = NewTenant(slug, name, fields=dict(fields or {}))
+    try:
+        *_, keys = run_batch(
+            connection,
+            [leases.still_mine(lease), _tenant_statement(connection, new), _present(connection, [slug])],
+        )
+    except DatabaseError as error:
+        if leases.is_lost(error):
+            raise leases.lost(lease) from error
+        raise
+    row = _written(new, connection, keys.rows[0][0])
+    if not lease.row.is_registered:
+        _tell_made(row)
 
 
 def write_rows(made):
@@ -242,13 +262,7 @@ def write_rows(made):
     keys = {slug: key for key, slug in results[-1].rows}
     rows = []
     for new, _ in made:
-        row = _tenant(new)
-        row.pk = keys[new.slug]
-        for made_there in [name for name, value in vars(row).items() if isinstance(value, DatabaseDefault)]:
-            delattr(row, made_there)  # read from D1 when somebody asks for it
-        row._state.db, row._state.adding = connection.alias, False
-        lookup.forget(new.slug)
-        lease = None
+        row, lease = _written(new, connection, keys[new.slug]), None
         if (fence := fences.get(new.slug)) is not None:
             lease = leases.Lease(Operation.CREATE, before[new.slug], fence, owner, seconds)
         rows.append(Made(row, lease is not None, lease))
@@ -270,6 +284,17 @@ def _refusal(connection, slugs):
         f"ELSE coalesce(s.operation <> '', false) END",
         [json.dumps(slugs)],
     )
+
+
+def _written(new, connection, key):
+    """Return the model's row for what was written."""
+    row = _tenant(new)
+    row.pk = key
+    for made_there in [name for name, value in vars(row).items() if isinstance(value, DatabaseDefault)]:
+        delattr(row, made_there)  # read from D1 when somebody asks for it
+    row._state.db, row._state.adding = connection.alias, False
+    lookup.forget(new.slug)
+    return row
 
 
 def _tenant(new):

@@ -8,11 +8,12 @@ from django.db.models.deletion import Collector
 from do_bridge.batches import batch
 
 from . import leases, ledger
+from .catch_up import read_tenant
 from .conf import conf
 from .directory import lookup, tenant_model
 from .emptying import drop_left_over, empty_held_tenant, empty_tenant
 from .keeping import rows_may_go
-from .lifecycle import Held, Operation, State
+from .lifecycle import Operation, State
 
 
 def is_known(slug):
@@ -31,7 +32,7 @@ def delete_tenant(slug, dump=None):
     the object, so that no write comes in between; what it raises instead ends the deletion before it begins.
     """
     _refuse_kept(slug)
-    lease = leases.take(slug, Operation.DELETE, Held)
+    lease = leases.take(slug, Operation.DELETE, partial(read_tenant, slug))
     with leases.kept(lease):
         if dump is None:
             _empty(lease, partial(empty_tenant, lease))

@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import uuid4
 
 from django.apps import apps
@@ -211,7 +211,7 @@ def begin_statement(slugs, operation, owner, seconds, fingerprint):
 
 def step_of_creation(lease, held):
     """Return the step of a creation that has found its object in use: what was there before it counts."""
-    return next_step(replace(lease.row, is_registered=True), held, Operation.CREATE)
+    return next_step(lease.row, held, Operation.CREATE)
 
 
 def settle(lease, state=State.READY, fingerprint=""):
@@ -241,8 +241,15 @@ def settle_many(ended):
 
 
 def fail(lease, error):
-    """Leave the operation unfinished, with the reason, for whoever comes next; of a lost lease nothing."""
-    fail_many([(lease, error)])
+    """Leave the operation unfinished, with the reason, for whoever comes next; of a lost lease nothing.
+
+    Where D1 can't be reached the lease expires by itself, and the error says so.
+    """
+    try:
+        fail_many([(lease, error)])
+    except DatabaseError as second:
+        if isinstance(error, BaseException):
+            error.add_note(f"Afterwards: {second}")
 
 
 def fail_many(failed):

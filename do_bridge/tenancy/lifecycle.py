@@ -150,8 +150,10 @@ def found(row, held):
         return Found.FILLING
     if row.operation in (Operation.CREATE, Operation.MIGRATE) and has_begun:
         return Found.READY
-    # A creation notes "ready" before it has reached the object.
-    return Found.UNUSED if row.operation == Operation.CREATE else Found(row.state)
+    if row.state == State.READY and (row.operation == Operation.CREATE or not row.is_registered):
+        # A creation notes "ready" before it has reached the object; a row that was lost has left one behind.
+        return Found.UNUSED
+    return Found(row.state)
 
 
 def next_step(row, held, operation):

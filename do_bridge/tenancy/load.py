@@ -60,7 +60,7 @@ def load_tenant(slug, path, *, operation=Operation.LOAD, on_piece=None, then=Non
     The file is checked first. Each piece is a request of its own of about a megabyte, under one lease; until
     the last one the object has no fingerprint. After a failure the object is emptied, and the ledger says
     why. What an interrupted load left behind is thrown away. `on_piece(table, rows)` is called after each
-    piece. `then()` makes what belongs to the tenant in D1, its row first of all, before the ledger says
+    piece. `then(lease)` makes what belongs to the tenant in D1, its row first of all, before the ledger says
     "ready"; until that the row's users are turned away. Raises UnfitFile, TenantExists, Held, Unfinished (all
     before anything is written), LeaseLost where somebody else has taken the tenant over, and Django's
     database errors.
@@ -77,7 +77,7 @@ def load_tenant(slug, path, *, operation=Operation.LOAD, on_piece=None, then=Non
                     refuse_schema(connection, schema)
                 _fill(lease, source, schema, report, on_piece)
                 if then is not None:
-                    then()
+                    then(lease)
                 leases.settle(lease, fingerprint=report.fingerprint)
         except BaseException as error:
             _give_up(lease, error)
@@ -154,10 +154,7 @@ def _give_up(lease, error):
         return
     except DatabaseError as second:
         error.add_note(f"Afterwards: {second}")
-    try:
-        leases.fail(lease, f"{type(error).__name__}: {error}")
-    except DatabaseError as second:
-        error.add_note(f"Afterwards: {second}")
+    leases.fail(lease, error)
 
 
 def _fill(lease, source, schema, report, on_piece):
@@ -165,7 +162,9 @@ def _fill(lease, source, schema, report, on_piece):
     report.tables = len(schema.tables)
     with noticing(lease), connected(alias) as connection:
         send = fence(connection, lease).execute_batch
-        send([(sql, None) for sql in schema.table_sql])
+        # The guard has made that of the object's own facts.
+        made = zip(schema.tables, schema.table_sql, strict=True)
+        send([(sql, None) for table, sql in made if table.name != _META])
         before, circles, after = _order(source, schema.tables)
         for table in before:
             report.rows += _copy_rows(send, source, table, table.name, on_piece)

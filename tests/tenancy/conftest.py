@@ -8,7 +8,9 @@ import pytest
 def make_tenant(db):
     """Makes tenants with a row in the directory and a provisioned object; returns the row."""
     from accounts.models import Tenant
+    from do_bridge.tenancy import ledger
     from do_bridge.tenancy.directory import lookup
+    from do_bridge.tenancy.fingerprint import code_fingerprint
     from do_bridge.testing import provision_test_tenant, unique_slug
 
     opened = []
@@ -17,7 +19,9 @@ def make_tenant(db):
         context = provision_test_tenant(unique_slug(prefix))
         slug = context.__enter__()
         opened.append(context)
-        return Tenant.objects.create(slug=slug, name=slug.title())
+        tenant = Tenant.objects.create(slug=slug, name=slug.title())
+        ledger.reached(slug, code_fingerprint())
+        return tenant
 
     yield make
     for context in opened:

@@ -1,4 +1,4 @@
-"""Operations on tenants whose process was killed, or that failed: their leases stand in the ledger, expired."""
+"""Operations on tenants that were killed, or failed: their leases stand in the ledger, expired."""
 
 from do_bridge.tenancy import leases
 

@@ -16,8 +16,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.management import base
-from do_bridge.tenancy import ledger, register_tenant, tenant_alias, tenant_context
 from do_bridge.tenancy import provision as provision_module
+from do_bridge.tenancy import register_tenant, tenant_alias, tenant_context
 from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.copies import copy_rows

@@ -1,7 +1,7 @@
 """tenant_delete: the object's content, the memberships and the row go; the slug is free afterwards."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from io import StringIO
 from threading import Thread
@@ -17,11 +17,11 @@ from blog.models import Post
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.management.commands import migrate
-from do_bridge.tenancy import creation, dump, ledger, load, members, tenant_alias, tenant_context
-from do_bridge.tenancy import provision as provisioning
+from do_bridge.tenancy import creation, deletion, dump, leases, ledger, load, tenant_alias, tenant_context
 from do_bridge.tenancy.catch_up import SchemaMismatch, unchecked
 from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.creation import Unfinished, create_tenant, first_members
+from do_bridge.tenancy.creation import create_tenant, first_members
+from do_bridge.tenancy.emptying import empty_tenant
 from do_bridge.tenancy.provision import provision
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.cut_off import cut_off
@@ -87,7 +87,7 @@ def test_a_deletion_that_ends_before_the_storage_is_given_back_can_be_run_again(
         patched.setattr(RelayTransport, "erase", lost)
         delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3" if dumped else None)
     assert Tenant.objects.filter(pk=lived_in.pk).exists()
-    assert ledger.states([lived_in.slug])[lived_in.slug].state == ledger.FAILED
+    assert ledger.states([lived_in.slug])[lived_in.slug].status == "delete failed"
     delete(lived_in.slug, yes=True)
     assert not Tenant.objects.filter(pk=lived_in.pk).exists()
     assert everything_in(lived_in.slug) == []
@@ -153,11 +153,11 @@ def test_what_is_written_behind_the_dump_and_before_the_deletion_is_refused(
 
 
 def test_a_deletion_that_fails_behind_its_dump_says_that_the_dump_is_whole(lived_in, tmp_path, monkeypatch):
-    def unreachable(slug, connection):
+    def unreachable(lease, connection):
         raise DatabaseError("the object cannot be reached")
 
     with monkeypatch.context() as patched, pytest.raises(CommandError, match="but not deleted: the object"):
-        patched.setattr(members, "empty_held_tenant", unreachable)
+        patched.setattr(deletion, "empty_held_tenant", unreachable)
         delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
     assert "blog_post" in tables_of(lived_in.slug)
     delete(lived_in.slug, yes=True, dump=tmp_path / "again.sqlite3")
@@ -175,34 +175,32 @@ def test_a_deleted_tenant_can_be_loaded_again_from_its_dump(lived_in, tmp_path):
 
 
 def test_a_deletion_that_fails_can_be_run_again(lived_in, monkeypatch):
-    def unreachable(slug):
+    def unreachable(lease):
         raise DatabaseError("the object cannot be reached")
 
-    monkeypatch.setattr(members, "empty_tenant", unreachable)
+    monkeypatch.setattr(deletion, "empty_tenant", unreachable)
     with pytest.raises(CommandError, match="cannot be reached. Run the command again"):
         delete(lived_in.slug, yes=True)
     state = ledger.states([lived_in.slug])[lived_in.slug]
-    assert (state.state, state.error) == (ledger.FAILED, "DatabaseError: the object cannot be reached")
+    assert (state.status, state.error) == ("delete failed", "DatabaseError: the object cannot be reached")
     assert Tenant.objects.filter(pk=lived_in.pk).exists()
-    monkeypatch.setattr(members, "empty_tenant", load.empty_tenant)
+    monkeypatch.setattr(deletion, "empty_tenant", empty_tenant)
     delete(lived_in.slug, yes=True)
     assert tables_of(lived_in.slug) == []
 
 
 def test_a_deletion_killed_before_its_rows_went_is_finished_by_the_next(lived_in):
-    cut_off(lived_in.slug, "delete")
-    load.empty_tenant(lived_in.slug)
+    empty_tenant(cut_off(lived_in.slug, "delete")[lived_in.slug])
     delete(lived_in.slug, yes=True)
     assert not Tenant.objects.filter(pk=lived_in.pk).exists()
     assert ledger.states([lived_in.slug])[lived_in.slug].state == ledger.DELETED
 
 
 def test_rows_in_the_directory_go_in_one_batch_or_not_at_all(lived_in, monkeypatch):
-    def broken(slug):
-        cut_off(slug, "delete")
+    def broken():
         raise DatabaseError("the ledger cannot be written")
 
-    monkeypatch.setattr(members.ledger, "deleted", broken)
+    monkeypatch.setattr(deletion.ledger, "stamp", broken)
     with pytest.raises(CommandError, match="the ledger cannot be written"):
         delete(lived_in.slug, yes=True)
     assert Membership.objects.filter(tenant=lived_in).exists()
@@ -220,7 +218,7 @@ def as_the_rows_went(monkeypatch):
     """Lets a test do something between the deletion's last two steps."""
 
     def do(work):
-        forget = members.lookup.forget
+        forget = deletion.lookup.forget
 
         def forgetting(slug=None):
             known = forget(slug)
@@ -229,7 +227,7 @@ def as_the_rows_went(monkeypatch):
                 work(slug)
             return known
 
-        monkeypatch.setattr(members.lookup, "forget", forgetting)
+        monkeypatch.setattr(deletion.lookup, "forget", forgetting)
 
     return do
 
@@ -245,16 +243,22 @@ def test_a_tenant_created_anew_just_as_the_rows_went_keeps_what_it_has(lived_in,
     assert Post.objects.using(tenant_alias(lived_in.slug)).get().title == "New"
 
 
+def begun(slug, operation="create"):
+    """Return the lease of an operation that is cut off before it has reached the object."""
+    return cut_off(slug, operation)[slug]
+
+
 def test_a_creation_between_its_two_trips_just_as_the_rows_went_keeps_its_first_members(
     lived_in, author, as_the_rows_went
 ):
-    as_the_rows_went(lambda slug: provision(slug, first_members([author]).copies, made_for="anew"))
+    as_the_rows_went(lambda slug: provision(slug, first_members([author]).copies, lease=begun(slug)))
     delete(lived_in.slug, yes=True)
     assert User.objects.using(tenant_alias(lived_in.slug)).get().username == "ada"
 
 
 def test_what_a_late_use_made_just_as_the_rows_went_is_dropped(lived_in, as_the_rows_went):
-    as_the_rows_went(provision)
+    late = begun(lived_in.slug, "migrate")
+    as_the_rows_went(lambda slug: provision(slug, lease=late))
     delete(lived_in.slug, yes=True)
     assert tables_of(lived_in.slug) == []
 
@@ -264,7 +268,7 @@ def test_a_tenant_whose_row_may_not_go_keeps_all_that_it_holds(lived_in, monkeyp
     with pytest.raises(CommandError, match="protected foreign keys: 'Membership.tenant'"):
         delete(lived_in.slug, yes=True)
     assert Post.objects.using(tenant_alias(lived_in.slug)).get().title == "Kept?"
-    assert ledger.states([lived_in.slug])[lived_in.slug].doing != "delete"
+    assert ledger.states([lived_in.slug])[lived_in.slug].operation != "delete"
 
 
 @pytest.fixture
@@ -279,8 +283,7 @@ def other(db):
 @pytest.fixture
 def half_deleted(lived_in):
     """A tenant whose deletion was cut off before its rows went."""
-    cut_off(lived_in.slug, "delete")
-    load.empty_tenant(lived_in.slug)
+    empty_tenant(cut_off(lived_in.slug, "delete")[lived_in.slug])
     return lived_in.slug
 
 
@@ -299,54 +302,56 @@ def test_a_half_deleted_tenant_is_not_created_again_with_its_former_members(half
 
 
 @pytest.mark.parametrize("adopt", [False, True])
-def test_a_creation_in_the_middle_of_a_deletion_is_refused_and_leaves_nothing(lived_in, monkeypatch, adopt):
-    def emptied(slug):
-        load.empty_tenant(slug)
-        with pytest.raises(Unfinished, match="not finished, or came in between"):
-            create_tenant(slug, adopt=adopt)
-        assert tables_of(slug) == []
+def test_a_creation_in_the_middle_of_a_deletion_waits_and_leaves_nothing(
+    lived_in, monkeypatch, settings, adopt
+):
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.5}
 
-    monkeypatch.setattr(members, "empty_tenant", emptied)
+    def emptied(lease):
+        empty_tenant(lease)
+        with pytest.raises(leases.Held, match="another process runs 'delete' on it"):
+            create_tenant(lease.slug, adopt=adopt)
+        assert tables_of(lease.slug) == []
+
+    monkeypatch.setattr(deletion, "empty_tenant", emptied)
     delete(lived_in.slug, yes=True)
     assert tables_of(lived_in.slug) == []
     assert not Tenant.objects.filter(slug=lived_in.slug).exists()
 
 
-@pytest.mark.parametrize("where", ["before it migrates", "behind its object"])
-def test_a_creation_that_a_deletion_overtakes_is_refused_and_can_be_run_again(
-    lived_in, author, monkeypatch, where
+@pytest.mark.parametrize("adopt", [False, True])
+def test_a_creation_that_a_deletion_overtakes_leaves_nothing_and_can_be_run_again(
+    lived_in, author, monkeypatch, no_renewals, adopt
 ):
-    def slow(slug, *args, **kwargs):
-        how = provision(slug, *args, **kwargs)
-        delete(slug, yes=True)
-        return how
+    delete(lived_in.slug, yes=True)
+    fill = creation._fill
 
-    def migrating(*args, **kwargs):
-        patched.undo()
-        delete(lived_in.slug, yes=True)
-        call_command(*args, **kwargs)
+    def slow(lease, *args):
+        delete(lease.slug, yes=True)
+        return fill(lease, *args)
 
-    with monkeypatch.context() as patched, pytest.raises(Unfinished):
-        if where == "behind its object":
-            patched.setattr(creation, "provision", slow)
-        else:
-            patched.setattr(provisioning, "call_command", migrating)
-        create_tenant(lived_in.slug, "", [author])
-    assert tables_of(lived_in.slug) == []
+    with monkeypatch.context() as patched:
+        patched.setattr(creation, "_fill", slow)
+        with pytest.raises(leases.LeaseLost, match="was taken over") if adopt else nullcontext():
+            create_tenant(lived_in.slug, "", [author], adopt=adopt)
+    # What it wrote is older than the deletion: nobody reads it, and the next one drops it.
     assert not Tenant.objects.filter(slug=lived_in.slug).exists()
-    create_tenant(lived_in.slug, "", [author])
+    assert ledger.states([lived_in.slug])[lived_in.slug].state == ledger.DELETED
+    if not adopt:
+        assert tables_of(lived_in.slug)
+    assert create_tenant(lived_in.slug, "", [author])[1:] == (True, "provisioned")
     assert User.objects.using(tenant_alias(lived_in.slug)).get().username == "ada"
 
 
 def test_a_half_deleted_tenant_is_not_loaded_with_its_former_members(half_deleted, zeta, tmp_path):
     call_command("tenant_dump", zeta.slug, tmp_path / "zeta.sqlite3", verbosity=0)
-    with pytest.raises(CommandError, match="run tenant_delete again"):
+    with pytest.raises(CommandError, match="Run tenant_delete again"):
         call_command("tenant_load", half_deleted, tmp_path / "zeta.sqlite3", verbosity=0)
     assert tables_of(half_deleted) == []
 
 
-def test_a_load_that_fails_because_its_tenant_is_deleted_leaves_the_ledger_alone(
-    other, zeta, tmp_path, monkeypatch
+def test_a_load_that_a_deletion_overtakes_leaves_the_ledger_alone(
+    other, zeta, tmp_path, monkeypatch, no_renewals
 ):
     call_command("tenant_dump", zeta.slug, tmp_path / "zeta.sqlite3", verbosity=0)
 
@@ -354,12 +359,15 @@ def test_a_load_that_fails_because_its_tenant_is_deleted_leaves_the_ledger_alone
         delete(other, yes=True)
 
     monkeypatch.setattr(load, "copy_content_types", on_the_way)
-    with pytest.raises(CommandError, match="Somebody else"):
+    with pytest.raises(CommandError, match="was not loaded"):
         call_command("tenant_load", other, tmp_path / "zeta.sqlite3", verbosity=0)
     assert ledger.states([other])[other].state == ledger.DELETED
+    assert not Tenant.objects.filter(slug=other).exists()
 
 
-def test_a_load_that_a_deletion_overtakes_makes_no_empty_tenant(other, zeta, tmp_path, monkeypatch):
+def test_a_load_that_a_deletion_overtakes_at_its_end_makes_no_empty_tenant(
+    other, zeta, tmp_path, monkeypatch, no_renewals
+):
     call_command("tenant_dump", zeta.slug, tmp_path / "zeta.sqlite3", verbosity=0)
     fill = load._fill
 
@@ -368,13 +376,16 @@ def test_a_load_that_a_deletion_overtakes_makes_no_empty_tenant(other, zeta, tmp
         delete(other, yes=True)
 
     monkeypatch.setattr(load, "_fill", slow)
-    with pytest.raises(CommandError, match="was deleted meanwhile"):
+    with pytest.raises(CommandError, match="was taken over by another operation"):
         call_command("tenant_load", other, tmp_path / "zeta.sqlite3", verbosity=0)
     assert not Tenant.objects.filter(slug=other).exists()
+    assert tables_of(other) == []
     assert ledger.states([other])[other].state == ledger.DELETED
 
 
-def test_a_migration_of_one_tenant_that_a_deletion_overtakes_makes_nothing_anew(lived_in, monkeypatch):
+def test_a_migration_of_one_tenant_that_a_deletion_overtakes_makes_nothing_anew(
+    lived_in, monkeypatch, no_renewals
+):
     command = migrate.Command()
     command.is_typed = True
     bring = command._migrate_alias
@@ -384,7 +395,7 @@ def test_a_migration_of_one_tenant_that_a_deletion_overtakes_makes_nothing_anew(
         bring(alias, options)
 
     monkeypatch.setattr(command, "_migrate_alias", slow)
-    with pytest.raises(CommandError, match="was deleted meanwhile"):
+    with pytest.raises(leases.LeaseLost, match="was taken over"):
         call_command(command, database=tenant_alias(lived_in.slug), verbosity=0)
     assert tables_of(lived_in.slug) == []
     assert ledger.states([lived_in.slug])[lived_in.slug].state == ledger.DELETED
@@ -401,15 +412,12 @@ def test_a_tenant_registered_by_hand_just_as_the_rows_went_keeps_what_it_has(
     assert "accounts_user" in tables_of(lived_in.slug)
 
 
-def test_what_a_creation_left_without_a_row_can_be_deleted_as_the_commands_say(lived_in, tmp_path):
+def test_what_a_creation_left_behind_a_deletion_is_in_nobodys_way(lived_in, tmp_path):
     slug, file = lived_in.slug, tmp_path / "it.sqlite3"
     call_command("tenant_dump", slug, file, verbosity=0)
+    late = begun(slug)
     delete(slug, yes=True)
-    provision(slug, made_for="a creation that was killed before its second trip")
-    with pytest.raises(CommandError, match=f"Delete them first with `manage.py tenant_delete {slug}`"):
-        call_command("tenant_load", slug, file, verbosity=0)
-    delete(slug, yes=True)
-    assert tables_of(slug) == []
+    provision(slug, lease=late)
     call_command("tenant_load", slug, file, verbosity=0)
     assert Post.objects.using(tenant_alias(slug)).exists()
 
@@ -442,43 +450,20 @@ def test_what_is_no_tenants_is_deleted_after_a_question_that_says_so(other, monk
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 1])
-def test_no_clock_decides_whether_a_deletion_came_in_between(lived_in, author, monkeypatch, hours):
-    def slow(slug, *args, **kwargs):
-        how = provision(slug, *args, **kwargs)
-        delete(slug, yes=True)
-        return how
-
+def test_no_hosts_clock_decides_what_is_left_over(lived_in, author, monkeypatch, hours):
+    late = begun(lived_in.slug)
     # The clock of whoever deletes is another one than that of whoever creates.
     monkeypatch.setattr(ledger, "now", lambda: timezone.now() + timedelta(hours=hours))
-    with monkeypatch.context() as patched, pytest.raises(Unfinished):
-        patched.setattr(creation, "provision", slow)
-        create_tenant(lived_in.slug, "", [author])
-    assert tables_of(lived_in.slug) == []
+    delete(lived_in.slug, yes=True)
+    provision(lived_in.slug, lease=late)
     assert create_tenant(lived_in.slug, "", [author])[1:] == (True, "provisioned")
     assert User.objects.using(tenant_alias(lived_in.slug)).get().username == "ada"
 
 
-def test_a_deletion_that_comes_between_the_look_at_the_object_and_the_row_is_seen(
-    lived_in, author, monkeypatch
-):
-    delete(lived_in.slug, yes=True)
-    noted = creation.creation_noted
-
-    def then_deleted(slug):
-        found = noted(slug)
-        delete(slug, yes=True)
-        return found
-
-    with monkeypatch.context() as patched, pytest.raises(Unfinished):
-        patched.setattr(creation, "creation_noted", then_deleted)
-        create_tenant(lived_in.slug, "", [author])
-    assert not Tenant.objects.filter(slug=lived_in.slug).exists()
-    assert tables_of(lived_in.slug) == []
-
-
 def test_a_slug_that_was_deleted_is_taken_over_where_it_is_asked_for(lived_in, author):
+    late = begun(lived_in.slug)
     delete(lived_in.slug, yes=True)
-    provision(lived_in.slug, made_for="a creation that was killed before its second trip")
+    provision(lived_in.slug, lease=late)
     assert create_tenant(lived_in.slug, "", [author], adopt=True)[1:] == (True, "migrated")
     assert ledger.states(lived_in.slug)[lived_in.slug].state == ledger.READY
 
@@ -499,6 +484,6 @@ def test_tables_that_somebody_makes_while_an_object_is_emptied_go_as_well(lived_
         return batch(connection, statements)
 
     monkeypatch.setattr(driver.Connection, "execute_batch", dropping)
-    load.empty_tenant(lived_in.slug)
+    empty_tenant(cut_off(lived_in.slug, "delete")[lived_in.slug])
     assert made
     assert tables_of(lived_in.slug) == []

@@ -3,12 +3,13 @@
 import sqlite3
 import tracemalloc
 from contextlib import closing
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections, transaction
-from do_bridge.tenancy.claims import Claimed
+from django.utils import timezone
 
 from accounts import members
 from accounts.models import Membership, Tenant, User
@@ -19,6 +20,7 @@ from do_bridge.tenancy.creation import create_tenant
 from do_bridge.tenancy.directory import lookup
 from do_bridge.tenancy.dump import dump_tenant
 from do_bridge.tenancy.fingerprint import code_fingerprint
+from do_bridge.tenancy.leases import Held, LeaseLost
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.processes import finish, start
 
@@ -114,7 +116,7 @@ def test_a_tenant_that_holds_something_is_refused_unharmed(dumped, zeta):
     with pytest.raises(CommandError, match="has .* tables. Delete them first with `manage.py tenant_delete"):
         loaded(zeta.slug, dumped)
     assert tables_of(zeta.slug) == before
-    assert ledger.states([zeta.slug])[zeta.slug].doing != "load"
+    assert ledger.states([zeta.slug])[zeta.slug].operation != "load"
 
 
 def test_a_load_that_fails_in_the_middle_leaves_nothing_and_the_ledger_says_so(dumped, other):
@@ -129,30 +131,33 @@ def test_a_load_that_fails_in_the_middle_leaves_nothing_and_the_ledger_says_so(d
         load.load_tenant(other, dumped, on_piece=on_piece)
     assert tables_of(other) == set()
     state = ledger.states([other])[other]
-    assert (state.state, "the line is cut" in state.error) == (ledger.FAILED, True)
+    assert (state.status, "the line is cut" in state.error) == ("load failed", True)
     assert not Tenant.objects.filter(slug=other).exists()
 
 
-def test_while_it_is_loaded_a_tenant_has_no_row_no_fingerprint_and_is_migrating(dumped, other):
+def test_while_it_is_loaded_a_tenant_has_no_row_no_fingerprint_and_a_lease(dumped, other):
     seen = []
 
     def on_piece(table, rows):
         (result,) = (
-            run_batch(connections[tenant_alias(other)], [("SELECT count(*) FROM _do_bridge_meta", None)])
+            run_batch(
+                connections[tenant_alias(other)],
+                [("SELECT count(*) FROM _do_bridge_meta WHERE key = 'schema'", None)],
+            )
             if "_do_bridge_meta" in tables_of(other)
             else (None,)
         )
         fingerprints = 0 if result is None else result.rows[0][0]
         seen.append(
             (
-                ledger.states([other])[other].state,
+                ledger.states([other])[other].operation,
                 fingerprints,
                 Tenant.objects.filter(slug=other).exists(),
             )
         )
 
     load.load_tenant(other, dumped, on_piece=on_piece)
-    assert set(seen) == {(ledger.MIGRATING, 0, False)}
+    assert set(seen) == {("load", 0, False)}
 
 
 def test_a_visitor_of_a_tenant_that_is_being_loaded_is_turned_away_and_spoils_nothing(dumped, other):
@@ -172,7 +177,7 @@ def test_a_visitor_of_a_tenant_that_is_being_loaded_is_turned_away_and_spoils_no
     assert turned_away and all(turned_away)
     assert Post.objects.using(tenant_alias(other)).count() == 1
     dumped_again = dumped.with_name("again.sqlite3")
-    # Besides the file's rows its fingerprint, and what it was loaded from.
+    # Besides the file's rows its fingerprint, and its fence.
     assert dump_tenant(other, dumped_again).rows == report.rows + 2
     assert ledger.states([other])[other].state == ledger.READY
 
@@ -181,14 +186,20 @@ def test_what_a_killed_load_left_behind_is_thrown_away_by_the_next(dumped, other
     def cut(table, rows):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(load, "_give_up", lambda slug, claim, error: None)
+    monkeypatch.setattr(load, "_give_up", lambda lease, error: None)
     with pytest.raises(KeyboardInterrupt):
         load.load_tenant(other, dumped, on_piece=cut)
     monkeypatch.undo()
-    assert load.MARK in tables_of(other)
+    assert tables_of(other)
+    expire(other)
     report = load.load_tenant(other, dumped)
     assert report.fingerprint == code_fingerprint()
-    assert not {name for name in tables_of(other) if name.startswith(load.MARK)}
+    assert not {name for name in tables_of(other) if name.startswith(load.STAGING)}
+
+
+def expire(slug):
+    """Let a lease end now."""
+    ledger.all_states().filter(slug=slug).update(expires=timezone.now() - timedelta(days=1))
 
 
 def test_neither_a_dump_nor_a_load_holds_the_tenant_in_memory(acme, other, tmp_path):
@@ -241,7 +252,7 @@ def small(tmp_path):
         ),
         (["CREATE VIRTUAL TABLE found USING fts5(body, content='')"], "'found' is a contentless FTS5"),
         ([f"CREATE TABLE wide ({', '.join(f'c{n}' for n in range(101))})"], "more than 100 columns"),
-        ([f"CREATE TABLE {load.MARK} (n)"], "itself being loaded"),
+        ([f"CREATE TABLE {load.STAGING}0 (n)"], "itself being loaded"),
     ],
 )
 def test_a_file_that_no_tenant_can_be_made_of_is_refused_without_a_trip(small, trips, statements, told):
@@ -334,7 +345,7 @@ def titles_of(slug):
 
 @pytest.mark.parametrize("table", ["django_content_type", "auth_permission", "accounts_user", "blog_post"])
 def test_a_load_that_a_second_one_overtakes_stops_and_leaves_the_seconds_tenant_alone(
-    files, zeta, other, table
+    files, zeta, other, table, no_renewals
 ):
     seen = []
 
@@ -342,46 +353,51 @@ def test_a_load_that_a_second_one_overtakes_stops_and_leaves_the_seconds_tenant_
         if name == table and not seen:
             seen.append(finish(start("tenant_load", other, files[1])))
 
-    with pytest.raises(Claimed, match="Somebody else"):
+    with pytest.raises(LeaseLost, match="taken over by another operation"):
         load.load_tenant(other, files[0], on_piece=on_piece)
     assert [code for code, _ in seen] == [0], seen
     assert titles_of(other) == [zeta.slug] * 3
     assert ledger.states(other)[other].state == ledger.READY
 
 
-def test_a_load_that_came_to_its_end_is_not_thrown_away_as_an_unfinished_one(files, acme, other, monkeypatch):
-    def ended(connection, guard):
-        # Its mark was seen just now.
-        monkeypatch.undo()
-        code, output = finish(start("tenant_load", other, files[0]))
-        assert code == 0, output
-        return load.empty(connection, guard)
+def test_a_second_load_waits_for_the_first_and_is_refused(files, other, acme):
+    begun = []
 
-    monkeypatch.setattr(load, "_give_up", lambda slug, claim, error: None)
-    with pytest.raises(ZeroDivisionError):
-        load.load_tenant(other, files[0], on_piece=lambda table, rows: 1 / 0)
-    monkeypatch.undo()
-    monkeypatch.setattr(load, "empty", ended)
-    with pytest.raises(Claimed, match="Somebody else"):
-        load.load_tenant(other, files[1])
+    def on_piece(name, rows):
+        if not begun:
+            begun.append(start("tenant_load", other, files[1]))
+
+    load.load_tenant(other, files[0], on_piece=on_piece)
+    code, output = finish(begun[0])
+    assert code == 1 and "has tables. Delete them first" in output
     assert titles_of(other) == [acme.slug] * 3
+
+
+def test_a_second_load_that_waits_too_long_says_who_is_at_work(files, other, settings):
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.5}
+    told = []
+
+    def on_piece(name, rows):
+        if not told:
+            with pytest.raises(Held, match="another process runs 'load' on it") as caught:
+                load.load_tenant(other, files[1])
+            told.append(caught.value)
+
+    load.load_tenant(other, files[0], on_piece=on_piece)
+    assert told
     assert ledger.states(other)[other].state == ledger.READY
 
 
-@pytest.mark.parametrize("is_late", [False, True])
-def test_a_load_leaves_a_tenant_alone_that_was_created_meanwhile(files, author, other, monkeypatch, is_late):
-    begin = ledger.begin
+def test_a_load_leaves_a_tenant_alone_that_was_created_meanwhile(
+    files, author, other, monkeypatch, no_renewals
+):
+    def created(connection, schema):
+        create_tenant(other, "New", [author])
+        Post.objects.using(tenant_alias(other)).create(title="Mine", content="-", user_id=author.pk)
 
-    def begun(slug, what):
-        if not is_late:
-            begin(slug, what)
-        create_tenant(slug, "New", [author])
-        Post.objects.using(tenant_alias(slug)).create(title="Mine", content="-", user_id=author.pk)
-        if is_late:
-            begin(slug, what)
-
-    monkeypatch.setattr(load.ledger, "begin", begun)
-    with pytest.raises(Claimed, match="Somebody else has made tables"):
+    # The lease is taken, and nothing was written yet.
+    monkeypatch.setattr(load, "refuse_schema", created)
+    with pytest.raises(DatabaseError, match="taken over|already exists"):
         load.load_tenant(other, files[0])
     assert titles_of(other) == ["Mine"]
     assert ledger.states(other)[other].state == ledger.READY

@@ -1,19 +1,21 @@
 """What a new tenant's object is made of, and whose it may be: provisioning by one batch."""
 
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.utils import timezone
 
-from accounts.models import Tenant
+from accounts.models import Membership, OutOfStep, Tenant, User
 from blog.models import Post
-from do_bridge.tenancy import ledger, tenant_alias, tenant_context
+from do_bridge.tenancy import creation, ledger, tenant_alias, tenant_context
 from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.creation import NewTenant, create_tenant
+from do_bridge.tenancy.creation import NewTenant, create_tenant, first_members, write_row
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.directory import lookup
 from do_bridge.tenancy.fingerprint import code_fingerprint
 from do_bridge.tenancy.provision import (
     ObjectTaken,
@@ -140,12 +142,51 @@ def test_creating_many_refuses_a_slug_whose_object_has_old_data_and_makes_the_ot
 
 
 def test_a_creation_that_was_cut_off_before_the_directory_knew_goes_on(new, author, tmp_path):
-    provision(new, made_for=NewTenant(new, "New", [author]).mark)
-    with pytest.raises(CommandError, match=f"1 of 1 tenants failed: {new}"):
-        create_from_file(tmp_path, f"{new},Somebody else")
+    write_row(NewTenant(new, "New", [author]), first_members([author]))
+    expire(new)
     assert "0 failed: 0 made, 1 were there already" in create_from_file(tmp_path, f"{new},New,ada")
     assert Tenant.objects.get(slug=new).name == "New"
-    assert ledger.states(new)[new].state == ledger.READY
+    assert ledger.states(new)[new].status == "Ready"
+    assert User.objects.using(tenant_alias(new)).get().username == "ada"
+
+
+def test_a_creation_that_was_cut_off_is_finished_by_the_first_use_with_its_members(new, author):
+    write_row(NewTenant(new, "New", [author]), first_members([author]))
+    expire(new)
+    assert lookup.get(new).name == "New"
+    assert not Post.objects.using(tenant_alias(new)).exists()
+    assert ledger.states(new)[new].operation == ""
+    assert User.objects.using(tenant_alias(new)).get().username == "ada"
+    assert not OutOfStep.objects.exists()
+
+
+def test_a_creation_that_came_to_its_end_is_noted_by_the_first_look_up(new, author, trips):
+    create_tenant(new, "New", [author])
+    assert ledger.states(new)[new].operation == "create"
+    for counted in (3, 1):
+        before = trips.count
+        lookup.forget()
+        assert lookup.get(new).name == "New"
+        assert trips.count - before == counted
+    assert ledger.states(new)[new].operation == ""
+
+
+def test_a_creation_that_fails_leaves_no_row(new, author, monkeypatch):
+    def broken(*args):
+        raise DatabaseError("the object cannot be reached")
+
+    monkeypatch.setattr(creation, "_fill", broken)
+    with pytest.raises(DatabaseError, match="cannot be reached"):
+        create_tenant(new, "New", [author])
+    assert not Tenant.objects.filter(slug=new).exists()
+    assert not Membership.objects.exists()
+    monkeypatch.undo()
+    assert create_tenant(new, "New", [author])[1:] == (True, "provisioned")
+
+
+def expire(slug):
+    """Let a lease end now."""
+    ledger.all_states().filter(slug=slug).update(expires=timezone.now() - timedelta(days=1))
 
 
 def test_a_creation_that_came_to_its_end_is_no_unfinished_one(new, author):

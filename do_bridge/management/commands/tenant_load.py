@@ -10,10 +10,11 @@ from tqdm import tqdm
 from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy import schemas
 from do_bridge.tenancy.catch_up import named
+from do_bridge.tenancy.creation import add_row
 from do_bridge.tenancy.fingerprint import lacking
 from do_bridge.tenancy.lifecycle import Operation
 from do_bridge.tenancy.load import TenantExists, UnfitFile, load_tenant
-from do_bridge.tenancy.members import add_tenant_row, tenant_filled
+from do_bridge.tenancy.members import tenant_filled
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 from do_bridge.tenancy.tenant_rows import (
     FieldsMissing,
@@ -71,8 +72,8 @@ def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=F
     `source` is the slug of the tenant that the file was made of just now, whose members come along.
     """
 
-    def register():
-        add_tenant_row(slug, name, values)
+    def register(lease):
+        add_row(lease, name or "", values)
         tenant_filled.send(sender=type(command), source=source, target=slug)
 
     try:
