@@ -14,7 +14,7 @@ from do_bridge.backends.remote_sqlite.rebuild import guarded
 from do_bridge.driver.sql import prepare
 
 from . import leases
-from .catch_up import TenantUnclaimed, read_tenant
+from .catch_up import TenantUnclaimed
 from .contenttypes import content_type_upserts
 from .emptying import clear
 from .expecting import expecting
@@ -22,6 +22,7 @@ from .fencing import fenced
 from .fingerprint import of
 from .fleet import JOBS, Fleet, Outcome
 from .lifecycle import Do, Operation, State
+from .looking import close_to_older, read_tenant
 from .provision import ready
 from .replay import recording, signals_are_known
 from .slugs import tenant_alias
@@ -148,8 +149,10 @@ class LeasedFleet:
         if (lease := self._leases.get(slug)) is None:
             return self._work_alone(slug)
         # Where a run was cut off nobody knows how far it came: the object itself says so.
-        is_known = lease.row.fingerprint and not lease.row.operation
-        start = lease.row.fingerprint if is_known else read_tenant(slug).fingerprint
+        if lease.row.operation:
+            start = close_to_older(lease).fingerprint
+        else:
+            start = lease.row.fingerprint or read_tenant(slug).fingerprint
         lease.step = Do.KEEP if start else Do.MAKE
         return self._bring(lease, start)
 

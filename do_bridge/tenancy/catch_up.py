@@ -6,7 +6,6 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future
-from contextlib import contextmanager
 from functools import partial
 
 from django.db import DatabaseError, OperationalError, connections
@@ -15,12 +14,13 @@ from django.db.backends.signals import connection_created
 from . import leases, ledger, schemas
 from .conf import conf
 from .contenttypes import directory_is_closed
-from .context import current, unset_context
+from .context import unset_context
 from .directory import is_registered, lookup
 from .executor import read_object, settle_fingerprint
 from .expecting import is_overtaken
 from .fencing import is_fenced
 from .lifecycle import Do, Operation
+from .looking import is_unchecked, read_tenant, unchecked
 from .slugs import alias_slug, tenant_alias
 
 logger = logging.getLogger("do_bridge.migrations")
@@ -56,7 +56,6 @@ class TenantGone(SchemaMismatch):
     """The tenant was deleted, by another process maybe; nothing was run, and nothing is made anew."""
 
 
-_unchecked: contextvars.ContextVar[bool] = contextvars.ContextVar("do_bridge_unchecked", default=False)
 _guard = threading.Lock()
 _locks = weakref.WeakValueDictionary()
 _failures = {}
@@ -69,28 +68,6 @@ class _Lock:
         self.lock = threading.Lock()
 
 
-@contextmanager
-def unchecked(alias=None):
-    """Take tenants' objects as they are inside this block: nobody catches up, and no schema is refused.
-
-    For migrations and for whoever inspects. With `alias` its open connection expects nothing meanwhile.
-    """
-    token = _unchecked.set(True)
-    _expect(alias, lambda database: None)
-    try:
-        yield
-    finally:
-        _unchecked.reset(token)
-        _expect(alias, schemas.expected)
-
-
-def _expect(alias, fingerprint):
-    """Change what this thread's open connection to a tenant expects, to `fingerprint(database)`."""
-    connection = getattr(connections._connections, alias, None) if alias_slug(alias) else None
-    if connection is not None and connection.connection is not None:
-        connection.connection.expect = fingerprint(connection.connection.database)
-
-
 def watch_connections():
     """Let every connection to a tenant expect a schema on which this code runs."""
     connection_created.connect(_expect_schema, dispatch_uid="do_bridge.expect_schema")
@@ -100,18 +77,14 @@ def _expect_schema(sender, connection, **kwargs):
     driver_connection = connection.connection
     if alias_slug(connection.alias) is None or not hasattr(driver_connection, "on_mismatch"):
         return
-    driver_connection.expect = None if _is_unchecked() else schemas.expected(driver_connection.database)
+    driver_connection.expect = None if is_unchecked() else schemas.expected(driver_connection.database)
     # Weakly, or a connection that nobody closes would be kept by what it calls.
     driver_connection.on_mismatch = partial(_on_mismatch, weakref.ref(driver_connection), connection.alias)
 
 
-def _is_unchecked():
-    return _unchecked.get() or current().is_migration
-
-
 def _on_mismatch(reference, alias, found):
     """Return the fingerprint with which a request may go on; raises SchemaMismatch."""
-    if _is_unchecked():
+    if is_unchecked():
         return found
     # In a thread of its own: its connection to the object must not be the one that waits here.
     usable = found if schemas.is_known_usable(found) else _in_thread(_answer, alias_slug(alias), found)
@@ -180,13 +153,6 @@ def catch_up(slug, found=""):
                     raise
 
 
-def read_tenant(slug):
-    """Return what the object of `slug` holds, whatever that is, as `lifecycle.Held`."""
-    alias = tenant_alias(slug)
-    with unchecked(alias):
-        return read_object(connections[alias])
-
-
 def _refuse_unknown(slug, applied):
     if unknown := schemas.unknown(applied):
         raise CodeTooOld(
@@ -224,7 +190,13 @@ def _take(slug, held):
         return held
 
     try:
-        lease = leases.take(slug, Operation.MIGRATE, read, wait=conf("LEASE_SECONDS") / 2)
+        lease = leases.take(
+            slug,
+            Operation.MIGRATE,
+            read,
+            wait=conf("LEASE_SECONDS") / 2,
+            waits_for=(Operation.CREATE, Operation.MIGRATE),
+        )
     except _Done:
         return None
     except leases.Held as error:

@@ -15,7 +15,6 @@ from django.utils.module_loading import import_string
 from do_bridge.backends.remote_sqlite.refusals import failing, told
 
 from . import leases, ledger, schemas
-from .catch_up import read_tenant
 from .conf import conf
 from .copies import run_batch
 from .deletion import remove_rows
@@ -23,6 +22,7 @@ from .directory import lookup, tenant_model
 from .emptying import settle
 from .fingerprint import code_fingerprint
 from .lifecycle import Do, Operation, State
+from .looking import close_to_older, read_tenant
 from .members import tenant_filled
 from .provision import ObjectFilled, provision_noted, ready, refuse, scratch_dump, work_under
 from .slugs import validate_slug
@@ -124,7 +124,7 @@ def users_by_name(names):
 
 
 def write_row(new, first, *, adopt=False):
-    """Do as `write_rows` does for one tenant; first puts right what the ledger says of it. Returns its Made."""
+    """Do as `write_rows` does for one tenant, whose ledger row is settled first; return its Made."""
     while True:
         try:
             return write_rows([(new, first)])[0]
@@ -184,6 +184,7 @@ def _fill(lease, first, adopt):
         lease.step = leases.step_of_creation(lease, held)
         if adopt and lease.step in (Do.TAKEN, Do.DROP):
             lease.step = Do.KEEP
+            close_to_older(lease)
         refuse(lease)
         return ready(lease, first.copies, first.before)
 

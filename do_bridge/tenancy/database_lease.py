@@ -25,8 +25,8 @@ _CREATE = (
 )
 _TAKE = (
     f"INSERT INTO {TABLE} AS l (name, owner, expires, fence) VALUES ('migrate', %s, {_NOW} + %s, 1) "  # noqa: S608
-    "ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires, fence = l.fence + 1 "
-    f"WHERE l.expires <= {_NOW} RETURNING fence"
+    "ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires, "
+    f"fence = l.fence + 1 WHERE l.expires <= {_NOW} RETURNING fence"
 )
 _RENEW = f"UPDATE {TABLE} SET expires = {_NOW} + %s WHERE name = 'migrate' AND fence = %s"  # noqa: S608
 _END = f"UPDATE {TABLE} SET expires = 0 WHERE name = 'migrate' AND fence = %s"  # noqa: S608
@@ -71,7 +71,8 @@ def _take(connection, seconds, stderr):
             return rows[0][0]
         if time.monotonic() >= deadline:
             raise Held(
-                f"Another process migrates {connection.alias!r}. Wait until it has ended, then run the command again."
+                f"Another process migrates {connection.alias!r}. "
+                "Wait until it has ended, then run the command again."
             )
         if not has_said:
             stderr.write(f"Another process migrates {connection.alias!r}: waiting for it.")

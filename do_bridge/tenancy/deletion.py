@@ -8,12 +8,12 @@ from django.db.models.deletion import Collector
 from do_bridge.batches import batch
 
 from . import leases, ledger
-from .catch_up import read_tenant
 from .conf import conf
 from .directory import lookup, tenant_model
 from .emptying import drop_left_over, empty_held_tenant, empty_tenant
 from .keeping import rows_may_go
 from .lifecycle import Operation, State
+from .looking import read_tenant
 
 
 def is_known(slug):

@@ -46,7 +46,7 @@ def empty_held_tenant(lease, connection):
 
 
 def drop_left_over(lease):
-    """Drop what operations before the last deletion, or one that was cut off, have left; the storage stays."""
+    """Drop what is left of operations that were cut off; the storage stays."""
     alias = tenant_alias(lease.slug)
     with noticing(lease), connected(alias) as connection:
         empty(connection, partial(refuse_older, lease.fence))

@@ -81,6 +81,18 @@ def refuse_older(fence, names):
     return [(_CHECK, (fence,))] if META_TABLE in names else []
 
 
+def raise_fence(connection, lease):
+    """Let the object refuse what leases before this one send, though nothing is written yet; one trip.
+
+    What the object holds counts as this lease's from now on.
+    """
+    run_batch(connection, _guard(lease))
+
+
+def _guard(lease):
+    return [(CREATE_META, None), (_RAISE, (f"{lease.fence} {lease.owner}",))]
+
+
 @contextlib.contextmanager
 def fenced(alias, lease):
     """Let this thread's connection to `alias` send its writes under `lease` in this block; None: as ever."""
@@ -127,8 +139,7 @@ class _FencedTransport(Transport):
 
     def __init__(self, inner, lease):
         self.inner = inner
-        token = f"{lease.fence} {lease.owner}"
-        self.guard = [prepare(CREATE_META, None), prepare(_RAISE, (token,))]
+        self.guard = [prepare(sql, params) for sql, params in _guard(lease)]
 
     def batch(self, database, statements, deadline, *, expect=None, key=None):
         if all(statement.shape.reads_only for statement in statements):
@@ -178,7 +189,7 @@ class _FencedTransaction(RemoteTransaction):
 
 
 def _behind(guard, send, steps):
-    """Send steps behind the guard; return their answers, and count errors' steps as if there were no guard."""
+    """Send steps behind the guard; return their answers, and count an error's step without it."""
     try:
         return send([*guard, *steps])[len(guard) :]
     except driver.Error as error:

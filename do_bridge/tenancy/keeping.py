@@ -122,7 +122,7 @@ def _refusal(quote, message):
 
 
 def _note_unused(quote):
-    """Return the statement that notes a new row, unless an operation is at work that makes it, or was cut off."""
+    """Return the statement that notes a new row, unless an operation is at work that makes it."""
     unused = (
         f"state = '{ledger.UNUSED}', fingerprint = '', "
         f"operation = CASE operation WHEN '{Operation.CREATE}' THEN '' ELSE operation END"

@@ -23,6 +23,7 @@ from .conf import conf
 from .copies import run_batch
 from .directory import tenant_model
 from .lifecycle import FILLING, Do, Operation, Row, State, is_its_work, next_step
+from .looking import close_to_older
 
 logger = logging.getLogger("do_bridge.migrations")
 
@@ -105,21 +106,21 @@ def rows_of(result):
     return found
 
 
-def take(slug, operation, read, *, adopts=False, wait=None):
+def take(slug, operation, read, *, adopts=False, wait=None, waits_for=tuple(Operation)):
     """Return the Lease of an operation, which waits for others; its `step` says what to do (see `lifecycle`).
 
     `read()` returns what the object holds, as `lifecycle.Held`; it is called where the row alone doesn't tell
-    enough. `adopts`: tables that are not the tenant's are taken over. `wait`: seconds, at most. Raises Held,
-    and returns a Lease whose `fence` is 0, of which nothing was taken, where the step is a refusal.
+    enough. `adopts`: tables that are not the tenant's are taken over. `wait`: seconds, at most, and
+    `waits_for` which operations. Raises Held, and returns a Lease whose `fence` is 0, of which nothing was taken, where the step is a refusal.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + 5 if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
     while True:
         row = look(slug)
         if row.is_live and not _has_ended(row, read):
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or row.operation not in waits_for:
                 raise Held(
-                    f"Tenant {slug!r} is busy: another process runs {row.operation!r} on it. "
+                    f"Tenant {slug!r} is busy: another process runs '{row.operation}' on it. "
                     "Wait until that has ended, then try again."
                 )
             time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
@@ -128,9 +129,13 @@ def take(slug, operation, read, *, adopts=False, wait=None):
         step, owner = _decide(row, operation, read, adopts, has_waited)
         if step in (Do.TAKEN, Do.UNFINISHED, Do.GONE):
             return Lease(operation, row, 0, "", 0, step)
-        if (lease := take_many([row], operation, owner).get(slug)) is not None:
-            lease.step = step
-            return lease
+        if (lease := take_many([row], operation, owner).get(slug)) is None:
+            continue
+        lease.step = step
+        if step == Do.KEEP and (row.operation or adopts):
+            # Who was cut off may only stand still: what he sends from now on is refused.
+            lease.step = Do.KEEP if close_to_older(lease).has_tables else Do.MAKE
+        return lease
 
 
 def _has_ended(row, read):
@@ -150,7 +155,7 @@ def _decide(row, operation, read, adopts, has_waited):
     if adopts and held.has_tables and step in (Do.TAKEN, Do.DROP):
         step = Do.KEEP
     # Whoever finishes another's work, and is cut off too, leaves it known as that.
-    return step, row.owner if is_its_work(row, held) else ""
+    return step, row.owner if is_its_work(row, held) or not held.has_tables else ""
 
 
 def take_many(rows, operation, owner="", seconds=None):
@@ -170,19 +175,16 @@ def take_many(rows, operation, owner="", seconds=None):
 
 def _take_statement(rows, operation, owner, seconds):
     """Return the statement that takes leases; its rows are (slug, fence) of those taken."""
-    states, _, _ = _names()
     asked = json.dumps([[row.slug, row.fence, row.state, row.operation == Operation.CREATE] for row in rows])
-    return (
-        f"INSERT INTO {states} AS s (slug, fingerprint, state, since, operation, owner, expires, fence, "  # noqa: S608
-        f"emptied, version, error) SELECT value->>0, '', value->>2, {_NOW}, %s, %s, {_EXPIRY}, {_FENCE}, 0, %s, '' "
-        f"FROM json_each(%s) WHERE true ON CONFLICT (slug) DO UPDATE SET operation = excluded.operation, "
-        "owner = excluded.owner, expires = excluded.expires, fence = max(s.fence + 1, excluded.fence), "
-        "since = excluded.since, version = excluded.version, error = '' "
-        f"WHERE (s.operation = '' OR s.expires <= {_NOW} OR s.operation = '{Operation.CREATE}') "
-        "AND EXISTS (SELECT 1 FROM json_each(%s) WHERE value->>0 = s.slug AND value->>1 = s.fence "
-        f"AND (s.operation <> '{Operation.CREATE}' OR value->>3)) RETURNING slug, fence",
-        [operation, owner, f"+{seconds:.3f} seconds", ledger.version(), asked, asked],
+    # Another creation's is taken over alive where the caller has seen that it has come to its end.
+    free = f"s.operation = '' OR s.expires <= {_NOW} OR s.operation = '{Operation.CREATE}'"
+    is_as_seen = "value->>0 = s.slug AND value->>1 = s.fence"
+    sql = _taking("value->>0, '', value->>2", "true").format(
+        also="",
+        where=f"WHERE ({free}) AND EXISTS (SELECT 1 FROM json_each(%s) WHERE {is_as_seen} "  # noqa: S608
+        f"AND (s.operation <> '{Operation.CREATE}' OR value->>3))",
     )
+    return sql, [operation, owner, f"+{seconds:.3f} seconds", ledger.version(), asked, asked]
 
 
 def begin_statement(slugs, operation, owner, seconds, fingerprint):
@@ -190,22 +192,24 @@ def begin_statement(slugs, operation, owner, seconds, fingerprint):
 
     It stands behind one that fails where somebody has such a lease; its rows are (slug, fence).
     """
-    states, tenants, key = _names()
+    _, tenants, key = _names()
+    sql = _taking(f"value, %s, '{State.READY}'", f"value NOT IN (SELECT {key} FROM {tenants})").format(  # noqa: S608
+        also=", fingerprint = excluded.fingerprint, state = excluded.state", where=""
+    )
+    expiry = f"+{seconds:.3f} seconds"
+    return sql, [fingerprint, operation, owner, expiry, ledger.version(), json.dumps(slugs)]
+
+
+def _taking(row, condition):
+    """Return the SQL that takes leases; `row`: slug, fingerprint and state of a row that is not there yet."""
+    states, _, _ = _names()
     return (
         f"INSERT INTO {states} AS s (slug, fingerprint, state, since, operation, owner, expires, fence, "  # noqa: S608
-        f"emptied, version, error) SELECT value, %s, '{State.READY}', {_NOW}, %s, %s, {_EXPIRY}, {_FENCE}, 0, %s, "
-        f"'' FROM json_each(%s) WHERE value NOT IN (SELECT {key} FROM {tenants}) ON CONFLICT (slug) DO UPDATE SET "
-        "fingerprint = excluded.fingerprint, state = excluded.state, operation = excluded.operation, "
-        "owner = excluded.owner, expires = excluded.expires, fence = max(s.fence + 1, excluded.fence), "
-        "since = excluded.since, version = excluded.version, error = '' RETURNING slug, fence",
-        [
-            fingerprint,
-            operation,
-            owner,
-            f"+{seconds:.3f} seconds",
-            ledger.version(),
-            json.dumps(slugs),
-        ],
+        f"emptied, version, error) SELECT {row}, {_NOW}, %s, %s, {_EXPIRY}, {_FENCE}, 0, %s, '' "
+        f"FROM json_each(%s) WHERE {condition} ON CONFLICT (slug) DO UPDATE SET "
+        "operation = excluded.operation, owner = excluded.owner, expires = excluded.expires, "
+        "fence = max(s.fence + 1, excluded.fence), "
+        "since = excluded.since, version = excluded.version, error = ''{also} {where} RETURNING slug, fence"
     )
 
 
@@ -221,7 +225,7 @@ def settle(lease, state=State.READY, fingerprint=""):
 
 
 def settle_many(ended):
-    """End leases, [(lease, state, fingerprint)], in one trip; return the slugs of those that were not lost."""
+    """End leases, [(lease, state, fingerprint)], in one trip; return the slugs of those not lost."""
     if not ended:
         return set()
     states, _, _ = _names()
@@ -271,21 +275,14 @@ def fail_many(failed):
 
 
 def give_back(leases):
-    """End leases of which nothing was done: the ledger says what it said before, but for the fences; one trip."""
+    """End leases under which nothing was done; the ledger says what it said before; one trip."""
     if not leases:
         return
     states, _, _ = _names()
     values = [
-        [
-            one.slug,
-            one.fence,
-            one.row.operation,
-            one.row.owner,
-            one.row.error,
-            one.row.fingerprint,
-            one.row.state,
-        ]
+        [one.slug, one.fence, row.operation, row.owner, row.error, row.fingerprint, _state_of_old(row)]
         for one in leases
+        for row in [one.row]
     ]
     run_batch(
         _directory(),
@@ -301,13 +298,18 @@ def give_back(leases):
     )
 
 
+def _state_of_old(row):
+    """Return the state of a row of before, or of none: a tenant of which nobody knows anything is no tenant."""
+    return row.state if row.fence or row.is_registered else State.DELETED
+
+
 def settle_creation(row):
     """Note that a creation that was found finished is; one trip, and nothing where the row has moved on."""
     settle_many([(Lease(row.operation, row, row.fence, row.owner, 0), State.READY, row.fingerprint)])
 
 
 def still_mine(lease):
-    """Return the statement that fails the batch in which it stands where the lease is lost (see `is_lost`)."""
+    """Return the statement that fails its batch where the lease is lost (see `is_lost`)."""
     states, _, _ = _names()
     mine = "CASE WHEN fence = %s THEN fence ELSE "
     return f"UPDATE {states} SET fence = {mine}{failing(_LOST, 'fence')} END WHERE slug = %s", [  # noqa: S608
@@ -324,7 +326,7 @@ def is_lost(error):
 def lost(lease):
     """Return the error for a lease that is lost."""
     return LeaseLost(
-        f"Tenant {lease.slug!r} was taken over by another operation while {lease.operation!r} ran. "
+        f"Tenant {lease.slug!r} was taken over by another operation while '{lease.operation}' ran. "
         "Look at the tenant, then run the command again if it is still wanted."
     )
 

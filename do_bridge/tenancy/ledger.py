@@ -127,8 +127,8 @@ def is_ready(state):
 def unsettled(slug):
     """Return the query for the row of `slug`, a text or an expression, that a look-up has to look at closely.
 
-    Whose objects those are the row alone does not tell: it is unused, a creation may not have come to its end,
-    or a load or a deletion may be at work.
+    The row alone does not tell whose the object is: it is unused, a creation may not have come to its end, or
+    a load or a deletion may be at work.
     """
     at_rest = Q(operation__in=["", Operation.MIGRATE])
     return all_states().filter(~(Q(state=READY) & at_rest), slug=slug)

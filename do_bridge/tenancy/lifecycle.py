@@ -1,8 +1,8 @@
 """The states of a tenant's life as data: what the next holder of its lease does with what it finds.
 
 A tenant's ledger row says in which `State` the tenant is at rest, and which `Operation` works on it, or was
-cut off. The tenant's object says what it holds, and which lease wrote that. `found` makes one of five findings
-of the two, and `TABLE` says what each operation does then. `docs/lifecycle.md` draws the same table.
+cut off. The tenant's object says what it holds, and which lease wrote that. `found` makes one of five
+findings of the two, and `TABLE` says what each operation does then. `docs/lifecycle.md` draws the same table.
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,6 @@ from django.db import DatabaseError
 from do_bridge import driver
 
 from . import dump, fingerprint, leases, schemas, virtual
-from .catch_up import read_tenant, unchecked
 from .contenttypes import copy_content_types
 from .emptying import connected, drop_left_over, empty_tenant, noticing
 from .fencing import KEY, fence, fenced
@@ -27,6 +26,7 @@ from .fitness import (
     refuse_strangers,
 )
 from .lifecycle import Do, Operation
+from .looking import read_tenant, unchecked
 from .quoting import quote
 from .slugs import tenant_alias
 
@@ -73,8 +73,7 @@ def load_tenant(slug, path, *, operation=Operation.LOAD, on_piece=None, then=Non
             with leases.kept(lease):
                 if lease.step == Do.DROP:
                     drop_left_over(lease)
-                with connected(alias) as connection:
-                    refuse_schema(connection, schema)
+                _refuse_schema(lease, schema)
                 _fill(lease, source, schema, report, on_piece)
                 if then is not None:
                     then(lease)
@@ -83,6 +82,16 @@ def load_tenant(slug, path, *, operation=Operation.LOAD, on_piece=None, then=Non
             _give_up(lease, error)
             raise
     return report
+
+
+def _refuse_schema(lease, schema):
+    """Raise UnfitFile for what only the empty object refuses."""
+    try:
+        with connected(tenant_alias(lease.slug)) as connection:
+            refuse_schema(connection, schema)
+    except UnfitFile:
+        leases.give_back([lease])
+        raise
 
 
 def _take(slug, operation):

@@ -22,7 +22,7 @@ from do_bridge.backends.remote_sqlite import isolation, schema
 from do_bridge.backends.remote_sqlite.refusals import failing, told
 
 from . import leases, ledger
-from .catch_up import TenantBehind, TenantUnclaimed, read_tenant, unchecked
+from .catch_up import TenantBehind, TenantUnclaimed
 from .contenttypes import content_type_statements
 from .copies import copy_statements, insert_statements, run_batch
 from .databases import tenant_databases
@@ -33,6 +33,7 @@ from .expecting import expecting, is_overtaken
 from .fencing import INTERNAL, NOT_INTERNAL, fenced
 from .fingerprint import code_fingerprint, of, write_statements
 from .lifecycle import FILLING, Do, Found, Operation, found, is_its_work, next_step
+from .looking import read_tenant, unchecked
 from .members import tenant_filled
 from .quoting import quote
 from .scratch import note_used
@@ -93,9 +94,10 @@ def provision(slug, copies=(), *, before=None, lease=None):
 
     A new object gets everything in one round trip, once this process has seen the scratch object; `copies`,
     unsaved model instances with their primary keys, come along. An object that has a schema already is
-    migrated in the ordinary way, and statements of `before(connection)` run there before the copies. With a `lease` it is all fenced, and the ledger is the caller's. Raises
-    ObjectTaken where the object has tables, none of which a migration made, and ObjectFilled where the lease
-    was taken for an empty object, and that has tables.
+    migrated in the ordinary way, and statements of `before(connection)` run there before the copies. With a
+    `lease` it is all fenced, and the ledger is the caller's. Raises ObjectTaken where the object has tables,
+    none of which a migration made, and ObjectFilled where the lease was taken for an empty object, and that
+    has tables.
     """
     alias = tenant_alias(slug)
     with fenced(alias, lease):
@@ -220,7 +222,7 @@ def provision_noted(slug):
 
 
 def work_under(lease, work):
-    """Run work(), which returns (what it did, the fingerprint reached), and write its outcome into the ledger.
+    """Run work(), which returns (how, the fingerprint reached), and write its outcome into the ledger.
 
     Returns what it returned.
     """
@@ -235,7 +237,7 @@ def work_under(lease, work):
 
 
 def ready(lease, copies=(), before=None):
-    """Bring the object of a lease's tenant up to date, as the lease's step says; return (how, fingerprint)."""
+    """Bring the object of a lease's tenant up to date by the lease's step; return (how, fingerprint)."""
     if lease.step == Do.DROP:
         drop_left_over(lease)
     how = provision(lease.slug, copies, before=before, lease=lease)

@@ -10,8 +10,8 @@ from do_bridge.tenancy.lifecycle import Content, Do, Held, Operation, Row, State
 
 
 @dataclass
-class Operation_:
-    """One operation of one process: its answer, and its time; killed ones may have ended at any time since."""
+class Done:
+    """One operation of one process: its answer, and its time."""
 
     name: str
     slugs: tuple[str, ...]
@@ -36,7 +36,7 @@ class Tenant:
     is_dirty: bool = False
 
 
-def judge(tenant: Tenant, history: list[Operation_]) -> list[str]:
+def judge(tenant: Tenant, history: list[Done]) -> list[str]:
     """Return what does not hold of a tenant; `history` are the operations on its slug, in their order."""
     row, held = tenant.row, tenant.held
     faults = []
@@ -83,7 +83,7 @@ def _members(tenant: Tenant) -> list[str]:
     return [f"no dirty flag, the members are {tenant.members}, the active copies {active}"]
 
 
-def _answers(tenant: Tenant, history: list[Operation_]) -> list[str]:
+def _answers(tenant: Tenant, history: list[Done]) -> list[str]:
     """Of operations that did not overlap with others the last one's word holds."""
     makes = [one for one in history if one.name in ("create", "create_many", "load", "copy")]
     ends = [one for one in history if one.name == "delete"]
@@ -100,7 +100,7 @@ def _answers(tenant: Tenant, history: list[Operation_]) -> list[str]:
     return faults
 
 
-def _posts(tenant: Tenant, history: list[Operation_]) -> list[str]:
+def _posts(tenant: Tenant, history: list[Done]) -> list[str]:
     ends = [one for one in history if one.name == "delete"]
     own = [one for one in history if one.name == "post" and one.title]
     faults = []

@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from . import worker
-from .oracle import Operation_, Tenant, judge
+from .oracle import Done, Tenant, judge
 
 PROCESSES = 3
 SLUGS = ("ant", "bee", "cow", "dog", "eel", "fox")
@@ -66,7 +66,7 @@ class _Process:
         self.process = context.Process(target=worker.serve, args=(theirs,), daemon=True)
         self.process.start()
         theirs.close()
-        self.doing: Operation_ | None = None
+        self.doing: Done | None = None
         #: When it is to be killed or stopped, and started again.
         self.kill_at = self.stop_at = self.go_on_at = float("inf")
 
@@ -81,7 +81,7 @@ class Run:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["tests.lifecycle.worker"])
         self._folder = Path(tempfile.mkdtemp(prefix="lifecycle-"))
-        self._history: dict[str, list[Operation_]] = {slug: [] for slug in SLUGS}
+        self._history: dict[str, list[Done]] = {slug: [] for slug in SLUGS}
         self._count = 0
 
     def go(self) -> Report:
@@ -166,7 +166,7 @@ class Run:
     def _begin(self, one: _Process) -> None:
         name, arguments, slugs, title = self._pick()
         now = time.monotonic()
-        one.doing = Operation_(name, slugs, now, title=title)
+        one.doing = Done(name, slugs, now, title=title)
         for slug in slugs:
             self._history[slug].append(one.doing)
         dice = self._rng.randrange(100)
@@ -203,7 +203,7 @@ class Run:
         self._tell(doing)
         return _Process(self._context)
 
-    def _tell(self, doing: Operation_) -> None:
+    def _tell(self, doing: Done) -> None:
         self.report.outcomes[f"{doing.name}: {doing.answer}"] += 1
         if doing.answer in ("failed", "wrong"):
             self.report.errors[f"{doing.name}: {doing.why.splitlines()[0][:110]}"] += 1
@@ -233,7 +233,11 @@ class Run:
     def _nothing_is_refused_for_ever(self) -> None:
         """Delete each tenant, make it again, and use it: whatever it was, that works."""
         for slug in SLUGS:
-            for name, arguments in (("delete", (slug,)), ("create", (slug,)), ("post", (slug, f"{slug}:last"))):
+            for name, arguments in (
+                ("delete", (slug,)),
+                ("create", (slug,)),
+                ("post", (slug, f"{slug}:last")),
+            ):
                 answer, why = worker.run(name, arguments)
                 if answer != "ok" and not (name == "delete" and "There is no tenant" in why):
                     self.report.faults.append(f"at the end {name} of {slug} {answer}: {why}")

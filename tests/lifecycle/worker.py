@@ -132,9 +132,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "copy": lambda source, target: _command("tenant_copy", source, target),
     "delete": lambda slug: _command("tenant_delete", slug, "--yes"),
     "migrate one": lambda slug: _command("migrate", "--database", tenant_alias(slug)),
-    "migrate back": lambda slug: _command(
-        "migrate", "sessions", "zero", "--database", tenant_alias(slug)
-    ),
+    "migrate back": lambda slug: _command("migrate", "sessions", "zero", "--database", tenant_alias(slug)),
     "migrate all": lambda: _command("migrate", "--database", "tenant", "--jobs", 2),
     "post": post,
     "read": read,

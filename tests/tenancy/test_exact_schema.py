@@ -68,7 +68,7 @@ def test_with_an_exact_schema_required_a_run_over_all_tenants_fails_for_those_th
         with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {acme.slug}"):
             migrate()
         state = ledger.states(acme.slug)[acme.slug]
-        assert (state.state, "does not have: shop.0001_initial" in state.error) == ("failed", True)
+        assert (state.status, "does not have: shop.0001_initial" in state.error) == ("migrate failed", True)
 
 
 def test_the_default_of_the_setting_lets_code_run(settings):

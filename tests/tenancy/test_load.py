@@ -113,7 +113,7 @@ def test_a_loaded_tenant_is_ready_for_the_orm(dumped, other, in_both):
 
 def test_a_tenant_that_holds_something_is_refused_unharmed(dumped, zeta):
     before = tables_of(zeta.slug)
-    with pytest.raises(CommandError, match="has .* tables. Delete them first with `manage.py tenant_delete"):
+    with pytest.raises(CommandError, match="has tables. Delete them first with `manage.py tenant_delete"):
         loaded(zeta.slug, dumped)
     assert tables_of(zeta.slug) == before
     assert ledger.states([zeta.slug])[zeta.slug].operation != "load"
