@@ -155,7 +155,8 @@ def fill(made, first, *, adopt=False):
     """
     lease = made.lease
     if lease is None:
-        if not schemas.is_usable(read_tenant(made.row.slug).applied):
+        held = read_tenant(made.row.slug)
+        if not (held.fingerprint and schemas.is_usable(held.applied)):
             provision_noted(made.row.slug)
         return "migrated"
     try:

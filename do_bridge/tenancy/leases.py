@@ -111,7 +111,8 @@ def take(slug, operation, read, *, adopts=False, wait=None, waits_for=tuple(Oper
 
     `read()` returns what the object holds, as `lifecycle.Held`; it is called where the row alone doesn't tell
     enough. `adopts`: tables that are not the tenant's are taken over. `wait`: seconds, at most, and
-    `waits_for` which operations. Raises Held, and returns a Lease whose `fence` is 0, of which nothing was taken, where the step is a refusal.
+    `waits_for` which operations. Raises Held, and returns a Lease whose `fence` is 0, of which nothing was
+    taken, where the step is a refusal.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + 5 if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
@@ -299,7 +300,7 @@ def give_back(leases):
 
 
 def _state_of_old(row):
-    """Return the state of a row of before, or of none: a tenant of which nobody knows anything is no tenant."""
+    """Return the state of a row as it was; of a tenant that nobody knew it is that there is none."""
     return row.state if row.fence or row.is_registered else State.DELETED
 
 

@@ -79,7 +79,7 @@ TABLE = {
     (Found.UNUSED, Content.PART): _TAKEN,
     (Found.UNUSED, Content.WHOLE): _TAKEN,
     (Found.READY, Content.EMPTY): _MAKE,
-    (Found.READY, Content.LEFT_OVER): _DROP,
+    (Found.READY, Content.LEFT_OVER): _OWN,
     (Found.READY, Content.PART): _OWN,
     (Found.READY, Content.WHOLE): _OWN,
     (Found.DELETED, Content.EMPTY): (Do.MAKE, Do.MAKE, *_GONE),

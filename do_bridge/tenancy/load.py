@@ -65,7 +65,6 @@ def load_tenant(slug, path, *, operation=Operation.LOAD, on_piece=None, then=Non
     before anything is written), LeaseLost where somebody else has taken the tenant over, and Django's
     database errors.
     """
-    alias = tenant_alias(slug)
     with contextlib.closing(open_file(path)) as source:
         schema, report = check_file(source)
         lease = _take(slug, operation)

@@ -23,6 +23,7 @@ from do_bridge.backends.remote_sqlite.refusals import failing, told
 
 from . import leases, ledger
 from .catch_up import TenantBehind, TenantUnclaimed
+from .conf import conf
 from .contenttypes import content_type_statements
 from .copies import copy_statements, insert_statements, run_batch
 from .databases import tenant_databases
@@ -170,12 +171,29 @@ def _refuse_unsettled(tenant):
     if not row.operation and not has_tables(tenant.slug):
         return
     held = read_tenant(tenant.slug)
-    if next_step(row, held, Operation.MIGRATE) == Do.TAKEN:
+    step = next_step(row, held, Operation.MIGRATE)
+    if step == Do.TAKEN:
         raise TenantUnclaimed(tenant.slug)
+    if step == Do.DROP:
+        _drop_on_use(tenant.slug)
+        return
     is_whole = held.fingerprint and found(row, held) == Found.READY
     if row.operation == Operation.CREATE and is_whole and is_its_work(row, held):
         with suppress(DatabaseError):
             leases.settle_creation(row)
+
+
+def _drop_on_use(slug):
+    """Make the object anew whose tables are left over: they may have the schema that a use expects."""
+    if not conf("CATCH_UP"):
+        raise TenantBehind(
+            f"Tenant {slug!r} is not made yet, and DO_BRIDGE['CATCH_UP'] is off. "
+            f"Run `manage.py create_tenant {slug}`."
+        )
+    try:
+        provision_noted(slug)
+    except leases.LeaseError as error:
+        raise TenantBehind(str(error)) from error
 
 
 def tables_of(slug):
