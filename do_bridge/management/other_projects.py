@@ -32,7 +32,8 @@ def refuse_other_project(alias):
     tables = {name for (name,) in run_batch(connection, [(found, wanted)])[0].rows}
     if MARK in tables:
         raise CommandError(
-            f"The database of {alias!r} is not whole: load_sqlite was interrupted there. Run the same load_sqlite "
+            f"The database of {alias!r} is not whole: load_sqlite was interrupted there. Run the same "
+            "load_sqlite "
             "again: it goes on."
         )
     if _MIGRATIONS not in tables:
@@ -56,7 +57,8 @@ def refuse_other_projects_file(source, schema):
     lacking = user_model if user_model and user_model._meta.db_table not in tables else None
     if why := _why(noted, lacking):
         raise UnfitFile(
-            f"The file was migrated by another project: {why}. Run the command in the project whose file it is."
+            f"The file was migrated by another project: {why}. Run the command in the project whose "
+            "file it is."
         )
 
 

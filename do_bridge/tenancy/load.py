@@ -1,4 +1,4 @@
-"""Makes a tenant's object of a SQLite file: checked first, sent in units, usable when all of them are there."""
+"""Makes a tenant's object of a SQLite file: checked, sent in units, usable when all of them are there."""
 
 import contextlib
 from dataclasses import dataclass, field
@@ -43,8 +43,8 @@ class LoadReport:
     """What was loaded and left out, and the fingerprint of the schema that the tenant has now.
 
     `counts` are the rows of each table, which the object was compared with; `units_before` is the number of
-    units that an interrupted load had sent, None if there was none; `rows_left_out` are those of the site that
-    are not a tenant's, (rows, of how many), by table.
+    units that an interrupted load had sent, None if there was none; `rows_left_out` are those of the site
+    that are not a tenant's, (rows, of how many), by table.
     """
 
     tables: int = 0
@@ -63,13 +63,14 @@ def load_tenant(slug, path, *, origin="", on_piece=None, then=None, dry_run=Fals
     what `site` says. Each unit is a request of its own of about a megabyte; until the last one the object has
     no fingerprint and the ledger says "migrating". After a failure the object is emptied and the ledger says
     "failed"; what was interrupted, or lost its connection, stays for the same call to go on. What an
-    interrupted load of another file left behind is thrown away. One that was cut off when the object was whole
-    goes on from there, if `origin`, a text kept in the object, is the same (left out: what the file holds).
-    `on_piece(table, rows)` is called after each unit of rows. `then()` makes what belongs to the tenant in the
-    directory, its row first of all, before the ledger says "ready"; after an error in it the same call goes
-    on with it. With `dry_run` nothing is written or thrown away, and `then` is not called.
-    Raises UnfitFile, TenantExists (both before anything is written), Claimed where somebody else fills the
-    object meanwhile, whose it is then, CountsDiffer, and Django's database errors.
+    interrupted load of another file left behind is thrown away. If it was cut off when the object was whole,
+    the call goes on from there, provided that `origin`, a text kept in the object, is the same (left out: the
+    file's digest).
+    `on_piece(table, rows)` is called after each unit of rows. `then()` makes what belongs to the tenant in
+    the directory, its row first of all, before the ledger says "ready"; after an error in it the same call
+    goes on with it. With `dry_run` nothing is written or thrown away, and `then` is not called.
+    Raises UnfitFile, TenantExists (both before anything is written), Claimed if somebody else fills the
+    object, whose it is then, CountsDiffer, and Django's database errors.
     """
     with opened(path) as file:
         schema = check_file(file.connection)

@@ -21,7 +21,18 @@ from .routers import is_tenant_model
 
 #: Apps whose rows are secrets: a row of a tenant that points at one cannot be loaded.
 SECRET_APPS = frozenset(
-    ["sessions", "authtoken", "knox", "oauth2_provider", "token_blacklist", "otp_static", "otp_totp", "otp_email", "mfa", "socialaccount"]
+    [
+        "sessions",
+        "authtoken",
+        "knox",
+        "oauth2_provider",
+        "token_blacklist",
+        "otp_static",
+        "otp_totp",
+        "otp_email",
+        "mfa",
+        "socialaccount",
+    ]
 )
 _KEEP = "do_bridge_keep_"
 _KEYS_A_TRIP = 5000
@@ -66,13 +77,16 @@ def _compare(table, columns, rows):
     if missing:
         raise UnfitFile(
             f"The tenant's rows point at {len(missing)} rows of {table} that {alias!r} does not have (keys: "
-            f"{_some(missing)}). Load the site there first, with `manage.py load_sqlite FILE --database {alias}`."
+            f"{_some(missing)}). Load the site there first, with `manage.py load_sqlite FILE "
+            f"--database {alias}`."
         )
     others = [row[0] for row in rows if tuple(row) != there[row[0]]]
     if others:
         raise UnfitFile(
-            f"{len(others)} keys of {table} that the tenant's rows point at are other people's in {alias!r} (keys: "
-            f"{_some(others)}). A copy has the key of its user there. Load the file of the site that {alias!r} "
+            f"{len(others)} keys of {table} that the tenant's rows point at are other people's in "
+            f"{alias!r} (keys: "
+            f"{_some(others)}). A copy has the key of its user there. Load the file of the site that "
+            f"{alias!r} "
             "was loaded from, or give those users other keys in a copy of the file."
         )
 
@@ -134,8 +148,9 @@ class _Chosen:
         self._source = source
         self._tables = {table.name.lower(): table for table in schema.tables}
         self._models = {name.lower(): model for name, model in _models().items()}
-        # Tables that are sent whole, and those of which some rows are: {name: (temporary table, {column: SQL})}.
+        # Tables that are sent whole.
         self._whole = {name for name in self._tables if self._is_whole(name)}
+        # Tables of which some rows are: {name: (table of their rowids, {column: SQL})}.
         self._some = {}
 
     def choices(self):
@@ -145,7 +160,7 @@ class _Chosen:
         for name, table in self._tables.items():
             if name in self._some:
                 keep, instead = self._some[name]
-                found[table.name] = Choice(f"{table.key[0]} IN (SELECT id FROM {keep})", instead)
+                found[table.name] = Choice(f"{table.key[0]} IN (SELECT id FROM {keep})", instead)  # noqa: S608
             elif name not in self._whole:
                 found[table.name] = NOTHING
         return found
@@ -171,7 +186,7 @@ class _Chosen:
         """Note the rows of `parent` that rows of `child` point at; say whether there are new ones."""
         table = self._tables[parent]
         targets = targets or self._primary_key(table)
-        condition = f"SELECT id FROM {self._some[child][0]}" if child in self._some else None
+        condition = f"SELECT id FROM {self._some[child][0]}" if child in self._some else None  # noqa: S608
         where = f" WHERE {self._tables[child].key[0]} IN ({condition})" if condition else ""
         pointed = (
             f"({', '.join(map(quote, targets))}) IN (SELECT {', '.join(map(quote, columns))} "  # noqa: S608
@@ -192,18 +207,12 @@ class _Chosen:
         """Let some rows of a table be sent. Raises UnfitFile if they are secrets."""
         name = table.name.lower()
         model = self._models.get(name)
-        if (
-            model is None
-            or model._meta.app_label in SECRET_APPS
-            or (len(table.key) > 1)
-            or not self._has_rowid(table)
-        ):
-            why = (
-                "is not a table of this project's models" if model is None else "holds what no tenant may get"
-            )
+        if model is None or model._meta.app_label in SECRET_APPS or not _has_rowid(table):
+            why = "holds what no tenant may get" if model else "is not a table of this project's models"
             raise UnfitFile(
-                f"{self._tables[child].name}.{', '.join(columns)} points at rows of {table.name}, which {why}. Set it "
-                "to NULL in a copy of the file, or make both tenant models."
+                f"{self._tables[child].name}.{', '.join(columns)} points at rows of {table.name}, "
+                f"which {why}. "
+                "Set it to NULL in a copy of the file, or make both tenant models."
             )
         user = _is_user(model)
         facts = self._facts(table, model)

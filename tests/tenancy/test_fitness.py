@@ -210,7 +210,10 @@ def test_what_does_not_fit_is_refused_by_its_name_without_a_trip(small, trips, s
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
-        ("CREATE VIEW version AS SELECT sqlite_version() AS a", "The platform cannot have the view 'version': "),
+        (
+            "CREATE VIEW version AS SELECT sqlite_version() AS a",
+            "The platform cannot have the view 'version': ",
+        ),
         (
             "CREATE TABLE versions (a TEXT CHECK (a <> sqlite_version()))",
             "The platform cannot have the table 'versions': ",

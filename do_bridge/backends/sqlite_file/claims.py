@@ -146,7 +146,8 @@ class refusing:  # noqa: N801 - reads as the context that it is
     def __exit__(self, exc_type, error, traceback):
         if isinstance(error, driver.Error) and _is_guards(str(error)):
             raise Claimed(
-                "Somebody else fills this database meanwhile, or has filled it: it is theirs. Nothing more was "
+                "Somebody else fills this database meanwhile, or has filled it: it is theirs. "
+                "Nothing more was "
                 "done to it."
             ) from error
         return False

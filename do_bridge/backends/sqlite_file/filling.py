@@ -31,7 +31,7 @@ class CountsDiffer(Exception):
 
 @dataclass(slots=True)
 class Choice:
-    """Which rows of a table are sent, and as what: an expression for each column that is not sent as it is."""
+    """Which rows of a table are sent, and SQL for each column that is not sent as it is."""
 
     where: str = ""
     instead: dict[str, str] = field(default_factory=dict)
@@ -98,8 +98,8 @@ class Filling:
     def fill(self, connection, found=None, on_piece=None):
         """Send all but the last unit; go on behind what the load `found`, an Unfinished, has done.
 
-        `on_piece(table, rows)` is called for each unit of rows, also for those that were there. Raises UnfitFile,
-        CountsDiffer, Claimed and the driver's errors.
+        `on_piece(table, rows)` is called for each unit of rows, also for those that were there. Raises
+        UnfitFile, CountsDiffer, Claimed and the driver's errors.
         """
         if found is None:
             self.claim.begin(connection, self._first_statements())

@@ -14,10 +14,30 @@ from .quoting import quote
 LARGEST_VALUE = 2_000_000
 #: What Django's own sqlite3 engine computes in Python, in upper case; all others begin with DJANGO_.
 PYTHON_FUNCTIONS = frozenset(
-    ["BITXOR", "COT", "LPAD", "MD5", "RAND", "REGEXP", "REPEAT", "REVERSE", "RPAD", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512", "STDDEV_POP", "STDDEV_SAMP", "VAR_POP", "VAR_SAMP"]
+    [
+        "BITXOR",
+        "COT",
+        "LPAD",
+        "MD5",
+        "RAND",
+        "REGEXP",
+        "REPEAT",
+        "REVERSE",
+        "RPAD",
+        "SHA1",
+        "SHA224",
+        "SHA256",
+        "SHA384",
+        "SHA512",
+        "STDDEV_POP",
+        "STDDEV_SAMP",
+        "VAR_POP",
+        "VAR_SAMP",
+    ]
 )
 # Fails a batch that has made a whole schema, so that nothing of it stays.
 _PROBE = "do_bridge:probe"
+_ATTEMPTS = 3
 _ALWAYS_FAILS = (f"SELECT json_extract('{{}}', '{_PROBE}')", None)
 
 
@@ -50,7 +70,7 @@ def _lacking(error):
 
 
 def is_python_function(word):
-    """Say whether Django's own sqlite3 engine computes the function of this name, in upper case, in Python."""
+    """Return whether Django's sqlite3 engine computes the function, a name in upper case, in Python."""
     return word in PYTHON_FUNCTIONS or word.startswith("DJANGO_")
 
 
@@ -92,8 +112,10 @@ def refuse_dangling_rows(source, schema):
         for row in source.execute(f"PRAGMA foreign_key_list({quote(table.name)})").fetchall():
             if row[2].lower() not in names:
                 raise UnfitFile(
-                    f"The table {table.name!r} has a foreign key to {row[2]!r}, and the file has no such table. "
-                    f"SQLite refuses every write to {table.name!r} then: drop it, or make it again without the key."
+                    f"The table {table.name!r} has a foreign key to {row[2]!r}, and the file has no "
+                    "such table. "
+                    f"SQLite refuses every write to {table.name!r} then: drop it, or make it again "
+                    "without the key."
                 )
     try:
         dangling = source.execute("PRAGMA foreign_key_check").fetchall()
@@ -123,7 +145,7 @@ def refuse_broken_views(source):
 
 
 def refuse_large_values(source, tables):
-    """Raise UnfitFile for a value or a row that is larger than the platform takes, by its table and column."""
+    """Raise UnfitFile for a value, or a row, that is larger than the platform takes, by its table."""
     for table in tables:
         # The functions of a scan that reads no value into Python.
         sizes = [f"coalesce(length(CAST({quote(name)} AS BLOB)), 0)" for name in table.columns]
@@ -139,7 +161,8 @@ def refuse_large_values(source, tables):
                 )
         if whole is not None and whole > LARGEST_VALUE:
             raise UnfitFile(
-                f"{table.name} holds a row of {whole:,} bytes. The platform takes {LARGEST_VALUE:,}: shorten its "
+                f"{table.name} holds a row of {whole:,} bytes. The platform takes {LARGEST_VALUE:,}: "
+                "shorten its "
                 "values, or keep them outside of the database."
             )
 
@@ -159,7 +182,8 @@ def refuse_strange_schema(schema):
 def refuse_schema(connection, schema):
     """Make the whole schema in an empty database, and undo it. Raises UnfitFile by the name of what fails.
 
-    It is one batch that always fails, so that nothing stays; D1 does not name the step, which is searched for.
+    It is one batch that always fails, so that nothing stays. D1 does not name the step that failed:
+    it is searched for.
     """
     probes = [(f"the view {name!r}", f"SELECT * FROM {quote(name)} LIMIT 0") for name in schema.view_names]  # noqa: S608
     steps = [*schema.made, *probes]
@@ -181,15 +205,24 @@ def refuse_schema(connection, schema):
 
 def _tried(connection, steps):
     """Return the error by which making these steps fails, or None."""
-    try:
-        connection.execute_batch([*((sql, None) for _, sql in steps), _ALWAYS_FAILS])
-    except driver.Error as error:
-        if _PROBE in str(error):
-            return None
-        if error.effect != "none" and error.kind not in ("sql", "foreign_key"):
-            raise
-        return error
+    batch = [*((sql, None) for _, sql in steps), _ALWAYS_FAILS]
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            connection.execute_batch(batch)
+        except driver.Error as error:
+            if _PROBE in str(error):
+                return None
+            # Nothing of it ever stays, so that it may run again.
+            if error.effect != "unknown" or attempt == _ATTEMPTS:
+                return _refusal(error)
     return None
+
+
+def _refusal(error):
+    """Return the error of a database that refuses a statement; raise any other."""
+    if error.effect in ("unknown", "ended") or error.transient or error.kind not in ("sql", "foreign_key"):
+        raise error
+    return error
 
 
 def _capital(text):

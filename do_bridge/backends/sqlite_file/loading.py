@@ -46,12 +46,12 @@ def load_database(alias, path, *, check=None, on_piece=None, restart=False, dry_
     """Fill the empty database of `alias` from the SQLite file at `path`; return a LoadReport.
 
     The file is checked first, by `check(source, schema)` too. Each unit is a request of its own of about a
-    megabyte; the last one brings django_migrations and makes the database usable. What was interrupted, or lost its
-    connection, stays for the same call to go on; after another failure the database is emptied. `restart`
-    throws away what an interrupted load of any file left. `on_piece(table, rows)` is called after each unit of
-    rows. With `dry_run` nothing is written.
-    Raises UnfitFile and NotEmpty, both before anything is written, Claimed if somebody else fills the database
-    at the same time, CountsDiffer, and Django's database errors.
+    megabyte; the last one brings django_migrations and makes the database usable. What was interrupted, or
+    lost its connection, stays for the same call to go on; after another failure the database is emptied.
+    `restart` throws away what an interrupted load of any file left. `on_piece(table, rows)` is called after
+    each unit of rows. With `dry_run` nothing is written.
+    Raises UnfitFile and NotEmpty, both before anything is written, Claimed if somebody else fills the
+    database at the same time, CountsDiffer, and Django's database errors.
     """
     with opened(path) as file:
         schema = check_file(file.connection)
@@ -87,13 +87,15 @@ def _look(connection, alias, claim, restart):
     if names[0] != MARK:
         more = ", …" if len(names) > _SHOWN else ""
         raise NotEmpty(
-            f"The database {alias!r} holds {len(names)} tables ({', '.join(names[:_SHOWN])}{more}), and a file is "
+            f"The database {alias!r} holds {len(names)} tables ({', '.join(names[:_SHOWN])}{more}), "
+            "and a file is "
             "loaded into an empty one alone, before the first `migrate`. Name another database in its NAME."
         )
     found = unfinished(connection)
     if found is not None and found.plan != claim.plan and not restart:
         raise NotEmpty(
-            f"The database {alias!r} holds a part of another file, or of this one before it was changed. Load that "
+            f"The database {alias!r} holds a part of another file, or of this one before it was "
+            "changed. Load that "
             "file to its end, or throw the part away with --restart."
         )
     return found

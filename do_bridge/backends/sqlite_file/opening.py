@@ -46,12 +46,17 @@ def _refuse_no_file(path):
     if path.stat().st_size == 0 and not _parts(path)[1:]:
         raise UnfitFile(f"{path} is empty: it holds no database. Name the site's own file.")
     journal = path.with_name(f"{path.name}-journal")
-    if journal.is_file() and journal.stat().st_size:
+    if journal.is_file() and _is_hot(journal):
         raise UnfitFile(
             f"{journal} stands beside the file: a program writes to it now, or was killed while it did. Stop "
-            f'it, open the file once with `sqlite3 {path} "SELECT 1 FROM sqlite_master"`, which repairs it, and '
-            "run this again."
+            f"it, repair the file with `sqlite3 {path} .tables`, which opens it, and run this again."
         )
+
+
+def _is_hot(journal):
+    """Return whether a rollback journal is in use; one that is kept for the next has its first byte cleared."""
+    with journal.open("rb") as file:
+        return file.read(1) not in (b"", b"\0")
 
 
 def _connect(path):
@@ -81,7 +86,7 @@ def _why(path, error):
 
 
 def _parts(path):
-    """Return the files that hold the database: its own, and the write-ahead log if there is something in it."""
+    """Return the files that hold the database: its own, and the write-ahead log if it holds anything."""
     log = path.with_name(f"{path.name}-wal")
     return [path, log] if log.is_file() and log.stat().st_size else [path]
 

@@ -89,7 +89,7 @@ class Schema:
             del self.tables[at], self.table_sql[at]
 
     def make_keys_immediate(self):
-        """Rewrite deferred foreign keys, which Django's own sqlite3 engine makes, as this package's engines do."""
+        """Rewrite the deferred foreign keys of Django's own sqlite3 engine as this package's make them."""
         for at, sql in enumerate(self.table_sql):
             if (rewritten := immediate(sql)) != sql:
                 self.described[rewritten] = self.described[sql]

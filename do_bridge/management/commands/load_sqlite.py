@@ -20,7 +20,8 @@ class Command(BaseCommand):
     """Beside Django's loaddata: a whole database at once, with its schema, and nothing of it or all of it."""
 
     help = (
-        "Fills an empty D1 database, or an empty Durable Object, from a database file of Django's sqlite3 engine. "
+        "Fills an empty D1 database, or an empty Durable Object, from a database file of Django's "
+        "sqlite3 engine. "
         "Run it again after an interruption: it goes on."
     )
     # The database may be empty.
@@ -73,6 +74,7 @@ class Command(BaseCommand):
         engine = connections.settings[alias]["ENGINE"]
         if not engine.startswith("do_bridge."):
             raise CommandError(
-                f"{alias!r} is a database of {engine}, and load_sqlite fills databases of do_bridge's engines. "
+                f"{alias!r} is a database of {engine}, and load_sqlite fills databases of do_bridge's "
+                "engines. "
                 "Point DATABASES at D1 or at a Durable Object first."
             )

@@ -29,7 +29,8 @@ class Command(TenantsCommand):
     """The tenant's row in the directory is made last: nobody uses a tenant that is not whole."""
 
     help = (
-        "Makes a tenant of a SQLite file, that of tenant_dump or of a site of Django's sqlite3 engine; refuses a "
+        "Makes a tenant of a SQLite file, that of tenant_dump or of a site of Django's sqlite3 "
+        "engine; refuses a "
         "tenant whose database holds something. Run it again after an interruption: it goes on."
     )
 
