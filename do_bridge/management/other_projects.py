@@ -50,16 +50,22 @@ def refuse_other_project(alias):
 
 
 def refuse_other_projects_file(source, schema):
-    """Raise UnfitFile if an open SQLite file was migrated by another project."""
+    """Raise UnfitFile if an open SQLite file was migrated by another project.
+
+    Returns the option that `migrate` needs afterwards, or an empty text: it takes a site that has lost an app
+    and gained one since for another project.
+    """
     noted = {app for app, _ in applied_migrations(source)}
     user_model = get_user_model() if apps.is_installed("django.contrib.auth") else None
     tables = {table.name for table in schema.tables}
     lacking = user_model if user_model and user_model._meta.db_table not in tables else None
-    if why := _why(noted, lacking):
+    why = _why(noted, lacking)
+    if why and (lacking is not None or not noted & _own_apps()):
         raise UnfitFile(
             f"The file was migrated by another project: {why}. Run the command in the project whose "
             "file it is."
         )
+    return OPTION if why else ""
 
 
 def _why(noted, lacking):

@@ -54,7 +54,7 @@ def _refuse_no_file(path):
 
 
 def _is_hot(journal):
-    """Return whether a rollback journal is in use; one that is kept for the next has its first byte cleared."""
+    """Return whether a rollback journal is in use: of one that is kept, the first byte is cleared."""
     with journal.open("rb") as file:
         return file.read(1) not in (b"", b"\0")
 

@@ -41,13 +41,18 @@ class Command(BaseCommand):
 
     def handle(self, *, file, database, restart, dry_run, verbosity, **options):
         self._refuse_database(database)
+        needed = []
+
+        def check(source, schema):
+            needed.append(refuse_other_projects_file(source, schema))
+
         terminal = verbosity >= 1 and self.stderr.isatty()
         try:
             with tqdm(unit="row", file=self.stderr._out, disable=not terminal) as bar:
                 report = load_database(
                     database,
                     file,
-                    check=refuse_other_projects_file,
+                    check=check,
                     on_piece=lambda table, rows: bar.update(rows),
                     restart=restart,
                     dry_run=dry_run,
@@ -57,7 +62,8 @@ class Command(BaseCommand):
         if verbosity >= 1:
             tell_counts(self, report, f"Database {database!r}", dry_run=dry_run)
             if not dry_run:
-                self.stdout.write(f"Now run: manage.py migrate --database {database}")
+                options = " ".join([database, *filter(None, needed)])
+                self.stdout.write(f"Now run: manage.py migrate --database {options}")
         warn_left_out(self, report)
 
     @staticmethod
