@@ -443,6 +443,27 @@ def test_a_file_that_is_written_to_while_it_is_opened_is_refused(site, monkeypat
         load_database("default", site)
 
 
+def test_a_site_that_has_lost_an_app_and_gained_one_is_loaded_and_migrate_is_told(engine, tmp_path):
+    path = site_file.write(tmp_path / "db.sqlite3", "DELETE FROM django_migrations WHERE app = 'blog'")
+    told = command(path, "--database", engine.alias)
+    assert f"Now run: manage.py migrate --database {engine.alias} --with-other-apps" in told
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DELETE FROM django_migrations WHERE app IN ('accounts', 'blog')", "none of accounts, blog"),
+        ("DROP TABLE accounts_user", "no table accounts_user"),
+    ],
+)
+def test_the_file_of_another_project_is_refused_without_a_trip(d1, tmp_path, trips, statement, told):
+    path = site_file.write(tmp_path / "db.sqlite3", statement)
+    before = trips.count
+    with pytest.raises(CommandError, match=f"The file was migrated by another project: .*{told}"):
+        command(path, "--database", d1.alias)
+    assert trips.count == before
+
+
 @pytest.mark.parametrize(
     ("alias", "told"),
     [

@@ -101,13 +101,15 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from blog.models import *
 
+utc = dt.timezone.utc
+later = dt.datetime(2050, 1, 1, tzinfo=utc)
 users = [
-    User.objects.create_user(f"user{n}", f"user{n}@site.example", "pass-word", pk=10 + n) for n in range(4)
+    User.objects.create_user(
+        f"user{n}", f"user{n}@site.example", "pass-word", pk=10 + n, date_joined=later
+    ) for n in range(4)
 ]
 users[0].groups.add(Group.objects.create(name="writers"))
 users[1].user_permissions.add(Permission.objects.get(codename="add_post"))
-utc = dt.timezone.utc
-later = dt.datetime(2050, 1, 1, tzinfo=utc)
 Session.objects.create(session_key="secret-session-key", session_data="x", expire_date=later)
 root = Section.objects.create(name="root")
 sections = [root, *(Section.objects.create(name=f"section {n}", parent=root) for n in range(9))]
