@@ -1,5 +1,7 @@
 """What the commands that load SQLite files say."""
 
+from django.core.management.base import CommandError
+
 
 def add_dry_run(parser):
     """Add the option by which a file is checked, and nothing is written."""
@@ -31,6 +33,13 @@ def warn_left_out(command, report):
         names = ", ".join(report.left_out)
         warning = f"Left out: {names}. The platform keeps these names for itself: rename them in the file."
         command.stderr.write(command.style.WARNING(warning))
+
+
+def interrupted():
+    """Return the CommandError for Ctrl-C."""
+    return CommandError(
+        "Interrupted. What was sent stays: the same command goes on behind it.", returncode=130
+    )
 
 
 def one_line_with_notes(error):

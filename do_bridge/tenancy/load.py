@@ -56,7 +56,7 @@ class LoadReport:
     units_before: int | None = None
 
 
-def load_tenant(slug, path, *, origin="", on_piece=None, then=None, dry_run=False):
+def load_tenant(slug, path, *, origin="", on_start=None, on_piece=None, then=None, dry_run=False):
     """Fill the object of tenant `slug` from the SQLite file at `path`; return a LoadReport.
 
     The file is checked first. One that Django's own sqlite3 engine made is a whole site: of it a tenant gets
@@ -66,9 +66,10 @@ def load_tenant(slug, path, *, origin="", on_piece=None, then=None, dry_run=Fals
     interrupted load of another file left behind is thrown away. If it was cut off when the object was whole,
     the call goes on from there, provided that `origin`, a text kept in the object, is the same (left out: the
     file's digest).
-    `on_piece(table, rows)` is called after each unit of rows. `then()` makes what belongs to the tenant in
-    the directory, its row first of all, before the ledger says "ready"; after an error in it the same call
-    goes on with it. With `dry_run` nothing is written or thrown away, and `then` is not called.
+    `on_start(rows)` is called before the first unit, `on_piece(table, rows)` after each unit of rows.
+    `then()` makes what belongs to the tenant in the directory, its row first of all, before the ledger says
+    "ready"; after an error in it the same call goes on with it. With `dry_run` nothing is written or thrown
+    away, and `then` is not called.
     Raises UnfitFile, TenantExists (both before anything is written), Claimed if somebody else fills the
     object, whose it is then, CountsDiffer, and Django's database errors.
     """
@@ -83,6 +84,8 @@ def load_tenant(slug, path, *, origin="", on_piece=None, then=None, dry_run=Fals
             return report
         if (found := check_free(slug, origin, filling.claim)) is not WHOLE:
             report.units_before = _done_by(found, filling.claim)
+            if on_start is not None:
+                on_start(report.rows)
             _load(slug, schema, filling, report, origin, found, on_piece)
         else:
             # It may be another state of the same origin than the file's.

@@ -117,6 +117,18 @@ def test_a_database_that_holds_anything_is_refused_before_anything_is_written(en
     assert inserts == []
 
 
+def test_ctrl_c_ends_the_command_with_what_to_do(engine, large, monkeypatch):
+    def stop(self, *args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(filling.Filling, "_compare", stop)
+    with pytest.raises(CommandError, match="Interrupted.*the same command goes on") as caught:
+        command(large, "--database", engine.alias)
+    assert caught.value.returncode == 130
+    monkeypatch.undo()
+    assert "It went on where an interrupted load had stopped." in command(large, "--database", engine.alias)
+
+
 class Stop(KeyboardInterrupt):
     """Ends a load as Ctrl-C does."""
 
@@ -467,7 +479,7 @@ def test_the_file_of_another_project_is_refused_without_a_trip(d1, tmp_path, tri
 @pytest.mark.parametrize(
     ("alias", "told"),
     [
-        ("tenant", "'tenant' is tenants': `manage.py tenant_load SLUG FILE`"),
+        ("tenant", "does not fill the databases of tenants. Run `manage.py tenant_load SLUG FILE`"),
         ("tenant/acme", "`manage.py tenant_load acme FILE`"),
         ("nowhere", "There is no database 'nowhere'"),
     ],

@@ -104,7 +104,7 @@ def test_the_posts_and_their_authors_are_there_and_the_tenant_is_ready(site_db, 
     assert read(other, "SELECT id, content, created, user_id FROM blog_post ORDER BY id") == expected
     assert Tenant.objects.get(slug=other).slug == other
     assert ledger.states(other)[other].state == ledger.READY
-    assert "Left out, for they are the shared database's:" in told
+    assert "Left out, because these rows are the shared database's:" in told
     for words in (
         "accounts_user 1 of 3",
         "django_session 1 of 1",

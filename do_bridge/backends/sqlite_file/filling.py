@@ -76,7 +76,7 @@ class Filling:
         choices = {name: [choice.where, choice.instead] for name, choice in self._choices.items()}
         order = [table.name for table in (*self._before, *self._circles, *self._after)]
         limits = [PIECE_BYTES, ROWS_AT_ONCE, LARGE_ROW, ROWS_A_UNIT, INDEXES_A_UNIT]
-        plan = [_FORMAT, digest, purpose, sqlite3.sqlite_version, self._schema.made, order, choices, limits]
+        plan = [_FORMAT, digest, purpose, self._schema.made, order, choices, limits]
         return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
 
     def choice(self, table):

@@ -42,14 +42,14 @@ class LoadReport:
     units_before: int | None = None
 
 
-def load_database(alias, path, *, check=None, on_piece=None, restart=False, dry_run=False):
+def load_database(alias, path, *, check=None, on_start=None, on_piece=None, restart=False, dry_run=False):
     """Fill the empty database of `alias` from the SQLite file at `path`; return a LoadReport.
 
     The file is checked first, by `check(source, schema)` too. Each unit is a request of its own of about a
     megabyte; the last one brings django_migrations and makes the database usable. What was interrupted, or
     lost its connection, stays for the same call to go on; after another failure the database is emptied.
-    `restart` throws away what an interrupted load of any file left. `on_piece(table, rows)` is called after
-    each unit of rows. With `dry_run` nothing is written.
+    `restart` throws away what an interrupted load of any file left. `on_start(rows)` is called before the
+    first unit, and `on_piece(table, rows)` after each unit of rows. With `dry_run` nothing is written.
     Raises UnfitFile and NotEmpty, both before anything is written, Claimed if somebody else fills the
     database at the same time, CountsDiffer, and Django's database errors.
     """
@@ -75,6 +75,8 @@ def load_database(alias, path, *, check=None, on_piece=None, restart=False, dry_
                 with refusing():
                     empty(connection, unless_ended)
                 found = None
+            if on_start is not None:
+                on_start(filling.rows)
             _load(connection, filling, schema, found, on_piece)
     return report
 
@@ -87,16 +89,15 @@ def _look(connection, alias, claim, restart):
     if names[0] != MARK:
         more = ", …" if len(names) > _SHOWN else ""
         raise NotEmpty(
-            f"The database {alias!r} holds {len(names)} tables ({', '.join(names[:_SHOWN])}{more}), "
-            "and a file is "
-            "loaded into an empty one alone, before the first `migrate`. Name another database in its NAME."
+            f"The database {alias!r} holds {len(names)} tables ({', '.join(names[:_SHOWN])}{more}). A "
+            "file is "
+            "loaded into an empty database, before the first `migrate`. Name another one in its NAME."
         )
     found = unfinished(connection)
     if found is not None and found.plan != claim.plan and not restart:
         raise NotEmpty(
-            f"The database {alias!r} holds a part of another file, or of this one before it was "
-            "changed. Load that "
-            "file to its end, or throw the part away with --restart."
+            f"The database {alias!r} holds a part of another file, or of this one before it was changed. "
+            "Load that file to its end, or throw the part away with --restart."
         )
     return found
 

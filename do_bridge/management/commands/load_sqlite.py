@@ -10,7 +10,13 @@ from tqdm import tqdm
 from do_bridge.backends.sqlite_file.filling import CountsDiffer
 from do_bridge.backends.sqlite_file.fitness import UnfitFile
 from do_bridge.backends.sqlite_file.loading import NotEmpty, load_database
-from do_bridge.management.loads import add_dry_run, one_line_with_notes, tell_counts, warn_left_out
+from do_bridge.management.loads import (
+    add_dry_run,
+    interrupted,
+    one_line_with_notes,
+    tell_counts,
+    warn_left_out,
+)
 from do_bridge.management.other_projects import refuse_other_projects_file
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import alias_slug
@@ -53,10 +59,13 @@ class Command(BaseCommand):
                     database,
                     file,
                     check=check,
+                    on_start=bar.reset,
                     on_piece=lambda table, rows: bar.update(rows),
                     restart=restart,
                     dry_run=dry_run,
                 )
+        except KeyboardInterrupt as error:
+            raise interrupted() from error
         except (UnfitFile, NotEmpty, CountsDiffer, DatabaseError, OSError, sqlite3.Error) as error:
             raise CommandError(f"{database!r} was not loaded: {one_line_with_notes(error)}") from error
         if verbosity >= 1:
@@ -73,14 +82,15 @@ class Command(BaseCommand):
         if databases is not None and (alias == databases.template or alias_slug(alias) is not None):
             slug = alias_slug(alias) or "SLUG"
             raise CommandError(
-                f"{alias!r} is tenants': `manage.py tenant_load {slug} FILE` makes a tenant of a file."
+                "load_sqlite does not fill the databases of tenants. Run `manage.py tenant_load "
+                f"{slug} FILE`, "
+                "which makes a tenant of a file."
             )
         if alias not in connections.settings:
             raise CommandError(f"There is no database {alias!r}. Name one of {', '.join(connections)}.")
         engine = connections.settings[alias]["ENGINE"]
         if not engine.startswith("do_bridge."):
             raise CommandError(
-                f"{alias!r} is a database of {engine}, and load_sqlite fills databases of do_bridge's "
-                "engines. "
-                "Point DATABASES at D1 or at a Durable Object first."
+                f"{alias!r} is a database of {engine}. load_sqlite fills those of do_bridge's engines: point "
+                f"DATABASES[{alias!r}] at D1 or at a Durable Object first."
             )

@@ -9,7 +9,13 @@ from tqdm import tqdm
 
 from do_bridge.backends.sqlite_file.filling import CountsDiffer
 from do_bridge.management.base import TenantsCommand
-from do_bridge.management.loads import add_dry_run, one_line_with_notes, tell_counts, warn_left_out
+from do_bridge.management.loads import (
+    add_dry_run,
+    interrupted,
+    one_line_with_notes,
+    tell_counts,
+    warn_left_out,
+)
 from do_bridge.tenancy import schemas
 from do_bridge.tenancy.catch_up import named
 from do_bridge.tenancy.fingerprint import lacking
@@ -57,7 +63,8 @@ class Command(TenantsCommand):
                 f"{name} {left} of {total}" for name, (left, total) in sorted(report.rows_left_out.items())
             )
             self.stdout.write(
-                f"Left out, for they are the shared database's: {rows}. Users come without a password."
+                f"Left out, because these rows are the shared database's: {rows}. Users come without "
+                "a password."
             )
 
     def _warn(self, slug, applied):
@@ -98,10 +105,13 @@ def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=F
                 slug,
                 file,
                 origin=f"copy of {source}" if source else "",
+                on_start=bar.reset,
                 on_piece=lambda table, rows: bar.update(rows),
                 then=register,
                 dry_run=dry_run,
             )
+    except KeyboardInterrupt as error:
+        raise interrupted() from error
     except (
         InvalidSlug,
         FieldsMissing,
