@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from django.db import NotSupportedError
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite.introspection import NOT_RUNTIME
+from do_bridge.backends.remote_sqlite.introspection import FIXTURE_TABLES, NOT_RUNTIME
 from do_bridge.driver.sql import tokens
 
 from . import virtual
 
 # Of a table, and of a result.
 COLUMNS = 100
-# The runtime's own, SQLite's own, wrangler's list of its migrations, the relay's keys of writes.
-_NOT_OURS = ("sqlite_", "_cf_", "__miniflare")
+# The runtime's own, SQLite's own, what a killed loaddata left, wrangler's list of its migrations, the relay's
+# keys of writes.
+_NOT_OURS = ("sqlite_", "_cf_", "__miniflare", FIXTURE_TABLES)
 _NOT_OURS_EITHER = ("d1_migrations", "_do_bridge_keys")
 # Of these a file from elsewhere may have some that somebody wants.
 _PLATFORMS = ("_cf_", "__miniflare", "d1_migrations")
