@@ -6,10 +6,10 @@ from functools import partial
 from django.db import DatabaseError, connections
 
 from do_bridge.backends.remote_sqlite.emptying import empty
+from do_bridge.backends.sqlite_file.schema import connect
 
 from . import leases
 from .databases import tenant_databases
-from .dump import connect
 from .fencing import is_fenced, refuse_older
 from .slugs import tenant_alias
 

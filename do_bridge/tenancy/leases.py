@@ -268,7 +268,7 @@ def fail_many(failed):
         [
             (
                 f"UPDATE {states} AS s SET error = value->>2, expires = {_NOW}, since = {_NOW} "  # noqa: S608
-                "FROM json_each(%s) WHERE value->>0 = s.slug AND value->>1 = s.fence",
+                "FROM json_each(%s) WHERE value->>0 = s.slug AND value->>1 = s.fence AND s.operation <> ''",
                 [json.dumps(values)],
             )
         ],

@@ -20,6 +20,8 @@ from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite import isolation, schema
 from do_bridge.backends.remote_sqlite.refusals import failing, told
+from do_bridge.backends.sqlite_file.quoting import quote
+from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, read_schema
 
 from . import leases, ledger
 from .catch_up import TenantBehind, TenantUnclaimed
@@ -28,7 +30,6 @@ from .contenttypes import content_type_statements
 from .copies import copy_statements, insert_statements, run_batch
 from .databases import tenant_databases
 from .directory import lookup
-from .dump import MASTER, TABLES, read_schema
 from .emptying import drop_left_over, settle
 from .expecting import expecting, is_overtaken
 from .fencing import INTERNAL, NOT_INTERNAL, fenced
@@ -36,7 +37,6 @@ from .fingerprint import code_fingerprint, of, write_statements
 from .lifecycle import FILLING, Do, Found, Operation, found, is_its_work, next_step
 from .looking import read_tenant, unchecked
 from .members import tenant_filled
-from .quoting import quote
 from .scratch import note_used
 from .slugs import tenant_alias
 
