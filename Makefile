@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak soak lock audit
+.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak lifecycle soak lock audit
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -84,6 +84,10 @@ torture: $(DEV_STAMP) $(NODE_STAMP)
 OPERATIONS ?= 100000
 leak: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.leak.run --operations $(OPERATIONS) --seed "$(SEED)"
+
+# Lives of tenants by chance in several processes, some killed or paused; SEED repeats an earlier run's choices.
+lifecycle: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.lifecycle --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED))
 
 # The site under load and faults for so long; the report goes to state/soak.md, too.
 SECONDS ?= 600

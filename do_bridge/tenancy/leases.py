@@ -165,27 +165,37 @@ def take_many(rows, operation, owner="", seconds=None):
     What the rows say of states is left as it is until the leases are settled.
     """
     seconds = conf("LEASE_SECONDS") if seconds is None else seconds
-    owner = owner or uuid4().hex
-    of = {row.slug: row for row in rows}
+    rows, owner = list(rows), owner or uuid4().hex
+    # A creation that was cut off stays known as that until it is finished.
+    of = {
+        row.slug: (row, row.owner if operation == row.operation == Operation.CREATE else owner)
+        for row in rows
+    }
     if not of:
         return {}
     with ledger.clear_errors():
-        (result,) = run_batch(_directory(), [_take_statement(of.values(), operation, owner, seconds)])
-    return {slug: Lease(operation, of[slug], fence, owner, seconds) for slug, fence in result.rows}
+        (result,) = run_batch(_directory(), [_take_statement(of.values(), operation, seconds)])
+    return {
+        slug: Lease(operation, row, fence, its_owner, seconds)
+        for slug, fence in result.rows
+        for row, its_owner in [of[slug]]
+    }
 
 
-def _take_statement(rows, operation, owner, seconds):
-    """Return the statement that takes leases; its rows are (slug, fence) of those taken."""
-    asked = json.dumps([[row.slug, row.fence, row.state, row.operation == Operation.CREATE] for row in rows])
+def _take_statement(rows, operation, seconds):
+    """Return the statement that takes leases of (row, owner); its rows are (slug, fence) of those taken."""
+    asked = json.dumps(
+        [[row.slug, row.fence, row.state, row.operation == Operation.CREATE, owner] for row, owner in rows]
+    )
     # Another creation's is taken over alive where the caller has seen that it has come to its end.
     free = f"s.operation = '' OR s.expires <= {_NOW} OR s.operation = '{Operation.CREATE}'"
     is_as_seen = "value->>0 = s.slug AND value->>1 = s.fence"
-    sql = _taking("value->>0, '', value->>2", "true").format(
+    sql = _taking("value->>0, '', value->>2", "value->>4", "true").format(
         also="",
         where=f"WHERE ({free}) AND EXISTS (SELECT 1 FROM json_each(%s) WHERE {is_as_seen} "  # noqa: S608
         f"AND (s.operation <> '{Operation.CREATE}' OR value->>3))",
     )
-    return sql, [operation, owner, f"+{seconds:.3f} seconds", ledger.version(), asked, asked]
+    return sql, [operation, f"+{seconds:.3f} seconds", ledger.version(), asked, asked]
 
 
 def begin_statement(slugs, operation, owner, seconds, fingerprint):
@@ -194,19 +204,19 @@ def begin_statement(slugs, operation, owner, seconds, fingerprint):
     It stands behind one that fails where somebody has such a lease; its rows are (slug, fence).
     """
     _, tenants, key = _names()
-    sql = _taking(f"value, %s, '{State.READY}'", f"value NOT IN (SELECT {key} FROM {tenants})").format(  # noqa: S608
+    sql = _taking(f"value, %s, '{State.READY}'", "%s", f"value NOT IN (SELECT {key} FROM {tenants})").format(  # noqa: S608
         also=", fingerprint = excluded.fingerprint, state = excluded.state", where=""
     )
     expiry = f"+{seconds:.3f} seconds"
     return sql, [fingerprint, operation, owner, expiry, ledger.version(), json.dumps(slugs)]
 
 
-def _taking(row, condition):
+def _taking(row, owner, condition):
     """Return the SQL that takes leases; `row`: slug, fingerprint and state of a row that is not there yet."""
     states, _, _ = _names()
     return (
         f"INSERT INTO {states} AS s (slug, fingerprint, state, since, operation, owner, expires, fence, "  # noqa: S608
-        f"emptied, version, error) SELECT {row}, {_NOW}, %s, %s, {_EXPIRY}, {_FENCE}, 0, %s, '' "
+        f"emptied, version, error) SELECT {row}, {_NOW}, %s, {owner}, {_EXPIRY}, {_FENCE}, 0, %s, '' "
         f"FROM json_each(%s) WHERE {condition} ON CONFLICT (slug) DO UPDATE SET "
         "operation = excluded.operation, owner = excluded.owner, expires = excluded.expires, "
         "fence = max(s.fence + 1, excluded.fence), "

@@ -18,6 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.lifecycle", description=__doc__)
     parser.add_argument("--operations", type=int, default=10_000, help="%(default)s")
     parser.add_argument("--seed", type=int, default=secrets.randbits(31), help="what is done, killed, paused")
+    parser.add_argument("--pairs", type=int, default=0, help="instead: so often two commands at a time")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
     sys.stdout.flush()
@@ -27,9 +28,11 @@ def main() -> int:
 
         os.environ.update(site_environment(worker) | {"LOG_LEVEL": "CRITICAL"})
         os.environ["DJANGO_SETTINGS_MODULE"] = "tests.lifecycle.settings"
+        from .pairs import Pairs
         from .run import Run, as_text
 
-        report = Run(options.seed, options.operations).go()
+        work = Pairs(options.seed, options.pairs) if options.pairs else Run(options.seed, options.operations)
+        report = work.go()
     sys.stdout.write(as_text(report))
     return int(bool(report.faults))
 

@@ -314,7 +314,7 @@ def test_a_killed_load_goes_on_where_it_stopped_and_sends_nothing_twice(
     assert code == -signal.SIGKILL, output
     done = at + 1 if is_sent else at
     assert read_mark(other) == done
-    assert ledger.states(other)[other].state == ledger.MIGRATING
+    assert ledger.states(other)[other].status == "load not finished"
     assert not Tenant.objects.filter(slug=other).exists()
     del sent[:]
     told = loaded(other, many)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from do_bridge import driver
+from do_bridge.tenancy.lifecycle import Row
 
 from . import books, states
 from .journal import Journals
@@ -41,7 +42,7 @@ class Inspector:
         self.journals = Journals(folder)
         self._told_wrong = 0
         self._looked: Counter[str] = Counter()
-        self._found_right: dict[str, states.LedgerRow] = {}
+        self._found_right: dict[str, Row] = {}
         self._readers = ThreadPoolExecutor(_READERS)
 
     def look(self, era: str, *, quiet: bool = False) -> list[Fault]:
@@ -99,7 +100,7 @@ class Inspector:
 
     def _chosen(self, directory: states.DirectoryState, which: Which) -> list[str]:
         rows = directory.ledger
-        deleted = {slug for slug, row in rows.items() if row.state == "deleted"}
+        deleted = {slug for slug, row in rows.items() if row.state == "deleted" and not row.operation}
         settled = {slug for slug in deleted if rows[slug] == self._found_right.get(slug)}
         left_out = {Which.LIVING: deleted, Which.UNSETTLED: settled, Which.ALL: set[str]()}[which]
         return sorted((set(rows) | directory.tenants | self.journals.slugs) - left_out)
@@ -108,9 +109,9 @@ class Inspector:
         """Return what is not in order after the commands that repair have run."""
         state = states.read_directory(self._transport)
         faults = [
-            Fault("not repaired", f"tenant {slug}", f"{row.state}: {row.doing}")
+            Fault("not repaired", f"tenant {slug}", f"{row.state}, {row.operation} not finished")
             for slug, row in state.ledger.items()
-            if row.state not in ("ready", "deleted")
+            if row.operation not in ("", "create") or (row.state == "unused" and row.is_registered)
         ]
         if state.unfinished:
             faults.append(Fault("not repaired", "D1", f"{state.unfinished} unfinished"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
+from do_bridge.tenancy.lifecycle import Content, content
+
 from .bank import ACCOUNTS, FIRST_BALANCE
 from .books import D1, POSTS, Page
 from .journal import CONFIRMED, FAILED, Operation
@@ -70,7 +72,8 @@ def judge_tenant(slug: str, directory: DirectoryState, found: ObjectState) -> li
     """Return the faults of one tenant whose ledger row did not change while its object was read."""
     row, faults = directory.ledger.get(slug), []
     where = f"tenant {slug}"
-    if found.names and not found.is_loading:
+    is_left_over = row is not None and content(row, found.held) == Content.LEFT_OVER
+    if found.names and not found.is_loading and not is_left_over:
         if not holds_schema(found.columns, found.applied_to_yard):
             told = f"{sorted(found.applied_to_yard)} are recorded, the tables are {found.columns}"
             faults.append(Fault(SCHEMA, where, told))
@@ -78,17 +81,24 @@ def judge_tenant(slug: str, directory: DirectoryState, found: ObjectState) -> li
             faults.append(Fault(SCHEMA, where, f"{found.damaged_boats} boats lost something"))
         if found.fingerprint != found.fingerprint_of_applied:
             faults.append(Fault(SCHEMA, where, "the fingerprint is not that of the applied migrations"))
-    state = row.state if row is not None else "unknown"
-    if state == "ready" and found.fingerprint != row.fingerprint:  # type: ignore[union-attr]
+    if row is None:
+        return (
+            [*faults, Fault(LEDGER, where, "the directory has the tenant, the ledger has not")]
+            if (slug in directory.tenants)
+            else faults
+        )
+    there = content(row, found.held)
+    if found.held.fence > row.fence:
+        faults.append(Fault(LEDGER, where, "the object has a higher fence than the ledger"))
+    if row.operation:
+        return faults
+    if row.state == "ready" and found.fingerprint != row.fingerprint:
         faults.append(Fault(LEDGER, where, "the ledger says ready, at another schema than the object's"))
-    if state == "ready" and slug not in directory.tenants:
+    if row.state == "ready" and slug not in directory.tenants:
         faults.append(Fault(LEDGER, where, "the ledger says ready, and the directory has no such tenant"))
-    if state == "deleted" and (found.names or slug in directory.tenants):
+    is_left = there in (Content.PART, Content.WHOLE)
+    if row.state == "deleted" and (is_left or slug in directory.tenants):
         faults.append(Fault(LEDGER, where, "the ledger says deleted, and something is left"))
-    if state == "unknown" and slug in directory.tenants:
-        faults.append(Fault(LEDGER, where, "the directory has the tenant, the ledger has not"))
-    if state in ("unknown", "ready", "deleted") and found.is_loading:
-        faults.append(Fault(LEDGER, where, f"half loaded, and the ledger says {state}"))
     return faults
 
 

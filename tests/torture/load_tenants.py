@@ -101,7 +101,7 @@ class TenantsLoad:
     def _load(self, slug: str) -> None:
         # The ledger's word comes last: with it the load was whole, and only the answer was lost.
         row = ledger.states([slug]).get(slug)
-        if row is None or row.state != ledger.READY:
+        if row is None or row.status != "Ready":
             quietly("tenant_load", slug, str(self._folder / "dump.sqlite3"))
         self._must_be_at(slug, code_fingerprint())
 
@@ -114,7 +114,7 @@ class TenantsLoad:
 
     def _run_delete(self, slug: str) -> None:
         state = ledger.states([slug]).get(slug)
-        if self._registered(slug) or (state is not None and state.state != ledger.DELETED):
+        if self._registered(slug) or (state is not None and state.status != "Deleted"):
             quietly("tenant_delete", slug, yes=True)
         row = ledger.states([slug]).get(slug)
         with unchecked(tenant_alias(slug)):
@@ -170,7 +170,7 @@ class TenantsLoad:
     def _must_be_at(self, slug: str, wanted: str) -> None:
         row = ledger.states([slug]).get(slug)
         found = self._fingerprint(slug)
-        if row is None or row.state != TenantState.State.READY or row.fingerprint != wanted:
+        if not ledger.is_at(row, wanted):
             raise WrongResult(f"the ledger says of {slug}: {row}, at {row and row.fingerprint[:8]}")
         if found != wanted or not self._registered(slug):
             raise WrongResult(f"{slug} is not whole although its command succeeded")
@@ -190,7 +190,11 @@ class TenantsLoad:
         return bool(Tenant.objects.using("default").filter(slug=slug).exists())
 
     def _moving(self) -> list[str]:
-        held = {row.slug for row in TenantState.objects.using("default") if ledger.is_held(row)}
+        held = set(
+            TenantState.objects.using("default")
+            .filter(operation__in=["load", "copy", "delete"])
+            .values_list("slug", flat=True)
+        )
         slugs = Tenant.objects.using("default").exclude(slug__in=ORM_TENANTS).values_list("slug", flat=True)
         return [slug for slug in slugs if slug not in held]
 

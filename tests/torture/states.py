@@ -9,11 +9,12 @@ from typing import Any
 
 from do_bridge import driver
 from do_bridge.tenancy import fingerprint
-from do_bridge.tenancy.load import MARK
+from do_bridge.tenancy.fencing import KEY
+from do_bridge.tenancy.lifecycle import Held, Row
 
 from .books import D1
 
-_INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations")
+_INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_")
 _MIGRATIONS = ("0001_initial", "0002_length", "0003_callsign", "0004_harbour")
 # The columns of the yard's tables after each number of its migrations.
 _SCHEMAS: tuple[dict[str, set[str]], ...] = (
@@ -34,8 +35,8 @@ FROM sqlite_master m WHERE m.type = 'table' AND m.name GLOB 'yard_*'
 _PROGRESS = "_do_bridge_migration_progress"
 _DIRECTORY = f"""
 SELECT (SELECT json_group_array(slug) FROM accounts_tenant),
-  (SELECT json_group_array(json_array(slug, state, fingerprint, since, doing)) FROM do_bridge_tenantstate
-   WHERE slug NOT GLOB 'scratch/*'),
+  (SELECT json_group_array(json_array(slug, state, operation, owner, fence, emptied, fingerprint, error))
+   FROM do_bridge_tenantstate WHERE slug NOT GLOB 'scratch/*'),
   (SELECT json_group_array(name) FROM django_migrations WHERE app = 'yard'),
   ({_TABLES}),
   (SELECT json_group_array(name) FROM {_PROGRESS} WHERE app = 'yard'),
@@ -45,7 +46,7 @@ SELECT (SELECT json_group_array(slug) FROM accounts_tenant),
 _NAMES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 # What is read of an object, from those of these tables that it has.
 _OF_AN_OBJECT = {
-    fingerprint.META_TABLE: fingerprint.READ_META,
+    fingerprint.META_TABLE: f"SELECT key, value FROM {fingerprint.META_TABLE}",  # noqa: S608
     "django_migrations": "SELECT app, name FROM django_migrations",
     "yard_boat": "SELECT * FROM yard_boat",
     "yard_crew": "SELECT id FROM yard_crew",
@@ -54,22 +55,12 @@ _OF_AN_OBJECT = {
 Columns = dict[str, set[str]]
 
 
-@dataclass(frozen=True)
-class LedgerRow:
-    """A tenant's row in the ledger."""
-
-    state: str
-    fingerprint: str
-    since: str
-    doing: str
-
-
 @dataclass
 class DirectoryState:
     """D1 at one moment: its tenants, the ledger, the yard's migrations and tables."""
 
     tenants: set[str] = field(default_factory=set)
-    ledger: dict[str, LedgerRow] = field(default_factory=dict)
+    ledger: dict[str, Row] = field(default_factory=dict)
     applied: set[str] = field(default_factory=set)
     columns: Columns = field(default_factory=dict)
     unfinished: set[str] = field(default_factory=set)
@@ -83,6 +74,7 @@ class ObjectState:
 
     names: set[str] = field(default_factory=set)
     fingerprint: str = ""
+    fence: str = "0 "
     applied: set[tuple[str, str]] = field(default_factory=set)
     columns: Columns = field(default_factory=dict)
     damaged_boats: int = 0
@@ -90,8 +82,14 @@ class ObjectState:
 
     @property
     def is_loading(self) -> bool:
-        """Whether a load has begun and not ended."""
-        return MARK in self.names
+        """Whether there are tables, and no schema to use."""
+        return bool(self.names) and not self.fingerprint
+
+    @property
+    def held(self) -> Held:
+        """The object as the table of tenants' lives takes it."""
+        number, _, owner = self.fence.partition(" ")
+        return Held(bool(self.names), self.fingerprint, frozenset(self.applied), int(number), owner)
 
     @property
     def applied_to_yard(self) -> set[str]:
@@ -124,9 +122,12 @@ def read_directory(transport: driver.Transport) -> DirectoryState:
     """Read D1 in one statement."""
     with driver.connect(transport, D1) as connection:
         row = connection.execute(_DIRECTORY).fetchone()
+        tenants = set(json.loads(row[0]))
         state = DirectoryState(
-            tenants=set(json.loads(row[0])),
-            ledger={slug: LedgerRow(*rest) for slug, *rest in json.loads(row[1])},
+            tenants=tenants,
+            ledger={
+                slug: Row(slug, *rest, is_registered=slug in tenants) for slug, *rest in json.loads(row[1])
+            },
             applied=set(json.loads(row[2])),
             columns=_columns(row[3]),
             unfinished=set(json.loads(row[4])),
@@ -183,7 +184,8 @@ def _object_state(results: Sequence[driver.Result], tables: Iterable[str]) -> Ob
     of = dict(zip(tables, rest, strict=True))
     rows = {name: result.rows for name, result in of.items()}
     state = ObjectState(_own_names(found.rows), dangling=len(keys.rows), columns=_columns(columns.rows[0][0]))
-    state.fingerprint = next((value for (value,) in rows.get(fingerprint.META_TABLE, ())), "")
+    notes = dict(rows.get(fingerprint.META_TABLE, ()))
+    state.fingerprint, state.fence = notes.get("schema", ""), notes.get(KEY, "0 ")
     state.applied = {(app, name) for app, name in rows.get("django_migrations", ())}
     if "yard_boat" in of and not state.is_loading:
         boats = [dict(zip(of["yard_boat"].columns, row, strict=True)) for row in rows["yard_boat"]]
