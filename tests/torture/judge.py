@@ -93,7 +93,14 @@ def judge_tenant(slug: str, directory: DirectoryState, found: ObjectState) -> li
     if row.operation:
         return faults
     if row.state == "ready" and found.fingerprint != row.fingerprint:
-        faults.append(Fault(LEDGER, where, "the ledger says ready, at another schema than the object's"))
+        faults.append(
+            Fault(
+                LEDGER,
+                where,
+                f"the ledger says ready, at another schema than the object's: {row}, {found.fingerprint[:8]} "
+                f"at {found.fence}",
+            )
+        )
     if row.state == "ready" and slug not in directory.tenants:
         faults.append(Fault(LEDGER, where, "the ledger says ready, and the directory has no such tenant"))
     is_left = there in (Content.PART, Content.WHOLE)
