@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
-from do_bridge.tenancy.lifecycle import Content, content
+from do_bridge.tenancy.lifecycle import Content, content, is_its_work
 
 from .bank import ACCOUNTS, FIRST_BALANCE
 from .books import D1, POSTS, Page
@@ -90,7 +90,7 @@ def judge_tenant(slug: str, directory: DirectoryState, found: ObjectState) -> li
     there = content(row, found.held)
     if found.held.fence > row.fence:
         faults.append(Fault(LEDGER, where, "the object has a higher fence than the ledger"))
-    if row.operation:
+    if row.operation and not (row.operation == "create" and is_its_work(row, found.held)):
         return faults
     if row.state == "ready" and found.fingerprint != row.fingerprint:
         faults.append(

@@ -167,7 +167,7 @@ def read_object(transport: driver.Transport, slug: str) -> ObjectState:
             if "no such table" not in str(error):
                 raise
         connection.begin()
-        names = _own_names(connection.execute(_NAMES).fetchall())
+        names = {name for (name,) in connection.execute(_NAMES).fetchall()}
         there = [name for name in _OF_AN_OBJECT if name in names]
         results = connection.execute_batch(_reads(there))
         connection.rollback()
