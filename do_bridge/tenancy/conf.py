@@ -28,6 +28,8 @@ DEFAULTS = {
     "MEMBERSHIP_MODEL": None,
     "MEMBERSHIP_FIELDS": None,
     "MEMBER_FIELDS": None,
+    # Whether reading users by a tenant's table, inside the tenant, means its copies; else it is refused.
+    "USERS_FROM_COPIES": False,
     # Dotted path of a callable (tenant, username) that makes a user a member.
     "ADD_MEMBER": None,
     # Dotted path of a callable (users) that returns a new tenant's first members' rows, see provision.py.

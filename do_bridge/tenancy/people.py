@@ -16,6 +16,7 @@ from do_bridge.driver.sql import prepare
 
 from .conf import conf
 from .context import TenantMismatch, current_request
+from .sides import is_context_model, is_tenant_model
 from .slugs import is_tenant_side
 
 # Rows of these have the same keys in every database, too; see contenttypes.py.
@@ -104,11 +105,29 @@ def may_cross(one, two):
     return has_same_key(one, two._state.db) or has_same_key(two, one._state.db)
 
 
+def refuse_stray(user, row):
+    """Raise RelationRefused for a row of a tenant although such rows, and their relations to users, are D1's.
+
+    By its key it would be taken for another row, e.g. for a group of D1.
+    """
+    if not (is_tenant_side(row._state.db) and is_user(user)) or is_user(row):
+        return
+    model = row.__class__
+    is_there = is_tenant_model(model) or is_context_model(model)
+    if not is_there and row._meta.concrete_model._meta.label_lower not in SAME_KEYS:
+        raise RelationRefused(
+            f"A {row._meta.label} of {str(row._state.db)!r} can't be related to a user, because users' "
+            f"relations to {row._meta.label} are in D1. Read it from D1."
+        )
+
+
 def allow_relation(one, two):
     """Answer as a router does; raises RelationRefused for a row of D1 that no tenant has."""
     aliases = one._state.db, two._state.db
     if None in aliases or not any(map(is_tenant_side, aliases)):
         return None
+    refuse_stray(one, two)
+    refuse_stray(two, one)
     if aliases[0] != aliases[1]:
         if all(map(is_tenant_side, aliases)):
             return False

@@ -10,6 +10,7 @@ from django.db.models.sql import Query
 from .context import TenantMismatch, current
 from .guards import guard
 from .lookups import row_mismatch, tenant_rows
+from .namesakes import reads_copies
 from .people import has_same_key, is_user, need_copy
 from .routers import check_same_tenant, hinted_alias
 from .slugs import is_tenant_side
@@ -66,6 +67,8 @@ def _guarded_alias(db):
             # added later, for somebody else's clone of this queryset.
             if self._hints and hinted_alias(self._hints, self.model) is not None:
                 return (router.db_for_write if self._for_write else router.db_for_read)(self.model)
+            if not self._for_write and reads_copies(self):
+                return current().alias
         elif self._for_write and isinstance(own, BoundAlias):
             try:
                 check_same_tenant(str(own), self.model)

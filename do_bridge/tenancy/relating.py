@@ -8,7 +8,7 @@ from django.db.models.fields import related_descriptors
 
 from .context import TenantMismatch
 from .guards import guard
-from .people import may_cross
+from .people import may_cross, refuse_stray
 from .querysets import BoundAlias, refuse_relation
 from .slugs import is_tenant_side
 
@@ -77,7 +77,10 @@ def _refuse_others(manager, objs):
     own = manager.instance._state.db
     for obj in objs:
         other = obj._state.db if isinstance(obj, Model) else None
-        if None in (own, other) or own == other or may_cross(manager.instance, obj):
+        if None in (own, other):
+            continue
+        refuse_stray(manager.instance, obj)
+        if own == other or may_cross(manager.instance, obj):
             continue
         if is_tenant_side(own) or is_tenant_side(other):
             raise TenantMismatch(

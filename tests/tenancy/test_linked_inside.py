@@ -26,7 +26,8 @@ def copies(tenant):
 
 
 def marked(tenant):
-    return list(DirtyFlag.objects.filter(slug=tenant.slug).values_list("user_key", flat=True))
+    keys = DirtyFlag.objects.filter(slug=tenant.slug).values_list("user_key", flat=True)
+    return [int(key) for key in keys]
 
 
 @pytest.fixture

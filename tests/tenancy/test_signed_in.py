@@ -412,3 +412,20 @@ def test_readers_are_added_and_removed_by_who_is_signed_in(acme, ada, note, visi
         return made.readers.count()
 
     assert visit(acme, work, ada) == 1
+
+
+def test_users_by_a_tenants_table_are_its_copies_if_the_settings_say_so(acme, zeta, ada, in_both, settings):
+    Post.objects.using(of(acme)).create(title="t", content="-", user_id=ada.pk)
+    by_posts = User.objects.filter(posts__title="t")
+    with tenant_context(acme), pytest.raises(TenantMismatch, match="Choose the database"):
+        by_posts.count()
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "USERS_FROM_COPIES": True}
+    with tenant_context(acme):
+        assert by_posts.count() == User.objects.filter(posts__isnull=False).distinct().count() == 1
+        assert by_posts.get()._state.db == of(acme)
+        assert User.objects.get(username="ada")._state.db == "default"
+        for write in (by_posts.all().delete, lambda: by_posts.all().update(name="x")):
+            with pytest.raises(TenantMismatch, match="Choose the database"):
+                write()
+    with tenant_context(zeta):
+        assert not by_posts.exists()

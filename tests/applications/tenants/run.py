@@ -20,6 +20,7 @@ HERE = "tests.applications.tenants"
 PLAYS = {
     "notes": ("settings", "play_notes", {"NOTES_TOKENS": "tenant"}),
     "notes-tokens-in-d1": ("settings", "play_notes", {"NOTES_TOKENS": "d1"}),
+    "shop": ("settings_shop", "play_shop", {}),
 }
 SECONDS = 1800
 
