@@ -12,6 +12,7 @@ INSTALLED_APPS = [
     "do_bridge",
     "do_bridge.members",
     *OSCAR,
+    "sorl.thumbnail",
     "tests.applications.tenants.people",
     "tests.applications.tenants.shop.apps.ShopConfig",
 ]
@@ -71,6 +72,7 @@ DO_BRIDGE = {
         "search",
         "shipping",
         "sites",
+        "thumbnail",
         "voucher",
         "wishlists",
         "reports_dashboard",
