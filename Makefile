@@ -50,8 +50,15 @@ MESSAGES ?= 200000
 fuzz: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.gate.fuzz --messages $(MESSAGES) $(if $(SEED),--seed $(SEED))
 
-# The quick checks come first, and pytest's own summary is the last thing on the screen.
-test: check vitest pytest
+# The quick checks come first. The Worker's tests mostly wait, so pytest runs beside them; both results come last.
+test: check
+	@log=$$(mktemp); $(MAKE) --no-print-directory vitest >"$$log" 2>&1 & vitest=$$!; \
+	trap 'kill $$vitest 2>/dev/null; rm -f "$$log"' EXIT; \
+	$(MAKE) --no-print-directory pytest; pytest=$$?; \
+	wait $$vitest; vitest=$$?; trap - EXIT; \
+	if [ $$vitest = 0 ]; then tail -n 5 "$$log"; else cat "$$log"; fi; rm -f "$$log"; \
+	if [ $$pytest != 0 ]; then echo "pytest failed: its report stands above."; fi; \
+	exit $$((pytest || vitest))
 
 check: $(DEV_STAMP) $(NODE_STAMP)
 	ruff check

@@ -13,6 +13,7 @@ from worker import local
 
 # The entry point whose objects have an internal table each.
 ENTRY = "test/internal-tables.ts"
+SCRIPT = Path(__file__).with_name("workers.mjs")
 # An isolate has 128 MB in production.
 HEAP = {"MINIFLARE_WORKERD_V8_FLAGS": "--max-heap-size=128"}
 _D1_OBJECTS = "miniflare-D1DatabaseObject"
@@ -23,11 +24,15 @@ _TABLE = "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT PRIMARY KEY, value BLOB) W
 class ProductionWorker(local.LocalWorker):
     """A LocalWorker whose objects and D1 databases have internal tables; takes what LocalWorker takes.
 
-    A `worker_dir` of its own keeps the entry point that its configuration names.
+    A `worker_dir` of its own keeps the entry point that its configuration names. `wrangler`: run wrangler,
+    which reloads code that changes, instead of Miniflare, which starts in a third of the time.
     """
 
-    def __init__(self, *arguments: Any, worker_dir: Path | None = None, **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, worker_dir: Path | None = None, wrangler: bool = False, **options: Any
+    ) -> None:
         super().__init__(*arguments, worker_dir=worker_dir or local.WORKER_DIR, **options)
+        self._wrangler = wrangler
         self._writes_folder = worker_dir is None
         if self._writes_folder:
             self.worker_dir = write_worker_folder(self._private / "worker")
@@ -40,6 +45,13 @@ class ProductionWorker(local.LocalWorker):
         for database_id in d1_databases(local.WORKER_DIR):
             make_internal_table(self.state, database_id)
         super().spawn()
+
+    def _command(self, env_file: Path) -> list[str]:
+        if self._wrangler:
+            return super()._command(env_file)
+        configs = [self.worker_dir / "wrangler.jsonc", *self.others]
+        arguments = [self.port, self.state, env_file, *configs]
+        return [str(local.node_binary()), str(SCRIPT), *map(str, arguments)]
 
     def _environment(self) -> dict[str, str]:
         return super()._environment() | HEAP

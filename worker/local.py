@@ -312,21 +312,15 @@ class LocalWorker:
         if self._process is not None:
             raise LocalWorkerError(f"The Worker on port {self.port} has been started already.")
         check_port(self.port)
-        wrangler = wrangler_command(self.worker_dir)
         self.state.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(self.state)
         env_file = self._private / "secrets.env"
         given = dict.fromkeys(OPTIONAL_TOKENS, UNSET) | self.tokens | {"RELAY_TOKEN": self.token}
         write_private(env_file, "".join(f"{name}={value}\n" for name, value in given.items()))
-        arguments = [
-            *("dev", "--config", str(self.worker_dir / "wrangler.jsonc"), "--env-file", str(env_file)),
-            *(word for other in self.others for word in ("--config", str(other))),
-            *("--ip", HOST, "--port", str(self.port), "--inspector-port", str(free_port())),
-            *("--persist-to", str(self.state), "--show-interactive-dev-session=false", "--log-level", "info"),
-        ]
+        command = self._command(env_file)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                guarded([*wrangler, *arguments], leftovers=self._private),
+                guarded(command, leftovers=self._private),
                 stdin=subprocess.DEVNULL,
                 stdout=None if self.echo else log,
                 stderr=None if self.echo else subprocess.STDOUT,
@@ -335,6 +329,16 @@ class LocalWorker:
                 start_new_session=True,
                 pass_fds=[self._lock],  # the guard holds it too, should this process die first
             )
+
+    def _command(self, env_file: Path) -> list[str]:
+        """The command that runs the Worker; `env_file` holds its secrets."""
+        return [
+            *wrangler_command(self.worker_dir),
+            *("dev", "--config", str(self.worker_dir / "wrangler.jsonc"), "--env-file", str(env_file)),
+            *(word for other in self.others for word in ("--config", str(other))),
+            *("--ip", HOST, "--port", str(self.port), "--inspector-port", str(free_port())),
+            *("--persist-to", str(self.state), "--show-interactive-dev-session=false", "--log-level", "info"),
+        ]
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(WITHHELD)}

@@ -2,6 +2,10 @@
 
 import os
 
+from django.core.management.commands import loaddata as stock_loaddata
+
+from do_bridge.management.commands.loaddata import Command as LoaddataCommand
+
 SLOT = int(os.environ.get("DJSUITE_SLOT", "0")) + int(os.environ.get("DJSUITE_FIRST_SLOT", "0"))
 RELAY_URL = os.environ["RELAY_URL"]
 RELAY_TOKEN = os.environ["RELAY_TOKEN"]
@@ -11,3 +15,6 @@ SECRET_KEY = "django_tests_secret_key"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 USE_TZ = False
+
+# The suite's projects install none of do_bridge's apps, whose commands would be found by themselves.
+stock_loaddata.Command = LoaddataCommand

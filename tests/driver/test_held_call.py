@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,13 +25,14 @@ class Writer:
     """Writes batches of two rows to an object of its own, each behind the last one's answer."""
 
     connection: driver.Connection
+    stopped: threading.Event
     sent: int = 0
     confirmed: set[int] = field(default_factory=set)
 
     def write(self, after: Callable[[int], None]) -> None:
-        """Write until the connection breaks; ``after`` is told of each answer at once."""
+        """Write until it is stopped or a write fails; `after` gets the number of answers after each."""
         insert = "INSERT INTO t (batch) VALUES (%s)"
-        while True:
+        while not self.stopped.is_set():
             self.sent += 1
             try:
                 self.connection.execute_batch([(insert, [self.sent]), (insert, [self.sent])])
@@ -55,17 +57,21 @@ def test_a_runtime_that_is_killed_behind_an_answer_has_every_confirmed_batch_and
     worker = own_worker().start()
     chance = random.Random()  # noqa: S311 - any point will do.
     for kill in range(KILLS):
-        transport = RelayTransport(worker.url, worker.token)
-        writers = [
-            Writer(driver.connect(transport, f"do:test/killed/{kill}/{number}")) for number in range(WRITERS)
+        transport, stopped = RelayTransport(worker.url, worker.token), threading.Event()
+        connections = [
+            driver.connect(transport, f"do:test/killed/{kill}/{number}") for number in range(WRITERS)
         ]
+        writers = [Writer(connection, stopped) for connection in connections]
         for writer in writers:
             writer.connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, batch)")
         last = chance.randint(1, 150)
 
-        def murder(confirmed: int, last: int = last) -> None:
+        def murder(confirmed: int, last: int = last, stopped: threading.Event = stopped) -> None:
             if confirmed == last:
+                # What was on its way is sent again, by its key, to the runtime that comes next.
+                stopped.set()
                 worker.kill()
+                worker.start()
 
         with ThreadPoolExecutor(WRITERS) as threads:
             jobs = [threads.submit(writers[0].write, murder)]
@@ -73,7 +79,6 @@ def test_a_runtime_that_is_killed_behind_an_answer_has_every_confirmed_batch_and
             for job in jobs:
                 job.result()
         assert len(writers[0].confirmed) == last
-        worker.start()
         for writer in writers:
             writer.check()
         transport.close()

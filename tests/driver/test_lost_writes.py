@@ -250,7 +250,8 @@ def test_writes_and_commits_are_there_once_after_the_runtime_was_killed_before_i
         for pid in worker.workerd_pids():
             os.kill(pid, signal.SIGKILL)
         worker.stop()
-        proxy.stalled = False
+        proxy.cut()
+        proxy.release()
         worker.start()
         for thread in threads:
             thread.join()

@@ -75,7 +75,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
 
 @pytest.mark.timeout(240)
 def test_new_code_takes_over_in_the_middle_of_writes(worker_copy: Callable[..., Any]) -> None:
-    worker = worker_copy().start()
+    worker = worker_copy(wrangler=True).start()
     transport = RelayTransport(worker.url, worker.token)
     for database in (OBJECT, D1):
         driver.connect(transport, database).execute("CREATE TABLE item (id INTEGER PRIMARY KEY, v)")

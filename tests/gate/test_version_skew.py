@@ -41,7 +41,7 @@ def skewed(own_worker: Callable[..., Any], tmp_path: Path) -> tuple[Any, Path]:
         assert text.count(name) == 1
         text = text.replace(name, former)
     code.write_text(text)
-    return own_worker(worker_dir=new.parent, others=[old]).start(), code
+    return own_worker(worker_dir=new.parent, others=[old], wrangler=True).start(), code
 
 
 @pytest.mark.timeout(180)

@@ -252,6 +252,7 @@ def test_the_worker_alone_is_deployed_without_a_migration_for_a_project_of_ones_
         deploy, "deploy_worker", lambda settings: done.append("worker") or ["https://a.example"]
     )
     monkeypatch.setattr(deploy, "wait_for_version", lambda url, version: done.append("wait"))
+    monkeypatch.setattr(deploy, "wait_for_objects", lambda config: done.append("wait for objects"))
     monkeypatch.setattr(deploy, "migrate", lambda url: done.append("migrate"))
     given = COMPLETE | {"RELAY_URL": "", "D1_TRANSPORT": "", **dict.fromkeys(local.OPTIONAL_TOKENS, "")}
     if arguments:
@@ -260,5 +261,5 @@ def test_the_worker_alone_is_deployed_without_a_migration_for_a_project_of_ones_
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert deploy.main(arguments) == 0
-    assert done == ["worker", "wait", *([] if arguments else ["migrate"])]
+    assert done == ["worker", "wait", *([] if arguments else ["wait for objects", "migrate"])]
     assert ("Migrate your own project now" in capsys.readouterr().out) == bool(arguments)

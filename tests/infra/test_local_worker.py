@@ -32,7 +32,7 @@ def wait_until(condition, seconds: float = 20) -> bool:
 
 
 def test_a_worker_comes_back_on_its_port_after_a_crash_and_ends_without_a_trace(own_worker):
-    with own_worker() as worker:
+    with own_worker(wrangler=True) as worker:
         first, crashed = worker.pids(), worker.pid
         assert set(worker.workerd_pids()) <= set(first)
         assert worker.workerd_pids()
@@ -86,13 +86,13 @@ def test_two_workers_cannot_use_one_data_folder(own_worker, tmp_path):
 
 def test_a_missing_wrangler_is_named(own_worker, tmp_path):
     with pytest.raises(local.LocalWorkerError, match="wrangler is missing"):
-        own_worker(worker_dir=tmp_path).start()
+        own_worker(worker_dir=tmp_path, wrangler=True).start()
 
 
 def test_a_worker_that_cannot_start_shows_its_log_without_the_token(tmp_path, own_worker):
     (tmp_path / "node_modules").symlink_to(ROOT / "worker" / "node_modules")
     (tmp_path / "wrangler.jsonc").write_text('{"name": "broken", "main": "nowhere-secret-words.ts"}')
-    worker = own_worker(worker_dir=tmp_path, token="secret-words")
+    worker = own_worker(worker_dir=tmp_path, token="secret-words", wrangler=True)
     with pytest.raises(local.LocalWorkerError, match="the log's end") as caught:
         worker.start()
     assert "nowhere-***.ts" in str(caught.value)

@@ -130,9 +130,15 @@ def test_a_page_whose_connection_is_cut_at_a_trip_says_so_and_works_again(
 @pytest.mark.parametrize("path", [ACME, D1])
 def test_sql_whose_connection_is_cut_at_a_trip_is_told_and_works_again(root, site, wires, path):
     root.raise_request_exception = False
-    asked = {"sql": "SELECT 41 + 1", "run": ""}
-    for _, again in walk(wires, lambda: root.post(f"{path}sql/", asked), step=2):
-        assert "42" in plain(again)
+
+    def ask():
+        return root.post(f"{path}sql/", {"sql": "SELECT 41 + 1", "run": ""})
+
+    for _, again in walk(wires, ask, step=2):
+        page = plain(again)
+        while "took longer than" in page:  # on a busy machine
+            page = plain(ask())
+        assert "42" in page
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,11 @@ def leak(*arguments):
 
 @pytest.mark.timeout(420)
 def test_thousands_of_mixed_operations_find_their_own_tenants_rows_alone():
-    # It ends after so many or after the time, whichever comes first: a slow machine does fewer.
-    code, said = leak("--operations", "30000", "--seconds", "60", "--tenants", "40")
+    code, said = leak("--operations", "6000", "--seconds", "300", "--tenants", "40")
     assert code == 0, said
     assert "mix-ups: **0**" in said
     done = int(re.search(r"(\d+) operations in", said)[1])
-    assert done > 1000
+    assert done >= 6000
     own = ("reading.get", "writing.update", "driving.read", "tasks.get", "pages.", "OperationalError")
     # The kinds that are chosen most often.
     shop = ("lists", "prefetches", "views", "tasks", "pages")

@@ -1,6 +1,7 @@
 """A request that ends too early does nothing, whatever of it has come."""
 
 import io
+from contextlib import closing
 
 import pytest
 from django.test import RequestFactory
@@ -32,7 +33,9 @@ def send(sign_in):
         )
         environ["wsgi.input"] = io.BytesIO(body[: len(body) - cut])
         statuses = []
-        b"".join(application(environ, lambda status, headers, *args: statuses.append(status)))
+        # A server closes the response, which ends the request for Django, too.
+        with closing(application(environ, lambda status, headers, *args: statuses.append(status))) as answer:
+            b"".join(answer)
         return int(statuses[0][:3])
 
     return send

@@ -32,7 +32,9 @@ def main() -> int:
     options = arguments()
     with tempfile.TemporaryDirectory(prefix="soak-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        worker = stack.enter_context(ProductionWorker(0, folder / "state", secrets.token_hex(16)))
+        worker = stack.enter_context(
+            ProductionWorker(0, folder / "state", secrets.token_hex(16), wrangler=True)
+        )
         set_up(worker, "tests.soak.settings")
         cast = make_tenants(options.tenants)
         proxy = stack.enter_context(Proxy(worker.port))

@@ -165,6 +165,7 @@ def test_a_relay_that_dies_before_the_commit_undoes_both(shared, behind_proxy, p
     ):
         write("undone")
         transaction.on_commit(lambda: seen.append("never"))
+        connections[alias(behind_proxy)].connection.timeout = 1.0
         proxy.refusing = True
         proxy.cut()
     proxy.refusing = False

@@ -21,7 +21,9 @@ from .books import make_driver_banks
 from .client import LOADS, Order
 from .client import run as run_client
 from .inspector import Inspector
+from .journal import CONFIRMED
 from .judge import Fault, judge_kinds
+from .kinds import KINDS, LEAST
 from .plants import plant_and_find
 from .setup import set_up
 
@@ -195,8 +197,9 @@ class Run:
 
     def _finish(self) -> None:
         self._end_clients()
-        self._clients.fill_up(self._era)  # whoever comes next finishes what was left
-        time.sleep(3)
+        self._clients.fill_up(self._era)  # the next holder finishes what was left
+        with self._timed("work in peace", 60):
+            self._wait_for_every_load()
         self._end_clients()
         try:
             with self._timed("repair", 60):
@@ -211,6 +214,16 @@ class Run:
         self.report.faults += judge_kinds(self.report.outcomes)
         with self._timed("planted faults", 120):
             self.report.planted = plant_and_find(self._transport, self._inspector, eras[-1], self._worker)
+
+    def _wait_for_every_load(self, patience: float = 120.0) -> None:
+        """Let the clients work until each load has done something, on a slow machine too."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            operations = self._inspector.journals.read().values()
+            done = Counter(one.kind for one in operations if one.end == CONFIRMED)
+            if all(sum(done[kind] for kind in kinds) >= LEAST for kinds in KINDS):
+                return
+            time.sleep(0.2)
 
     def _new_order(self, load: str, name: str) -> Order:
         return Order(load, name, self._rng.getrandbits(32), self._proxy.url, self._worker.token, self._folder)

@@ -10,8 +10,17 @@ from django.db.backends.sqlite3 import introspection as sqlite3_introspection
 from django.db.backends.sqlite3.introspection import FieldInfo, get_field_size
 from django.db.models import Index
 
-# Tables (GLOB patterns) that belong to the runtime, to its tools, or to the relay's object.
-RUNTIME_TABLES = ("sqlite_*", "_cf_*", "__miniflare*", "d1_migrations", "_do_bridge_keys")
+#: Begins the names of the tables in which `loaddata` collects the rows of a large fixture.
+FIXTURE_TABLES = "_do_bridge_fixture_"
+# Tables (GLOB patterns) of the runtime, its tools, the relay's object, or a running loaddata.
+RUNTIME_TABLES = (
+    "sqlite_*",
+    "_cf_*",
+    "__miniflare*",
+    "d1_migrations",
+    "_do_bridge_keys",
+    f"{FIXTURE_TABLES}*",
+)
 # And do_bridge's own bookkeeping.
 INTERNAL_TABLES = (*RUNTIME_TABLES, "_do_bridge_*")
 

@@ -1,0 +1,1 @@
+"""An application with every shape of relation that a fixture may have."""

@@ -1,0 +1,6 @@
+"""The kinds of operations by the load that does them; a run ends when each load has confirmed some."""
+
+COMMANDS = ("create_tenant", "create_tenants", "tenant_load", "tenant_delete", "migrate some", "migrate one")
+COMMANDS += ("migrate all", "migrate D1", "first use")
+KINDS = (("transfer", "write"), ("ORM transfer", "D1 batch"), COMMANDS)
+LEAST = 3
