@@ -250,7 +250,8 @@ def read_tenant(slug: str) -> Tenant:
     """Read all that the oracle looks at."""
     from django.db import connections
 
-    from accounts.models import Membership, OutOfStep
+    from accounts.models import Membership
+    from do_bridge.members.models import DirtyFlag
     from do_bridge.tenancy import catch_up, leases, tenant_alias
     from do_bridge.tenancy.copies import run_batch
 
@@ -269,7 +270,7 @@ def read_tenant(slug: str) -> Tenant:
         tenant.copies = {key: (name, bool(active)) for key, name, active in users.rows}
     places = Membership.objects.filter(tenant__slug=slug).values_list("user_id", "user__name")
     tenant.members = dict(places)
-    tenant.is_dirty = OutOfStep.objects.filter(tenant__slug=slug).exists()
+    tenant.is_dirty = DirtyFlag.objects.filter(slug=slug).exists()
     return tenant
 
 

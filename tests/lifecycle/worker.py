@@ -19,10 +19,10 @@ django.setup()
 from django.core.management import CommandError, call_command  # noqa: E402
 from django.db import Error, connections  # noqa: E402
 
-from accounts.members import CopyFailed  # noqa: E402
 from accounts.models import Membership, Tenant, User  # noqa: E402
 from blog.models import Post  # noqa: E402
 from do_bridge.management.commands import migrate  # noqa: E402
+from do_bridge.members.syncing import CopyFailed  # noqa: E402
 from do_bridge.tenancy import directory_context, tenant_alias, tenant_context  # noqa: E402
 from do_bridge.tenancy.creation import create_tenant  # noqa: E402
 from do_bridge.tenancy.directory import lookup  # noqa: E402

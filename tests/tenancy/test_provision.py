@@ -8,8 +8,9 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections
 from django.utils import timezone
 
-from accounts.models import Membership, OutOfStep, Tenant, User
+from accounts.models import Membership, Tenant, User
 from blog.models import Post
+from do_bridge.members.models import DirtyFlag
 from do_bridge.tenancy import creation, ledger, tenant_alias, tenant_context
 from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.copies import run_batch
@@ -157,7 +158,7 @@ def test_a_creation_that_was_cut_off_is_finished_by_the_first_use_with_its_membe
     assert not Post.objects.using(tenant_alias(new)).exists()
     assert ledger.states(new)[new].operation == ""
     assert User.objects.using(tenant_alias(new)).get().username == "ada"
-    assert not OutOfStep.objects.exists()
+    assert not DirtyFlag.objects.exists()
 
 
 def test_a_creation_that_came_to_its_end_is_noted_by_the_first_look_up(new, author, trips):
