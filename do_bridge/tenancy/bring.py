@@ -23,7 +23,7 @@ from .fingerprint import of
 from .fleet import JOBS, Fleet, Outcome
 from .lifecycle import Do, Operation, State, next_step
 from .looking import close_to_older, read_tenant
-from .provision import ready
+from .provision import finishes_creation, ready
 from .replay import recording, signals_are_known
 from .slugs import tenant_alias
 
@@ -192,6 +192,8 @@ class LeasedFleet:
         with fenced(tenant_alias(slug), lease):
             if lease.step in (Do.MAKE, Do.DROP) and self.makes:
                 return Outcome(slug, fingerprint=ready(lease)[1])
+            if finishes_creation(lease):
+                start = ready(lease)[1]
             reached = self.steps.bring(slug, start) if self.steps else self.migrate(slug)
         return Outcome(slug, fingerprint=reached, error=self.refusal(reached))
 

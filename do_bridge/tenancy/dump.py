@@ -20,6 +20,7 @@ from .slugs import tenant_alias
 LEASE = 25.0
 # What one answer should weigh: far below the 30 MB that it may, and large enough to cost few trips.
 PAGE_BYTES = 1_000_000
+_HAS_COUNTERS = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
 FIRST_PAGE = 10
 LARGEST_PAGE = 20_000
 # A result has at most 100 columns: one tells the types, some are the key by which pages go on.
@@ -111,7 +112,8 @@ def _write(reader, target, on_page, *, is_held=False):
             if on_page:
                 on_page(table.name, len(rows))
         target.execute("COMMIT")
-    if schema.has_sequence:
+    # One that was emptied keeps its counters, whose table a file has by such tables alone.
+    if schema.has_sequence and target.execute(_HAS_COUNTERS).fetchone():
         rows = reader.run([("SELECT name, seq FROM sqlite_sequence", None)])[0].rows
         target.execute("DELETE FROM sqlite_sequence")
         target.executemany("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", rows)

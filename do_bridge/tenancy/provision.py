@@ -254,13 +254,18 @@ def work_under(lease, work):
     return outcome
 
 
+def finishes_creation(lease):
+    """Say whether a lease was taken over from a creation that was cut off before it reached the object."""
+    return lease.row.operation == Operation.CREATE and lease.step in (Do.MAKE, Do.DROP)
+
+
 def ready(lease, copies=(), before=None):
     """Bring the object of a lease's tenant up to date by the lease's step; return (how, fingerprint)."""
     if lease.step == Do.DROP:
         drop_left_over(lease)
     how = provision(lease.slug, copies, before=before, lease=lease)
-    if how == "provisioned" and lease.row.operation == Operation.CREATE:
-        # Somebody's creation was cut off, whose members' copies would have come along.
+    if how == "provisioned" and finishes_creation(lease):
+        # Its members' copies would have come along.
         tenant_filled.send(sender=None, source=None, target=lease.slug)
     # A migrated object may have migrations that this code does not have.
     alias = tenant_alias(lease.slug)

@@ -94,6 +94,8 @@ class Run:
             self._round(processes, min(ROUND, self._most - self.report.operations))
             with worker.here():
                 self._look()
+            if self.report.operations % 300 < ROUND:
+                say(f"{self.report.operations} operations, {len(self.report.faults)} faults")
             if len(self.report.faults) > 20:
                 break
         with worker.here():

@@ -13,6 +13,7 @@ from blog.models import Post
 from do_bridge.tenancy import dump, tenant_alias, tenant_context
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.dump import dump_tenant
+from do_bridge.testing import empty_object
 
 ODD_TABLES = [
     "CREATE TABLE kinds (id INTEGER PRIMARY KEY, v)",
@@ -226,3 +227,10 @@ def test_a_tenant_that_is_not_there_has_no_dump(db, tmp_path):
         with pytest.raises(CommandError):
             call_command("tenant_dump", slug, tmp_path / "a.sqlite3")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_object_that_was_emptied_is_written_as_an_empty_file(acme, tmp_path):
+    empty_object(tenant_alias(acme.slug))
+    dump_tenant(acme.slug, tmp_path / "empty.sqlite3")
+    with closing(sqlite3.connect(tmp_path / "empty.sqlite3")) as file:
+        assert file.execute("SELECT name FROM sqlite_master").fetchall() == []

@@ -161,6 +161,18 @@ def test_a_creation_that_was_cut_off_is_finished_by_the_first_use_with_its_membe
     assert not DirtyFlag.objects.exists()
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--database", "tenant/{}"], ["--database", "tenant", "--tenant", "{}"]]
+)
+def test_a_creation_that_was_cut_off_is_finished_by_a_migration_with_its_members(new, author, arguments):
+    write_row(NewTenant(new, "New", [author]), first_members([author]))
+    expire(new)
+    words = [word.format(new) for word in arguments]
+    call_command("migrate", "sessions", "zero", *words, "--noinput", stdout=StringIO())
+    assert User.objects.using(tenant_alias(new)).get().username == "ada"
+    assert not DirtyFlag.objects.exists()
+
+
 def test_a_creation_that_came_to_its_end_is_noted_by_the_first_look_up(new, author, trips):
     create_tenant(new, "New", [author])
     assert ledger.states(new)[new].operation == "create"

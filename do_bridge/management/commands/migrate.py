@@ -27,6 +27,7 @@ from do_bridge.tenancy.fencing import fenced
 from do_bridge.tenancy.fingerprint import of
 from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
 from do_bridge.tenancy.lifecycle import Do, Operation
+from do_bridge.tenancy.provision import finishes_creation, ready
 from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
 from do_bridge.tenancy.targets import (
     TargetError,
@@ -181,11 +182,14 @@ class Command(migrate.Command):
         lease = leases.take(slug, Operation.MIGRATE, partial(read_tenant, slug), adopts=not self.is_typed)
         if not lease.fence:
             self._refuse(lease)
-        if lease.step == Do.DROP:
-            drop_left_over(lease)
         try:
-            with leases.kept(lease), fenced(alias, lease):
-                self._migrate_alias(alias, options)
+            with leases.kept(lease):
+                if finishes_creation(lease):
+                    ready(lease)
+                elif lease.step == Do.DROP:
+                    drop_left_over(lease)
+                with fenced(alias, lease):
+                    self._migrate_alias(alias, options)
         except Exception as error:
             leases.fail(lease, error)
             raise
