@@ -9,7 +9,6 @@ META_TABLE = "_do_bridge_meta"
 _COLUMNS = "(key text NOT NULL PRIMARY KEY, value text NOT NULL)"
 CREATE_META = f"CREATE TABLE IF NOT EXISTS {META_TABLE} {_COLUMNS} WITHOUT ROWID"
 READ_META = f"SELECT value FROM {META_TABLE} WHERE key = 'schema'"  # noqa: S608
-READ_NOTE = f"SELECT value FROM {META_TABLE} WHERE key = %s"  # noqa: S608
 _WRITE_META = f"INSERT OR REPLACE INTO {META_TABLE} (key, value) VALUES (%s, %s)"  # noqa: S608
 
 

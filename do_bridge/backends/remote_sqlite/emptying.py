@@ -4,6 +4,8 @@ import json
 
 from do_bridge.driver import Error
 
+from .refusals import failing, told
+
 # The runtime's own tables stay; so does wrangler's list of its migrations.
 _FOUND = """
     FROM pragma_table_list WHERE "schema" = 'main' AND type <> 'shadow'
@@ -14,9 +16,9 @@ _OBJECTS = f"""
 SELECT name, type, (SELECT json_group_array("table") FROM pragma_foreign_key_list(o.name))
 FROM (SELECT name, type {_FOUND}) AS o ORDER BY name
 """  # noqa: S608
-_LEFT = "do_bridge:left:"
+_LEFT = "left"
 # Last in the batch that drops: what somebody has made since the list was read makes it fail.
-_REFUSE_LEFT = f"SELECT json_extract('{{}}', '{_LEFT}' || name) {_FOUND}"  # noqa: S608
+_REFUSE_LEFT = f"SELECT {failing(_LEFT, 'name')} {_FOUND}"  # noqa: S608
 # How often the list is read where somebody makes tables at the same time.
 _ATTEMPTS = 5
 
@@ -32,7 +34,7 @@ def empty(connection, guard=None):
         try:
             _empty(connection, guard)
         except Error as error:
-            if _LEFT not in str(error) or connection.in_transaction or attempt == _ATTEMPTS:
+            if told(error, _LEFT) is None or connection.in_transaction or attempt == _ATTEMPTS:
                 raise
         else:
             return

@@ -1,0 +1,138 @@
+"""An object refuses what an older lease sends, whatever way it comes, and at no trip more."""
+
+from dataclasses import dataclass
+
+import pytest
+from django.db import IntegrityError, OperationalError, connections, transaction
+
+from do_bridge.tenancy import leases, ledger, tenant_alias
+from do_bridge.tenancy.copies import run_batch
+from do_bridge.tenancy.fencing import fenced, is_fenced
+from do_bridge.tenancy.looking import close_to_older, read_tenant
+
+INSERT = "INSERT INTO auth_group (name) VALUES (%s)"
+
+
+@dataclass
+class Lease:
+    slug: str
+    fence: int
+    owner: str = "somebody"
+
+
+@pytest.fixture
+def fence(acme):
+    """The fence that the object has."""
+    return read_tenant(acme.slug).fence
+
+
+def insert(slug, name):
+    run_batch(connections[tenant_alias(slug)], [(INSERT, (name,))])
+
+
+def in_a_transaction(slug, name):
+    alias = tenant_alias(slug)
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        cursor.execute("SELECT 1")
+        cursor.execute(INSERT, [name])
+
+
+def reconnected(slug, name):
+    connections[tenant_alias(slug)].close()
+    insert(slug, name)
+
+
+def names(slug):
+    (result,) = run_batch(connections[tenant_alias(slug)], [("SELECT name FROM auth_group", None)])
+    return [name for (name,) in result.rows]
+
+
+@pytest.mark.parametrize("write", [insert, in_a_transaction, reconnected])
+def test_what_an_older_lease_sends_does_nothing(acme, fence, write):
+    alias = tenant_alias(acme.slug)
+    with fenced(alias, Lease(acme.slug, fence + 2)):
+        write(acme.slug, "newer")
+    with (
+        fenced(alias, Lease(acme.slug, fence + 1)),
+        pytest.raises(OperationalError, match="taken over this tenant") as caught,
+    ):
+        write(acme.slug, "older")
+    assert is_fenced(caught.value)
+    assert names(acme.slug) == ["newer"]
+    held = read_tenant(acme.slug)
+    assert (held.fence, held.owner) == (fence + 2, "somebody")
+
+
+def test_an_older_lease_may_read_and_whoever_has_none_is_not_fenced(acme, fence):
+    close_to_older(Lease(acme.slug, fence + 5))
+    with fenced(tenant_alias(acme.slug), Lease(acme.slug, fence + 1)):
+        assert names(acme.slug) == []
+    insert(acme.slug, "traffic")
+    assert names(acme.slug) == ["traffic"]
+
+
+def test_the_fence_costs_no_trip_and_answers_are_those_of_the_statements(acme, fence, trips):
+    alias = tenant_alias(acme.slug)
+    names(acme.slug)
+    with fenced(alias, Lease(acme.slug, fence + 1)):
+        before = trips.count
+        insert(acme.slug, "one")
+        both = run_batch(connections[alias], [(INSERT, ("two",)), ("SELECT count(*) FROM auth_group", None)])
+        assert trips.count - before == 2
+    assert (both[0].rowcount, both[1].rows) == (1, [(2,)])
+
+
+def test_an_error_of_the_work_is_its_own(acme, fence):
+    alias = tenant_alias(acme.slug)
+    with fenced(alias, Lease(acme.slug, fence + 1)):
+        insert(acme.slug, "one")
+        with pytest.raises(IntegrityError, match="UNIQUE constraint failed") as caught:
+            run_batch(connections[alias], [("SELECT 1", None), (INSERT, ("one",))])
+        assert not is_fenced(caught.value)
+        assert caught.value.__cause__.step == 1
+        with transaction.atomic(using=alias):
+            with pytest.raises(IntegrityError, match="UNIQUE"), transaction.atomic(using=alias):
+                in_a_transaction(acme.slug, "one")
+            in_a_transaction(acme.slug, "two")
+    assert names(acme.slug) == ["one", "two"]
+
+
+def test_fences_grow_also_where_d1_has_lost_the_row(acme):
+    taken = []
+    for _ in range(3):
+        row = leases.look(acme.slug)
+        taken.append(leases.take_many([row], "migrate", seconds=0)[acme.slug].fence)
+        ledger.forget(acme.slug)
+    assert taken == sorted(set(taken))
+
+
+def test_of_two_that_take_a_lease_at_once_one_has_it(acme):
+    row = leases.look(acme.slug)
+    assert len(leases.take_many([row], "migrate")) == 1
+    assert leases.take_many([row], "migrate") == {}
+    assert leases.take_many([leases.look(acme.slug)], "delete") == {}
+
+
+def test_a_lease_is_renewed_while_its_work_goes_on(acme, settings):
+    import time
+
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.6}
+    lease = leases.take_many([leases.look(acme.slug)], "migrate")[acme.slug]
+    with leases.kept(lease):
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+        renewed = ledger.states(acme.slug)[acme.slug].expires
+    first = ledger.states(acme.slug)[acme.slug].since
+    assert (renewed - first).total_seconds() > 0.6
+
+
+def test_an_outcome_is_written_by_whoever_has_the_lease(acme):
+    older = leases.take_many([leases.look(acme.slug)], "migrate", seconds=0)[acme.slug]
+    newer = leases.take_many([leases.look(acme.slug)], "migrate", seconds=0)[acme.slug]
+    with pytest.raises(leases.LeaseLost, match="taken over by another operation while 'migrate' ran"):
+        leases.settle(older, fingerprint="f00")
+    leases.fail(older, "no word of it")
+    leases.settle(newer, fingerprint="ba2")
+    row = ledger.states(acme.slug)[acme.slug]
+    assert (row.fingerprint, row.operation, row.error) == ("ba2", "", "")
