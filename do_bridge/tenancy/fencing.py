@@ -12,6 +12,7 @@ from django.db import DatabaseError, connections
 from django.db.backends.signals import connection_created
 
 from do_bridge import driver
+from do_bridge.backends.remote_sqlite.emptying import LEFT
 from do_bridge.backends.remote_sqlite.refusals import failing, told
 from do_bridge.driver.sql import prepare
 from do_bridge.driver.transport import RemoteTransaction, Transport
@@ -30,6 +31,8 @@ _RAISE = (
     "ELSE excluded.value END"
 )
 _CHECK = f"SELECT {failing(_KIND, 'value')} FROM {META_TABLE} WHERE key = '{KEY}' AND {_NUMBER} > %s"  # noqa: S608
+
+_UNLESS_NEW = f"SELECT {failing(LEFT, 'name')} FROM sqlite_master WHERE name = '{META_TABLE}'"  # noqa: S608
 
 # The runtime's, SQLite's and wrangler's own, and ours.
 INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_")
@@ -77,8 +80,11 @@ def read_object(connection):
 
 
 def refuse_older(fence, names):
-    """Return the statements that fail where an object with tables of these `names` has a higher fence."""
-    return [(_CHECK, (fence,))] if META_TABLE in names else []
+    """Return the statements that fail where an object with tables of these `names` has a higher fence.
+
+    A guard of `emptying.empty()`, which lists the names again where the object has got its first fence since.
+    """
+    return [(_CHECK, (fence,))] if META_TABLE in names else [(_UNLESS_NEW, None)]
 
 
 def raise_fence(connection, lease):

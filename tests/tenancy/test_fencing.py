@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import pytest
 from django.db import IntegrityError, OperationalError, connections, transaction
 
+from do_bridge import driver
 from do_bridge.tenancy import leases, ledger, tenant_alias
 from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.fencing import fenced, is_fenced
+from do_bridge.tenancy.emptying import connected
+from do_bridge.tenancy.fencing import fenced, is_fenced, refuse_older
 from do_bridge.tenancy.looking import close_to_older, read_tenant
 
 INSERT = "INSERT INTO auth_group (name) VALUES (%s)"
@@ -80,6 +82,17 @@ def test_the_fence_costs_no_trip_and_answers_are_those_of_the_statements(acme, f
         both = run_batch(connections[alias], [(INSERT, ("two",)), ("SELECT count(*) FROM auth_group", None)])
         assert trips.count - before == 2
     assert (both[0].rowcount, both[1].rows) == (1, [(2,)])
+
+
+def test_a_deletion_that_arrives_late_drops_nothing_of_an_object_that_has_its_first_fence_since(acme):
+    run_batch(connections[tenant_alias(acme.slug)], [("DROP TABLE _do_bridge_meta", None)])
+    with connected(tenant_alias(acme.slug)) as connection:
+        late = [(sql, params) for sql, params in refuse_older(5, {"auth_group"})]
+        late.append(("DROP TABLE auth_group", None))
+        close_to_older(Lease(acme.slug, 6))
+        with pytest.raises(driver.Error, match="do_bridge:left:"):
+            connection.execute_batch(late)
+    assert names(acme.slug) == []
 
 
 def test_an_error_of_the_work_is_its_own(acme, fence):

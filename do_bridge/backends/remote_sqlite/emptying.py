@@ -16,9 +16,10 @@ _OBJECTS = f"""
 SELECT name, type, (SELECT json_group_array("table") FROM pragma_foreign_key_list(o.name))
 FROM (SELECT name, type {_FOUND}) AS o ORDER BY name
 """  # noqa: S608
-_LEFT = "left"
+#: The kind of failure after which the list of names is read again.
+LEFT = "left"
 # Last in the batch that drops: what somebody has made since the list was read makes it fail.
-_REFUSE_LEFT = f"SELECT {failing(_LEFT, 'name')} {_FOUND}"  # noqa: S608
+_REFUSE_LEFT = f"SELECT {failing(LEFT, 'name')} {_FOUND}"  # noqa: S608
 # How often the list is read where somebody makes tables at the same time.
 _ATTEMPTS = 5
 
@@ -34,7 +35,7 @@ def empty(connection, guard=None):
         try:
             _empty(connection, guard)
         except Error as error:
-            if told(error, _LEFT) is None or connection.in_transaction or attempt == _ATTEMPTS:
+            if told(error, LEFT) is None or connection.in_transaction or attempt == _ATTEMPTS:
                 raise
         else:
             return
