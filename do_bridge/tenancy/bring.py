@@ -21,7 +21,7 @@ from .expecting import expecting
 from .fencing import fenced
 from .fingerprint import of
 from .fleet import JOBS, Fleet, Outcome
-from .lifecycle import Do, Operation, State, next_step
+from .lifecycle import Do, Operation, State
 from .looking import close_to_older, read_tenant
 from .provision import finishes_creation, ready
 from .replay import recording, signals_are_known
@@ -136,15 +136,12 @@ class LeasedFleet:
 
     def _begin(self, slugs):
         """Take the leases of those of which the ledger knows whose their objects are."""
-        free = [
-            row for row in leases.look_at_many(slugs).values() if row.state == State.READY and not row.is_live
+        at_rest = [
+            row
+            for row in leases.look_at_many(slugs).values()
+            if row.state == State.READY and row.operation in ("", Operation.MIGRATE) and not row.is_live
         ]
-        at_rest = [row for row in free if row.operation in ("", Operation.MIGRATE)]
-        created = [row for row in free if row.operation == Operation.CREATE]
-        self._leases = {
-            **leases.take_many(at_rest, Operation.MIGRATE),
-            **leases.take_many(created, Operation.CREATE),
-        }
+        self._leases = leases.take_many(at_rest, Operation.MIGRATE)
         self._keeping = ExitStack()
         self._keeping.enter_context(leases.kept(*self._leases.values()))
 
@@ -152,23 +149,12 @@ class LeasedFleet:
         if (lease := self._leases.get(slug)) is None:
             return self._work_alone(slug)
         # Where a run was cut off nobody knows how far it came: the object itself says so.
-        if lease.operation == Operation.CREATE:
-            return self._finish_creation(lease)
         if lease.row.operation:
             start = close_to_older(lease).fingerprint
         else:
             start = lease.row.fingerprint or read_tenant(slug).fingerprint
         lease.step = Do.KEEP if start else Do.MAKE
         return self._bring(lease, start)
-
-    def _finish_creation(self, lease):
-        """Bring a tenant on whose creation has not been noted as finished, and may have been cut off."""
-        held = read_tenant(lease.slug)
-        lease.step = next_step(lease.row, held, Operation.MIGRATE)
-        if lease.step == Do.TAKEN:
-            leases.give_back([lease])
-            raise TenantUnclaimed(lease.slug)
-        return self._bring(lease, held.fingerprint)
 
     def _work_alone(self, slug):
         held = []
