@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak soak lock audit
+.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak soak applications lock audit
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -89,6 +89,12 @@ LABELS ?=
 django-suite: $(DEV_STAMP) $(NODE_STAMP) $(SUITE_STAMP)
 	python tests/django_suite/run.py --engine $(ENGINE) --labels "$(LABELS)"
 
+# Other people's applications on both engines, with the same answers as on sqlite3: make applications LABEL=wagtail;
+# without LABEL all four. Each gets an environment of its own under state/applications/.
+LABEL ?=
+applications: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.applications.run $(LABEL)
+
 # The exact versions of everything, for every platform, each with the hashes of its files; no version moves by
 # itself: change one in requirements*.txt and run this.
 LOCK := .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -98,6 +104,9 @@ lock: $(TOOLS_STAMP)
 	$(LOCK) requirements-dev.txt -c requirements-lock.txt -o requirements-dev-lock.txt
 	$(LOCK) requirements-tools.txt --no-emit-package uv -o requirements-tools-lock.txt
 	$(LOCK) tests/django_suite/requirements.txt -o tests/django_suite/requirements-lock.txt
+	for site in tests/applications/site_*/; do \
+	  $(LOCK) $${site}requirements.txt -c requirements-lock.txt -o $${site}requirements-lock.txt || exit 1; \
+	done
 
 # Known faults of what is installed; asks the registries' advisory services, so it is no part of `make test`.
 audit: $(TOOLS_STAMP) $(NODE_STAMP)
