@@ -15,7 +15,7 @@ from typing import Any
 SHOWN = 12  # lines of a difference
 # Each is drawn anew for every answer.
 MASKS = [
-    (r"""(csrf_?(?:middleware)?token["']?(?: type="hidden")?(?: value=|: ?))["'][^"']*["']""", r"\1*"),
+    (r"""(csrf_?(?:middleware)?token["']?(?: type="hidden")?(?:(?: value)?=|: ?))["'][^"']*["']""", r"\1*"),
     (r"""(nonce=)["'][^"']*["']""", r"\1*"),
 ]
 
@@ -60,13 +60,13 @@ def differences(engine: str, reference: Path, other: Path) -> list[Difference]:
     found = [*pages(first["pages"], second["pages"], first["masks"])]
     found += values("answer", first["answers"], second["answers"])
     found += values(
-        "rows of", *(rows(folder / "rows.json", first["clocks"]) for folder in (reference, other))
+        "rows of", *(rows(folder / "rows.json", first["hidden"]) for folder in (reference, other))
     )
     return [Difference(engine, subject, shown) for subject, shown in found]
 
 
 def faults(reference: Path) -> list[str]:
-    """What makes the run on sqlite3 no measure for the others: few pages, or pages that break there as well."""
+    """Why the run on sqlite3 cannot be a measure: too few pages, or pages that break there as well."""
     record = json.loads((reference / "record.json").read_text())
     good = [page for page in record["pages"] if page["status"] == 200]
     found = [] if len(good) >= record["at_least"] else [f"{len(good)} pages of at least {record['at_least']}"]
@@ -103,11 +103,11 @@ def values(kind: str, first: dict[str, Any], second: dict[str, Any]) -> Iterator
             yield f"{kind} {name}", diff(before, after)
 
 
-def rows(file: Path, clocks: dict[str, list[str]]) -> dict[str, list[Any]]:
+def rows(file: Path, hidden: dict[str, list[str]]) -> dict[str, list[Any]]:
     """The rows of a dump by model; a field that holds the machine's time says only whether it is set."""
     found: dict[str, list[Any]] = {}
     for row in json.loads(file.read_text()):
-        for name in clocks.get(row["model"], []):
+        for name in hidden.get(row["model"], []):
             row["fields"][name] = row["fields"][name] is not None
         found.setdefault(row["model"], []).append(row)
     return found

@@ -37,7 +37,7 @@ class Bounds:
 
 @dataclass
 class Page:
-    """What was answered: `body` is text, or the digest of bytes; `error` the end of an exception's traceback."""
+    """An answer: `body` is text, or the digest of bytes; `error` the end of an exception's traceback."""
 
     who: str
     url: str
@@ -53,11 +53,11 @@ def crawl(who: str, client: Any, bounds: Bounds) -> Iterator[Page]:
     skip, done = re.compile(bounds.skip), 0
     while waiting and done < bounds.pages:
         url = waiting.popleft()
-        page = ask(who, url, lambda: client.get(url))
+        page = ask(who, url, client.get)
         done += 1
         yield page
         if page.status == 200 and re.search(bounds.submit, url) and (values := form(page.body)):
-            yield ask(f"{who} submits", url, lambda: client.post(url, values))
+            yield ask(f"{who} submits", url, client.post, values)
         targets = [page.location] if page.location else links(page.body)
         for target in targets:
             found = local(url, target)
@@ -70,7 +70,7 @@ def crawl(who: str, client: Any, bounds: Bounds) -> Iterator[Page]:
                 waiting.append(found)
 
 
-def ask(who: str, url: str, request: Callable[[], Any]) -> Page:
+def ask(who: str, url: str, request: Callable[..., Any], *values: Any) -> Page:
     """Make a request; an exception of the view is its status 500, with the traceback's end."""
     errors: list[str] = []
     SAME.next_minute()
@@ -82,7 +82,7 @@ def ask(who: str, url: str, request: Callable[[], Any]) -> Page:
 
     got_request_exception.connect(note)
     try:
-        response = request()
+        response = request(url, *values)
         content = b"".join(response.streaming_content) if response.streaming else response.content
     finally:
         got_request_exception.disconnect(note)

@@ -1,4 +1,4 @@
-"""The differences that are expected, each with its reason; one that does not appear any more fails the run."""
+"""The differences that are expected, each with its reason; one that is gone fails the run."""
 
 from __future__ import annotations
 

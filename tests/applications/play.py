@@ -59,14 +59,14 @@ class Record:
             (self.folder / "rows.json").open("w") as rows,
             contextlib.redirect_stdout(rows),
         ):
-            call_command("dumpdata", exclude=["sessions.session"], indent=1)
+            call_command("dumpdata", exclude=["sessions.session", *getattr(site, "EXCLUDE", [])], indent=1)
         if hasattr(site, "after"):
             with self.step("after"):
                 self.answers |= site.after()
         with self.step("check"):
             self.answers["the schema's keys"] = violations()
         written = {"steps": self.steps, "answers": self.answers, "pages": self.pages}
-        written |= {"masks": getattr(site, "MASKS", []), "clocks": getattr(site, "CLOCKS", {})}
+        written |= {"masks": getattr(site, "MASKS", []), "hidden": getattr(site, "HIDDEN", {})}
         written |= {"at_least": site.AT_LEAST, "broken": getattr(site, "BROKEN", "(?!)")}
         (self.folder / "record.json").write_text(json.dumps(written, indent=1, default=str))
 

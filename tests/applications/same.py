@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime
 import random
+import secrets
 import sys
 import threading
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
 START = datetime.datetime(2026, 3, 2, 9, 0, tzinfo=datetime.UTC)
 # Two rows made one after the other must not have the same moment: lists are ordered by it.
@@ -15,7 +18,7 @@ DRAWN = uuid.uuid4
 
 
 class Same:
-    """A clock that moves on whenever somebody reads it, and UUIDs that a seed decides."""
+    """A clock that moves on whenever somebody reads it, and random texts and UUIDs that a seed decides."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,11 +26,12 @@ class Same:
         self.next_minute()
 
     def install(self) -> None:
-        """Replace `timezone.now` and `uuid.uuid4`; must come before any module of a project is imported."""
+        """Replace `timezone.now`, `uuid.uuid4`, `secrets.choice`; must come before a project's imports."""
         from django.utils import timezone
 
         timezone.now = self.now
         uuid.uuid4 = self.uuid4
+        secrets.choice = self.choice
 
     def next_minute(self) -> None:
         """Begin a minute: an engine that asked more often until now is together with the others again."""
@@ -44,6 +48,11 @@ class Same:
             self._moment += TICK
             moment = self._moment
         return moment if settings.USE_TZ else moment.replace(tzinfo=None)
+
+    def choice(self, sequence: Sequence[Any]) -> Any:
+        """Return one of a sequence's elements: names, keys and salts are made of them."""
+        with self._lock:
+            return self._random.choice(sequence)
 
     def uuid4(self) -> uuid.UUID:
         """Return the next one; the relay's connections, which sqlite3 has not, draw theirs by themselves."""

@@ -1,4 +1,4 @@
-"""Results of tasks that succeed, fail and belong to groups and chords: stored, read, forgotten, cleaned up."""
+"""Results of tasks, groups and chords: stored, read, forgotten, cleaned up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AT_LEAST = 150
 # Its view of a group does not look for one that is missing.
 BROKEN = r".*/celery/group/status/g-[23]/"
 # These come from the machine's own clock: the statement's, and celery's.
-CLOCKS = {"django_celery_results.taskresult": ["date_started"]}
+HIDDEN = {"django_celery_results.taskresult": ["date_started"]}
 BOUNDS = {
     "visitor": Bounds(
         ["/admin/", "/celery/task/done/t-1/", "/celery/task/status/t-2/", "/celery/group/status/g-1/"]
