@@ -104,9 +104,12 @@ def values(kind: str, first: dict[str, Any], second: dict[str, Any]) -> Iterator
 
 
 def rows(file: Path, hidden: dict[str, list[str]]) -> dict[str, list[Any]]:
-    """The rows of a dump by model; a field that holds the machine's time says only whether it is set."""
+    """The rows of a dump by model and key; a hidden field says only whether it is set.
+
+    dumpdata orders by what the model orders by, and leaves the order of equals to the database.
+    """
     found: dict[str, list[Any]] = {}
-    for row in json.loads(file.read_text()):
+    for row in sorted(json.loads(file.read_text()), key=lambda row: str(row["pk"])):
         for name in hidden.get(row["model"], []):
             row["fields"][name] = row["fields"][name] is not None
         found.setdefault(row["model"], []).append(row)
