@@ -65,6 +65,13 @@ def differences(engine: str, reference: Path, other: Path) -> list[Difference]:
     return [Difference(engine, subject, shown) for subject, shown in found]
 
 
+def size(reference: Path) -> str:
+    """How much was compared."""
+    record = json.loads((reference / "record.json").read_text())
+    kept = len(json.loads((reference / "rows.json").read_text()))
+    return f"{len(record['pages'])} answers to requests, {len(record['answers'])} of the library, {kept} rows"
+
+
 def faults(reference: Path) -> list[str]:
     """Why the run on sqlite3 cannot be a measure: too few pages, or pages that break there as well."""
     record = json.loads((reference / "record.json").read_text())

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.applications.compare import differences, faults, judge
+from tests.applications.compare import differences, faults, judge, size
 from tests.applications.environment import HERE, STATE, python_of
 from tests.applications.known import KNOWN
 from tests.production import ProductionWorker
@@ -57,6 +57,7 @@ def run(name: str) -> bool:
         say(f"{difference}")
     for entry in unneeded:
         say(f"{entry.engine}: {entry.subject}: known ({entry.reason}), but it did not appear. Take it out.")
+    say(f"{name}: {size(folder / ENGINES[0])} on each engine.")
     say(f"{name}: {len(found) - len(unexplained)} known differences, {len(unexplained)} others.")
     return not unexplained and not unneeded
 
