@@ -64,6 +64,22 @@ BOUNDS = {
 }
 
 
+class Browser:
+    """A client that notes what its forms were answered."""
+
+    def __init__(self, base: str) -> None:
+        from django.test import Client
+
+        self.client = Client(raise_request_exception=False)
+        self.base = base
+        self.seen: list[Any] = []
+
+    def post(self, path: str, **values: Any) -> None:
+        """Send a form."""
+        answer = self.client.post(self.base + path, values)
+        self.seen.append([path, answer.status_code, answer.headers.get("Location", "")])
+
+
 def fill(root: Any) -> dict[str, Any]:
     """Load the sandbox, then shop; return what the shop answers."""
     load()
@@ -123,42 +139,18 @@ def images() -> str:
 
 
 def extras(root: Any) -> None:
-    """Vouchers, options, attributes, a recommended product, a wish list, an alert, shipping by weight."""
-    from django.utils import timezone
-    from oscar.apps.catalogue.models import (
-        Option,
-        Product,
-        ProductAttribute,
-        ProductClass,
-        ProductRecommendation,
-    )
+    """Vouchers, attributes, options, a recommended product, a wish list, an alert, ways to ship."""
+    from oscar.apps.catalogue.models import Option, Product, ProductClass, ProductRecommendation
     from oscar.apps.customer.models import ProductAlert
-    from oscar.apps.offer.models import Benefit, Condition, ConditionalOffer, Range
     from oscar.apps.order.models import ShippingEventType
     from oscar.apps.shipping.models import OrderAndItemCharges, WeightBased
-    from oscar.apps.voucher.models import Voucher
     from oscar.apps.wishlists.models import WishList
 
     ShippingEventType.objects.create(name="Shipped")
-    everything = Range.objects.get(pk=1)
-    condition = Condition.objects.create(range=everything, type=Condition.COUNT, value=1)
-    benefit = Benefit.objects.create(range=everything, type=Benefit.PERCENTAGE, value=10)
-    offer = ConditionalOffer.objects.create(
-        name="Ten off", offer_type=ConditionalOffer.VOUCHER, condition=condition, benefit=benefit
-    )
-    now = timezone.now()
-    dates = {
-        "start_datetime": now - datetime.timedelta(days=1),
-        "end_datetime": now + datetime.timedelta(days=30),
-    }
-    Voucher.objects.create(name="Ten off", code="OFF10", usage=Voucher.MULTI_USE, **dates).offers.add(offer)
+    voucher()
     books = ProductClass.objects.get(slug="book")
-    for name, kind in (("Pages", "integer"), ("Weight", "float"), ("Signed", "boolean"), ("Printed", "date")):
-        ProductAttribute.objects.create(product_class=books, name=name, code=name.lower(), type=kind)
     first, second, *_ = Product.objects.filter(product_class=books).order_by("pk")
-    first.attr.pages, first.attr.weight, first.attr.signed = 321, 0.75, True
-    first.attr.printed = datetime.date(2001, 2, 3)
-    first.save()
+    attributes(books, first)
     books.options.add(Option.objects.create(name="Dedication", code="dedication", type="text"))
     ProductRecommendation.objects.create(primary=first, recommendation=second, ranking=1)
     WishList.objects.create(owner=root, name="Mine", key="MINE23").add(first)
@@ -170,34 +162,61 @@ def extras(root: Any) -> None:
     )
 
 
+def voucher() -> None:
+    """A voucher for ten per cent off everything."""
+    from django.utils import timezone
+    from oscar.apps.offer.models import Benefit, Condition, ConditionalOffer, Range
+    from oscar.apps.voucher.models import Voucher
+
+    everything = Range.objects.get(pk=1)
+    parts = {
+        "condition": Condition.objects.create(range=everything, type=Condition.COUNT, value=1),
+        "benefit": Benefit.objects.create(range=everything, type=Benefit.PERCENTAGE, value=10),
+    }
+    offer = ConditionalOffer.objects.create(name="Ten off", offer_type=ConditionalOffer.VOUCHER, **parts)
+    now, day = timezone.now(), datetime.timedelta(days=1)
+    dates = {"start_datetime": now - day, "end_datetime": now + 30 * day}
+    Voucher.objects.create(name="Ten off", code="OFF10", usage=Voucher.MULTI_USE, **dates).offers.add(offer)
+
+
+def attributes(books: Any, product: Any) -> None:
+    """Attributes of several types, set on a product."""
+    from oscar.apps.catalogue.models import ProductAttribute
+
+    for name, kind in (("Pages", "integer"), ("Weight", "float"), ("Signed", "boolean"), ("Printed", "date")):
+        ProductAttribute.objects.create(product_class=books, name=name, code=name.lower(), type=kind)
+    product.attr.pages, product.attr.weight, product.attr.signed = 321, 0.75, True
+    product.attr.printed = datetime.date(2001, 2, 3)
+    product.save()
+
+
 def shop(email: str, *, register: bool = False, voucher: str = "") -> list[Any]:
     """Fill a basket and order it, by HTTP, as a browser would; return the answers' codes and places."""
-    from django.test import Client
     from oscar.apps.catalogue.models import Product
 
-    client, seen = Client(raise_request_exception=False), []
-
-    def post(path: str, **values: Any) -> None:
-        answer = client.post(SHOP + path, values)
-        seen.append([path, answer.status_code, answer.headers.get("Location", "")])
-
+    browser = Browser(SHOP)
     if register:
         account = {"email": email, "password1": "made-for-a-test", "password2": "made-for-a-test"}
-        post(
-            "/accounts/login/",
-            registration_submit="1",
-            **{f"registration-{k}": v for k, v in account.items()},
-        )
+        fields = {f"registration-{name}": value for name, value in account.items()}
+        browser.post("/accounts/login/", registration_submit="1", **fields)
     products = list(Product.objects.browsable().filter(structure="standalone").order_by("pk")[:3])
     for number, product in enumerate(products):
-        client.get(product.get_absolute_url())
-        post(f"/basket/add/{product.pk}/", quantity=number + 1)
+        browser.client.get(product.get_absolute_url())
+        browser.post(f"/basket/add/{product.pk}/", quantity=number + 1)
     if voucher:
-        post("/basket/vouchers/add/", code=voucher)
-    basket = {"form-TOTAL_FORMS": 3, "form-INITIAL_FORMS": 3, "form-MAX_NUM_FORMS": 1000}
-    post("/basket/", **basket)
+        browser.post("/basket/vouchers/add/", code=voucher)
+    browser.post("/basket/", **{"form-TOTAL_FORMS": 3, "form-INITIAL_FORMS": 3, "form-MAX_NUM_FORMS": 1000})
     if not register:
-        post("/checkout/", username=email, options="anonymous")
+        browser.post("/checkout/", username=email, options="anonymous")
+    checkout(browser)
+    if register:
+        path = f"/catalogue/{products[0].slug}_{products[0].pk}/reviews/add/"
+        browser.post(path, title="Good", score=4, body="A good book", name="", email="")
+    return browser.seen
+
+
+def checkout(browser: Browser) -> None:
+    """Order what is in the basket."""
     place = {
         "first_name": "Ann",
         "last_name": "O'Neil",
@@ -205,29 +224,19 @@ def shop(email: str, *, register: bool = False, voucher: str = "") -> list[Any]:
         "line4": "Town",
         "postcode": "N1 7AA",
     }
-    post("/checkout/shipping-address/", country="GB", **place)
-    client.get(f"{SHOP}/checkout/shipping-method/")  # the only method: the page chooses it
-    post("/checkout/preview/", action="place_order")
-    thanks = client.get(f"{SHOP}/checkout/thank-you/")
-    seen.append(["thanks", thanks.status_code])
-    if register:
-        path = f"/catalogue/{products[0].slug}_{products[0].pk}/reviews/add/"
-        post(path, title="Good", score=4, body="A good book", name="", email="")
-    return seen
+    browser.post("/checkout/shipping-address/", country="GB", **place)
+    browser.client.get(f"{SHOP}/checkout/shipping-method/")  # the only method: the page chooses it
+    browser.post("/checkout/preview/", action="place_order")
+    browser.seen.append(["thanks", browser.client.get(f"{SHOP}/checkout/thank-you/").status_code])
 
 
 def manage(root: Any) -> list[Any]:
     """Change orders, products and ranges in the dashboard."""
-    from django.test import Client
     from oscar.apps.order.models import Order
 
-    client, seen = Client(raise_request_exception=False), []
-    client.force_login(root, backend="django.contrib.auth.backends.ModelBackend")
-
-    def post(path: str, **values: Any) -> None:
-        answer = client.post(SHOP + "/dashboard" + path, values)
-        seen.append([path, answer.status_code, answer.headers.get("Location", "")])
-
+    browser = Browser(f"{SHOP}/dashboard")
+    browser.client.force_login(root, backend="django.contrib.auth.backends.ModelBackend")
+    post = browser.post
     first, second, *_ = Order.objects.order_by("-pk")
     for status in ("Being processed", "Complete", "Pending"):
         post(f"/orders/{first.number}/", order_action="change_order_status", new_status=status)
@@ -240,7 +249,7 @@ def manage(root: Any) -> list[Any]:
     post("/catalogue/categories/create/", name="New category", _position="first-child", _ref_node_id="")
     post("/reviews/1/", status=1)
     post("/ranges/create/", name="New range")
-    return seen
+    return browser.seen
 
 
 def sold() -> dict[str, Any]:
