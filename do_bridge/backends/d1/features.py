@@ -1,4 +1,4 @@
-"""What D1 can and cannot do, as Django's feature flags."""
+"""What D1 supports, as Django's feature flags."""
 
 from django.utils.functional import cached_property
 
@@ -8,13 +8,13 @@ from do_bridge.backends.remote_sqlite import features
 class DatabaseFeatures(features.DatabaseFeatures):
     """The dialect's flags, without transactions."""
 
-    # Each statement commits by itself, each batch as a whole; nothing can be begun and rolled back later.
-    # https://developers.cloudflare.com/d1/worker-api/d1-database/#batch
+    # Each statement commits by itself, each batch as a whole; a transaction cannot be begun and rolled back
+    # later.
     supports_transactions = False
-    # SAVEPOINT is refused. atomic() blocks nest all the same, as an account of what stands.
+    # SAVEPOINT is refused. Blocks of atomic() still nest, to count what stays after a failure.
     uses_savepoints = False
     can_release_savepoints = False
-    # The schema editor sends its block as one batch, which can't be rolled back once it was sent.
+    # The schema editor sends its block as one batch, which cannot be rolled back once it was sent.
     can_rollback_ddl = False
     # There are no locks to take between statements.
     has_select_for_update = False

@@ -1,17 +1,16 @@
-"""What this runtime's SQLite can and cannot do, as Django's feature flags."""
+"""What this runtime's SQLite supports, as Django's feature flags."""
 
 from django.db.backends.sqlite3 import features as sqlite3_features
 from django.utils.functional import cached_property
 
-# workerd 1.20261117 embeds this release; `sqlite_version()` is refused there, so it cannot be asked.
-# https://github.com/cloudflare/workerd/blob/main/build/deps/dep_sqlite3.bzl
+# workerd 1.20261117 embeds this release; the runtime refuses `sqlite_version()`.
 SQLITE_VERSION = (3, 54, 1)
 
 
 class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
     """sqlite3's flags; those set here differ, or must not be asked of the local sqlite3 module."""
 
-    # All parameters of a statement travel as one JSON text: the runtime's limit of 100 is never met.
+    # All parameters of a statement travel as one JSON text: the runtime's limit of 100 never applies.
     max_query_params = None
     # The database is elsewhere; any number of threads and processes may connect.
     test_db_allows_multiple_connections = True
@@ -24,11 +23,11 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
     # https://www.sqlite.org/lang_returning.html
     can_return_columns_from_insert = True
     can_return_rows_from_bulk_insert = True
-    # The JSON functions are compiled in; sqlite3 asks the database, which would cost a trip.
+    # The JSON functions are compiled in; sqlite3 runs a query to find out, which would be a round trip.
     supports_json_field = True
     can_introspect_json_field = True
     has_json_object_function = True
-    # No Python function can be registered at the other end.
+    # Python functions cannot be registered at the other end.
     supports_regex_backreferencing = False
     # Row values are compared with rows taken from one JSON parameter.
     supports_tuple_lookups = True
