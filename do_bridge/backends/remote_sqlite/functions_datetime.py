@@ -67,7 +67,7 @@ def _choose(templates, lookup_type, value):
 
 
 def _guarded(template, value):
-    """Fill a template: `{v}` is the value; functions of `{moment}` and `{time}` give NULL if it is invalid."""
+    """Fill a template: `{v}` is the value; functions of `{moment}` and `{time}` are NULL if it is invalid."""
     return fill(template, v=value, moment=fill(MOMENT, v=value), time=fill(TIME, v=value))
 
 
