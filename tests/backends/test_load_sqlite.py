@@ -256,7 +256,7 @@ def test_a_table_that_has_lost_a_row_on_the_way_is_named(engine, site):
 
 def test_migrate_refuses_a_database_that_is_not_whole(engine, site):
     interrupted(engine.alias, site, 1)
-    with pytest.raises(CommandError, match="is not whole: load_sqlite was interrupted"):
+    with pytest.raises(CommandError, match="is incomplete, because load_sqlite was interrupted"):
         call_command("migrate", database=engine.alias, verbosity=0)
 
 
@@ -471,7 +471,7 @@ def test_a_site_that_has_lost_an_app_and_gained_one_is_loaded_and_migrate_is_tol
 def test_the_file_of_another_project_is_refused_without_a_trip(d1, tmp_path, trips, statement, told):
     path = site_file.write(tmp_path / "db.sqlite3", statement)
     before = trips.count
-    with pytest.raises(CommandError, match=f"The file was migrated by another project: .*{told}"):
+    with pytest.raises(CommandError, match=f"Another project has migrated the file: .*{told}"):
         command(path, "--database", d1.alias)
     assert trips.count == before
 

@@ -243,7 +243,7 @@ def test_what_cannot_be_removed_is_named_and_fails_the_run(new_site, local_worke
     report = examine(site, probes=[probe_of(dies, on=(OBJECT,))])
     assert not report.ok
     (sentence,) = report.left
-    assert f"nobody knows whether tables {PREFIX}{site.token}_* are left" in sentence
+    assert f"may be left behind{PREFIX}{site.token}_* are left" in sentence
 
 
 # The command.
@@ -305,7 +305,7 @@ def test_single_probes_can_be_chosen_and_all_be_listed():
     output = io.StringIO()
     call_command("relay", "doctor", "--list", stdout=output)
     assert len(output.getvalue().splitlines()) == len(PROBES)
-    with pytest.raises(CommandError, match="There is no probe called 'flots'"):
+    with pytest.raises(CommandError, match="There is no probe 'flots'"):
         call_command("relay", "doctor", "--only", "flots")
 
 
@@ -326,7 +326,7 @@ ONE_LINE = {
     "a wrong token": ({"RELAY_TOKEN": "wrong-token-" + "w" * 40}, "refused the token"),
     "an address that is none": ({"RELAY_URL": "relay.example"}, "RELAY_URL"),
     "a missing token": ({"RELAY_TOKEN": ""}, "RELAY_TOKEN is not"),
-    "a token that no header carries": ({"RELAY_TOKEN": "\u00e9" * 40}, "no HTTP header can carry"),
+    "a token that no header carries": ({"RELAY_TOKEN": "\u00e9" * 40}, "an HTTP header cannot carry"),
 }
 
 
@@ -352,7 +352,7 @@ def test_a_signal_ends_the_run_through_its_clean_up(number, command, proxy, loca
     proxy.release()
     _, errors = process.communicate()
     assert process.returncode == 128 + number
-    assert "Nothing of the probes is left." in errors
+    assert "The probes have left nothing behind." in errors
     assert "Traceback" not in errors
 
 

@@ -48,7 +48,12 @@ def ids(connection: driver.Connection) -> list[int]:
         ("INSERT INTO item VALUES (1, %s)", ["x" * 2_000_001], driver.DataError, "2,000,001 bytes"),
         ("INSERT INTO item VALUES (1, %s)", ["é" * 1_000_001], driver.DataError, "2,000,002 bytes"),
         ("INSERT INTO item VALUES (1, %s)", [b"x" * 2_000_001], driver.DataError, "2,000,001 bytes"),
-        ("SELECT 1" + " OR %s" * 600, ["y" * 4000] * 600, driver.DataError, "small values together"),
+        (
+            "SELECT 1" + " OR %s" * 600,
+            ["y" * 4000] * 600,
+            driver.DataError,
+            "small values of a statement",
+        ),
         ("SELECT 1 /*" + "x" * 100_001 + "*/", None, driver.DataError, "100,000 bytes of SQL"),
         ("SELECT 1" + " OR 1 = id" * 110 + " FROM item", None, driver.OperationalError, "100 levels"),
         ("SELECT ?101", None, driver.OperationalError, "no such limit"),
@@ -104,7 +109,7 @@ def test_a_transaction_that_is_thrown_away_is_over_and_the_next_one_works(relay:
     with pytest.raises(driver.OperationalError) as caught:
         connection.execute("INSERT OR ROLLBACK INTO item VALUES (1, 'b')")
     assert caught.value.effect == "ended"
-    with pytest.raises(driver.OperationalError, match="roll back before you go on"):
+    with pytest.raises(driver.OperationalError, match="Roll back before you go on"):
         connection.execute("INSERT INTO item VALUES (2, 'c')")
     connection.rollback()
     connection.begin()

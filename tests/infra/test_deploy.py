@@ -213,7 +213,7 @@ def test_whatever_else_answers_at_the_relays_address_is_asked_again(body, announ
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(deploy.DeployError, match="the last answer: (no usable answer|something without)"):
+        with pytest.raises(deploy.DeployError, match="Its last answer: (no usable answer|an answer without)"):
             deploy.wait_for_version(f"http://127.0.0.1:{server.server_port}", "v1", seconds=0.2, pause=0.05)
         server.shutdown()
 
@@ -262,4 +262,4 @@ def test_the_worker_alone_is_deployed_without_a_migration_for_a_project_of_ones_
         monkeypatch.setenv(name, value)
     assert deploy.main(arguments) == 0
     assert done == ["worker", "wait", *([] if arguments else ["wait for objects", "migrate"])]
-    assert ("Migrate your own project now" in capsys.readouterr().out) == bool(arguments)
+    assert ("Now migrate your own project" in capsys.readouterr().out) == bool(arguments)

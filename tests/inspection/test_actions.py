@@ -63,7 +63,7 @@ def test_an_action_asks_first_and_then_does_it(root, site):
 
 def test_migrate_and_sync_say_what_became_of_them(root, site):
     migrated = {"action": "migrate", "database": ["tenant/acme"], "confirmed": "yes"}
-    assert "there was nothing to apply" in plain(root.post("/admin/databases/action/", migrated, follow=True))
+    assert "no migrations to apply" in plain(root.post("/admin/databases/action/", migrated, follow=True))
     from accounts.models import User
 
     User.objects.using("tenant/acme").filter(pk=site.bo.pk).update(name="Wrong")
@@ -98,7 +98,7 @@ def test_a_migration_that_fails_by_its_own_code_is_told_and_holds_up_no_other(ro
     chosen = {"action": "migrate", "database": ["tenant/acme", "tenant/globex"], "confirmed": "yes"}
     done = plain(root.post("/admin/databases/action/", chosen, follow=True))
     assert "Tenant acme: migrate failed: KeyError: &#x27;what the migration looked for&#x27;" in done
-    assert "Tenant globex: there was nothing to apply." in done
+    assert "Tenant globex: no migrations to apply." in done
 
 
 def test_a_dump_is_a_file_that_sqlite_opens(root, write_post, tmp_path):
@@ -112,7 +112,7 @@ def test_a_dump_is_a_file_that_sqlite_opens(root, write_post, tmp_path):
     with closing(sqlite3.connect(file)) as opened:
         assert opened.execute("SELECT title FROM blog_post").fetchall() == [("In the file",)]
     two = {"action": "dump", "database": ["tenant/acme", "tenant/globex"]}
-    assert "One database is downloaded at a time." in plain(
+    assert "Select one database to download." in plain(
         root.post("/admin/databases/action/", two, follow=True)
     )
 
@@ -120,7 +120,7 @@ def test_a_dump_is_a_file_that_sqlite_opens(root, write_post, tmp_path):
 def test_a_tenant_whose_members_are_out_of_step_is_marked(root, site):
     from accounts.members import CopyFailed, remove_member
 
-    assert "members out of step" not in plain(root.get("/admin/databases/"))
+    assert "members out of sync" not in plain(root.get("/admin/databases/"))
     with Inspected("globex").connect(5) as busy:
         busy.begin()
         busy.execute("SELECT 1")
@@ -135,7 +135,7 @@ def test_a_tenant_whose_members_are_out_of_step_is_marked(root, site):
             settings["OPTIONS"]["timeout"] = patience or 30
             connections["tenant/globex"].close()
         busy.rollback()
-    assert plain(root.get("/admin/databases/")).count("members out of step") == 1
+    assert plain(root.get("/admin/databases/")).count("members out of sync") == 1
 
 
 def test_actions_need_the_right_to_change(staff):
@@ -149,8 +149,8 @@ def test_what_was_not_chosen_well_is_said(root, site):
     def said(**fields):
         return plain(root.post("/admin/databases/action/", fields, follow=True))
 
-    assert "Choose an action." in said(database="shared")
-    assert "Choose an action." in said(action="drop", database="shared")
+    assert "No action selected." in said(database="shared")
+    assert "No action selected." in said(action="drop", database="shared")
     assert "Choose databases." in said(action="check")
     assert "Choose the tenants to sync members." in said(action="sync", database="shared")
     assert (

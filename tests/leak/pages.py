@@ -13,7 +13,7 @@ from tests.leak.marks import MixUp, check, mark, owners, require
 
 PASSWORD = "a-pass-word-of-theirs"
 PUBLISHED = "The post is published."
-CLOSED = "Too many attempts to sign in."
+CLOSED = "Too many attempts to log in."
 _SIGNING_IN = threading.Lock()
 _TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 

@@ -81,7 +81,7 @@ def test_a_tenants_commit_that_fails_undoes_the_default_and_runs_no_callback(
         assert (is_on_default("new"), errors()) == (False, [])
     else:
         (message,) = errors()
-        assert "1 statement(s) have committed and stand" in message
+        assert "1 statement(s) have been committed" in message
         assert is_on_default("new")
 
 
@@ -270,6 +270,6 @@ def test_a_tenants_commit_that_fails_behind_a_batch_is_told(shared, acme, write,
         write("undone")
         expire(connections[alias(acme)])
     assert titles(acme) == []
-    told = [message for message in errors() if "1 statement(s) have committed and stand" in message]
+    told = [message for message in errors() if "1 statement(s) have been committed" in message]
     assert len(told) == (not shared.features.supports_transactions) == is_on_default("new")
     assert Post.objects.using(alias(acme)).count() == 0
