@@ -38,7 +38,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 "migrations.test_executor.ExecutorTests.test_atomic_operation_in_non_atomic_migration",
                 "migrations.test_operations.OperationTests.test_run_python_atomic",
             },
-            "A row that points nowhere cannot stay, not even until the next batch.": {
+            "A row cannot point at a missing row, not even until the next batch.": {
                 "auth_tests.test_views.UUIDUserTests.test_admin_password_change",
                 "serializers.test_data.SerializerDataTests.test_json_serializer",
                 "serializers.test_data.SerializerDataTests.test_jsonl_serializer",
@@ -46,7 +46,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 "serializers.test_data.SerializerDataTests.test_xml_serializer",
                 "serializers.test_data.SerializerDataTests.test_yaml_serializer",
             },
-            "Statements of a schema editor wait for its block's end, where they are one atomic batch.": {
+            "Statements of a schema editor wait until its block's end, and are one atomic batch there.": {
                 "migrations.test_commands.MigrateTests.test_migrate_syncdb_app_label",
                 "migrations.test_commands.MigrateTests."
                 "test_migrate_syncdb_deferred_sql_executed_with_schemaeditor",
