@@ -42,7 +42,7 @@ def refuse_other_project(alias):
     why = _why(noted, user_model if user_model and wanted[1] not in tables else None)
     if why:
         raise CommandError(
-            f"Another project has migrated the database of {alias!r}: {why}. Set NAME in "
+            f"The database of {alias!r} was migrated by another project: {why}. Set NAME in "
             f"DATABASES[{alias!r}] to the id of a database of this project. If both projects share "
             f"this one, run the command once with {OPTION}."
         )
@@ -61,7 +61,7 @@ def refuse_other_projects_file(source, schema):
     why = _why(noted, lacking)
     if why and (lacking is not None or not noted & _own_apps()):
         raise UnfitFile(
-            f"Another project has migrated the file: {why}. Run the command in the project that "
+            f"The file was migrated by another project: {why}. Run the command in the project that "
             "the file belongs to."
         )
     return OPTION if why else ""

@@ -471,7 +471,7 @@ def test_a_site_that_has_lost_an_app_and_gained_one_is_loaded_and_migrate_is_tol
 def test_the_file_of_another_project_is_refused_without_a_trip(d1, tmp_path, trips, statement, told):
     path = site_file.write(tmp_path / "db.sqlite3", statement)
     before = trips.count
-    with pytest.raises(CommandError, match=f"Another project has migrated the file: .*{told}"):
+    with pytest.raises(CommandError, match=f"The file was migrated by another project: .*{told}"):
         command(path, "--database", d1.alias)
     assert trips.count == before
 
