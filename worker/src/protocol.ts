@@ -253,7 +253,8 @@ function readTransaction(id: number, frame: Fields): TransactionRequest {
     throw new ProtocolError(`lease_ms must be a number from ${MIN_LEASE_MS} to ${MAX_LEASE_MS}`);
   }
   const expect = readExpectation(frame);
-  if (expect !== undefined && !begin) throw new ProtocolError("expect is only for the request that begins the transaction");
+  if (expect !== undefined && !begin)
+    throw new ProtocolError("expect is only for the request that begins the transaction");
   const steps = readSteps(frame);
   const end = steps.findIndex((step) => step.type === "commit" || step.type === "rollback");
   if (end >= 0 && end < steps.length - 1) {
