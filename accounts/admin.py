@@ -32,7 +32,7 @@ admin.site.login_form = tenant_site.login_form = AdminSignInForm
 
 
 class CopyWarningMixin:
-    """Tells in a message, not by an error page, that D1 was written and a tenant's object was not."""
+    """Report in a message, not on an error page, that D1 was written and a tenant's object was not."""
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         return self._warned(request, super().changeform_view, object_id, form_url, extra_context)
@@ -88,12 +88,12 @@ class UserAdmin(CopyWarningMixin, DjangoUserAdmin):
 
 
 class TenantForm(forms.ModelForm):
-    """Refuses a new tenant whose object has somebody's data already."""
+    """Refuse a new tenant whose object already has data."""
 
     def clean_slug(self):
         slug = self.cleaned_data["slug"]
         if not is_valid_slug(slug):
-            return slug  # the model's own validator says what is wrong
+            return slug  # the model's own validator reports the error
         try:
             taken = not Tenant.objects.filter(slug=slug).exists() and has_tables(slug)
         except (DatabaseError, InterfaceError) as exc:
@@ -139,7 +139,7 @@ class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
             self.message_user(request, text, messages.ERROR)
 
     def has_delete_permission(self, request, obj=None):
-        # The row is the only way to the tenant's object, whose data would stay behind unseen.
+        # Without the row nobody could reach the tenant's object, and its data would stay behind unseen.
         return False
 
     @admin.display(description="Delete")
@@ -163,13 +163,13 @@ class MembershipAdmin(CopyWarningMixin, admin.ModelAdmin):
     date_hierarchy = "created"
 
     def get_readonly_fields(self, request, obj=None):
-        # Another user or tenant is another membership: the old one's copy must be seen to.
+        # Another user or tenant is another membership, and the copy of the old one needs an update.
         return ["user", "tenant"] if obj else []
 
 
 @admin.register(SignInFailure)
 class SignInFailureAdmin(admin.ModelAdmin):
-    """Who fails to sign in; deleting a row opens the door again."""
+    """Failed logins; deleting a row ends its block."""
 
     list_display = ["who", "address", "failures", "last", "closed_until"]
     search_fields = ["username", "address"]

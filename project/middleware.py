@@ -1,4 +1,4 @@
-"""The base class of the site's middleware, and its smaller pieces."""
+"""The base class of the site's middleware, and its small parts."""
 
 import codecs
 

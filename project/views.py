@@ -123,7 +123,7 @@ def run_migrate(alias):
     except CommandError as exc:
         error = str(exc)
     except Exception as exc:
-        # A migration's own code can raise anything, and the report has to say what came before it.
+        # A migration's own code can raise anything, and the report has to include what came before it.
         logger.exception("migrate --database %s failed", alias)
         error = f"{type(exc).__name__}: {exc}"
     return {"ok": error is None, "output": output.getvalue().splitlines(), "error": error}

@@ -39,7 +39,7 @@ class RestAccess:
 
 @dataclass(frozen=True)
 class RelayAccess:
-    """A relay and one of its tokens; ``database_id`` is empty where it is for objects."""
+    """A relay and one of its tokens; ``database_id`` is empty if it is for objects."""
 
     url: str
     token: str = field(repr=False)

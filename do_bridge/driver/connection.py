@@ -208,9 +208,9 @@ class Connection:
     def commit(self) -> None:
         """Commit the open transaction; without one this does nothing.
 
-        After an error only ``rollback()`` is possible. If the answer is lost, the driver asks the object
-        for the outcome. The outcome stays unknown only if the object does not answer in time, or if keys
-        are off; the error says so.
+        After an error only ``rollback()`` is possible. If the answer is lost, the driver reads the outcome
+        from the object. The outcome stays unknown only if the object does not answer in time, or if keys
+        are off, and then the error says so.
         """
         self._check_open()
         if self._transaction is not None:
