@@ -47,7 +47,7 @@ class DatabaseAdminSite(admin.AdminSite):
 
     def each_context(self, request):
         slug = current_tenant() or ""
-        name = f"Tenant {slug}" if slug else "D1, the directory"
+        name = f"Tenant {slug}" if slug else "D1, the shared database"
         return {
             **super().each_context(request),
             "site_title": name,
@@ -65,7 +65,7 @@ class DatabaseAdminSite(admin.AdminSite):
         if not may_look(request.user):
             return None
         if slug:
-            return reverse("Browse this database", args=[Inspected(slug)]), "Look into it"
+            return reverse("admin:database", args=[Inspected(slug)]), "Browse this database"
         return reverse("admin:databases"), "All databases"
 
     def admin_view(self, view, cacheable=False):

@@ -36,7 +36,7 @@ class Inspected:
     @property
     def label(self):
         """Its name on pages."""
-        return f"Tenant {self.slug}" if self.slug else "D1, the directory"
+        return f"Tenant {self.slug}" if self.slug else "D1, the shared database"
 
     def connect(self, timeout):
         """Return a driver connection of its own that ends every call after `timeout` seconds.

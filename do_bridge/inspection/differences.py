@@ -30,11 +30,11 @@ class History:
     def text(self):
         """The state in words."""
         others = (
-            f", and has {len(self.unknown)} migrations that this code does not have" if self.unknown else ""
+            f", and has {len(self.unknown)} that this code does not have" if self.unknown else ""
         )
         return {
             "empty": "not migrated",
-            "ahead": f"newer than this code by {len(self.unknown)} migrations",
+            "ahead": f"newer than this code by {len(self.unknown)}",
             "behind": f"behind by {len(self.missing)}{others}",
             "head": f"up to date{others}",
         }[self.state]

@@ -248,7 +248,7 @@ def test_a_wrong_token_is_named_and_not_shown(local_worker: Any) -> None:
 
 @pytest.mark.parametrize("token", ["", "a\r\nX-Other: b", "ä"])
 def test_a_token_that_no_header_can_carry_is_refused(local_worker: Any, token: str) -> None:
-    with pytest.raises(driver.OperationalError, match="^RELAY_TOKEN is empty or holds"):
+    with pytest.raises(driver.OperationalError, match="^RELAY_TOKEN is empty, or has"):
         driver.connect(RelayTransport(local_worker.url, token), "do:a").execute("SELECT 1")
 
 

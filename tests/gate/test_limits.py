@@ -89,7 +89,7 @@ def test_a_statement_that_resets_its_database_is_an_error_and_what_was_confirmed
     # An object can be asked what became of the write; D1 says nothing but "internal error".
     kind, told = (
         driver.OperationalError,
-        "reset in the middle of the work: .* the write was not carried out",
+        "reset while it worked: .* The write was not carried out",
     )
     if not connection.supports_transactions:
         kind, told = (driver.InternalError, "outcome of the write is unknown")

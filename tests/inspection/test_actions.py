@@ -31,7 +31,7 @@ def test_an_attempt_to_write_is_refused_logged_and_changes_nothing(root, write_p
     key = write_post()
     for path in (ACME, "/t/acme/admin/databases/tenant/acme/"):
         page = root.post(f"{path}sql/", {"sql": "WITH a AS (SELECT 1) DELETE FROM blog_post", "run": ""})
-        assert "Only SELECT, VALUES and WITH … SELECT are run here, not DELETE." in text(page)
+        assert "Only SELECT, VALUES and WITH … SELECT can be run here, not DELETE." in text(page)
     assert str(key) in plain(root.get(f"{ACME}tables/blog_post/"))
     assert LogEntry.objects.using("default").filter(change_message__contains="refused").count() == 2
 
@@ -56,8 +56,8 @@ def test_an_action_asks_first_and_then_does_it(root, site):
     assert 'value="tenant/acme"' in text(asked)
     chosen = {"action": "check", "database": ["tenant/acme", "shared"], "confirmed": "yes"}
     done = plain(root.post("/admin/databases/action/", chosen, follow=True))
-    assert "Tenant acme: sound, up to date, and as the models say." in done
-    assert "D1, the directory: sound" in done
+    assert "Tenant acme: no damage, up to date, and matches the models." in done
+    assert "D1, the shared database: no damage" in done
     assert root.get("/admin/databases/action/").status_code == 405
 
 
@@ -84,7 +84,7 @@ def test_an_action_on_a_database_that_does_not_answer_is_reported(root, site, mo
         done = plain(root.post("/admin/databases/action/", chosen, follow=True))
         busy.rollback()
     assert "Tenant globex: check failed" in done
-    assert "Tenant acme: sound" in done
+    assert "Tenant acme: no damage" in done
 
 
 def test_a_migration_that_fails_by_its_own_code_is_told_and_holds_up_no_other(root, site, monkeypatch):
@@ -152,7 +152,7 @@ def test_what_was_not_chosen_well_is_said(root, site):
     assert "No action selected." in said(database="shared")
     assert "No action selected." in said(action="drop", database="shared")
     assert "Choose databases." in said(action="check")
-    assert "Choose the tenants to sync members." in said(action="sync", database="shared")
+    assert "Select the tenants to sync members." in said(action="sync", database="shared")
     assert (
         root.post("/admin/databases/action/", {"action": "check", "database": "tenant/../x"}).status_code
         == 404

@@ -108,7 +108,7 @@ def test_the_list_fills_itself_in_and_a_busy_tenant_holds_up_no_other(open_page,
         busy.execute("SELECT 1")
         page.goto("/admin/databases/")
         expect(row_of(page, "acme")).to_contain_text("up to date")
-        expect(row_of(page, "D1, the directory")).to_contain_text("up to date")
+        expect(row_of(page, "D1, the shared database")).to_contain_text("up to date")
         expect(row_of(page, "globex")).to_contain_text("no answer within")
         busy.rollback()
     expect(page.locator("#facts-told")).to_have_text("3 databases asked, 1 without an answer.")
@@ -145,7 +145,7 @@ def test_everything_is_done_by_the_keyboard(open_page):
     page.keyboard.press("Enter")
     expect(page.get_by_role("cell", name="42")).to_be_visible()
     page.goto("/admin/databases/")
-    page.get_by_label("Choose Tenant acme").focus()
+    page.get_by_label("Select Tenant acme").focus()
     page.keyboard.press("Space")
     page.get_by_label("Action:").focus()
     page.keyboard.type("Check")
@@ -153,7 +153,7 @@ def test_everything_is_done_by_the_keyboard(open_page):
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Check").focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_text("Tenant acme: sound, up to date, and as the models say.")).to_be_visible()
+    expect(page.get_by_text("Tenant acme: no damage, up to date, and matches the models.")).to_be_visible()
 
 
 def test_the_switcher_finds_a_tenant_as_one_types(open_page, site):  # noqa: F811

@@ -79,4 +79,4 @@ def test_a_tenants_page_in_the_directorys_admin_is_headed_by_the_tenant(root):
         assert "Tenant acme</a></div>" in re.sub(r"\s*\n\s*", "", page)
         assert re.search(r"<title>[^<]*Tenant acme[^<]*</title>", page)
         # As the way there alone.
-        assert page.count("D1, the directory") == 0
+        assert page.count("D1, the shared database") == 0
