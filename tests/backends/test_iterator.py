@@ -371,7 +371,7 @@ def test_rows_too_large_for_one_answer_are_fetched_few_at_a_time(using):
     assert trips.count <= 9
     with pytest.raises(DataError, match=r"30 MB.*iterator\(\), which fetches it in chunks"):
         list(authors)
-    with pytest.raises(DataError, match=r"iterator\(\) cannot .* it is in a random order"):
+    with pytest.raises(DataError, match=r"iterator\(\) cannot .* it is ordered at random"):
         list(authors.order_by("?").iterator())
 
 

@@ -125,13 +125,13 @@ def test_a_token_that_is_not_set_is_deployed_as_none_because_wrangler_deletes_no
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"RELAY_TOKEN": "short"}, "RELAY_TOKEN: it must have 32 characters"),
+        ({"RELAY_TOKEN": "short"}, "RELAY_TOKEN: it must have at least 32 characters"),
         (
             {"RELAY_TOKEN_TENANTS": "with a space in it, though it is long"},
             "RELAY_TOKEN_TENANTS: it must have",
         ),
         ({"RELAY_TOKEN_PREVIOUS": "é" * 40}, "RELAY_TOKEN_PREVIOUS: it must have"),
-        ({"RELAY_TOKEN_DIRECTORY": TOKEN}, "RELAY_TOKEN_DIRECTORY: it must be another text than RELAY_TOKEN"),
+        ({"RELAY_TOKEN_DIRECTORY": TOKEN}, "RELAY_TOKEN_DIRECTORY: it must differ from RELAY_TOKEN"),
     ],
 )
 def test_a_token_that_is_weak_or_used_twice_is_refused_for_a_deploy(settings, message):

@@ -99,7 +99,7 @@ def test_a_commit_of_the_default_that_fails_says_that_the_tenants_part_stands(
         expire(shared)
     assert (titles(acme), seen, is_on_default("undone")) == (["stands"], [], False)
     (message,) = errors()
-    assert f"The transaction on '{alias(acme)}' has committed and stands" in message
+    assert f"The transaction on '{alias(acme)}' has been committed" in message
 
 
 @pytest.mark.parametrize("shared", ["durable_object"], indirect=True)
@@ -140,7 +140,7 @@ def test_of_two_tenants_the_first_ones_commit_stands_where_the_second_fails(
         expire(connections[alias(zeta)])
     assert (titles(acme), titles(zeta), seen) == (["stands"], [], [])
     (message,) = errors()
-    assert f"'{alias(acme)}' has committed and stands" in message
+    assert f"'{alias(acme)}' has been committed" in message
 
 
 def test_a_lease_that_runs_out_ends_the_block(shared, acme, write, titles, brief):
