@@ -297,7 +297,7 @@ def test_nothing_is_built_on_a_migration_that_is_half_unapplied(engine):
         executor(engine, *steps(fail)).migrate([(APP, "0001")])
     assert (recorded(engine), tables(engine)) == (["0001", "0002"], ["ship_boat"])
     for target in ("0002", "0003"):
-        with pytest.raises(CommandError, match=f"`migrate ship 0001 --database {engine.alias}` first"):
+        with pytest.raises(CommandError, match=f"`manage.py migrate ship 0001 --database {engine.alias}`"):
             executor(engine, *steps(migrations.RunPython.noop)).migrate([(APP, target)])
     for target in ("0001", "0003"):
         executor(engine, *steps(migrations.RunPython.noop)).migrate([(APP, target)])

@@ -111,7 +111,7 @@ def test_the_list_fills_itself_in_and_a_busy_tenant_holds_up_no_other(open_page,
         expect(row_of(page, "D1, the shared database")).to_contain_text("up to date")
         expect(row_of(page, "globex")).to_contain_text("no answer within")
         busy.rollback()
-    expect(page.locator("#facts-told")).to_have_text("3 databases asked, 1 without an answer.")
+    expect(page.locator("#facts-told")).to_have_text("3 databases read, 1 without an answer.")
     expect(row_of(page, "acme").locator('[data-fact="ms"]')).to_contain_text("ms")
 
 
