@@ -104,7 +104,7 @@ export class Tenant extends DurableObject<Env> {
   /**
    * Releases the object's storage, which is billed, unless a table or view exists; returns whether it did.
    *
-   * Otherwise an object without tables keeps one page forever. The runtime deletes all or nothing, at once.
+   * An object without tables keeps a page otherwise, forever. The runtime deletes all or nothing, at once.
    */
   async erase(name: string): Promise<boolean> {
     this.#checkName(name);
