@@ -57,7 +57,9 @@ class Connection:
     not: after a lost answer the write may be known to be done while its results are lost.
 
     ``on_call`` is called with a ``Call`` after each request; it must not use the connection. ``metered`` is
-    called before each request and returns whether to count the rows read and written.
+    called before each request and returns whether to count the rows read and written. ``ahead`` returns a
+    context manager that gives statements to run before those of a request, in the same round trip and as
+    part of it; the request's failure or success ends the context.
     """
 
     Warning = exceptions.Warning
@@ -97,6 +99,7 @@ class Connection:
         self.write_keys = database.startswith("do:") if write_keys is None else write_keys
         self.on_mismatch: Callable[[str], str | None] | None = None
         self.on_call: Callable[[Call], None] | None = None
+        self.ahead: Callable[[], AbstractContextManager[Sequence[Statement]]] | None = None
         self.metered: Callable[[], bool] | None = None
         self.closed = False
         self._transaction: Transaction | None = None
@@ -146,7 +149,9 @@ class Connection:
         if not sent:
             return [Result([], [], -1, None) for _ in statements]
         deadline = Deadline(self.timeout)
-        results = iter(self._decode(sent, self._send(sent, deadline), deadline))
+        with self.ahead() if self.ahead is not None else nullcontext(()) as ahead:
+            answers = self._send([*ahead, *sent], deadline)[len(ahead) :]
+        results = iter(self._decode(sent, answers, deadline))
         return [next(results) if item.shape.verb else Result([], [], -1, None) for item in statements]
 
     def run_many(self, statements: Sequence[Statement]) -> list[Result]:

@@ -29,9 +29,7 @@ class History:
     @property
     def text(self):
         """The state in words."""
-        others = (
-            f", and has {len(self.unknown)} that this code does not have" if self.unknown else ""
-        )
+        others = f", and has {len(self.unknown)} that this code does not have" if self.unknown else ""
         return {
             "empty": "not migrated",
             "ahead": f"newer than this code by {len(self.unknown)}",

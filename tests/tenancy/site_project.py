@@ -24,16 +24,8 @@ def main(path):
     import django
 
     django.setup()
-    from django.apps import apps
     from django.core.management import call_command
-    from django.db.models import signals
 
-    from accounts.signals import tables_change, tables_changed
-
-    # D1's triggers: there were none.
-    sender = apps.get_app_config("accounts")
-    signals.pre_migrate.disconnect(tables_change, sender)
-    signals.post_migrate.disconnect(tables_changed, sender)
     call_command("migrate", verbosity=0)
     fill()
 

@@ -367,4 +367,4 @@ def test_a_site_that_is_killed_on_its_way_into_d1_goes_on(site_db, local_worker,
         assert code == 0, output
         assert "No migrations to apply." in output
         (result,) = run_batch(moved, [("SELECT name FROM sqlite_master WHERE type = 'trigger'", None)])
-        assert {name for (name,) in result.rows} >= {*keeping.TRIGGERS, "accounts_membership_added"}
+        assert {name for (name,) in result.rows} >= {*keeping.TRIGGERS, "do_bridge_members_added"}
