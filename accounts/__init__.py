@@ -1,1 +1,1 @@
-"""The directory: who may sign in, which tenants there are, and who belongs to which."""
+"""Users, tenants and memberships: who may log in, and who belongs to which tenant."""

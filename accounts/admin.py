@@ -66,21 +66,24 @@ class UserAdmin(CopyWarningMixin, DjangoUserAdmin):
 
 
 class TenantForm(forms.ModelForm):
-    """Refuses a new tenant whose object has somebody's data already."""
+    """Refuse a new tenant whose object already has data."""
 
     def clean_slug(self):
         slug = self.cleaned_data["slug"]
         if not is_valid_slug(slug):
-            return slug  # the model's own validator says what is wrong
+            return slug  # the model's own validator reports the error
         try:
             taken = not Tenant.objects.filter(slug=slug).exists() and has_tables(slug)
         except (DatabaseError, InterfaceError) as exc:
-            raise forms.ValidationError("The tenant's database does not answer. Try again.") from exc
+            raise forms.ValidationError(
+                "The tenant's database does not answer. Try again in a moment."
+            ) from exc
         if taken:
             raise forms.ValidationError(
-                "There is no such tenant, but its database has tables already, maybe those of one that was "
-                "deleted. Choose another slug, take them over with manage.py create_tenant --adopt %(slug)s, "
-                "or delete them with manage.py tenant_delete %(slug)s.",
+                "This tenant does not exist, but its database has tables already, perhaps of a "
+                "deleted tenant. Choose another slug, take the tables over with manage.py "
+                "create_tenant --adopt %(slug)s, or delete them with manage.py tenant_delete "
+                "%(slug)s.",
                 params={"slug": slug},
             )
         return slug
@@ -108,20 +111,20 @@ class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
         try:
             provision_noted(obj.slug)
         except (DatabaseError, InterfaceError):
-            logger.exception("The object of the new tenant %s could not be made ready", obj.slug)
-            text = f"{obj.slug} is in D1, but its own database is not ready. "
-            text += f"Make it so with: manage.py create_tenant {obj.slug}"
+            logger.exception("The database of the new tenant %s could not be set up", obj.slug)
+            text = f"The tenant {obj.slug} was added, but its own database is not ready. "
+            text += f"Finish it with: manage.py create_tenant {obj.slug}"
             self.message_user(request, text, messages.ERROR)
 
     def has_delete_permission(self, request, obj=None):
-        # The row is the only way to the tenant's object, whose data would stay behind unseen.
+        # Without the row nobody could reach the tenant's object, and its data would stay behind unseen.
         return False
 
     @admin.display(description="Delete")
     def deletion(self, tenant):
-        return f"On a command line, with all that it holds: manage.py tenant_delete {tenant.slug}"
+        return f"To delete the tenant and all its data, run: manage.py tenant_delete {tenant.slug}"
 
-    @admin.action(description="Repair the copies of members", permissions=["change"])
+    @admin.action(description="Update the copies of members", permissions=["change"])
     def repair_copies(self, request, queryset):
         for tenant in queryset:
             count = sync_members(tenant)
@@ -138,13 +141,13 @@ class MembershipAdmin(CopyWarningMixin, admin.ModelAdmin):
     date_hierarchy = "created"
 
     def get_readonly_fields(self, request, obj=None):
-        # Another user or tenant is another membership: the old one's copy must be seen to.
+        # Another user or tenant is another membership, and the copy of the old one needs an update.
         return ["user", "tenant"] if obj else []
 
 
 @admin.register(SignInFailure)
 class SignInFailureAdmin(admin.ModelAdmin):
-    """Who fails to sign in; deleting a row opens the door again."""
+    """Failed logins; deleting a row ends its block."""
 
     list_display = ["who", "address", "failures", "last", "closed_until"]
     search_fields = ["username", "address"]

@@ -1,14 +1,14 @@
-"""The forms of all sign-ins: they say when attempts have been too many, and never which names exist."""
+"""The login forms: they report too many attempts, and never reveal which names exist."""
 
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import ValidationError
 
-CLOSED = "Too many attempts to sign in. Wait a few minutes, and try again."
+CLOSED = "Too many attempts to log in. Wait a few minutes, and try again."
 
 
 class ThrottledMixin:
-    """Tells a closed door from a wrong password; both are the same for names that nobody has."""
+    """Distinguish a blocked login from a wrong password, in the same way for names that do not exist."""
 
     def get_invalid_login_error(self):
         if getattr(self.request, "sign_in_closed", False):

@@ -1,6 +1,7 @@
-"""Slows down who guesses passwords: by name and address, and by address alone, counted in D1.
+"""Slow down password guessing: by name and address, and by address alone, counted in D1.
 
-Own code, because django-axes counts under a row lock, which D1 has not, and takes four trips for a sign-in.
+Own code, because django-axes counts under a row lock, which D1 does not have, and takes four round trips
+for a login.
 """
 
 import ipaddress
@@ -26,21 +27,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """From `failures` on each further one closes the door for twice as long, in seconds."""
+    """After `failures` failures each further one blocks for twice as long, in seconds."""
 
     failures: int
     first_delay: int
     longest_delay: int = 900
 
 
-# Nobody is locked out for ever: a closed door counts no attempt, and opens within a quarter of an hour.
+# A blocked login counts no attempt and opens within a quarter of an hour, so nobody is locked out for good.
 OF_NAME = Limit(failures=5, first_delay=15)
-# Many people may be behind one address.
+# Many people may share one address.
 OF_ADDRESS = Limit(failures=50, first_delay=60)
-# Seconds without a failure after which one is forgotten: what people mistype from day to day never adds up.
-# As long as the longest delay: who waits for it gains no guess over who knocks as soon as the door opens.
+# Seconds after which a failure is forgotten, so that occasional typing errors never add up.
+# As long as the longest delay: waiting for it gives no more guesses than trying as soon as it is over.
 FADE = 900
-FORGET = 24 * 3600  # seconds without a failure after which the row is no longer needed
+FORGET = 24 * 3600  # seconds without a failure after which the row is not needed any more
 
 _TABLE = SignInFailure._meta.db_table
 _BLOCKED = f"SELECT 1 FROM {_TABLE} WHERE username = %s AND address = %s AND blocked_until > %s"  # noqa: S608
@@ -59,14 +60,14 @@ RETURNING failures
 
 
 def is_open(username, address):
-    """Say whether an attempt is worth a look at its password; one trip, and nothing is counted."""
+    """Return whether to check the password of an attempt; one round trip, and nothing is counted."""
     with _directory().cursor() as cursor:
         cursor.execute(f"SELECT {_IS_OPEN}", _of_both(username, address))
         return bool(cursor.fetchone()[0])
 
 
 def count_failure(username, address):
-    """Count a wrong password; return False where the door is closed by now. One trip, one atomic batch."""
+    """Count a wrong password; return False if the login is blocked by now. One atomic batch."""
     now, token, name = int(time.time()), secrets.token_hex(16), _storable(username)
     counted = f"EXISTS (SELECT 1 FROM {_TABLE} WHERE username = '' AND address = %s AND token = %s)"  # noqa: S608
     statements = [
@@ -78,9 +79,9 @@ def count_failure(username, address):
 
 
 def forget_failures(username, address):
-    """Forget what a name failed before it was right; return False where the door is closed by now.
+    """Forget a name's failures after a right password; return False if the login is blocked by now.
 
-    One trip, one atomic batch. What its address has failed stays: it may be somebody else's.
+    One round trip, one atomic batch. The failures of its address stay: they may be somebody else's.
     """
     both = _of_both(username, address)
     of_name = f"DELETE FROM {_TABLE} WHERE username = %s AND address = %s AND {_IS_OPEN}"  # noqa: S608
@@ -104,15 +105,15 @@ def _directory():
 
 
 def _storable(username):
-    """Return the name as a text that the database can hold; what has half a character is nobody's."""
+    """Return the name as a text that the database can store; no user has a lone surrogate in it."""
     return (username.encode("utf-8", "replace").decode().replace("\0", "?")[:150]) or "?"
 
 
 def client_address(request):
-    """Return whom a request comes from: its peer, or what PROXY_COUNT trusted proxies say of it.
+    """Return the client's address: the request's peer, or the one that PROXY_COUNT trusted proxies report.
 
-    Each proxy adds its peer to the right of X-Forwarded-For; what stands further left is the client's own
-    invention. An IPv6 address counts as its network of 64 bits, which is one customer's.
+    Each proxy adds its peer to the right of X-Forwarded-For; the client can invent what is further left. An
+    IPv6 address counts as its network of 64 bits, which belongs to one customer.
     """
     peer = request.META.get("REMOTE_ADDR", "")
     hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
@@ -133,12 +134,12 @@ def client_address(request):
 
 
 class ThrottledBackend(ModelBackend):
-    """Signs people in by their passwords as Django does, and more and more slowly who guesses them.
+    """Log people in with their passwords as Django does, and slow down guessing.
 
-    The door is looked at twice: before the password is, so that a closed one costs no work, and when what
-    was found is to be told. That second look counts a failure in the same atomic batch. So of guesses that
-    run side by side no more are answered than the limit allows, whatever they found, and of people who sign
-    in side by side nobody is counted. An attempt without a request is not a visitor's and is not slowed.
+    The block is checked twice: before the password, so that a blocked login costs no work, and before the
+    result is returned. That second check counts a failure in the same atomic batch. So parallel guesses get
+    no more answers than the limit allows, and people who log in in parallel are not counted. An attempt
+    without a request does not come from a visitor and is not slowed.
     """
 
     @method_decorator(sensitive_variables())
@@ -160,7 +161,7 @@ class ThrottledBackend(ModelBackend):
 
 
 def refuse(request, address):
-    """End the attempt, whatever other backends there are; the forms say that the door is closed."""
+    """End the attempt, whatever other backends exist; the forms report the block."""
     request.sign_in_closed = True
-    logger.warning("A sign-in from %s was refused after too many that failed", address)
+    logger.warning("Refused a login from %s after too many failed attempts", address)
     raise PermissionDenied

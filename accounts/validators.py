@@ -6,12 +6,12 @@ from do_bridge.tenancy import validate_slug
 
 
 def is_storable(text):
-    """Say whether a text can be stored: JSON can spell lone surrogates, and NUL, which ends SQL texts."""
+    """Return whether a text can be stored: JSON can write lone surrogates, and NUL ends SQL texts."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def validate_tenant_slug(value):
-    """Raise ValidationError where the relay would refuse `value` as a tenant's name."""
+    """Raise ValidationError if the relay would refuse `value` as a tenant's name."""
     try:
         validate_slug(value)
     except ValueError as exc:

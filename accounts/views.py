@@ -1,4 +1,4 @@
-"""The directory's page: which tenants there are."""
+"""The shared site's list of tenants."""
 
 from django.core.paginator import Paginator
 from django.shortcuts import render

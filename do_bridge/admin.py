@@ -1,4 +1,4 @@
-"""Two admin sites, D1's and the current tenant's, that say what they show and lead to each other."""
+"""Two admin sites, D1's and the current tenant's, which name their database and link to each other."""
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -30,25 +30,25 @@ __all__ = [
     "tenant_site",
 ]
 
-SWITCHER_LIMIT = 200  # tenants offered at once; the rest are offered as one types
+SWITCHER_LIMIT = 200  # tenants offered at once; the others are offered while the user types
 SEARCH_LIMIT = 20
 LOG_LIMIT = 10
 
 
 class DatabaseAdminSite(admin.AdminSite):
-    """An admin site of one database: names it on each page and offers the others to staff."""
+    """An admin site of one database: it names the database on each page and offers the others to staff."""
 
     def alias(self):
         """Return the alias of the database that this site shows."""
         raise NotImplementedError
 
     def tenant_slugs(self):
-        """Return the slugs that the switcher offers, in order; remembered for a moment."""
+        """Return the slugs that the switcher offers, in order, from a short-lived cache."""
         return lookup.first_slugs(SWITCHER_LIMIT)
 
     def each_context(self, request):
         slug = current_tenant() or ""
-        name = f"Tenant {slug}" if slug else "D1, the directory"
+        name = f"Tenant {slug}" if slug else "D1, the shared database"
         return {
             **super().each_context(request),
             "site_title": name,
@@ -62,11 +62,11 @@ class DatabaseAdminSite(admin.AdminSite):
         }
 
     def _pages(self, request, slug):
-        """Return (URL, text) of the pages about databases that this site has for the user, or None."""
+        """Return (URL, text) of this site's pages about databases that the user may see, or None."""
         if not may_look(request.user):
             return None
         if slug:
-            return reverse("admin:database", args=[Inspected(slug)]), "Look into it"
+            return reverse("admin:database", args=[Inspected(slug)]), "Browse this database"
         return reverse("admin:databases"), "All databases"
 
     def admin_view(self, view, cacheable=False):
@@ -86,16 +86,16 @@ class DatabaseAdminSite(admin.AdminSite):
         ]
 
     def switch(self, request):
-        """Lead to the same admin of another database: `?tenant=<slug>`, or D1's without one."""
+        """Redirect to the same admin of another database: `?tenant=<slug>`, or D1's without one."""
         slug = request.GET.get("tenant", "").strip()
         if not slug:
             return HttpResponseRedirect(directory_root(request) + self._relative_index())
         try:
             validate_slug(slug)
         except ValueError as exc:
-            raise Http404("No tenant has such a name.") from exc
+            raise Http404("No tenant has this slug.") from exc
         if lookup.get(slug) is None and may_look(request.user):
-            # The beginning of a name: the list shows which tenants have it.
+            # The beginning of a slug: the list shows the tenants that match it.
             found = f"{self._relative_index()}databases/?q={slug}"
             return HttpResponseRedirect(directory_root(request) + found)
         return HttpResponseRedirect(tenant_root(request, slug) + self._relative_index())
@@ -126,7 +126,7 @@ class DirectoryAdminSite(DatabaseAdminSite):
 
 
 class TenantAdminSite(DatabaseAdminSite):
-    """The current tenant's data, under `/t/<slug>/admin/`; rights and sign-in stay D1's."""
+    """The current tenant's data, under `/t/<slug>/admin/`; permissions and login stay D1's."""
 
     def alias(self):
         return tenant_alias(current_tenant())
@@ -136,7 +136,7 @@ tenant_site = TenantAdminSite(name="admin")
 
 
 class ReadOnlyAdminMixin:
-    """Shows rows and changes none."""
+    """Show rows without allowing any change."""
 
     def has_add_permission(self, request, *args):
         return False
@@ -149,7 +149,7 @@ class ReadOnlyAdminMixin:
 
 
 class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
-    """Keeps rows, form fields, filters, autocompletes and the log in the current tenant's object.
+    """Keep rows, form fields, filters, autocompletes and the log in the current tenant's object.
 
     Its inlines need TenantInlineMixin.
     """
@@ -167,7 +167,7 @@ class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
         obj.delete(using=self.admin_site.alias())
 
     def copy_user(self, user, alias):
-        """Make sure that the acting user has a row in the object, to which the log's rows point.
+        """Make sure that the acting user has a row in the object, because the log's rows point at it.
 
         With the app do_bridge.members the row is written in the round trip of the log's row. Override this in
         a project without the app.
@@ -195,7 +195,7 @@ class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
 
 
 class LogEntryAdmin(ReadOnlyAdminMixin, admin.ModelAdmin):
-    """Who did what, by day."""
+    """The admin log, by day."""
 
     date_hierarchy = "action_time"
     list_display = ["action_time", "user", "content_type", "object_repr", "action"]
@@ -205,9 +205,9 @@ class LogEntryAdmin(ReadOnlyAdminMixin, admin.ModelAdmin):
 
     @admin.display(ordering="action_flag")
     def action(self, entry):
-        # Whoever reads rows on the SQL page changes none.
+        # A user who reads rows on the SQL page changes nothing.
         return "Read" if entry.action_flag == READ else entry.get_action_flag_display()
 
 
 class TenantLogEntryAdmin(LogEntryAdmin, TenantModelAdmin):
-    """The same, of one tenant."""
+    """The admin log of one tenant."""

@@ -1,4 +1,4 @@
-"""Keeps what a tenant's admin offers, in form fields, filters and inlines, inside that tenant's object."""
+"""Keep what a tenant's admin offers, in form fields, filters and inlines, inside that tenant's object."""
 
 from functools import lru_cache
 from operator import attrgetter
@@ -12,7 +12,7 @@ from do_bridge.tenancy.querysets import ContextAlias
 
 
 def bound_form(form, alias):
-    """Return a subclass of the ModelForm `form` whose new rows are checked against the database `alias`."""
+    """Return a subclass of the ModelForm `form` whose new rows are validated in the database `alias`."""
 
     class BoundForm(form):
         def __init__(self, *args, **kwargs):
@@ -26,7 +26,7 @@ class TenantFieldsMixin:
     """For admins and their inlines on a tenant's site: choices come from the tenant's object."""
 
     def get_queryset(self, request):
-        # Not using(): projects keep what this returns, and another tenant must not read it.
+        # Not using(): projects keep the returned queryset, and another tenant must not read it.
         return detached(super().get_queryset(request), ContextAlias(self.admin_site.alias()))
 
     def formfield_for_foreignkey(self, db_field, request, **kwargs):
@@ -47,7 +47,7 @@ class TenantInlineMixin(TenantFieldsMixin):
 
 
 class _FieldOfTenant:
-    """Stands for a relation in a list filter: its choices are the tenant's rows, not the directory's."""
+    """A relation in a list filter whose choices are the tenant's rows, not D1's."""
 
     def __init__(self, field, alias):
         self._field, self._alias = field, alias
@@ -69,7 +69,7 @@ class _FieldOfTenant:
 
 
 class _TenantsRelatedRows:
-    """For filters by a relation: Django's would offer the directory's rows of the other model."""
+    """For filters by a relation: Django's would offer D1's rows of the other model."""
 
     def field_choices(self, field, request, model_admin):
         field = _FieldOfTenant(field, model_admin.admin_site.alias())
@@ -88,7 +88,7 @@ _MIXINS = {RelatedFieldListFilter: _TenantsRelatedRows, AllValuesFieldListFilter
 
 
 def tenant_filter(model, item):
-    """Return an item of `list_filter` whose filter, Django's or a subclass, asks the tenant's database."""
+    """Return an item of `list_filter` whose filter, Django's or a subclass, queries the tenant's database."""
     if isinstance(item, str):
         field = get_fields_from_path(model, item)[-1]
         name, chosen = item, next(cls for test, cls in FieldListFilter._field_list_filters if test(field))

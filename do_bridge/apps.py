@@ -1,4 +1,4 @@
-"""Wires the package into a Django project."""
+"""Connect the package to a Django project."""
 
 import sys
 
@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class DoBridgeConfig(AppConfig):
-    """Registers checks and signals, and the tenants that the command line names."""
+    """Register checks and signals, and the tenants named on the command line."""
 
     name = "do_bridge"
     verbose_name = "Cloudflare databases"

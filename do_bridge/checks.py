@@ -1,4 +1,4 @@
-"""System checks: the settings that would lose data, leak it, or fail later with a riddle."""
+"""System checks of settings that would lose data, leak it, or fail later with an unclear error."""
 
 from django.apps import apps
 from django.conf import settings
@@ -31,11 +31,11 @@ def _templates():
 
 @register(Tags.security)
 def check_token(app_configs=None, **kwargs):
-    """Warn where an engine of this package has no token to send; a template without a relay is not in use."""
+    """Warn if an engine of this package has no token to send; a template without a relay is not in use."""
     return [
         Warning(
             f"The database {alias!r} has no PASSWORD, so every request to it will be refused.",
-            hint="Set it to the relay's token (RELAY_TOKEN), or to the D1 API token for transport 'rest'.",
+            hint="Set it to the relay's token (RELAY_TOKEN), or for transport 'rest' to the D1 API token.",
             id="do_bridge.W002",
         )
         for alias, values in _plain_databases().items()
@@ -47,11 +47,12 @@ def check_token(app_configs=None, **kwargs):
 
 @register(deploy=True)
 def check_transport(app_configs=None, **kwargs):
-    """Warn where a deployed site's D1 goes over Cloudflare's REST API, whose rate limit is low."""
+    """Warn if a deployed site's D1 goes over Cloudflare's REST API, whose rate limit is low."""
     return [
         Warning(
-            f"The database {alias!r} is reached over Cloudflare's REST API: 1,200 requests in 5 minutes.",
-            hint="Set D1_TRANSPORT to 'relay' and RELAY_URL to the deployed Worker for a site with visitors.",
+            f"The database {alias!r} is reached over Cloudflare's REST API, which allows 1,200 "
+            "requests in 5 minutes.",
+            hint="For a site with visitors set D1_TRANSPORT to 'relay' and RELAY_URL to the deployed Worker.",
             id="do_bridge.W001",
         )
         for alias, values in _plain_databases().items()
@@ -67,16 +68,17 @@ def check_databases(app_configs=None, **kwargs):
         if tenant_databases() is None:
             errors.append(
                 Error(
-                    f"DATABASES is a plain dict, so the template {alias!r} gives no tenant an alias.",
-                    hint="Write DATABASES = TenantDatabases({…}), from do_bridge.tenancy.",
+                    f"DATABASES is a plain dict, so the template {alias!r} gives tenants no aliases.",
+                    hint="Write DATABASES = TenantDatabases({…}), imported from do_bridge.tenancy.",
                     id="do_bridge.E001",
                 )
             )
         if _plain_databases()[alias].get("ATOMIC_REQUESTS"):
             errors.append(
                 Error(
-                    f"ATOMIC_REQUESTS would open a transaction on {alias!r}, which is no database.",
-                    hint="Remove it, and use transaction.atomic() where a tenant's view needs it.",
+                    f"ATOMIC_REQUESTS would open a transaction on {alias!r}, which is only the "
+                    "tenants' template.",
+                    hint="Remove it, and call transaction.atomic() in the tenant views that need it.",
                     id="do_bridge.E004",
                 )
             )
@@ -85,7 +87,7 @@ def check_databases(app_configs=None, **kwargs):
 
 @register()
 def check_routers(app_configs=None, **kwargs):
-    """Refuse tenants without their routers, or with the routers the wrong way round."""
+    """Refuse tenants without their routers, or with the routers in the wrong order."""
     if tenant_databases() is None or not _templates():
         return []
     from .tenancy.routers import DirectoryRouter, TenantRouter
@@ -99,12 +101,16 @@ def check_routers(app_configs=None, **kwargs):
         if not _positions(classes, router):
             name = f"{router.__module__}.{router.__qualname__}"
             errors.append(
-                Error(f"DATABASE_ROUTERS lacks {name}.", hint=f"Add {name!r}.", id=identifier),
+                Error(
+                    f"DATABASE_ROUTERS lacks {name}, so rows of tenants could go to the wrong database.",
+                    hint=f"Add {name!r}.",
+                    id=identifier,
+                ),
             )
     if not errors and min(_positions(classes, TenantRouter)) > min(_positions(classes, DirectoryRouter)):
         errors.append(
             Error(
-                "DirectoryRouter comes before TenantRouter and would answer for tenant models too.",
+                "DirectoryRouter comes before TenantRouter and would send tenant models to D1.",
                 hint="Put TenantRouter first in DATABASE_ROUTERS.",
                 id="do_bridge.E003",
             )
@@ -118,11 +124,11 @@ def _positions(classes, router):
 
 @register()
 def check_models(app_configs=None, **kwargs):
-    """Refuse names in DO_BRIDGE that no setting, app or model has."""
+    """Refuse names in DO_BRIDGE that are not a setting, an app or a model."""
     errors = [
         Error(
-            f"DO_BRIDGE has {name!r}, which is no setting.",
-            hint=f"The settings are {', '.join(sorted(DEFAULTS))}.",
+            f"DO_BRIDGE has the unknown setting {name!r}.",
+            hint=f"Use one of {', '.join(sorted(DEFAULTS))}.",
             id="do_bridge.E007",
         )
         for name in getattr(settings, "DO_BRIDGE", {})
@@ -132,7 +138,8 @@ def check_models(app_configs=None, **kwargs):
         if not _is_known(name):
             errors.append(
                 Error(
-                    f"DO_BRIDGE['TENANT_MODELS'] names {name!r}, neither an installed app nor a model.",
+                    f"DO_BRIDGE['TENANT_MODELS'] names {name!r}, which is neither an installed app "
+                    "nor a model.",
                     hint='Use an app\'s label ("blog") or a model\'s ("blog.Post").',
                     id="do_bridge.E005",
                 )
@@ -157,8 +164,8 @@ def _check_tenant_model():
     except (LookupError, ValueError, FieldDoesNotExist):
         return [
             Error(
-                f"DO_BRIDGE['TENANT_MODEL'] is {name!r}, which is no model with a field 'slug'.",
-                hint="Name the model that has one row for each tenant.",
+                f"DO_BRIDGE['TENANT_MODEL'] is {name!r}, which is not a model with a field 'slug'.",
+                hint="Name the model with one row for each tenant.",
                 id="do_bridge.E006",
             )
         ]
@@ -167,7 +174,7 @@ def _check_tenant_model():
 
 @register()
 def check_middleware(app_configs=None, **kwargs):
-    """Warn where the tenant's prefix would still be in the path, or in the static files' URL."""
+    """Warn if the tenant's prefix would still be in the path, or in the static files' URL."""
     ours, common = (
         "do_bridge.tenancy.middleware.TenantMiddleware",
         "django.middleware.common.CommonMiddleware",
@@ -177,8 +184,8 @@ def check_middleware(app_configs=None, **kwargs):
     if ours in order and common in order and order.index(ours) > order.index(common):
         warnings.append(
             Warning(
-                "TenantMiddleware comes after CommonMiddleware, which then sees tenants' prefixes.",
-                hint="Put TenantMiddleware before it.",
+                "TenantMiddleware comes after CommonMiddleware, which then sees the tenants' path prefix.",
+                hint="Put TenantMiddleware before CommonMiddleware in MIDDLEWARE.",
                 id="do_bridge.W003",
             )
         )
@@ -187,7 +194,7 @@ def check_middleware(app_configs=None, **kwargs):
         warnings.append(
             Warning(
                 "STATIC_URL is relative, so it would point below the first tenant that is visited.",
-                hint='Begin it with a slash: "/static/".',
+                hint='Begin it with a slash, as in "/static/".',
                 id="do_bridge.W004",
             )
         )

@@ -1,4 +1,4 @@
-"""System checks of what would let somebody in, mix tenants up, or promise what D1 cannot keep."""
+"""System checks of settings that would let somebody in, mix tenants up, or promise what D1 cannot keep."""
 
 from urllib.parse import urlsplit
 
@@ -32,10 +32,10 @@ CACHED_SESSIONS = (
 )
 # Their rows have the same keys in every database, so a foreign key to them works inside a tenant's.
 COPIED_MODELS = ("contenttypes.contenttype", "auth.permission")
-#: Task queues: {application: (what people call it, a model of it)}. Each locks rows in a transaction, by
-#: select_for_update() or by sqlite3's exclusive mode, to give a task to one worker alone. Read in the source
-#: of django-tasks 0.11, django-tasks-db 0.13, django-q2 1.11 (its ORM broker itself compares before it
-#: takes), django-db-queue 3.3 and django-mailer 2.3.
+#: Task queues: {application: (its usual name, one of its models)}. Each locks rows in a transaction, with
+#: select_for_update() or sqlite3's exclusive mode, to give a task to one worker alone. Read in the source of
+#: django-tasks 0.11, django-tasks-db 0.13, django-q2 1.11 (its ORM broker itself compares before it takes),
+#: django-db-queue 3.3 and django-mailer 2.3.
 QUEUES = {
     "django_tasks.backends.database": ("django-tasks' database backend", "DBTaskResult"),
     "django_tasks_db": ("django-tasks-db", "DBTaskResult"),
@@ -53,20 +53,21 @@ def _ours():
 
 
 def is_weak(token):
-    """Say whether a token can be guessed: it is short, or a word that is repeated."""
+    """Return whether a token can be guessed: it is short, or a repeated word."""
     return len(token) < SHORTEST_TOKEN or len(set(token)) < FEWEST_CHARACTERS
 
 
 @register(Tags.security, deploy=True)
 def check_token_strength(app_configs=None, **kwargs):
-    """Warn of a token that can be guessed, or that another secret gives away."""
+    """Warn of a token that can be guessed, or that another secret reveals."""
     warnings = []
     for alias, values in _ours():
         token = values.get("PASSWORD") or ""
         if token and is_weak(token):
             warnings.append(
                 Warning(
-                    f"The token of the database {alias!r} is short or has few different characters.",
+                    f"The token of the database {alias!r} is short or has few different "
+                    "characters, so it can be guessed.",
                     hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
                     id="do_bridge.W005",
                 )
@@ -74,8 +75,8 @@ def check_token_strength(app_configs=None, **kwargs):
         if token and token in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
             warnings.append(
                 Warning(
-                    f"The token of the database {alias!r} is Django's SECRET_KEY as well.",
-                    hint="Give each its own: who learns the one has the other.",
+                    f"The token of the database {alias!r} is also Django's SECRET_KEY.",
+                    hint="Give each a value of its own: a leak of one would reveal the other.",
                     id="do_bridge.W006",
                 )
             )
@@ -84,11 +85,11 @@ def check_token_strength(app_configs=None, **kwargs):
 
 @register(Tags.security)
 def check_encryption(app_configs=None, **kwargs):
-    """Warn where the token and all data would travel readable over a network."""
+    """Warn if the token and all data would travel unencrypted over a network."""
     return [
         Warning(
-            f"The database {alias!r} is reached without TLS, at a host that is not this machine.",
-            hint="Use https:// (or wss://): else everybody on the way can read the token and the data.",
+            f"The database {alias!r} is on another machine and is reached without TLS.",
+            hint="Use https:// (or wss://). Without it the token and the data can be read on the way.",
             id="do_bridge.W007",
         )
         for alias, values in _ours()
@@ -100,13 +101,13 @@ def _is_readable_on_the_way(url):
     try:
         scheme = urlsplit(url).scheme
     except ValueError:
-        return False  # No address: nothing is reached there.
+        return False  # Not an address, so nothing is reached there.
     return scheme in ("http", "ws") and not is_on_this_machine(url)
 
 
 @register()
 def check_atomic_requests(app_configs=None, **kwargs):
-    """Refuse ATOMIC_REQUESTS where nothing can be undone; warn where a view would hold an object."""
+    """Refuse ATOMIC_REQUESTS if nothing can be undone; warn if a view would hold an object."""
     return [
         _atomic_requests(alias, values["ENGINE"])
         for alias, values in _ours()
@@ -115,24 +116,24 @@ def check_atomic_requests(app_configs=None, **kwargs):
 
 
 def _atomic_requests(alias, engine):
-    hint = "Use transaction.atomic() around the writes, or keep views below OPTIONS['lease']."
+    hint = "Use transaction.atomic() around the writes, or keep views shorter than OPTIONS['lease']."
     if engine == DURABLE_OBJECT_ENGINE:
         return Warning(
-            f"ATOMIC_REQUESTS on {alias!r}: a view keeps the whole object to itself, and one that takes "
-            "longer than the lease is rolled back.",
+            f"ATOMIC_REQUESTS on {alias!r}: each view holds the whole object, and is rolled back "
+            "if it takes longer than the lease.",
             hint=hint,
             id="do_bridge.W008",
         )
     if alias == DEFAULT_DB_ALIAS and isinstance(settings.DATABASES, TenantDatabases):
         return Warning(
-            f"ATOMIC_REQUESTS on {alias!r}: a tenant's view keeps its whole object to itself, from its first "
-            "statement there to its end. What a view writes to D1 is not undone.",
+            f"ATOMIC_REQUESTS on {alias!r}: a tenant's view holds the tenant's object from its "
+            "first statement there to its end. What a view writes to D1 is not undone.",
             hint=hint,
             id="do_bridge.W010",
         )
     return Error(
-        f"ATOMIC_REQUESTS on {alias!r}: D1 has no transactions: a view that fails undoes none.",
-        hint="Remove it, and send writes that belong together by do_bridge.batch().",
+        f"ATOMIC_REQUESTS on {alias!r}: D1 has no transactions, so the writes of a view that fails stay.",
+        hint="Remove it, and send writes that belong together with do_bridge.batch().",
         id="do_bridge.E008",
     )
 
@@ -141,10 +142,10 @@ def _atomic_requests(alias, engine):
 def check_test_databases(app_configs=None, **kwargs):
     """Refuse a test database that is the configured one."""
     if in_test_environment():
-        return []  # the test runner has put the one in the other's place
+        return []  # the test runner has put the test database in its place
     return [
         Error(
-            f"TEST['NAME'] of the database {alias!r} is the database itself: a test run would empty it.",
+            f"TEST['NAME'] of the database {alias!r} is the database itself, which a test run would empty.",
             hint="Name another D1 database, or another object.",
             id="do_bridge.E009",
         )
@@ -155,7 +156,7 @@ def check_test_databases(app_configs=None, **kwargs):
 
 @register(Tags.models)
 def check_relations(app_configs=None, **kwargs):
-    """Refuse relations between a tenant's rows and the directory's, which are in two databases."""
+    """Refuse relations between a tenant's rows and D1's, which are in two databases."""
     if tenant_databases() is None or not _templates():
         return []
     errors = []
@@ -182,9 +183,11 @@ def _relation_error(model, field, target):
     inside = is_tenant_model(model)
     sides = ("a tenant's object", "D1") if inside else ("D1", "tenants' objects")
     return Error(
-        f"{model._meta.label}.{field.name} points from {sides[0]} to {target._meta.label} in {sides[1]}.",
-        hint="No key spans two databases. Keep the other's key in a plain field, or put both models on one "
-        "side (DO_BRIDGE['TENANT_MODELS']); tenants' models may point to the user, of whom they have copies.",
+        f"{model._meta.label}.{field.name} points from {sides[0]} to {target._meta.label} in "
+        f"{sides[1]}. A foreign key cannot point to another database.",
+        hint="Keep the other row's key in a plain field, or put both models on one side "
+        "(DO_BRIDGE['TENANT_MODELS']). A tenant's model may point to the user, because each tenant "
+        "has copies of its users.",
         obj=model,
         id="do_bridge.E010" if inside else "do_bridge.E011",
     )
@@ -192,13 +195,13 @@ def _relation_error(model, field, target):
 
 @register()
 def check_directory_models(app_configs=None, **kwargs):
-    """Refuse tenants' models without which nobody could be signed in, or no tenant found."""
+    """Refuse tenant models that are needed to log in or to find a tenant."""
     if tenant_databases() is None or not _templates():
         return []
     names = [settings.AUTH_USER_MODEL, conf("TENANT_MODEL"), "sessions.Session"]
     return [
         Error(
-            f"{name} is a tenant's model, but it is needed before any tenant is known.",
+            f"{name} is a tenant model, but it is needed before the tenant is known.",
             hint="Take it out of DO_BRIDGE['TENANT_MODELS'] and ['CONTEXT_MODELS'].",
             id="do_bridge.E012",
         )
@@ -217,8 +220,9 @@ def check_sites(app_configs=None, **kwargs):
         return []
     return [
         Error(
-            "sites.Site is a tenant's model, but Django caches sites by id for all tenants of a process.",
-            hint="Take it out of DO_BRIDGE['TENANT_MODELS'], and keep a tenant's domain in a model of yours.",
+            "sites.Site is a tenant model, but Django caches sites by id for all tenants of a process.",
+            hint="Take it out of DO_BRIDGE['TENANT_MODELS'], and keep a tenant's domain in a model of "
+            "your own.",
             id="do_bridge.E015",
         )
     ]
@@ -247,14 +251,15 @@ def check_guards(app_configs=None, **kwargs):
 
 @register()
 def check_messages(app_configs=None, **kwargs):
-    """Warn of Django's own message storages, whose messages the next page of any tenant shows."""
+    """Warn of Django's own message storages: the next page of any tenant would show their messages."""
     if tenant_databases() is None or not apps.is_installed("django.contrib.messages"):
         return []
     if not settings.MESSAGE_STORAGE.startswith("django.contrib.messages."):
         return []
     return [
         Warning(
-            "MESSAGE_STORAGE is Django's: a message of one tenant is shown on the next page of another.",
+            "MESSAGE_STORAGE is Django's own, which shows a message of one tenant on the next page "
+            "of another.",
             hint="Set it to 'do_bridge.tenancy.messages.TenantCookieStorage'.",
             id="do_bridge.W012",
         )
@@ -268,8 +273,8 @@ def check_caches(app_configs=None, **kwargs):
         return []
     found = [
         Warning(
-            f"The cache {alias!r} has no KEY_FUNCTION, so one tenant's entries are every tenant's.",
-            hint=f"Set it to {TENANT_KEY!r}, or for what all share to {DIRECTORY_KEY!r}.",
+            f"The cache {alias!r} has no KEY_FUNCTION, so all tenants read the same entries.",
+            hint=f"Set it to {TENANT_KEY!r}, or for entries that all share to {DIRECTORY_KEY!r}.",
             id="do_bridge.W009",
         )
         for alias, values in settings.CACHES.items()
@@ -279,8 +284,10 @@ def check_caches(app_configs=None, **kwargs):
     if settings.SESSION_ENGINE in CACHED_SESSIONS and _is_by_tenant(sessions.get("KEY_FUNCTION")):
         found.append(
             Error(
-                "Sessions are kept in a cache with keys by tenant: signing out of one leaves the others'.",
-                hint=f"Give SESSION_CACHE_ALIAS a cache of its own, with the KEY_FUNCTION {DIRECTORY_KEY!r}.",
+                "The cache that holds the sessions has keys for each tenant, so a user who logs "
+                "out of one tenant stays logged in to the others.",
+                hint="Set SESSION_CACHE_ALIAS to a cache of its own with the KEY_FUNCTION "
+                f"{DIRECTORY_KEY!r}.",
                 id="do_bridge.E013",
             )
         )
@@ -296,10 +303,11 @@ def check_queues(app_configs=None, **kwargs):
     """Warn of a known queue whose tables are in D1: two workers may run one task twice."""
     return [
         Warning(
-            f"The tables of {config.name!r} are in D1 ({alias!r}): two workers may run the same task, "
-            f"because {QUEUES[config.name][0]} relies on a transaction there, and D1 has none.",
-            hint="Run one worker alone, or keep these tables in a Durable Object: give them an alias of the "
-            "engine 'do_bridge.backends.durable_object' with a NAME, and a router that sends them there.",
+            f"The tables of {config.name!r} are in D1 ({alias!r}), where two workers may run the "
+            f"same task: {QUEUES[config.name][0]} relies on a transaction, and D1 has none.",
+            hint="Run only one worker, or keep these tables in a Durable Object: add an alias with the "
+            "engine 'do_bridge.backends.durable_object' and a NAME, and a router that sends them "
+            "there.",
             obj=config,
             id="do_bridge.W011",
         )
@@ -313,5 +321,5 @@ def _alias_in_d1(config):
     try:
         alias = router.db_for_write(config.get_model(QUEUES[config.name][1]))
     except (LookupError, NoTenant):
-        return None  # an application of the same name, or one whose tables are the tenants'
+        return None  # an application of the same name, or one whose tables belong to tenants
     return alias if _plain_databases().get(alias, {}).get("ENGINE") == D1_ENGINE else None

@@ -1,4 +1,4 @@
-"""Paths that lead out of a tenant: to the directory, and from there to another tenant."""
+"""Paths that lead out of a tenant: to the shared site, and from there to another tenant."""
 
 from django.urls import get_script_prefix
 
@@ -7,7 +7,7 @@ from do_bridge.tenancy.conf import conf
 
 
 def directory_root(request):
-    """Return where the directory's URLs begin: a path, or from a tenant's own subdomain a whole URL."""
+    """Return where the shared site's URLs begin: a path, or from a tenant's own subdomain a whole URL."""
     prefix = get_script_prefix()
     slug = current_tenant()
     if not slug:

@@ -1,14 +1,14 @@
-"""The ledger's tables: what the directory knows of each tenant's object, and of their schemas."""
+"""The ledger's tables in D1: the state of each tenant's object, and the schemas behind fingerprints."""
 
 from django.db import models
 
 
 class TenantState(models.Model):
-    """One tenant's row in the ledger: its state at rest, and the lease of what works on it.
+    """One tenant's row in the ledger: its state at rest, and the lease of the operation on it.
 
-    The object's own fingerprint is the truth, this mirrors it for many. See `tenancy.lifecycle`.
+    It mirrors the object's own schema fingerprint, for lists of many. See `tenancy.lifecycle`.
 
-    Scratch objects, from which tenants are made, have rows too, under their aliases: "scratch/<name>".
+    Template objects, from which tenants are made, have rows too, under their aliases: "scratch/<name>".
     """
 
     class State(models.TextChoices):
@@ -52,9 +52,10 @@ class TenantState(models.Model):
 
 
 class KnownSchema(models.Model):
-    """The migrations behind a fingerprint in the ledger that is not, or was not, the code's own.
+    """The migrations behind a schema fingerprint in the ledger that is not, or was not, the code's own.
 
-    So `migrate --database tenant` knows without asking an object that such a tenant has all it needs.
+    With it `migrate --database tenant` finds out without a call to the object that such a tenant has all
+    migrations.
     """
 
     fingerprint = models.CharField(max_length=64, primary_key=True)

@@ -21,9 +21,9 @@ from .tenancy.slugs import alias_slug, tenant_alias
 class TenantTestCase(TestCase):
     """A TestCase whose tests run inside one tenant, in transactions of its object that are rolled back.
 
-    Set `tenant_slug`; `databases` gets its alias by itself, so the test runner makes the object. Name
-    "default" in `databases` too if the code uses the shared database, or opens a block of `atomic()` without
-    `using`: D1 has no transactions, so rows are then put back after each test instead.
+    Set `tenant_slug`; `databases` gets its alias by itself, so the test runner makes the object. Add
+    "default" to `databases` if the code uses the shared database, or opens a block of `atomic()` without
+    `using`. D1 has no transactions, so rows are then restored after each test instead.
     """
 
     tenant_slug = "test-tenant"
@@ -31,7 +31,7 @@ class TenantTestCase(TestCase):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        # Before any test case starts: Django looks at the aliases once for each class.
+        # Before any test case starts, because Django reads the aliases once for each class.
         alias = register_tenant(cls.tenant_slug)
         cls.databases = frozenset({*cls.databases, alias})
 
@@ -49,13 +49,16 @@ def unique_slug(prefix="t"):
 def provision_test_tenant(slug=None):
     """Give a test a tenant's object of its own, ready for use, and empty it afterwards; yields the slug.
 
-    The tenant has no row in the directory: make one where the code under test looks it up. Needs the shared
-    database (pytest.mark.django_db), since content types are copied from there.
+    The tenant has no row in D1: make one if the code under test looks it up. Needs the shared database
+    (pytest.mark.django_db), because content types are copied from there.
     """
     if not hasattr(test_utils._TestState, "saved_data"):
-        raise RuntimeError("provision_test_tenant is for test runs alone: it empties the object afterwards.")
+        raise RuntimeError(
+            "provision_test_tenant() works only in a test run, because it empties the object "
+            "afterwards. Run it with `manage.py test` or pytest."
+        )
     slug = slug or unique_slug()
-    # The lease is left behind, so that the tables are known to be the tenant's once the test makes its row.
+    # The lease stays, so that the tables are known to be the tenant's once the test makes its row.
     lease = leases.take_many([leases.look(slug)], Operation.MIGRATE, seconds=0)[slug]
     provision(slug, lease=lease)
     try:
@@ -65,13 +68,13 @@ def provision_test_tenant(slug=None):
 
 
 def empty_object(alias):
-    """Drop all that the database `alias` holds, in two round trips; refuses outside of a test run.
+    """Drop everything that the database `alias` holds, in two round trips; refuses outside a test run.
 
-    The ledger forgets what was in it, in two trips more where the test may use the shared database, so that
-    a tenant's row may go.
+    The ledger forgets what was in it, so that a tenant's row may be deleted. If the test may use the shared
+    database, that is two round trips more.
     """
     if not hasattr(test_utils._TestState, "saved_data"):
-        raise RuntimeError("Objects are emptied in test runs alone.")
+        raise RuntimeError("empty_object() works only in a test run, because it deletes all data.")
     connection = connections[alias]
     with unchecked(alias), connection.wrap_database_errors:
         connection.ensure_connection()

@@ -1,4 +1,4 @@
-"""Puts the directory's admin, which shows D1, in the place of Django's default one."""
+"""Replace Django's default admin site with the one that shows D1."""
 
 from django.contrib.admin.apps import AdminConfig
 

@@ -1,4 +1,4 @@
-"""System checks of what only this site has; do_bridge's are its own."""
+"""System checks of this site's own settings; do_bridge's are its own."""
 
 from django.conf import settings
 from django.core.checks import Tags, Warning, register
@@ -16,7 +16,8 @@ def check_migrate_token(app_configs=None, **kwargs):
     if is_weak(token):
         found.append(
             Warning(
-                "MIGRATE_TOKEN is short or has few different characters: it lets POST /api/migrate in.",
+                "MIGRATE_TOKEN is short or has few different characters, so it can be guessed. It "
+                "opens POST /api/migrate.",
                 hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
                 id="project.W001",
             )
@@ -25,8 +26,9 @@ def check_migrate_token(app_configs=None, **kwargs):
     if token in {settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS, *others}:
         found.append(
             Warning(
-                "MIGRATE_TOKEN is Django's SECRET_KEY or a database's token as well.",
-                hint="Give each its own: a pipeline that may migrate need not reach every row.",
+                "MIGRATE_TOKEN is also Django's SECRET_KEY or a database's token.",
+                hint="Give each a value of its own: a pipeline that may migrate must not be able to "
+                "read every row.",
                 id="project.W002",
             )
         )

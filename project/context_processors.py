@@ -1,4 +1,4 @@
-"""Tells every template whose page it is, and where the directory is from there."""
+"""Give every template the current tenant, and the way to the shared site."""
 
 from do_bridge.links import directory_root
 from do_bridge.tenancy import current_tenant

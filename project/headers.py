@@ -1,17 +1,17 @@
-"""Sends the headers that Django has no setting for: what a page may load and use of the browser."""
+"""Send the headers that Django has no setting for: what a page may load and use of the browser."""
 
 from django.conf import settings
 
 from .middleware import Middleware
 
-# Whatever a page of this site never asks for is not to be asked for by what somebody smuggled into it.
+# The site uses none of these, so injected content must not get them either.
 PERMISSIONS = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 
 def content_security_policy(form_targets):
     """Return the policy: everything from this site alone, nothing inline, and no frame around a page.
 
-    form_targets: other sites that a form may lead to, in the policy's own writing ("https://*.blog.example").
+    form_targets: other sites that a form may lead to, as the policy writes them ("https://*.blog.example").
     """
     parts = {
         "default-src": ["'none'"],
@@ -25,9 +25,9 @@ def content_security_policy(form_targets):
 
 
 class HeadersMiddleware(Middleware):
-    """Adds the headers to every answer that does not bring its own.
+    """Add the headers to every response that does not bring its own.
 
-    Without a policy while DEBUG is on: Django's own page about an exception is all inline.
+    Without a policy while DEBUG is on, because Django's own error page is all inline.
     """
 
     def after(self, response):

@@ -1,4 +1,4 @@
-"""Answers /healthz, whether D1 and the objects answer, and /healthz/live, whether this process does."""
+"""Serve /healthz (whether D1 and the objects answer) and /healthz/live (whether this process does)."""
 
 import atexit
 import logging
@@ -22,9 +22,11 @@ logger = logging.getLogger(__name__)
 
 READY, LIVE = "/healthz", "/healthz/live"
 DEADLINE = 2.0  # seconds that a database has for its answer
-SHARED = 1.0  # seconds for which one answer serves everybody, so that a flood here is none at the databases
-STALE = 10.0  # seconds for which it serves while the next one is being made
-PROBE = "do:health"  # an object of its own: it holds no table, so that asking it writes nothing
+SHARED = (
+    1.0  # seconds for which one answer is shared, so that a flood of requests does not reach the databases
+)
+STALE = 10.0  # seconds for which it is shared while the next one is made
+PROBE = "do:health"  # an object of its own without a table, so that reading from it writes nothing
 
 _transports = {}
 _transports_lock = threading.Lock()
@@ -32,7 +34,7 @@ _transports_lock = threading.Lock()
 
 @dataclass
 class Report:
-    """What was found, and when; `faults` has None for what answers."""
+    """The findings and their time; `faults` has None for a database that answers."""
 
     faults: dict[str, Fault | None]
     milliseconds: dict[str, int]
@@ -54,7 +56,7 @@ class Report:
 
 
 class Health:
-    """Asks all probes side by side, never twice at once, and shares the answer for a second.
+    """Run all probes in parallel, never twice at once, and share the answer for a second.
 
     `probes` are functions by name that return a Fault or None, or raise; `deadline` is in seconds.
     """
@@ -68,7 +70,7 @@ class Health:
         self._threads = {}
 
     def report(self):
-        """Return a Report that is a second old at most, or while others ask for a new one, ten."""
+        """Return a Report that is at most one second old, or ten while another request makes a new one."""
         with self._changed:
             if self._is_younger_than(STALE if self._asking else SHARED):
                 return self._report
@@ -105,7 +107,7 @@ class Health:
         started = monotonic()
         found = dict.fromkeys(self.probes, (TIMEOUT, self.deadline))
         for name, probe in self.probes.items():
-            # A probe that hangs in the system's own calls is not joined by another one.
+            # If a probe hangs in a system call, no second one starts.
             if not (name in self._threads and self._threads[name].is_alive()):
                 arguments = (name, probe, started, found)
                 self._threads[name] = threading.Thread(target=self._run, args=arguments, daemon=True)
@@ -123,12 +125,12 @@ class Health:
             fault = probe()
         except Exception as error:
             fault = fault_of(error) or BROKEN
-            logger.debug("The probe of %s failed: %s", name, error)
+            logger.debug("The health probe of %s failed: %s", name, error)
         found[name] = (fault, monotonic() - started)
 
 
 def probe_directory():
-    """Ask D1 whether it holds the tenants' table: one statement, one trip."""
+    """Check that D1 holds the tenants' table: one statement, one round trip."""
     values = connections.settings[conf("DIRECTORY_ALIAS")]
     if values["OPTIONS"].get("transport") == "rest":
         transport = driver.rest(values["HOST"], values["PASSWORD"], values["OPTIONS"].get("account_id"))
@@ -141,7 +143,7 @@ def probe_directory():
 
 
 def probe_objects():
-    """Ask an object of no tenant's for its time, through the relay: one statement, one trip."""
+    """Read the time from an object that belongs to no tenant, through the relay: one round trip."""
     values = connections.settings["tenant"]
     if not values["HOST"]:
         return NO_RELAY
@@ -151,7 +153,7 @@ def probe_objects():
 
 
 def _relay(values):
-    """Return a transport of their own: a site whose sessions are all in use has a relay all the same."""
+    """Return a transport of its own, which works even if all sessions of the site are in use."""
     key = (values["HOST"], values["PASSWORD"])
     with _transports_lock:
         if key not in _transports:
@@ -164,7 +166,7 @@ health = Health({"directory": probe_directory, "tenants": probe_objects})
 
 
 class HealthMiddleware(Middleware):
-    """Stands before everything else: the answer needs no session, no tenant, no known Host and no HTTPS."""
+    """Answer before all other middleware: without session, tenant, known Host or HTTPS."""
 
     def before(self, request):
         return answer(request) if request.path_info in (READY, LIVE) else None
@@ -176,7 +178,7 @@ class HealthMiddleware(Middleware):
 
 
 def answer(request):
-    """Return 200 or 503 and what each database said; never from a cache, and nothing of it secret."""
+    """Return 200 or 503 and each database's answer; never from a cache, and without secrets."""
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     body, status = {"ok": True}, 200

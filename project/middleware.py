@@ -1,4 +1,4 @@
-"""What stands around every view: the frame of the site's middleware, and its smaller pieces."""
+"""The base class of the site's middleware, and its small parts."""
 
 import codecs
 
@@ -7,9 +7,10 @@ from django.core.exceptions import BadRequest
 
 
 class Middleware:
-    """Calls `before` and `after` around a view, the same under WSGI and ASGI; neither of them may block.
+    """Call `before` and `after` around a view, the same under WSGI and ASGI; neither may block.
 
-    `before(request)` may return an answer in the view's place, or None; `after(response)` returns the answer.
+    `before(request)` may return a response in the view's place, or None; `after(response)` returns the
+    response.
     """
 
     sync_capable = True
@@ -35,7 +36,7 @@ class Middleware:
         return None
 
     async def before_async(self, request):
-        """Do what `before` does; for those whose `before` blocks."""
+        """Do what `before` does, for a `before` that blocks."""
         return self.before(request)
 
     def after(self, response):
@@ -43,10 +44,10 @@ class Middleware:
 
 
 class Utf8Middleware(Middleware):
-    """Refuses what comes in another encoding, as Django itself does for forms without files.
+    """Refuse other encodings than UTF-8, as Django itself does for forms without files.
 
-    A client may name any codec of Python's: with UTF-7 a form has half characters, which no database stores,
-    with "hex" its fields cannot be read at all.
+    A client may name any codec of Python's: with UTF-7 a form has lone surrogates, which no database
+    stores, with "hex" its fields cannot be read at all.
     """
 
     def before(self, request):

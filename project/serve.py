@@ -1,4 +1,4 @@
-"""Serves the site on this machine alone: `make run`."""
+"""Serve the site on this machine only: `make run`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TEST_DATABASE_ID = DATABASE_ID[:-1] + "1"
 RELAY_PORT = 8787
 CHECK_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
-PATIENCE = 3  # questions without an answer
+PATIENCE = 3  # requests without an answer
 PREPARATION = (
     ("migrate", "--database", "default", "--verbosity", "0"),
     ("migrate", "--database", "tenant", "--verbosity", "0"),
@@ -49,18 +49,18 @@ PREPARATION = (
 
 
 class Stopped(BaseException):
-    """Somebody pressed Ctrl-C or sent SIGTERM."""
+    """Ctrl-C was pressed or SIGTERM was sent."""
 
 
 def stop(number: int, frame: FrameType | None) -> None:
-    """The handler of both signals; what it interrupts is undone by the `with` blocks around it."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the ending
+    """Handle both signals; the `with` blocks around the interrupted code clean up."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the clean-up
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise Stopped
 
 
 def write_env_file(path: Path, relay_port: int, token: str) -> bool:
-    """Writes the settings of this machine's own databases where no `.env` is yet; True if it did."""
+    """Write the settings of this machine's own databases if there is no `.env` yet; return True if it did."""
     if path.exists():
         return False
     settings = {
@@ -79,7 +79,7 @@ def write_env_file(path: Path, relay_port: int, token: str) -> bool:
 
 
 def local_environment(worker: LocalWorker) -> dict[str, str]:
-    """The environment of Django's processes: `.env`, but with this machine's databases, whatever it names."""
+    """Return the environment of Django's processes: `.env`, but always with this machine's databases."""
     return os.environ | {
         "SECRET_KEY": file_settings(ENV_FILE).get("SECRET_KEY") or secrets.token_urlsafe(50),
         "DJANGO_SETTINGS_MODULE": "project.settings",
@@ -96,11 +96,11 @@ def local_environment(worker: LocalWorker) -> dict[str, str]:
 
 
 def choose_relay_port(site_port: int) -> int:
-    """RELAY_PORT, which must be free then, or 8787, or any free one; never the port of the site."""
+    """Return RELAY_PORT, which must be free then, or 8787, or any free port; never the port of the site."""
     port = port_setting("RELAY_PORT", RELAY_PORT)
     if os.environ.get("RELAY_PORT"):
         if port == site_port:
-            raise LocalWorkerError(f"PORT and RELAY_PORT are both {port}: the site needs one of its own.")
+            raise LocalWorkerError(f"PORT and RELAY_PORT are both {port}. Set one of them to another port.")
         check_port(port)
         return port
     try:
@@ -112,7 +112,7 @@ def choose_relay_port(site_port: int) -> int:
 
 @contextlib.contextmanager
 def child(command: list[str], environment: dict[str, str]):
-    """A process in a group of its own, so that Ctrl-C reaches it through this one, in order."""
+    """Run a process in a group of its own, so that Ctrl-C reaches it through this one, in order."""
     process = subprocess.Popen(  # noqa: S603
         guarded(command), cwd=ROOT, env=environment, start_new_session=True
     )
@@ -124,15 +124,15 @@ def child(command: list[str], environment: dict[str, str]):
 
 
 def prepare(environment: dict[str, str]) -> None:
-    """Brings schema, demo data and static files to head. Raises LocalWorkerError where that fails."""
+    """Prepare schema, demo data and static files. Raises LocalWorkerError if that fails."""
     command = [sys.executable, "-m", "project.serve", "prepare"]
     with child(command, environment) as process:
         if process.wait() != 0:
-            raise LocalWorkerError("The databases could not be prepared; the reason stands above.")
+            raise LocalWorkerError("The databases could not be prepared. The reason is above.")
 
 
 def run_preparation() -> None:
-    """The child of prepare(): all of it in one process, because starting Django costs more than the work."""
+    """Run the child of prepare(): one process for all, because starting Django costs more than the work."""
     import django
     from django.core.management import call_command
 
@@ -142,7 +142,7 @@ def run_preparation() -> None:
 
 
 def healthy(url: str) -> bool:
-    """Whether the address answers 200 within ANSWER_SECONDS."""
+    """Return whether the address answers 200 within ANSWER_SECONDS."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=ANSWER_SECONDS) as answer:
@@ -152,30 +152,30 @@ def healthy(url: str) -> bool:
 
 
 def wait_for_site(server: subprocess.Popen[bytes], url: str, seconds: float = 60) -> None:
-    """Returns when gunicorn answers. Raises LocalWorkerError when it ends or does not."""
+    """Return once gunicorn answers. Raises LocalWorkerError if it ends or does not answer."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise LocalWorkerError("gunicorn ended while it started; the reason stands above.")
+            raise LocalWorkerError("gunicorn ended while it started. The reason is above.")
         if healthy(url):
             return
         time.sleep(0.1)
-    raise LocalWorkerError(f"The site did not answer within {seconds:g} s.")
+    raise LocalWorkerError(f"The site did not answer within {seconds:g} s. Run `make run` again.")
 
 
 def watch(server: subprocess.Popen[bytes], worker: LocalWorker) -> None:
-    """Returns never; raises LocalWorkerError as soon as one of the two is gone.
+    """Watch both until one of them is gone, then raise LocalWorkerError; never return.
 
     The local runtime has one thread for all databases, so one long statement makes it silent: a Worker that
     is silent and computes is busy.
     """
-    silent: list[float] = []  # workerd's processor time at each question that got no answer
+    silent: list[float] = []  # workerd's processor time at each request without an answer
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(timeout=CHECK_SECONDS)
-            raise LocalWorkerError(f"gunicorn has ended with code {server.returncode}.")
+            raise LocalWorkerError(f"gunicorn has ended with code {server.returncode}. Run `make run` again.")
         if not worker.alive():
-            raise LocalWorkerError(f"The local Worker has ended.{worker.log_tail()}")
+            raise LocalWorkerError(f"The local Worker has ended. Run `make run` again.{worker.log_tail()}")
         if healthy(f"{worker.url}/healthz"):
             if len(silent) >= PATIENCE:
                 say("The local Worker answers again.")
@@ -183,40 +183,42 @@ def watch(server: subprocess.Popen[bytes], worker: LocalWorker) -> None:
             continue
         silent.append(worker.cpu_seconds())
         if len(silent) >= PATIENCE and silent[-1] == silent[-PATIENCE]:
-            raise LocalWorkerError(f"The local Worker answers no more.{worker.log_tail()}")
+            raise LocalWorkerError(
+                f"The local Worker no longer answers. Run `make run` again.{worker.log_tail()}"
+            )
         if len(silent) == PATIENCE:
             say(
-                "The local Worker is busy with a long statement, and all databases wait for it. "
-                "It goes on by itself; Ctrl-C ends all."
+                "The local Worker is busy with a long statement, and all databases wait for it. It "
+                "continues afterwards. Ctrl-C ends everything."
             )
 
 
 def gunicorn(port: int) -> list[str]:
-    """The command of the web server; gunicorn.conf.py has the rest."""
+    """Return the command of the web server; gunicorn.conf.py has the rest."""
     options = ("--bind", f"{HOST}:{port}", "--workers", "1", "--graceful-timeout", "5")
     return [sys.executable, "-m", "gunicorn", *options, "--log-level", "warning"]
 
 
 def greet(port: int, worker: LocalWorker, seconds: float) -> None:
-    """Says where to look and how to sign in."""
+    """Print the addresses and the login."""
     site = f"http://{HOST}:{port}"
     password = STATE / "demo-password"
     say(f"\nReady after {seconds:.0f} s: {site}/")
-    say(f"  the directory's admin (D1):  {site}/admin/")
+    say(f"  the admin of D1:             {site}/admin/")
     say(f"  the relay:                   {worker.url}, data in {STATE.name}/")
     if password.exists():
-        say(f"  sign in as:                  admin, password {password.read_text().strip()}")
-    say("Ctrl-C ends all of it; the data stays.\n")
+        say(f"  log in as:                   admin, password {password.read_text().strip()}")
+    say("Ctrl-C ends everything. The data stays.\n")
 
 
 def serve(port: int) -> None:
-    """Runs until it is stopped. Raises LocalWorkerError for everything that goes wrong."""
+    """Run until it is stopped. Raises LocalWorkerError for everything that goes wrong."""
     started = time.monotonic()
     check_port(port, "PORT")
     relay_port = choose_relay_port(port)
     token = dev_token()
     if write_env_file(ENV_FILE, relay_port, token):
-        say(f"Wrote {ENV_FILE.name} and worker/.dev.vars with new secrets of this machine.")
+        say(f"Wrote {ENV_FILE.name} and worker/.dev.vars with new secrets for this machine.")
     say("Starting the local Worker…")
     with LocalWorker(relay_port, STATE, token) as worker:
         if point_env_file(ENV_FILE, worker.url):
@@ -231,7 +233,7 @@ def serve(port: int) -> None:
 
 
 def main() -> int:
-    """0 after Ctrl-C or SIGTERM, 1 with a message when something failed."""
+    """Return 0 after Ctrl-C or SIGTERM, 1 with a message after a failure."""
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     try:

@@ -1,4 +1,4 @@
-"""Settings of the site, read from the environment and, where there is one, from `.env`."""
+"""Settings of the site, read from the environment and, if it exists, from `.env`."""
 
 import os
 import re
@@ -16,19 +16,22 @@ if (BASE_DIR / ".env").is_file():
     env.read_env(BASE_DIR / ".env")
 
 DEBUG = env.bool("DEBUG", default=False)
-# Secrets as they are: of a value that begins with "$" django-environ looks for the variable of that name.
+# Secrets are read unchanged: for a value that begins with "$" django-environ would look up the variable of
+# that name.
 SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY:
-    raise ImproperlyConfigured("SECRET_KEY is empty: set it to a long random text.")
+    raise ImproperlyConfigured("SECRET_KEY is empty. Set it to a long random text.")
 ALLOWED_HOSTS = [host.strip() for host in env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])]
 CSRF_TRUSTED_ORIGINS = [origin.strip() for origin in env.list("CSRF_TRUSTED_ORIGINS", default=[])]
 
 # "blog.example" serves tenant acme at acme.blog.example too; empty: at /t/acme/ alone.
 TENANT_DOMAIN = env("TENANT_DOMAIN", default="")
 if not re.fullmatch(r"([a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*(:[0-9]+)?)?", TENANT_DOMAIN):
-    # It would be in the cookies' domain, where browsers refuse it, and nobody could sign in.
-    raise ImproperlyConfigured(f"TENANT_DOMAIN is {TENANT_DOMAIN!r}; it must be a name such as blog.example.")
-# Lets POST /api/migrate in; empty: there is no such page.
+    # The name would be in the cookies' domain, where browsers refuse it, and nobody could log in.
+    raise ImproperlyConfigured(
+        f"TENANT_DOMAIN is {TENANT_DOMAIN!r}. Set it to a domain name such as blog.example."
+    )
+# The token for POST /api/migrate; empty: the page does not exist.
 MIGRATE_TOKEN = os.environ.get("MIGRATE_TOKEN", "")
 
 INSTALLED_APPS = [
@@ -48,7 +51,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # Before all others: it answers the host's own questions, whatever Host and scheme they come with.
+    # First, because it answers the host's own requests, whatever Host and scheme they come with.
     "project.health.HealthMiddleware",
     "project.headers.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -91,20 +94,24 @@ RELAY_TOKEN = os.environ.get("RELAY_TOKEN", "")
 RELAY_TOKEN_TENANTS = os.environ.get("RELAY_TOKEN_TENANTS", "") or RELAY_TOKEN
 RELAY_TOKEN_DIRECTORY = os.environ.get("RELAY_TOKEN_DIRECTORY", "") or RELAY_TOKEN
 if RELAY_URL and not (RELAY_TOKEN_TENANTS and RELAY_TOKEN_DIRECTORY):
-    raise ImproperlyConfigured("RELAY_URL is set, RELAY_TOKEN is not: the relay answers nobody without it.")
+    raise ImproperlyConfigured(
+        "RELAY_URL is set and RELAY_TOKEN is not. Set RELAY_TOKEN to the value of the Worker's secret."
+    )
 
 # The relay once there is one: Cloudflare's API allows four calls a second for a whole account.
 D1_TRANSPORT = env("D1_TRANSPORT", default="") or ("relay" if RELAY_URL else "rest")
 if D1_TRANSPORT not in ("relay", "rest"):
-    raise ImproperlyConfigured(f"D1_TRANSPORT is {D1_TRANSPORT!r}; it can be 'relay' or 'rest'.")
+    raise ImproperlyConfigured(f"D1_TRANSPORT is {D1_TRANSPORT!r}. Set it to 'relay' or 'rest'.")
 if D1_TRANSPORT == "relay" and not RELAY_URL:
-    raise ImproperlyConfigured("D1_TRANSPORT is 'relay', which needs RELAY_URL.")
+    raise ImproperlyConfigured(
+        "D1_TRANSPORT is 'relay', but RELAY_URL is empty. Set RELAY_URL to the address of the Worker."
+    )
 _rest = D1_TRANSPORT == "rest"
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 
 DATABASE_ID = env("CLOUDFLARE_DATABASE_ID")
 if not DATABASE_ID:
-    raise ImproperlyConfigured("CLOUDFLARE_DATABASE_ID is empty: set it to the id of the D1 database.")
+    raise ImproperlyConfigured("CLOUDFLARE_DATABASE_ID is empty. Set it to the id of the D1 database.")
 
 DATABASES = TenantDatabases(
     {
@@ -134,7 +141,7 @@ DATABASE_ROUTERS = [
     "do_bridge.tenancy.routers.DirectoryRouter",
 ]
 
-# In each process's own memory. Sessions are the directory's, and stay in D1.
+# In each process's own memory. Sessions belong to the shared site, and stay in D1.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
@@ -153,7 +160,7 @@ DO_BRIDGE = {
 }
 
 AUTH_USER_MODEL = "accounts.User"
-# Django's own, which slows down who guesses.
+# Django's own, which slows down password guessing.
 AUTHENTICATION_BACKENDS = ["accounts.throttle.ThrottledBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -178,7 +185,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
-# Serves the apps' own files where nobody has run collectstatic.
+# Serves the apps' own files if nobody has run collectstatic.
 WHITENOISE_USE_FINDERS = True
 
 MESSAGE_STORAGE = "do_bridge.tenancy.messages.TenantCookieStorage"
@@ -187,25 +194,25 @@ SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSP_FORM_TARGETS = []
 if TENANT_DOMAIN:
-    # One sign-in for the directory and every tenant's subdomain.
+    # One login for the shared site and every tenant's subdomain.
     SESSION_COOKIE_DOMAIN = CSRF_COOKIE_DOMAIN = "." + TENANT_DOMAIN.partition(":")[0]
     # The switcher's form leads from one of them to another.
     CSP_FORM_TARGETS = [TENANT_DOMAIN, f"*.{TENANT_DOMAIN}"]
 
-# HTTPS: on by default where DEBUG is off; a local server without it says so by SECURE=False.
+# HTTPS: on by default if DEBUG is off; SECURE=False for a local server without it.
 SECURE = env.bool("SECURE", default=not DEBUG)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 if SECURE:
-    # Browsers take such a name over HTTPS alone, and __Host- from no other subdomain.
+    # Browsers accept such a name over HTTPS alone, and __Host- from no other subdomain.
     _prefix = "__Secure-" if TENANT_DOMAIN else "__Host-"
     SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_prefix}sessionid", f"{_prefix}csrftoken"
 SECURE_SSL_REDIRECT = SECURE
 BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
-# How many proxies stand before the site, each of which adds to X-Forwarded-For: for slowing down who guesses.
+# How many proxies in front of the site add to X-Forwarded-For: needed to slow down password guessing.
 PROXY_COUNT = env.int("PROXY_COUNT", default=1) if BEHIND_PROXY else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=3600 if SECURE else 0)
-# Whether HTTPS binds all subdomains, and browsers' lists, is for the domain's owner to decide.
+# The owner of the domain decides whether HTTPS covers all subdomains and browsers' lists.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"

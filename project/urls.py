@@ -1,4 +1,4 @@
-"""The directory's URLs; a tenant's are in `tenant_urls`."""
+"""The shared site's URLs; a tenant's are in `tenant_urls`."""
 
 from django.contrib import admin
 from django.contrib.auth import views as auth

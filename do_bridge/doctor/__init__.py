@@ -1,7 +1,7 @@
 """`relay doctor`: probes of what the package relies on, run against a live relay and live databases.
 
-The probes use the driver alone and leave nothing behind. Their tables exist inside one batch, which drops
-them or is rolled back. What must be committed goes into an object of a random name.
+The probes use only the driver and leave nothing behind. Their tables exist inside one batch, which drops
+them or is rolled back. Rows that must be committed go into an object with a random name.
 """
 
 from __future__ import annotations

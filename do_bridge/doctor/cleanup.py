@@ -1,4 +1,4 @@
-"""Removes what a run has made, also after a failure or an interruption."""
+"""Remove what a run has made, also after a failure or an interruption."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .databases import Database
 from .probe import OBJECT
 from .site import Site
 
-#: Tables that the relay keeps in an object; in the scratch object they are the probes' own.
+#: Tables that the relay keeps in an object; in the doctor's own object they belong to the probes.
 _RELAYS_TABLES: Final = "name GLOB '_do_bridge_*'"
 
 
@@ -26,12 +26,15 @@ def clean(site: Site) -> list[str]:
             database.reset()
         try:
             names = _drop(database)
-            left += [f"{database.kind}: {name} is left. Drop it." for name in names]
+            left += [f"{database.kind}: the table {name} is left behind. Drop it." for name in names]
             if database.kind == OBJECT:
                 # An object that was written to is billed for its pages until it is erased.
                 database.connection.erase()
         except Error as error:
-            left.append(f"{database.kind}: nobody knows whether tables {database.prefix}* are left ({error})")
+            left.append(
+                f"{database.kind}: tables named {database.prefix}* may be left behind ({error}). Drop "
+                "those that exist."
+            )
         with contextlib.suppress(Error):
             database.close()
     if site.scratch is not None:
@@ -40,7 +43,7 @@ def clean(site: Site) -> list[str]:
 
 
 def _drop(database: Database) -> list[str]:
-    """Drop this run's tables and views; return the names of those that are there afterwards."""
+    """Drop this run's tables and views; return the names of those that still exist."""
     names = _names(database)
     if not names:
         return []
@@ -52,7 +55,7 @@ def _drop(database: Database) -> list[str]:
 
 
 def _names(database: Database) -> list[tuple[str, str]]:
-    # A random part is in the name: nobody else's table can match.
+    # The name has a random part, so it matches no other table.
     which = f"name GLOB '{database.prefix}*'"
     if database.kind == OBJECT:
         which = f"({which} OR {_RELAYS_TABLES})"

@@ -1,4 +1,4 @@
-"""A database as the probes see it: statements, refusals, and tables that exist inside one batch."""
+"""A database for the probes: statements, refusals, and tables that exist inside one batch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Database:
 
     #: Whether its token is for one kind of databases alone.
     scoped = False
-    #: Makes a transport with a wrong token, where one is checked for each request.
+    #: Makes a transport with a wrong token, if each request is checked for one.
     strange_transport: Callable[[], Transport] | None = None
 
     def __init__(
@@ -51,7 +51,7 @@ class Database:
         self.transport = new_transport()
         self._options = options
         self._others: list[Database] = []
-        #: Whether it has ever answered: else nothing can have been made there.
+        #: Whether it has ever answered. If not, nothing was made there.
         self.answered = False
         self.connection = self._connect(**options)
 
@@ -59,7 +59,7 @@ class Database:
         return f"<Database {self.kind} {self.name}>"
 
     def _connect(self, **options: Any) -> Connection:
-        # Keys are rows that stay: the probes of them send their own.
+        # Keys are rows that stay; the probes for them send their own.
         return Connection(self.transport, self.name, **{"timeout": TIMEOUT, "write_keys": False, **options})
 
     def table(self, name: str) -> str:
@@ -90,17 +90,17 @@ class Database:
             self.batch(*statements)
         except Error as error:
             return error
-        raise Wrong("the database accepted what it must refuse")
+        raise Wrong("the database accepted a statement that it must refuse")
 
     def clean_refusal(self, *statements: Statement) -> Error:
-        """Run a batch that SQLite itself must refuse, and not the runtime by breaking off."""
+        """Run a batch that SQLite itself must refuse, rather than the runtime break off."""
         error = self.refusal(*statements)
         if error.kind != "sql":
-            raise Wrong(f"the refusal is of the kind {error.kind}, not SQLite's: {error}")
+            raise Wrong(f"the refusal has the kind {error.kind} and does not come from SQLite: {error}")
         return error
 
     def carried(self, expression: str, *before: Statement) -> str:
-        """Run statements and return what an SQL expression gives after them; all of it is rolled back.
+        """Run statements and return the value of an SQL expression after them; all of it is rolled back.
 
         The batch ends with an error that carries the text, its length and its last characters as a check.
         """
@@ -109,14 +109,14 @@ class Database:
         error = self.refusal(*before, last)
         _, found, rest = str(error).partition(_CARRIED)
         if not found and error.kind == "sql":
-            raise Wrong(f"the error is not the one that carries the answer out: {error}")
+            raise Wrong(f"the error does not carry the value: {error}")
         if not found:
             raise error
         length, _, rest = rest.partition(":")
         check, _, text = rest.partition(":")
         text = text.removesuffix("'").replace("''", "'")
         if str(len(text)) != length or text[-8:].encode().hex().upper() != check:
-            raise Cut(f"of a text of {shown(length)} characters {len(text)} came back in the error")
+            raise Cut(f"{len(text)} of {shown(length)} characters of a text came back in the error")
         return text
 
     def another(self, **options: Any) -> Database:
@@ -138,7 +138,7 @@ class Database:
         return Database(self.kind, name, lambda: self.transport, self.token, **self._options)
 
     def stranger(self) -> Database | None:
-        """Return the same database with a wrong token, or None where that is not a question."""
+        """Return the same database with a wrong token, or None if that cannot be tested."""
         if self.strange_transport is None:
             return None
         other = Database(self.kind, self.name, self.strange_transport, self.token, **self._options)
@@ -146,7 +146,7 @@ class Database:
         return other
 
     def sever(self) -> None:
-        """Close the transport in the middle of whatever it does, as the death of a client would."""
+        """Close the transport while it works, as a killed client would."""
         self.transport.close()
 
     def keyed(self, sql: str, key: str) -> Answer:
@@ -155,14 +155,14 @@ class Database:
         return self.transport.batch(self.name, [prepare(sql, None)], deadline, key=key)[0]
 
     def outcome(self, key: str) -> str:
-        """Return what the object says about the write under an idempotency key."""
+        """Return the object's record of the write under an idempotency key."""
         if not isinstance(self.transport, RelayTransport):
-            raise Wrong("outcomes are asked over the relay alone")
+            raise Wrong("outcomes can only be looked up over the relay")
         return outcome_of(self.transport.pool, self.name, key, Deadline(TIMEOUT))
 
     @staticmethod
     def new_key() -> str:
-        """Return an idempotency key that nobody has used."""
+        """Return an unused idempotency key."""
         return f"{secrets.token_hex(16)}:1000000"
 
     def end_probe(self) -> None:
@@ -176,7 +176,7 @@ class Database:
                 _close(other.connection)
 
     def close(self) -> None:
-        """Close everything; what is open is rolled back."""
+        """Close everything, which rolls back open transactions."""
         self.end_probe()
         _close(self.connection)
         self.transport.close()
@@ -192,5 +192,5 @@ def _close(connection: Connection) -> None:
     try:
         connection.close()
     except Error:
-        # The server rolls back whatever it does not hear from again.
+        # The server rolls back by itself when it receives nothing more.
         connection.closed = True

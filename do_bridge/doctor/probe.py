@@ -1,4 +1,4 @@
-"""What a probe is, what it returns, and the registry that they are collected in."""
+"""What a probe is, what it returns, and the registry that collects them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _LONGEST_SHOWN: Final = 120
 
 
 class Wrong(Exception):
-    """The answer is not the one that the package relies on; the message says how it differs."""
+    """The answer is not the one that the package relies on; the message describes the difference."""
 
 
 class Skip(Exception):
-    """The probe has nothing to look at here; the message says why."""
+    """The probe cannot run here; the message gives the reason."""
 
 
 class Status(StrEnum):
@@ -34,18 +34,18 @@ class Status(StrEnum):
 
     OK = "ok"
     FAILED = "failed"
-    #: It failed in the way in which the local runtime is known to differ from production.
+    #: It failed in a way in which the local runtime is known to differ from production.
     LOCAL_ONLY = "local only"
     SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One fact about the platform, and the check that tries it.
+    """One fact about the platform, and the function that checks it.
 
     ``on`` names what it runs on, ``why`` what breaks without the fact, ``fix`` what to do then. ``check``
-    returns measured values or None, or raises Wrong, Skip or one of the driver's errors. ``local`` says, by
-    what it runs on, how the local runtime is known to differ.
+    returns measured values or None, or raises Wrong, Skip or one of the driver's errors. ``local``
+    describes, by what it runs on, how the local runtime is known to differ.
     """
 
     name: str
@@ -106,6 +106,6 @@ def expect(found: object, wanted: object, what: str) -> None:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it, cut where it is long."""
+    """Return a value for a message, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}… ({len(text):,} characters)"

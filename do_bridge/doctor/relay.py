@@ -1,4 +1,4 @@
-"""The relay as the probes see it: its address, its tokens, and how it answers strangers."""
+"""The relay for the probes: its address, its tokens, and its answers to strangers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from do_bridge.driver.transport import Deadline, is_on_this_machine
 from .web import Reply, request
 
 _TIMEOUT: Final = 10.0
-#: `/healthz` of a Worker that no deploy has given a version.
+#: `/healthz` of a Worker that was not deployed with a version.
 LOCAL_VERSION: Final = "local"
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What the relay offers a session, as its handshake says."""
+    """What the relay offers a session, from its handshake."""
 
     keys: bool
     max_message: int

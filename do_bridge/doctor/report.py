@@ -34,7 +34,7 @@ def as_json(site: Site, report: Report, version: str) -> str:
 
 
 def as_text(site: Site, report: Report, version: str) -> Iterator[tuple[Status | None, str]]:
-    """Yield the report's lines, each with the status that it stands for."""
+    """Yield the report's lines, each with its status."""
     yield None, _heading(site)
     for note in site.notes:
         yield Status.SKIPPED, site.scrub(note)
@@ -89,8 +89,8 @@ def _lines(results: list[Result]) -> Iterator[tuple[Status, str]]:
             if message:
                 yield status, f"             {', '.join(result.on for result in found)}: {message}"
         if status is Status.FAILED:
-            yield status, f"             Relied on: {same[0].probe.fact} {same[0].probe.why}"
-            yield status, f"             What to do: {same[0].probe.fix}"
+            yield status, f" Relied on: {same[0].probe.fact} {same[0].probe.why}"
+            yield status, f" What to do: {same[0].probe.fix}"
 
 
 def _measured(report: Report) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Runs the probes one after the other, within a time limit, and cleans up whatever happens."""
+"""Run the probes one after the other, within a time limit, and always clean up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .site import Site
 #: Seconds that all probes together may take.
 LIMIT: Final = 60.0
 
-_LATE: Final = "the time for the whole run was over"
+_LATE: Final = "the time limit of the whole run was reached"
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every probe ran that could, none failed, and nothing is left behind."""
+        """Whether every possible probe ran, none failed, and nothing is left behind."""
         return self.complete and not self.left and not self.of(Status.FAILED)
 
     def of(self, status: Status) -> list[Result]:
@@ -49,8 +49,8 @@ def examine(
 ) -> Report:
     """Run the probes and return the report, filled into the given one if there is one.
 
-    Raises the driver's error when the relay cannot be used at all; an interruption passes through after the
-    clean-up, which the given report then tells about.
+    Raises the driver's error if the relay cannot be used at all. An interruption passes through after the
+    clean-up, which the given report then includes.
     """
     report, start = Report() if report is None else report, monotonic()
     try:

@@ -1,4 +1,4 @@
-"""A scratch D1 database, made and removed through Cloudflare's REST API."""
+"""A temporary D1 database, made and removed through Cloudflare's REST API."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class ScratchDatabase:
         self.token = Secret(self.token)
 
     def make(self) -> str:
-        """Create the database and return its id; raises OperationalError when the account refuses."""
+        """Create the database and return its id; raise OperationalError if the account refuses."""
         reply = self._call("POST", "", {"name": self.name})
         self.id = _result(reply).get("uuid") or ""
         if not self.id:
             raise OperationalError(
-                f"Cloudflare did not create a scratch D1 database (HTTP {reply.status}). "
-                "The token needs the permission D1: Edit",
+                f"Cloudflare did not create a temporary D1 database (HTTP {reply.status}). The "
+                "token needs the permission D1: Edit",
                 effect="none",
                 http_status=reply.status,
             )
         return self.id
 
     def remove(self) -> str:
-        """Delete the database; return an empty text, or a sentence that says what is left."""
+        """Delete the database; return an empty text, or a sentence about what is left."""
         if not self.id:
             return ""
         try:
@@ -51,7 +51,10 @@ class ScratchDatabase:
         except Error as error:
             status = str(error)
         if status:
-            return f"The D1 database {self.name} is left: {status}. Delete it: wrangler d1 delete {self.name}"
+            return (
+                f"The temporary D1 database {self.name} was not deleted: {status}. Run: npx wrangler "
+                f"d1 delete {self.name}"
+            )
         self.id = ""
         return ""
 

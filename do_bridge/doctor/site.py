@@ -18,7 +18,7 @@ from .probe import D1, OBJECT, RELAY, REST
 from .relay import LOCAL_VERSION, Relay
 from .scratch import NAME_PREFIX, ScratchDatabase
 
-#: No tenant's object is named so: theirs begin with "tenant/", "scratch/" or "test/".
+#: No tenant's object has such a name: theirs begin with "tenant/", "scratch/" or "test/".
 OBJECT_PREFIX: Final = "doctor/"
 _POOL_SIZE: Final = 4
 
@@ -39,7 +39,7 @@ class RestAccess:
 
 @dataclass(frozen=True)
 class RelayAccess:
-    """A relay and one of its tokens; ``database_id`` is empty where it is for objects."""
+    """A relay and one of its tokens; ``database_id`` is empty if it is for objects."""
 
     url: str
     token: str = field(repr=False)
@@ -49,7 +49,7 @@ class RelayAccess:
 class Site:
     """The relay and the databases that a project's settings name.
 
-    ``objects`` and ``d1`` are None where the project has none of them, ``rest`` where no API is configured.
+    ``objects`` and ``d1`` are None if the project has none of them, ``rest`` if no API is configured.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class Site:
         return self.version == LOCAL_VERSION and is_on_this_machine(self.relay.url)
 
     def connect(self) -> None:
-        """Reach the relay once, and make the scratch D1 database where an account may.
+        """Reach the relay once, and make the temporary D1 database if the account allows it.
 
-        Raises the driver's errors when the relay, or without a relay the API, cannot be used.
+        Raises the driver's errors if the relay, or without a relay the API, cannot be used.
         """
         if self.relay is not None:
             for token in dict.fromkeys(self.relay.tokens.values()):
@@ -130,7 +130,8 @@ class Site:
                 database_id, token = self.scratch.make(), token or admin
             except Error as error:
                 self.notes.append(
-                    f"{error}. The REST probes run in the configured database, in batches that leave nothing."
+                    f"{error}. So the REST probes run in the configured database, in batches that "
+                    "leave nothing behind."
                 )
 
         def transport() -> RestTransport:

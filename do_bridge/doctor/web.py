@@ -1,4 +1,4 @@
-"""Plain HTTP requests: to the relay beside its sessions, and to Cloudflare's API for a scratch database."""
+"""Plain HTTP requests: to the relay outside its sessions, and to Cloudflare's API."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reply:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows nothing: the token would go along."""
+    """Follow no redirects, because the token would go along."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
@@ -52,7 +52,7 @@ def request(
             return Reply(error.code, _parsed(error.read()))
     except (OSError, ValueError, http.client.HTTPException) as error:
         text = (
-            f"{shown(url)} could not be reached ({type(error).__name__}); check the address and the network"
+            f"{shown(url)} could not be reached ({type(error).__name__}). Check the address and the network"
         )
         raise OperationalError(text, effect="none") from without_frames(error)
 

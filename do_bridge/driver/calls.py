@@ -1,4 +1,4 @@
-"""What one request was and took, for logs and for whoever watches a connection."""
+"""What one request was and how long it took, for logs and for observers of a connection."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ logger = logging.getLogger("do_bridge.driver")
 class Call:
     """One request: ``operation`` is ``batch``, ``tx``, ``commit`` or ``rollback``; never its parameters.
 
-    ``duration`` in seconds; ``rows`` that came back, ``changed`` those that were written, triggers' and
-    cascades' not counted; ``error`` the name of the exception's class, or None.
+    ``duration`` in seconds; ``rows`` that came back; ``changed`` rows that were written, without those of
+    triggers and cascades; ``error`` the name of the exception's class, or None.
 
-    ``rows_read`` and ``rows_written`` are the runtime's own counters, which Cloudflare bills: rows looked at,
-    and rows and index entries written, over all statements of the request. None where they are not known:
-    nobody asked (``Connection.metered``), the request failed or had no statement, the Worker is older, or D1
-    was read through the relay by a text that it cannot meter (worker/PROTOCOL.md says which).
+    ``rows_read`` and ``rows_written`` are the runtime's own counters, which Cloudflare bills: rows scanned,
+    and rows and index entries written, over all statements of the request. They are None if
+    ``Connection.metered`` did not ask for them, if the request failed or had no statement, if the Worker is
+    older, or if the relay could not count them for this multi-statement text on D1 (see
+    worker/PROTOCOL.md).
     """
 
     operation: str
@@ -35,7 +36,7 @@ class Call:
 
 
 class Timed:
-    """Measures one request, logs it, and tells the connection's ``on_call``."""
+    """Measure one request, log it, and call the connection's ``on_call``."""
 
     def __init__(
         self, operation: str, database: str, on_call: Callable[[Call], None] | None, statements: int = 0

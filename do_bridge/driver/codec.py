@@ -1,4 +1,4 @@
-"""Python's values to the wire and back: parameters as JSON text and slots, rows as Python objects."""
+"""Convert Python's values to the wire and back: parameters as JSON text and slots, rows as Python objects."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from .exceptions import DataError, InterfaceError, ProgrammingError
 
-# Kinds of slots; a positive number means a blob in so many slots of its own.
+# Kinds of slots; a positive number is a blob that takes that many slots of its own.
 IN_JSON: Final = 0
 HEX_IN_JSON: Final = -1
 OWN_TEXT: Final = -2
 
-# JavaScript's numbers are exact up to here.
+# JavaScript's numbers are exact up to this one.
 MAX_EXACT: Final = 2**53 - 1
 _MAX_INT64: Final = 2**63
 
@@ -26,9 +26,9 @@ _LARGE_TEXT: Final = 4096
 _LARGE_BLOB: Final = 2048
 # https://developers.cloudflare.com/d1/platform/limits/ and the same for objects; a local Worker takes more.
 _LARGEST_VALUE: Final = 2_000_000
-# A text is a value, too, and a byte takes two of its characters.
+# The parameters' text is one value, and each byte of a blob takes two of its characters.
 _BLOB_PIECE: Final = 750_000
-# The runtime allows 100 parameters; one is the JSON text.
+# The runtime allows 100 parameters. One is the JSON text.
 _OWN_SLOTS: Final = 99
 
 _quote = json.encoder.encode_basestring
@@ -63,7 +63,7 @@ def encode(values: Sequence[Any]) -> Encoded:
             texts.append(_number(plain))
     wire = (f"[{','.join(texts)}]", *own) if texts else tuple(own)
     for text in wire:
-        # No character takes more than four bytes: most texts need not be encoded to be seen as small.
+        # A character takes at most four bytes, so most texts need not be encoded to be measured.
         if len(text) > _LARGEST_VALUE // 4:
             _check_size(len(text.encode()))
     return Encoded(tuple(kinds), wire)
@@ -104,7 +104,7 @@ def decode(rows: Sequence[Sequence[Any]]) -> tuple[list[tuple[Any, ...]], set[in
                 values[index] = _decode_tagged(value)
             elif kind is int and not -MAX_EXACT <= value <= MAX_EXACT:
                 values[index] = float(value)
-                # Beyond 64 bits it was a REAL for certain.
+                # A number beyond 64 bits was a REAL.
                 if abs(values[index]) <= _MAX_INT64:
                     doubtful.add(index)
         decoded.append(tuple(values))
@@ -112,7 +112,7 @@ def decode(rows: Sequence[Sequence[Any]]) -> tuple[list[tuple[Any, ...]], set[in
 
 
 def _plain(value: Any, number: int) -> None | int | float | str | bytes:
-    """Reduce a value to what SQLite stores."""
+    """Reduce a value to one of the types that SQLite stores."""
     if value is None or type(value) in (str, int, float, bytes):
         return value  # type: ignore[no-any-return]
     if isinstance(value, int):
@@ -170,8 +170,9 @@ def _encode_blob(blob: bytes, texts: list[str], own: list[str]) -> int:
 def _check_size(size: int) -> None:
     if size > _LARGEST_VALUE:
         raise DataError(
-            f"A value, or a statement's small values together, has {size:,} bytes; D1 and Durable Objects "
-            f"take {_LARGEST_VALUE:,}: store it in pieces, or outside the database",
+            f"A value, or the small values of a statement together, takes {size:,} bytes. D1 and "
+            f"Durable Objects accept {_LARGEST_VALUE:,}. Store it in several rows, or outside the "
+            "database",
             kind="too_large",
             effect="none",
         )
@@ -184,4 +185,7 @@ def _decode_tagged(value: Any) -> bytes | float:
         return base64.b64decode(value["b"])
     if value.get("f") in ("inf", "-inf"):
         return float(value["f"])
-    raise InterfaceError("The answer holds a value of a form that this version of the driver does not know")
+    raise InterfaceError(
+        "The answer holds a value in a form that this version of the driver cannot read. Deploy the "
+        "Worker of the installed version of do_bridge"
+    )

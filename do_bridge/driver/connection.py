@@ -26,13 +26,13 @@ from .transport import Answer, Deadline, RemoteTransaction, Transport, size_of
 
 logger = logging.getLogger("do_bridge.driver")
 
-# What a request takes beside its statements; on D1 that is also the key's.
+# The size of a request without its statements; on D1 that includes the key's statements.
 _FRAME: Final = 2000
 
 
 @dataclass(slots=True)
 class Result:
-    """A statement's result; ``rowcount`` is -1 for what is no DML, ``lastrowid`` only INSERT's."""
+    """A statement's result; ``rowcount`` is -1 for a read, ``lastrowid`` is set by INSERT alone."""
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
@@ -41,24 +41,25 @@ class Result:
 
 
 class Connection:
-    """A database by its name, ``do:<object>`` or ``d1:<id>``; nothing is opened until a statement is sent.
+    """A connection to one database, ``do:<object>`` or ``d1:<id>``; the first statement opens it.
 
-    Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` is what one call may
-    take, ``lease`` what one transaction may, both in seconds. Use a connection from one thread at a time.
+    Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` limits one call,
+    ``lease`` one transaction, both in seconds. Use a connection from one thread at a time.
 
-    ``expect`` is the schema's fingerprint that an object must hold for anything to run there (empty: none).
-    Where it holds another one, ``on_mismatch``, given that one, may put things right: the call is then made
-    again and expects what the function returned, once for each schema that is found. Without it
-    OperationalError is raised, of the kind ``schema_mismatch``; nothing was run.
+    ``expect`` is the schema fingerprint that an object must hold before anything runs there (empty: none).
+    If the object holds another one, ``on_mismatch(found)`` may bring the schema up to date and return the
+    fingerprint to expect from then on; the call is made again, once for each schema that is found. Without
+    ``on_mismatch`` the call raises OperationalError of the kind ``schema_mismatch``, and nothing has run.
 
-    ``write_keys``: each write carries a key, at the cost of one row written, by which it is sent again after
-    a lost answer and still runs once. Without keys such a write's outcome is unknown. None means yes on an
-    object, which keeps the answer, too, and no on D1, where a write that is done may be told without it.
+    ``write_keys``: each write carries an idempotency key, at the cost of one row written. After a lost
+    answer the driver sends it again, and it still runs once. Without a key the outcome of such a write is
+    unknown. None means True for an object, which keeps the answer as well, and False for D1, which does
+    not: after a lost answer the write may be known to be done while its results are lost.
 
-    ``on_call``, given a ``Call``, is told of each request when it is over; it must not use the connection.
-    ``ahead`` gives statements, as a context manager, that go before those of a request in the same round trip
-    and as a part of it; the request's failure or success ends the context.
-    ``metered``, asked before each request, says whether the database is to tell the rows read and written.
+    ``on_call`` is called with a ``Call`` after each request; it must not use the connection. ``metered`` is
+    called before each request and returns whether to count the rows read and written. ``ahead`` returns a
+    context manager that gives statements to run before those of a request, in the same round trip and as
+    part of it; the request's failure or success ends the context.
     """
 
     Warning = exceptions.Warning
@@ -85,10 +86,10 @@ class Connection:
         if not database.startswith(("do:", "d1:")) or len(database) == 3:
             raise InterfaceError(f"A database is named 'do:<object>' or 'd1:<id>', not {database!r}")
         if timeout <= 0:
-            raise InterfaceError("timeout must be above 0 seconds")
+            raise InterfaceError("timeout must be greater than 0 seconds")
         if not 0.1 <= lease <= 25:
             raise InterfaceError(
-                "lease must be between 0.1 and 25 seconds; the runtime ends transactions after 30"
+                "lease must be between 0.1 and 25 seconds, because the runtime ends transactions after 30"
             )
         self.transport = transport
         self.database = database
@@ -115,7 +116,7 @@ class Connection:
 
     @property
     def supports_transactions(self) -> bool:
-        """Whether ``begin()`` works here: on Durable Objects, not on D1."""
+        """Whether ``begin()`` works here: it does on Durable Objects, not on D1."""
         return self.transport.supports_transactions(self.database)
 
     @property
@@ -135,8 +136,8 @@ class Connection:
     def execute_batch(self, items: Iterable[tuple[str, Params | None]]) -> list[Result]:
         """Run several statements in one round trip and return a result for each.
 
-        Outside a transaction they are one atomic unit; inside they are steps of it, and those before a failed
-        one stand until the caller rolls back.
+        Outside a transaction they are one atomic unit. Inside one they are its next steps; those before a
+        failed one stand until the caller rolls back.
         """
         self._check_open()
         return self.run([prepare(sql, params) for sql, params in items])
@@ -154,10 +155,11 @@ class Connection:
         return [next(results) if item.shape.verb else Result([], [], -1, None) for item in statements]
 
     def run_many(self, statements: Sequence[Statement]) -> list[Result]:
-        """Run many statements as one atomic batch, cut where it would be larger than a request may be.
+        """Run many statements as one atomic batch, split if it is larger than a request may be.
 
-        On a Durable Object a batch that has to be cut runs in a transaction and stays atomic. D1 has none:
-        there each piece is atomic by itself, a warning is logged, and an error says how many stand.
+        On a Durable Object a batch that has to be split runs in a transaction and stays atomic. D1 has no
+        transactions: each chunk is atomic by itself, a warning is logged, and an error carries a note with
+        the number of statements that have been carried out.
         """
         self._check_open()
         pieces = self._pieces(statements)
@@ -175,18 +177,18 @@ class Connection:
         return results
 
     def size(self) -> int:
-        """Return the bytes that the database takes on disk; one round trip, part of no transaction.
+        """Return the bytes that the database takes on disk; one round trip, outside any transaction.
 
-        Raises NotSupportedError where the transport does not tell.
+        Raises NotSupportedError if the transport cannot report them.
         """
         self._check_open()
         with Timed("size", self.database, self.on_call):
             return self.transport.size(self.database, Deadline(self.timeout))
 
     def erase(self) -> bool:
-        """Give the storage of an empty Durable Object back, for which it is billed; one round trip.
+        """Release the storage of an empty Durable Object, which is billed for it; one round trip.
 
-        Returns False, and does nothing, if a table or view stands in it. Raises NotSupportedError where the
+        Returns False, and does nothing, if the object has a table or view. Raises NotSupportedError if the
         transport cannot do this.
         """
         self._check_open()
@@ -201,8 +203,8 @@ class Connection:
         self._check_open()
         if not self.supports_transactions:
             raise NotSupportedError(
-                f"{self.database} has no interactive transactions here; "
-                "send what belongs together by execute_batch()"
+                f"{self.database} has no interactive transactions here. Send writes that belong "
+                "together with execute_batch()"
             )
         if self._transaction is not None:
             raise OperationalError("cannot start a transaction within a transaction")
@@ -211,9 +213,9 @@ class Connection:
     def commit(self) -> None:
         """Commit the open transaction; without one this does nothing.
 
-        After an error the transaction waits for ``rollback()``. When the answer was lost the object is asked
-        for the outcome; only where it can't be asked in time, or without keys, the error says that it is
-        unknown.
+        After an error only ``rollback()`` is possible. If the answer is lost, the driver reads the outcome
+        from the object. The outcome stays unknown only if the object does not answer in time, or if keys
+        are off, and then the error says so.
         """
         self._check_open()
         if self._transaction is not None:
@@ -227,19 +229,20 @@ class Connection:
             except Error:
                 raise
             except BaseException:
-                # Interrupted, it may have been carried out: to commit again would be told of a rollback.
+                # An interrupted commit may have been carried out, and a second one would be answered with a
+                # rollback.
                 self._transaction.abandon()
                 self._transaction = None
                 raise
             self._transaction = None
 
     def rollback(self) -> None:
-        """Roll the open transaction back; without one, or when it is already lost, this does nothing."""
+        """Roll the open transaction back; do nothing if there is none or it is already lost."""
         self._check_open()
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
             with self._watch("rollback", transaction):
-                # Dropping the session rolls back as well, so there is no need to wait longer.
+                # A dropped session rolls back as well, so there is no need to wait longer.
                 transaction.rollback(Deadline(min(self.timeout, 5.0)))
 
     def savepoint(self, name: str) -> None:
@@ -255,7 +258,7 @@ class Connection:
         self._in_transaction().rollback_to(name)
 
     def close(self) -> None:
-        """Roll back what is open and close; a second time does nothing."""
+        """Roll back what is open and close; a second call does nothing."""
         if not self.closed:
             try:
                 self.rollback()
@@ -264,12 +267,12 @@ class Connection:
                 self._keys.give_back()
 
     def rest(self) -> None:
-        """Leave the name under which this connection writes to others, until it writes again."""
+        """Release the client name of this connection's keys to other connections, until it writes again."""
         self._keys.give_back()
 
     @contextmanager
     def unkeyed(self) -> Iterator[None]:
-        """Send writes without keys in this block: where they drop what would remember the keys."""
+        """Send writes without keys in this block, for writes that drop the table of the keys."""
         before, self.write_keys = self.write_keys, False
         try:
             yield
@@ -277,7 +280,7 @@ class Connection:
             self.write_keys = before
 
     def _watch(self, operation: str, transaction: Transaction) -> AbstractContextManager[object]:
-        # The end of a transaction that sent nothing is no request.
+        # The end of a transaction that sent nothing needs no request.
         if not transaction.has_begun:
             return nullcontext()
         return Timed(operation, self.database, self.on_call)
@@ -289,7 +292,7 @@ class Connection:
     def _in_transaction(self) -> Transaction:
         self._check_open()
         if self._transaction is None:
-            raise OperationalError("There is no transaction; call begin() first")
+            raise OperationalError("There is no transaction. Call begin() first")
         return self._transaction
 
     def _key(self) -> str | None:
@@ -308,12 +311,12 @@ class Connection:
                 found = error.found or ""
                 if error.kind != "schema_mismatch" or begun or self.on_mismatch is None or found in seen:
                     raise
-            # Several migrations may pass while this call is on its way: each is another schema.
+            # Several migrations may finish while this call is on its way: each is another schema.
             seen.add(found)
             expect = self.on_mismatch(found)
             if self._transaction is not None:
                 self._transaction.begin_by(self._remote_transaction(expect))
-            # What was done about it has taken time of its own.
+            # Migrating took time that does not count towards this call's timeout.
             deadline = Deadline(self.timeout)
 
     def _send_once(
@@ -364,14 +367,15 @@ class Connection:
         doubtful: Sequence[set[int]],
         deadline: Deadline,
     ) -> list[list[tuple[Any, ...]]]:
-        """Ask for all again, the doubtful columns as text; only where nothing was written in between."""
+        """Read again with the doubtful columns as text; fail if the data changed in between."""
         for statement, answer, columns in zip(statements, answers, doubtful, strict=True):
             if columns and not exact.can_wrap(statement):
                 raise exact.refusal(statement, answer.columns[min(columns)])
         if not all(statement.shape.reads_only for statement in statements):
             raise DataError(
-                "A read in this batch gives a whole number beyond 2^53, which would arrive rounded. "
-                "The batch's writes have been carried out. Read it as text, or in a batch of reads alone.",
+                "A read in this batch returns an integer beyond 2^53, which JSON would round. The "
+                "writes of the batch have been carried out. Select the integer as text, or read it "
+                "in a batch without writes",
                 effect="done",
             )
         again = [
@@ -383,7 +387,8 @@ class Connection:
             rows, rounded = codec.decode(answer.rows)
             if not columns and rounded:
                 raise OperationalError(
-                    "The data changed while it was read exactly; read it again", transient=True
+                    "The data changed while the driver read its large integers a second time. Read it again",
+                    transient=True,
                 )
             result.append([exact.restore(row, columns) for row in rows])
         return result
@@ -408,7 +413,7 @@ class Connection:
         alone = not self.in_transaction
         if alone:
             logger.warning(
-                "%s: a batch was too large for one request and is sent as %d atomic pieces",
+                "%s: a batch is too large for one request and is sent as %d atomic chunks",
                 self.database,
                 len(pieces),
             )
@@ -417,15 +422,13 @@ class Connection:
                 results.extend(self.run(piece))
             except Error as error:
                 if alone and results:
-                    error.add_note(
-                        f"The {len(results)} statements sent before it have been carried out and stand."
-                    )
+                    error.add_note(f"The first {len(results)} statements have been carried out and stay.")
                 raise
         return results
 
 
 def _total(numbers: Sequence[int | None]) -> int | None:
-    """Return the sum, or None where one is not known."""
+    """Return the sum, or None if one of the numbers is unknown."""
     known = [number for number in numbers if number is not None]
     return sum(known) if numbers and len(known) == len(numbers) else None
 
@@ -435,7 +438,7 @@ def _result(statement: Statement, answer: Answer, rows: list[tuple[Any, ...]]) -
     rowcount = answer.changes if shape.counted and answer.changes is not None else -1
     lastrowid = answer.last_row_id if shape.verb in ("INSERT", "REPLACE") else None
     if lastrowid is not None and abs(lastrowid) > codec.MAX_EXACT:
-        # Rounded on the way: no number is better than a wrong one.
+        # A number that JSON has rounded would be wrong, so it counts as unknown.
         lastrowid = None
     return Result(answer.columns, rows, rowcount, lastrowid)
 
@@ -449,5 +452,5 @@ def connect(
     expect: str | None = None,
     write_keys: bool | None = None,
 ) -> Connection:
-    """Return a connection to ``do:<object>`` or ``d1:<id>``; times in seconds, the rest: see Connection."""
+    """Return a connection to ``do:<object>`` or ``d1:<id>``; see Connection for the arguments."""
     return Connection(transport, database, timeout=timeout, lease=lease, expect=expect, write_keys=write_keys)

@@ -57,7 +57,7 @@ class Cursor:
         self._reset()
         statements = [prepare(sql, params) for params in seq_of_params]
         if statements and statements[0].shape.reads_only:
-            raise ProgrammingError("executemany() is for statements that write")
+            raise ProgrammingError("executemany() is for statements that write. Call execute() to read")
         results = self.connection.run_many(statements) if statements else []
         counts = [result.rowcount for result in results]
         self.rowcount = -1 if -1 in counts else sum(counts)

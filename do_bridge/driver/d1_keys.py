@@ -1,4 +1,4 @@
-"""Keys of writes on D1, which runs SQL alone: a batch that takes its key first is run once or never."""
+"""Idempotency keys on D1: a batch takes its key first, in SQL, and so runs once or never."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .transport import Answer, Deadline, outcome_unknown, with_retries
 Send = Callable[[Sequence[Statement], Deadline], list[Answer]]
 """Sends statements once, as one atomic batch."""
 
-# The table that objects have, too. An answer cannot be kept by SQL: it is NULL where a key was given up.
+# The same table as in objects. SQL cannot keep an answer, so the column is NULL if the key was given up.
 _CREATE: Final = (
     "CREATE TABLE IF NOT EXISTS _do_bridge_keys (client TEXT PRIMARY KEY, n INTEGER NOT NULL, answer TEXT, "
     "at INTEGER NOT NULL) WITHOUT ROWID"
@@ -25,7 +25,7 @@ _PUT: Final = (
     "VALUES ((?1->>0), (?1->>1), (?1->>2), unixepoch() * 1000) ON CONFLICT (client) DO UPDATE "
     "SET n = excluded.n, answer = excluded.answer, at = excluded.at"
 )
-# D1 can't branch in a batch: what is no path fails the whole batch where the key, or a later one, is there.
+# A batch cannot branch: an invalid JSON path fails the whole batch if this key, or a later one, is there.
 _REFUSED: Final = "do_bridge:key_"
 _TAKE: Final = _PUT.replace(
     "SET n = excluded.n",
@@ -34,12 +34,13 @@ _TAKE: Final = _PUT.replace(
 )
 _GIVE_UP: Final = f"{_PUT} WHERE n < excluded.n"
 _LOOK: Final = "SELECT n, answer FROM _do_bridge_keys WHERE client = (?1->>0)"
-# No client repeats a write for a day.
+# No client repeats a write for a whole day.
 _FORGET: Final = "DELETE FROM _do_bridge_keys WHERE at < (unixepoch() - 86400) * 1000"
-# Old keys are looked for by the first write of a client, and then by one in so many.
+# A client's first write removes old keys, and after it about one write in this many.
 _WRITES_A_FORGETTING: Final = 100
 
-# By these the database itself refuses a batch, as it would have refused the copy that was lost.
+# With these errors the database itself refuses a batch, as it would have refused the one whose answer was
+# lost.
 _REFUSALS: Final = frozenset({"sql", "foreign_key"})
 
 _WRITES: Final = Shape("INSERT", reads_only=False, counted=False)
@@ -49,13 +50,14 @@ _READS: Final = Shape("SELECT", reads_only=True, counted=False)
 def write_once_on_d1(
     send: Send, statements: Sequence[Statement], key: str, deadline: Deadline
 ) -> list[Answer]:
-    """Run statements as one batch under their key, again where the answer was lost; return their results.
+    """Run statements as one batch under their key, again after a lost answer; return their results.
 
-    An error says by its effect what became of them: ``none`` (nor will they ever run), ``done`` (once; their
-    results are lost, for D1 keeps none), or ``unknown`` where nobody could be asked in time.
+    The ``effect`` of an error says what became of them: ``none`` (they did not run and never will),
+    ``done`` (they ran once; their results are lost, because D1 keeps none), or ``unknown`` (D1 did not
+    answer in time).
     """
     if any(";" in statement.sql and is_several(statement.sql) for statement in statements):
-        # In company D1 does not tell the rows of a text of several statements, so that goes without a key.
+        # Within a batch D1 returns no rows of a multi-statement text, so that text goes without a key.
         return with_retries(lambda: send(statements, deadline), reads_only=False, deadline=deadline)
     write = _Write(send, statements, key)
     try:
@@ -73,7 +75,7 @@ def write_once_on_d1(
 
 
 def outcome_on_d1(send: Send, key: str, deadline: Deadline) -> str:
-    """Return ``done``, ``none`` (nor will it ever be), or ``unknown`` where that could not be learned."""
+    """Return ``done``, ``none`` (it never will be done), or ``unknown`` if D1 did not answer in time."""
     client, n = _parts(key)
     wire = (json.dumps([client, n, None]),)
     steps = [
@@ -91,7 +93,7 @@ def outcome_on_d1(send: Send, key: str, deadline: Deadline) -> str:
             raise
 
     try:
-        # Asked twice it answers the same.
+        # A second call returns the same.
         answers = with_retries(ask, reads_only=True, deadline=deadline, attempts=math.inf)
     except Error:
         return "unknown"
@@ -123,7 +125,8 @@ class _Write:
                 self.doubt = error
                 raise
             if "no such table: _do_bridge_keys" in str(error) and not self._creates:
-                # The database's first key: nothing has run, and it is sent once more.
+                # The database's first key: its table is missing, nothing has run, and the batch is sent once
+                # more.
                 self._creates = True
                 self._before.insert(0, Statement(_CREATE, (), _WRITES))
                 error.transient, error.retry_after = True, 0.0
@@ -134,10 +137,10 @@ class _Write:
         return answers[len(self._before) :]
 
     def _judged(self, error: DatabaseError) -> Error:
-        """Return what a batch's refusal means for the write."""
+        """Return the error that a batch's refusal means for the write."""
         _, found, verdict = str(error).partition(_REFUSED)
         if not found:
-            # The runtime tells which step failed where there is one alone.
+            # The runtime names the failed step only if there are several.
             single = error.kind == "sql" and len(self._statements) == 1
             error.step = 0 if single and error.step is None else error.step
             return error
@@ -150,7 +153,9 @@ class _Write:
 
 
 def _done(error: DatabaseError) -> OperationalError:
-    text = f"The write was carried out, once, but its answer was lost ({error})"
+    text = (
+        f"The write was carried out once, but its answer was lost ({error}). Read the data before you go on"
+    )
     return OperationalError(text, kind="answer_lost", request_id=error.request_id, effect="done")
 
 

@@ -1,4 +1,4 @@
-"""Whole numbers beyond 2^53, which the wire rounds: asking again so that they come back exact."""
+"""Integers beyond 2^53, which JSON rounds: read them a second time, as text."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _WRAPPABLE: Final = frozenset({"SELECT", "VALUES", "WITH"})
 
 
 def wrapped(statement: Statement, width: int, columns: Iterable[int]) -> Statement:
-    """Return the statement that gives the same rows, these columns' integers and texts as tagged texts.
+    """Return the statement that gives the same rows, with these columns' integers and texts as tagged texts.
 
-    A tag instead of a second column keeps the result below SQLite's limit of 100 columns.
-    MATERIALIZED makes each row be computed once: ``random()`` must not differ between ``typeof`` and value.
+    A tag instead of a second column keeps the result below SQLite's limit of 100 columns. MATERIALIZED
+    computes each row once: ``random()`` must not differ between ``typeof`` and the value.
     """
     chosen = set(columns)
     names = ", ".join(f"c{index}" for index in range(width))
@@ -31,16 +31,16 @@ def restore(row: tuple[Any, ...], columns: set[int]) -> tuple[Any, ...]:
 
 
 def can_wrap(statement: Statement) -> bool:
-    """Say whether the statement can be asked a second time inside another."""
+    """Return whether the statement can run a second time, inside another."""
     return statement.shape.reads_only and statement.shape.verb in _WRAPPABLE
 
 
 def refusal(statement: Statement, name: str) -> DataError:
-    """Return the error for a result that may be rounded and cannot be asked for again."""
+    """Return the error for a result that may be rounded and cannot be read a second time."""
     done = "" if statement.shape.reads_only else " The statement has been carried out."
     return DataError(
-        f"Column {name!r} holds a whole number beyond 2^53, which would arrive rounded.{done} "
-        f"Select CAST({name} AS TEXT) instead, in a statement of its own.",
+        f"Column {name!r} holds an integer beyond 2^53, which JSON would round.{done} Select "
+        f"CAST({name} AS TEXT) instead, in a statement of its own.",
         effect=None if statement.shape.reads_only else "done",
     )
 
@@ -52,5 +52,5 @@ def _tagged(name: str) -> str:
 def _untagged(value: Any) -> Any:
     if isinstance(value, str):
         return int(value[1:]) if value[0] == "i" else value[1:]
-    # What is left without a tag and looks whole is a REAL.
+    # An untagged value that looks like an integer is a REAL.
     return float(value) if isinstance(value, int) else value

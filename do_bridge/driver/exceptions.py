@@ -26,13 +26,13 @@ class Warning(Exception):  # noqa: A001 - PEP 249 gives the name.
 
 
 class Error(Exception):
-    """The base of all errors; it keeps what the server said beside the text.
+    """The base of all errors; it keeps what the server reported beside the text.
 
-    ``sqlite_code`` is SQLite's extended code by name, ``kind`` the relay's kind of error, ``effect`` what
-    became of the work (``none``, ``statement``, ``ended``, ``unknown``, or ``done`` but
-    for its answer), ``step`` the failed step of the request.
-    ``found`` is the fingerprint of an object whose schema is not the expected one (empty for none).
-    ``transient`` says that the same request may pass later, ``retry_after`` (seconds) how much later.
+    ``sqlite_code`` is SQLite's extended code by name and ``kind`` the relay's kind of error. ``effect`` is
+    what became of the work: ``none``, ``statement``, ``ended``, ``unknown``, or ``done`` (its answer was
+    lost). ``step`` is the failed step of the request. ``found`` is the schema fingerprint of an object that
+    does not have the expected one (empty: none). ``transient`` means that the same request may succeed
+    later, ``retry_after`` seconds later at the earliest.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Error(Exception):
 
 
 class InterfaceError(Error):
-    """The driver was misused, or it and the relay do not speak the same protocol."""
+    """The driver was misused, or it and the relay use different protocols."""
 
 
 class DatabaseError(Error):
@@ -93,7 +93,7 @@ class NotSupportedError(DatabaseError):
     """The runtime cannot do this."""
 
 
-# The classes that Python's own sqlite3 module gives to SQLite's primary codes.
+# The classes that Python's sqlite3 module uses for SQLite's primary codes.
 _BY_SQLITE_CODE: Final[dict[str, type[Error]]] = {
     "SQLITE_INTERNAL": InternalError,
     "SQLITE_NOTFOUND": InternalError,
@@ -104,57 +104,66 @@ _BY_SQLITE_CODE: Final[dict[str, type[Error]]] = {
     "SQLITE_MISMATCH": IntegrityError,
     "SQLITE_MISUSE": InterfaceError,
     "SQLITE_RANGE": InterfaceError,
-    # The runtime's authoriser refuses by this code what it does not offer.
+    # The runtime's authoriser refuses with this code what it does not offer.
     "SQLITE_AUTH": NotSupportedError,
 }
 
 _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
-    "bad_request": (InterfaceError, "The relay did not understand the request"),
+    "bad_request": (
+        InterfaceError,
+        "The relay could not read the request. Deploy the Worker of the installed version of do_bridge",
+    ),
     "forbidden": (
         OperationalError,
-        "The token may not reach this database, and nothing was run: RELAY_TOKEN_TENANTS is for tenants' "
-        "objects (do:), RELAY_TOKEN_DIRECTORY for D1 (d1:), RELAY_TOKEN for both; check the alias's PASSWORD",
+        "The token is not valid for this database, and nothing was run. RELAY_TOKEN_TENANTS opens "
+        "the tenants' objects (do:), RELAY_TOKEN_DIRECTORY opens D1 (d1:), RELAY_TOKEN opens both. "
+        "Correct PASSWORD of the alias",
     ),
-    "too_large": (DataError, "The request or its answer is larger than the relay allows; cut the work"),
+    "too_large": (DataError, "The request or its answer is larger than the relay allows. Split the work"),
     "unknown_database": (
         OperationalError,
-        "The relay has no D1 binding for this database id; add it to D1_DATABASES in wrangler.jsonc",
+        "The relay has no D1 binding for this database id. Add the id to D1_DATABASES in "
+        "wrangler.jsonc and deploy the Worker",
     ),
-    "unsupported": (NotSupportedError, "The database cannot do this"),
-    "no_transaction": (OperationalError, "The transaction is over and was rolled back"),
+    "unsupported": (NotSupportedError, "The database does not support this"),
+    "no_transaction": (OperationalError, "The transaction has ended and was rolled back. Begin a new one"),
     "lease_expired": (
         OperationalError,
-        "The transaction was open longer than its lease and was rolled back. Each of its statements was a "
-        "round trip: write many rows with bulk_create(), bulk_update() or update(), or raise "
-        "OPTIONS['lease'] (25 seconds at most). A migration may set atomic = False",
+        "The transaction was open longer than its lease and was rolled back. Each of its "
+        "statements was a round trip. Write many rows with bulk_create(), bulk_update() or "
+        "update(), set atomic = False in a migration, or raise OPTIONS['lease'] (25 seconds at "
+        "most)",
     ),
     "foreign_key": (IntegrityError, "FOREIGN KEY constraint failed"),
     "schema_mismatch": (
         OperationalError,
-        "The object's schema is not the one that this code expects, and nothing was run",
+        "The schema of the object is not the one that this code expects, and nothing was run. "
+        "Migrate the tenant, or deploy the code that matches it",
     ),
-    "stale_key": (OperationalError, "The work was not run under a key that is over"),
+    "stale_key": (OperationalError, "The work was not run, because its idempotency key is no longer valid"),
     "answer_lost": (
         OperationalError,
-        "The write was carried out, once, but its answer was lost and too large to be kept",
+        "The write was carried out once, but its answer was lost and too large to be kept. Read "
+        "the data before you go on",
     ),
     "session_limit": (
         OperationalError,
-        "The relay session has used up its requests or its time; begin the transaction anew",
+        "The relay session has reached its limit of requests or time, and the transaction was "
+        "rolled back. Begin it again",
     ),
-    "retry": (OperationalError, "A passing fault of the runtime"),
-    "overloaded": (OperationalError, "The database is overloaded; try again later, and not at once"),
-    "reset": (OperationalError, "The database was reset in the middle of the work"),
+    "retry": (OperationalError, "The runtime failed for a moment"),
+    "overloaded": (OperationalError, "The database is overloaded. Wait before you try again"),
+    "reset": (OperationalError, "The database was reset while it worked"),
     "internal": (InternalError, "The runtime failed"),
 }
 
-# Of these the relay's own words add nothing.
+# For these kinds the relay's own text adds nothing.
 _SAID_BY_HINT: Final = frozenset(
     {"answer_lost", "schema_mismatch", "lease_expired", "no_transaction", "session_limit", "unknown_database"}
 )
 _TRANSIENT_KINDS: Final = frozenset({"retry", "reset", "session_limit"})
 
-# https://developers.cloudflare.com/d1/observability/debug-d1/ lists what may be tried again.
+# https://developers.cloudflare.com/d1/observability/debug-d1/ lists the errors after which to try again.
 _D1_RETRY: Final = (
     "Network connection lost",
     "storage caused object to be reset",
@@ -165,22 +174,22 @@ _D1_RETRY: Final = (
 )
 _OVERLOADED: Final = ("overloaded", "Too many requests queued", "too much load")
 
-# The runtime's own refusals of a statement, which carry no code of SQLite.
+# The runtime's own refusals of a statement, which have no SQLite code.
 _SQL_WITHOUT_CODE: Final = ("SQL statement", "SQL query", "SQL code", "state.storage.transaction")
 
-# What SQLite's own words leave open, by the beginning of its message.
+# Advice for messages of SQLite, by the beginning of the message.
 _HINTS: Final = {
-    "statement too long": "the runtime takes 100,000 bytes of SQL; pass what is long as a parameter",
-    "string or blob too big": "the runtime takes 2,000,000 bytes for a value or a row",
-    "Expression tree is too large": "the runtime takes 100 levels; a list as one parameter has none",
-    "variable number must be": "the driver's %s has no such limit",
+    "statement too long": "the runtime accepts 100,000 bytes of SQL. Pass long values as parameters",
+    "string or blob too big": "the runtime accepts 2,000,000 bytes for a value or a row. Split the value",
+    "Expression tree is too large": "the runtime accepts 100 levels. Pass a long list as one parameter",
+    "variable number must be": "write parameters as %s, which has no such limit",
 }
 
 _OFFSET = re.compile(r" at offset \d+$")
 _PREFIX = re.compile(r"^(?:D1_ERROR|D1_EXEC_ERROR|Error):\s*")
 _CODES = re.compile(r":\s*(SQLITE_[A-Z0-9_]+)(?:\s*\(extended:\s*(SQLITE_[A-Z0-9_]+)\))?\s*$")
-# These messages of SQLite quote a value, which may have been a parameter; guards of the schema editor and of
-# batches put words of their own into the first.
+# These messages of SQLite quote a value, which may have been a parameter. Guards of the schema editor and of
+# batches put their own text into the first.
 _QUOTED_VALUE = re.compile(
     r"^(bad JSON path(?!: 'do_bridge:)|JSON path error near|fts5: syntax error near|unknown special query)"
     r"\b.*$",
@@ -189,7 +198,7 @@ _QUOTED_VALUE = re.compile(
 
 
 def describe(message: str) -> tuple[str, str | None]:
-    """Split a message of SQLite into its text, freed of quoted values, and its most exact code."""
+    """Split a message of SQLite into its text, without quoted values, and its most exact code."""
     text = _PREFIX.sub("", message).strip()
     match = _CODES.search(text)
     code = (match[2] or match[1]) if match else None
@@ -200,7 +209,7 @@ def describe(message: str) -> tuple[str, str | None]:
 
 
 def kind_of(message: str) -> str:
-    """Return the relay's word for an error of which only D1's message is known."""
+    """Return the relay's kind for an error of which only D1's message is known."""
     if _CODES.search(message.strip()) or any(phrase in message for phrase in _SQL_WITHOUT_CODE):
         return "sql"
     if any(phrase in message for phrase in _OVERLOADED):
@@ -222,7 +231,7 @@ def error_from(
 ) -> Error:
     """Return the exception for an error that the relay or D1's API reported.
 
-    ``kind`` is the relay's; where there is none (D1's API) it is read from the message.
+    ``kind`` is the relay's. D1's API has no kind; then it is derived from the message.
     """
     kind = kind or kind_of(message)
     text, code = describe(message)
@@ -232,7 +241,7 @@ def error_from(
         text = f"{text}: {hint}" if hint else text
     else:
         error_class, hint = _BY_KIND.get(kind, _BY_KIND["internal"])
-        text = f"{hint}: {text.removeprefix(hint + ': ')}" if text and kind not in _SAID_BY_HINT else hint
+        text = _worded(hint, "" if kind in _SAID_BY_HINT else text)
         code = "SQLITE_CONSTRAINT_FOREIGNKEY" if kind == "foreign_key" else code
     return error_class(
         text,
@@ -248,15 +257,21 @@ def error_from(
     )
 
 
+def _worded(hint: str, text: str) -> str:
+    what, stop, advice = hint.partition(". ")
+    reported = text.removeprefix(what).removeprefix(": ").removesuffix(".")
+    return f"{what}: {reported}{stop}{advice}" if reported else hint
+
+
 def _sql_error(text: str, code: str | None) -> tuple[type[Error], str]:
     if code is None:
         if "state.storage.transaction" in text:
             return NotSupportedError, (
-                "The runtime refuses BEGIN, COMMIT, ROLLBACK and SAVEPOINT as SQL; "
-                "use the connection's begin(), commit(), rollback() and savepoint()"
+                "The runtime refuses BEGIN, COMMIT, ROLLBACK and SAVEPOINT as SQL. Call begin(), "
+                "commit(), rollback() and savepoint() of the connection"
             )
         return (ProgrammingError if "parameter" in text else OperationalError), text
     if code == "SQLITE_AUTH":
-        return NotSupportedError, f"The runtime refuses this statement: {text}"
+        return NotSupportedError, f"The runtime does not allow this statement: {text}"
     primary = "_".join(code.split("_")[:2])
     return _BY_SQLITE_CODE.get(primary, OperationalError), text

@@ -1,4 +1,4 @@
-"""Keys of writes: a write that has one may be sent again and runs once, and its outcome can be asked for."""
+"""Idempotency keys: a write with a key may be sent again and runs once, and its outcome can be looked up."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from .exceptions import DatabaseError, Error, OperationalError
 from .relay_pool import RelayPool
 from .transport import Answer, Deadline, outcome_unknown, with_retries
 
-# Errors by which an object says what became of a key's work: all others came before they reached it.
+# Errors of an object that settle what became of a key's work. After all others the work never reached the
+# object.
 _SETTLED: Final = frozenset(
     {"sql", "foreign_key", "schema_mismatch", "too_large", "answer_lost", "stale_key"}
 )
-# Of an error that an object itself answers, a repetition more would tell nothing new.
+# After so many errors from the object itself, another attempt would bring nothing new.
 _ATTEMPTS_OF_AN_ANSWER: Final = 2
 
-# The relay takes no more digits, which leaves a client a billion writes.
+# The relay accepts no more digits, which leaves a client a billion writes.
 _LARGEST: Final = 10**15 - 1
 PER_WRITE: Final = 10**6
-"""How far a write's number is from the next one's; what lies between is left to chance."""
+"""The largest step from a write's number to the next one's; the step is random."""
 
 # Seconds.
 _TIME_TO_ASK: Final = 5.0
 
 
 class NameInUse(OperationalError):
-    """The object knows a later key of this client: somebody else writes under its name.
+    """The object has seen a later key of this client: another process writes under its name.
 
     The work was not run, and never will be under its key.
     """
@@ -46,20 +47,20 @@ class _Client:
 
     @property
     def usable(self) -> bool:
-        """Whether it is this process's, and has a number left."""
-        # The child of a fork would give its writes the same keys as its parent, and never run them.
+        """Whether the name belongs to this process and has a number left."""
+        # The child of a fork would use its parent's keys, and its writes would never run.
         return self.pid == os.getpid() and self.last < _LARGEST - 2 * PER_WRITE
 
 
-# Of closed connections: used again, since an object keeps one row for each name.
+# The names of closed connections, for reuse, because an object keeps one row for each name.
 _free: Final[list[_Client]] = []
 
 
 class WriteKeys:
-    """Gives the writes of one connection their keys: ``<client>:<n>``, of which ``n`` only grows.
+    """Give each write of one connection its key: ``<client>:<n>``, where ``n`` only grows.
 
-    An object runs no write whose number is lower than the last that it has seen of the client, so that one
-    which was delayed on its way never runs after those that came later.
+    An object runs no write whose number is lower than the last that it has seen of the client, so a write
+    that was delayed on its way never runs after later ones.
     """
 
     def __init__(self) -> None:
@@ -70,19 +71,19 @@ class WriteKeys:
         client = self._client
         if client is None or not client.usable:
             client = self._client = _take()
-        # Two copies of this state (a restored snapshot, threads that share a connection) must not come to one
-        # number: the second write would be answered as the first was, and not be run.
+        # Two copies of this state (a restored snapshot, threads that share a connection) must not reach the
+        # same number: the second write would get the first one's answer without being run.
         number = (client.last // PER_WRITE + 1) * PER_WRITE + secrets.randbelow(PER_WRITE)
         client.last = number
         return f"{client.name}:{number}"
 
     def rename(self) -> None:
-        """Write under a new name from now on: a copy of this state uses the old one."""
-        # None that is free: those have been copied, too.
+        """Write under a new name from now on, because a copy of this state uses the old one."""
+        # Take no free name: those may have been copied, too.
         self._client = _Client()
 
     def give_back(self) -> None:
-        """Leave the name to another connection, with its number."""
+        """Release the name and its number to another connection."""
         client, self._client = self._client, None
         if client is not None and client.usable:
             _free.append(client)
@@ -99,10 +100,10 @@ def _take() -> _Client:
 
 
 def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Deadline) -> list[Answer]:
-    """Send a write under its key, again where its answer was lost, until the deadline; return its results.
+    """Send a write under its key, again after a lost answer, until the deadline; return its results.
 
-    An error says by its effect ``none`` that nothing was written and nothing will be, by ``done`` that it
-    was written and its results are not known any more, by ``unknown`` that nobody could be asked in time.
+    The ``effect`` of an error: ``none`` if nothing was written and nothing will be, ``done`` if it was
+    written and its results are lost, ``unknown`` if the relay did not answer in time.
     """
     write = _Write(pool, message, key)
     try:
@@ -120,10 +121,10 @@ def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Dea
 
 
 def settle_commit(pool: RelayPool, database: str, key: str, error: DatabaseError, deadline: Deadline) -> None:
-    """Return if the commit under ``key``, whose answer was lost by ``error``, was carried out.
+    """Return if the commit under ``key``, whose answer was lost with ``error``, was carried out.
 
-    Raises OperationalError with the effect ``ended`` where it was not and never will be, and with the effect
-    ``unknown`` where nobody could be asked before the deadline.
+    Raises OperationalError with the effect ``ended`` if it was not and never will be, and with the effect
+    ``unknown`` if the relay did not answer before the deadline.
     """
     outcome = outcome_of(pool, database, key, deadline)
     if outcome == "none":
@@ -134,27 +135,33 @@ def settle_commit(pool: RelayPool, database: str, key: str, error: DatabaseError
 
 def name_in_use(error: DatabaseError, effect: str) -> NameInUse:
     """Return the error for work that was sent once, and refused because of its key."""
-    text = f"{error}. Another copy of this connection's state writes under its name; the work was not run"
+    text = (
+        f"{error}. Another copy of this connection's state writes under the same client name, and the "
+        "work was not run. Open connections after a fork, and use each from one thread"
+    )
     # Under the same name it would be refused again.
     return NameInUse(text, kind=error.kind, request_id=error.request_id, effect=effect)
 
 
 def leaving_time_to_ask(deadline: Deadline) -> Deadline:
-    """Return an earlier deadline: the rest is for the question, should the connection have fallen silent."""
+    """Return an earlier deadline, which leaves time to look up the outcome if the connection falls silent."""
     left = deadline.remaining()
     seconds = round(left - min(left / 4, _TIME_TO_ASK), 3)
-    # Where nothing is left the error is to name the time that there was.
+    # With no time left, the error must name the timeout that there was.
     return Deadline(seconds) if seconds else deadline
 
 
 def outcome_of(pool: RelayPool, database: str, key: str, deadline: Deadline) -> str:
-    """Return ``done``, ``none`` (nor will it ever be), or ``unknown`` where that could not be learned."""
+    """Return ``done``, ``none`` (and it never will be), or ``unknown`` without an answer in time."""
 
     def ask() -> list[Answer]:
         session = pool.acquire(deadline)
         try:
             if not session.knows_keys:
-                raise OperationalError("The relay's Worker is of a version that knows no keys")
+                raise OperationalError(
+                    "The relay's Worker is too old for idempotency keys. Deploy the Worker of the "
+                    "installed version of do_bridge"
+                )
             return session.request({"op": "outcome", "db": database, "key": key}, deadline)
         except DatabaseError as error:
             if error.kind == "overloaded":
@@ -185,11 +192,11 @@ class _Write:
         session = self._pool.acquire(deadline)
         try:
             if session.knows_keys:
-                # Always there, so that a repetition is not larger than what passed before.
+                # Both fields are always there, so that a repetition is not larger than the first request.
                 message = {**self._message, "key": self._key, "again": self.doubt is not None}
                 return session.request(message, leaving_time_to_ask(deadline))
             if self.doubt is not None:
-                # During a deploy: the older Worker would run it a second time.
+                # During a deploy the older Worker would run it a second time.
                 raise outcome_unknown(self.doubt)
             return session.request(self._message, deadline)
         except DatabaseError as error:
@@ -213,20 +220,23 @@ def _repeated(write: _Write, deadline: Deadline) -> list[Answer]:
 
 
 def _kept_answer(write: _Write, deadline: Deadline) -> list[Answer]:
-    """Return the answer of a write that is known to be done; no failure to get it makes it undone."""
+    """Return the answer of a write that is known to be done; a failure to get it does not undo the write."""
     try:
         return _repeated(write, deadline)
     except Error as error:
         if error.kind == "answer_lost":
             raise
-        text = f"The write was carried out, once, but its answer was lost ({error})"
+        text = (
+            f"The write was carried out once, but its answer was lost ({error}). Read the data before "
+            "you go on"
+        )
         raise OperationalError(text, kind="answer_lost", effect="done") from error
 
 
 def not_done(error: DatabaseError, work: str) -> OperationalError:
     """Return the error for work that was not carried out, and never will be under its key."""
     return OperationalError(
-        f"{error}. The relay was asked: the {work} was not carried out and will not be; it may be tried anew",
+        f"{error}. The {work} was not carried out and will not be. It is safe to try again",
         kind=error.kind,
         request_id=error.request_id,
         effect="ended" if work == "commit" else "none",

@@ -1,4 +1,4 @@
-"""The relay transport: statements and transactions over the process's pooled sessions."""
+"""The relay transport: statements and transactions over the process's pool of relay sessions."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class RelayTransport(Transport):
         return int(answers[0].rows[0][0])
 
     def erase(self, database: str, deadline: Deadline) -> bool:
-        """Give an object's storage back; return False if a table or view stands in it."""
-        # To erase once more does no harm, so that it is repeated as a read is.
+        """Release an object's storage; return False if the object has a table or view."""
+        # Erasing twice does no harm, so it is repeated as a read is.
         answers = self._ask({"op": "erase", "db": database}, deadline, reads_only=True)
         return bool(answers[0].rows[0][0])
 
@@ -101,7 +101,7 @@ class RelayTransport(Transport):
         return database.startswith("do:")
 
     def max_request(self, deadline: Deadline) -> int:
-        """Return what the relay said when a session was opened."""
+        """Return the largest request that the relay accepts; the handshake of a session names it."""
         session = self.pool.acquire(deadline)
         try:
             return session.max_message
@@ -116,7 +116,7 @@ class RelayTransport(Transport):
 class RelayTransaction(RemoteTransaction):
     """A transaction on one session, which it holds from its first request to its end."""
 
-    # Here, for one whose making was interrupted.
+    # Set here, in case the constructor is interrupted.
     _session: RelaySession | None = None
 
     def __init__(self, pool: RelayPool, database: str, lease: float, expect: str | None = None) -> None:
@@ -127,7 +127,7 @@ class RelayTransaction(RemoteTransaction):
         self._name = ""
 
     def __del__(self) -> None:
-        # A transaction that was forgotten must not go on in a session that others get.
+        # A forgotten transaction must not continue in a session that other threads get.
         self.abandon()
 
     def run(self, steps: Sequence[Step], deadline: Deadline) -> list[Answer]:
@@ -155,7 +155,7 @@ class RelayTransaction(RemoteTransaction):
         return answers
 
     def abandon(self) -> None:
-        """Close the session once nobody else holds it, which rolls back what is open."""
+        """Roll back by closing the session, once no other call holds it."""
         if self._session is not None:
             self._session.retired = True
             self._let_go()
@@ -170,12 +170,12 @@ class RelayTransaction(RemoteTransaction):
             return self._request(session, steps, deadline, **opening)
         except Error as error:
             if error.effect != "statement":
-                # Whatever was done had not been committed, so it is undone, and may be begun again.
+                # Nothing had been committed, so everything is undone and may begin again.
                 error.effect = "none"
                 self._let_go()
             raise
         except BaseException:
-            # Interrupted, it may have begun.
+            # If interrupted, it may have begun.
             self.abandon()
             raise
 
@@ -186,7 +186,7 @@ class RelayTransaction(RemoteTransaction):
         return session.request(message, deadline)
 
     def _judged(self, error: Error, steps: Sequence[Step]) -> Error:
-        """Return the error with what it means for the whole transaction."""
+        """Return the error with the effect that it has on the whole transaction."""
         if error.kind in _OVER:
             error.effect = "ended"
         commits = any(isinstance(step, Control) and step.verb == "commit" for step in steps)
@@ -194,7 +194,7 @@ class RelayTransaction(RemoteTransaction):
         if commits and error.effect == "unknown" and isinstance(error, DatabaseError):
             return outcome_unknown(error, "commit")
         if lost and error.effect in ("none", "unknown"):
-            text = f"{error}. The transaction is lost with its session and rolled back"
+            text = f"{error}. The transaction was lost with its relay session and has been rolled back"
             return OperationalError(text, kind=error.kind, effect="ended")
         return error
 
@@ -208,7 +208,7 @@ _transports: dict[tuple[str, str], RelayTransport] = {}
 
 
 def relay(url: str, token: str, *, pool_size: int = 32, connect_timeout: float = 10.0) -> RelayTransport:
-    """Return this process's transport for a relay and a token; asked again, the same with the larger pool."""
+    """Return this process's transport for a relay and a token; a later call may enlarge its pool."""
     token = Secret(token)
     made = RelayTransport(url, token, pool_size=pool_size, connect_timeout=connect_timeout)
     transport = _transports.setdefault((url, token), made)

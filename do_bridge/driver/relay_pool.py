@@ -13,19 +13,20 @@ from .relay_session import RelaySession
 from .secret import Secret
 from .transport import Deadline
 
-# Seconds. Not longer: who gives a session back in a finalizer, or is interrupted, may call nobody.
+# Seconds. No longer, because a caller that releases a session from a finalizer, or is interrupted, may never
+# notify us.
 _LOOKS_AGAIN: Final = 1.0
 
-# Sessions that came over a fork: kept, so that nothing of theirs is ever closed here.
+# Sessions inherited over a fork. They are kept, so that the child never closes them.
 _inherited: Final[list[RelaySession]] = []
 
 
 class _Place:
-    """Room for one session; free once nothing refers to it, so that an interrupt anywhere loses none."""
+    """Room for one session; free once nothing refers to it, so that an interrupt never loses it."""
 
 
 class _Turn(threading.Condition):
-    """The turn of a thread that waits; over once nothing but the queue knows it."""
+    """The turn of a thread that waits; over once only the queue refers to it."""
 
     def __init__(self, lock: threading.RLock) -> None:
         super().__init__(lock)
@@ -36,11 +37,11 @@ _pools: Final[weakref.WeakSet[RelayPool]] = weakref.WeakSet()
 
 
 class RelayPool:
-    """At most ``size`` sessions; one that is free goes to the thread that had it, else the one used last.
+    """At most ``size`` sessions; a free one goes to the thread that had it, else the last one used.
 
-    The relay holds a session's last call to an object for a moment: what follows on it is answered sooner.
-    A thread whose transaction holds a session uses it for all else, too: it needs no second one.
-    Where all are in use, whoever has waited longest is served first.
+    The relay holds the last call of a session to an object for a moment, so the next call on that session
+    is answered sooner. A thread whose transaction holds a session uses that session for everything else,
+    too. If all are in use, the thread that has waited longest comes first.
     """
 
     def __init__(self, url: str, token: str, *, size: int, connect_timeout: float) -> None:
@@ -52,9 +53,9 @@ class RelayPool:
         _pools.add(self)
 
     def acquire(self, deadline: Deadline) -> RelaySession:
-        """Return a session that is not known to be closed; give it back by ``release``.
+        """Return a session that is not known to be closed; give it back with ``release``.
 
-        Raises OperationalError when the relay cannot be reached, or when no session comes free in time.
+        Raises OperationalError if the relay cannot be reached, or no session is free in time.
         """
         dead: list[RelaySession] = []
         try:
@@ -67,14 +68,14 @@ class RelayPool:
         return session
 
     def release(self, session: RelaySession) -> None:
-        """Give a session back; the last holder of one that is spent closes it."""
+        """Give a session back; its last holder closes it if it is exhausted."""
         if session.pid != os.getpid():
             return
         with self._lock:
             session.holders -= 1
             if session.holders:
                 return
-            # Busy with nobody's call: one was interrupted as it took the session's lock, and keeps it.
+            # It is busy but no call uses it: a call was interrupted while it took the session's lock.
             keep = self._fit(session) and not session.busy and session in self._sessions
             if keep:
                 self._idle.append(session)
@@ -101,7 +102,8 @@ class RelayPool:
         self._start()
 
     def _start(self) -> None:
-        # One that its holder may take again: a transaction that is forgotten gives its session back anywhere.
+        # A lock that its holder may take again, because a forgotten transaction releases its session
+        # anywhere.
         self._lock = threading.RLock()
         self._queue: deque[weakref.ref[_Turn]] = deque()
         self._local = threading.local()
@@ -114,9 +116,9 @@ class RelayPool:
         mine: RelaySession | None = getattr(self._local, "session", lambda: None)()
         me = threading.current_thread()
         with self._lock:
-            # Once given back it may be another thread's: a call that waited there for the very object whose
-            # transaction the session carries would keep that transaction from its end.
-            # A busy one is the call's in whose middle this thread runs a signal's handler.
+            # Once released, the session may serve another thread, whose call might wait for the very object
+            # that the transaction holds, and so keep the transaction from its end. A busy session serves the
+            # call that a signal's handler interrupted.
             held = mine is not None and mine.holders and mine.holder is me
             if mine is not None and held and self._fit(mine) and not mine.busy:
                 mine.holders += 1
@@ -140,7 +142,7 @@ class RelayPool:
     def _wait(self, deadline: Deadline) -> None:
         """Wait for a session that is idle, or may be opened, behind those who have waited longer."""
         turn = _Turn(self._lock)
-        # A signal's handler goes before the call of its thread in whose middle it runs.
+        # A signal's handler goes before the call of its own thread that it interrupts.
         waiting = [known.thread if (known := other()) else None for other in self._queue]
         at = waiting.index(turn.thread) if turn.thread in waiting else len(waiting)
         self._queue.insert(at, weakref.ref(turn))
@@ -150,7 +152,8 @@ class RelayPool:
                 if not left:
                     raise OperationalError(
                         f"All {self.size} relay sessions of this process were in use for "
-                        f"{deadline.seconds:g} seconds; raise pool_size or shorten the transactions",
+                        f"{deadline.seconds:g} seconds. Raise OPTIONS['pool_size'], or shorten the "
+                        "transactions",
                         effect="none",
                     )
                 turn.wait(min(left, _LOOKS_AGAIN))
@@ -159,7 +162,7 @@ class RelayPool:
             self._call_next()
 
     def _first(self) -> _Turn | None:
-        """Return the turn of whoever has waited longest."""
+        """Return the turn of the thread that has waited longest."""
         while self._queue:
             turn = self._queue[0]()
             if turn is not None:
@@ -173,7 +176,7 @@ class RelayPool:
             turn.notify()
 
     def _pick(self, mine: RelaySession | None) -> RelaySession:
-        """Take out the thread's own session where it is idle, else the one used last."""
+        """Take out the thread's own session if it is idle, else the last one used."""
         if mine is not None and mine in self._idle:
             self._idle.remove(mine)
             return mine
@@ -208,5 +211,5 @@ def _start_all_anew() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # At once: of two threads that notice it later, each would take the other's sessions away.
+    # Replace them at once: two threads that find out later would take each other's sessions away.
     os.register_at_fork(after_in_child=_start_all_anew)

@@ -1,4 +1,4 @@
-"""One WebSocket session with the relay: opens it, exchanges frames, notices when it is lost."""
+"""One WebSocket session with the relay: opens it, exchanges frames, detects its loss."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).enc
 _DEFAULT_MAX_MESSAGE: Final = 1_000_000
 _DEFAULT_LIMIT: Final = 9_000
 _DEFAULT_SECONDS: Final = 3600
-# Of its time the session leaves the rest unused, so that the relay has nothing to refuse.
+# Seconds of the session's time that stay unused, so that the relay has nothing to refuse.
 _USED_TIME: Final = 0.9
-# So much the system takes at once on a connection that waits for nothing.
+# Bytes that the system accepts at once on an idle connection.
 _SENT_AT_ONCE: Final = 16_384
 
-# The library's own logger shows the headers of the handshake, and so the token, at DEBUG.
+# At DEBUG the library's own logger shows the headers of the handshake, and with them the token.
 _quiet = logging.getLogger("do_bridge.driver.websocket")
 _quiet.setLevel(logging.INFO)
 
@@ -51,8 +51,8 @@ _quiet.setLevel(logging.INFO)
 class RelaySession:
     """A session; it serves one request at a time and belongs to the process that opened it.
 
-    ``place``, ``holders``, ``holder`` and ``retired`` are the pool's: the room that it takes there, how many
-    transactions and calls use it, the thread whose they are, and whether it is to be closed once none does.
+    ``place``, ``holders``, ``holder`` and ``retired`` belong to the pool: its room there, the number of
+    transactions and calls that use it, their thread, and whether to close it after the last one.
     """
 
     def __init__(self, url: str, token: str, *, connect_timeout: float, deadline: Deadline) -> None:
@@ -77,22 +77,22 @@ class RelaySession:
         self.max_message = _header(headers.get("do-bridge-max-message"), _DEFAULT_MAX_MESSAGE)
 
     def __del__(self) -> None:
-        # One that nobody gave back, because its holder was interrupted.
+        # A session that was never released, because its holder was interrupted.
         if hasattr(self, "_socket"):
             self.abort()
 
     def __repr__(self) -> str:
-        # A traceback shows one whose opening has failed, too.
+        # A traceback shows a session even if opening it failed.
         return f"<RelaySession {'open' if hasattr(self, '_socket') and self.usable else 'closed'}>"
 
     @property
     def limit(self) -> int:
-        """The number of subrequests after which the relay begins nothing more in this session."""
+        """The number of subrequests after which the relay starts no more work in this session."""
         return self._limit
 
     @property
     def usable(self) -> bool:
-        """Whether the session is this process's and not known to be closed."""
+        """Whether the session belongs to this process and is not known to be closed."""
         return self.pid == os.getpid() and not self._cut and self._socket.state is State.OPEN
 
     @property
@@ -102,7 +102,7 @@ class RelaySession:
 
     @property
     def exhausted(self) -> bool:
-        """Whether a new session is to be opened before more is begun."""
+        """Whether a new session has to be opened before more work begins."""
         return self.retired or self._used >= self._limit or monotonic() >= self._expires
 
     def new_transaction_name(self) -> str:
@@ -113,15 +113,20 @@ class RelaySession:
     def request(self, message: dict[str, Any], deadline: Deadline) -> list[Answer]:
         """Send one request and return its results.
 
-        Raises the driver's exceptions; the effect ``none`` says that the request certainly did not run.
-        A session that did not answer in time is closed, and its open transactions are rolled back with it.
+        Raises the driver's exceptions; the effect ``none`` means that the request did not run. A session
+        that did not answer in time is closed, which rolls back its open transactions.
         """
         if self.pid != os.getpid():
             raise OperationalError(
-                "The relay session was opened before this process was forked", effect="none"
+                "The relay session was opened before this process was forked. Open a connection in "
+                "each process",
+                effect="none",
             )
         if not self._lock.acquire(timeout=deadline.remaining()):
-            raise OperationalError("The relay session was busy until the time was over", effect="none")
+            raise OperationalError(
+                "The relay session was busy until the timeout. Use a connection from one thread at a time",
+                effect="none",
+            )
         try:
             answer = self._exchange(message, deadline)
         finally:
@@ -140,20 +145,21 @@ class RelaySession:
         return [_answer(result) for result in answer["results"]]
 
     def close(self) -> None:
-        """Say goodbye and close; nothing happens in a process that did not open the session."""
+        """Send a close frame and close; do nothing in a process that did not open the session."""
         if self.pid == os.getpid() and not self._cut:
             self._stack.close()
 
     def abort(self) -> None:
-        """Cut the connection, so that the relay notices at once and rolls back what is open.
+        """Cut the connection, so that the relay rolls back at once whatever is open.
 
-        The library's own thread sees the end and closes the rest. It is not waited for: a call that was
-        interrupted in the library holds its lock for as long as the exception is on its way.
+        The library's own thread sees the end and closes the rest. Do not wait for it: a call that was
+        interrupted inside the library holds its lock while the exception propagates.
         """
         if self.pid == os.getpid():
             self._cut = True
             with contextlib.suppress(OSError):
-                # By a TLS socket's own method a send that is under way would go on in clear text.
+                # shutdown() of the TLS socket itself would let a send that is under way continue in clear
+                # text.
                 socket.socket.shutdown(self._socket.socket, socket.SHUT_RDWR)
 
     def _open(self, url: str, token: str, timeout: float) -> ClientConnection:
@@ -163,14 +169,14 @@ class RelaySession:
                 connect(
                     _session_url(url),
                     additional_headers={"Authorization": Secret(f"Bearer {token}")},
-                    # Rules before a Worker may refuse those of well-known libraries.
+                    # Firewall rules in front of a Worker may refuse the user agents of well-known libraries.
                     user_agent_header=USER_AGENT,
                     subprotocols=[_SUBPROTOCOL],
                     compression=None,
                     max_size=_LARGEST_ANSWER,
                     open_timeout=timeout,
                     close_timeout=_CLOSE_TIMEOUT,
-                    # The environment's, but for the developer's own Worker: make run behind a proxy.
+                    # Use the environment's proxy, except for the developer's own Worker.
                     proxy=None if is_on_this_machine(url) else True,
                     logger=_quiet,
                 )
@@ -178,26 +184,36 @@ class RelaySession:
         except InvalidStatus as error:
             raise _refused(error.response, where) from without_frames(error)
         except TimeoutError as error:
-            text = f"The relay at {where} did not answer within {timeout:.1f} seconds; check RELAY_URL"
+            text = (
+                f"The relay at {where} did not answer within {timeout:.1f} seconds. Check RELAY_URL "
+                "and the network"
+            )
             raise OperationalError(text, effect="none", transient=True) from without_frames(error)
         except ssl.SSLError as error:
             text = (
-                f"TLS with the relay at {where} failed ({error.reason}); check RELAY_URL and the certificates"
+                f"TLS with the relay at {where} failed ({error.reason}). Check RELAY_URL and the certificates"
             )
             raise OperationalError(text, effect="none") from without_frames(error)
         except (InvalidURI, ValueError) as error:
             if isinstance(error.__context__, InvalidStatus):
-                # The library has followed a redirect to what is no WebSocket's address.
+                # The library followed a redirect to an address that is not a WebSocket's.
                 raise _refused(error.__context__.response, where) from without_frames(error)
-            raise InterfaceError(f"RELAY_URL is no URL: {where}", effect="none") from without_frames(error)
+            raise InterfaceError(
+                f"RELAY_URL is not a valid address: {where}. It begins with https:// or http://",
+                effect="none",
+            ) from without_frames(error)
         except (OSError, WebSocketException, EOFError, RuntimeError) as error:
-            # Of these the last comes where no thread can be started.
-            text = f"The relay at {where} could not be reached ({_reason(error)}); check RELAY_URL"
+            # RuntimeError: no thread can be started.
+            text = (
+                f"The relay at {where} could not be reached ({_reason(error)}). Check RELAY_URL, and "
+                "that the Worker runs"
+            )
             raise OperationalError(text, effect="none", transient=True) from without_frames(error)
         if opened.subprotocol != _SUBPROTOCOL:
             self._stack.close()
             raise InterfaceError(
-                f"What answers at {where} is no do_bridge relay; check RELAY_URL", effect="none"
+                f"The server at {where} is not a do_bridge relay. Set RELAY_URL to the address of the Worker",
+                effect="none",
             )
         return opened
 
@@ -206,7 +222,8 @@ class RelaySession:
         data = _encode({"id": self._last_id, **message}).encode()
         if len(data) > self.max_message:
             raise DataError(
-                f"The request has {len(data)} bytes and the relay takes {self.max_message}; cut the work",
+                f"The request has {len(data)} bytes, and the relay accepts {self.max_message}. "
+                "Split the work",
                 kind="too_large",
                 effect="none",
             )
@@ -215,9 +232,10 @@ class RelaySession:
                 "The connection to the relay was closed", effect="none", transient=True, retry_after=0.0
             )
         if not deadline.remaining():
-            # Sent all the same it would run unheard, and cost the session and whatever is open in it.
+            # Sent after the deadline it would run unseen, and cost the session and its open transactions.
             raise OperationalError(
-                f"The {deadline.seconds:g} seconds were over before the request was sent", effect="none"
+                f"The {deadline.seconds:g} seconds of the timeout passed before the request was sent",
+                effect="none",
             )
         trip()
         self._used += _cost(message)
@@ -234,7 +252,7 @@ class RelaySession:
             self.abort()
             raise _silent(deadline) from error
         except BaseException:
-            # An answer that nobody takes would be taken for the next request's.
+            # An unread answer would be taken for the next request's.
             self.abort()
             raise
 
@@ -249,9 +267,9 @@ class RelaySession:
 
     @contextlib.contextmanager
     def _cut_at(self, deadline: Deadline, size: int) -> Iterator[None]:
-        """End a send that a peer which takes nothing, or little at a time, would keep beyond the deadline.
+        """End a send that a slow or stalled peer would keep beyond the deadline.
 
-        No time limit of the socket does: OpenSSL tries again after it, and it would count for each piece.
+        The socket's own timeout does not: OpenSSL tries again after it, and it would count for each chunk.
         """
         if size <= _SENT_AT_ONCE:
             yield
@@ -261,7 +279,7 @@ class RelaySession:
         try:
             watch.start()
         except RuntimeError as error:
-            text = f"The request was not sent: nothing could end it in time ({error})"
+            text = f"The request was not sent, because no thread could be started to limit its time ({error})"
             raise OperationalError(text, effect="none") from error
         try:
             yield
@@ -275,7 +293,7 @@ def wire_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
 
 
 def shown(url: str) -> str:
-    """Return the URL without what may be secret: user, password, query."""
+    """Return the URL without the parts that may be secret: user, password, query."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -304,22 +322,37 @@ def _session_url(url: str) -> str:
 
 def _refused(response: Response, where: str) -> OperationalError | InterfaceError:
     status = response.status_code
-    # Others than the relay answer by that status, too: the edge before it, when a Worker is over its limits.
+    # Other servers answer with that status, too: Cloudflare's edge does when a Worker is over its limits.
     unready = status == 503 and b"RELAY_TOKEN" in (response.body or b"")
     if status == 400:
-        text = f"The relay at {where} speaks another version of the protocol; deploy this version's Worker"
+        text = (
+            f"The relay at {where} uses another version of the protocol. Deploy the Worker of the "
+            "installed version of do_bridge"
+        )
         return InterfaceError(text, effect="none", http_status=status)
     texts = {
-        401: f"The relay at {where} refused the token (HTTP 401): RELAY_TOKEN must be one of the Worker's",
-        403: f"Access to the relay at {where} is forbidden (HTTP 403); check what stands before it",
-        404: f"There is no relay at {where} (HTTP 404); check RELAY_URL",
-        429: f"The relay at {where} takes no more connections for now (HTTP 429); open fewer sessions",
+        401: (
+            f"The relay at {where} refused the token (HTTP 401). Set RELAY_TOKEN to the value of the "
+            "Worker's secret"
+        ),
+        403: (
+            f"Access to the relay at {where} is forbidden (HTTP 403). Check the firewall or access "
+            "rules in front of it"
+        ),
+        404: f"There is no relay at {where} (HTTP 404). Check RELAY_URL",
+        429: (
+            f"The relay at {where} accepts no more connections for now (HTTP 429). Open fewer "
+            "sessions: lower OPTIONS['pool_size']"
+        ),
     }
     text = texts.get(status, f"The relay at {where} answered with HTTP {status}")
     if unready:
-        text = f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN is not set or too short"
+        text = (
+            f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN is missing or "
+            "shorter than 32 characters"
+        )
     elif 300 <= status < 400:
-        text = f"{where} leads elsewhere (HTTP {status}); RELAY_URL must be the address of the relay itself"
+        text = f"{where} redirects (HTTP {status}). Set RELAY_URL to the address of the relay itself"
     transient = status == 429 or (status >= 500 and not unready)
     kind = "unauthorized" if status in (401, 403) else "rate_limited" if status == 429 else None
     return OperationalError(
@@ -343,7 +376,7 @@ def _reason(error: Exception) -> str:
 
 
 def _cost(message: dict[str, Any]) -> int:
-    """Return how many of the Worker's subrequests a request may take."""
+    """Return how many of the Worker's subrequests a request may use."""
     if message.get("begin"):
         return 2
     return len(message.get("steps", ())) or 1 if str(message.get("db")).startswith("d1:") else 1

@@ -1,4 +1,4 @@
-"""D1's REST API, Cloudflare's or the one that wrangler serves locally, over httpx."""
+"""D1's REST API over httpx: Cloudflare's, or the one that wrangler serves locally."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from .trips import trip
 _CONNECT_TIMEOUT: Final = 10.0
 _MAX_REQUEST: Final = 4_000_000
 _DEFAULT_RETRY_AFTER: Final = 1.0
-# In what D1 says when it, or its connection, ended in the middle of the work, whatever the status.
+# Words of D1 for work that it, or its connection, broke off in the middle, whatever the HTTP status.
 _BROKEN: Final = ("internal error", "reset", "disconnected", "timed out", "timeout")
-# D1's own count has the rows of cascades and triggers in it.
+# D1's own count includes the rows of cascades and triggers.
 _COUNTS: Final = "SELECT changes(), last_insert_rowid()"
 
 
 class RestTransport(Transport):
-    """D1 over HTTP; one client a process, made after a fork.
+    """D1 over HTTP, with one client for each process, made after a fork.
 
     ``api_base`` is ``https://api.cloudflare.com/client/v4`` with an ``account_id``, or a local Worker's
     ``http://127.0.0.1:<port>/cdn-cgi/local/explorer/api`` without one.
@@ -48,7 +48,7 @@ class RestTransport(Transport):
         self._base = api_base.rstrip("/")
         self._token = Secret(token)
         self._account_id = account_id
-        # By process: a client that came over a fork is kept and left alone, its sockets are the parent's.
+        # By process: a client that came over a fork is kept unused, because its sockets belong to the parent.
         self._clients: dict[int, httpx.Client] = {}
 
     def __repr__(self) -> str:
@@ -56,7 +56,7 @@ class RestTransport(Transport):
 
     @property
     def _host(self) -> str:
-        # What stands before an @ may be a password.
+        # The part before an @ may be a password.
         try:
             parts = urlsplit(self._base)
         except ValueError:
@@ -72,9 +72,9 @@ class RestTransport(Transport):
         expect: str | None = None,
         key: str | None = None,
     ) -> list[Answer]:
-        """Run the statements as one atomic D1 batch, which can expect no schema."""
+        """Run the statements as one atomic D1 batch; ``expect`` must be empty."""
         if expect is not None:
-            raise NotSupportedError("D1 compares no schema before it runs a statement; leave expect out")
+            raise NotSupportedError("D1 compares no schema fingerprint. Leave out `expect`")
         url = self._url(database)
         if key is not None:
             return write_once_on_d1(
@@ -91,7 +91,7 @@ class RestTransport(Transport):
         return _answers(*self._post(url, body.encode(), deadline), statements)
 
     def max_request(self, deadline: Deadline) -> int:
-        """Return the largest body that is sent at once."""
+        """Return the largest request body in bytes."""
         return _MAX_REQUEST
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class RestTransport(Transport):
         scheme, _, name = database.partition(":")
         if scheme != "d1" or not name:
             raise InterfaceError(
-                f"The REST transport reaches D1 databases ('d1:<id>') only, not {database!r}"
+                f"The REST transport reaches only D1 databases ('d1:<id>'), not {database!r}"
             )
         account = f"/accounts/{quote(self._account_id, safe='')}" if self._account_id else ""
         return f"{self._base}{account}/d1/database/{quote(name, safe='')}/raw"
@@ -131,7 +131,8 @@ class RestTransport(Transport):
         left = deadline.remaining()
         if not left:
             raise OperationalError(
-                f"The {deadline.seconds:g} seconds were over before the request was sent", effect="none"
+                f"The {deadline.seconds:g} seconds of the timeout passed before the request was sent",
+                effect="none",
             )
         timeout = httpx.Timeout(left, connect=min(left, _CONNECT_TIMEOUT))
         headers = self._authorization()
@@ -146,19 +147,21 @@ class RestTransport(Transport):
             finally:
                 response.close()
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
-            text = f"D1_API_BASE is no URL that begins with http:// or https://: {self._host}"
+            text = f"D1_API_BASE is not an address that begins with http:// or https://: {self._host}"
             raise InterfaceError(text, effect="none") from without_frames(error)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise OperationalError(
-                f"D1's API at {self._host} could not be reached ({error or type(error).__name__}); "
-                "check D1_API_BASE and the network",
+                f"D1's API at {self._host} could not be reached ({error or type(error).__name__}). "
+                "Check D1_API_BASE and the network",
                 effect="none",
                 transient=True,
             ) from without_frames(error)
         except httpx.TimeoutException as error:
             raise _timed_out(deadline) from without_frames(error)
         except httpx.DecodingError as error:
-            text = "D1's API sent an answer that cannot be decompressed"
+            text = (
+                "The answer of D1's API cannot be decompressed. Check which proxy or server is in front of it"
+            )
             raise OperationalError(text, effect="unknown") from without_frames(error)
         except httpx.TransportError as error:
             raise OperationalError(
@@ -212,7 +215,7 @@ def _answers(response: httpx.Response, content: bytes, statements: Sequence[Stat
     expected = sum(1 + statement.shape.counted for statement in statements)
     try:
         if len(statements) == 1:
-            # Of a text of several statements Cloudflare gives all results, the local API the last one.
+            # For a multi-statement text Cloudflare returns all results, the local API only the last one.
             results = results[-expected:]
         if len(results) != expected:
             raise ValueError(f"{len(results)} results instead of {expected}")
@@ -221,7 +224,9 @@ def _answers(response: httpx.Response, content: bytes, statements: Sequence[Stat
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reads_only = all(statement.shape.reads_only for statement in statements)
         raise InterfaceError(
-            "D1's API answered in a form that the driver does not know", effect=None if reads_only else "done"
+            "The answer of D1's API has a form that this version of the driver cannot read. Check "
+            "D1_API_BASE, or install a newer do_bridge",
+            effect=None if reads_only else "done",
         ) from error
 
 
@@ -230,7 +235,7 @@ def _answer(result: dict[str, Any], counts: dict[str, Any] | None) -> Answer:
     answer = Answer(table.get("columns", []), table.get("rows", []))
     if counts is not None:
         ((changes, answer.last_row_id),) = counts["results"]["rows"]
-        # changes() keeps the count of an earlier statement when this one changed nothing.
+        # changes() keeps an earlier statement's count if this one changed nothing.
         answer.changes = changes if meta.get("changes") else 0
     for each in [meta] if counts is None else [meta, counts.get("meta") or {}]:
         answer.rows_read = _add(answer.rows_read, each.get("rows_read"))
@@ -243,12 +248,13 @@ def _add(total: int | None, number: int | None) -> int | None:
 
 
 def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:
-    """Return the exception for an answer that is no success: by its status, else by D1's message."""
+    """Return the exception for a failed request: by its HTTP status, else by D1's message."""
     status = response.status_code
     request_id = response.headers.get("cf-ray")
     if status == 429:
         return OperationalError(
-            "D1's API takes no more requests for now (HTTP 429); use the relay for traffic",
+            "D1's API accepts no more requests for now (HTTP 429). Serve visitors through the "
+            "relay: D1_TRANSPORT=relay",
             kind="rate_limited",
             effect="none",
             transient=True,
@@ -258,8 +264,8 @@ def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:
         )
     if status in (401, 403):
         return OperationalError(
-            f"D1's API refused the token (HTTP {status}): check CLOUDFLARE_D1_TOKEN, "
-            "which needs the permission D1: Edit for the account",
+            f"D1's API refused the token (HTTP {status}). Check CLOUDFLARE_D1_TOKEN: it needs the "
+            "permission D1: Edit for the account",
             kind="unauthorized",
             effect="none",
             http_status=status,
@@ -267,7 +273,7 @@ def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:
         )
     if 300 <= status < 400:
         return OperationalError(
-            f"D1's API leads elsewhere (HTTP {status}); D1_API_BASE must be the address of the API itself",
+            f"D1's API redirects (HTTP {status}). Set D1_API_BASE to the address of the API itself",
             effect="none",
             http_status=status,
             request_id=request_id,
@@ -278,7 +284,7 @@ def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:
     if status == 404:
         return _not_found(status, request_id)
     return OperationalError(
-        f"D1's API failed (HTTP {status})",
+        f"D1's API failed (HTTP {status}). Try again in a moment",
         effect="unknown",
         transient=status >= 500,
         http_status=status,
@@ -290,7 +296,8 @@ def _d1_error(message: str, status: int, request_id: str | None) -> Error:
     error = error_from(message, http_status=status, request_id=request_id)
     if error.kind == "internal" and status == 404:
         return _not_found(status, request_id)
-    # SQLite's refusal rolls the whole batch back, and a bad request never runs; else nobody knows.
+    # SQLite's refusal rolls the whole batch back, and a bad request never runs. Otherwise the outcome is
+    # unknown.
     broken = any(word in message.lower() for word in _BROKEN)
     refused = error.kind == "internal" and status < 500 and not broken
     error.effect = "none" if error.kind == "sql" or refused else "unknown"
@@ -299,8 +306,8 @@ def _d1_error(message: str, status: int, request_id: str | None) -> Error:
 
 def _not_found(status: int, request_id: str | None) -> OperationalError:
     return OperationalError(
-        "D1's API knows no such database (HTTP 404): "
-        "check CLOUDFLARE_DATABASE_ID, CLOUDFLARE_ACCOUNT_ID and D1_API_BASE",
+        "D1's API has no such database (HTTP 404). Check CLOUDFLARE_DATABASE_ID, "
+        "CLOUDFLARE_ACCOUNT_ID and D1_API_BASE",
         kind="unknown_database",
         effect="none",
         http_status=status,

@@ -1,4 +1,4 @@
-"""Keeps tokens out of what shows local variables: a traceback page, a debugger, a printed dictionary."""
+"""Hide tokens from whatever shows local variables: traceback pages, debuggers, printed dictionaries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 class Secret(str):
-    """A text that is sent as it is and shown as ``'***'`` wherever ``repr`` is what shows it."""
+    """A text that is sent unchanged and shown as ``'***'`` by ``repr``."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""What the driver must know of a statement's text: its placeholders, its verb, and whether it only reads."""
+"""What the driver must find out about a statement's text: placeholders, verb, whether it only reads."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _READ_PRAGMAS: Final = frozenset(
         "TABLE_XINFO",
     }
 )
-# They are no part of a transaction, and a database has one connection for all whom it serves: switched on,
-# each would stay so for everybody, until the database is started anew.
+# These pragmas are not part of a transaction, and all clients of a database share one connection. Once
+# switched on, each would stay on for all of them until the database is started again.
 _LASTING_PRAGMAS: Final = frozenset(
     {
         "CASE_SENSITIVE_LIKE",
@@ -55,9 +55,9 @@ _CLOSING: Final = {"'": "'", '"': '"', "`": "`", "[": "]"}
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a statement is: its main verb (upper case, empty for no statement), and what follows from it.
+    """What a statement is: its main verb (upper case, empty without a statement), and what follows from it.
 
-    ``lasting`` is a pragma in it that everybody would feel from then on, or empty.
+    ``lasting`` names a pragma in it that would stay on for every client, or is empty.
     """
 
     verb: str
@@ -70,7 +70,7 @@ class Shape:
 class Statement:
     """One statement as it travels: SQL with ``?1`` slots, the texts bound to them, and its shape.
 
-    ``metered`` asks the database for the rows that it reads and writes.
+    ``metered`` has the database count the rows that it reads and writes.
     """
 
     sql: str
@@ -80,10 +80,10 @@ class Statement:
 
 
 def prepare(sql: str, params: Params | None) -> Statement:
-    """Return the statement for SQL with ``%s`` or ``%(name)s``; with ``None`` the SQL is left as it is.
+    """Return the statement for SQL with ``%s`` or ``%(name)s``; with ``None`` the SQL stays as it is.
 
-    Raises ProgrammingError for a wrong number, name or type of parameters, and NotSupportedError for a pragma
-    that would not end with its transaction.
+    Raises ProgrammingError for a wrong number, name or type of parameters, and NotSupportedError for a
+    pragma that would outlast its transaction.
     """
     # Long statements are made for one use, and would only fill the caches.
     long = len(sql) > _LONGEST_CACHED
@@ -97,7 +97,7 @@ def prepare(sql: str, params: Params | None) -> Statement:
     if params is None:
         return Statement(sql, (), shape)
     if isinstance(params, Mapping):
-        # Others than those that the statement names are not sent: the runtime counts what is bound.
+        # Send only the parameters that the statement names, because the runtime counts the bound ones.
         used = tuple(name for name in _names(sql) if name in params)
         names: tuple[str, ...] | None = used
         encoded = codec.encode([params[name] for name in used])
@@ -105,7 +105,7 @@ def prepare(sql: str, params: Params | None) -> Statement:
         names = None
         encoded = codec.encode(params)
     if ";" in sql:
-        # The runtime takes a comment behind the semicolon for a second statement, and refuses the parameters.
+        # The runtime reads a comment after the semicolon as a second statement, and refuses the parameters.
         sql = bare(sql)
     filled = (_fill.__wrapped__ if long else _fill)(sql, names, encoded.kinds)
     return Statement(filled, encoded.wire, shape)
@@ -114,8 +114,8 @@ def prepare(sql: str, params: Params | None) -> Statement:
 def fill(sql: str, slots: Sequence[str] | Mapping[str, str]) -> str:
     """Return SQL with its placeholders replaced by ``slots``, and ``%%`` by ``%``.
 
-    As in Django's sqlite3 backend, any other ``%`` stays as it is: ``LIKE 'q%'``, ``strftime('%Y')``.
-    Raises ProgrammingError for another number of placeholders than of slots, or a name that has no slot.
+    As in Django's sqlite3 backend, any other ``%`` stays: ``LIKE 'q%'``, ``strftime('%Y')``. Raises
+    ProgrammingError if the numbers of placeholders and slots differ, or a name has no slot.
     """
     if isinstance(slots, Mapping):
         if found := _POSITIONAL.search(sql):
@@ -149,7 +149,7 @@ def _fill(sql: str, names: tuple[str, ...] | None, kinds: tuple[int, ...]) -> st
 
 @lru_cache(maxsize=2000)
 def shape_of(sql: str) -> Shape:
-    """Return the statement's shape; what is not certainly a read counts as a write."""
+    """Return the statement's shape; a statement counts as a write unless it certainly reads."""
     verb = _verb(tokens(sql))
     reads = verb in _READ_VERBS or (verb == "PRAGMA" and _pragma_reads(sql))
     if reads and ";" in sql:
@@ -189,7 +189,7 @@ def _lasting(sql: str) -> str:
         name = next((text for text in statement if text in _LASTING_PRAGMAS), None)
         if name and statement[0] == "PRAGMA":
             at = statement.index(name)
-            # Behind a sign; without a value it is a question.
+            # A pragma with a value sets it; without one it reads.
             if not _OFF.issuperset(statement[at + 2 : at + 3]):
                 return name.lower()
         statement = []
@@ -197,7 +197,7 @@ def _lasting(sql: str) -> str:
 
 
 def is_several(sql: str) -> bool:
-    """Say whether the text holds more than one statement."""
+    """Return whether the text holds more than one statement."""
     ended = False
     for text, _, _ in tokens(sql):
         if ended and text != ";":
@@ -207,7 +207,7 @@ def is_several(sql: str) -> bool:
 
 
 def tokens(sql: str) -> Iterator[tuple[str, int, int]]:
-    """Yield words and signs with their depth in parentheses and their end; of a quoted text its mark."""
+    """Yield words and signs with their depth in parentheses and their end; for a quoted text its mark."""
     at, depth, end = 0, 0, len(sql)
     while at < end:
         char = sql[at]

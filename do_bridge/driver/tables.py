@@ -1,4 +1,4 @@
-"""Which tables a statement names: found by its words, without a grammar of SQL."""
+"""Find the tables that a statement names, by its words alone, without a grammar of SQL."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Final
 
 from .sql import tokens
 
-# Behind them a table's name comes.
+# A table's name follows these words.
 _BEFORE: Final = frozenset({"FROM", "JOIN", "INTO", "UPDATE", "TABLE", "TRUNCATE", "REFERENCES", "IN"})
-# They may stand between the two.
+# These words may stand between the two.
 _BETWEEN: Final = frozenset(
     {"OR", "IGNORE", "REPLACE", "ABORT", "FAIL", "ROLLBACK", "IF", "NOT", "EXISTS", "ONLY", "LATERAL"}
 )
-# Where one of them stands instead, no name comes.
+# If one of these words follows instead, there is no name.
 _INSTEAD: Final = frozenset({"SELECT", "VALUES", "WITH", "SET", "ON", "OF"})
-# They end what FROM began.
+# These words end the list after FROM.
 _ENDING: Final = frozenset(
     {
         "WHERE",
@@ -37,9 +37,9 @@ _LONGEST_CACHED: Final = 20_000
 
 
 def tables_in(sql: str) -> frozenset[str]:
-    """Return the names in the places of tables, lower-case and unquoted; others may be among them.
+    """Return the names that stand in a table's place, lower-case and unquoted; there may be others.
 
-    A name of a WITH clause and an alias's schema count too. Names inside PRAGMA and inside texts do not.
+    Names of WITH clauses and an alias's schema are included. Names inside PRAGMA and inside texts are not.
     """
     return (_tables.__wrapped__ if len(sql) > _LONGEST_CACHED else _tables)(sql)
 
@@ -47,7 +47,7 @@ def tables_in(sql: str) -> frozenset[str]:
 @lru_cache(maxsize=1000)
 def _tables(sql: str) -> frozenset[str]:
     found: set[str] = set()
-    lists: set[int] = set()  # depths in parentheses at which commas part tables
+    lists: set[int] = set()  # depths in parentheses at which commas separate tables
     creates = expecting = named = False
     before = ""
     for word, name, depth in _words(sql):
@@ -73,7 +73,7 @@ def _tables(sql: str) -> frozenset[str]:
 
 
 def _words(sql: str) -> Iterator[tuple[str, str, int]]:
-    """Yield (keyword or sign, name, depth): a bare word is both, a quoted one a name alone."""
+    """Yield (keyword or sign, name, depth): a bare word is both, a quoted one only a name."""
     for text, depth, end in tokens(sql):
         if text in _QUOTES:
             start = sql.rfind(text, 0, end - 1)

@@ -1,4 +1,4 @@
-"""One open transaction: what is sent, what rides on the next statement, and whether it is alive."""
+"""One open transaction: what is sent, what travels with the next statement, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .transport import Answer, Control, Deadline, RemoteTransaction, Step
 
 
 class Transaction:
-    """Begins with its first statement; savepoints travel with the next statement, or not at all."""
+    """A transaction that begins with its first statement; savepoints travel with the next one, or never."""
 
     def __init__(self, remote: RemoteTransaction) -> None:
         self._remote = remote
@@ -30,11 +30,11 @@ class Transaction:
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything of it has reached the database."""
+        """Whether a part of it has reached the database."""
         return self._sent
 
     def begin_by(self, remote: RemoteTransaction) -> None:
-        """Begin by another remote transaction, as long as the first has not begun."""
+        """Begin with another remote transaction, if the first has not begun."""
         self._remote = remote
 
     def savepoint(self, name: str) -> None:
@@ -44,7 +44,7 @@ class Transaction:
         self._pending.append(Control("savepoint", name))
 
     def release(self, name: str) -> None:
-        """Release a savepoint with the next statement; one that was never sent is forgotten."""
+        """Release a savepoint with the next statement; forget one that was never sent."""
         self._check_alive()
         self._savepoints = self._savepoints[: self._depth(name)]
         at = self._waiting(name)
@@ -61,13 +61,14 @@ class Transaction:
         if at is not None:
             del self._pending[at + 1 :]
             return
-        # What waits to be closed must be: the object may hold another savepoint of this name further inside.
+        # Close savepoints that wait to be closed: the object may hold another one of this name further
+        # inside.
         undo = Control("rollback_to", name)
         closing = self._closing()
         self._pending = closing if closing[-1:] == [undo] else [*closing, undo]
 
     def commit(self, deadline: Deadline, key: str = "") -> None:
-        """Commit, known by ``key`` should the answer get lost; without a trip if nothing was sent."""
+        """Commit, under ``key`` in case the answer is lost; no round trip if nothing was sent."""
         self._check_alive()
         if not self._sent:
             return
@@ -76,12 +77,12 @@ class Transaction:
         try:
             self._run([*(closing if undoes else ()), Control("commit", key=key)], deadline)
         except OperationalError as error:
-            # What only read has its answers already: nothing was left to be lost.
+            # A transaction that only read has its answers already, so nothing was lost.
             if self.writes or error.effect != "unknown":
                 raise
 
     def rollback(self, deadline: Deadline) -> None:
-        """Roll back; silent when the transaction is already over."""
+        """Roll back; do nothing if the transaction has ended already."""
         if not self._sent:
             return
         if self._ended_by is not None:
@@ -90,11 +91,11 @@ class Transaction:
         try:
             self._remote.run([Control("rollback")], deadline)
         except OperationalError:
-            # The server rolls back by itself whatever it does not hear from again.
+            # The server rolls back by itself when it receives nothing more.
             self._remote.abandon()
 
     def abandon(self) -> None:
-        """Make sure that a transaction whose state is unknown is not left open."""
+        """End a transaction whose state is unknown."""
         self._remote.abandon()
 
     def _run(self, steps: list[Step], deadline: Deadline) -> list[Answer]:
@@ -107,10 +108,11 @@ class Transaction:
             self._after(error)
             raise
         except BaseException:
-            # Interrupted, it may have been carried out, and a savepoint be open that is taken for unsent.
+            # The interrupted call may have been carried out, and a savepoint that counts as unsent may be
+            # open.
             self._remote.abandon()
             if self._sent:
-                text = "A call was interrupted, and the transaction is rolled back"
+                text = "A call was interrupted, and the transaction was rolled back"
                 self._ended_by = OperationalError(text, effect="ended")
             raise
         return answers
@@ -126,13 +128,13 @@ class Transaction:
     def _check_alive(self) -> None:
         if self._ended_by is not None:
             raise OperationalError(
-                f"The transaction is over; roll back before you go on. It ended with: {self._ended_by}",
+                f"The transaction has ended. Roll back before you go on. It ended with: {self._ended_by}",
                 kind=self._ended_by.kind or "no_transaction",
                 effect="ended",
             ) from self._ended_by
 
     def _closing(self) -> list[Control]:
-        """Return the steps that wait and are about savepoints which the object holds."""
+        """Return the waiting steps about savepoints that the object holds."""
         return [step for step in self._pending if step.verb != "savepoint"]
 
     def _depth(self, name: str) -> int:

@@ -1,4 +1,4 @@
-"""What the driver asks of a transport, and what every transport needs: deadlines and careful repetition."""
+"""What the driver needs from a transport, and what every transport needs: deadlines and careful retries."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .sql import Statement
 T = TypeVar("T")
 
 _ATTEMPTS: Final = 5
-# How the runtime refuses a call that the object's code does not know.
+# The runtime's refusal of a call that the object's code does not have.
 _NO_METHOD: Final = "does not implement the method"
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
-# From here on no pause is longer than the longest, and a larger power would not fit into a float.
+# Beyond this exponent no pause is longer than the longest, and the power would overflow a float.
 _MOST_DOUBLINGS: Final = 10
 
 
 def is_on_this_machine(url: str) -> bool:
-    """Return whether a URL's host is this machine by its name or address; no proxy knows a way there."""
+    """Return whether a URL's host is this machine by name or address; proxies are not used for it."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:
-        return False  # It is no address, which is said where it is used.
+        return False  # The address is invalid, which the code that uses it reports.
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -43,7 +43,7 @@ def is_on_this_machine(url: str) -> bool:
 
 
 class Deadline:
-    """A point in time that a whole call must keep, repetitions included."""
+    """A point in time that a whole call must keep, retries included."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -56,7 +56,7 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A step that is no statement: ``savepoint``, ``release``, ``rollback_to``, ``commit``, ``rollback``."""
+    """A step without a statement: ``savepoint``, ``release``, ``rollback_to``, ``commit``, ``rollback``."""
 
     verb: str
     name: str = ""
@@ -69,7 +69,7 @@ Step = Statement | Control
 
 @dataclass(slots=True)
 class Answer:
-    """One step's result as it came: values undecoded, the figures where they are known."""
+    """One step's result as it came: values undecoded, counters if they are known."""
 
     columns: list[str] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
@@ -84,11 +84,11 @@ class RemoteTransaction(ABC):
 
     @abstractmethod
     def run(self, steps: Sequence[Step], deadline: Deadline) -> list[Answer]:
-        """Run the steps in order; an error's ``effect`` says whether the transaction is still open."""
+        """Run the steps in order; an error's ``effect`` shows whether the transaction is still open."""
 
     @abstractmethod
     def abandon(self) -> None:
-        """Make sure that a transaction whose state is unknown is not left open."""
+        """End a transaction whose state is unknown."""
 
 
 class Transport(ABC):
@@ -106,25 +106,25 @@ class Transport(ABC):
     ) -> list[Answer]:
         """Run the statements as one atomic unit, in one round trip; ``expect``: see Connection.
 
-        Raises the driver's exceptions only. Reads are tried again, writes only if they certainly did not run
-        or if by ``key`` they are known where they come again.
+        Raises only the driver's exceptions. Reads are tried again. Writes are tried again only if they
+        certainly did not run, or if ``key`` identifies them.
         """
 
     def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:
         """Return a transaction that has not begun; ``lease`` in seconds, ``expect``: see Connection."""
-        raise NotSupportedError(f"{database} has no transactions over this transport; use execute_batch()")
+        raise NotSupportedError(f"{database} has no transactions over this transport. Call execute_batch()")
 
     def supports_transactions(self, database: str) -> bool:
-        """Say whether ``transaction`` works for this database."""
+        """Return whether ``transaction`` works for this database."""
         return False
 
     def size(self, database: str, deadline: Deadline) -> int:
         """Return the bytes that the database takes on disk."""
-        raise NotSupportedError(f"This transport does not tell how large {database} is")
+        raise NotSupportedError(f"This transport cannot report the size of {database}. Use the relay")
 
     def erase(self, database: str, deadline: Deadline) -> bool:
-        """Give an object's storage back; return False if a table or view stands in it."""
-        raise NotSupportedError(f"This transport does not erase {database}")
+        """Release an object's storage; return False if the object has a table or view."""
+        raise NotSupportedError(f"This transport cannot erase {database}. Use the relay")
 
     @abstractmethod
     def max_request(self, deadline: Deadline) -> int:
@@ -136,7 +136,7 @@ class Transport(ABC):
 
 
 def size_of(statements: Sequence[Statement]) -> int:
-    """Return how many bytes the statements take on the wire, at most."""
+    """Return an upper limit of the bytes that the statements take on the wire."""
     return sum(
         len(json.dumps([statement.sql, *statement.params], ensure_ascii=False).encode()) + 100
         for statement in statements
@@ -146,10 +146,10 @@ def size_of(statements: Sequence[Statement]) -> int:
 def with_retries(
     call: Callable[[], T], *, reads_only: bool, deadline: Deadline, attempts: float = _ATTEMPTS
 ) -> T:
-    """Call until it works, while trying again is safe and there is time; raises the last error.
+    """Call until it works, while a retry is safe and there is time; raise the last error.
 
-    A write is repeated only after an error whose ``effect`` is ``none``. An object whose code is being
-    updated is asked until the deadline, however many ``attempts`` there are.
+    A write is repeated only after an error whose ``effect`` is ``none``. A call to an object whose code is
+    being updated is repeated until the deadline, whatever ``attempts`` is.
     """
     attempt = 0
     while True:
@@ -163,7 +163,8 @@ def with_retries(
                 raise outcome_unknown(error) from error
             pause = error.retry_after if error.retry_after is not None else _pause(attempt)
             if attempt > 1:
-                # Only once at no time: who refuses every new session at once would be asked without a rest.
+                # Without a pause, a server that refuses every new session at once would be called without
+                # rest.
                 pause = pause or _pause(attempt)
             may_pass = error.transient and (reads_only or error.effect == "none")
             spent = (attempt >= attempts and not _is_updating(error)) or pause >= deadline.remaining()
@@ -173,9 +174,9 @@ def with_retries(
 
 
 def outcome_unknown(error: DatabaseError, work: str = "write") -> DatabaseError:
-    """Return the error for work of which nobody knows whether it was done."""
+    """Return the error for work that may or may not have been done."""
     return type(error)(
-        f"{error}. The outcome of the {work} is unknown: look at the data before you repeat it",
+        f"{error}. The outcome of the {work} is unknown. Read the data before you repeat it",
         kind=error.kind,
         http_status=error.http_status,
         request_id=error.request_id,
@@ -184,7 +185,7 @@ def outcome_unknown(error: DatabaseError, work: str = "write") -> DatabaseError:
 
 
 def retry_after(header: str | None) -> float | None:
-    """Return the seconds that a ``retry-after`` asks for, a number or a date; None for what is neither."""
+    """Return the seconds in a ``retry-after`` header, a number or a date; None for anything else."""
     if not header:
         return None
     try:
@@ -194,20 +195,22 @@ def retry_after(header: str | None) -> float | None:
             seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
         except (ValueError, OverflowError):
             return None
-    # A number that is none compares with nothing.
+    # NaN compares false with everything.
     return seconds if seconds >= _FIRST_PAUSE else _FIRST_PAUSE
 
 
 def check_token(token: str, setting: str) -> None:
-    """Raise OperationalError for a token that no HTTP header can carry, without showing it."""
+    """Raise OperationalError for a token that an HTTP header cannot carry, without showing it."""
     if not (token and token.isascii() and token.isprintable()):
         raise OperationalError(
-            f"{setting} is empty or holds characters that no HTTP header can carry", effect="none"
+            f"{setting} is empty, or has characters that an HTTP header cannot carry. Set it to "
+            "printable ASCII text",
+            effect="none",
         )
 
 
 def _is_updating(error: DatabaseError) -> bool:
-    """Say whether an object lacked a method that its new code has: a busy one is updated after some time."""
+    """Return whether an object lacks a method that its new code has: a busy one is updated later."""
     return error.kind == "retry" and _NO_METHOD in str(error)
 
 

@@ -1,4 +1,4 @@
-"""Counting round trips, for tests and measurements."""
+"""Count round trips, for tests and measurements."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ def count_trips() -> Iterator[TripCount]:
 
 
 def trip() -> None:
-    """Note that a request leaves now."""
+    """Count a request that is about to be sent."""
     for count in _counts.get():
         count.add()

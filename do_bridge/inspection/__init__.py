@@ -1,1 +1,1 @@
-"""What the admin shows of a database itself: its tables, rows, migrations, and answers to read-only SQL."""
+"""Pages of the admin about a database itself: its tables, rows, migrations, and read-only SQL."""

@@ -1,4 +1,4 @@
-"""Who may look at what: the databases of an admin site, and the rows and columns of a table."""
+"""Permissions: the databases of an admin site, and the rows and columns of a table."""
 
 from functools import wraps
 
@@ -15,23 +15,23 @@ from .actions import RUN_SQL
 from .differences import models_of
 
 LOOK = "do_bridge.view_tenantstate"
-# Whoever reads these could sign in as somebody else.
+# With these values a reader could log in as somebody else.
 _SECRET_TABLES = {"django_session"}
 _SECRET_COLUMNS = {"password"}
 
 
 def may_look(user):
-    """Say whether `user` may see which databases there are and how they are built."""
+    """Return whether `user` may see which databases exist and how they are built."""
     return user.is_active and user.is_staff and user.has_perm(LOOK)
 
 
 def may_run_sql(user):
-    """Say whether `user` may write SQL: it shows every row of every table."""
+    """Return whether `user` may write SQL, which shows every row of every table."""
     return user.is_active and user.is_superuser and user.has_perm(RUN_SQL)
 
 
 def may_read_rows(user, database, table):
-    """Say whether `user` may see the rows of a table: its model's right to view, else the right to SQL."""
+    """Return whether `user` may see the rows of a table: with its model's view permission, or the SQL one."""
     model = models_of(database.alias).get(table)
     if model is None or model._meta.auto_created:
         return user.has_perm(RUN_SQL)
@@ -46,16 +46,16 @@ def secret_columns(table):
 
 
 def check_scope(database):
-    """Raise Http404 for a tenant that there is not, and inside a tenant for every other database."""
+    """Raise Http404 for a tenant that does not exist, and inside a tenant for every other database."""
     inside = current_tenant()
     if inside is not None and database.slug != inside:
-        raise Http404("This admin shows its own tenant's database.")
+        raise Http404("This admin shows only its own tenant's database.")
     if database.slug and lookup.get(database.slug) is None:
-        raise Http404("There is no such tenant.")
+        raise Http404("This tenant does not exist.")
 
 
 def inspection(view):
-    """Decorate a view: ask for the right to look, keep to the site's databases, tell what fails."""
+    """Decorate a view: require permission, keep to the site's databases, show a page if one fails."""
 
     @wraps(view)
     def guarded(site, request, **kwargs):
@@ -78,7 +78,7 @@ def inspection(view):
 
 
 def inside_admin(site, view):
-    """Return `view` with the pages of 403 and 404 inside the admin, for whoever may be there."""
+    """Return `view` with 403 and 404 pages inside the admin, for users who may be there."""
 
     @wraps(view)
     def inside(request, *args, **kwargs):
@@ -86,7 +86,7 @@ def inside_admin(site, view):
             return view(request, *args, **kwargs)
         except (Http404, PermissionDenied) as error:
             is_missing = isinstance(error, Http404)
-            # Django's own page about a 404 helps whoever develops.
+            # While DEBUG is on, Django's own page about a 404 helps more.
             if not site.has_permission(request) or (is_missing and settings.DEBUG):
                 raise
             title = "Page not found" if is_missing else "Not allowed"

@@ -1,4 +1,4 @@
-"""What staff can have done to databases from their list: each action runs a command, or looks closely."""
+"""The actions on the list of databases: each runs a command, or checks a database."""
 
 import logging
 import tempfile
@@ -27,7 +27,7 @@ _FAILURES = (CommandError, DatabaseError, InterfaceError, driver.Error, SystemEx
 
 @dataclass(frozen=True)
 class Action:
-    """One action: its name, what people read, the permission it takes, and what it says it will do."""
+    """One action: its name and label, the permission it needs, and the question before it."""
 
     name: str
     label: str
@@ -61,14 +61,14 @@ def available(user):
 
 
 def take(action, database):
-    """Take an action on one `Inspected` database; return (whether it went well, a sentence)."""
+    """Take an action on one `Inspected` database; return (whether it succeeded, a sentence)."""
     try:
         return _RUN[action.name](database)
     except _FAILURES as error:
-        reason = short(error) if not isinstance(error, SystemExit) else f"it ended with {error.code}"
+        reason = short(error) if not isinstance(error, SystemExit) else f"the command ended with {error.code}"
         return False, f"{database.label}: {action.label.lower()} failed: {reason}"
     except Exception as error:
-        # A migration's own code can raise anything; the others that were chosen wait for their turn.
+        # A migration's own code can raise anything, and the other selected databases still have their turn.
         logger.exception("%s of %s failed", action.label, database.alias)
         return (
             False,
@@ -80,7 +80,7 @@ def _migrate(database):
     said = StringIO()
     call_command("migrate", database=database.alias, interactive=False, verbosity=1, stdout=said, stderr=said)
     count = sum(line.rstrip().endswith(" OK") for line in said.getvalue().splitlines())
-    what = f"{count} migration{'s' * (count != 1)} applied" if count else "there was nothing to apply"
+    what = f"{count} migration{'s' * (count != 1)} applied" if count else "no migrations to apply"
     return True, f"{database.label}: {what}."
 
 
@@ -89,7 +89,7 @@ def _sync(database):
     try:
         call_command("sync_members", database.slug, stdout=said, stderr=said)
     except CommandError as error:
-        # The command names the tenant alone, and tells the reason besides.
+        # The command writes the tenant, and then the reason.
         raise CommandError(f"{said.getvalue().strip()} {error}".strip()) from error
     return True, f"{database.label}: the copies of its members are up to date."
 
@@ -112,23 +112,23 @@ def _check(database):
         more = len(damage) + len(differ) - 6
         also = f" And {more} more." if more > 0 else ""
         return False, f"{database.label}: {'; '.join(problems)}.{also}"
-    return True, f"{database.label}: sound, up to date, and as the models say."
+    return True, f"{database.label}: no damage, up to date, and matches the models."
 
 
 def _note_checked(slug):
-    """Write when the tenant was looked at; what was found is told where that can't be written, too."""
+    """Record when the tenant was checked; the findings are shown even if D1 cannot record it."""
     states = TenantState._base_manager.using(conf("DIRECTORY_ALIAS"))
     try:
         states.filter(slug=slug).update(checked=timezone.now())
     except (DatabaseError, InterfaceError):
-        logger.warning("When tenant %s was checked is not noted", slug, exc_info=True)
+        logger.warning("The time of the check of tenant %s could not be recorded", slug, exc_info=True)
 
 
 def dump(database):
     """Return an open, already unlinked file with the tenant's SQLite database; raises CommandError."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{database.slug}.sqlite3"
-        # Strict: the command's warning would not reach whoever downloads rows of several moments.
+        # Strict: the command's warning would not reach the user who downloads rows of several moments.
         call_command("tenant_dump", database.slug, str(path), strict=True, verbosity=0, stdout=StringIO())
         return path.open("rb")
 

@@ -1,4 +1,4 @@
-"""The databases that can be looked at: the directory, and every tenant's object."""
+"""The databases that can be inspected: D1, and every tenant's object."""
 
 from dataclasses import dataclass
 
@@ -19,13 +19,13 @@ _TENANT = "tenant/"
 
 @dataclass(frozen=True)
 class Inspected:
-    """A database as URLs and pages name it; `slug` is empty for the directory."""
+    """A database as URLs and pages name it; `slug` is empty for D1."""
 
     slug: str = ""
 
     @property
     def path(self):
-        """How URLs name it: a tenant may itself be called "shared"."""
+        """Its name in URLs; a tenant may itself be called "shared"."""
         return f"{_TENANT}{self.slug}" if self.slug else SHARED
 
     @property
@@ -35,17 +35,17 @@ class Inspected:
 
     @property
     def label(self):
-        """What people read."""
-        return f"Tenant {self.slug}" if self.slug else "D1, the directory"
+        """Its name on pages."""
+        return f"Tenant {self.slug}" if self.slug else "D1, the shared database"
 
     def connect(self, timeout):
-        """Return a driver connection of its own that gives every call up after `timeout` seconds.
+        """Return a driver connection of its own that ends every call after `timeout` seconds.
 
-        It knows nothing of the schema that the code expects: a database out of step is to be looked at too.
+        It expects no schema, because a database that is out of date can be inspected too.
         """
         wrapper = connections[self.alias]
         if not isinstance(wrapper, DatabaseWrapper):
-            raise ImproperlyConfigured(f"DATABASES[{self.alias!r}] is of an engine that is not inspected.")
+            raise ImproperlyConfigured(f"The engine of DATABASES[{self.alias!r}] cannot be inspected.")
         wrapper.check_test_database()
         given = wrapper.get_connection_params()
         lease = min(max(timeout, 0.1), 25)

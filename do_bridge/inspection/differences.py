@@ -1,4 +1,4 @@
-"""What a database's schema differs in from the code: its migrations, and its tables against the models."""
+"""The differences of a database's schema from the code: its migrations, and its tables from the models."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from do_bridge.tenancy.fingerprint import code_migrations, known_migrations, of
 
 @dataclass(frozen=True)
 class History:
-    """Applied migrations as (app, name, when), those that the code has besides, and those it doesn't know."""
+    """Applied migrations as (app, name, when), those that only the code has, and those unknown to it."""
 
     applied: list
     missing: list
@@ -39,7 +39,7 @@ class History:
 
     @property
     def fingerprint(self):
-        """The fingerprint of what is applied."""
+        """The schema fingerprint of the applied migrations."""
         return of((app, name) for app, name, _ in self.applied)
 
 
@@ -62,7 +62,7 @@ def models_of(alias):
 
 
 def activity_columns(alias):
-    """Return (table, column) of the times that rows are given by themselves, when somebody does something."""
+    """Return (table, column) of the times that rows get by themselves when they are written."""
     return [
         (table, field.column)
         for table, model in models_of(alias).items()
@@ -73,7 +73,7 @@ def activity_columns(alias):
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that the database has otherwise: `what` it concerns, in `table`, and how."""
+    """One difference: `what` it concerns, in `table`, and how."""
 
     table: str
     what: str
@@ -81,7 +81,7 @@ class Difference:
 
 
 def differences(alias, tables):
-    """Return the Differences between `tables`, from `queries.tables`, and the models; no trip."""
+    """Return the Differences between `tables`, from `queries.tables`, and the models; no round trip."""
     connection = connections[alias]
     expected = models_of(alias)
     found = []
@@ -89,7 +89,7 @@ def differences(alias, tables):
         found.append(Difference(name, "table", f"is missing; {expected[name]._meta.label} needs it"))
     for name in sorted(tables.keys() - expected.keys() - {"django_migrations"}):
         if not tables[name].is_view:
-            found.append(Difference(name, "table", "belongs to no model"))
+            found.append(Difference(name, "table", "has no model"))
     for name in sorted(expected.keys() & tables.keys()):
         found += _columns(connection, expected[name], tables[name])
         found += _indexes(expected[name], tables[name])
@@ -103,13 +103,13 @@ def _columns(connection, model, table):
     for name in fields.keys() - actual.keys():
         yield Difference(table.name, f"column {name}", "is missing")
     for name in actual.keys() - fields.keys():
-        yield Difference(table.name, f"column {name}", "belongs to no field")
+        yield Difference(table.name, f"column {name}", "has no field")
     for name, field in fields.items():
         column = actual.get(name)
         if column is None:
             continue
         wanted = field.db_type(connection) or ""
-        # Declared as "integer" and "integer unsigned" alike, whatever the letters' case.
+        # "integer" and "integer unsigned" count as the same type, in upper or lower case.
         if wanted.split(" CHECK")[0].casefold() != column.type.casefold():
             yield Difference(table.name, f"column {name}", f"has the type {column.type}, not {wanted}")
         if field.null == column.not_null and not field.primary_key:
@@ -118,7 +118,7 @@ def _columns(connection, model, table):
                 said = "allows NULL, which the field refuses"
             yield Difference(table.name, f"column {name}", said)
         if field.primary_key != bool(column.key) and len(table.primary_key) < 2:
-            yield Difference(table.name, f"column {name}", "differs in being the primary key")
+            yield Difference(table.name, f"column {name}", "is the primary key in only one of the two")
 
 
 def _indexes(model, table):
@@ -133,7 +133,7 @@ def _indexes(model, table):
     for index in table.indexes:
         known = (tuple(index.columns), index.unique) in wanted or index.name in named
         if index.origin != "pk" and not known:
-            yield Difference(table.name, f"index {index.name}", "belongs to no field, index or constraint")
+            yield Difference(table.name, f"index {index.name}", "has no field, index or constraint")
 
 
 def _wanted_indexes(model):
@@ -175,4 +175,4 @@ def _keys(model, table):
     for column, target in sorted(wanted - actual):
         yield Difference(table.name, f"foreign key {column}", f"to {target} is missing")
     for column, target in sorted(actual - wanted):
-        yield Difference(table.name, f"foreign key {column}", f"to {target} belongs to no field")
+        yield Difference(table.name, f"foreign key {column}", f"to {target} has no field")

@@ -1,4 +1,4 @@
-"""What the list of databases shows of each: asked of the database itself, within a short time."""
+"""The numbers in the list of databases, read from each database itself within a short time."""
 
 import time
 from datetime import UTC
@@ -59,7 +59,7 @@ def _ask(database, seconds):
 
 
 def _size(connection):
-    """Return the bytes on disk, or None: Cloudflare's REST API and older relays don't tell."""
+    """Return the bytes on disk, or None: Cloudflare's REST API and older relays don't report them."""
     try:
         return connection.size()
     except driver.Error:

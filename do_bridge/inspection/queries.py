@@ -7,7 +7,7 @@ from do_bridge.backends.sqlite_file.quoting import quote
 
 from . import row_names
 
-COUNT_LIMIT = 10_000  # rows counted in a table: more would be read, and paid for, at each look
+COUNT_LIMIT = 10_000  # rows counted in a table; more would be read, and billed, at each view
 ACTIVITY_ROWS = 1_000  # newest rows of a table in which its last time is looked for
 MOST_COLUMNS = 100  # of a result, the runtime's limit
 COUNTS_IN_A_STATEMENT = 90  # below the runtime's 100 columns
@@ -15,7 +15,7 @@ PREVIEW = 120  # characters of a text in a list
 LONGEST_TEXT = 1_000_000
 LONGEST_BLOB = 4_096  # bytes of a blob that are shown
 
-# What a full-text index keeps beside it is shown by the index itself.
+# A full-text index shows the data of its own tables.
 _TABLES = (
     f"SELECT name FROM sqlite_master WHERE type = 'table' AND {NOT_INTERNAL} AND NOT EXISTS (SELECT 1 "  # noqa: S608
     "FROM pragma_table_list(sqlite_master.name) AS l WHERE l.schema = 'main' AND l.type = 'shadow')"
@@ -77,7 +77,7 @@ class ForeignKey:
 
 @dataclass
 class Table:
-    """A table or view; `rows` is None until counted, and `is_more` says that counting stopped there."""
+    """A table or view; `rows` is None until counted, and `is_more` means that counting stopped there."""
 
     name: str
     is_view: bool
@@ -100,7 +100,7 @@ class Table:
 
 
 def tables(connection):
-    """Return {name: Table} of everything but the runtime's own and this package's bookkeeping; one trip."""
+    """Return {name: Table} of everything but the runtime's and this package's own tables; one round trip."""
     listed, columns, indexes, keys = connection.execute_batch(
         [(sql, None) for sql in (_LIST, _COLUMNS, _INDEXES, _KEYS)]
     )
@@ -126,7 +126,7 @@ def tables(connection):
 
 
 def table_names(connection):
-    """Return the names of the tables, in order; one trip."""
+    """Return the names of the tables, in order; one round trip."""
     result = connection.execute_batch([(f"{_TABLES} ORDER BY name", None)])[0]
     return [row[0] for row in result.rows]
 
@@ -144,9 +144,10 @@ def count_statements(names):
 
 
 def look(connection, names, times=()):
-    """Return ({table: rows, COUNT_LIMIT + 1 for more}, applied migrations, newest time or None); one trip.
+    """Return ({table: rows, COUNT_LIMIT + 1 for more}, applied migrations, newest time); one round trip.
 
-    `times` are (table, column) whose newest value among the last rows tells when something was done.
+    `times` are (table, column); the newest value among the last rows is the time of the last activity, or
+    None.
     """
     statements = count_statements(names)
     counted = len(statements)
@@ -189,7 +190,7 @@ OPERATORS = {
 }
 
 
-_VALUE = "\0"  # stands for a placeholder, and in no name or statement
+_VALUE = "\0"  # stands for a placeholder; no name or statement contains it
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ def _cell(value):
 
 @dataclass
 class Page:
-    """A page of rows: (name in URLs or None, {column: Cell}) each; `has_next` where more follow."""
+    """A page of rows, each as (name in URLs or None, {column: Cell}); `has_next` if more follow."""
 
     rows: list
     has_next: bool
@@ -243,10 +244,10 @@ class Page:
 
 
 def page(connection, table, *, filters=(), order=None, descending=False, number=1, size=50, hidden=()):
-    """Return a Page of `table`; one trip.
+    """Return a Page of `table`; one round trip.
 
-    `filters` are (column, operator, value) of OPERATORS; `order` a column's name; the cells of columns in
-    `hidden` are never read.
+    `filters` are (column, operator, value) of OPERATORS; `order` is a column's name; the cells of columns
+    in `hidden` are never read.
     """
     name = None if set(table.primary_key) & set(hidden) else row_names.name_sql(table)
     where, params = _where(filters)
@@ -255,7 +256,8 @@ def page(connection, table, *, filters=(), order=None, descending=False, number=
     tail = f" FROM {quote(table.name)}{where}{_order(table, order, descending)}"
     tail += f" LIMIT {size + 1} OFFSET {(number - 1) * size}"
     counted = f"SELECT count(*) FROM (SELECT 1 FROM {quote(table.name)}{where} LIMIT {COUNT_LIMIT + 1})"  # noqa: S608
-    # A result has no more columns than a table may have: a name that is one too many is asked for besides.
+    # A result has no more columns than a table may have: the name that would be one too many is read
+    # separately.
     together = name is not None and len(wanted) < MOST_COLUMNS
     selects = [f"SELECT {', '.join([*wanted, name] if together else wanted)}{tail}", counted]
     if name is not None and not together:
@@ -299,7 +301,7 @@ def _where(filters):
 
 
 def row(connection, table, name, hidden=()):
-    """Return {column: Cell} of the row that is called `name` in URLs (see `row_names`), or None; one trip."""
+    """Return {column: Cell} of the row with this name in URLs (see `row_names`), or None; one round trip."""
     picked = row_names.conditions(table, name)
     if picked is None:
         return None
@@ -312,8 +314,8 @@ def row(connection, table, name, hidden=()):
 
 
 def sound(connection):
-    """Return what SQLite's own checks complain of, as lines: `quick_check` and `foreign_key_check`."""
+    """Return the problems that SQLite's own checks find, as lines: `quick_check` and `foreign_key_check`."""
     quick, keys = connection.execute_batch([("PRAGMA quick_check", None), ("PRAGMA foreign_key_check", None)])
     lines = [str(row[0]) for row in quick.rows if row[0] != "ok"]
-    lines += [f"A row of {row[0]} points to a row of {row[2]} that is not there." for row in keys.rows[:20]]
+    lines += [f"A row of {row[0]} points to a row of {row[2]} that does not exist." for row in keys.rows[:20]]
     return lines

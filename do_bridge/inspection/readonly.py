@@ -9,10 +9,10 @@ from do_bridge.driver.sql import bare, shape_of, tokens
 ROW_LIMIT = 500
 SECONDS = 5.0
 LONGEST = 50_000
-# The driver may give up this much (seconds) before its time is over.
+# The driver may end a statement this much (seconds) before its time is over.
 _ROUNDING = 0.05
 
-# Table-valued functions: `pragma_optimize` writes statistics, whatever the statement around it looks like.
+# Table-valued functions. `pragma_optimize` writes statistics, whatever the statement around it.
 READING_PRAGMAS = frozenset(
     {
         "pragma_foreign_key_check",
@@ -26,8 +26,7 @@ READING_PRAGMAS = frozenset(
         "pragma_table_xinfo",
     }
 )
-# What a program of SQLite's virtual machine does to a database file or to the connection's state.
-# https://www.sqlite.org/opcode.html
+# Opcodes of SQLite's virtual machine that change a database file or the connection's state.
 WRITING_OPCODES = frozenset(
     {
         "AutoCommit", "Checkpoint", "Clear", "CreateBtree", "Destroy", "DropIndex", "DropTable",
@@ -42,12 +41,12 @@ _VIEWS = "SELECT sql FROM sqlite_master WHERE type = 'view' AND instr(lower(sql)
 
 
 class Refused(Exception):
-    """The statement is not one that certainly only reads; the message says why, and nothing was run."""
+    """The statement does not certainly only read; the message gives the reason, and nothing was run."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a statement gave: at most the limit's rows; `is_cut` where there were more; `seconds` it took."""
+    """The result of a statement: at most the limit's rows; `is_cut` if there were more; `seconds` it took."""
 
     columns: list
     rows: list
@@ -56,18 +55,18 @@ class Answer:
 
 
 def single_statement(sql):
-    """Return the statement without what follows it; raise Refused for what is not one plain query."""
+    """Return the statement without what follows it; raise Refused unless it is one plain query."""
     if len(sql) > LONGEST:
-        raise Refused(f"The statement is longer than {LONGEST:,} characters.")
+        raise Refused(f"The statement is longer than {LONGEST:,} characters. Shorten it.")
     if "\0" in sql:
-        raise Refused("The statement has a NUL character in it, where SQLite would stop reading.")
+        raise Refused("The statement has a NUL character in it, where SQLite would stop reading. Remove it.")
     text = bare(sql)
     shape = shape_of(text)
     if not shape.verb:
-        raise Refused("There is no statement.")
+        raise Refused("The statement is empty.")
     _check_signs(text)
     if shape.verb not in _READING_VERBS or not shape.reads_only:
-        raise Refused(f"Only SELECT, VALUES and WITH … SELECT are run here, not {shape.verb[:20]}.")
+        raise Refused(f"Only SELECT, VALUES and WITH … SELECT can be run here, not {shape.verb[:20]}.")
     _check_pragmas(text)
     return text
 
@@ -76,15 +75,15 @@ def _check_signs(text):
     depth = 0
     for sign, *_ in tokens(text):
         if sign == ";":
-            raise Refused("Give one statement alone: something follows a semicolon.")
+            raise Refused("Only one statement can be run. Remove the text after the semicolon.")
         if sign in _PARAMETER_SIGNS:
-            # "$a(';)" is one word to SQLite and the start of a string to everybody else.
-            raise Refused(f"Parameters can't be used here: write the value in place of {sign!r}.")
+            # "$a(';)" is one word to SQLite and the start of a string to other parsers.
+            raise Refused(f"Parameters can't be used here. Write the value in place of {sign!r}.")
         depth += (sign == "(") - (sign == ")")
         if depth < 0:
-            raise Refused("A parenthesis is closed that was not opened.")
+            raise Refused("The statement closes a parenthesis that it has not opened.")
     if depth:
-        raise Refused("A parenthesis is not closed.")
+        raise Refused("The statement does not close a parenthesis.")
 
 
 def _check_pragmas(text):
@@ -96,16 +95,16 @@ def _check_pragmas(text):
                 break
             name += char
         if name not in READING_PRAGMAS:
-            raise Refused(f"{name[:60]} may change the database. Those that only read can be used.")
+            raise Refused(f"{name[:60]} may change the database. Only pragmas that read can be used.")
 
 
 def check_program(rows):
     """Raise Refused unless `rows`, an EXPLAIN's answer, are a program that writes nothing by itself."""
     if not rows:
-        raise Refused("SQLite gave no program for this statement.")
+        raise Refused("SQLite has no program for this statement, so it cannot be checked.")
     writing = {row[1] for row in rows} & WRITING_OPCODES
     if writing or any(row[1] == "Transaction" and row[3] != 0 for row in rows):
-        raise Refused("SQLite would write for this statement.")
+        raise Refused("The statement would write, and only statements that read can be run here.")
 
 
 def run(database, sql, *, limit=ROW_LIMIT, seconds=SECONDS):
@@ -131,7 +130,7 @@ def plan(database, sql, *, seconds=SECONDS):
 
 
 def _guarded(database, text, wanted, seconds):
-    """Look at the program of `text`, then run `wanted`; on an object inside a transaction that is undone."""
+    """Check the program of `text`, then run `wanted`; on an object in a transaction that is rolled back."""
     until = time.monotonic() + seconds
     with database.connect(seconds) as connection:
         if connection.supports_transactions:
@@ -147,8 +146,9 @@ def _guarded(database, text, wanted, seconds):
             if time.monotonic() < until - _ROUNDING:
                 raise
             raise driver.OperationalError(
-                f"The statement took longer than {seconds:g} seconds and was given up. The database may go "
-                "on with it, because nothing can interrupt SQLite. Narrow it with WHERE or LIMIT."
+                f"The statement took longer than {seconds:g} seconds and was given up. The "
+                "database may go on with it, because nothing can interrupt SQLite. Narrow it with "
+                "WHERE or LIMIT."
             ) from error
         finally:
             if connection.in_transaction:
@@ -157,7 +157,7 @@ def _guarded(database, text, wanted, seconds):
 
 def _only(connection, sql, until):
     """Send one statement alone: in a batch D1 would need names for columns that differ."""
-    # All statements of a page together have its seconds.
+    # The seconds are for all statements of a page together.
     connection.timeout = max(until - time.monotonic(), 0.01)
     return connection.execute_batch([(sql, None)])[0]
 
@@ -166,5 +166,5 @@ def _roll_back(connection):
     try:
         connection.rollback()
     except driver.Error:
-        # The statement's own error is the one to tell; the lease ends what could not be ended.
+        # The statement's own error is the one to show; the lease ends an open transaction.
         connection.close()

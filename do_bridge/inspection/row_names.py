@@ -1,4 +1,4 @@
-"""Rows' names in URLs: the primary key's text where that says it all, else the rowid or the key's values."""
+"""Rows' names in URLs: the primary key's text if that is unambiguous, else the rowid or the key's values."""
 
 import json
 
@@ -42,7 +42,7 @@ def order_columns(table):
 
 
 def name_sql(table):
-    """Return the SQL expression for a row's name, NULL for a row without one; None where no row has any."""
+    """Return the SQL expression for a row's name, NULL for a row without one; None if no row has any."""
     plain, rowid = plain_column(table), rowid_column(table)
     if rowid:
         exact = f"'{EXACT}' || {rowid}"
@@ -72,7 +72,7 @@ def _value_sql(name):
 
 
 def conditions(table, name):
-    """Return [(quoted column, value)] that pick the row called `name`; None where no row is called so."""
+    """Return [(quoted column, value)] that select the row with this name; None if no row has it."""
     plain, rowid = plain_column(table), rowid_column(table)
     if not name.startswith(EXACT):
         if plain:
@@ -98,14 +98,14 @@ def _rowid_condition(rowid, text):
 
 
 def _value(item):
-    """Return the value that `_value_sql` wrote; raises ValueError or TypeError for what it never writes."""
+    """Return the value that `_value_sql` wrote; raises ValueError or TypeError for anything else."""
     if isinstance(item, int) and not isinstance(item, bool) and -_LARGEST <= item < _LARGEST:
         return item
     if not isinstance(item, str):
         raise TypeError("neither a number nor a text")
     kind, text = item[:1], item[1:]
     if kind == "t":
-        text.encode()  # refuses half a character, which no row has and JSON can spell
+        text.encode()  # refuse a lone surrogate, which no row has and JSON can write
         return text
     return {"x": bytes.fromhex, "r": float}.get(kind, _refuse)(text)
 

@@ -27,14 +27,14 @@ SECONDS = 10.0
 
 @inspection
 def database_list(site, request):
-    """D1 and the tenants, from the directory alone; each row's live facts come by themselves."""
+    """Show D1 and the tenants, from D1 alone; the page loads each row's live facts by itself."""
     if current_tenant() is not None:
         return HttpResponseRedirect(reverse("admin:database", args=[Inspected(current_tenant())]))
     query = request.GET.get("q", "").strip()
     tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).order_by("slug")
     if query:
         tenants = tenants.filter(matching(query))
-    # What a tenant's look-up reads as well, e.g. whether its members' copies are out of sync.
+    # More that a tenant's look-up reads, e.g. whether its members' copies are out of sync.
     page = Paginator(tenants.annotate(**row_annotations()), PAGE_SIZE).get_page(request.GET.get("p"))
     found = {tenant.slug: tenant for tenant in page.object_list}
     states = _states(list(found))
@@ -57,7 +57,7 @@ def _states(slugs):
 
 
 def _learn_schemas(states):
-    """Let this process know the schemas of the ledger's `states`; one trip if one of them is new to it."""
+    """Load the schemas of the ledger's `states` into this process; one round trip if one of them is new."""
     marks = {state.fingerprint for state in states if state is not None and state.state == ledger.READY}
     if unknown := [mark for mark in marks if mark and schemas.migrations_of(mark) is None]:
         with suppress(ledger.LedgerMissing):
@@ -66,26 +66,26 @@ def _learn_schemas(states):
 
 
 def _listed(database, state):
-    """Return a row of the list: what the ledger says, until the database itself answers."""
+    """Return a row of the list: the ledger's state, until the database itself answers."""
     if state is None:
         return {"database": database, "state": "unknown", "text": "not in the ledger", "known": None}
     if ledger.is_ready(state) and not state.error:
         if schemas.is_known_usable(state.fingerprint):
             return {"database": database, "state": "head", "text": "up to date", "known": state}
-        return {"database": database, "state": "behind", "text": "out of step", "known": state}
+        return {"database": database, "state": "behind", "text": "out of date", "known": state}
     kind = "failed" if state.error else "migrating" if state.operation else state.state
     return {"database": database, "state": kind, "text": state.status, "known": state}
 
 
 @inspection
 def facts_json(site, request, database):
-    """One database's live facts, or that it does not answer; always within facts.SECONDS or so."""
+    """Return one database's live facts, or that it does not answer, within about facts.SECONDS."""
     return JsonResponse(facts(database))
 
 
 @inspection
 def database(site, request, database):
-    """One database's tables, counted, with what they are made of."""
+    """Show one database's tables, with counts and columns."""
     with database.connect(SECONDS) as connection:
         tables = queries.tables(connection)
         names = [name for name, table in tables.items() if not table.is_view]
@@ -104,7 +104,7 @@ def database(site, request, database):
 
 @inspection
 def migrations(site, request, database):
-    """Which migrations are applied, missing, or unknown to this code."""
+    """Show which migrations are applied, missing, or unknown to this code."""
     with database.connect(SECONDS) as connection:
         names = queries.table_names(connection)
         applied = queries.look(connection, [name for name in names if name == "django_migrations"])[1]
@@ -116,7 +116,7 @@ def migrations(site, request, database):
 
 @inspection
 def differences(site, request, database):
-    """What the schema has otherwise than the models."""
+    """Show the differences of the schema from the models."""
     with database.connect(SECONDS) as connection:
         tables = queries.tables(connection)
     found = compare(database.alias, tables)
@@ -130,12 +130,12 @@ def differences(site, request, database):
 
 @inspection
 def action(site, request):
-    """Ask whether an action is meant, and with `confirmed` take it."""
+    """Ask for confirmation of an action, and with `confirmed` take it."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     wanted = actions.ACTIONS.get(request.POST.get("action", ""))
     if wanted is None or not wanted.is_available:
-        messages.warning(request, "Choose an action.")
+        messages.warning(request, "No action selected.")
         return _back()
     if not request.user.has_perm(wanted.permission):
         raise PermissionDenied
@@ -155,7 +155,7 @@ def action(site, request):
 
 
 def _chosen(paths, wanted):
-    """Return the databases that URLs' names stand for; raise Http404 for what is none of this site's."""
+    """Return the databases that the URL names stand for; raise Http404 for one outside this site."""
     chosen = []
     for path in dict.fromkeys(paths):
         try:
@@ -163,7 +163,7 @@ def _chosen(paths, wanted):
                 validate_slug(path.removeprefix("tenant/"))
             database = DatabaseConverter().to_python(path)
         except InvalidSlug as error:
-            raise Http404("There is no such database.") from error
+            raise Http404("This database does not exist.") from error
         check_scope(database)
         if database.slug or wanted.for_directory:
             chosen.append(database)
@@ -173,15 +173,15 @@ def _chosen(paths, wanted):
 def _problem(wanted, chosen):
     if not chosen:
         return (
-            f"Choose the tenants to {wanted.label.lower()}."
+            f"Select the tenants to {wanted.label.lower()}."
             if not wanted.for_directory
             else "Choose databases."
         )
     if wanted.name == "dump" and len(chosen) > 1:
-        return "One database is downloaded at a time."
+        return "Select one database to download."
     if len(chosen) > actions.MOST:
-        command = f" The command {wanted.command} works on all." if wanted.command else ""
-        return f"Choose {actions.MOST} databases at most.{command}"
+        command = f" For all of them use the command {wanted.command}." if wanted.command else ""
+        return f"Select at most {actions.MOST} databases.{command}"
     return None
 
 
@@ -189,7 +189,7 @@ def _download(request, database):
     try:
         file = actions.dump(database)
     except (actions.CommandError, driver.Error) as error:
-        messages.error(request, f"{database.label}: it could not be dumped: {error}")
+        messages.error(request, f"{database.label}: the dump failed: {error}")
         return _back([database])
     return FileResponse(file, as_attachment=True, filename=f"{database.slug}.sqlite3")
 

@@ -1,4 +1,4 @@
-"""The pages about what is in a database: a table's rows, one row, and the answers to SQL."""
+"""The pages about the contents of a database: a table's rows, one row, and the answers to SQL."""
 
 import logging
 import time
@@ -38,19 +38,19 @@ OPERATOR_LABELS = {
     "filled": "is not empty",
 }
 LOGGED_TEXT = 1_000
-# In D1's admin log, beside Django's 1 to 3 for what adds, changes and deletes.
+# In D1's admin log, beside Django's 1 to 3 for additions, changes and deletions.
 READ = 4
 
 
 def _table(connection, request, database, name):
     """Return (the Table that a URL names, {column: Table} of the rows that its rows point to).
 
-    Raises Http404, or PermissionDenied where its rows are not shown to this user.
+    Raises Http404, or PermissionDenied if this user may not see its rows.
     """
     tables = queries.tables(connection)
     table = tables.get(name)
     if table is None:
-        raise Http404("There is no such table.")
+        raise Http404("This table does not exist.")
     if not may_read_rows(request.user, database, table.name):
         raise PermissionDenied
     targets = {
@@ -63,7 +63,7 @@ def _table(connection, request, database, name):
 
 @inspection
 def table(site, request, database, name):
-    """A table: its columns, indexes and keys, and a page of its rows."""
+    """Show a table: its columns, indexes and keys, and a page of its rows."""
     with database.connect(SECONDS) as connection:
         found, _ = _table(connection, request, database, name)
         secret = secret_columns(found)
@@ -89,7 +89,7 @@ def table(site, request, database, name):
 
 
 class _Asked:
-    """What a table's URL asks for: filters, order, page; `impossible` names what the table does not have."""
+    """The request in a table's URL: filters, order, page; `impossible` names what the table does not have."""
 
     def __init__(self, given, table, secret):
         self.columns = [column.name for column in table.columns if column.name not in secret]
@@ -155,14 +155,14 @@ class _Asked:
 
 @inspection
 def row(site, request, database, name, key):
-    """One row, in full."""
+    """Show one row, in full."""
     with database.connect(SECONDS) as connection:
         found, targets = _table(connection, request, database, name)
         cells, secret = None, secret_columns(found)
         if not secret & set(found.primary_key):
             cells = queries.row(connection, found, key, hidden=secret)
     if cells is None:
-        raise Http404("There is no such row.")
+        raise Http404("This row does not exist.")
     values = [
         (column, cells[column.name], _link(targets.get(column.name), cells[column.name]))
         for column in found.columns
@@ -180,7 +180,7 @@ def _link(target, cell):
 
 @inspection
 def sql(site, request, database):
-    """A form for one reading statement, and its answer; nothing is run by a GET."""
+    """Show a form for one reading statement, and its answer; a GET runs nothing."""
     if not may_run_sql(request.user):
         raise PermissionDenied
     text = request.POST.get("sql", "") if request.method == "POST" else request.GET.get("sql", "")
@@ -193,7 +193,7 @@ def sql(site, request, database):
 
 
 def _answer(request, database, text, run):
-    """Run the statement and log that it was; return what the page shows."""
+    """Run the statement and log it; return the context for the page."""
     note = partial(_log, request, database, text, time.perf_counter())
     try:
         answer = run(database, text)
@@ -221,7 +221,7 @@ def _shown(value):
 
 
 def _log(request, database, text, start, outcome):
-    """Write who ran what where, how long it took and what came of it, to the log and to D1's admin log."""
+    """Log who ran which statement where, its time and outcome, to the log and to D1's admin log."""
     spent = (time.perf_counter() - start) * 1000
     short = " ".join(text.split())[:LOGGED_TEXT]
     logger.info(
@@ -237,7 +237,7 @@ def _log(request, database, text, start, outcome):
     if spent < readonly.SECONDS * 1000:
         entry.save(using=conf("DIRECTORY_ALIAS"))
     else:
-        # D1 may be as silent as the database, and the page has promised its answer by now.
+        # D1 may be as slow as the database, and the page has promised its answer by now.
         Thread(target=_save_later, args=(entry,), daemon=True).start()
 
 
@@ -247,6 +247,6 @@ def _save_later(entry):
     try:
         entry.save(using=alias)
     except DatabaseError:
-        logger.exception("A long statement could not be noted in the admin log.")
+        logger.exception("A long statement on the SQL page could not be recorded in the admin log.")
     finally:
         connections[alias].close()

@@ -12,7 +12,8 @@ class TenantsCommand(BaseCommand):
         databases = tenant_databases()
         if databases is None or not dict.__contains__(databases, databases.template):
             raise CommandError(
-                "This project has no databases for tenants: DATABASES is no TenantDatabases with a template, "
+                "This project has no databases for tenants, because DATABASES is a plain dict or "
+                "has no template. Write DATABASES = TenantDatabases({…}) with an alias 'tenant'; "
                 "see do_bridge's README."
             )
         return super().execute(*args, **options)

@@ -1,4 +1,4 @@
-"""One line for what may well fail: a command that cannot reach a database ends without a traceback."""
+"""End a command that cannot reach a database with one line instead of a traceback."""
 
 import sys
 from pathlib import Path
@@ -12,10 +12,10 @@ _PROGRAMS = {"manage.py", "django-admin", "django-admin.exe", "__main__.py"}
 
 
 def expect_failures(argv, hooks=sys):
-    """Let an expected failure of the command that `argv` starts be told in one line; `hooks` has the hook.
+    """Print an expected failure of the command that `argv` starts on one line; `hooks` has the hook.
 
-    It is Python's own hook for what nobody has caught, so that it works for everybody's commands. Whoever
-    calls a command in code gets its exception as ever, and `--traceback` shows the whole of it.
+    It is Python's own hook for uncaught exceptions, so it works for all commands. Code that calls a command
+    gets its exception as usual, and `--traceback` shows the whole of it.
     """
     if len(argv) < 2 or Path(argv[0]).name not in _PROGRAMS or "--traceback" in argv:
         return
@@ -31,19 +31,19 @@ def expect_failures(argv, hooks=sys):
 
 
 def is_expected(error):
-    """Say whether an error is the database's or the network's, and no mistake in a program."""
-    # A schema that is not the code's, and a tenant that is gone, are OperationalErrors, too.
+    """Return whether an error comes from the database or the network, rather than from a bug."""
+    # SchemaMismatch and a deleted tenant are OperationalErrors, too.
     return isinstance(error, OperationalError | InterfaceError) and (
         isinstance(error.__cause__, driver.Error) or type(error).__module__.startswith("do_bridge.")
     )
 
 
 def one_line(error):
-    """Return an error's message on one line, with the way out if its tables are not there."""
+    """Return an error's message on one line, with a way out if its tables do not exist."""
     text = " ".join(str(error).split()).rstrip(".") + "."
     return f"{text} Run `manage.py migrate` first." if is_without_tables(error) else text
 
 
 def is_without_tables(error):
-    """Say whether a database was asked that nobody has migrated."""
+    """Return whether the error comes from a database that has not been migrated."""
     return "no such table" in str(error)

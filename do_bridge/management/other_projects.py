@@ -1,4 +1,4 @@
-"""Tells a database that another project has migrated from one of this project's own."""
+"""Distinguish a database that another project has migrated from one of this project's own."""
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -14,14 +14,14 @@ from do_bridge.tenancy.slugs import is_tenant_side
 
 OPTION = "--with-other-apps"
 _MIGRATIONS = "django_migrations"
-# Apps that projects take in and leave out without becoming other projects.
+# Apps that a project may add or remove and stay the same project.
 _COMMON = ("django.contrib.", "do_bridge")
 
 
 def refuse_other_project(alias):
-    """Raise CommandError if the database behind `alias` was migrated by another project; two trips.
+    """Raise CommandError if another project has migrated the database behind `alias`; two round trips.
 
-    So it does for one that an interrupted load has filled in part.
+    It also raises for a database that an interrupted load has filled in part.
     """
     connection = connections[alias]
     if is_tenant_side(alias) or not connection.settings_dict["ENGINE"].startswith("do_bridge."):
@@ -32,9 +32,8 @@ def refuse_other_project(alias):
     tables = {name for (name,) in run_batch(connection, [(found, wanted)])[0].rows}
     if MARK in tables:
         raise CommandError(
-            f"The database of {alias!r} is not whole: load_sqlite was interrupted there. Run the same "
-            "load_sqlite "
-            "again: it goes on."
+            f"The database of {alias!r} is incomplete, because load_sqlite was interrupted there. "
+            "Run the same load_sqlite again: it goes on."
         )
     if _MIGRATIONS not in tables:
         return
@@ -44,16 +43,16 @@ def refuse_other_project(alias):
     if why:
         raise CommandError(
             f"The database of {alias!r} was migrated by another project: {why}. Set NAME in "
-            f"DATABASES[{alias!r}] to the id of a database of this project's own. If both projects are to "
-            f"share this one, run the command once with {OPTION}."
+            f"DATABASES[{alias!r}] to the id of a database of this project. If both projects share "
+            f"this one, run the command once with {OPTION}."
         )
 
 
 def refuse_other_projects_file(source, schema):
-    """Raise UnfitFile if an open SQLite file was migrated by another project.
+    """Raise UnfitFile if another project has migrated an open SQLite file.
 
-    Returns the option that `migrate` needs afterwards, or an empty text: it takes a site that has lost an app
-    and gained one since for another project.
+    Returns the option that `migrate` needs afterwards, or an empty text: `migrate` takes a site that has
+    since lost one app and gained another for another project.
     """
     noted = {app for app, _ in applied_migrations(source)}
     user_model = get_user_model() if apps.is_installed("django.contrib.auth") else None
@@ -62,22 +61,22 @@ def refuse_other_projects_file(source, schema):
     why = _why(noted, lacking)
     if why and (lacking is not None or not noted & _own_apps()):
         raise UnfitFile(
-            f"The file was migrated by another project: {why}. Run the command in the project whose "
-            "file it is."
+            f"The file was migrated by another project: {why}. Run the command in the project that "
+            "the file belongs to."
         )
     return OPTION if why else ""
 
 
 def _why(noted, lacking):
-    """Return what is another project's: `noted` are apps in django_migrations, `lacking` a model or None."""
-    # An app that was taken out is none: all others are there.
+    """Return what another project added: `noted` are apps in django_migrations, `lacking` a model or None."""
+    # A removed app does not count, because all others are there.
     unknown = sorted(noted - {config.label for config in apps.get_app_configs()})
     new = sorted(_own_apps() - noted)
     if unknown and new:
-        return f"it has migrations of {', '.join(unknown)}, and none of {', '.join(new)}"
+        return f"it has migrations of {', '.join(unknown)} and none of {', '.join(new)}"
     if lacking is not None and lacking._meta.app_label in noted:
         label, table = lacking._meta.app_label, lacking._meta.db_table
-        return f"it has migrations of {label}, and no table {table}"
+        return f"it has migrations of {label} and no table {table}"
     return ""
 
 

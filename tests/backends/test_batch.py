@@ -212,7 +212,7 @@ def test_a_batch_in_which_an_update_was_taken_for_done_fails_where_it_finds_noth
         if d1_tags.filter(pk=known.pk, name="known").update(name="mine"):
             d1_tags.create(name="log of mine")
             known.name = "ours"
-            with pytest.raises(NotSupportedError, match="Read it after the block"):
+            with pytest.raises(NotSupportedError, match="Read the result after the block"):
                 bool(d1_tags.bulk_update([known], ["name"]))
     assert names(d1_tags) == ["ours", "log of mine"]
 
@@ -222,7 +222,7 @@ def test_counts_are_known_after_the_batch_and_refused_before(d1, d1_tags):
     with do_bridge.batch("d1"):
         updated = d1_tags.filter(name__in=["1", "2"]).update(name=models.F("name"))
         deleted, by_model = d1_tags.filter(name="4").delete()
-        with pytest.raises(NotSupportedError, match="known only once the batch has been sent"):
+        with pytest.raises(NotSupportedError, match=r"inside batch\(\)"):
             int(updated)
         with pytest.raises(NotSupportedError):
             assert updated == 2
@@ -235,7 +235,7 @@ def test_counts_compare_as_numbers_once_they_are_known(engine, tags):
         updated = tags.exclude(name="a").update(name=models.functions.Concat("name", models.Value("2")))
         deleted, _ = tags.filter(name="a").delete()
         if engine.alias == "d1":
-            with pytest.raises(NotSupportedError, match="known only once"):
+            with pytest.raises(NotSupportedError, match=r"inside batch\(\)"):
                 assert updated >= 1
     assert (updated >= 2, updated < 3, updated <= 1, updated > 1) == (True, True, False, True)
     assert (deleted >= 1, deleted < 1, deleted <= 1, deleted > 1) == (True, False, True, False)
@@ -244,7 +244,7 @@ def test_counts_compare_as_numbers_once_they_are_known(engine, tags):
 def test_rows_of_a_raw_returning_are_refused_inside(d1, d1_tables):
     with do_bridge.batch("d1"), d1.cursor() as cursor:
         cursor.execute("INSERT INTO bag_tag (name) VALUES ('raw') RETURNING id")
-        with pytest.raises(NotSupportedError, match="Read it after the block"):
+        with pytest.raises(NotSupportedError, match="Read the result after the block"):
             cursor.fetchone()
 
 

@@ -192,7 +192,7 @@ def test_inside_a_batch_its_count_is_known_at_the_end(d1, monkeypatch):
 def test_a_value_that_no_request_can_carry_is_a_clear_error(using):
     book = Book.objects.using(using).create(text="small")
     book.text = "x" * 17_000_000
-    with pytest.raises(DataError, match="17,000,000 bytes; D1 and Durable Objects take"):
+    with pytest.raises(DataError, match="17,000,000 bytes. D1 and Durable Objects accept"):
         Book.objects.using(using).bulk_update([book], ["text"])
     assert Book.objects.using(using).get().text == "small"
 

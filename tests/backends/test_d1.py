@@ -42,7 +42,7 @@ def test_a_block_that_fails_after_writing_tells_how_many_statements_stand(table,
     [record] = errors(caplog)
     assert record.levelno == logging.ERROR
     assert record.statements == 2
-    assert "2 statement(s) have committed and stand" in record.getMessage()
+    assert "2 statement(s) have been committed" in record.getMessage()
     assert rows(table, "SELECT a FROM t") == [("y",)]
 
 
@@ -81,7 +81,7 @@ def test_closing_inside_a_block_tells_what_stands(table, caplog):
 def test_an_unknown_option_is_named(d1):
     other = d1.copy()
     other.settings_dict["OPTIONS"]["lease"] = 3
-    with pytest.raises(ImproperlyConfigured, match="'lease'.*known are 'transport'"):
+    with pytest.raises(ImproperlyConfigured, match="'lease'.*Use 'transport'"):
         other.connect()
 
 
@@ -146,9 +146,9 @@ def test_the_rest_transport_does_the_same(local_worker, django_db_blocker):
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("NAME", "", "the database's id"),
+        ("NAME", "", "the id of the D1 database"),
         ("PASSWORD", "", "the token of the relay or of the API"),
-        ("OPTIONS", {"transport": "pigeon"}, "'pigeon'; it can be 'relay' or 'rest'"),
+        ("OPTIONS", {"transport": "pigeon"}, "'pigeon'. Set it to 'relay' or 'rest'"),
     ],
 )
 def test_a_setting_that_is_missing_or_wrong_is_named(d1, setting, value, message):
@@ -208,7 +208,7 @@ def test_parallel_runs_need_a_database_for_each_process(d1):
     creation = named(d1, NAME=OWN, CLONES=[UNUSED])
     assert creation.get_test_db_clone_settings("1")["NAME"] == UNUSED
     assert d1.features.can_clone_databases
-    with pytest.raises(ImproperlyConfigured, match="lists 1, and this is process 2"):
+    with pytest.raises(ImproperlyConfigured, match="lists 1 and this is process 2"):
         creation.get_test_db_clone_settings("2")
     d1.settings_dict["TEST"]["CLONES"] = [CONFIGURED.upper()]
     with pytest.raises(ImproperlyConfigured, match="configured"):

@@ -369,9 +369,9 @@ def test_rows_too_large_for_one_answer_are_fetched_few_at_a_time(using):
     assert min(sizes) == 1_000_001
     # One that was refused, then five rows, and eight at most; the commit.
     assert trips.count <= 9
-    with pytest.raises(DataError, match=r"30 MB.*iterator\(\), which fetches it in pieces"):
+    with pytest.raises(DataError, match=r"30 MB.*iterator\(\), which fetches it in chunks"):
         list(authors)
-    with pytest.raises(DataError, match=r"iterator\(\) cannot .* it is in a random order"):
+    with pytest.raises(DataError, match=r"iterator\(\) cannot .* it is ordered at random"):
         list(authors.order_by("?").iterator())
 
 

@@ -256,7 +256,7 @@ def test_a_table_that_has_lost_a_row_on_the_way_is_named(engine, site):
 
 def test_migrate_refuses_a_database_that_is_not_whole(engine, site):
     interrupted(engine.alias, site, 1)
-    with pytest.raises(CommandError, match="is not whole: load_sqlite was interrupted"):
+    with pytest.raises(CommandError, match="is incomplete, because load_sqlite was interrupted"):
         call_command("migrate", database=engine.alias, verbosity=0)
 
 

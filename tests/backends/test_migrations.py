@@ -266,7 +266,7 @@ def test_unapplying_a_python_migration_on_d1_goes_on_where_it_failed(d1):
 def test_an_unfinished_migration_whose_operations_were_changed_is_refused(d1):
     with pytest.raises(RuntimeError):
         migrate(d1, [migration("0001", create_boat(), python(fail))], "0001")
-    with pytest.raises(InvalidMigrationPlan, match="left unfinished after 1 operations"):
+    with pytest.raises(InvalidMigrationPlan, match="interrupted after 1 operations"):
         migrate(d1, [migration("0001", create_sailor(), python(fail))], "0001")
     executor(d1, migration("0001", create_boat(), python(fail))).migrate([(APP, "0001")], fake=True)
     assert rows(d1, f"SELECT * FROM {TABLE}") == []
@@ -276,7 +276,7 @@ def test_what_an_unfinished_migration_stands_on_is_not_unapplied(d1):
     steps = [migration("0001", create_boat()), migration("0002", add_length(), python(fail))]
     with pytest.raises(RuntimeError):
         migrate(d1, steps, "0002")
-    with pytest.raises(InvalidMigrationPlan, match="^ship.0002 was left unfinished after 1") as caught:
+    with pytest.raises(InvalidMigrationPlan, match="^ship.0002 was interrupted after 1") as caught:
         executor(d1, *steps).migrate([(APP, None)])
     assert isinstance(caught.value, CommandError)
     assert caught.value.returncode == 1
@@ -297,7 +297,7 @@ def test_nothing_is_built_on_a_migration_that_is_half_unapplied(engine):
         executor(engine, *steps(fail)).migrate([(APP, "0001")])
     assert (recorded(engine), tables(engine)) == (["0001", "0002"], ["ship_boat"])
     for target in ("0002", "0003"):
-        with pytest.raises(CommandError, match=f"`migrate ship 0001 --database {engine.alias}` first"):
+        with pytest.raises(CommandError, match=f"`manage.py migrate ship 0001 --database {engine.alias}`"):
             executor(engine, *steps(migrations.RunPython.noop)).migrate([(APP, target)])
     for target in ("0001", "0003"):
         executor(engine, *steps(migrations.RunPython.noop)).migrate([(APP, target)])
@@ -387,7 +387,7 @@ def test_the_migrations_lease_is_its_own_and_is_given_back(durable_object):
 
 def test_a_statement_that_is_too_long_is_refused_with_the_migration(engine):
     long = migrations.RunSQL(f"SELECT '{'x' * 100_000}'")
-    with pytest.raises(NotSupportedError, match="Give large values as parameters"):
+    with pytest.raises(NotSupportedError, match="Pass large values as parameters"):
         migrate(engine, [migration("0001", create_boat(), long)], "0001")
     assert (recorded(engine), tables(engine)) == ([], [])
     given = migrations.RunSQL([("UPDATE ship_boat SET name = %s", ["x" * 150_000])])

@@ -26,16 +26,17 @@ FLAGS = {
     "uses_savepoints": "D1 has no interactive transactions.",
     "can_release_savepoints": "D1 has no interactive transactions.",
     "can_rollback_ddl": "D1 has no interactive transactions.",
-    "can_defer_constraint_checks": "Foreign keys are looked at when a statement ends: one left violated at "
-    "the end of a transaction would reset the object, and be an internal error of D1.",
-    "supports_regex_backreferencing": "The runtime's SQLite has no regular expressions, and no function can "
-    "be added to it.",
+    "can_defer_constraint_checks": "Foreign keys are checked when a statement ends, because a violation at "
+    "the end of a transaction would reset the object, or be an internal error on D1.",
+    "supports_regex_backreferencing": "The runtime's SQLite has no regular expressions, and functions "
+    "cannot be added to it.",
 }
 INTRODUCTION = """# Django's own test suite
 
-Django's tests are the measure of a database engine. The score is the tests that pass here and on stock
-sqlite3, of those that pass on stock sqlite3: a test that a feature flag or a list turns off is lost.
-The labels are those of [`tests/django_suite/labels.txt`](../tests/django_suite/labels.txt), Django {version}.
+Django's own tests measure a database engine.
+The score counts the tests that pass here, of those that pass on stock sqlite3.
+A test that a feature flag or a list turns off counts as lost.
+The labels are in [`tests/django_suite/labels.txt`](../tests/django_suite/labels.txt), for Django {version}.
 
 | engine | score | lost |
 |---|---|---|
@@ -45,9 +46,10 @@ The labels are those of [`tests/django_suite/labels.txt`](../tests/django_suite/
     make django-suite ENGINE=d1
     make django-suite ENGINE=d1 LABELS="lookup queries"
 
-The command downloads Django's sdist, starts a local Worker and ends with the table. It fails where a test is
-lost that [`expected.json`](../tests/django_suite/expected.json) does not name. A few labels of both engines
-are part of `make test`. This page is written by `tests/django_suite/report.py`.
+The command downloads Django's sdist, starts a local Worker and ends with the table.
+It fails if a test is lost that is not in [`expected.json`](../tests/django_suite/expected.json).
+A few labels of both engines run in `make test`.
+`tests/django_suite/report.py` writes this page.
 """
 
 

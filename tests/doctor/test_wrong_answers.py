@@ -215,7 +215,7 @@ def test_plain_http_to_another_machine_fails_and_to_this_one_does_not():
     (probe,) = [probe for probe in PROBES if probe.name == "encrypted"]
     for url in ("https://relay.example", "wss://relay.example", "http://127.0.0.1:8787", "http://localhost"):
         probe.check(Relay(url, {OBJECT: "t" * 32}))
-    with pytest.raises(Wrong, match="clear text to http://relay.example"):
+    with pytest.raises(Wrong, match="unencrypted to http://relay.example"):
         probe.check(Relay("http://user:secret@relay.example", {OBJECT: "t" * 32}))
 
 

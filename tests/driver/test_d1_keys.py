@@ -130,7 +130,7 @@ def test_a_write_whose_answer_was_lost_is_there_once_and_said_to_be_done(
     keyed: driver.Connection, faults: Faults, items: Items, plan: list[str]
 ) -> None:
     faults.plan = list(plan)
-    with pytest.raises(driver.OperationalError, match="carried out, once") as caught:
+    with pytest.raises(driver.OperationalError, match="carried out once") as caught:
         keyed.execute_batch([("INSERT INTO item (v) VALUES (%s)", [value]) for value in (1, 2)])
     assert (caught.value.kind, caught.value.effect) == ("answer_lost", "done")
     assert items() == [1, 2]
@@ -263,7 +263,7 @@ def test_an_answer_that_the_network_lost_is_asked_for(way: str, proxy: Proxy, lo
     connection.execute("CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY, v UNIQUE)")
     connection.execute("DELETE FROM item")
     proxy.lose_answers = 1
-    with pytest.raises(driver.OperationalError, match="carried out, once") as caught:
+    with pytest.raises(driver.OperationalError, match="carried out once") as caught:
         put(connection, 1)
     assert caught.value.effect == "done"
     assert connection.execute("SELECT v FROM item").fetchall() == [(1,)]

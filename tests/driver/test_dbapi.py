@@ -110,7 +110,7 @@ def test_executemany_that_is_too_large_for_one_request_is_cut(
     assert cursor.rowcount == 12
     assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (12,)
     assert trips.count == (4 if connection.supports_transactions else 3)
-    assert ("3 atomic pieces" in caplog.text) is not connection.supports_transactions
+    assert ("3 atomic chunks" in caplog.text) is not connection.supports_transactions
 
 
 def test_a_write_whose_answer_is_too_large_is_undone_or_said_to_stand(
@@ -120,11 +120,11 @@ def test_a_write_whose_answer_is_too_large_is_undone_or_said_to_stand(
     for connection in (tenant, driver.connect(request.getfixturevalue("relay"), D1)):
         connection.execute("DROP TABLE IF EXISTS large")
         connection.execute("CREATE TABLE large (v)")
-        with pytest.raises(driver.DataError, match="cut the work") as caught:
+        with pytest.raises(driver.DataError, match="Split the work") as caught:
             connection.execute(f"INSERT INTO large {count} SELECT i FROM n RETURNING hex(zeroblob(500000))")
         (stand,) = connection.execute("SELECT count(*) FROM large").fetchone() or ()
         assert (stand, caught.value.effect) == ((0, "none") if connection is tenant else (32, "unknown"))
-        assert ("look at the data before you repeat it" in str(caught.value)) is bool(stand)
+        assert ("Read the data before you repeat it" in str(caught.value)) is bool(stand)
     connection.execute("DROP TABLE large")
 
 

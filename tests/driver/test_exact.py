@@ -80,7 +80,7 @@ def test_returning_a_large_number_says_that_the_write_was_done(
 def test_a_read_in_a_batch_with_writes_is_not_asked_for_again(
     connection: driver.Connection, table: str
 ) -> None:
-    with pytest.raises(driver.DataError, match="writes have been carried out"):
+    with pytest.raises(driver.DataError, match="writes of the batch have been carried out"):
         connection.execute_batch(
             [(f"INSERT INTO {table} (v) VALUES (1)", None), ("SELECT 9007199254740993", None)]
         )

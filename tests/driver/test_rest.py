@@ -116,7 +116,7 @@ def test_too_many_requests_do_not_wait_beyond_the_deadline(
 ) -> None:
     header = format_datetime(datetime.now(UTC) + timedelta(seconds=61), usegmt=True) if as_date else "60"
     faulty.replies = [refusal(429, 971, "slow down", **{"retry-after": header}), ok([1])]
-    with pytest.raises(driver.OperationalError, match="use the relay") as caught:
+    with pytest.raises(driver.OperationalError, match="D1_TRANSPORT=relay") as caught:
         api.execute(READ)
     assert caught.value.http_status == 429
     assert caught.value.retry_after == pytest.approx(60, abs=2)
@@ -155,7 +155,7 @@ def test_a_write_that_is_led_elsewhere_is_said_not_to_have_run(
     api: driver.Connection, faulty: Faulty
 ) -> None:
     faulty.replies = [(301, {"location": "https://elsewhere.example/"}, b"Moved")]
-    with pytest.raises(driver.OperationalError, match=r"leads elsewhere \(HTTP 301\); D1_API_BASE") as caught:
+    with pytest.raises(driver.OperationalError, match=r"redirects \(HTTP 301\). Set D1_API_BASE") as caught:
         api.execute(WRITE)
     assert (caught.value.effect, len(faulty.requests)) == ("none", 1)
 
@@ -171,7 +171,7 @@ def test_a_passing_fault_is_tried_again_for_a_read_alone(api: driver.Connection,
 
 def test_an_overloaded_database_is_not_asked_again_at_once(api: driver.Connection, faulty: Faulty) -> None:
     faulty.replies = [refusal(500, 7500, "D1 DB is overloaded. Too many requests queued.")]
-    with pytest.raises(driver.OperationalError, match="try again later") as caught:
+    with pytest.raises(driver.OperationalError, match="before you try again") as caught:
         api.execute(READ)
     assert caught.value.kind == "overloaded"
 

@@ -188,9 +188,9 @@ def test_a_lease_that_runs_out_ends_the_transaction_until_it_is_rolled_back(
     with pytest.raises(driver.OperationalError, match="lease") as caught:
         put(other, 2)
     assert (caught.value.kind, caught.value.effect) == ("lease_expired", "ended")
-    with pytest.raises(driver.OperationalError, match="roll back before you go on"):
+    with pytest.raises(driver.OperationalError, match="Roll back before you go on"):
         put(other, 3)
-    with pytest.raises(driver.OperationalError, match="roll back before you go on"):
+    with pytest.raises(driver.OperationalError, match="Roll back before you go on"):
         other.commit()
     assert other.in_transaction
     other.rollback()

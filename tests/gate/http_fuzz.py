@@ -25,7 +25,7 @@ PATHS = (
 )  # fmt: skip
 SUBPROTOCOLS = ("do-bridge.v1", "do-bridge.v2", "", "do-bridge.v1, {}", "DO-BRIDGE.V1", "a, do-bridge.v1,, b")
 # What the relay says to nobody but who has a token.
-ADMITTED = ("no such path", "this path speaks WebSocket", "the subprotocol spoken here")
+ADMITTED = ("no such path", "this path needs a WebSocket", "the subprotocol must be")
 SECONDS = 20.0
 
 

@@ -48,7 +48,12 @@ def ids(connection: driver.Connection) -> list[int]:
         ("INSERT INTO item VALUES (1, %s)", ["x" * 2_000_001], driver.DataError, "2,000,001 bytes"),
         ("INSERT INTO item VALUES (1, %s)", ["é" * 1_000_001], driver.DataError, "2,000,002 bytes"),
         ("INSERT INTO item VALUES (1, %s)", [b"x" * 2_000_001], driver.DataError, "2,000,001 bytes"),
-        ("SELECT 1" + " OR %s" * 600, ["y" * 4000] * 600, driver.DataError, "small values together"),
+        (
+            "SELECT 1" + " OR %s" * 600,
+            ["y" * 4000] * 600,
+            driver.DataError,
+            "small values of a statement",
+        ),
         ("SELECT 1 /*" + "x" * 100_001 + "*/", None, driver.DataError, "100,000 bytes of SQL"),
         ("SELECT 1" + " OR 1 = id" * 110 + " FROM item", None, driver.OperationalError, "100 levels"),
         ("SELECT ?101", None, driver.OperationalError, "no such limit"),
@@ -84,7 +89,7 @@ def test_a_statement_that_resets_its_database_is_an_error_and_what_was_confirmed
     # An object can be asked what became of the write; D1 says nothing but "internal error".
     kind, told = (
         driver.OperationalError,
-        "reset in the middle of the work: .* the write was not carried out",
+        "reset while it worked: .* The write was not carried out",
     )
     if not connection.supports_transactions:
         kind, told = (driver.InternalError, "outcome of the write is unknown")
@@ -104,7 +109,7 @@ def test_a_transaction_that_is_thrown_away_is_over_and_the_next_one_works(relay:
     with pytest.raises(driver.OperationalError) as caught:
         connection.execute("INSERT OR ROLLBACK INTO item VALUES (1, 'b')")
     assert caught.value.effect == "ended"
-    with pytest.raises(driver.OperationalError, match="roll back before you go on"):
+    with pytest.raises(driver.OperationalError, match="Roll back before you go on"):
         connection.execute("INSERT INTO item VALUES (2, 'c')")
     connection.rollback()
     connection.begin()

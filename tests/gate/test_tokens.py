@@ -23,7 +23,7 @@ def test_a_token_is_changed_without_a_failed_request(own_worker: Callable[..., A
     worker = own_worker(token=OLD).start()
     before, after = connect(worker, OLD), connect(worker, NEW)
     before.execute("CREATE TABLE change (note)")
-    with pytest.raises(driver.OperationalError, match="RELAY_TOKEN must be one of the Worker's"):
+    with pytest.raises(driver.OperationalError, match="Set RELAY_TOKEN to the value of the Worker's secret"):
         after.execute("INSERT INTO change VALUES ('too early')")
 
     worker.token, worker.tokens = NEW, {"RELAY_TOKEN_PREVIOUS": OLD}
@@ -52,7 +52,7 @@ def test_a_scoped_token_gets_a_clear_error_elsewhere_and_an_old_session_is_repla
         (DIRECTORY, D1, "do:test/gate/tokens"),
     ):
         assert connect(worker, token, own).execute("SELECT 1").fetchall() == [(1,)]
-        with pytest.raises(driver.OperationalError, match="RELAY_TOKEN_TENANTS is for tenants") as caught:
+        with pytest.raises(driver.OperationalError, match="RELAY_TOKEN_TENANTS opens the tenants") as caught:
             connect(worker, token, other).execute("CREATE TABLE outside (id)")
         assert (caught.value.kind, caught.value.effect) == ("forbidden", "none")
         whole = connect(worker, NEW, other)

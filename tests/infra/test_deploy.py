@@ -125,13 +125,13 @@ def test_a_token_that_is_not_set_is_deployed_as_none_because_wrangler_deletes_no
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"RELAY_TOKEN": "short"}, "RELAY_TOKEN: it must have 32 characters"),
+        ({"RELAY_TOKEN": "short"}, "RELAY_TOKEN: it must have at least 32 characters"),
         (
             {"RELAY_TOKEN_TENANTS": "with a space in it, though it is long"},
             "RELAY_TOKEN_TENANTS: it must have",
         ),
         ({"RELAY_TOKEN_PREVIOUS": "é" * 40}, "RELAY_TOKEN_PREVIOUS: it must have"),
-        ({"RELAY_TOKEN_DIRECTORY": TOKEN}, "RELAY_TOKEN_DIRECTORY: it must be another text than RELAY_TOKEN"),
+        ({"RELAY_TOKEN_DIRECTORY": TOKEN}, "RELAY_TOKEN_DIRECTORY: it must differ from RELAY_TOKEN"),
     ],
 )
 def test_a_token_that_is_weak_or_used_twice_is_refused_for_a_deploy(settings, message):
@@ -213,7 +213,7 @@ def test_whatever_else_answers_at_the_relays_address_is_asked_again(body, announ
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(deploy.DeployError, match="the last answer: (no usable answer|something without)"):
+        with pytest.raises(deploy.DeployError, match="Its last answer: (no usable answer|an answer without)"):
             deploy.wait_for_version(f"http://127.0.0.1:{server.server_port}", "v1", seconds=0.2, pause=0.05)
         server.shutdown()
 
@@ -262,4 +262,4 @@ def test_the_worker_alone_is_deployed_without_a_migration_for_a_project_of_ones_
         monkeypatch.setenv(name, value)
     assert deploy.main(arguments) == 0
     assert done == ["worker", "wait", *([] if arguments else ["wait for objects", "migrate"])]
-    assert ("Migrate your own project now" in capsys.readouterr().out) == bool(arguments)
+    assert ("Now migrate your own project" in capsys.readouterr().out) == bool(arguments)

@@ -233,9 +233,13 @@ def without_secret():
 @pytest.mark.parametrize(
     ("case", "codes", "said"),
     [
-        ("dead worker", ("unreachable", "unreachable"), "is the Worker up, and RELAY_URL right?"),
-        ("worker without secret", ("relay_not_ready", "relay_not_ready"), "the Worker's secret RELAY_TOKEN"),
-        ("wrong address", ("not_the_relay", "not_the_relay"), "What answers at RELAY_URL is no relay"),
+        ("dead worker", ("unreachable", "unreachable"), "Check that the Worker runs, and that RELAY_URL"),
+        (
+            "worker without secret",
+            ("relay_not_ready", "relay_not_ready"),
+            "secret RELAY_TOKEN",
+        ),
+        ("wrong address", ("not_the_relay", "not_the_relay"), "The server at RELAY_URL is not a relay"),
         ("wrong token", ("unauthorized", "unauthorized"), "The token was refused"),
         ("empty d1", ("not_migrated", None), "D1 has not been migrated"),
         ("no relay", ("not_migrated", "relay_not_configured"), "D1 has not been migrated"),
@@ -274,7 +278,7 @@ def test_a_half_started_site_says_what_is_missing(gunicorn, local_worker, withou
     ("environment", "message"),
     [
         ({"SECRET_KEY": ""}, "SECRET_KEY is empty"),
-        ({"RELAY_TOKEN": ""}, "RELAY_URL is set, RELAY_TOKEN is not"),
+        ({"RELAY_TOKEN": ""}, "RELAY_URL is set and RELAY_TOKEN is not"),
         ({"CLOUDFLARE_DATABASE_ID": ""}, "CLOUDFLARE_DATABASE_ID is empty"),
     ],
 )

@@ -93,7 +93,7 @@ def test_a_worker_that_cannot_start_shows_its_log_without_the_token(tmp_path, ow
     (tmp_path / "node_modules").symlink_to(ROOT / "worker" / "node_modules")
     (tmp_path / "wrangler.jsonc").write_text('{"name": "broken", "main": "nowhere-secret-words.ts"}')
     worker = own_worker(worker_dir=tmp_path, token="secret-words", wrangler=True)
-    with pytest.raises(local.LocalWorkerError, match="the log's end") as caught:
+    with pytest.raises(local.LocalWorkerError, match="the end of the log") as caught:
         worker.start()
     assert "nowhere-***.ts" in str(caught.value)
     assert "secret-words" not in str(caught.value)

@@ -114,7 +114,7 @@ class Run:
 
     def password(self):
         """What it says that one may sign in with."""
-        return re.search(r"sign in as: +admin, password (\S+)", "".join(self.said))[1]
+        return re.search(r"log in as: +admin, password (\S+)", "".join(self.said))[1]
 
     def get(self, path):
         """Return a page, as a visitor sees it."""
@@ -289,7 +289,7 @@ def test_a_worker_that_neither_answers_nor_computes_has_ended(own_worker, silent
         for pid in worker.workerd_pids():
             os.kill(pid, signal.SIGSTOP)
         try:
-            assert "The local Worker answers no more" in watch.ended()
+            assert "The local Worker no longer answers" in watch.ended()
         finally:
             for pid in worker.workerd_pids():
                 os.kill(pid, signal.SIGCONT)
@@ -373,7 +373,7 @@ def test_the_relay_never_takes_the_port_that_the_site_is_to_have(monkeypatch):
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "http"])
 def test_a_port_that_is_none_is_named_with_its_setting(monkeypatch, value):
     monkeypatch.setenv("PORT", value)
-    with pytest.raises(local.LocalWorkerError, match="PORT is .* it must be a port"):
+    with pytest.raises(local.LocalWorkerError, match="PORT is .* Set it to a port"):
         local.port_setting("PORT", 8000)
 
 

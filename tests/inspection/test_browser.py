@@ -108,10 +108,10 @@ def test_the_list_fills_itself_in_and_a_busy_tenant_holds_up_no_other(open_page,
         busy.execute("SELECT 1")
         page.goto("/admin/databases/")
         expect(row_of(page, "acme")).to_contain_text("up to date")
-        expect(row_of(page, "D1, the directory")).to_contain_text("up to date")
+        expect(row_of(page, "D1, the shared database")).to_contain_text("up to date")
         expect(row_of(page, "globex")).to_contain_text("no answer within")
         busy.rollback()
-    expect(page.locator("#facts-told")).to_have_text("3 databases asked, 1 without an answer.")
+    expect(page.locator("#facts-told")).to_have_text("3 databases read, 1 without an answer.")
     expect(row_of(page, "acme").locator('[data-fact="ms"]')).to_contain_text("ms")
 
 
@@ -121,7 +121,7 @@ def test_from_the_list_to_a_row_and_back_by_real_links(open_page):
     page.get_by_role("link", name="acme", exact=True).click()
     expect(page.get_by_text("Database: Tenant acme")).to_be_visible()
     page.get_by_role("link", name="blog_post", exact=True).click()
-    page.get_by_label("Rows whose").select_option("title")
+    page.get_by_label("Filter by").select_option("title")
     page.get_by_label("Comparison").select_option("has")
     page.get_by_label("Value", exact=True).fill("e")
     page.get_by_role("button", name="Filter").click()
@@ -130,7 +130,7 @@ def test_from_the_list_to_a_row_and_back_by_real_links(open_page):
     expect(page.get_by_role("columnheader", name="title ▲")).to_be_visible()
     page.get_by_role("link", name="Open row").first.click()
     page.get_by_role("link", name="Open the row of accounts_user").click()
-    expect(page.get_by_text("not shown here: it is a secret")).to_be_visible()
+    expect(page.get_by_text("hidden, because it is a secret")).to_be_visible()
     page.get_by_role("navigation", name="Breadcrumbs").get_by_role("link", name="Databases").click()
     expect(page.get_by_role("heading", name="Databases")).to_be_visible()
 
@@ -145,15 +145,15 @@ def test_everything_is_done_by_the_keyboard(open_page):
     page.keyboard.press("Enter")
     expect(page.get_by_role("cell", name="42")).to_be_visible()
     page.goto("/admin/databases/")
-    page.get_by_label("Choose Tenant acme").focus()
+    page.get_by_label("Select Tenant acme").focus()
     page.keyboard.press("Space")
-    page.get_by_label("With those chosen").focus()
+    page.get_by_label("Action:").focus()
     page.keyboard.type("Check")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Check").focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_text("Tenant acme: sound, up to date, and as the models say.")).to_be_visible()
+    expect(page.get_by_text("Tenant acme: no damage, up to date, and matches the models.")).to_be_visible()
 
 
 def test_the_switcher_finds_a_tenant_as_one_types(open_page, site):  # noqa: F811

@@ -184,5 +184,5 @@ def test_another_engines_database_is_refused(monkeypatch):
     from django.core.exceptions import ImproperlyConfigured
 
     monkeypatch.setattr("do_bridge.inspection.databases.connections", {"default": object()})
-    with pytest.raises(ImproperlyConfigured, match="not inspected"):
+    with pytest.raises(ImproperlyConfigured, match="cannot be inspected"):
         Inspected().connect(1)

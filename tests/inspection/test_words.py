@@ -31,12 +31,12 @@ def test_whoever_reads_by_sql_is_not_said_to_have_changed_something(root):
 )
 def test_a_filter_that_the_table_cannot_answer_is_named(root, query, named):
     page = text(root.get(f"{ACME}tables/blog_post/?{query}"))
-    assert f"The table cannot answer {named}: this was left out." in page
+    assert f"does not fit this table: {named}" in page
     assert ("Remove the filter title is a" in page) == ("c=title&o=is" in query)
 
 
 def test_a_filter_that_the_table_answers_is_not_complained_of(root):
-    assert "cannot answer" not in text(root.get(f"{ACME}tables/blog_post/?c=title&o=is&v=1&sort=-id"))
+    assert "does not fit" not in text(root.get(f"{ACME}tables/blog_post/?c=title&o=is&v=1&sort=-id"))
 
 
 def test_tenants_are_found_by_what_they_are_called(root, site):
@@ -60,7 +60,7 @@ def test_what_is_missing_or_not_allowed_is_said_inside_of_the_admin(root, staff)
     ):
         page = root.get(path)
         assert page.status_code == 404, path
-        assert "There is no such page in the admin of" in plain(page)
+        assert "This page does not exist in the admin of" in plain(page)
         assert 'id="database-bar"' in text(page)
     sam = staff(LOOK)
     page = sam.get(f"{D1}sql/")
@@ -79,4 +79,4 @@ def test_a_tenants_page_in_the_directorys_admin_is_headed_by_the_tenant(root):
         assert "Tenant acme</a></div>" in re.sub(r"\s*\n\s*", "", page)
         assert re.search(r"<title>[^<]*Tenant acme[^<]*</title>", page)
         # As the way there alone.
-        assert page.count("D1, the directory") == 0
+        assert page.count("D1, the shared database") == 0

@@ -13,7 +13,7 @@ from tests.leak.marks import MixUp, check, mark, owners, require
 
 PASSWORD = "a-pass-word-of-theirs"
 PUBLISHED = "The post is published."
-CLOSED = "Too many attempts to sign in."
+CLOSED = "Too many attempts to log in."
 _SIGNING_IN = threading.Lock()
 _TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
@@ -77,7 +77,7 @@ class Browser:
         if response.status_code in (502, 503):
             return Unavailable(f"HTTP {response.status_code}")
         if CLOSED in response.text:
-            return Unavailable("too many attempts to sign in")
+            return Unavailable("too many attempts to log in")
         error = MixUp if status == 403 else WrongStatus
         return error(f"{what} by {self.username!r}: HTTP {response.status_code}, not {status}")
 

@@ -49,8 +49,8 @@ def post_fields(site):
 )
 def test_each_page_of_d1s_admin_says_that_it_shows_d1(root, path):
     page = text(root.get(f"/admin/{path}"))
-    assert "Database: <strong>D1, the directory</strong>" in page
-    assert re.search(r"<title>.*D1, the directory\s*</title>", page, re.DOTALL)
+    assert "Database: <strong>D1, the shared database</strong>" in page
+    assert re.search(r"<title>.*D1, the shared database\s*</title>", page, re.DOTALL)
 
 
 @pytest.mark.parametrize("path", ["", "blog/post/", "blog/post/add/", "accounts/user/", "admin/logentry/"])

@@ -80,7 +80,7 @@ def test_a_membership_that_d1_fails_to_write_is_told_with_what_exists(site, sign
     response = post_user(sign_in("root"), username="dee")
     answer = response.json()
     assert (response.status_code, answer["d1"]["username"], answer["object"]) == (502, "dee", None)
-    assert "may not be a member yet" in answer["error"]
+    assert "the membership and the copy in the tenant may be missing" in answer["error"]
     monkeypatch.undo()
     call_command(*answer["repair"].removeprefix("manage.py ").split(), verbosity=0)
     assert User.objects.using("tenant/acme").filter(username="dee", is_active=True).exists()
@@ -116,7 +116,7 @@ def test_what_is_no_json_is_refused(sign_in):
     client = sign_in("root")
     for body in ("{", "[" * 100_000, b"\xff"):
         response = client.post("/t/acme/api/users", body, content_type=JSON)
-        assert response.json()["fields"] == {"body": ["This is not JSON."]}
+        assert response.json()["fields"] == {"body": ["The body is not JSON."]}
 
 
 def test_members_and_forms_from_elsewhere_create_no_users(site, sign_in):

@@ -63,10 +63,10 @@ def page(server):
 
 def sign_in(page, name, path):
     page.goto(path)
-    page.get_by_role("link", name="Sign in").click()
+    page.get_by_role("link", name="Log in").click()
     page.get_by_label("Username").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Log in").click()
 
 
 def test_a_member_writes_a_post_that_its_tenant_and_its_admin_show_and_no_other(page):
@@ -83,7 +83,7 @@ def test_a_member_writes_a_post_that_its_tenant_and_its_admin_show_and_no_other(
     page.goto("/t/globex/")
     expect(page.get_by_text("Tenant: globex")).to_be_visible()
     expect(page.get_by_role("link", name=TITLE)).to_have_count(0)
-    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Log out").click()
 
     sign_in(page, "root", "/t/acme/")
     page.get_by_role("link", name="Admin").click()

@@ -29,7 +29,7 @@ def caused(error):
         (driver.InterfaceError("what answers there", effect="none"), "not_the_relay"),
         (driver.OperationalError("no relay there", http_status=404, effect="none"), "not_the_relay"),
         (driver.OperationalError("all sessions are in use", effect="none"), "unreachable"),
-        (driver.OperationalError("lost with its session", effect="ended"), "interrupted"),
+        (driver.OperationalError("lost with its relay session", effect="ended"), "interrupted"),
         (error_from("new code", kind="reset", effect="ended"), "interrupted"),
         (driver.OperationalError("who knows", kind="retry", effect="unknown"), "timeout"),
         (error_from("too much", kind="overloaded", effect="none"), "overloaded"),

@@ -195,9 +195,9 @@ def test_a_members_page_of_posts_takes_at_most_six_trips(site, sign_in, write_po
 
 
 def test_the_error_pages_are_pages_of_the_site(site, client):
-    assert "belongs to another tenant" in text(client.get("/t/acme/nothing/"))
-    assert "belongs to another tenant" in text(client.get("/t/nobody/"))
-    assert "The fault is on our side" in render_to_string("500.html")
+    assert "belong to another tenant" in text(client.get("/t/acme/nothing/"))
+    assert "belong to another tenant" in text(client.get("/t/nobody/"))
+    assert "The site failed" in render_to_string("500.html")
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_database_out_of_reach_is_told_without_a_secret(site, sign_in, out_of_
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
     assert "<h1>Out of reach for a moment</h1>" in text(page)
     assert answer.status_code == 503
-    assert answer.json()["error"].startswith("A database can't be used.")
+    assert answer.json()["error"].startswith("A database cannot be used.")
     assert "could not be reached" in caplog.text
     assert site_settings.RELAY_TOKEN not in caplog.text + text(page)
 
@@ -238,7 +238,7 @@ def test_a_fault_of_the_code_is_a_page_and_no_503(site, sign_in, monkeypatch):
     client.raise_request_exception = False
     response = client.get("/t/acme/")
     assert response.status_code == 500
-    assert "The fault is on our side" in text(response)
+    assert "The site failed" in text(response)
 
 
 def test_a_form_from_elsewhere_is_refused_with_a_page_that_says_so(site):

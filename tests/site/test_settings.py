@@ -32,11 +32,11 @@ def test_a_deployed_site_has_no_warning():
     ("environment", "message"),
     [
         ({"SECRET_KEY": ""}, "SECRET_KEY"),
-        ({"RELAY_TOKEN": ""}, "RELAY_URL is set, RELAY_TOKEN is not"),
-        ({"D1_TRANSPORT": "pigeon"}, "it can be 'relay' or 'rest'"),
-        ({"D1_TRANSPORT": "relay", "RELAY_URL": ""}, "which needs RELAY_URL"),
-        ({"TENANT_DOMAIN": "https://blog.example"}, "it must be a name such as blog.example"),
-        ({"TENANT_DOMAIN": ".blog.example"}, "it must be a name such as blog.example"),
+        ({"RELAY_TOKEN": ""}, "RELAY_URL is set and RELAY_TOKEN is not"),
+        ({"D1_TRANSPORT": "pigeon"}, "Set it to 'relay' or 'rest'"),
+        ({"D1_TRANSPORT": "relay", "RELAY_URL": ""}, "RELAY_URL is empty"),
+        ({"TENANT_DOMAIN": "https://blog.example"}, "Set it to a domain name such as blog.example"),
+        ({"TENANT_DOMAIN": ".blog.example"}, "Set it to a domain name such as blog.example"),
     ],
 )
 def test_a_missing_or_wrong_setting_is_named(environment, message):

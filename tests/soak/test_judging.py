@@ -178,7 +178,7 @@ def test_a_server_that_is_silent_without_a_fault_is_a_stall_and_one_that_answers
         }
 
         def evidence() -> str:
-            return watch.evidence({os.getpid(): "pytest"}, lambda: "the log's end")
+            return watch.evidence({os.getpid(): "pytest"}, lambda: "the end of the log")
 
         thread = threading.Thread(target=watch.watchdog, args=(urls, evidence, book, over, 0.5))
         thread.start()
@@ -189,5 +189,5 @@ def test_a_server_that_is_silent_without_a_fault_is_a_stall_and_one_that_answers
         thread.join()
     assert book.stalls
     assert all(text.startswith("nobody has not answered for ") for text in book.stalls)
-    assert "the log's end" in book.stalls[0]
+    assert "the end of the log" in book.stalls[0]
     assert f"pytest {os.getpid()}:" in book.stalls[0]

@@ -452,7 +452,7 @@ def test_a_function_that_was_decorated_too_early_is_refused_inside_a_tenant(acme
     with (
         tenant_context(acme),
         linked.Atomic("default", savepoint=True, durable=False),
-        pytest.raises(TransactionManagementError, match="decorated by @atomic before the settings"),
+        pytest.raises(TransactionManagementError, match="decorated with @atomic before the settings"),
     ):
         write("refused")
     assert titles(acme) == []

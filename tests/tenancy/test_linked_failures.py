@@ -81,7 +81,7 @@ def test_a_tenants_commit_that_fails_undoes_the_default_and_runs_no_callback(
         assert (is_on_default("new"), errors()) == (False, [])
     else:
         (message,) = errors()
-        assert "1 statement(s) have committed and stand" in message
+        assert "1 statement(s) have been committed" in message
         assert is_on_default("new")
 
 
@@ -99,7 +99,7 @@ def test_a_commit_of_the_default_that_fails_says_that_the_tenants_part_stands(
         expire(shared)
     assert (titles(acme), seen, is_on_default("undone")) == (["stands"], [], False)
     (message,) = errors()
-    assert f"The transaction on '{alias(acme)}' has committed and stands" in message
+    assert f"The transaction on '{alias(acme)}' has been committed" in message
 
 
 @pytest.mark.parametrize("shared", ["durable_object"], indirect=True)
@@ -140,7 +140,7 @@ def test_of_two_tenants_the_first_ones_commit_stands_where_the_second_fails(
         expire(connections[alias(zeta)])
     assert (titles(acme), titles(zeta), seen) == (["stands"], [], [])
     (message,) = errors()
-    assert f"'{alias(acme)}' has committed and stands" in message
+    assert f"'{alias(acme)}' has been committed" in message
 
 
 def test_a_lease_that_runs_out_ends_the_block(shared, acme, write, titles, brief):
@@ -270,6 +270,6 @@ def test_a_tenants_commit_that_fails_behind_a_batch_is_told(shared, acme, write,
         write("undone")
         expire(connections[alias(acme)])
     assert titles(acme) == []
-    told = [message for message in errors() if "1 statement(s) have committed and stand" in message]
+    told = [message for message in errors() if "1 statement(s) have been committed" in message]
     assert len(told) == (not shared.features.supports_transactions) == is_on_default("new")
     assert Post.objects.using(alias(acme)).count() == 0

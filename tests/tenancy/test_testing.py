@@ -44,7 +44,7 @@ def test_objects_are_emptied_in_test_runs_alone(monkeypatch):
     from django.test import utils
 
     monkeypatch.delattr(utils._TestState, "saved_data")
-    with pytest.raises(RuntimeError, match="test runs alone"):
+    with pytest.raises(RuntimeError, match="only in a test run"):
         empty_object("tenant/acme")
 
 

@@ -1,4 +1,4 @@
-// Lets in only who shows one of the relay's tokens, and says which databases that token is for.
+// Lets in only clients that send one of the relay's tokens, and decides which databases that token opens.
 
 import type { Database } from "./protocol";
 
@@ -7,7 +7,7 @@ export type Scope = "all" | "tenants" | "directory";
 
 export type Access = Scope | "denied" | "unconfigured";
 
-/** The secrets that hold tokens, by name; without RELAY_TOKEN there is no service. */
+/** The secrets that hold tokens, by name; without RELAY_TOKEN the Worker serves nobody. */
 export type Secrets = Partial<Record<TokenName, string>>;
 
 const TOKENS = [
@@ -21,14 +21,14 @@ const TOKENS = [
 
 type TokenName = (typeof TOKENS)[number][0];
 
-/** What a header can carry, and long enough not to be guessed; anything else is no secret. */
+/** Printable, so that a header can carry it, and too long to guess; any other text is not used as a secret. */
 const SECRET = /^[\x21-\x7e]{32,}$/;
 
 export function isSecret(text: string | undefined): text is string {
   return text !== undefined && SECRET.test(text);
 }
 
-/** Compares the bearer token of a request with every secret; nobody gets in where RELAY_TOKEN is none. */
+/** Compares the bearer token of a request with every secret; nobody gets in if RELAY_TOKEN is not a valid one. */
 export async function checkAccess(request: globalThis.Request, secrets: Secrets): Promise<Access> {
   return accessOf(await shownToken(request), secrets);
 }
@@ -39,12 +39,12 @@ export function shownToken(request: globalThis.Request): Promise<ArrayBuffer> | 
   return token === undefined ? null : digest(token);
 }
 
-/** What a token opens, known by its digest: `shownToken` gives it. */
+/** What a token opens, by its digest from `shownToken`. */
 export async function accessOf(shown: ArrayBuffer | null, secrets: Secrets): Promise<Access> {
   if (!isSecret(secrets.RELAY_TOKEN)) return "unconfigured";
   if (shown === null) return "denied";
   let access: Access = "denied";
-  // All of them, whichever fits: the time taken does not tell which.
+  // All of them, whichever matches, so that the time taken does not reveal which.
   for (const [name, scope] of TOKENS) {
     const secret = secrets[name];
     const same = isSecret(secret) && crypto.subtle.timingSafeEqual(shown, await digest(secret));
@@ -53,14 +53,14 @@ export async function accessOf(shown: ArrayBuffer | null, secrets: Secrets): Pro
   return access;
 }
 
-/** Why a session with this scope may not reach a database; null where it may. */
+/** Why a session with this scope may not reach a database; null if it may. */
 export function scopeRefusal(scope: Scope, { kind }: Database): string | null {
-  if (scope === "tenants" && kind === "d1") return "the session's token is for objects (do:) alone";
-  if (scope === "directory" && kind === "do") return "the session's token is for D1 (d1:) alone";
+  if (scope === "tenants" && kind === "d1") return "the session's token is only for objects (do:)";
+  if (scope === "directory" && kind === "do") return "the session's token is only for D1 (d1:)";
   return null;
 }
 
-/** Digests have one length, whatever the length of the texts, so that comparing them tells nothing. */
+/** Digests have one length, whatever the length of the texts, so that comparing them reveals nothing. */
 function digest(text: string): Promise<ArrayBuffer> {
   return crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
 }

@@ -8,7 +8,7 @@ import type { SqlValue } from "./values";
 
 type ObjectRow = Record<string, SqlValue>;
 
-/** Where a step's result, its explanation and its counts stand in the answer of a batch. */
+/** The places of a step's result, its explanation and its counts in the answer of a batch. */
 interface Placed {
   step: Statement;
   result: number;
@@ -16,7 +16,7 @@ interface Placed {
   counts: number | null;
 }
 
-/** One statement that only reads; without a second one behind a semicolon. */
+/** One statement that only reads, without a second one after a semicolon. */
 const READS = /^\s*(?:SELECT|VALUES)\b[^;]*;?\s*$/i;
 /** Statements whose rows, if any, have names that are known to differ. */
 const ROWLESS = /^\s*(?:INSERT|REPLACE|UPDATE|DELETE|CREATE|DROP|ALTER|PRAGMA|EXPLAIN|REINDEX|ANALYZE)\b/i;
@@ -24,7 +24,7 @@ const RETURNS = /\bRETURNING\b/i;
 /** More than one statement, or a semicolon in a literal. */
 const SEVERAL = /;\s*\S/;
 
-/** D1 can't branch inside a batch: this reads nothing when all is well, and fails with the rows' names when not. */
+/** D1 cannot branch inside a batch: this reads nothing if all is well, and fails with the rows' names otherwise. */
 const FOREIGN_KEY_GUARD =
   `SELECT json_extract('{}', 'FOREIGN KEY constraint failed: ' || ` +
   `group_concat("table" || ' row ' || coalesce(rowid, '?') || ' -> ' || parent, ', ')) ` +
@@ -49,13 +49,13 @@ export async function runOnD1(
   }
 }
 
-/** Asks D1 for the bytes that a database takes on disk: each of its answers says so. */
+/** Returns the bytes that a database takes on disk, which every answer of D1 contains. */
 export async function sizeOfD1(database: D1Database): Promise<number> {
   const { meta } = await database.prepare("SELECT 1").run();
   return meta.size_after;
 }
 
-/** What a request costs of an invocation's limits: its subrequests, and the statements that D1 gets to run. */
+/** What a request uses of an invocation's limits: its subrequests, and the statements that D1 runs. */
 export function costOnD1(steps: Statement[]): { subrequests: number; queries: number } {
   if (readsAlone(steps)) return { subrequests: steps.length, queries: steps.length };
   const added = steps.map(({ sql, count }) => 1 + Number(canBeExplained(sql)) + Number(count));
@@ -64,8 +64,8 @@ export function costOnD1(steps: Statement[]): { subrequests: number; queries: nu
 }
 
 /**
- * Chooses D1's way in. `raw()` keeps columns of the same name apart and names those of an empty result, but has no
- * counts and knows no batch; `batch()` has both, and gives rows as objects.
+ * Chooses D1's way in. `raw()` keeps columns with the same name apart and names those of an empty result, but has
+ * no counts and no batch; `batch()` has both, and returns rows as objects.
  */
 async function run(
   database: D1Database,
@@ -79,7 +79,7 @@ async function run(
   return runBatch(database, steps);
 }
 
-/** Whether the steps can do without a batch: a single one, or reads that leave nothing to be undone. */
+/** Whether the steps need no batch: a single one, or reads that leave nothing to undo. */
 function readsAlone(steps: Statement[]): boolean {
   if (steps.some(({ count }) => count)) return false;
   return steps.length === 1 || steps.every(({ sql }) => READS.test(sql));
@@ -104,7 +104,7 @@ async function runAlone(
   }
 }
 
-/** Runs a read whose columns are known; null where they are others by now, and it has to be read once more. */
+/** Runs a read whose columns are known; null if they have changed, and it has to be read again. */
 async function runMetered(
   statement: D1PreparedStatement,
   columns: string[],
@@ -133,9 +133,9 @@ async function runBatch(database: D1Database, steps: Statement[]): Promise<State
   return placed.map((place, index) => readObjects(answers, place, index));
 }
 
-/** Whether a step may have rows whose columns are merged, and its plan can be asked for. */
+/** Whether a step may have rows whose columns are merged, and has a plan. */
 function canBeExplained(sql: string): boolean {
-  // EXPLAIN holds for the first statement of a text alone: the others would be run, twice.
+  // EXPLAIN applies to the first statement of a text only; the others would run, twice.
   return !SEVERAL.test(sql) && (!ROWLESS.test(sql) || RETURNS.test(sql));
 }
 
@@ -149,7 +149,7 @@ function readObjects(
   if (answer === undefined) throw new Error("internal error: D1 answered fewer statements than it was sent");
   const { results, meta } = answer;
   const columns = Object.keys(results[0] ?? {});
-  // Of a text of several statements nothing tells how wide the rows of the last one are.
+  // For a multi-statement text nothing reveals how wide the rows of the last one are.
   const unexplained = SEVERAL.test(step.sql) ? null : columns.length;
   const width = explanation === null ? unexplained : columnCount(answers[explanation]?.results ?? []);
   if (results.length > 0 && !trustworthy(columns, width)) throw ambiguous(index);
@@ -175,23 +175,23 @@ function usageOf(metas: D1Meta[]): Usage {
 
 function readCounts(answer: D1Result<ObjectRow> | undefined, changed: number): Counts {
   const [row] = answer?.results ?? [];
-  // changes() keeps the count of an earlier statement when this one was no INSERT, UPDATE or DELETE.
+  // changes() keeps the count of an earlier statement if this one was not an INSERT, UPDATE or DELETE.
   return { changes: changed === 0 ? 0 : Number(row?.["changes"]), last_row_id: Number(row?.["last_row_id"]) };
 }
 
-/** SQLite's plan tells how many columns a statement's rows have. */
+/** SQLite's plan contains the number of columns of a statement's rows. */
 function columnCount(plan: ObjectRow[]): number {
   const widths = plan.filter(({ opcode }) => opcode === "ResultRow").map(({ p2 }) => Number(p2));
   return Math.max(0, ...widths);
 }
 
-/** Whether the keys of a row are its columns, all of them and in their order. */
+/** Whether the keys of a row are its columns, all of them and in order. */
 function trustworthy(columns: string[], width: number | null): boolean {
   return columns.length === width && keepTheirOrder(columns);
 }
 
 function ambiguous(step: number): WorkFailed {
   const message =
-    "the batch was run, but D1 merges or reorders the columns of this step's rows: give each a name of its own with AS";
+    "the batch was run, but D1 merges or reorders the columns of this step. Give each a name of its own with AS";
   return new WorkFailed({ kind: "unsupported", message, effect: "unknown", step });
 }

@@ -1,4 +1,4 @@
-// Tells from what the runtime threw which kind of error the client is to be told, the one place that reads messages.
+// Turns what the runtime threw into the kind of error for the client; no other file reads the runtime's messages.
 
 import type { Effect, ErrorKind, Failure } from "./protocol";
 
@@ -12,7 +12,7 @@ export class WorkFailed extends Error {
   }
 }
 
-/** https://developers.cloudflare.com/d1/observability/debug-d1/ lists what may be tried again. */
+/** https://developers.cloudflare.com/d1/observability/debug-d1/ lists the errors after which to try again. */
 const TRANSIENT = [
   "Network connection lost",
   "storage caused object to be reset",
@@ -22,21 +22,21 @@ const TRANSIENT = [
 ];
 
 /**
- * How the platform refuses work at an object's door, before it runs. Everything else that is flagged `overloaded`
- * may be durable: the runtime sets the flag on its 30 s limits and on resets for memory, too.
+ * The platform's refusal of work before it runs. Anything else that is flagged `overloaded` may be durable:
+ * the runtime sets the flag on its 30 s limits and on resets for memory, too.
  */
 const TURNED_AWAY = /\bis overloaded\b|\btoo much load\b/i;
 
-/** How a call fails that an object does not know yet, or no more: its code is being updated. */
+/** The error for a method that the object's code does not have: its code is being updated. */
 const NO_METHOD = "does not implement the method";
 
-/** How D1 refuses what it does not run, in words without a code of SQLite. */
+/** D1's own refusals, which have no SQLite code. */
 const REFUSED = /SQL statement|SQL query|SQL code|state\.storage\.transaction|D1_TYPE_ERROR|exceeded D1's/;
 
-/** How the statement that guards deferred foreign keys fails. */
+/** The error of the statement that guards deferred foreign keys. */
 const FOREIGN_KEY_GUARD = /bad JSON path: '(FOREIGN KEY constraint failed: .*)'/;
 
-/** An error of SQLite, in the words that the driver expects. */
+/** An error of SQLite, in the form that the driver expects. */
 export function sqlFailure(error: unknown, effect: Effect, step?: number): Failure {
   const message = messageOf(error).replace(/^(?:D1_ERROR: |Error: )+/, "");
   return { kind: "sql", message, effect, ...(step === undefined ? {} : { step }) };
@@ -47,8 +47,8 @@ export function objectFailure(error: unknown, effect: Effect): Failure {
   const message = messageOf(error);
   const nothingRan = effect === "ended" ? effect : "none";
   if (message.includes(NO_METHOD)) return { kind: "retry", message, effect: nothingRan };
-  // Before `overloaded`: an object may be reset for a limit after its write was kept, and carries both flags then.
-  // The runtime hides by a reference what broke an object: a statement that ended the transaction around it.
+  // Before `overloaded`: an object may be reset for a limit after its write was kept, and then carries both flags.
+  // The runtime shows only a reference if a statement ended the transaction around it and so broke the object.
   if (wasReset(error) || isFatal(error)) return { kind: "reset", message, effect };
   if (hasFlag(error, "overloaded"))
     return { kind: "overloaded", message, effect: TURNED_AWAY.test(message) ? nothingRan : effect };
@@ -61,12 +61,12 @@ export function isFatal(error: unknown): boolean {
   return messageOf(error).startsWith("internal error");
 }
 
-/** An error reported by D1, where SQL errors and faults of the service come the same way. */
+/** An error that D1 reports; SQL errors and faults of the service come the same way. */
 export function d1Failure(error: unknown, step?: number): Failure {
   const [, dangling] = FOREIGN_KEY_GUARD.exec(messageOf(error)) ?? [];
   if (dangling !== undefined) return { kind: "foreign_key", message: dangling, effect: "none" };
   const kind = d1Kind(error);
-  // A batch of D1 is atomic: what SQLite refused left nothing behind. Of a fault nobody knows.
+  // A batch of D1 is atomic, so SQLite's refusal left nothing behind. A fault may come before or after the work.
   if (kind === "sql") return sqlFailure(error, "none", step);
   const { message } = sqlFailure(error, "none");
   return { kind, message, effect: kind === "overloaded" && TURNED_AWAY.test(message) ? "none" : "unknown" };
@@ -77,11 +77,11 @@ function d1Kind(error: unknown): ErrorKind {
   if (/\bSQLITE_[A-Z]+/.test(message)) return "sql";
   if (isTransient(message)) return "retry";
   if ((/overloaded/i.test(message) || TURNED_AWAY.test(message)) && !wasReset(error)) return "overloaded";
-  // What is not known to be a refusal, as a database reset in the middle, may have done its work.
+  // Anything but a certain refusal may have done its work, as a database that was reset half-way.
   return REFUSED.test(message) ? "sql" : "internal";
 }
 
-/** Whether the object or database was reset: what it had done before may be kept. */
+/** Whether the object or database was reset: earlier work may be kept. */
 function wasReset(error: unknown): boolean {
   return hasFlag(error, "durableObjectReset") || /\breset\b/i.test(messageOf(error));
 }
@@ -91,7 +91,7 @@ function isTransient(message: string): boolean {
 }
 
 function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : "the runtime threw something that is no error";
+  return error instanceof Error ? error.message : "the runtime threw something other than an error";
 }
 
 function hasFlag(error: unknown, flag: string): boolean {

@@ -1,12 +1,12 @@
 // Keeps the call to an object open between batches that follow each other closely: a new call takes several times as
 // long as a statement, and is billed as a request.
 //
-// What makes it safe:
+// Why it is safe:
 // - An answer leaves the object by calling `next`, and a call that an object makes on a stub waits, as every message
 //   of an object does, until the writes before it are durable (`JsRpcPromise` behind `waitForOutputLocksIfNecessary`
-//   in workerd's src/workerd/api/worker-rpc.c++). Where they can't be made durable it never leaves, and the call breaks.
-// - An object that waits for `next` holds nothing: others' batches and transactions come in between.
-// - A batch is handed over once. Whatever waits behind it when a call ends was never handed over, and gets a new call.
+//   in workerd's src/workerd/api/worker-rpc.c++). If they cannot be made durable it never leaves, and the call breaks.
+// - An object that waits for `next` holds no lock: other clients' batches and transactions come in between.
+// - A batch is handed over once. Batches that wait when a call ends were never handed over, and get a new call.
 
 import { objectFailure } from "./errors";
 import type { Answer, Failure } from "./protocol";
@@ -18,7 +18,7 @@ export type NextBatch = (answer: Answer) => Promise<BatchCall | null>;
 /** Makes the call to an object; `first` is its first batch. */
 export type Serve = (first: BatchCall, next: NextBatch) => Promise<void>;
 
-/** How long a call is used: the CPU time that an object may take is counted from its call's arrival. */
+/** How long a call is used, because the CPU time of an object is counted from its call's arrival. */
 const MAX_AGE_MS = 1000;
 
 /** How many calls of a session may wait: an invocation has six connections that wait for their answer. */
@@ -44,7 +44,7 @@ class HeldCall {
   #answered = false;
   #deliver: ((next: BatchCall | null) => void) | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
-  /** Whether it takes more batches. */
+  /** Whether it accepts more batches. */
   open = true;
 
   constructor(first: Work, holdMs: number, onWaiting: (call: HeldCall) => void) {
@@ -53,7 +53,7 @@ class HeldCall {
     this.#onWaiting = onWaiting;
   }
 
-  /** Whether the object has nothing to do but wait. */
+  /** Whether the object only waits. */
   get waiting(): boolean {
     return this.#deliver !== null;
   }
@@ -63,7 +63,7 @@ class HeldCall {
     try {
       if (this.#current !== null) await serve(this.#current.call, (answer) => this.#next(answer));
     } catch (error) {
-      // A call that broke while it waited has nothing to tell.
+      // A call that broke while it waited has nothing to report.
       this.#current?.reply({ results: [], error: this.#failure(error) });
     }
     this.end();
@@ -80,7 +80,7 @@ class HeldCall {
     this.#hand();
   }
 
-  /** Takes no more batches, and lets the object go as soon as it has answered. */
+  /** Accepts no more batches, and releases the object as soon as it has answered. */
   end(): void {
     this.open = false;
     this.#hand();
@@ -100,7 +100,7 @@ class HeldCall {
     });
   }
 
-  /** Lets a waiting object have the next batch, or the end. */
+  /** Gives a waiting object the next batch, or the end. */
   #hand(): void {
     if (this.#deliver === null) return;
     const work = this.open ? this.#queue.shift() : null;
@@ -113,12 +113,12 @@ class HeldCall {
 
   #failure(error: unknown): Failure {
     const failure = objectFailure(error, "unknown");
-    // Only a call's first batch can have been turned away at the door.
+    // Only the first batch of a call can have been refused before it ran.
     return this.#answered ? { ...failure, effect: "unknown" } : failure;
   }
 }
 
-/** The calls of one session, at most one for each object that takes more batches. */
+/** The calls of one session, at most one for each object that accepts more batches. */
 export class HeldCalls {
   readonly #serve: Serve;
   readonly #holdMs: number;
@@ -126,7 +126,7 @@ export class HeldCalls {
   #waiting: HeldCall[] = [];
   #closed = false;
 
-  /** `holdMs`: how long an object is kept waiting for a batch; it is billed for that time. */
+  /** `holdMs`: how long an object waits for a batch; the wait is billed. */
   constructor(serve: Serve, holdMs: number) {
     this.#serve = serve;
     this.#holdMs = holdMs;
@@ -137,7 +137,7 @@ export class HeldCalls {
     return new Promise((reply) => this.#add({ call, reply }));
   }
 
-  /** Lets the objects go. What was not handed over is not run. */
+  /** Releases the objects. What was not handed over is not run. */
   close(): void {
     this.#closed = true;
     for (const held of this.#byName.values()) held.end();
@@ -162,7 +162,7 @@ export class HeldCalls {
     for (const work of left) this.#add(work);
   }
 
-  /** Ends the calls that have waited longest where too many wait. */
+  /** Ends the calls that have waited longest if too many wait. */
   #limitWaiting(held: HeldCall): void {
     const others = this.#waiting.filter((other) => other !== held && other.waiting);
     this.#waiting = [...others, held];

@@ -10,16 +10,16 @@ const DEFAULT_SESSION_SUBREQUESTS = 9000;
 /** Below the 1,000 statements that D1 runs for an invocation: developers.cloudflare.com/d1/platform/limits */
 const DEFAULT_SESSION_D1_QUERIES = 900;
 
-/** Half of `limits.cpu_ms`, for it is estimated. */
+/** Half of `limits.cpu_ms`, because it is an estimate. */
 const DEFAULT_SESSION_CPU_MS = 30_000;
 
 /** How long a session lives. */
 const DEFAULT_SESSION_SECONDS = 3600;
 
-/** How long a session outlives a deploy without its token, beside the time that a busy object keeps its old code. */
+/** How long a session outlives a deploy without its token, after the time that a busy object keeps its code. */
 const DEFAULT_SESSION_CHECK_SECONDS = 60;
 
-/** How long an object is kept waiting for the next batch: 100 ms of it cost what a request to it does. */
+/** How long an object waits for the next batch: 100 ms of waiting cost as much as a request to it. */
 const DEFAULT_CALL_HOLD_MS = 50;
 
 export { Tenant } from "./tenant";
@@ -46,11 +46,11 @@ function health(env: Env): Response {
 
 function openSession(request: Request, env: Env, scope: Scope, shown: ArrayBuffer): Response {
   if (request.headers.get("Upgrade")?.toLowerCase() !== "websocket") {
-    return refuse(426, "this path speaks WebSocket", { upgrade: "websocket" });
+    return refuse(426, "this path needs a WebSocket", { upgrade: "websocket" });
   }
   const offered = request.headers.get("Sec-WebSocket-Protocol") ?? "";
   if (!offered.split(",").some((name) => name.trim() === SUBPROTOCOL)) {
-    return refuse(400, `the subprotocol spoken here is ${SUBPROTOCOL}`);
+    return refuse(400, `the subprotocol must be ${SUBPROTOCOL}`);
   }
   const { 0: client, 1: server } = new WebSocketPair();
   const limits = sessionLimits(env, scope);
@@ -73,12 +73,12 @@ function sessionLimits(env: Env, scope: Scope): SessionLimits {
     cpuMs: positive(env.SESSION_CPU_MS, DEFAULT_SESSION_CPU_MS),
     seconds: positive(env.SESSION_MAX_SECONDS, DEFAULT_SESSION_SECONDS),
     checkSeconds: positive(env.SESSION_CHECK_SECONDS, DEFAULT_SESSION_CHECK_SECONDS),
-    // Zero is a choice: every call ends with its answer.
+    // Zero is a valid value: every call ends with its answer.
     holdMs: Number(env.CALL_HOLD_MS) === 0 ? 0 : positive(env.CALL_HOLD_MS, DEFAULT_CALL_HOLD_MS),
   };
 }
 
-/** A variable that is no positive number must not take a limit away. */
+/** A variable that is not a positive number must not remove a limit. */
 function positive(variable: unknown, otherwise: number): number {
   const value = Number(variable);
   return value > 0 ? value : otherwise;

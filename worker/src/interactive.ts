@@ -13,7 +13,7 @@ export type Pull = (answer: Answer) => Promise<Step[] | null>;
 /** How a transaction ended; `answer` belongs to the request that ended it. */
 export type Outcome = { end: "commit" | "rollback"; answer: Answer } | { end: "lease" } | { end: "gone" };
 
-/** How far to unwind: `level` is the one that stays, reopened after an undo when it is a savepoint. */
+/** How far to unwind: `level` is the level that stays, reopened after an undo if it is a savepoint. */
 interface Unwind {
   level: number;
   undo: boolean;
@@ -42,13 +42,13 @@ export class InteractiveTransaction {
   readonly #schema: SchemaMark;
   readonly #keys: WriteKeys;
   readonly #savepoints: string[] = [];
-  /** What is left of the request in hand, the last step first: to take the first of many moves all the others. */
+  /** The remaining steps of the request, in reverse order: taking the first of many would move all the others. */
   #steps: Step[];
   #results = new Results();
   /** The answer to the request in hand, once a step of it has failed. */
   #failed: Answer | null = null;
   #deadline = 0;
-  /** Whether foreign keys have been deferred, if only for a while. */
+  /** Whether foreign keys have been deferred, even for a moment. */
   #deferred = false;
 
   constructor(
@@ -67,10 +67,10 @@ export class InteractiveTransaction {
     this.#steps = steps.toReversed();
   }
 
-  /** Runs the transaction to its end. What it throws is the runtime's: everything is rolled back then. */
+  /** Runs the transaction to its end. If it throws, the error is the runtime's, and everything is rolled back. */
   async run(): Promise<Outcome> {
     const { unwind } = await this.#nested(() => {
-      // The lease counts from here: waiting for the object's turn is not the client's fault.
+      // The lease counts from here, so that the client does not pay for waiting for the object.
       this.#deadline = Date.now() + this.#leaseMs;
       const error = this.#schema.mismatch(this.#expect);
       if (error !== null) {
@@ -144,16 +144,16 @@ export class InteractiveTransaction {
 
   async #pullWithinLease(answer: Answer): Promise<Step[] | "expired" | null> {
     let timer: ReturnType<typeof setTimeout> | null = null;
-    // The timer is of this level: one that was set outside a nested transaction is held back until that has ended.
+    // The timer belongs to this level: one set outside a nested transaction does not fire until that has ended.
     const expired = new Promise<"expired">((resolve) => {
-      // Never longer than the whole lease: a clock may have been set back meanwhile.
+      // Never longer than the whole lease, because a clock may have been set back.
       timer = setTimeout(() => resolve("expired"), Math.min(this.#leaseMs, this.#deadline - Date.now()));
     });
-    // A broken pull means that nobody is there to go on: the transaction is rolled back.
+    // A broken pull means that the client is gone: the transaction is rolled back.
     const pulled = this.#pull(answer).catch(() => null);
     try {
       const taken = await Promise.race([pulled, expired]);
-      // A client that asks at once is faster than a timer with no time left.
+      // A client that is quick enough beats a timer with no time left.
       return Date.now() < this.#deadline ? taken : "expired";
     } finally {
       // A pending timer would keep the object alive.
@@ -163,7 +163,7 @@ export class InteractiveTransaction {
 
   async #openSavepoint(name: string): Promise<Unwind | null> {
     if (this.#savepoints.length >= MAX_SAVEPOINTS) {
-      const message = `savepoints nest at most ${MAX_SAVEPOINTS} deep`;
+      const message = `savepoints can nest at most ${MAX_SAVEPOINTS} deep`;
       throw new WorkFailed({
         kind: "unsupported",
         message,
@@ -206,11 +206,11 @@ export class InteractiveTransaction {
     return end({ end: "commit", answer: { results: this.#results.texts } }, false);
   }
 
-  /** Writes the commit's key; one that was given up, or used before, ends the transaction. */
+  /** Writes the commit's key; a key that was given up, or used before, ends the transaction. */
   #keepKey(key: Key): void {
     const known = this.#keys.recall(key);
     if ("results" in known) {
-      const message = "the commit's key was given up or used before: the transaction is rolled back";
+      const message = "the commit's key was given up or used before, so the transaction is rolled back";
       throw new WorkFailed({ kind: "stale_key", message, effect: "ended", step: this.#results.texts.length });
     }
     this.#keys.keep(known, null);

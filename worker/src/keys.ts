@@ -1,14 +1,14 @@
-// Keys of writes: by them an object knows a write that comes again, and tells what became of one whose answer was lost.
+// Idempotency keys: an object recognizes a write that is sent again, and reports whether it was carried out.
 
 import { WorkFailed, isFatal, sqlFailure } from "./errors";
 import type { Answer, Failure, Key, KeyOutcome } from "./protocol";
 
 /** Characters of the largest answer that is kept for a repetition. */
 const MAX_KEPT = 256 * 1024;
-/** How long a client's last key is known at least; no client repeats a write for so long. */
+/** The shortest time for which a client's last key is kept; no client repeats a write for so long. */
 const KEPT_MS = 24 * 60 * 60 * 1000;
 
-/** Stands in for an answer that was not kept; a result's own text begins with a brace. */
+/** Marks an answer that was not kept; a result's own text begins with a brace. */
 const NOT_KEPT = "-";
 
 // Without a rowid a write costs one row, and leaves last_insert_rowid() as it was.
@@ -20,10 +20,10 @@ const PUT =
   "ON CONFLICT (client) DO UPDATE SET n = excluded.n, answer = excluded.answer, at = excluded.at";
 const FORGET = "DELETE FROM _do_bridge_keys WHERE at < ?";
 
-/** The last key of a client that left something behind; `answer` is null where its work will never be done. */
+/** The last key of a client that left something behind; `answer` is null if its work will never be done. */
 type Entry = { n: number; answer: string | null };
 
-/** A write that is being run under its key. */
+/** A write that runs under its key now. */
 export interface Running {
   key: Key;
   isNewClient: boolean;
@@ -31,23 +31,23 @@ export interface Running {
 
 const STALE: Failure = {
   kind: "stale_key",
-  message: "the client has gone on to a later key: this request is not run any more",
+  message: "the client has gone on to a later key, so this request does not run",
   effect: "unknown",
 };
 
 const GIVEN_UP: Failure = {
   kind: "stale_key",
-  message: "the key was given up when its outcome was asked for: nothing of it has run, nor will",
+  message: "the key was given up when its outcome was looked up, so its work has not run and never will",
   effect: "none",
 };
 
 const ANSWER_LOST: Failure = {
   kind: "answer_lost",
-  message: "the write was carried out before, once; its answer was too large to be kept",
+  message: "the write was carried out once, and its answer was too large to be kept",
   effect: "done",
 };
 
-/** The keys that an object remembers: the last one of each client, written in the transaction of its work. */
+/** The keys that an object keeps: the last one of each client, written in the transaction of its work. */
 export class WriteKeys {
   readonly #sql: SqlStorage;
 
@@ -55,7 +55,7 @@ export class WriteKeys {
     this.#sql = sql;
   }
 
-  /** What a request is answered that must not run (again); else what `keep` wants. */
+  /** The answer to a request that must not run (again); otherwise the value that `keep` needs. */
   recall(key: Key): Answer | Running {
     const entry = this.#find(key);
     if (entry === null) return { key, isNewClient: true };
@@ -67,8 +67,8 @@ export class WriteKeys {
   }
 
   /**
-   * Writes the key of work that is about to be committed; throws `WorkFailed` where that can't be done.
-   * `results` are null for the commit of a transaction, which has no answer to be kept.
+   * Writes the key of work that is about to be committed; throws `WorkFailed` if that is impossible.
+   * `results` are null for the commit of a transaction, which has no answer to keep.
    */
   keep({ key, isNewClient }: Running, results: readonly string[] | null): void {
     // JSON has no line breaks of its own.
@@ -81,7 +81,7 @@ export class WriteKeys {
     }
   }
 
-  /** Tells what became of a key's work. Where nothing did, nothing ever will: what is still on its way is refused. */
+  /** Returns what became of a key's work. If it was not done it never will be: a late request is refused. */
   outcome(key: Key): KeyOutcome {
     const entry = this.#find(key);
     if (entry === null || entry.n < key.n) {

@@ -1,4 +1,4 @@
-// The session protocol's frames: their types, and the checks that turn an untrusted text into a request.
+// The frames of the session protocol: their types, and the checks that turn an untrusted text into a request.
 
 export const SUBPROTOCOL = "do-bridge.v1";
 
@@ -8,7 +8,7 @@ export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
 /** Bytes of the largest answer: an RPC between the Worker and an object carries 32 MiB, its envelope included. */
 export const MAX_ANSWER_BYTES = 30 * 1000 * 1000;
 
-/** Steps of the largest request: on its way to an object each takes some 60 bytes beside its texts. */
+/** Steps of the largest request: on its way to an object each takes some 60 bytes in addition to its texts. */
 const MAX_STEPS = 350_000;
 
 const MIN_LEASE_MS = 100;
@@ -17,9 +17,9 @@ const DEFAULT_LEASE_MS = 10_000;
 const MAX_TRANSACTION_NAME = 64;
 const MAX_SAVEPOINT_NAME = 256;
 const SEGMENT = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-/** A fingerprint, or nothing: an object whose schema nobody has named. */
+/** A schema fingerprint, or empty for an object without a recorded schema. */
 const FINGERPRINT = /^[0-9a-f]{0,64}$/;
-/** A client's random number and the number of its write; as long as a JavaScript number is exact. */
+/** A client's random number and the number of its write, within the range of exact JavaScript numbers. */
 const KEY = /^([0-9a-f]{32}):([1-9][0-9]{0,14})$/;
 const DATABASE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
@@ -49,9 +49,9 @@ export interface Failure {
   kind: ErrorKind;
   message: string;
   effect: Effect;
-  /** Index of the step that failed, where it is known. */
+  /** Index of the failed step, if it is known. */
   step?: number;
-  /** The fingerprint that the object holds where another was expected; empty for none. */
+  /** The schema fingerprint of the object if another one was expected; empty for none. */
   found?: string;
 }
 
@@ -66,7 +66,7 @@ export interface Statement {
   sql: string;
   params: string[];
   count: boolean;
-  /** Whether the rows read and written are to be told. */
+  /** Whether to report the rows read and written. */
   meter: boolean;
 }
 
@@ -77,17 +77,17 @@ export interface SavepointStep {
 
 export interface EndStep {
   type: "commit" | "rollback";
-  /** By what a commit is known whose answer was lost. */
+  /** The idempotency key of the commit, in case its answer is lost. */
   key?: Key | undefined;
 }
 
-/** The name of a write: its client, and a number that grows from one write of the client to the next. */
+/** The idempotency key of a write: its client, and a number that grows from one write of the client to the next. */
 export interface Key {
   client: string;
   n: number;
 }
 
-/** What became of a key's work; `unknown` where the client has gone on to a later key. */
+/** What became of a key's work; `unknown` if the client has gone on to a later key. */
 export type KeyOutcome = "done" | "none" | "unknown";
 
 export type ControlStep = SavepointStep | EndStep;
@@ -103,7 +103,7 @@ export interface BatchRequest {
   op: "batch";
   id: number;
   database: Database;
-  /** The fingerprint without which nothing is to run. */
+  /** The schema fingerprint without which nothing may run. */
   expect: string | undefined;
   key: Key | undefined;
   /** Whether the same request may have been sent before. */
@@ -154,7 +154,7 @@ export type Request =
   | EraseRequest
   | PingRequest;
 
-/** A frame that can't be served; `id` is the request's where it could be read. */
+/** A frame that cannot be served; `id` is the request's if it could be read. */
 export class ProtocolError extends Error {
   readonly kind: ErrorKind;
   readonly id: number | null;
@@ -168,7 +168,7 @@ export class ProtocolError extends Error {
 
 type Fields = Record<string, unknown>;
 
-/** Reads one frame. Throws `ProtocolError`, whose message quotes nothing of the frame but names of fields. */
+/** Reads one frame. Throws `ProtocolError`, whose message contains nothing of the frame but names of fields. */
 export function parseRequest(text: string): Request {
   const frame = parseObject(text);
   const id = frame["id"];
@@ -221,24 +221,24 @@ function readBatch(id: number, frame: Fields): BatchRequest {
   const database = readDatabase(frame["db"]);
   const expect = readExpectation(frame);
   if (expect !== undefined && database.kind === "d1") {
-    throw new ProtocolError("expect is for objects alone");
+    throw new ProtocolError("expect is only for objects");
   }
   const key = readKey(frame);
-  if (key !== undefined && database.kind === "d1") throw new ProtocolError("keys are for objects alone");
+  if (key !== undefined && database.kind === "d1") throw new ProtocolError("keys are only for objects");
   const again = readFlag(frame, "again");
-  if (again && key === undefined) throw new ProtocolError("again belongs to a key");
+  if (again && key === undefined) throw new ProtocolError("again needs a key");
   return { op: "batch", id, database, expect, key, again, steps: readStatements(frame) };
 }
 
 function readErase(id: number, frame: Fields): EraseRequest {
   const database = readDatabase(frame["db"]);
-  if (database.kind === "d1") throw new ProtocolError("D1 databases are not erased");
+  if (database.kind === "d1") throw new ProtocolError("D1 databases cannot be erased");
   return { op: "erase", id, database };
 }
 
 function readOutcome(id: number, frame: Fields): OutcomeRequest {
   const database = readDatabase(frame["db"]);
-  if (database.kind === "d1") throw new ProtocolError("keys are for objects alone");
+  if (database.kind === "d1") throw new ProtocolError("keys are only for objects");
   const key = readKey(frame);
   if (key === undefined) throw new ProtocolError("key is missing");
   return { op: "outcome", id, database, key };
@@ -253,7 +253,8 @@ function readTransaction(id: number, frame: Fields): TransactionRequest {
     throw new ProtocolError(`lease_ms must be a number from ${MIN_LEASE_MS} to ${MAX_LEASE_MS}`);
   }
   const expect = readExpectation(frame);
-  if (expect !== undefined && !begin) throw new ProtocolError("expect belongs to the request that begins");
+  if (expect !== undefined && !begin)
+    throw new ProtocolError("expect is only for the request that begins the transaction");
   const steps = readSteps(frame);
   const end = steps.findIndex((step) => step.type === "commit" || step.type === "rollback");
   if (end >= 0 && end < steps.length - 1) {
@@ -279,7 +280,7 @@ function readDatabase(value: unknown): Database {
 
 function readStatements(frame: Fields): Statement[] {
   return readSteps(frame).map((step) => {
-    if (step.type !== "statement") throw new ProtocolError(`a batch has no ${step.type} step`);
+    if (step.type !== "statement") throw new ProtocolError(`a batch cannot have a ${step.type} step`);
     return step;
   });
 }
@@ -288,7 +289,7 @@ function readSteps(frame: Fields): Step[] {
   const steps = frame["steps"];
   if (!Array.isArray(steps)) throw new ProtocolError("steps must be a list");
   if (steps.length > MAX_STEPS) {
-    throw new ProtocolError(`a request may have ${MAX_STEPS} steps`, null, "too_large");
+    throw new ProtocolError(`a request may have at most ${MAX_STEPS} steps`, null, "too_large");
   }
   return steps.map((step: unknown) => {
     if (!isFields(step)) throw new ProtocolError("a step must be an object");

@@ -1,4 +1,4 @@
-// The Worker's side of an interactive transaction: hands the client's requests to the object, one after the other.
+// The Worker's side of an interactive transaction: hands the client's requests to the object, in order.
 
 import { objectFailure } from "./errors";
 import type { Outcome, Pull } from "./interactive";
@@ -11,19 +11,19 @@ export type Transact = (request: TransactionRequest, pull: Pull) => Promise<Outc
 
 export const NO_TRANSACTION: Failure = {
   kind: "no_transaction",
-  message: "no such transaction, or one that has ended",
+  message: "the transaction does not exist, or has ended",
   effect: "none",
 };
 
 const LEASE_EXPIRED: Failure = {
   kind: "lease_expired",
-  message: "the transaction was rolled back: it held its object longer than its lease",
+  message: "the transaction held its object longer than its lease and was rolled back",
   effect: "ended",
 };
 
 const CONNECTION_LOST: Failure = {
   kind: "reset",
-  message: "the connection to the object was lost, and the transaction rolled back",
+  message: "the connection to the object was lost, and the transaction was rolled back",
   effect: "ended",
 };
 
@@ -34,7 +34,7 @@ function failed(error: Failure): Answer {
 export class RelayedTransaction {
   /** The database that the transaction was begun on, as `kind:name`. */
   readonly database: string;
-  /** What a request is told that comes after the end. */
+  /** The answer to a request that comes after the end. */
   #ended: Failure | null = null;
   readonly #reply: Reply;
   readonly #waiting: TransactionRequest[] = [];
@@ -58,14 +58,14 @@ export class RelayedTransaction {
     } catch (error) {
       const commits = this.#current?.steps.at(-1)?.type === "commit";
       const failure = objectFailure(error, commits ? "unknown" : "ended");
-      // An object that has begun the transaction has not turned its commit away at the door.
+      // An object that has begun the transaction has accepted the request of its commit.
       if (commits && this.#current !== begin) failure.effect = "unknown";
       if (commits) this.#finish(NO_TRANSACTION, failed(failure));
       else this.#finish(failure);
     }
   }
 
-  /** Takes a further request of the transaction, to be run after those that came before it. */
+  /** Takes a further request of the transaction, to run after the earlier ones. */
   send(request: TransactionRequest): void {
     if (this.#ended !== null) {
       this.#reply(request, failed(this.#ended));
@@ -76,7 +76,7 @@ export class RelayedTransaction {
     }
   }
 
-  /** The client has gone: the object rolls back as soon as it asks for more. */
+  /** The client is gone: the object rolls back as soon as it pulls again. */
   close(): void {
     this.#closed = true;
     this.#waiting.length = 0;
@@ -106,7 +106,7 @@ export class RelayedTransaction {
     if (this.#current !== null) this.#reply(this.#current, answer);
     this.#current = null;
     for (const request of this.#waiting.splice(0)) this.#reply(request, failed(ended));
-    // The object stopped waiting for its last pull: let that call end.
+    // The object no longer waits for its last pull, so end that call.
     this.#deliver?.(null);
     this.#deliver = null;
   }

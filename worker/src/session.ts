@@ -25,37 +25,37 @@ import { NO_TRANSACTION, RelayedTransaction } from "./relayed-transaction";
 import type { Tenant } from "./tenant";
 import { byteLength } from "./values";
 
-/** When it is closed, in parts of the time for which it serves: its client has left it long before. */
+/** When to close it, in multiples of its lifetime: its client has left it long before. */
 const CLOSED_AFTER = 1.1;
 
-/** Requests that may wait for their answers at once, and the characters of their frames: sessions share 128 MB. */
+/** Requests that may wait for answers at once, and the characters of their frames: sessions share 128 MB. */
 const MAX_UNANSWERED = 250;
 const MAX_UNANSWERED_CHARACTERS = 2 * MAX_REQUEST_BYTES;
-const TOO_MANY_UNANSWERED = "too many requests of this session wait for their answers, or too large ones";
+const TOO_MANY_UNANSWERED = "too many requests of this session, or too large ones, wait for their answers";
 
-/** The object that is asked which tokens hold; no client can name it. */
+/** The object that is asked which tokens are valid; no client can name it. */
 const DOORKEEPER = "_access";
 
-/** Milliseconds of CPU, at most, that a message took and each of its characters, either way: the clock stands still. */
+/** CPU milliseconds, at most, of a message and of each of its characters: the clock stands still while code runs. */
 const CPU_OF_MESSAGE = 0.4;
 const CPU_OF_CHARACTER = 6.7e-6;
 
 /** The longest time that a timer can be set to. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-/** What a session may reach, and what one invocation of the Worker, which it is, may use up. */
+/** What a session may reach, and the limits of the one invocation of the Worker that it is. */
 export interface SessionLimits {
   scope: Scope;
   subrequests: number;
-  /** Statements for D1, which has a limit of its own for an invocation. */
+  /** Statements for D1, which has its own limit for an invocation. */
   d1Queries: number;
   /** CPU time, which adds up over all of a session's messages. */
   cpuMs: number;
-  /** After so long it begins nothing more: a token that was taken away must not work for ever. */
+  /** After this time it begins nothing more, so that a removed token does not work forever. */
   seconds: number;
-  /** After so long the next message has the session's token compared with those of the Worker deployed now. */
+  /** After this time the next message compares the session's token with those of the Worker deployed now. */
   checkSeconds: number;
-  /** How long an object is kept waiting for the next batch. */
+  /** How long an object waits for the next batch. */
   holdMs: number;
 }
 
@@ -71,7 +71,7 @@ export class Session {
   /** The requests that wait for their answers, each with the characters of its frame. */
   readonly #unanswered = new Map<Request, number>();
   #unansweredCharacters = 0;
-  /** One for all transactions: a function made in `#begin` would keep that transaction's first steps for ever. */
+  /** One for all transactions: a function made in `#begin` would keep that transaction's first steps in memory. */
   readonly #answer = (request: Request, answer: Answer): void => {
     this.#unansweredCharacters -= this.#unanswered.get(request) ?? 0;
     this.#unanswered.delete(request);
@@ -80,7 +80,7 @@ export class Session {
   #subrequests = 0;
   #d1Queries = 0;
   #cpuMs = 0;
-  /** Whether the token held when it was compared last. */
+  /** Whether the token was valid at the last comparison. */
   #welcome = Promise.resolve(true);
   #compared = Date.now();
   /** How many requests are not answered yet; an open transaction is one. */
@@ -97,7 +97,7 @@ export class Session {
     this.#calls = new HeldCalls(serve, limits.holdMs);
   }
 
-  /** Serves the socket until it closes; whatever is still open then is rolled back. */
+  /** Serves the socket until it closes, and then rolls back what is still open. */
   start(): void {
     this.#socket.accept();
     this.#socket.addEventListener("message", ({ data }) => {
@@ -118,7 +118,7 @@ export class Session {
       const { id, kind, message } =
         error instanceof ProtocolError
           ? error
-          : new ProtocolError("the frame can't be read", null, "internal");
+          : new ProtocolError("the frame cannot be read", null, "internal");
       this.#reply(id, failed(kind, message));
       return;
     }
@@ -153,7 +153,7 @@ export class Session {
     else this.#answer(request, await this.#batch(request));
   }
 
-  /** Whether the Worker that is deployed now still takes the session's token. */
+  /** Whether the Worker that is deployed now still accepts the session's token. */
   #isWelcome(): Promise<boolean> {
     if (Date.now() - this.#compared >= this.#limits.checkSeconds * 1000) {
       this.#compared = Date.now();
@@ -168,7 +168,7 @@ export class Session {
       const access = await this.#object(DOORKEEPER).access(DOORKEEPER, this.#token);
       return access === this.#limits.scope;
     } catch {
-      // It cannot be asked, or runs older code: the session ends by its age at the latest.
+      // The object cannot be asked, or runs older code: the session ends by its age at the latest.
       return true;
     }
   }
@@ -185,7 +185,7 @@ export class Session {
   async #batch({ database, expect, key, again, steps }: BatchRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     if (database.kind === "do") {
-      // One each, though those on a held call make no new one: what the runtime counts may change.
+      // One each, though those on a held call make no new subrequest: the runtime may change what it counts.
       this.#subrequests += 1;
       return this.#calls.batch({ name: database.name, expect, key, again, steps });
     }
@@ -205,7 +205,7 @@ export class Session {
       const outcome = await this.#object(database.name).outcome(database.name, key);
       return { results: [JSON.stringify({ columns: ["outcome"], rows: [[outcome]] })] };
     } catch (error) {
-      // To ask again does no harm.
+      // Reading the size again does no harm.
       return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
     }
   }
@@ -247,7 +247,7 @@ export class Session {
     if (database.kind === "d1") {
       this.#answer(request, failed("unsupported", "D1 has no interactive transactions"));
     } else if (begin && known !== undefined) {
-      this.#answer(request, failed("bad_request", "this tx has been used in this session"));
+      this.#answer(request, failed("bad_request", "this tx name was used before in this session"));
     } else if (begin) {
       await this.#begin(request);
     } else if (known === undefined) {
@@ -276,13 +276,13 @@ export class Session {
     );
   }
 
-  /** A stub is made anew for each call: one that has seen a connection error stays broken. */
+  /** A new stub for each call, because one that has seen a connection error stays broken. */
   #object(name: string): DurableObjectStub<Tenant> {
     return this.#env.TENANTS.getByName(name);
   }
 
   #binding({ name }: Database): D1Database | null {
-    // A Worker that serves objects alone may be configured without it.
+    // A Worker for objects only may be configured without it.
     const names: Record<string, string> | undefined = this.#env.D1_DATABASES;
     if (names === undefined || !Object.hasOwn(names, name)) return null;
     const binding: unknown = Reflect.get(this.#env, names[name] ?? "");
@@ -304,7 +304,7 @@ export class Session {
     );
   }
 
-  /** Whether so many statements may run; more than the limit are left to D1 itself, in a session of their own. */
+  /** Whether this many statements may run; more than the limit are left to D1 itself, in a session of their own. */
   #hasLeftOnD1(queries: number): boolean {
     return this.#d1Queries <= Math.max(this.#limits.d1Queries - queries, 0);
   }
@@ -313,7 +313,7 @@ export class Session {
     return Date.now() - this.#opened >= seconds * 1000;
   }
 
-  /** Closes a session that is long over, so that no client can keep one for ever by its pings. */
+  /** Closes a session long after its end, so that no client can keep one forever with pings. */
   #retire(): void {
     if (this.#inHand > 0 || !this.#isOlderThan(this.#limits.seconds * CLOSED_AFTER)) return;
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.close(1001, "the session's time is over");
@@ -327,7 +327,7 @@ export class Session {
     this.#socket.send(frame);
   }
 
-  /** Counts the CPU of a frame that came or goes: of a request when it has run, so that any fits into a new session. */
+  /** Counts the CPU of a frame in either direction: of a request after it ran, so that any fits into a new session. */
   #count(frame: string | ArrayBuffer): void {
     this.#cpuMs += CPU_OF_MESSAGE / 2 + (typeof frame === "string" ? frame.length * CPU_OF_CHARACTER : 0);
   }
@@ -344,7 +344,7 @@ export class Session {
 function readFrame(data: string | ArrayBuffer): Request {
   if (typeof data !== "string") throw new ProtocolError("frames must be text");
   if (byteLength(data) > MAX_REQUEST_BYTES) {
-    throw new ProtocolError(`a frame may have ${MAX_REQUEST_BYTES} bytes`, null, "too_large");
+    throw new ProtocolError(`a frame may have at most ${MAX_REQUEST_BYTES} bytes`, null, "too_large");
   }
   return parseRequest(data);
 }
@@ -354,6 +354,6 @@ function failed(kind: ErrorKind, message: string, effect: Effect = "none"): Answ
 }
 
 function limitReached(effect: Effect = "none"): Answer {
-  const message = "the session has used up its subrequests, its CPU or its time: open a new one";
+  const message = "the session has reached its limit of subrequests, CPU or time. Open a new one";
   return failed("session_limit", message, effect);
 }

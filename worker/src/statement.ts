@@ -10,7 +10,7 @@ export interface Counts {
   last_row_id: number;
 }
 
-/** What the runtime counts for its bill: rows looked at, and rows and index entries written. */
+/** The runtime's counters for its bill: rows scanned, and rows and index entries written. */
 export interface Usage {
   rows_read: number;
   rows_written: number;
@@ -19,19 +19,19 @@ export interface Usage {
 export interface StatementResult {
   columns: string[];
   rows: Iterable<SqlValue[]>;
-  /** Tells the figures that were asked for once the rows have been read; null where none were. */
+  /** Returns the counters that were requested, once the rows have been read; null if none were. */
   figures: (() => Partial<Counts & Usage>) | null;
 }
 
-/** A character for which the runtime sends all of its text by two bytes each. */
+/** A character that makes the runtime send the whole text with two bytes for each character. */
 const WIDE = /[\u0100-\uffff]/;
 
-/** Collects the results of one request, and stops it when they grow too large to be sent. */
+/** Collects the results of one request, and stops it when they grow too large to send. */
 export class Results {
   readonly texts: string[] = [];
   readonly #byRpc: boolean;
   #bytes = 0;
-  /** What the texts take on the way from an object to the Worker. */
+  /** The size of the texts on the way from an object to the Worker. */
   #rpcBytes = 0;
 
   constructor({ byRpc } = { byRpc: true }) {
@@ -45,7 +45,7 @@ export class Results {
     let bytes = this.#bytes + byteLength(head);
     const written: string[] = [];
     for (const row of rows) {
-      // To the last row: a write can't be undone before, and a read's cursor locks its table against DROP.
+      // To the last row: a write cannot be undone before, and a read's cursor locks its table against DROP.
       if (bytes > MAX_ANSWER_BYTES) continue;
       const text = JSON.stringify(row.map(encodeValue));
       bytes += byteLength(text) + 1;
@@ -72,7 +72,7 @@ function tooLarge(effect: Effect, step: number): Failure {
 
 /** One query; a semicolon anywhere may be followed by a second statement. */
 const QUERY = /^\s*(?:SELECT|VALUES|WITH)\b[^;]*;?\s*$/i;
-/** What a WITH clause may lead to beside a query. */
+/** What a WITH clause may contain besides a query. */
 const WRITE = /\b(?:INSERT|REPLACE|UPDATE|DELETE)\b/i;
 
 /**
@@ -85,7 +85,7 @@ export function readsOnly({ sql }: Statement): boolean {
 }
 
 /**
- * Runs a statement all or nothing and adds its result; what fails is thrown as `WorkFailed`.
+ * Runs a statement all or nothing and adds its result; an error is thrown as `WorkFailed`.
  *
  * SQLite undoes a single failed statement by itself; the savepoint is for a text of several statements, and for a
  * result that is too large.
@@ -125,23 +125,23 @@ function totalChanges(sql: SqlStorage): number {
 function countChanges(sql: SqlStorage, before: number): Counts {
   const counts = "SELECT total_changes() AS total, changes() AS changes, last_insert_rowid() AS id";
   const { total, changes, id } = sql.exec<{ total: number; changes: number; id: number }>(counts).one();
-  // changes() keeps the count of an earlier statement when this one was no INSERT, UPDATE or DELETE.
+  // changes() keeps the count of an earlier statement if this one was not an INSERT, UPDATE or DELETE.
   return { changes: total === before ? 0 : changes, last_row_id: id };
 }
 
 const DEFERS = /^\s*PRAGMA\s+defer_foreign_keys\b/i;
 
-/** Whether a statement says from when to when foreign keys are checked late. */
+/** Whether a statement starts or ends the deferring of foreign keys. */
 export function defersForeignKeys({ sql }: Statement): boolean {
   return DEFERS.test(sql);
 }
 
 /**
- * Finds the rows that a unit with deferred foreign keys left pointing nowhere, before its commit.
+ * Finds the rows that a unit with deferred foreign keys left pointing at missing rows, before its commit.
  *
- * Committing them would not fail: the runtime would reset the whole object, or, where the keys are no longer
- * deferred by then (`deferred` says that they have been), keep the rows. A key that points at no unique columns
- * makes the search itself fail: an error of SQLite like any other.
+ * Committing them would not fail: the runtime would reset the whole object, or, if the keys are no longer
+ * deferred by then (`deferred` is true if they have been), keep the rows. A key that references columns without
+ * a unique index makes the search itself fail with an error of SQLite.
  */
 export function danglingRows(sql: SqlStorage, deferred: boolean, effect: Effect): Failure | null {
   const [now] = sql.exec<{ defer_foreign_keys: number }>("PRAGMA defer_foreign_keys").toArray();

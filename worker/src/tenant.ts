@@ -11,17 +11,17 @@ import type { Answer, Key, KeyOutcome, Statement, Step } from "./protocol";
 import { SchemaMark } from "./schema";
 import { Results, danglingRows, defersForeignKeys, readsOnly, runStatement } from "./statement";
 
-/** What was made by statements; the runtime's own tables, and those of SQLite, go with the storage. */
+/** What statements have made; the tables of the runtime and of SQLite are deleted with the storage. */
 const ANY_TABLE =
   "SELECT 1 FROM sqlite_master WHERE name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*' " +
   "AND name NOT GLOB 'sqlite_*' LIMIT 1";
 
 export interface BatchCall {
-  /** The object that the caller means: refused by every other one. */
+  /** The object that the caller means; every other object refuses the call. */
   name: string;
-  /** The schema's fingerprint without which nothing is to run. */
+  /** The schema fingerprint without which nothing may run. */
   expect?: string | undefined;
-  /** By what the object knows this write should it come again; `again` says that it may have come before. */
+  /** The write's idempotency key; `again` means that it may have been sent before. */
   key?: Key | undefined;
   again?: boolean;
   steps: Statement[];
@@ -39,14 +39,14 @@ export class Tenant extends DurableObject<Env> {
   readonly #schema = new SchemaMark(this.ctx.storage.sql);
   readonly #keys = new WriteKeys(this.ctx.storage.sql);
 
-  /** Runs the steps as one atomic unit; a write that has a key once, however often it comes. */
+  /** Runs the steps as one atomic unit; a write with a key runs once, however often it is sent. */
   batch({ name, expect, key, again, steps }: BatchCall): Answer {
     this.#checkName(name);
-    // The key first: the write itself, or what came after it, may have changed the schema.
+    // The key first, because the write itself, or a later one, may have changed the schema.
     const known = key && this.#keys.recall(key);
     if (known !== undefined && "results" in known) return known;
     const answer = this.#batch(expect, steps, known);
-    // Else an earlier copy, still on its way, could pass where this one failed.
+    // Otherwise an earlier copy of the request could still succeed where this one failed.
     if (again && key && answer.error !== undefined) this.#keys.outcome(key);
     return answer;
   }
@@ -56,7 +56,7 @@ export class Tenant extends DurableObject<Env> {
     if (mismatch !== null) return { results: [], error: mismatch };
     const results = new Results();
     try {
-      // Nothing comes between statements that do not wait, so queries see one moment without a transaction.
+      // Nothing runs between statements that do not wait, so queries see one moment without a transaction.
       if (running === undefined && steps.every(readsOnly)) this.#run(steps, results);
       else this.#commit(steps, results, running);
     } catch (error) {
@@ -95,16 +95,16 @@ export class Tenant extends DurableObject<Env> {
     return accessOf(shown, this.env);
   }
 
-  /** What became of the write, or the transaction, that has this key; final, as `WriteKeys` says. */
+  /** What became of the write, or the transaction, with this key; final, as in `WriteKeys`. */
   outcome(name: string, key: Key): KeyOutcome {
     this.#checkName(name);
     return this.#keys.outcome(key);
   }
 
   /**
-   * Gives the object's storage back, for which it is billed, unless a table or view stands in it; whether it did.
+   * Releases the object's storage, which is billed, unless a table or view exists; returns whether it did.
    *
-   * An object without tables stays one of a page for ever otherwise. The runtime deletes all or nothing, at once.
+   * An object without tables keeps a page otherwise, forever. The runtime deletes all or nothing, at once.
    */
   async erase(name: string): Promise<boolean> {
     this.#checkName(name);
@@ -121,10 +121,10 @@ export class Tenant extends DurableObject<Env> {
   }
 
   /**
-   * Holds a transaction open, in which it runs what `pull` brings, until it is ended or its lease runs out.
+   * Holds a transaction open and runs what `pull` brings, until it is ended or its lease expires.
    *
-   * It was `transact` before commits had keys: an object that still runs that code would commit without one, and
-   * say later that nothing was committed. It does not answer to the new name, and the transaction is begun again.
+   * It was called `transact` before commits had keys. An object that still runs that code would commit without a key,
+   * and later report that nothing was committed. It lacks the new method, so the transaction is begun again.
    */
   async interact(call: TransactCall, pull: Pull): Promise<Outcome> {
     this.#checkName(call.name);
@@ -132,6 +132,6 @@ export class Tenant extends DurableObject<Env> {
   }
 
   #checkName(name: string): void {
-    if (this.ctx.id.name !== name) throw new Error("this object was called by another object's name");
+    if (this.ctx.id.name !== name) throw new Error("this object was called with another object's name");
   }
 }

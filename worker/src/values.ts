@@ -3,7 +3,7 @@
 /** A value as it stands in an answer's rows. */
 export type WireValue = number | string | null | { b: string } | { f: "inf" | "-inf" };
 
-/** A value as the runtime hands it out: a Durable Object gives blobs as `ArrayBuffer`, D1 as an array of bytes. */
+/** A value as the runtime returns it: a Durable Object returns blobs as `ArrayBuffer`, D1 as an array of bytes. */
 export type SqlValue = number | string | null | ArrayBuffer | number[];
 
 export function encodeValue(value: SqlValue): WireValue {

@@ -1,4 +1,4 @@
-"""The connection wrapper for D1: either transport, and an atomic() that says what it could not undo."""
+"""The connection wrapper for D1, over either transport; atomic() logs what it could not undo."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ OPTIONS = ("transport", "account_id", "timeout", "pool_size", "connect_timeout",
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """One connection to a D1 database, by Cloudflare's API ("rest") or over the relay ("relay")."""
+    """One connection to a D1 database, through Cloudflare's API ("rest") or the relay ("relay")."""
 
     display_name = "Cloudflare D1"
     creation_class = DatabaseCreation
@@ -32,20 +32,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        # What had been written, and what waited in the batch, when each open block began; by its savepoint's
-        # name.
+        # For each open block, by its savepoint's name: the counts of statements written and of statements
+        # that waited in the batch when it began.
         self._marks = {}
 
     def get_connection_params(self):
         self.require_settings(
-            NAME="the database's id",
-            HOST="the relay's URL, or for OPTIONS['transport'] = 'rest' the API's base",
+            NAME="the id of the D1 database",
+            HOST="the relay's URL, or for OPTIONS['transport'] = 'rest' the base of the API",
             PASSWORD="the token of the relay or of the API",  # noqa: S106
         )
         options = self.settings_dict["OPTIONS"]
         self.require_known_options(OPTIONS)
         parameters = {"transport": self._transport(), "database": "d1:" + self.settings_dict["NAME"]}
-        # Off unless asked for: docs/costs.md says why.
+        # Off by default; docs/costs.md gives the reason.
         parameters["write_keys"] = bool(options.get("write_keys", False))
         if "timeout" in options:
             parameters["timeout"] = float(options["timeout"])
@@ -60,8 +60,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if transport == "rest":
             return driver.rest(settings["HOST"], settings["PASSWORD"], options.get("account_id") or None)
         raise ImproperlyConfigured(
-            f"DATABASES[{self.alias!r}]['OPTIONS']['transport'] is {transport!r}; "
-            "it can be 'relay' or 'rest'."
+            f"DATABASES[{self.alias!r}]['OPTIONS']['transport'] is {transport!r}. Set it to "
+            "'relay' or 'rest'."
         )
 
     @async_unsafe
@@ -69,7 +69,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.check_test_database()
         return Connection(**conn_params)
 
-    # Blocks: nothing begins, nothing is undone, and what stands after a failure is told.
+    # Blocks: nothing begins and nothing is undone; what has been written before a failure is logged.
 
     def _set_autocommit(self, autocommit):
         if not autocommit:
@@ -92,7 +92,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self._mark(None)
 
     def _savepoint_allowed(self):
-        # Not SQL's: a name for the place, so that an inner block may fail and the outer one go on.
+        # Not a savepoint of SQL: a name for the place, so that an inner block may fail and the outer one go
+        # on.
         return self.in_atomic_block
 
     def _savepoint(self, sid):
@@ -117,16 +118,17 @@ class DatabaseWrapper(base.DatabaseWrapper):
         standing = self.connection.written - written
         if standing:
             logger.error(
-                "A block of atomic() on %r failed after it had written: %d statement(s) have committed and "
-                "stand, for D1 cannot roll back. Collect writes that belong together by do_bridge.batch().",
+                "A block of atomic() on %r failed after it had written: %d statement(s) have been "
+                "committed and stay, because D1 cannot roll back. Collect writes that belong "
+                "together with do_bridge.batch().",
                 self.alias,
                 standing,
                 extra={"alias": self.alias, "statements": standing},
             )
-            # Each statement is told once, by the innermost block that failed.
+            # Log each statement once, with the innermost block that failed.
             self._marks = {name: (mark[0] + standing, mark[1]) for name, mark in self._marks.items()}
 
-    # Foreign keys that are looked at later
+    # Foreign keys that are checked later
 
     @contextmanager
     def constraint_checks_disabled(self):
@@ -166,13 +168,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.validate_thread_sharing()
         try:
             if self.connection is not None and self.connection.pid != os.getpid():
-                # A child's copy: what waits is the parent's to send, and a block the parent's to end.
+                # A child's copy: the parent sends the waiting statements, and ends the block.
                 self.connection.batch = None
             elif self.autocommit:
-                # To its caller each statement that waits has committed.
+                # For its caller each waiting statement has committed.
                 self.enable_constraint_checking()
             else:
-                # Elsewhere the open block would be rolled back.
+                # Otherwise the open block would be rolled back.
                 self._undo(None)
         finally:
             super().close()
@@ -195,13 +197,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def batch(self, block=None):
         """Collect the block's writes and send them as one atomic batch at its end; see do_bridge.batch.
 
-        `block` is the block of `atomic()` in which that happens, by default one of this database alone.
+        `block` is the block of `atomic()` around them, by default one of this database alone.
         """
         block = block or transaction.atomic(using=self.alias)
         self.ensure_connection()
         driver_connection = self.connection
         if driver_connection.batch is not None:
-            # Should it fail, and the outer block go on, then without what was queued in here.
+            # If the inner block fails and the outer one goes on, drop what was queued in here.
             with block:
                 yield
             return
@@ -212,7 +214,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 yield
             finally:
                 driver_connection.batch = None
-            # As with atomic(): set_rollback(True), or an error in here that was swallowed, undoes the block.
+            # As with atomic(): set_rollback(True), or an error that was swallowed in here, undoes the block.
             if not self.needs_rollback and not linked.is_broken(self):
                 with rebuild.guarded(), self.wrap_database_errors:
                     batch.send()

@@ -1,4 +1,4 @@
-"""The driver's connection to D1, with a count of what was written and with batches that collect writes."""
+"""The driver's connection to D1, with a count of the statements written and with batches of writes."""
 
 import operator
 import os
@@ -9,7 +9,7 @@ from django.db import IntegrityError, NotSupportedError
 from do_bridge import driver
 from do_bridge.driver.sql import prepare
 
-# Fails the batch when the statement before it changed no row; the text comes back in the error.
+# Fail the batch if the statement before it changed no row; the error carries the text.
 _UNCHANGED = "do_bridge:unchanged"
 _MUST_CHANGE = prepare(f"SELECT json_extract('{{}}', '{_UNCHANGED}') WHERE changes() = 0", None)
 _PROBE = "do_bridge:probe"
@@ -17,7 +17,7 @@ _ALWAYS_FAILS = prepare(f"SELECT json_extract('{{}}', '{_PROBE}')", None)
 
 
 class Connection(driver.Connection):
-    """Counts the statements that were written; while `batch` is set, writes wait there."""
+    """Count the statements that were written; while `batch` is set, writes wait there."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -25,7 +25,7 @@ class Connection(driver.Connection):
         self.written = 0
         #: The Batch that collects writes, or None.
         self.batch = None
-        #: The process that opened it: a child has a copy.
+        #: The process that opened it; a child has a copy.
         self.pid = os.getpid()
 
     def run(self, statements):
@@ -36,14 +36,14 @@ class Connection(driver.Connection):
         return [self.batch.add(statement) for statement in statements]
 
     def run_now(self, statements):
-        """Run prepared statements, whether a batch collects or not."""
+        """Run prepared statements at once, even while a batch collects writes."""
         shapes = [statement.shape for statement in statements]
         # A pragma prepares a batch, and stays in it.
         writes = sum(not shape.reads_only and shape.verb != "PRAGMA" for shape in shapes)
         try:
             results = super().run(statements)
         except driver.Error as error:
-            # Carried out, though its results are lost.
+            # They were carried out, though their results are lost.
             self.written += writes if error.effect == "done" else 0
             raise
         self.written += writes
@@ -56,7 +56,7 @@ class Connection(driver.Connection):
 
 
 class Pending:
-    """What is not known before the batch is sent."""
+    """A value that is known once the batch has been sent."""
 
     def __init__(self):
         self._is_known = False
@@ -69,20 +69,20 @@ class Pending:
     def _get(self):
         if not self._is_known:
             raise NotSupportedError(
-                "The result of a write inside batch() is known only once the batch has been sent, at the end "
-                "of its block. Read it after the block, or make this write outside of it."
+                "The result of this write is not known inside batch(), which sends it at the end "
+                "of the block. Read the result after the block, or make the write outside it."
             )
         return self._value
 
 
 class PendingCount(Pending):
-    """The number of rows that a statement changes; before the batch is sent, `> 0` is a promise.
+    """The number of rows that a statement changes; before the batch is sent, `> 0` is assumed.
 
-    Model.save() asks its UPDATE for it. The answer is yes, and the batch fails as a whole if no row was
+    Model.save() reads it after its UPDATE. The answer is yes, and the batch fails as a whole if no row was
     there. The same goes for `if queryset.update(…)`.
     """
 
-    #: Set once the count leaves Django's compilers, which ask for its truth without meaning the rows.
+    #: Set once the count leaves Django's compilers, which test its truth without meaning the rows.
     is_told = False
 
     def __init__(self, entry):
@@ -170,11 +170,11 @@ class PendingRows(Pending):
 
 @dataclass(eq=False)
 class Entry:
-    """One statement that waits."""
+    """One waiting statement."""
 
     statement: object
     must_change: bool = False
-    #: Of an UPDATE that was told that its row is not there: whether the INSERT for it came.
+    #: For an UPDATE that was told that its row does not exist: whether the INSERT for it has come.
     missed: bool = False
     followed: bool = False
     #: The object that it stores, for an error's text.
@@ -190,15 +190,15 @@ class Batch:
         self._connection = connection
         self.entries = []
         self.after = []
-        #: Objects whose keys come with the batch, the place of the statement that brings one, and the model
-        #: whose row it inserts; by the objects' id().
+        #: Objects whose keys come with the batch, the place of the statement that brings the key, and the
+        #: model whose row it inserts; by the objects' id().
         self.keyless = {}
 
     def __len__(self):
         return len(self.entries)
 
     def read(self, statements):
-        """Run reads, which don't see what waits."""
+        """Run reads, which don't see the waiting writes."""
         return self._connection.run_now(statements)
 
     def add(self, statement):
@@ -218,17 +218,18 @@ class Batch:
         self.keyless = {key: item for key, item in self.keyless.items() if item[1] < length}
 
     def when_sent(self, call):
-        """Call `call` without arguments once the batch was sent, or never if its last statement is undone."""
+        """Call `call` without arguments once the batch was sent, unless its last statement is undone."""
         self.after.append((len(self.entries) - 1, call))
 
     def expect_key(self, instance, model):
-        """Note that the last statement brings the primary key of an object, for its row of this model."""
+        """Record that the last statement brings the primary key of an object, for its row of this model."""
         self.keyless[id(instance)] = (instance, len(self.entries) - 1, model)
 
     def send(self):
-        """Send all in one round trip and make their results known.
+        """Send everything in one round trip and fill in the results.
 
-        Raises the driver's errors; an IntegrityError or an unchanged row names the statement's index, from 0.
+        Raises the driver's errors; an IntegrityError or an unchanged row names the statement's index, from
+        0.
         """
         if not self.entries:
             return
@@ -259,16 +260,18 @@ class Batch:
         where = "A statement" if step is None else f"Statement {owners[step]}"
         if unchanged:
             raise IntegrityError(
-                f"{where} of the batch changed no row, so nothing was carried out. Inside batch(), save() "
-                "takes an object with a primary key for a row that exists, and `if …update()` its rows; use "
-                "save(force_insert=True) for a new one."
+                f"{where} of the batch changed no row, so the batch was not carried out. Inside "
+                "batch(), save() of an object with a primary key and `if queryset.update(…)` "
+                "expect that the row exists. Call save(force_insert=True) for a new row."
             ) from error
-        raise IntegrityError(f"{where} of the batch: {error}; nothing of it was carried out.") from error
+        raise IntegrityError(
+            f"{where} of the batch failed: {error}. Nothing of the batch was carried out."
+        ) from error
 
     def _locate(self, statements):
-        """Return the position of the first statement that fails, or None if it can't be told.
+        """Return the position of the first statement that fails, or None if it cannot be found.
 
-        D1 does not say which one it was: batches that always fail, and so change nothing, find it.
+        D1 does not report it. Batches that always fail, and so change nothing, find it.
         """
         good, bad = 0, len(statements)
         while bad - good > 1:

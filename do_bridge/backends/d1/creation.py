@@ -1,4 +1,4 @@
-"""Test databases on D1: others than the configured ones, which must exist and are emptied, never created."""
+"""Test databases on D1: separate ones, which must exist and are emptied, never created."""
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -7,7 +7,7 @@ from do_bridge.backends.remote_sqlite import creation
 
 
 class DatabaseCreation(creation.DatabaseCreation):
-    """Uses TEST["NAME"], the id of another database; TEST["CLONES"] lists one more for each process."""
+    """Use TEST["NAME"], the id of another database; TEST["CLONES"] lists one more for each process."""
 
     def test_db_signature(self):
         return (self.connection.settings_dict["HOST"], self._get_test_db_name().lower())
@@ -16,22 +16,23 @@ class DatabaseCreation(creation.DatabaseCreation):
         return self._other_than_configured(self.connection.settings_dict["TEST"].get("NAME"), "NAME")
 
     def _other_than_configured(self, database_id, setting):
-        """Return the id; raise ImproperlyConfigured where it is missing, or that of a configured database."""
+        """Return the id; raise ImproperlyConfigured if it is missing or belongs to a configured database."""
         where = f"DATABASES[{self.connection.alias!r}]['TEST'][{setting!r}]"
         if not database_id:
             raise ImproperlyConfigured(
-                f"{where} is not set. Tests empty their database, so give the id of a D1 database that holds "
-                "nothing else."
+                f"{where} is not set. Tests empty their database, so set it to the id of a D1 "
+                "database that holds nothing else."
             )
         if database_id.lower() in self._configured():
             raise ImproperlyConfigured(
-                f"{where} is the id of a configured database, and tests would empty it: give another one's."
+                f"{where} is the id of a configured database, which tests would empty. Set it to "
+                "the id of another one."
             )
         return database_id
 
     def _configured(self):
         """Return the lower-case names of all aliases that are not test databases already."""
-        # Whatever their engines: one that stands on this one has a path of its own.
+        # Of every engine, because an engine that builds on this one may use the same database.
         aliases = [self.connection.settings_dict]
         aliases += [settings.DATABASES[alias] for alias in settings.DATABASES]
         names = {str(alias.get("NAME") or "").lower() for alias in aliases}
@@ -41,9 +42,9 @@ class DatabaseCreation(creation.DatabaseCreation):
         clones = self.connection.settings_dict["TEST"].get("CLONES") or []
         if not str(suffix).isdecimal() or not 1 <= int(suffix) <= len(clones):
             raise ImproperlyConfigured(
-                "Parallel tests need a D1 database for each process: "
-                f"DATABASES[{self.connection.alias!r}]['TEST']['CLONES'] lists {len(clones)}, and this is "
-                f"process {suffix}. Add ids, or run fewer processes."
+                "Parallel tests need a D1 database for each process, but "
+                f"DATABASES[{self.connection.alias!r}]['TEST']['CLONES'] lists {len(clones)} and "
+                f"this is process {suffix}. Add ids, or run fewer processes."
             )
         name = self._other_than_configured(clones[int(suffix) - 1], "CLONES")
         return {**self.connection.settings_dict, "NAME": name}

@@ -1,4 +1,4 @@
-"""Writes whose foreign keys are looked at later, where no transaction can hold them: one batch, or a few."""
+"""Writes whose foreign keys are checked later, where no transaction can hold them: one batch, or a few."""
 
 from contextlib import contextmanager
 
@@ -16,24 +16,24 @@ from .connection import Batch, PendingCount
 _DEFER = prepare(rebuild.DEFER_FOREIGN_KEYS, None)
 _CHECK = prepare(rebuild.refuse_dangling_rows(), None)
 _STALE = "do_bridge:stale"
-# Fail where an UPDATE turns out to find another number of rows than Django was told.
+# Fail if an UPDATE finds another number of rows than Django was told.
 _MUST_FIND = prepare(f"SELECT json_extract('{{}}', '{_STALE}') WHERE changes() = 0", None)
 _MUST_MISS = prepare(f"SELECT json_extract('{{}}', '{_STALE}') WHERE changes() <> 0", None)
-# D1 runs 1,000 statements for an invocation of the relay; an UPDATE may have another behind it.
+# D1 runs 1,000 statements for each invocation of the relay; an UPDATE may need a second one.
 PIECE = 400
 
 
 class ProbedCount(PendingCount):
-    """The number of rows that an UPDATE changes, which waits; `> 0` is answered by a read of what is there.
+    """The number of rows that a waiting UPDATE changes; `> 0` is answered with a read of the present rows.
 
-    Model.save() inserts a row that its UPDATE does not find. One that was only queued is not found either, so
-    that INSERT is made to let an existing row be. Whatever else the answer was for, the batch fails if it
-    turns out wrong: `> 0` is asked to decide what to write.
+    Model.save() inserts a row that its UPDATE does not find. A queued row is not found either, so that
+    INSERT keeps an existing row. The batch fails if the answer turns out wrong, because code decides by `>
+    0` what to write.
     """
 
     def __init__(self, entry):
         super().__init__(entry)
-        #: Returns whether the UPDATE's rows exist; set by the compiler, as the next.
+        #: Return whether the UPDATE's rows exist; the compiler sets it, as the next.
         self.probe = None
         #: The UPDATE's only condition, or None.
         self.condition = None
@@ -46,7 +46,7 @@ class ProbedCount(PendingCount):
         return found
 
     def finds(self, waiting):
-        """Whether the UPDATE is that of one of the rows which wait to be inserted."""
+        """Whether the UPDATE is for one of the rows that wait to be inserted."""
         lhs = getattr(self.condition, "lhs", None)
         if getattr(self.condition, "lookup_name", None) != "exact" or not hasattr(lhs, "target"):
             return False
@@ -55,7 +55,7 @@ class ProbedCount(PendingCount):
         return any((key, self.condition.rhs) in waiting for key in keys)
 
     def is_for(self, key, value):
-        """Whether the UPDATE is that of the row with this value of the model's primary key."""
+        """Whether the UPDATE is for the row with this value of the model's primary key."""
         lhs = getattr(self.condition, "lhs", None)
         if lhs is None or getattr(lhs, "target", None) != key and lhs.output_field != key:
             return False
@@ -63,11 +63,11 @@ class ProbedCount(PendingCount):
 
 
 class Deferred(Batch):
-    """The writes of a block of `constraint_checks_disabled()`: rows may point at those that come later.
+    """The writes of a block of `constraint_checks_disabled()`: rows may point at later ones.
 
-    What has to be known before the block's end (a read, a new row's key) sends what waits, if no row of it
-    points nowhere. If one does, it goes on waiting, and the read's answer becomes a condition: the batch
-    fails as a whole if the read would have given another one in its place.
+    A read or a new row's key inside the block sends the waiting writes, if none of their rows points at a
+    missing row. If one does, they go on waiting, and the read's answer becomes a condition: the batch fails
+    as a whole if the read would have given another answer in its place.
     """
 
     def __init__(self, connection):
@@ -91,25 +91,25 @@ class Deferred(Batch):
 
     def add(self, statement):
         if len(self.entries) >= self._patience:
-            # What can't be sent now grows before it is tried again.
+            # The writes that cannot be sent yet grow before they are tried again.
             self._patience = PIECE if self.settle() else 2 * len(self.entries)
         if statement.shape.verb not in ("INSERT", "UPDATE"):
-            # It may delete them.
+            # This statement may delete them.
             self.waiting = {}
         return super().add(statement)
 
     def expect_row(self, field, value):
-        """Note that the last statement inserts the row with this value of its primary key."""
+        """Record that the last statement inserts the row with this value of its primary key."""
         self.waiting[field, field.get_prep_value(value)] = len(self.entries) - 1
 
     def last_write(self):
-        """Return the entry of the last write that waits, or None."""
+        """Return the entry of the last waiting write, or None."""
         writes = (entry for entry in reversed(self.entries) if not entry.statement.shape.reads_only)
         return next(writes, None)
 
     @contextmanager
     def peeking(self):
-        """While active, reads look at what is there and send nothing."""
+        """While active, reads look at the present rows and send nothing."""
         self._peeks = True
         try:
             yield
@@ -131,7 +131,7 @@ class Deferred(Batch):
         return results
 
     def settle(self):
-        """Send what waits if no row of it points nowhere; return whether nothing waits any more."""
+        """Send the waiting writes if none of their rows dangles; return whether none are left."""
         try:
             self.send()
         except driver.DatabaseError as error:
@@ -141,7 +141,7 @@ class Deferred(Batch):
         return True
 
     def send(self):
-        """Send all in one round trip; IntegrityError if a row points nowhere, and nothing is carried out."""
+        """Send everything in one round trip; IntegrityError, and no change, if a row dangles."""
         if not self.entries:
             return
         statements, owners = [_DEFER], [None]
@@ -153,7 +153,7 @@ class Deferred(Batch):
             results = self._connection.run_now([*statements, _CHECK])
         except driver.Error as error:
             if error.effect in ("done", "unknown"):
-                # Sent once more, what was carried out would be there twice.
+                # Sent once more, the part that was carried out would be there twice.
                 self._leave_behind()
             self._explain_deferred(error, [*statements, _CHECK], [*owners, None])
             raise
@@ -166,7 +166,7 @@ class Deferred(Batch):
             call()
 
     def _leave_behind(self):
-        """Wait for nothing that was sent any more; return the calls that were to follow it."""
+        """Stop waiting for what was sent; return the calls that were to follow it."""
         after = self.after
         self._sent += len(self.entries)
         self.entries, self.after, self.keyless, self.waiting = [], [], {}, {}
@@ -175,15 +175,15 @@ class Deferred(Batch):
     def _explain_deferred(self, error, statements, owners):
         if _STALE in str(error):
             raise NotSupportedError(
-                "Something was read that earlier rows of the block would have changed. Those could not be "
-                "sent before, because they point at later rows, and D1 has no transaction for that: put the "
-                "rows that others point at first. Nothing of this was carried out."
+                "A read inside this block depends on earlier rows of the block, which could not be "
+                "sent because they point at later rows. D1 has no transaction for that, and this "
+                "batch was not carried out. Put the rows that others point at first."
             ) from error
         if isinstance(error, driver.IntegrityError) and not _is_dangling(error):
             step = error.step if error.step is not None else self._locate(statements)
             entry = owners[step] if step is not None else None
-            what = f"Could not load {entry.label}" if entry and entry.label else "A row can't be written"
-            raise IntegrityError(f"{what}: {error}; nothing of its batch was carried out.") from error
+            what = f"Could not load {entry.label}" if entry and entry.label else "A row could not be written"
+            raise IntegrityError(f"{what}: {error}. Nothing of its batch was carried out.") from error
 
 
 def _is_dangling(error):

@@ -1,4 +1,4 @@
-"""What D1 can and cannot do, as Django's feature flags."""
+"""What D1 supports, as Django's feature flags."""
 
 from django.utils.functional import cached_property
 
@@ -8,13 +8,13 @@ from do_bridge.backends.remote_sqlite import features
 class DatabaseFeatures(features.DatabaseFeatures):
     """The dialect's flags, without transactions."""
 
-    # Each statement commits by itself, each batch as a whole; nothing can be begun and rolled back later.
-    # https://developers.cloudflare.com/d1/worker-api/d1-database/#batch
+    # Each statement commits by itself, each batch as a whole; a transaction cannot be begun and rolled back
+    # later.
     supports_transactions = False
-    # SAVEPOINT is refused. atomic() blocks nest all the same, as an account of what stands.
+    # SAVEPOINT is refused. Blocks of atomic() still nest, to count what stays after a failure.
     uses_savepoints = False
     can_release_savepoints = False
-    # The schema editor sends its block as one batch, which can't be rolled back once it was sent.
+    # The schema editor sends its block as one batch, which cannot be rolled back once it was sent.
     can_rollback_ddl = False
     # There are no locks to take between statements.
     has_select_for_update = False
@@ -38,7 +38,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 "migrations.test_executor.ExecutorTests.test_atomic_operation_in_non_atomic_migration",
                 "migrations.test_operations.OperationTests.test_run_python_atomic",
             },
-            "A row that points nowhere cannot stay, not even until the next batch.": {
+            "A row cannot point at a missing row, not even until the next batch.": {
                 "auth_tests.test_views.UUIDUserTests.test_admin_password_change",
                 "serializers.test_data.SerializerDataTests.test_json_serializer",
                 "serializers.test_data.SerializerDataTests.test_jsonl_serializer",
@@ -46,7 +46,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 "serializers.test_data.SerializerDataTests.test_xml_serializer",
                 "serializers.test_data.SerializerDataTests.test_yaml_serializer",
             },
-            "Statements of a schema editor wait for its block's end, where they are one atomic batch.": {
+            "Statements of a schema editor wait until its block's end, and are one atomic batch there.": {
                 "migrations.test_commands.MigrateTests.test_migrate_syncdb_app_label",
                 "migrations.test_commands.MigrateTests."
                 "test_migrate_syncdb_deferred_sql_executed_with_schemaeditor",

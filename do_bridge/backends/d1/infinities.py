@@ -1,4 +1,4 @@
-"""Infinities in results: D1 gives them as NULL, so numbers that may be one are selected as text then."""
+"""Infinities in results: D1 returns them as NULL, so columns that may hold one are selected as text."""
 
 from django.db.models import Avg, Subquery
 from django.db.models.expressions import Ref
@@ -16,7 +16,7 @@ def number(value):
 
 
 def _may_be_infinite(expression):
-    """Whether the expression is a real number, and not the average of whole ones."""
+    """Whether the expression is a real number, other than the average of integers."""
     if internal_type(expression) not in REAL_TYPES:
         return False
     sources = expression.get_source_expressions() if isinstance(expression, Avg) else [expression]
@@ -24,7 +24,7 @@ def _may_be_infinite(expression):
 
 
 def readable(expression, sql, params):
-    """Return (sql, params) of a selected expression, as text where it is an infinity."""
+    """Return (sql, params) of a selected expression, as text if it is an infinity."""
     if not _may_be_infinite(expression):
         return sql, params
     value = (sql, tuple(params))
@@ -40,9 +40,9 @@ class ReadableSelect:
 
     def pre_sql_setup(self, with_col_aliases=False):
         extra_select, order_by, group_by = super().pre_sql_setup(with_col_aliases)
-        # Another query computes with what a subquery gives; a combined query has its parts' columns.
+        # Another query computes with a subquery's values; a combined query has its parts' columns.
         if not self.query.subquery and not self.query.combinator:
-            # By their place or name they would be in the order of texts.
+            # By place or name they would be ordered as texts.
             order_by = [self._by_value(*item) for item in order_by]
             self.select = [
                 (expression, readable(expression, *sql) if expression else sql, alias)

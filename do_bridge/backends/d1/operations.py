@@ -1,4 +1,4 @@
-"""The dialect's operations for D1: its compilers know of batches."""
+"""The dialect's operations for D1, with compilers for batches."""
 
 from do_bridge.backends.remote_sqlite import operations
 

@@ -17,11 +17,11 @@ OPTIONS = (*POOL_OPTIONS, *CONNECTION_OPTIONS, *MIGRATION_OPTIONS, "write_keys")
 
 
 class TemplateUsed(ImproperlyConfigured, CommandError):
-    """Somebody connects to the tenants' template; a command prints the message alone, without a traceback."""
+    """A connection to the tenants' template was opened; a command prints the message without a traceback."""
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """An alias whose NAME is an object's; without a NAME it is the template of tenants' aliases."""
+    """An alias whose NAME is an object's name; without a NAME it is the template of tenants' aliases."""
 
     display_name = "SQLite Durable Object"
     creation_class = DatabaseCreation
@@ -30,9 +30,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_connection_params(self):
         if self.creation.is_template():
             raise TemplateUsed(
-                f"{self.alias!r} is the template of the tenants' databases and none itself: name a tenant "
-                f"({self.alias}/<slug>, or tenant_context('<slug>')), or give the alias a NAME, "
-                "which makes it one object. `manage.py all_tenants_command` runs a command for each tenant."
+                f"{self.alias!r} is only the template for the tenants' databases. Name a tenant: "
+                f"{self.alias}/<slug> as the alias, or tenant_context('<slug>'). `manage.py "
+                "all_tenants_command` runs a command for each tenant. To use one Durable Object "
+                "under this alias, set its NAME."
             )
         self.require_settings(HOST="the relay's URL", PASSWORD="the relay's token")  # noqa: S106
         options = self.settings_dict["OPTIONS"]

@@ -6,18 +6,18 @@ from django.core.exceptions import ImproperlyConfigured
 from do_bridge.backends.remote_sqlite import creation
 
 TEST_PREFIX = "test/"
-# The template's test names: prefixes of objects, no objects themselves.
+# The template's test names: prefixes of objects' names.
 _template_prefixes = set()
 
 
 class DatabaseCreation(creation.DatabaseCreation):
     def is_template(self):
-        """Whether the alias only lends its settings to tenants' aliases and is no database itself."""
+        """Whether the alias only lends its settings to tenants' aliases."""
         name = self.connection.settings_dict["NAME"]
         return not name or name in _template_prefixes
 
     def is_test_database(self):
-        # No configured object may have such a name, see _get_test_db_name: it was made by a test run.
+        # A test run made it, because no configured object may have such a name (see _get_test_db_name).
         return self.connection.settings_dict["NAME"].startswith(TEST_PREFIX)
 
     @staticmethod
@@ -26,7 +26,8 @@ class DatabaseCreation(creation.DatabaseCreation):
         return any(name.startswith(f"{prefix}/") for prefix in _template_prefixes)
 
     def mark_as_test_database(self, name):
-        # A tenant's alias has its test name already, by its template's prefix: no configured object has it.
+        # A tenant's alias has its test name already, from its template's prefix, which no configured object
+        # has.
         if not self.is_of_template(name):
             super().mark_as_test_database(name)
 
@@ -35,8 +36,8 @@ class DatabaseCreation(creation.DatabaseCreation):
         known = name in creation.test_names() or self.is_of_template(name)
         if name.startswith(TEST_PREFIX) and not known:
             raise ImproperlyConfigured(
-                f"DATABASES[{self.connection.alias!r}]['NAME'] begins with {TEST_PREFIX!r}, "
-                "which is kept for tests."
+                f"DATABASES[{self.connection.alias!r}]['NAME'] begins with {TEST_PREFIX!r}, which "
+                "is reserved for tests. Choose another name."
             )
         chosen = self.connection.settings_dict["TEST"]["NAME"] or name
         if not chosen.startswith(TEST_PREFIX):
@@ -52,8 +53,8 @@ class DatabaseCreation(creation.DatabaseCreation):
         for alias in settings.DATABASES:
             if settings.DATABASES[alias].get("NAME") == chosen:
                 raise ImproperlyConfigured(
-                    f"Tests of {self.connection.alias!r} would empty {chosen!r}, the configured object of "
-                    f"{alias!r}. Names that begin with {TEST_PREFIX!r} are kept for tests: give it another."
+                    f"Tests of {self.connection.alias!r} would empty {chosen!r}, the configured "
+                    f"object of {alias!r}. Set TEST['NAME'] to another name."
                 )
 
     def create_test_db(self, verbosity=1, autoclobber=False, serialize=True, keepdb=False):

@@ -16,7 +16,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
     @cached_property
     def django_test_skips(self):
         return super().django_test_skips | {
-            "A transaction holds its object: whoever else writes waits until it ends.": {
+            "A transaction holds its object, so all other writers wait until it ends.": {
                 "delete_regress.tests.DeleteLockingTest.test_concurrent_delete",
             },
         }

@@ -27,7 +27,7 @@ def in_test_environment():
 
 
 class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
-    """One connection of an alias. Subclasses say where it leads: `get_connection_params`."""
+    """One connection of an alias. Subclasses define where it leads: `get_connection_params`."""
 
     display_name = "SQLite on Cloudflare"
     Database = Database
@@ -45,33 +45,35 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
     def __init__(self, settings_dict, *args, **kwargs):
         self._is_in_block = False
         super().__init__(settings_dict, *args, **kwargs)
-        # Frames of this package have it in their variables, which a traceback page shows.
+        # Frames of this package have the settings in their variables, which a traceback page shows.
         if settings_dict.get("PASSWORD"):
             settings_dict["PASSWORD"] = Secret(settings_dict["PASSWORD"])
 
     def get_connection_params(self):
         """Return what `driver.connect` takes: `transport`, `database` (`do:…` or `d1:…`), `timeout`…"""
-        raise NotImplementedError("An engine says where it connects to.")
+        raise NotImplementedError("Subclasses must define get_connection_params().")
 
     def require_settings(self, **meanings):
-        """Raise ImproperlyConfigured for the first setting that is empty; values are never shown."""
+        """Raise ImproperlyConfigured for the first empty setting, without showing values."""
         for name, meaning in meanings.items():
             if not self.settings_dict.get(name):
-                raise ImproperlyConfigured(f"DATABASES[{self.alias!r}][{name!r}] is empty: give {meaning}.")
+                raise ImproperlyConfigured(
+                    f"DATABASES[{self.alias!r}][{name!r}] is empty. Set it to {meaning}."
+                )
 
     def require_known_options(self, known):
-        """Raise ImproperlyConfigured for an OPTION of another name; values are never shown."""
+        """Raise ImproperlyConfigured for an unknown name in OPTIONS, without showing values."""
         self._read_transaction_mode()
         if unknown := set(self.settings_dict["OPTIONS"]) - {*known, "transaction_mode"}:
             raise ImproperlyConfigured(
-                f"DATABASES[{self.alias!r}]['OPTIONS'] has {', '.join(sorted(map(repr, unknown)))}; "
-                f"known are {', '.join(map(repr, known))}."
+                f"DATABASES[{self.alias!r}]['OPTIONS'] has the unknown "
+                f"{', '.join(sorted(map(repr, unknown)))}. Use {', '.join(map(repr, known))}."
             )
 
     def _read_transaction_mode(self):
         """Set `transaction_mode` from the OPTIONS, as Django's sqlite3 backend does.
 
-        It changes nothing here: a transaction of an object is exclusive, and D1 has none. Raises
+        The mode changes nothing here: a transaction of an object is exclusive, and D1 has none. Raises
         ImproperlyConfigured for an unknown one.
         """
         mode = self.settings_dict["OPTIONS"].get("transaction_mode")
@@ -84,17 +86,17 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         self.transaction_mode = mode.upper() if mode else None
 
     def check_test_database(self):
-        """Raise ImproperlyConfigured if a test run is about to reach a database that is not a test one."""
+        """Raise ImproperlyConfigured if a test run is about to reach another than a test database."""
         if not in_test_environment() and not self.creation.are_tests_on():
             return
         name = self.settings_dict["NAME"]
-        # A connection that was opened before the tests began leads to where the alias led then.
+        # A connection that was opened before the tests began leads to the database that the alias had then.
         leads_to = name if self.connection is None else self.connection.database.partition(":")[2]
         if leads_to != name or not self.creation.is_test_database():
             raise ImproperlyConfigured(
-                f"A test run may not connect to the configured database of {self.alias!r}. Test databases "
-                "are made by Django's test runner: list the alias in `databases` of the test, and for D1 set "
-                "TEST['NAME'] to the id of another database."
+                f"A test run may not connect to the configured database of {self.alias!r}. Add the "
+                "alias to `databases` of the test case, and for D1 set TEST['NAME'] to the id of "
+                "another database."
             )
 
     @async_unsafe
@@ -104,13 +106,13 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
 
     @async_unsafe
     def connect(self):
-        # Django asks for blocks while it sets the connection up: to open one now would be too early.
+        # Django looks for blocks while it sets the connection up, which is too early to open one.
         with linked.alone(self):
             super().connect()
 
     @async_unsafe
     def ensure_connection(self):
-        # Whoever closed the driver's connection itself left nothing open that could be lost.
+        # Code that closed the driver's connection itself left nothing open that could be lost.
         if self.connection is not None and self.connection.closed and not self._is_in_block:
             self.connection = None
         if self.connection is not None:
@@ -119,7 +121,8 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
             super().ensure_connection()
 
     def init_connection_state(self):
-        # The version is a constant of the runtime, and foreign keys are always on: nothing to ask or to set.
+        # The version is a constant of the runtime, and foreign keys are always on, so there is nothing to
+        # read or set.
         BaseDatabaseWrapper.init_connection_state(self)
 
     def get_database_version(self):
@@ -143,7 +146,7 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
 
     @property
     def in_atomic_block(self):
-        """Whether a block is open here, by a block of `atomic()` or by one that covers this connection."""
+        """Whether a block is open here: its own block of `atomic()`, or one that covers this connection."""
         if not self._is_in_block:
             linked.catch_up(self)
         return self._is_in_block
@@ -165,7 +168,8 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         super().validate_no_broken_transaction()
 
     def _set_autocommit(self, autocommit):
-        # In autocommit the driver has no transaction open; `begin` costs no trip before the first statement.
+        # In autocommit the driver has no open transaction; `begin` costs no round trip before the first
+        # statement.
         with self.wrap_database_errors:
             if autocommit:
                 if self.connection.in_transaction:
@@ -182,8 +186,8 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         self._begin_next()
 
     def _begin_next(self):
-        # With autocommit off, what follows belongs to a new transaction. After an atomic() block this one
-        # ends empty, at no cost.
+        # With autocommit off, the next statement belongs to a new transaction. After a block of atomic() this
+        # one ends empty, at no cost.
         if not self.autocommit and self.connection is not None and self.features.supports_transactions:
             with self.wrap_database_errors:
                 self.connection.begin()
@@ -196,7 +200,7 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         return self.features.uses_savepoints and self.in_atomic_block
 
     def _savepoint(self, sid):
-        # Else a rollback to it would take away what a migration did before.
+        # Otherwise a rollback to it would undo what a migration did before.
         settle(self)
         self._savepoint_step(self.connection.savepoint, self.ops.savepoint_create_sql(sid), sid)
 
@@ -207,7 +211,7 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         self._savepoint_step(self.connection.release, self.ops.savepoint_commit_sql(sid), sid)
 
     def _savepoint_step(self, step, sql, sid):
-        # SAVEPOINT as a statement is refused by the runtime; the log shows what another SQLite would be sent.
+        # The runtime refuses SAVEPOINT as a statement; the log shows what another SQLite would receive.
         super().validate_no_broken_transaction()
         with debug_transaction(self, sql), self.wrap_database_errors:
             step(sid)
@@ -230,7 +234,7 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
                 cursor.execute("PRAGMA defer_foreign_keys = off")
 
     def check_constraints(self, table_names=None):
-        """Raise IntegrityError for a row whose foreign key points nowhere, in the tables named or in all."""
+        """Raise IntegrityError for a row that points at a missing row, in the tables named or in all."""
         if table_names is None:
             statements = ["PRAGMA foreign_key_check"]
         else:

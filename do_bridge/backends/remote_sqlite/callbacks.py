@@ -1,4 +1,4 @@
-"""Lets whoever installs it wrap the callbacks of `on_commit()`; the backends know no contexts themselves."""
+"""Wrap the callbacks of `on_commit()` for a caller with a context; the backends have none."""
 
 _wrap = None
 

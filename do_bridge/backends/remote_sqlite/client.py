@@ -9,7 +9,7 @@ from django.dispatch import Signal
 from .introspection import NOT_INTERNAL
 from .shell import Shell
 
-#: Sent with `connection` before a prompt opens there; a receiver refuses it by an exception.
+#: Sent with `connection` before a prompt opens; a receiver refuses it with an exception.
 shell_opens = Signal()
 
 FROM_SCHEMA = f"FROM sqlite_master WHERE {NOT_INTERNAL} AND"
@@ -23,11 +23,17 @@ class DatabaseClient(BaseDatabaseClient):
     executable_name = "dbshell"
 
     def runshell(self, parameters):
-        """Read statements from stdin and print their results; CommandError if one of a pipe's failed."""
+        """Read statements from stdin and print their results; CommandError if a piped statement failed."""
         if parameters:
-            raise CommandError("dbshell takes no arguments here: there is no client program to give them to.")
+            raise CommandError(
+                "dbshell accepts no arguments here, because it starts no client program. Run "
+                "`manage.py dbshell` and type or pipe SQL."
+            )
         shell_opens.send(sender=type(self), connection=self.connection)
         self.connection.ensure_connection()
         shell = Shell(self.connection, sys.stdin, sys.stdout, sys.stderr, COMMANDS)
         if shell.run():
-            raise CommandError("A statement failed; those before it stand, those after it did not run.")
+            raise CommandError(
+                "A statement failed. The statements before it have been carried out; those after it "
+                "did not run."
+            )

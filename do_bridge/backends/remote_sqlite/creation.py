@@ -10,9 +10,9 @@ from . import rebuild
 from .emptying import empty
 from .introspection import NOT_RUNTIME
 
-# Names that this process made test databases of: nothing else is reached while tests run.
+# Names of the test databases that this process made. No other database is reached while tests run.
 _test_names = set()
-# Those of them that take a configured one's place at present.
+# Those that take a configured one's place at present.
 _in_place = set()
 
 TABLES = f"SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND {NOT_RUNTIME}"  # noqa: S608
@@ -28,7 +28,7 @@ def test_names():
 
 
 class DatabaseCreation(sqlite3_creation.DatabaseCreation):
-    """Engines say which test database is an alias's: `_get_test_db_name`, `get_test_db_clone_settings`."""
+    """Create test databases; engines name them in `_get_test_db_name` and `get_test_db_clone_settings`."""
 
     @staticmethod
     def is_in_memory_db(database_name):
@@ -47,8 +47,8 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
         """Allow connections to `name` while tests run; ImproperlyConfigured if it is the configured one."""
         if name == self.connection.settings_dict["NAME"] and name not in _test_names:
             raise ImproperlyConfigured(
-                f"The test database of {self.connection.alias!r} would be the configured one. "
-                "Set TEST['NAME'] to another database."
+                f"The test database of {self.connection.alias!r} is the configured one, which "
+                "tests would empty. Set TEST['NAME'] to another database."
             )
         _test_names.add(name)
 
@@ -104,20 +104,20 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
             _in_place.discard(name)
 
     def isolate(self):
-        """Let test cases put the rows back that the new test database holds."""
-        # Not needed, and costly to import, where nothing is tested.
+        """Let test cases restore the rows that the new test database holds."""
+        # Not needed outside tests, and slow to import.
         from . import isolation
 
         isolation.install()
         isolation.remember(self.connection)
 
     def deserialize_db_from_string(self, data):
-        """Put serialized rows into this alias, all of them or none; routers place only many-to-many rows."""
+        """Put serialized rows into this alias, all or none; routers place only many-to-many rows."""
         alias = self.connection.alias
         objects = serializers.deserialize("json", data, using=alias)
         unit = self.connection.batch() if hasattr(self.connection, "batch") else atomic(using=alias)
         with unit, self.connection.cursor() as cursor:
-            # Rows come in no order, and are checked when the unit ends.
+            # The rows are in no order, so foreign keys are checked when the unit ends.
             cursor.execute(rebuild.DEFER_FOREIGN_KEYS)
             for row in objects:
                 model = type(row.object)

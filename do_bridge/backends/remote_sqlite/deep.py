@@ -1,4 +1,4 @@
-"""Expressions that would meet a limit of the runtime: 100 levels of depth, 32 arguments of a function.
+"""Regroup expressions that would exceed a limit of the runtime: 100 levels of depth, 32 arguments.
 
 A chain of n operators, as `a OR b OR c`, is n levels deep; in groups of 40 it is hardly deeper than 40.
 """
@@ -26,7 +26,7 @@ from .key_lists import is_ours
 
 # https://developers.cloudflare.com/d1/platform/limits/
 ARGUMENTS = 32
-# Operators that follow each other without parentheses; an expression around them may be deep itself.
+# Operators that follow each other without parentheses; the expression around them may be deep itself.
 CHAIN = 40
 
 _where_as_sql = WhereNode.as_sql
@@ -37,15 +37,15 @@ def chunks(items, size):
     return [items[at : at + size] for at in range(0, len(items), size)]
 
 
-# Conditions. Django compiles those of aggregates, indexes and constraints by as_sql() itself, so that no
-# method of the vendor's is looked for.
+# Conditions. Django compiles those of aggregates, indexes and constraints with as_sql() itself, and looks for
+# no method of the vendor's.
 
 
 def where_as_sql(node, compiler, connection):
-    """Compile a condition of many terms as one of groups of terms; Django's own for other engines."""
+    """Compile a condition of many terms as one of groups; Django's own method for other engines."""
     if len(node.children) <= CHAIN or not is_ours(connection):
         return _where_as_sql(node, compiler, connection)
-    # An odd number of true terms, XOR, is an odd number of groups with an odd number of them.
+    # An odd number of true terms (XOR) is an odd number of groups with an odd number of true terms.
     groups = [node.create(part, node.connector) for part in chunks(node.children, CHAIN)]
     grouped = node.create(groups, node.connector, node.negated)
     grouped.resolved = node.resolved
@@ -65,7 +65,7 @@ def extra_where(self, compiler, connection):
 
 # Arithmetic
 
-# Operators whose operands may be grouped in any way; of a difference with their signs.
+# Operators whose operands may be grouped in any way; the operands of a difference keep their signs.
 _SUM = frozenset({Combinable.ADD, Combinable.SUB})
 _GROUPABLE = (
     _SUM,
@@ -116,7 +116,7 @@ def long_arithmetic(self, compiler, connection, **extra):
 
 
 def _grouped(parts, operator):
-    """Return one Fragment of many, in groups that are no deeper than they have to be."""
+    """Return one Fragment of many, in groups that are no deeper than necessary."""
     while len(parts) > 1:
         parts = [_joined(part, operator, "({})") for part in chunks(parts, CHAIN)]
     return parts[0]

@@ -1,4 +1,4 @@
-"""Dropping everything that a database holds."""
+"""Drop everything that a database holds."""
 
 import json
 
@@ -18,18 +18,18 @@ FROM (SELECT name, type {_FOUND}) AS o ORDER BY name
 """  # noqa: S608
 #: The kind of failure after which the list of names is read again.
 LEFT = "left"
-# Last in the batch that drops: what somebody has made since the list was read makes it fail.
+# Last in the batch of drops: it fails if tables were made after the list was read.
 _REFUSE_LEFT = f"SELECT {failing(LEFT, 'name')} {_FOUND}"  # noqa: S608
-# How often the list is read where somebody makes tables at the same time.
+# How often to read the list again if tables are made at the same time.
 _ATTEMPTS = 5
 
 
 def empty(connection, guard=None):
     """Drop all views and tables, and with them all triggers, in one atomic batch on a driver connection.
 
-    `guard(names)`, called with what was found where that is anything, returns statements that run first, and
-    by whose failure nothing is dropped. The database is empty at the end of the batch: tables that somebody
-    makes between the list and the batch are listed and dropped as well.
+    `guard(names)` is called with the names that were found, unless there are none. It returns statements
+    that run first; if one fails, nothing is dropped. The database is empty at the end of the batch: tables
+    that are made between the list and the batch are listed and dropped as well.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -49,7 +49,7 @@ def _empty(connection, guard):
     statements += [f"DROP TABLE IF EXISTS {_quote(name)}" for name in _children_first(tables)]
     if statements:
         first = guard({name for name, *_ in objects}) if guard is not None else []
-        # The table of the keys goes, too.
+        # The table of the idempotency keys is dropped, too.
         with connection.unkeyed():
             statements = ["PRAGMA defer_foreign_keys=on", *statements, _REFUSE_LEFT]
             dropping = [(sql, None) for sql in statements]

@@ -1,17 +1,16 @@
-"""What this runtime's SQLite can and cannot do, as Django's feature flags."""
+"""What this runtime's SQLite supports, as Django's feature flags."""
 
 from django.db.backends.sqlite3 import features as sqlite3_features
 from django.utils.functional import cached_property
 
-# workerd 1.20261117 embeds this release; `sqlite_version()` is refused there, so it cannot be asked.
-# https://github.com/cloudflare/workerd/blob/main/build/deps/dep_sqlite3.bzl
+# workerd 1.20261117 embeds this release; the runtime refuses `sqlite_version()`.
 SQLITE_VERSION = (3, 54, 1)
 
 
 class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
-    """sqlite3's flags; those set here differ, or must not be asked of the local sqlite3 module."""
+    """sqlite3's flags; those set here differ, or must not be read from the local sqlite3 module."""
 
-    # All parameters of a statement travel as one JSON text: the runtime's limit of 100 is never met.
+    # All parameters of a statement travel as one JSON text: the runtime's limit of 100 never applies.
     max_query_params = None
     # The database is elsewhere; any number of threads and processes may connect.
     test_db_allows_multiple_connections = True
@@ -24,11 +23,11 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
     # https://www.sqlite.org/lang_returning.html
     can_return_columns_from_insert = True
     can_return_rows_from_bulk_insert = True
-    # The JSON functions are compiled in; sqlite3 asks the database, which would cost a trip.
+    # The JSON functions are compiled in; sqlite3 runs a query to find out, which would be a round trip.
     supports_json_field = True
     can_introspect_json_field = True
     has_json_object_function = True
-    # No Python function can be registered at the other end.
+    # Python functions cannot be registered at the other end.
     supports_regex_backreferencing = False
     # Row values are compared with rows taken from one JSON parameter.
     supports_tuple_lookups = True
@@ -57,7 +56,7 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
             "The actual query cannot be determined: parameters travel apart from it.": {
                 "backends.base.test_base.ExecuteWrapperTests.test_wrapper_debug",
             },
-            "The runtime's SQLite has no regular expressions, and no function can be added to it.": {
+            "The runtime's SQLite has no regular expressions, and functions cannot be added to it.": {
                 "lookup.tests.LookupTests.test_regex",
                 "lookup.tests.LookupTests.test_regex_non_ascii",
                 "lookup.tests.LookupTests.test_regex_non_string",
@@ -66,7 +65,7 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
                 "model_fields.test_jsonfield.TestQuerying.test_key_regex",
                 "backends.sqlite.tests.Tests.test_regexp_function",
             },
-            "The runtime's SQLite has no digests, and no function can be added to it.": {
+            "The runtime's SQLite has no digests, and functions cannot be added to it.": {
                 "db_functions.text.test_md5.MD5Tests.test_basic",
                 "db_functions.text.test_md5.MD5Tests.test_transform",
                 "db_functions.text.test_sha1.SHA1Tests.test_basic",
@@ -84,12 +83,12 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
                 "queries.test_db_returning.ReturningValuesTests.test_insert_returning",
                 "queries.test_db_returning.ReturningValuesTests.test_insert_returning_multiple",
             },
-            "A result has no column types, so raw SQL reads a datetime as the text that is stored.": {
+            "A result has no column types, so raw SQL reads a datetime as the stored text.": {
                 "timezones.tests.LegacyDatabaseTests.test_cursor_execute_returns_naive_datetime",
                 "timezones.tests.NewDatabaseTests.test_cursor_execute_returns_naive_datetime",
                 "schema.tests.SchemaTests.test_add_datefield_and_datetimefield_use_effective_default",
             },
-            "The test looks for the word EXTRACT in SQL, where strftime() gives the year.": {
+            "The test searches the SQL for EXTRACT, but here strftime() gives the year.": {
                 "db_functions.datetime.test_extract_trunc.DateFunctionTests.test_extract_year_exact_lookup",
                 "db_functions.datetime.test_extract_trunc.DateFunctionTests."
                 "test_extract_year_greaterthan_lookup",
@@ -102,13 +101,13 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
                 "db_functions.datetime.test_extract_trunc.DateFunctionWithTimeZoneTests."
                 "test_extract_year_lessthan_lookup",
             },
-            "The test counts statements: here keys are no limit, and rows are deleted by one statement.": {
+            "The test counts statements, and here one statement deletes any number of rows.": {
                 "delete.tests.DeletionTests.test_bulk",
                 "delete.tests.DeletionTests.test_large_delete",
                 "delete.tests.DeletionTests.test_large_delete_related",
                 "backends.sqlite.test_operations.SQLiteOperationsTests.test_bulk_batch_size",
             },
-            "The test is one of the sqlite3 module's files, names, options and versions.": {
+            "The test is about the sqlite3 module's files, names, options and versions.": {
                 "backends.sqlite.test_creation.TestDbSignatureTests.test_custom_test_name",
                 "backends.sqlite.test_creation.TestDbSignatureTests.test_get_test_db_clone_settings_name",
                 "backends.sqlite.test_creation.TestDbSignatureTests."
@@ -118,7 +117,7 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
                 "backends.sqlite.tests.TestTransactionMode.test_invalid_transaction_mode",
                 "backends.sqlite.tests.TestTransactionMode.test_valid_transaction_modes",
             },
-            "Foreign keys are never switched off: an object would keep that for later requests.": {
+            "Foreign keys are never switched off, because an object would keep that for later requests.": {
                 "backends.sqlite.tests.SchemaTests.test_constraint_checks_disabled_atomic_allowed",
                 "backends.sqlite.tests.SchemaTests.test_disable_constraint_checking_failure_disallowed",
             },

@@ -1,4 +1,4 @@
-"""Pieces of SQL that carry their parameters: a piece used twice brings them twice."""
+"""Parts of SQL that carry their parameters: a part used twice brings them twice."""
 
 from string import Formatter
 from typing import NamedTuple

@@ -14,7 +14,7 @@ from .functions_zones import split_offset
 def refuse(feature, instead):
     """Raise NotSupportedError for what the runtime lacks, before anything is sent."""
     raise NotSupportedError(
-        f"{feature} is not supported by SQLite on Cloudflare, where no function can be added. {instead}"
+        f"{feature} is not supported by SQLite on Cloudflare, which does not allow added functions. {instead}"
     )
 
 
@@ -74,7 +74,7 @@ def combined_expression(self, compiler, connection, **extra):
     lhs, rhs = compiled(compiler, self.lhs, self.rhs)
     if self.contains_aggregate or self.contains_over_clause or not compiler.query.alias_cols:
         return fill("(({a} | {b}) - ({a} & {b}))", a=lhs, b=rhs)
-    # A chain of them would double with each.
+    # Each nesting would double the SQL.
     named = "(SELECT (do_bridge_a | do_bridge_b) - (do_bridge_a & do_bridge_b) FROM ({row}))"
     return fill(named, row=fill("SELECT {a} AS do_bridge_a, {b} AS do_bridge_b", a=lhs, b=rhs))
 
@@ -116,7 +116,7 @@ def reverse(self, compiler, connection, **extra):
     if not compiler.query.alias_cols:
         refuse(
             "Reverse() in a constraint, an index or a generated column",
-            "Keep the reversed text in a column of its own, which your code fills.",
+            "Keep the reversed text in a column of its own and fill it in your code.",
         )
     (text,) = compiled(compiler, *self.get_source_expressions())
     return fill(
@@ -141,14 +141,14 @@ def digest(self, compiler, connection, **extra):
 
 SQUARES = "SUM(({x}) * 1.0 * ({x}))"
 SUM_OF_SQUARES = f"({SQUARES} - SUM({{x}}) * 1.0 * SUM({{x}}) / COUNT({{x}}))"
-# Where the values lie a long way from 0 and close together, little of the difference is more than rounding:
-# an error then, in json_extract()'s words, rather than a wrong number.
+# If the values are far from 0 and close together, their computed spread is mostly rounding. Fail in
+# json_extract() rather than return a wrong number.
 IMPRECISE = 1e-9
 # Values that differ by no more than a float's rounding are the same.
 EQUAL = "MAX({x}) - MIN({x}) <= 1e-14 * ABS(MAX({x}))"
 IMPRECISE_WORDS = (
-    "do_bridge: these values are too close together for their size, and StdDev and Variance would be "
-    "imprecise; subtract a constant near their mean from them first"
+    "do_bridge: the values are too close together for their size, so StdDev and Variance would be "
+    "imprecise. Subtract a constant near their mean first"
 )
 SPREAD = (
     f"CASE WHEN {EQUAL} THEN 0.0 WHEN {SUM_OF_SQUARES} < {IMPRECISE} * {SQUARES} "
@@ -175,7 +175,7 @@ def window(self, compiler, connection, **extra):
     if isinstance(self.source_expression, (Variance, StdDev)):
         refuse(
             f"{type(self.source_expression).__name__}() as a window function",
-            "Compute it from Window(Avg(…)) of the values and of their squares, or aggregate by values().",
+            "Compute it from Window(Avg(…)) of the values and of their squares, or aggregate with values().",
         )
     return self.as_sqlite(compiler, connection, **extra)
 
@@ -184,13 +184,13 @@ def window(self, compiler, connection, **extra):
 
 
 def refuse_zone_in_schema(expression, connection):
-    """Refuse what a constraint or an index would need a subquery for: they know no column aliases."""
+    """Refuse a constraint or an index that would need a subquery: they have no column aliases."""
     wanted = expression.get_tzname() if internal_type(expression.lhs) == "DateTimeField" else None
     if wanted and split_offset(wanted)[0] not in ("", connection.timezone_name):
         refuse(
-            f"A constraint, an index or a generated column that reads a moment in the time zone {wanted}",
-            f"Give the expression tzinfo={connection.timezone_name} or the current time zone "
-            f"{connection.timezone_name}, or keep the part in a column of its own.",
+            f"A constraint, an index or a generated column that reads a datetime in the time zone {wanted}",
+            f"Give the expression tzinfo={connection.timezone_name} or set the current time zone "
+            f"to {connection.timezone_name}, or keep the part in a column of its own.",
         )
 
 
@@ -203,7 +203,7 @@ def with_zones(self, compiler, connection, **extra):
 
 
 def internal_type(expression):
-    """Return the expression's field type by name, or None where it has none."""
+    """Return the expression's field type by name, or None if it has none."""
     try:
         return expression.output_field.get_internal_type()
     except (AttributeError, FieldError):
@@ -238,7 +238,7 @@ def total_duration(compiler, expression):
         expression, connector, duration = moved_moment(expression)
         (fragment,) = compiled(compiler, duration)
         moves.append(fill(f"{connector} ({{d}})", d=fragment))
-    # Groups, for a sum of n terms is n levels deep.
+    # In groups, because a sum of n terms is n levels deep.
     groups = [moves[at : at + MOVES] for at in range(0, len(moves), MOVES)]
     sums = [f"(0 {' '.join(move.sql for move in group)})" for group in groups]
     return expression, Fragment(" + ".join(sums), tuple(value for move in moves for value in move.params))

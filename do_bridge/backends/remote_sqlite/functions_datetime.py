@@ -1,4 +1,4 @@
-"""Date and time functions in SQLite's own SQL: they take Fragments that give texts as Django stores them."""
+"""Date and time functions in SQLite's own SQL, on Fragments that hold texts as Django stores them."""
 
 from django.db import OperationalError
 
@@ -10,10 +10,10 @@ from .fragments import Fragment, fill
 FIRST_SECOND = 62167219200  # from year 0 to 1970, so that every moment is a positive number
 MICROSECOND = 1_000_000
 DAY = 86400 * MICROSECOND
-# SQLite's functions also take day numbers, 'now', a time alone and ISO's T, which Django's own functions
-# read as NULL: with a midnight behind it a date stays one, and none of those does.
+# SQLite's functions also accept day numbers, 'now', a time alone and ISO's T, which Django's own functions
+# read as NULL. With a midnight appended a date stays valid, and none of those does.
 MOMENT = "substr(replace({v}, 'T', '?') || ' 00:00:00', 1, 19)"
-# The same for a time: without its seconds it is none, and no number.
+# The same for a time: without its seconds it becomes invalid, and so does a number.
 TIME = "substr({v} || '?', 1, 8) || 'Z'"
 
 EXTRACT = {
@@ -52,7 +52,7 @@ DATETIME_TRUNC = {
     "minute": "strftime('%%Y-%%m-%%d %%H:%%M:00', {moment})",
     "second": "strftime('%%Y-%%m-%%d %%H:%%M:%%S', {moment})",
 }
-# Times and datetimes both come here.
+# Both times and datetimes come here.
 TIME_TRUNC = {
     unit: f"coalesce(strftime('{form}', {{time}}), strftime('{form}', {{moment}}))"
     for unit, form in {"hour": "%%H:00:00", "minute": "%%H:%%M:00", "second": "%%H:%%M:%%S"}.items()
@@ -67,7 +67,7 @@ def _choose(templates, lookup_type, value):
 
 
 def _guarded(template, value):
-    """Fill a template: `{v}` is the value; functions of `{moment}` and `{time}` are NULL for what is none."""
+    """Fill a template: `{v}` is the value; functions of `{moment}` and `{time}` are NULL if it is invalid."""
     return fill(template, v=value, moment=fill(MOMENT, v=value), time=fill(TIME, v=value))
 
 
@@ -149,10 +149,10 @@ def add_duration_to_date(value, connector, duration):
 
 
 def to_zone(value, wanted, stored, *, inline=False):
-    """A datetime text of zone `stored` as the clock of zone `wanted` shows it; `wanted` None: as it is.
+    """Return a datetime text of zone `stored` as the clock of zone `wanted` shows it (None: unchanged).
 
-    Written as a subquery, so that input and table stand in the statement once; `inline` repeats them
-    instead, for aggregates and window functions, which cannot stand inside a subquery's FROM.
+    It is a subquery, so that input and table stand in the statement once. `inline` repeats them instead,
+    for aggregates and window functions, which cannot stand inside a subquery's FROM.
     """
     if not wanted or wanted == stored:
         return Fragment(*value)
@@ -184,7 +184,7 @@ def _changes(table, value, text):
 
 
 def _shifted(table, value, changes):
-    """SQL that moves a moment by the shift of its year's changes that holds then."""
+    """SQL that moves a datetime by the offset that is valid then, from its year's changes."""
     cases = "".join(
         f" WHEN {{y}} ->> {2 * n + 1} IS NULL OR substr({{v}}, 6, 14) < {{y}} ->> {2 * n + 1} "
         f"THEN {{y}} ->> {2 * n}"

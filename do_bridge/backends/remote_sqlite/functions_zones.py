@@ -90,7 +90,7 @@ class ZoneTable(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def zone_table(stored_name, wanted_name):
-    """Return the ZoneTable for moments of zone `stored_name` that are to be shown in `wanted_name`."""
+    """Return the ZoneTable for datetimes of zone `stored_name` that are shown in `wanted_name`."""
     shift = shift_of(zoneinfo.ZoneInfo(stored_name), zoneinfo.ZoneInfo(wanted_name))
     kinds = {}
     for year in range(LAST_YEAR + 1, LAST_YEAR + 401):

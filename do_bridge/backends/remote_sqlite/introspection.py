@@ -21,7 +21,7 @@ RUNTIME_TABLES = (
     "_do_bridge_keys",
     f"{FIXTURE_TABLES}*",
 )
-# And do_bridge's own bookkeeping.
+# And do_bridge's own tables.
 INTERNAL_TABLES = (*RUNTIME_TABLES, "_do_bridge_*")
 
 
@@ -54,7 +54,7 @@ SELECT
 
 @dataclass(frozen=True)
 class TableFacts:
-    """What one question brings about a table: its SQL (None for a view), columns, indexes, keys."""
+    """What one round trip returns about a table: its SQL (None for a view), columns, indexes, keys."""
 
     sql: str | None
     columns: list
@@ -97,7 +97,7 @@ class DatabaseIntrospection(sqlite3_introspection.DatabaseIntrospection):
     """sqlite3's introspection; its parser of CREATE TABLE is kept, its PRAGMA for each index is not."""
 
     def facts(self, cursor, table_name):
-        """Return the TableFacts of a table or view, in one round trip; without columns if there is none."""
+        """Return the TableFacts of a table or view in one round trip; no columns if it does not exist."""
         cursor.execute(_FACTS, {"table": table_name})
         sql, *lists = cursor.fetchone()
         facts = TableFacts(sql, *map(json.loads, lists))
@@ -109,7 +109,7 @@ class DatabaseIntrospection(sqlite3_introspection.DatabaseIntrospection):
         return TableFacts(sql, facts.columns, indexes, facts.keys)
 
     def get_table_list(self, cursor):
-        """Return the tables and views that are Django's business."""
+        """Return the tables and views of the project, without the runtime's and this package's own."""
         cursor.execute(
             "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND "  # noqa: S608
             f"{NOT_INTERNAL} ORDER BY name"
@@ -119,7 +119,7 @@ class DatabaseIntrospection(sqlite3_introspection.DatabaseIntrospection):
     def get_table_description(self, cursor, table_name):
         facts = self.facts(cursor, table_name)
         if not facts.columns:
-            raise DatabaseError(f"Table {table_name} does not exist (it has no columns).")
+            raise DatabaseError(f"Table {table_name} does not exist.")
         sql = (facts.sql or "").casefold()
         collations = _column_collations(facts.sql) if facts.sql else {}
         composite = len(facts.primary_key) > 1

@@ -1,4 +1,4 @@
-"""Undoing what Django's test cases did, by one batch, where no transaction can hold it."""
+"""Undo what Django's test cases did, with one batch, where no transaction can hold it."""
 
 from django.apps import apps
 from django.db import OperationalError, connections, transaction
@@ -6,7 +6,7 @@ from django.test import testcases
 
 from .snapshot import Snapshot
 
-# By test database: the rows before its first test (None: not read yet), and those that Django's flush left.
+# By test database: the rows before its first test (None: not read yet), and those after Django's flush.
 _made = {}
 _flushed = {}
 _atomics = "cls_atomics"
@@ -16,24 +16,24 @@ _rollback_atomics = _TestCase.__dict__["_rollback_atomics"].__func__
 _have_transactions = _TestCase.__dict__["_databases_support_transactions"].__func__
 _have_savepoints = _TestCase.__dict__["_databases_support_savepoints"].__func__
 _fixture_teardown = _TransactionTestCase._fixture_teardown
-# Not read when this module is: others may wrap it before install().
+# Not looked up at import: other code may wrap it before install().
 _originals = {}
 
 
 class Restored:
-    """Stands for a transaction, on an alias whose rows are put back instead."""
+    """Take a transaction's place on an alias whose rows are restored instead."""
 
     def __init__(self, connection, snapshot):
         self.connection = connection
         self.snapshot = snapshot
 
     def rollback(self):
-        """Bring the rows back."""
+        """Restore the rows."""
         forget_cached_rows(self.snapshot.restore(self.connection))
 
 
 def install():
-    """Let Django's test cases ask this module; may be called again."""
+    """Hook into Django's test cases; may be called again."""
     if "_pre_setup" not in _originals:
         _originals["_pre_setup"] = _TransactionTestCase.__dict__["_pre_setup"].__func__
     _TransactionTestCase._pre_setup = classmethod(pre_setup)
@@ -49,7 +49,7 @@ def install():
 
 
 def remember(connection):
-    """Know a test database that was just made; its rows are read when the first test case begins."""
+    """Register a new test database; its rows are read when the first test case begins."""
     name = connection.settings_dict["NAME"]
     _made[name] = None
     _flushed.pop(name, None)
@@ -61,7 +61,7 @@ def is_known(connection):
 
 
 def first_rows(connection):
-    """Return the Snapshot of the rows that a known test database had before its first test."""
+    """Return the Snapshot of the rows that a registered test database had before its first test."""
     name = connection.settings_dict["NAME"]
     if _made[name] is None:
         _made[name] = Snapshot(connection)
@@ -71,8 +71,8 @@ def first_rows(connection):
 def is_restored(cls):
     """Whether a TestCase's tests have no transaction, because one of its databases has none.
 
-    Then the rows are put back after each test and after the class, and setUpTestData() runs once. Django
-    itself would run it again before each test and flush after it.
+    The rows are restored after each test and after the class, and setUpTestData() runs once. Django itself
+    would run it before each test and flush after it.
     """
     used = _connections(cls)
     return all(map(is_known, used)) and not all(c.features.supports_transactions for c in used)
@@ -81,14 +81,14 @@ def is_restored(cls):
 def is_class_restored(connection):
     """Whether a TestCase's class holds no transaction here: TEST["TRANSACTIONS"] is False.
 
-    A transaction ends with its lease, after 25 s at most, and a TestCase holds one for its whole class. Each
-    test has its own transaction all the same, and the feature flags stay as they are.
+    A transaction ends with its lease, after 25 s at most, and a TestCase holds one for its whole class.
+    Each test still has its own transaction, and the feature flags stay as they are.
     """
     return connection.settings_dict["TEST"].get("TRANSACTIONS", True) is False and is_known(connection)
 
 
 def forget_cached_rows(tables):
-    """Clear what contenttypes and sites keep of the rows of these tables (None: of all)."""
+    """Clear what contenttypes and sites cache of the rows of these tables (None: of all)."""
     for label, model_name in (("contenttypes", "ContentType"), ("sites", "Site")):
         if apps.is_installed(f"django.contrib.{label}"):
             model = apps.get_model(label, model_name)
@@ -97,14 +97,14 @@ def forget_cached_rows(tables):
 
 
 def pre_setup(cls):
-    """Django's own, but a test database is read before its first test writes."""
+    """Django's own, but read a test database before its first test writes."""
     for connection in filter(is_known, _connections(cls)):
         first_rows(connection)
     _originals["_pre_setup"](cls)
 
 
 def enter_atomics(cls):
-    """Django's own, but Restored in place of those transactions that the databases can't hold."""
+    """Django's own, but with Restored in place of the transactions that the databases cannot hold."""
     used = _connections(cls)
     for connection in filter(is_known, used):
         first_rows(connection)
@@ -130,9 +130,9 @@ def _of_class(cls, connection):
 
 
 def rollback_atomics(cls, atomics):
-    """Django's own, but a Restored alias gets its rows back."""
+    """Django's own, but restore the rows of a Restored alias."""
     if atomics is cls.__dict__.get(_atomics):
-        # So that the class, run again, is known to be set up anew.
+        # So that the class is set up again if it runs again.
         delattr(cls, _atomics)
     for alias, atomic in reversed(atomics.items()):
         if isinstance(atomic, Restored):
@@ -143,7 +143,7 @@ def rollback_atomics(cls, atomics):
 
 
 def fixture_teardown(case):
-    """Django's own flush, but in one batch with the rows that its post_migrate handlers would make again."""
+    """Django's own flush, in one batch with the rows that its post_migrate handlers would make again."""
     names = case._databases_names(include_mirrors=False)
     left = [name for name in names if not _flush(case, connections[name])]
     case._databases_names = lambda include_mirrors=True: left
@@ -161,7 +161,7 @@ def _connections(cls):
 
 
 def _is_usual_flush(case, connection):
-    """Whether the handlers of all installed applications, and those alone, have run on a known database."""
+    """Whether exactly the handlers of all installed applications have run, on a registered database."""
     usual = case.available_apps is None and not apps.stored_app_configs and not case.serialized_rollback
     return usual and is_known(connection)
 
@@ -171,7 +171,7 @@ def _flush(case, connection):
     if not _is_usual_flush(case, connection):
         return False
     if isinstance(case, _TestCase):
-        # One that has a database beside it which is not known here.
+        # An alias with a database that is not registered here.
         Restored(connection, first_rows(connection)).rollback()
         return True
     snapshot = _flushed.pop(connection.settings_dict["NAME"], None)
@@ -182,7 +182,7 @@ def _flush(case, connection):
     except OperationalError as error:
         if "no such table" not in str(error):
             raise
-        # A test has dropped one: Django's flush asks which are there.
+        # A test has dropped a table: Django's flush reads which ones are there.
         return False
     _flushed[connection.settings_dict["NAME"]] = snapshot
     forget_cached_rows(None)

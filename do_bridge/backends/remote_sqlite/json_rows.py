@@ -1,8 +1,8 @@
-"""Rows as JSON for SQLite's json_each(): how a column's values are written, and where the list is cut."""
+"""Rows as JSON for SQLite's json_each(): how a column's values are written, and where the list is split."""
 
 from .lookups import NotJSONError, json_text, json_value
 
-# A value may have 2 MB in production; what is left is room for the other parameters.
+# A value may have 2 MB in production; the rest is room for the other parameters.
 PIECE_BYTES = 1_800_000
 BLOBS = bytes | bytearray | memoryview
 
@@ -17,14 +17,14 @@ def hex_value(value):
 
 
 def column_of(values, index):
-    """Return the SQL that reads the element `index` of a row, and what encodes its values."""
+    """Return the SQL that reads the element `index` of a row, and the function that encodes its values."""
     if any(isinstance(value, BLOBS) for value in values):
         return f"unhex(value ->> {index})", hex_value
     return f"value ->> {index}", json_value
 
 
 def row_texts(rows, encoders):
-    """Yield each row with its JSON text, or with None where JSON cannot carry it or it is too long."""
+    """Yield each row with its JSON text, or with None if JSON cannot carry it or it is too long."""
     for row in rows:
         try:
             text = json_text([encode(value) for encode, value in zip(encoders, row, strict=True)])

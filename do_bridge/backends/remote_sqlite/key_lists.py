@@ -1,4 +1,4 @@
-"""Deletes and updates the rows of a list of keys in one statement: Django sends one for each hundred."""
+"""Delete and update the rows of a list of keys in one statement, where Django sends one for each hundred."""
 
 import json
 
@@ -6,7 +6,7 @@ from django.db import connections
 from django.db.models.sql.constants import NO_RESULTS
 from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
 
-# A value may have 2 MB in production; a key may be longer as the column stores it than as a text.
+# A value may have 2 MB in production; a key may be longer in the column than as a text.
 LIST_BYTES = 1_000_000
 
 _delete_batch = DeleteQuery.delete_batch
@@ -14,12 +14,12 @@ _update_batch = UpdateQuery.update_batch
 
 
 def is_ours(connection):
-    """Whether a Django connection is of one of do_bridge's engines."""
+    """Whether a Django connection belongs to one of do_bridge's engines."""
     return getattr(connection.ops, "compiler_module", "").startswith("do_bridge.")
 
 
 def pieces(keys):
-    """Cut a list of keys where it would be too long for one parameter."""
+    """Split a list of keys that would be too long for one parameter."""
     piece, size = [], 0
     for key in keys:
         length = len(json.dumps(str(key))) + 1
@@ -33,13 +33,13 @@ def pieces(keys):
 
 
 def travels_as_json(keys):
-    """Whether a list of keys goes as one JSON text: not where one is a blob, or has one in it."""
+    """Whether a list of keys goes as one JSON text; it does not if a key is a blob or contains one."""
     parts = (part for key in keys for part in (key if isinstance(key, tuple) else (key,)))
     return not any(isinstance(part, bytes | bytearray | memoryview) for part in parts)
 
 
 def delete_batch(query, pk_list, using):
-    """Django's own for other engines. Rows that point at each other can only be deleted by one statement."""
+    """Django's own for other engines. Here one statement deletes rows that point at each other."""
     if not is_ours(connections[using]) or not travels_as_json(pk_list):
         return _delete_batch(query, pk_list, using)
     deleted = 0

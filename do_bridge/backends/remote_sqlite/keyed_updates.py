@@ -33,7 +33,7 @@ class KeyedCase:
         self.case = case
 
     def resolve_expression(self, *args, **kwargs):
-        """Return what Django would have made of it: another engine, or a shape that is not ours."""
+        """Return what Django would have built, for another engine or a shape that is not ours."""
         case = self.case
         for _ in range(2):  # Django does so when it is given the CASE, and again here
             case = case.resolve_expression(*args, **kwargs)
@@ -41,7 +41,7 @@ class KeyedCase:
 
 
 def add_update_fields(query, values_seq):
-    """Django's own, without resolving what bulk_update() made: it needs no annotation, and has no joins."""
+    """Django's own, without resolving the CASE of bulk_update(): it needs no annotation, and has no joins."""
     for field, model, val in values_seq:
         if not field.generated and is_keyed(val, field):
             query.values.append((field, model, KeyedCase(val)))
@@ -127,17 +127,17 @@ class KeyedUpdate(compiler.SQLCompiler):
         return None if result_type == NO_RESULTS else sum(result.rowcount for result in results)
 
     def _keyed_statements(self):
-        """Return the UPDATEs, one or a few, or None where they can't be made of JSON."""
+        """Return the UPDATEs, one or a few, or None if they cannot be made from JSON."""
         keyed = self._keyed()
         if keyed is None:
             return None
-        # Of a model with parents this reads the keys, and puts them in the condition's place.
+        # For a model with parents this reads the keys, and puts them in the condition's place.
         self.pre_sql_setup()
         where, params = self._condition(keyed)
         return list(self._updates(keyed, where, params))
 
     def _keyed(self):
-        """Return the query's rows as a Keyed, or None where it is another one."""
+        """Return the query's rows as a Keyed, or None if it is another kind of query."""
         cases = [(field, getattr(val, "case", val)) for field, _, val in self.query.values]
         if not cases or not all(
             _is_plain_field(field) and (isinstance(val, KeyedCase) or is_keyed(val, field))
@@ -190,7 +190,7 @@ class KeyedUpdate(compiler.SQLCompiler):
         return [field.get_db_prep_save(when.result.value, connection=self.connection) for when in case.cases]
 
     def _condition(self, keyed):
-        """Compile what the query asks for beside the keys, if anything."""
+        """Compile the query's conditions beside the keys, if there are any."""
         where = self.query.where.clone()
         if keyed.redundant:
             where.children = [child for child in where.children if child is not keyed.lookup]
@@ -211,12 +211,12 @@ class KeyedUpdate(compiler.SQLCompiler):
             else:
                 texts.append(text)
         width = len(keyed.columns)
-        # The names are unlike any that a condition written by hand may name without its table.
+        # No handwritten condition names such a column without its table.
         source = ", ".join(f"{sql} AS do_bridge_{at}" for at, (sql, _) in enumerate(described))
         changes = ", ".join(f"{name} = do_bridge_{at}" for at, name in enumerate(names, width))
         matches = " AND ".join(f"{column} = do_bridge_{at}" for at, column in enumerate(keyed.columns))
-        # LIMIT has the list read once, into rows. Old statistics of a table that was small would have the
-        # planner read it again for each of the table's rows.
+        # LIMIT materializes the list once. Old statistics of a table that was small would make the planner
+        # read it again for each of the table's rows.
         rows = f"SELECT {source} FROM json_each(%s) LIMIT -1"  # noqa: S608
         many = f"UPDATE {table} SET {changes} FROM ({rows}) WHERE {matches}{where}"  # noqa: S608
         yield from ((many, (piece, *where_params)) for piece in pieces(texts))

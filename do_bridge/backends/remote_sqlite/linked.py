@@ -1,4 +1,4 @@
-"""Lets a block of `atomic()` that names no database cover the connections that follow the default one.
+"""Let a block of `atomic()` that names no database cover the connections that follow the default one.
 
 Django opens such a block on the default alias alone. A follower (a tenant's connection, by the rule that
 `install` gets) enters a block of its own for it, a mirror, just before its first statement inside, which
@@ -21,7 +21,7 @@ _django = {
     name: getattr(transaction, name) for name in ("savepoint", "savepoint_rollback", "savepoint_commit")
 }
 _django |= {name: getattr(transaction, name) for name in ("get_rollback", "set_rollback")}
-# Returns the connection whose blocks cover a given one, or None.
+# Return the connection whose blocks cover a given one, or None.
 _leader_of = None
 
 
@@ -71,7 +71,7 @@ class LinkedAtomic(Atomic):
 
 
 def _undo(ended, leave, exc_info):
-    """Roll the parts back, the last one first, then the block itself, whatever fails among them."""
+    """Roll the parts back, the last one first, then the block itself, even if some fail."""
     with ExitStack() as stack:
         stack.callback(leave, *exc_info)
         for part, mirror in ended:
@@ -95,7 +95,7 @@ def _commit(connection, ended, leave):
         raise
     has_ended = []
     if is_outermost:
-        # The first callback runs once the commit has succeeded: what fails after it is no failed commit.
+        # Callbacks run after the commit has succeeded: an exception of a callback is not a failed commit.
         connection.run_on_commit.insert(0, (set(), partial(has_ended.append, True), False))
         connection.run_on_commit += [(set(), *callback[1:]) for callback in callbacks]
     try:
@@ -114,14 +114,14 @@ def links_of(connection):
 
 def has_open_block():
     """Whether this thread is inside a block that names no database."""
-    # Only a wrapper that this thread has made already can hold a block: never make one to look.
+    # Only a wrapper that this thread has made already can hold a block, so never make one to look.
     leader = getattr(connections._connections, DEFAULT_DB_ALIAS, None)
     links = links_of(leader) if leader is not None else None
     return links is not None and bool(links.steps)
 
 
 def catch_up(connection):
-    """Open on a follower the blocks that cover it and that it is not in yet; for others this does nothing."""
+    """Open on a follower the blocks that cover it and that it has not entered yet."""
     if getattr(connection, "is_catching_up", True):
         return
     links = _links_over(connection)
@@ -148,8 +148,9 @@ def _links_over(connection):
         return None
     if any(type(block) is Atomic for block in leader.atomic_blocks):
         raise TransactionManagementError(
-            f"A function was decorated by @atomic before the settings made TenantDatabases, so nobody knows "
-            f"whether its block covers {connection.alias!r}. Import its module later than the settings."
+            "A function was decorated with @atomic before the settings made TenantDatabases, so "
+            f"its block may or may not cover {connection.alias!r}. Import its module later than "
+            "the settings."
         )
     links = links_of(leader)
     return links if links is not None and links.steps else None
@@ -176,7 +177,7 @@ def is_broken(connection):
     return links is not None and links.broken_follower() is not None
 
 
-# Django's functions, which without `using` are about the followers too.
+# Django's functions, which without `using` apply to the followers too.
 
 
 def _links_here(using):
@@ -206,23 +207,23 @@ def savepoint_commit(sid, using=None):
 
 
 def get_rollback(using=None):
-    """Say whether the block will be rolled back; see django.db.transaction.get_rollback()."""
+    """Return whether the block will be rolled back; see django.db.transaction.get_rollback()."""
     links = _links_here(using)
     return _django["get_rollback"](using) or (links is not None and links.broken_follower() is not None)
 
 
 def set_rollback(rollback, using=None):
-    """Ask for a rollback, or forgo it; see django.db.transaction.set_rollback()."""
+    """Set or clear a rollback; see django.db.transaction.set_rollback()."""
     _django["set_rollback"](rollback, using)
     if not rollback and (links := _links_here(using)) is not None:
         links.forgive()
 
 
 def install(leader_of):
-    """Make every block that names no database cover its followers; a second time only the rule changes.
+    """Make every block that names no database cover its followers; a second call changes only the rule.
 
     `leader_of(connection)` returns the connection whose blocks cover the given one, or None. Raises
-    RuntimeError if this Django makes its blocks in another way, so that some would not be noticed.
+    RuntimeError if this Django makes its blocks in another way, so that some would be missed.
     """
     global _leader_of
     _leader_of = leader_of
@@ -237,6 +238,12 @@ def install(leader_of):
 def _refuse_unknown_blocks(*unnamed):
     named = transaction.atomic(using=DEFAULT_DB_ALIAS)
     if len(unnamed) != 2 or not all(getattr(block, "is_unnamed", False) for block in unnamed):
-        raise RuntimeError("This version of Django makes blocks of atomic() that do_bridge does not know.")
+        raise RuntimeError(
+            "do_bridge does not support how this version of Django builds blocks of atomic(). Install "
+            "a version of Django that do_bridge supports."
+        )
     if named.is_unnamed:
-        raise RuntimeError("This version of Django does not tell which blocks of atomic() name a database.")
+        raise RuntimeError(
+            "do_bridge cannot see in this version of Django which blocks of atomic() name a database. "
+            "Install a version of Django that do_bridge supports."
+        )

@@ -18,7 +18,7 @@ class Links:
         self.parts = []
 
     def end(self, block):
-        """Forget a block and what is inside it.
+        """Remove a block and what is inside it.
 
         Returns [(part, mirror), …] of the followers that are in the block, in the order of their first use.
         """
@@ -61,14 +61,14 @@ class Links:
         return next((part.follower for part in self.parts if part.is_broken_in_mirror), None)
 
     def forgive(self):
-        """Forget errors on the followers."""
+        """Clear errors on the followers."""
         for part in self.parts:
             part.follower.needs_rollback = False
 
     # Savepoints made by hand
 
     def savepoint(self, sid):
-        """Note a savepoint of the leader."""
+        """Record a savepoint of the leader."""
         if self.steps:
             self.steps.append(sid)
 
@@ -86,7 +86,7 @@ class Links:
             self.steps.remove(sid)
 
     def _reach(self, sid):
-        """Forget what is inside a savepoint; return [(part, its savepoint), …], taken off the parts."""
+        """Remove what is inside a savepoint; return [(part, its savepoint), …], taken off the parts."""
         if sid not in self.steps:
             return []
         place = self.steps.index(sid)
@@ -117,25 +117,25 @@ class Part:
 
     @property
     def is_broken(self):
-        """Whether an error in the block was swallowed, or a rollback asked for."""
+        """Whether an error in the block was swallowed, or a rollback was requested."""
         return self.follower.needs_rollback
 
     @property
     def is_broken_in_mirror(self):
-        """The same, of a mirror and not of a block that the follower has opened by name inside it."""
+        """Like is_broken, for a mirror and not for a block that the follower has opened by name inside it."""
         blocks = self.follower.atomic_blocks
         return self.is_broken and bool(blocks) and any(blocks[-1] is mirror for mirror in self.mirrors)
 
     def is_crossed(self, mirror):
-        """Whether a block that was opened on the follower inside the mirror is open still."""
+        """Whether a block that was opened on the follower inside the mirror is still open."""
         return not self.follower.atomic_blocks or self.follower.atomic_blocks[-1] is not mirror
 
     def crossing_error(self):
         """Return the error about such a block."""
         return TransactionManagementError(
-            f"A block of atomic() on {self.follower.alias!r} is still open at the end of the block on "
-            f"{self.links.leader.alias!r} in which it was opened, so both are rolled back. "
-            "Leave the inner block first."
+            f"A block of atomic() on {self.follower.alias!r} is still open at the end of the block "
+            f"on {self.links.leader.alias!r} around it, so both are rolled back. Leave the inner "
+            "block first."
         )
 
     def undo(self, mirror, exc_info):
@@ -150,10 +150,10 @@ class Part:
         mirror.__exit__(*exc_info)
 
     def commit(self, mirror, hand_over):
-        """End the mirror, by a commit where it is the follower's outermost block.
+        """End the mirror, with a commit if it is the follower's outermost block.
 
-        Returns the callbacks that the commit would have run, as Django's `run_on_commit` holds them, where
-        they are asked for by `hand_over`.
+        With `hand_over`, returns the callbacks that the commit would have run, in the form of Django's
+        `run_on_commit`.
         """
         callbacks = []
         if hand_over and not self.follower.savepoint_ids:
@@ -162,13 +162,14 @@ class Part:
         return callbacks
 
     def outlive(self, error):
-        """Undo what was committed as far as a block around it can, or log that it stands."""
+        """Undo what was committed if a block around it allows that, else log that it stays."""
         if self.follower.in_atomic_block:
             self.follower.needs_rollback = True
             return
         logger.error(
-            "The transaction on %r has committed and stands, though the block of atomic() that it belongs to "
-            "failed afterwards: %s. Look at what it wrote, and undo there what must not stay.",
+            "The transaction on %r has been committed, but the block of atomic() around it failed "
+            "afterwards: %s. The two are not atomic together. Look at what the transaction wrote, "
+            "and undo what must not stay.",
             self.follower.alias,
             type(error).__name__,
             extra={"alias": self.follower.alias},

@@ -1,4 +1,4 @@
-"""Lookups that would meet a limit of the runtime: long lists and long patterns."""
+"""Lookups that would exceed a limit of the runtime: long lists and long patterns."""
 
 import datetime
 import decimal
@@ -12,7 +12,7 @@ from django.db.models.fields.tuple_lookups import TupleIn
 from .fragments import Fragment, fill
 from .functions import compiled, refuse, register
 
-# Up to here values stand in the list one by one; beyond, they travel as one JSON parameter.
+# Up to this many values stand in the list one by one; more travel as one JSON parameter.
 SHORT_LIST = 50
 # The runtime's limit for LIKE, in bytes of the pattern.
 LIKE_BYTES = 50
@@ -55,7 +55,7 @@ def json_text(values):
 
 
 def in_schema(compiler):
-    """Whether the SQL is for a constraint or an index, where SQLite takes no subquery."""
+    """Whether the SQL is for a constraint or an index, where SQLite allows no subquery."""
     return not compiler.query.alias_cols
 
 
@@ -67,7 +67,7 @@ def in_list(self, compiler, connection):
     sql, params = self.as_sql(compiler, connection)
     if not self.rhs_is_direct_value() or in_schema(compiler):
         return sql, params
-    # The list comes last, and holds nothing but placeholders unless the field gives each value an expression.
+    # The list comes last, and holds only placeholders unless the field gives each value an expression.
     lhs, operator, values = sql.rpartition(" IN ")
     count = values.count("%s")
     if count <= SHORT_LIST or values != f"({', '.join(['%s'] * count)})":
@@ -77,7 +77,7 @@ def in_list(self, compiler, connection):
         text = json_text([json_value(value) for value in params[split:]])
     except NotJSONError:
         return sql, params
-    # The plus takes json_each's affinity away, so that the left side's decides, as for a list.
+    # The plus removes json_each's affinity, so that the left side's decides, as for a list.
     return f"{lhs}{operator}(SELECT +value FROM json_each(%s))", (*params[:split], text)  # noqa: S608
 
 

@@ -1,4 +1,4 @@
-"""Runs migrations: each one and its row in django_migrations are all or nothing, or can go on later."""
+"""Run migrations: each one and its row in django_migrations are all or nothing, or can go on later."""
 
 import hashlib
 import logging
@@ -18,32 +18,32 @@ from .schema import DatabaseSchemaEditor
 
 logger = logging.getLogger("do_bridge.migrations")
 
-# Seconds: a migration may hold its object as long as the relay allows, ordinary work should not.
+# Seconds. A migration may hold its object as long as the relay allows, ordinary work should not.
 DEFAULT_LEASE = 25.0
 
 
 class MigrationExecutor(django_executor.MigrationExecutor):
-    """Django's executor; for aliases of other backends it is nothing else.
+    """Django's executor; for aliases of other backends it changes nothing.
 
-    On a Durable Object a migration is one transaction. On D1 it is one batch, cut only where code
-    needs a result on the way; each piece brings its progress along, so that a failed migration goes on where
-    it stopped.
+    On a Durable Object a migration is one transaction. On D1 it is one batch, split only where code needs a
+    result before the end. Each chunk writes its progress, so that a failed migration goes on where it
+    stopped.
     """
 
     @property
     def is_ours(self):
-        """Whether the connection is one of do_bridge's engines."""
+        """Whether the connection belongs to one of do_bridge's engines."""
         return issubclass(self.connection.SchemaEditorClass, DatabaseSchemaEditor)
 
     @cached_property
     def progress(self):
-        """What unfinished migrations have done."""
+        """The unfinished migrations and what they have done."""
         return Progress(self.connection)
 
     @property
     def may_be_half_unapplied(self):
-        """Whether some migration that is recorded as applied may stand in part only."""
-        # Reading it is a trip, which an object is spared unless a migration asked for no transaction there.
+        """Whether some migration that is recorded as applied may be applied in part only."""
+        # Reading it is a round trip, which an object is spared unless a migration is not atomic there.
         nodes = self.loader.graph.nodes
         applied = (nodes[key] for key in self.loader.applied_migrations if nodes.get(key) is not None)
         return not self.connection.features.can_rollback_ddl or not all(one.atomic for one in applied)
@@ -136,7 +136,7 @@ class MigrationExecutor(django_executor.MigrationExecutor):
 
     @contextmanager
     def _lease(self):
-        """Let transactions hold their object for OPTIONS["migration_lease"] seconds meanwhile."""
+        """Let transactions hold their object for OPTIONS["migration_lease"] seconds in this block."""
         self.connection.ensure_connection()
         driver_connection = self.connection.connection
         before = driver_connection.lease
@@ -148,12 +148,12 @@ class MigrationExecutor(django_executor.MigrationExecutor):
             driver_connection.lease = before
 
 
-# What is run, where and in which direction.
+# What to run, where and in which direction.
 _Run = namedtuple("_Run", "migration connection backwards")
 
 
 class _Pieces:
-    """One migration that no transaction holds together: batches, each with a note of how far it came."""
+    """A migration that no single transaction holds: batches, each of which records the progress."""
 
     def __init__(self, executor, migration, editor, backwards):
         self.executor = executor
@@ -166,7 +166,7 @@ class _Pieces:
         self.steps = []
 
     def run(self, state):
-        """Run what is left of the operations, queue the rest in the editor, and return the new state."""
+        """Run the remaining operations, queue the rest in the editor, and return the new state."""
         state = self._plan(state)
         self.done = self.progress.done(self.migration, self.backwards, self._fingerprint)
         self._announce()
@@ -214,10 +214,10 @@ class _Pieces:
                 stack.enter_context(atomic(self.connection.alias))
             run(migration.app_label, self.editor, from_state, to_state)
 
-    # Pieces
+    # Chunks
 
     def _note(self):
-        """Queue the note of the operations done, before what is queued is sent."""
+        """Queue the record of the operations done, before the queued statements are sent."""
         if self.done:
             guard = self.progress.guard(self.migration, self.backwards)
             self.editor.note(
@@ -227,19 +227,18 @@ class _Pieces:
 
     @property
     def _each_alone(self):
-        # A migration that asked for no transaction wants short ones on a Durable Object; on D1 nothing is
-        # held.
+        # A migration with atomic = False wants short transactions on a Durable Object; on D1 nothing is held.
         return self.connection.features.can_rollback_ddl
 
     def _fingerprint(self, done):
-        """Return what tells the operations done from others of that number."""
+        """Return a digest of the operations done, which changes if one of them is edited."""
         lines = [f"{type(step[0]).__name__} {step[0].describe()}" for step in self.steps[:done]]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def _announce(self):
         if self.done:
             logger.warning(
-                "%s was left unfinished: it goes on after %d of its %d operations.",
+                "%s was interrupted before. It goes on after %d of its %d operations.",
                 self.migration,
                 self.done,
                 len(self.steps),
@@ -248,8 +247,8 @@ class _Pieces:
         pieces = _count_pieces(left, self)
         if pieces > 1 and not self._each_alone:
             logger.warning(
-                "%s runs Python code, so on %s it is %d pieces; if it fails in between, run it again: "
-                "it goes on with the piece that failed.",
+                "%s runs Python code, so on %s it needs %d batches instead of one. If it fails in "
+                "between, run the same command again: it goes on with the batch that failed.",
                 self.migration,
                 self.connection.display_name,
                 pieces,
@@ -268,25 +267,25 @@ def _runs_python(operation, run):
 
 
 def _runs_foreign(operation, run):
-    """Whether an operation is another package's, whose code may catch an error of what it does."""
+    """Whether an operation belongs to another package, whose code may catch errors of its statements."""
     return any(
         _is_foreign(inner, run.backwards) for inner in _flat(operation) if not isinstance(inner, RunPython)
     )
 
 
 def _runs_code(operation, run):
-    """Whether what an operation does runs at once."""
+    """Whether an operation's statements run at once."""
     return _runs_python(operation, run) or _runs_foreign(operation, run)
 
 
 def _is_foreign(operation, backwards):
-    """Whether what an operation does to the database is not Django's own code."""
+    """Whether an operation changes the database with code that is not Django's own."""
     method = type(operation).database_backwards if backwards else type(operation).database_forwards
     return not method.__module__.startswith("django.")
 
 
 class _AtOnce:
-    """An operation whose statements run at once, those before it sent, so that it can catch their errors."""
+    """An operation whose statements run at once, after those before it, so that it can catch their errors."""
 
     def __init__(self, operation):
         self._operation = operation
@@ -305,7 +304,7 @@ class _AtOnce:
 
 @contextmanager
 def _at_once(migration, connection, backwards):
-    """Within the block, run the statements of those operations at once that run code of their own."""
+    """Within the block, run the statements of operations with code of their own at once."""
     run = _Run(migration, connection, backwards)
     operations = migration.operations
     migration.operations = [_AtOnce(one) if _runs_code(one, run) else one for one in operations]
@@ -322,7 +321,7 @@ def _is_active(operation, run):
 
 
 def _count_pieces(operations, run):
-    """Return the number of pieces: each operation with code is one, and each run of others between them."""
+    """Return the number of chunks: each operation with code is one, and each run of others between them."""
     pieces, open_piece = 0, False
     for operation in operations:
         code = _runs_code(operation, run)

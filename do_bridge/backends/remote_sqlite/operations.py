@@ -15,10 +15,11 @@ from .keyed_updates import goes_as_json
 from .snapshot import GUARDS, guarded_tables, without_guards
 from .statements import send
 
-# Of the runtime's 100,000 bytes of SQL: those for bulk_update's WHENs, and what one takes beside its names.
+# Of the runtime's 100,000 bytes of SQL: the part for bulk_update's WHENs, and the size of one without its
+# names.
 SQL_BYTES = 80_000
 WHEN_BYTES = 75
-# Values longer than this (in characters) have parameters for themselves, of which a statement takes so many.
+# Longer values (in characters) have a parameter of their own. A statement has this many of those.
 LONG_VALUE, LONG_VALUES = 2000, 40
 INTEGER_TYPES = frozenset(
     [
@@ -58,10 +59,10 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
     inline_zones = False
 
     def bulk_batch_size(self, fields, objs):
-        """Return the number of objects for one call: all, for the compiler cuts INSERT by its bytes.
+        """Return the number of objects for one call: all, because the compiler splits INSERT by its bytes.
 
-        Only `bulk_update`, known by naming the key twice, writes a WHEN for each object and field where
-        expressions are among the values.
+        Only `bulk_update`, recognized because it names the key twice, writes a WHEN for each object and
+        field if expressions are among the values.
         """
         if len(fields) > 2 and fields[0] == fields[1] and objs and not goes_as_json(fields[2:], objs):
             return min(self._most_whens(fields, objs), self._most_long_values(fields[2:], objs))
@@ -75,7 +76,7 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
 
     @staticmethod
     def _most_long_values(fields, objs):
-        """Return how many objects may go together so that each long value has a parameter for itself."""
+        """Return how many objects may go together so that each long value has a parameter of its own."""
         kinds = str | bytes | bytearray | memoryview
         values = (vars(obj).get(field.attname) for obj in objs for field in fields)
         if any(isinstance(value, kinds) and len(value) > LONG_VALUE for value in values):
@@ -83,18 +84,18 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         return len(objs)
 
     def bulk_insert_sql(self, fields, placeholder_rows):
-        """Return the place where the insert compiler puts the rows, for it has cut them already."""
+        """Return the place where the insert compiler puts the rows, which it has split already."""
         return placeholder_rows.placeholder
 
     def last_executed_query(self, cursor, sql, params):
-        """Return the statement with literals in place, made here: sqlite3 asks the database to quote them."""
+        """Return the statement with literals in place, without the query that sqlite3 makes for it."""
         if not params:
             return sql
         if isinstance(params, Mapping):
             return fill(sql, {name: quote_value(value) for name, value in params.items()})
         return fill(sql, [quote_value(value) for value in params])
 
-    # Dates and times: SQL of SQLite's own functions, see functions_datetime.
+    # Dates and times: SQLite's own functions, see functions_datetime.
 
     @contextmanager
     def zones_inline(self, inline):
@@ -141,7 +142,7 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         if connector not in ["+", "-", "*", "/"]:
             raise DatabaseError(f"Invalid connector for timedelta: {connector}.")
         if connector == "/":
-            # Python divides durations exactly, SQLite would cut an integer quotient.
+            # Python divides durations exactly, SQLite would truncate an integer quotient.
             sub_expressions = [f"CAST({sub_expressions[0]} AS REAL)", *sub_expressions[1:]]
         return self.combine_expression(connector, sub_expressions)
 
@@ -161,7 +162,7 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
     def convert_datetimefield_value(self, value, expression, connection):
         if value is not None:
             value = reading.read_datetime(value)
-        # Text that is no datetime reads as None, as sqlite3's own converter has it.
+        # Text that is not a datetime reads as None, as with sqlite3's own converter.
         return super().convert_datetimefield_value(value, expression, connection)
 
     def convert_datefield_value(self, value, expression, connection):
@@ -181,7 +182,7 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         convert = super().get_decimalfield_converter(expression)
 
         def converter(value, expression, connection):
-            # Text is how the driver brings a number whose type JSON would lose.
+            # The driver returns a number as text if JSON would lose its type.
             return convert(float(value) if isinstance(value, str) else value, expression, connection)
 
         return converter
@@ -199,17 +200,17 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         text = f"CAST({column} AS TEXT)"
         if self._stored_type(field) in INTEGER_TYPES:
             return text
-        # 17 digits tell every double from its neighbours.
+        # 17 digits distinguish every double from its neighbours.
         return f"iif(typeof({column}) = 'real', printf('%%!.17g', {column}), {text})"
 
     # Statements.
 
     def execute_sql_flush(self, sql_list):
-        """Empty tables in one atomic batch; rows elsewhere that would then point nowhere make it fail."""
+        """Empty tables in one atomic batch; it fails if rows elsewhere would then point at missing rows."""
         if not sql_list:
             return
         guarded = set(map(self.quote_name, guarded_tables))
-        # First, while the rows that a guard looks at are there.
+        # First, while the rows that a guard checks are there.
         ordered = sorted(sql_list, key=lambda sql: guarded.isdisjoint(sql.rstrip(";").split()))
         is_guarded = not guarded.isdisjoint(ordered[0].rstrip(";").split())
         statements = [

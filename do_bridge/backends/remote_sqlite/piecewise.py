@@ -1,4 +1,4 @@
-"""QuerySet.iterator() in pieces: each is a statement of its own that goes on after the last row's key."""
+"""Chunked fetch for QuerySet.iterator(): each chunk is a statement that goes on after the last row's key."""
 
 import json
 from collections import namedtuple
@@ -14,15 +14,15 @@ from django.db.models.sql.where import AND, WhereNode
 from .operations import INTEGER_TYPES
 from .wide import COLUMNS, literals, value_of
 
-# An answer may have 30 MB; a piece should have less by far, for it is held on both sides.
+# An answer may have 30 MB. A chunk should be much smaller, because both sides hold it.
 PIECE_BYTES = 8_000_000
-# Whatever chunk_size says: fewer are not worth a trip, and the relay holds an answer of D1 whole before it
-# can tell that it is too large.
+# The minimum, whatever chunk_size is: fewer rows are not worth a round trip, and the relay holds a whole
+# answer of D1 before it can find that it is too large.
 LEAST_ROWS, MOST_ROWS = 20, 20_000
 SAMPLES = 50
-# A statement has 100,000 bytes, and a term of the order comes eight times in it.
+# A statement has 100,000 bytes, and a term of the order occurs eight times in it.
 LONGEST_TERM = 5_000
-# Types whose values come over the wire as what is stored: a REAL may lose its point, or be infinite.
+# Types whose values travel as they are stored: a REAL may lose its point, or be infinite.
 AS_STORED = INTEGER_TYPES | {
     "BooleanField",
     "CharField",
@@ -34,17 +34,17 @@ AS_STORED = INTEGER_TYPES | {
     "UUIDField",
 }
 
-# One term of the order: what is compared, in which direction, where NULL comes and whether it does; `at` is
+# One term of the order: the expression, the direction, and whether NULL comes first and can occur. `at` is
 # its place among the selected columns, or None.
 Key = namedtuple("Key", "sql params descending nulls_first nullable at")
 
 
 class WholeError(Exception):
-    """The query can only be read whole; the text is the reason, which goes on behind "because it …"."""
+    """The query can only be read whole; the text is the reason, which follows "because it …"."""
 
 
 class After:
-    """A condition for WHERE: the rows that come after the one with these values, in the order of the keys."""
+    """A condition for WHERE: the rows after the one with these values, in the order of the keys."""
 
     contains_aggregate = contains_over_clause = False
 
@@ -96,7 +96,7 @@ def _or(left, right):
 
 
 class PiecewiseSelect(compiler.SQLCompiler):
-    """Part of a compiler of SELECT: with `chunked_fetch` each `chunk_size` rows are a statement."""
+    """Part of a compiler of SELECT: with `chunked_fetch`, each `chunk_size` rows are a statement."""
 
     _keys = None
     _after = None
@@ -116,7 +116,7 @@ class PiecewiseSelect(compiler.SQLCompiler):
             raise
 
     def _in_pieces(self, chunk_size):
-        """Return an iterator over lists of rows, the first of which was fetched. Raises WholeError."""
+        """Return an iterator over lists of rows, the first of which has been fetched. Raises WholeError."""
         whole = self.query
         refuse_shape(whole)
         self._keys = []
@@ -127,23 +127,23 @@ class PiecewiseSelect(compiler.SQLCompiler):
             self.query, self._keys = whole, None
             if isinstance(error, WholeError):
                 raise
-            # A key beside the columns that were asked for is one too many.
+            # The key beside the requested columns is one column too many.
             raise WholeError("has as many columns as a result may have") from error
         return self._pieces(whole, fetch, first)
 
     def _pieces(self, whole, fetch, rows):
         while rows:
             yield rows
-            # Not held while the next ones come.
+            # Release the rows before the next ones come.
             rows = None
             if fetch.is_over:
                 return
             rows = self._piece(whole, fetch)
 
     def _piece(self, whole, fetch):
-        """Fetch the next rows, fewer where they are too large for one answer."""
+        """Fetch the next rows, fewer if they are too large for one answer."""
         while True:
-            # Setting a query up counts its joins, so that each piece needs a fresh one.
+            # Setting a query up counts its joins, so each chunk needs a fresh one.
             self.query = whole.clone()
             self.query.clear_limits()
             self.query.set_limits(fetch.low, fetch.low + fetch.wanted)
@@ -221,7 +221,7 @@ class PiecewiseSelect(compiler.SQLCompiler):
 
 
 class _Fetch:
-    """How many rows are asked for, and whether there may be more."""
+    """How many rows to request, and whether there may be more."""
 
     def __init__(self, low, high, chunk_size):
         self.low = low
@@ -235,11 +235,11 @@ class _Fetch:
         return self.size if self.left is None else min(self.size, self.left)
 
     def shrink(self):
-        """Ask for fewer: the answer would have been too large."""
+        """Request fewer rows, because the answer would have been too large."""
         self.size = max(1, self.size // 8)
 
     def note(self, rows):
-        """Take the rows that came, and choose how many to ask for next."""
+        """Record the rows that came, and choose how many to request next."""
         self.is_over = len(rows) < self.wanted
         if self.left is not None:
             self.left -= len(rows)
@@ -257,7 +257,7 @@ def _weight(value):
 
 
 def _bare(expression):
-    """Return what an ordering by a selected column's place or name stands for."""
+    """Return the expression that an ordering by a selected column's place or name refers to."""
     while isinstance(expression, Ref):
         expression = expression.source
     return expression
@@ -265,7 +265,7 @@ def _bare(expression):
 
 def _is_answer_too_large(error):
     cause = error.__cause__
-    # A request that is too large has no step that failed.
+    # If the request itself is too large, no step has failed.
     return getattr(cause, "kind", None) == "too_large" and cause.step is not None
 
 
@@ -273,32 +273,32 @@ def _way_out(reason):
     start = "The answer is larger than the relay allows (30 MB). "
     if reason is None:
         return start + (
-            "Read it by iterator(), which fetches it in pieces, or ask for fewer rows or, by only(), "
-            "defer() or values(), for fewer columns."
+            "Read it with iterator(), which fetches it in chunks. Or request fewer rows, or fewer "
+            "columns with only(), defer() or values()."
         )
     return start + (
-        f"iterator() cannot fetch this query in pieces, because it {reason}: ask for fewer rows or columns, "
-        "or iterate over a query without that."
+        f"iterator() cannot fetch this query in chunks, because it {reason}. Request fewer rows or "
+        "columns, or change that."
     )
 
 
-# What can be read in pieces.
+# Which queries can be read in chunks.
 
 
 def refuse_shape(query):
     """Raise WholeError for a query whose rows have no key of their own, or whose order is unknown."""
     for is_so, reason in (
         (query.combinator, f"is a {query.combinator}"),
-        (query.distinct_fields, "is distinct on some fields"),
-        (query.extra_tables or query.extra_order_by, "has tables or an order by extra()"),
-        (query.subquery, "is part of another"),
+        (query.distinct_fields, "has distinct() on some fields"),
+        (query.extra_tables or query.extra_order_by, "has tables or an order from extra()"),
+        (query.subquery, "is part of another query"),
     ):
         if is_so:
             raise WholeError(reason)
 
 
 def many_valued(query):
-    """Return the joins in use of which a row of the model may have several, or those that hang on one."""
+    """Return the joins in use that may have several rows for a row of the model, and the joins on those."""
     found = {}
     for alias, join in query.alias_map.items():
         if not query.alias_refcount[alias] or join.join_type is None:
@@ -310,7 +310,7 @@ def many_valued(query):
 
 
 def identity(query):
-    """Return the columns that tell the query's rows apart. Raises WholeError."""
+    """Return the columns that identify the query's rows. Raises WholeError."""
     alias = query.get_initial_alias()
     columns = [field.get_col(alias) for field in query.get_meta().pk_fields]
     if query.distinct or query.group_by is not None:
@@ -318,13 +318,13 @@ def identity(query):
     for alias, join in many_valued(query).items():
         meta = join.join_field.related_model._meta
         if meta.db_table != join.table_name:
-            raise WholeError("joins a table of no model")
+            raise WholeError("joins a table without a model")
         columns += [field.get_col(alias) for field in meta.pk_fields]
     return columns
 
 
 def refuse_rows(compiler, order_by):
-    """Raise WholeError where the rows don't have the identity, or the order is not that of values."""
+    """Raise WholeError if the rows lack the identity, or are ordered by something other than values."""
     query = compiler.query
     ordered = [_bare(order.expression) for order, _ in order_by]
     selected = [expression for expression, _, _ in compiler.select]
@@ -333,7 +333,7 @@ def refuse_rows(compiler, order_by):
     if any(item.contains_aggregate for item in ordered):
         raise WholeError("is ordered by an aggregate")
     if any(isinstance(part, Random | RawSQL | Now) for item in ordered for part in item.flatten()):
-        raise WholeError("is in a random order, or in one of raw SQL or of the present time")
+        raise WholeError("is ordered at random, by raw SQL or by the present time")
     if not (query.distinct or query.group_by is not None):
         return
     several = many_valued(query)
@@ -341,6 +341,6 @@ def refuse_rows(compiler, order_by):
     grouped = [] if query.group_by in (None, True) else list(query.group_by)
     plain = [item for item in (*selected, *grouped) if not (item and item.contains_aggregate)]
     if not all(isinstance(item, Col) and item.alias not in several for item in (*plain, *ordered)):
-        raise WholeError("is distinct or grouped by more than columns of its model")
+        raise WholeError("uses distinct() or groups by more than columns of its model")
     if not all(key in (grouped or selected) for key in keys):
-        raise WholeError("is distinct or grouped without its primary key")
+        raise WholeError("uses distinct() or groups without its primary key")

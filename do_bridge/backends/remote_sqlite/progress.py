@@ -1,4 +1,4 @@
-"""How far a migration came that runs in several pieces: one row each in a small table of our own."""
+"""The progress of a migration that runs in several chunks: one row each in a small table of our own."""
 
 from functools import cached_property
 
@@ -17,7 +17,7 @@ _CREATE = (
 _NOTE = (
     f"INSERT OR REPLACE INTO {TABLE} (app, name, backwards, done, fingerprint) VALUES (%s, %s, %s, %s, %s)"  # noqa: S608
 )
-# The text depends on a row, or SQLite would compute it, and fail, beforehand.
+# The text depends on a row; otherwise SQLite would compute it, and fail, beforehand.
 _GUARD = (
     f"SELECT json_extract('{{}}', '{OVERTAKEN}' || found || applied) FROM (SELECT coalesce((SELECT done "  # noqa: S608
     f"FROM {TABLE} WHERE app = %s AND name = %s), 0) AS found, "
@@ -34,7 +34,7 @@ REFUSE_HALF_UNAPPLIED = ((_CREATE, None), (_HALF_UNAPPLIED, None))
 
 
 class UnfinishedMigration(CommandError, InvalidMigrationPlan):
-    """An unfinished migration is in the way; a command prints the message alone, without a traceback."""
+    """An unfinished migration blocks the command, which prints the message without a traceback."""
 
 
 class Progress:
@@ -64,10 +64,10 @@ class Progress:
         return self._rows
 
     def done(self, migration, backwards, fingerprint):
-        """Return the number of operations that stand from an earlier try.
+        """Return the number of operations that an earlier run has done.
 
-        `fingerprint(done)` tells the migration's operations; raises UnfinishedMigration when they are others
-        now.
+        `fingerprint(done)` is a digest of the migration's operations; raises UnfinishedMigration if they
+        have changed since.
         """
         row = (self._rows or {}).get((migration.app_label, migration.name))
         self._known[migration.app_label, migration.name] = row[1] if row else 0
@@ -76,52 +76,53 @@ class Progress:
         was_backwards, done, mark = row
         if was_backwards != backwards or fingerprint(done) != mark:
             raise UnfinishedMigration(
-                f"{migration} was left unfinished after {done} operations "
-                f"({'backwards' if was_backwards else 'forwards'}), and those have been changed since, so it "
-                f"can't go on. Put them back as they were, or repair the schema by hand and run "
+                f"{migration} was interrupted after {done} operations "
+                f"({'backwards' if was_backwards else 'forwards'}), and those operations have been "
+                "edited since. Restore them as they were. Or repair the schema by hand and run "
                 f"`{self._command(migration.app_label, migration.name)} --fake`."
             )
         return done
 
     def note(self, migration, backwards, done, fingerprint):
-        """Return the statements that note how far a migration came."""
+        """Return the statements that record how far a migration came."""
         self._noted = True
         key = (migration.app_label, migration.name)
         self._known[key] = done
         return [(_CREATE, None), (_NOTE, (*key, int(backwards), done, fingerprint))]
 
     def guard(self, migration, backwards):
-        """Return the statements that fail where somebody else has noted something since this process did.
+        """Return the statements that fail if another process has recorded progress since this one did.
 
-        They begin the batch of a piece, so that of two who run the same migration at once one does it.
+        They begin the batch of a chunk, so that of two processes in the same migration one does it.
         """
         key = (migration.app_label, migration.name)
         recorded = next(iter(migration.replaces), key)
         return [(_CREATE, None), (_GUARD, (*key, *recorded, self._known.get(key, 0), int(backwards)))]
 
     def forget(self, migration):
-        """Return the statements that end a migration's row; none where there is no table."""
+        """Return the statements that end a migration's row; none if there is no table."""
         known = "_rows" in self.__dict__
         if not self._noted and (not known or self._rows is None):
             return []
         return [(_CREATE, None), (_FORGET, (migration.app_label, migration.name))]
 
     def refuse_backwards(self, graph, plan):
-        """Raise UnfinishedMigration if an unfinished migration stands on one that is to be unapplied.
+        """Raise UnfinishedMigration if an unfinished migration depends on one that is about to be unapplied.
 
-        `plan` is the set of (app, name) to be unapplied.
+        `plan` is the set of (app, name) to unapply.
         """
         for key, (backwards, done, _) in (self._rows or {}).items():
             if not backwards and key in graph.nodes and plan & set(graph.forwards_plan(key)):
                 raise UnfinishedMigration(
-                    f"{'.'.join(key)} was left unfinished after {done} operations: finish it by "
-                    f"`{self._command(*key)}` before unapplying what it stands on."
+                    f"{'.'.join(key)} was interrupted after {done} operations, and depends on a "
+                    "migration that is about to be unapplied. Finish it first: "
+                    f"`{self._command(*key)}`."
                 )
 
     def refuse_forwards(self, graph, targets):
-        """Raise UnfinishedMigration if a migration that was unapplied in part is needed by one of `targets`.
+        """Raise UnfinishedMigration if one of `targets` needs a migration that was unapplied in part.
 
-        It is still recorded as applied: nothing would repair it, and others would be built on what is left.
+        It is still recorded as applied, so nothing would repair it, and others would build on what is left.
         """
         wanted = {step for target in targets if target[1] is not None for step in graph.forwards_plan(target)}
         for key, (backwards, done, _) in (self._rows or {}).items():
@@ -129,11 +130,11 @@ class Progress:
                 continue
             before = [parent.key[1] for parent in graph.node_map[key].parents if parent.key[0] == key[0]]
             raise UnfinishedMigration(
-                f"{'.'.join(key)} was left half unapplied, with {done} operations undone: run "
-                f"`{self._command(key[0], max(before, default='zero'))}` first, which goes on with that."
+                f"{'.'.join(key)} was interrupted while it was unapplied, after {done} operations. "
+                f"Finish that first: `{self._command(key[0], max(before, default='zero'))}`."
             )
 
     def _command(self, app, name):
-        # Without its name the command would be another database's.
+        # Without --database the command would run on another database.
         alias = self.connection.alias
-        return f"migrate {app} {name}{'' if alias == DEFAULT_DB_ALIAS else f' --database {alias}'}"
+        return f"manage.py migrate {app} {name}{'' if alias == DEFAULT_DB_ALIAS else f' --database {alias}'}"

@@ -1,7 +1,7 @@
-"""Reads stored values as Django's sqlite3 backend does, also those that another program has written.
+"""Read stored values as Django's sqlite3 backend does, including those that another program has written.
 
-A SQLite column holds any value, whatever its type says. sqlite3 hands each value of a column declared as
-date, time, datetime or bool to Django as text; here values come with their own types.
+A SQLite column holds any value, whatever its type. sqlite3 gives Django each value of a column declared as
+date, time, datetime or bool as text; here values come with their own types.
 """
 
 from django.db import DataError
@@ -31,32 +31,32 @@ def as_text(value):
 
 
 def read_datetime(value):
-    """Return the datetime of a stored value, or None for one that is not written as a datetime."""
+    """Return the datetime of a stored value, or None if it is not written as a datetime."""
     return parse_datetime(as_text(value))
 
 
 def read_date(value):
-    """Return the date of a stored value, or None for one that is not written as a date."""
+    """Return the date of a stored value, or None if it is not written as a date."""
     return parse_date(as_text(value))
 
 
 def read_time(value):
-    """Return the time of a stored value, or None for one that is not written as a time."""
+    """Return the time of a stored value, or None if it is not written as a time."""
     return parse_time(as_text(value))
 
 
 def read_bool(value, expression):
-    """Return a stored boolean: of a column True for 1 alone, of another expression the value as it is."""
+    """Return a stored boolean: for a column True if it is 1, for another expression the value as it is."""
     if value in (1, 0):
         return bool(value)
     if not is_column(expression):
         return value
-    # sqlite3 hands no converter an empty value.
+    # sqlite3 passes no empty value to a converter.
     return value in ("1", b"1") if value not in ("", b"") else None
 
 
 def is_column(expression):
-    """Whether SQLite knows the declared type of an expression: a column, or a subquery of one."""
+    """Whether an expression has a declared type in SQLite: a column, or a subquery of one."""
     if isinstance(expression, Subquery):
         selected = expression.query.select
         return len(selected) == 1 and is_column(selected[0])
@@ -67,7 +67,7 @@ def converted(rows, converters, connection):
     """Yield each row as a list, converted as by Django's compiler.
 
     `converters` is {position: (functions, expression)}. Raises UnreadableValue for a value that Django's
-    fields cannot read; an exception of somebody else's field gets a note with the column's name.
+    fields cannot read; an exception of another package's field gets a note with the column's name.
     """
     converters = list(converters.items())
     for row in map(list, rows):
@@ -90,8 +90,9 @@ def _explain(error, function, value, expression):
         raise error
     field = type(expression.output_field).__name__
     raise UnreadableValue(
-        f"{name} holds {KINDS.get(type(value), 'a value')} that {field} cannot read. Another program may "
-        "have written it. Find its row with typeof() or Cast(…, TextField()), and correct it."
+        f"{name} holds {KINDS.get(type(value), 'a value')} that {field} cannot read. Another "
+        "program may have written it. Find its row with typeof() or Cast(…, TextField()), and "
+        "correct it."
     ) from error
 
 

@@ -1,25 +1,25 @@
-"""The order of a table's rebuild that keeps the rows which point at the table, and the guards around it."""
+"""The order of a table's rebuild that keeps the rows pointing at the table, and the guards around it."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from django.db import DatabaseError, IntegrityError, NotSupportedError, OperationalError
 
-# A deferred count of violations, instead of an error at the DROP; it ends with the transaction or batch.
+# Violations are counted instead of raised at the DROP, until the end of the transaction or batch.
 DEFER_FOREIGN_KEYS = "PRAGMA defer_foreign_keys=on"
 
-# json_extract() puts a path that it cannot read into its error's text: the one way, without a trigger, to
-# make a statement fail with words of one's own, and with it the batch that it stands in.
+# json_extract() quotes a path that it cannot read in its error. Without a trigger this is the only way to
+# make a statement, and its batch, fail with a chosen text.
 _REFUSE = (
     "SELECT json_extract('{{}}', '{mark}' || group_concat({what}, ', ')) FROM ({rows}) HAVING count(*) > 0"
 )
 _CASCADE = "do_bridge:on_delete:"
 _DANGLING = "do_bridge:foreign_key:"
-#: Begins the text by which a migration's piece fails that another process has run meanwhile.
+#: Begins the text with which a migration's chunk fails that another process has run before.
 OVERTAKEN = "do_bridge:overtaken:"
 
-# Dropping a table deletes its rows, which an ON DELETE clause of SQL's own hands on to the rows that point at
-# them. The runtime's own tables may not be looked into.
+# Dropping a table deletes its rows, and ON DELETE clauses in SQL pass that on to the rows that point at them.
+# The runtime's own tables cannot be read.
 _CHILDREN = (
     "SELECT DISTINCT child.name || ' (' || link.on_delete || ')' AS child FROM "
     "(SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' "
@@ -34,16 +34,16 @@ _VIOLATIONS = (
 
 
 class Overtaken(OperationalError):
-    """Another process runs the same migration of the same database; the piece that failed did nothing."""
+    """Another process runs the same migration of the same database; the chunk that failed did nothing."""
 
 
 def refuse_on_delete_children(table_literal):
-    """Return the statement that fails where a table points at this one, a literal, with ON DELETE."""
+    """Return the statement that fails if a table points at this one, a literal, with ON DELETE."""
     return _REFUSE.format(mark=_CASCADE, what="child", rows=_CHILDREN.format(table=table_literal))
 
 
 def refuse_dangling_rows():
-    """Return the statement that fails where a row's foreign key points nowhere."""
+    """Return the statement that fails if a row's foreign key points at a missing row."""
     return _REFUSE.format(mark=_DANGLING, what="violation", rows=_VIOLATIONS)
 
 
@@ -53,21 +53,24 @@ def is_dangling(error):
 
 
 def raise_for_guard(error):
-    """Raise what a guard's failure means; return where `error` is no guard's."""
+    """Raise the error that a guard's failure stands for; return if `error` is not a guard's."""
     text = str(error)
     if OVERTAKEN in text:
         raise Overtaken(
-            "Another process is running the same migration on this database; this one did nothing more."
+            "Another process is running the same migration on this database. This process changed "
+            "nothing more. Wait for the other one, then run `manage.py showmigrations`."
         ) from error
     if _CASCADE in text:
         raise NotSupportedError(
-            f"The table can't be rebuilt or dropped: the rows of {_words(text, _CASCADE)} point at it with "
-            "an ON DELETE clause in SQL and would be deleted or changed. Nothing was changed. Rebuild those "
-            "tables without the clause first (Django's own on_delete needs none)."
+            "The table cannot be rebuilt or dropped, and nothing was changed. Rows of "
+            f"{_words(text, _CASCADE)} point at it with an ON DELETE clause in SQL, which would "
+            "delete or change them. Rebuild those tables without the clause first (Django's own "
+            "on_delete does not need it)."
         ) from error
     if _DANGLING in text:
         raise IntegrityError(
-            f"Rows would point at rows that are not there ({_words(text, _DANGLING)}). Nothing was changed."
+            f"Rows would point at rows that do not exist ({_words(text, _DANGLING)}). Nothing was "
+            "changed. Add the missing rows, or correct those that point at them."
         ) from error
 
 
@@ -79,9 +82,9 @@ def _words(text, mark):
 class Rebuild:
     """One table's rebuild: the statements of Django's own rebuild, put into the order that works here.
 
-    With foreign keys on, a renamed table does not take over the rows that pointed at the dropped one: the
-    violations that the DROP counted are paid back only by inserting rows. So the old rows wait in a copy
-    until the new table has its name.
+    With foreign keys on, a renamed table does not take over the rows that pointed at the dropped one: only
+    inserting rows settles the violations that the DROP counted. So the old rows wait in a copy until the
+    new table has its name.
     """
 
     table: str
@@ -100,7 +103,7 @@ class Rebuild:
 
     @property
     def is_complete(self):
-        """False where Django found nothing to rebuild: a many-to-many field has a table of its own."""
+        """Whether there is a table to rebuild; a many-to-many field has a table of its own instead."""
         return len(self.statements) >= 4
 
     def take(self):
@@ -108,7 +111,8 @@ class Rebuild:
         create, _insert, drop, rename = self.statements[:4]
         statements = [(refuse_on_delete_children(self.literal(self.table)), None), create]
         if self.autoincrement:
-            # The last key given out goes with the name, else keys of deleted rows would be given out again.
+            # The last key used is kept under the table's name; without it keys of deleted rows would be used
+            # again.
             sequence = "UPDATE sqlite_sequence SET name = {} WHERE name = {}"
             statements.append((sequence.format(self.literal(self.new_table), self.literal(self.table)), None))
         select = f"SELECT * FROM {self.quote(self.table)}"  # noqa: S608
@@ -116,7 +120,7 @@ class Rebuild:
         return [*statements, (copy, None), drop, rename]
 
     def fill(self):
-        """Return the statements that bring the rows back."""
+        """Return the statements that restore the rows."""
         sql, _ = self.statements[1]
         start = f"INSERT INTO {self.quote(self.new_table)} "
         end = f" FROM {self.quote(self.table)}"
@@ -129,15 +133,15 @@ class Rebuild:
         return [(moved, None), (f"DROP TABLE {copy}", None)]
 
     def finish(self):
-        """Return the indexes and whatever else waited for the table."""
+        """Return the indexes and the other statements that waited for the table."""
         return self.statements[4:]
 
 
 def in_order(rebuilds):
     """Return the statements of rebuilds that belong together: first the altered table, then its children.
 
-    All tables are taken before the first is filled: while one side has its new key and the other its old one,
-    every write to them is a "foreign key mismatch".
+    All tables are emptied before the first is filled: while one side has its new key and the other its old
+    one, every write to them is a "foreign key mismatch".
     """
     complete = [rebuild for rebuild in rebuilds if rebuild.is_complete]
     statements = [pair for rebuild in reversed(complete) for pair in rebuild.take()]
@@ -147,7 +151,7 @@ def in_order(rebuilds):
 
 @contextmanager
 def guarded():
-    """Raise inside the block what a guard's failure means."""
+    """Raise the error that a guard's failure inside the block stands for."""
     try:
         yield
     except DatabaseError as error:

@@ -19,16 +19,16 @@ from .statements import send, settle
 
 logger = logging.getLogger("django.db.backends.schema")
 
-# https://developers.cloudflare.com/d1/platform/limits/ and the same for objects: bytes of one statement's
-# text.
+# Bytes of a statement's text: https://developers.cloudflare.com/d1/platform/limits/, also for objects.
 MAX_STATEMENT_BYTES = 100_000
 
 
 class DeferredStatements(list):
-    """Statements for the end of the editor's block; false where they run in one unit with what follows them.
+    """Statements for the end of the editor's block; false if they run in one unit with what follows them.
 
     Django's migration executor records a migration inside the block only if nothing is deferred, because
-    elsewhere the deferred statements may fail after the record stands. Here both succeed or fail together.
+    elsewhere the deferred statements may fail after the record is written. Here both succeed or fail
+    together.
     """
 
     def __init__(self, statements, one_unit):
@@ -40,18 +40,18 @@ class DeferredStatements(list):
 
 
 class DatabaseSchemaEditor(SQLiteSchemaEditor):
-    """Queues its statements and sends them together: at the block's end, or before something else runs."""
+    """Queue statements and send them together: at the block's end, or before something else runs."""
 
-    # A deferred key's violation resets a Durable Object, and is an "internal error" on D1.
+    # A violated deferred key resets a Durable Object, and is an "internal error" on D1.
     sql_create_inline_fk = "REFERENCES %(to_table)s (%(to_column)s)"
     sql_create_column_inline_fk = sql_create_inline_fk
 
     def __init__(self, connection, collect_sql=False, atomic=True):
         super().__init__(connection, collect_sql, atomic)
-        #: Whether statements wait for each other, as those of a migration do, and all on D1. Without it each
-        #: runs at once, so that errors come from where it stands, and only a rebuild goes together.
+        #: Whether statements wait for each other: in a migration, and always on D1. Otherwise each runs at
+        #: once, so that an error comes from its own line, and only a rebuild goes together.
         self.collects = not connection.features.can_rollback_ddl
-        #: Called before a read cuts the queue in two; the migration executor notes its progress there.
+        #: Called before a read splits the queue; the migration executor records its progress there.
         self.on_cut = None
         #: Whether statements run at once: Python code that uses the editor may read what it did.
         self.direct = False
@@ -68,7 +68,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
     # The block
 
     def __enter__(self):
-        # Not sqlite3's own: it switches foreign keys off, which on a Durable Object would stay so.
+        # Not sqlite3's own, which switches foreign keys off; on a Durable Object they would stay off.
         settle(self.connection)
         super(SQLiteSchemaEditor, self).__enter__()
         self.connection.execute_wrappers.append(self._before_other_statement)
@@ -125,11 +125,11 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
             self._emit([statement])
 
     def _refuse_inside_a_block(self):
-        """Raise Django's own error where a block of atomic() seems to be able to undo DDL, and is not."""
+        """Raise Django's own error if a block of atomic() seems able to undo DDL, and is not."""
         if self.collect_sql or self.connection.features.can_rollback_ddl:
             return
         if self.direct or (self._outer_editor is not None and self._outer_editor.direct):
-            return  # The migration executor has said what cannot be undone.
+            return  # The migration executor has logged already what cannot be undone.
         in_batch = getattr(self.connection.connection, "batch", None) is not None
         if self.connection.in_atomic_block and not in_batch:
             raise TransactionManagementError(
@@ -138,14 +138,14 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
             )
 
     def defer_constraints(self):
-        """Look at foreign keys when what is queued has run, at the latest at the block's end."""
+        """Check foreign keys after the queued statements have run, at the latest at the block's end."""
         self._defers = True
 
     def _emit(self, statements):
         if self.direct and not self.collect_sql:
             self.settle()
             self.has_run_at_once = True
-        # After its block an editor has nobody to wait for.
+        # After its block an editor has nothing to wait for.
         at_once = self.direct or not self.collects or not self._is_open
         plain = len(statements) == 1 and not self._defers and not self._queue
         alone = at_once and plain and self.connection.features.can_rollback_ddl
@@ -165,7 +165,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         return bool(self._queue)
 
     def note(self, statements):
-        """Queue statements that belong to the operations that are complete, before those of the open one."""
+        """Queue statements that belong to the complete operations, before those of the open one."""
         at = self._operation_start
         self._queue[at:at] = statements
         self._operation_start += len(statements)
@@ -176,7 +176,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         self._operation_start += len(statements)
 
     def flush(self, last=False):
-        """Send what is queued: as steps of the open transaction, else as one atomic batch."""
+        """Send the queued statements: as steps of the open transaction, else as one atomic batch."""
         queue, self._queue, self._operation_start = self._queue, [], 0
         self._send(queue, last)
 
@@ -195,7 +195,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
 
     @contextmanager
     def at_once(self):
-        """Within the block run each statement at once, behind what is queued: its error comes there."""
+        """Run each statement of the block at once, after the queued ones, so that its error comes there."""
         before, self.direct = self.direct, True
         self.has_run_at_once = False
         try:
@@ -204,15 +204,15 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
             self.direct = before
 
     def operation_boundary(self):
-        """Note that an operation of a migration is complete, its indexes too, and the next one begins."""
+        """Mark an operation of a migration as complete, with its indexes, before the next one begins."""
         self._run_deferred()
         self._operation_start = len(self._queue)
 
     def _before_other_statement(self, execute, sql, params, many, context):
-        """Send what is queued before anything else runs on the connection: it may look at the result."""
+        """Send the queued statements before anything else runs on the connection, which may read them."""
         if self._introspecting and self.on_cut is not None:
-            # The editor looks for the name of a constraint that stood there before the operation began. Its
-            # own statements wait, so that a cut falls between operations and the migration can be run again.
+            # The editor looks for the name of a constraint that existed before the operation began. Its own
+            # statements wait, so that a split falls between operations and the migration can be run again.
             own = self._queue[self._operation_start :]
             del self._queue[self._operation_start :]
             self.settle()
@@ -222,7 +222,7 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         return execute(sql, params, many, context)
 
     def settle(self):
-        """Send what is queued, with a note of the progress, because something else runs before the end."""
+        """Send the queued statements and a record of the progress, before something else runs."""
         if not self._queue:
             return
         if self.on_cut is not None:
@@ -296,20 +296,20 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
 
     def db_default_sql(self, field):
         sql, params = super().db_default_sql(field)
-        # SQLite says "not constant" of a subquery, which is how some functions are computed here.
+        # SQLite reports "not constant" for a subquery, which is how some functions are computed here.
         if any(word.upper() == "SELECT" for word, *_ in tokens(sql)):
             raise NotSupportedError(
-                f"{field}: its db_default is computed with a subquery here, and SQLite takes none as a "
-                "default. Compute the value in Python and give that, or use default."
+                f"{field}: its db_default needs a subquery here, and SQLite does not allow one in "
+                "a default. Compute the value in Python, or use default instead of db_default."
             )
         return sql, params
 
-    # Literals: DDL takes no parameters.
+    # Literals: DDL cannot have parameters.
 
     def quote_value(self, value):
         """Return the SQL literal that stores what Django's sqlite3 backend stores for `value`.
 
-        Raises ValueError for a type that it does not know.
+        Raises ValueError for an unsupported type.
         """
         if value is None:
             return "NULL"
@@ -352,13 +352,17 @@ def _as_text(value):
         return value.hex
     if isinstance(value, datetime.timedelta):
         return str(duration_microseconds(value))
-    raise ValueError(f"There is no SQL literal for a value of type {type(value).__name__}.")
+    raise ValueError(
+        f"There is no SQL literal for a value of type {type(value).__name__}. Convert it to a text, a "
+        "number, bytes or None."
+    )
 
 
 def _check_size(sql):
-    # A character is at most four bytes: most statements need not be encoded to be seen as small.
+    # A character takes at most four bytes, so most statements need not be encoded to be measured.
     if len(sql) * 4 > MAX_STATEMENT_BYTES and (size := len(sql.encode())) > MAX_STATEMENT_BYTES:
         raise NotSupportedError(
-            f"A statement of {size:,} bytes: D1 and Durable Objects take at most {MAX_STATEMENT_BYTES:,}. "
-            "Give large values as parameters (RunSQL takes [(sql, params)]), or split the statement."
+            f"The statement has {size:,} bytes, and D1 and Durable Objects accept "
+            f"{MAX_STATEMENT_BYTES:,}. Pass large values as parameters (RunSQL takes [(sql, "
+            "params)]), or split the statement."
         )

@@ -8,7 +8,8 @@ from django.db import Error
 WIDEST = 60
 PROMPT, CONTINUED = "sql> ", "...> "
 COMMANDS = (
-    ".tables lists tables, .schema [table] shows their SQL, .quit leaves; statements end with a semicolon."
+    ".tables lists tables, .schema [table] shows their SQL, .quit leaves. End each statement with "
+    "a semicolon."
 )
 
 
@@ -36,7 +37,7 @@ def table(columns, rows):
 
 
 def split(text):
-    """Return the complete statements of a text, and what is left behind them."""
+    """Return the complete statements of a text, and the rest."""
     statements, start = [], 0
     for position, character in enumerate(text, start=1):
         # A semicolon may stand in a string, a comment or a trigger.
@@ -58,7 +59,7 @@ class Shell:
         self.interactive = stdin.isatty()
 
     def run(self):
-        """Work through the input; return whether a statement of a pipe failed, which ends it."""
+        """Work through the input; return whether a piped statement failed, which ends it."""
         if self.interactive:
             self._greet()
         buffer = ""
@@ -96,7 +97,7 @@ class Shell:
     def _command(self, line):
         name, _, argument = line.partition(" ")
         if name not in self.commands:
-            self.stderr.write(f"{name} is unknown. {COMMANDS}\n")
+            self.stderr.write(f"Unknown command: {name}. {COMMANDS}\n")
             return False
         sql = self.commands[name]
         if not argument:
@@ -105,7 +106,7 @@ class Shell:
         return self._execute(f"{head} AND tbl_name = %s ORDER BY {order}", [argument.strip()], header=False)
 
     def _execute(self, sql, params=None, *, header=True):
-        """Run one statement and print what it gives; return whether it worked."""
+        """Run one statement and print its result; return whether it worked."""
         try:
             with self.connection.cursor() as cursor:
                 cursor.execute(sql, params)

@@ -1,4 +1,4 @@
-"""The rows of a test database: taken once, and put back where something has changed them."""
+"""The rows of a test database: read once, and restored where something has changed them."""
 
 import json
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from . import rebuild
 from .statements import send
 
-# `_cf_*` tables may not be looked into; `sqlite_sequence` holds AUTOINCREMENT's counters.
+# `_cf_*` tables cannot be read; `sqlite_sequence` holds AUTOINCREMENT's counters.
 SEQUENCES = "sqlite_sequence"
 _TABLES = """
 SELECT name,
@@ -19,11 +19,11 @@ AND name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*' AND name NOT GLOB '_d
 """
 # The runtime takes 32 arguments of a function, 5 terms of a compound SELECT and 100,000 bytes of SQL.
 ARGUMENTS, TERMS, SQL_BYTES = 31, 5, 80_000
-# This package's own triggers refuse to let rows go; a test run empties tables all the same.
+# This package's own triggers protect rows, and a test run has to empty those tables, too.
 GUARDS = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'do_bridge_*'"
-#: The tables that such triggers stand on; whoever makes one adds its table.
+#: The tables with such triggers; code that makes one adds its table.
 guarded_tables = set()
-# How often rows are put back that triggers have changed meanwhile.
+# How often rows are restored that triggers have changed in the meantime.
 ROUNDS = 3
 # quote() would end a text at a NUL.
 _LITERAL = (
@@ -41,18 +41,18 @@ class Table(NamedTuple):
     literal: str
     """The expression that gives a row as SQL: `1,'text',X'00'`."""
     cascades: bool
-    """Whether its rows go or change with those that they point at, by an ON DELETE clause in SQL."""
+    ("Whether its rows are deleted or changed with those that they point at, by an ON DELETE clause in SQL.")
     triggers: bool
-    """Whether writing its rows may write others."""
+    "Whether writing its rows may write others."
 
 
 class Snapshot:
-    """The rows that a connection's database holds; one taken before can lend its `tables`."""
+    """The rows that a connection's database holds; an earlier one can lend its `tables`."""
 
     def __init__(self, connection, tables=None):
         self.tables = _tables(connection) if tables is None else tables
         self.rows, _ = _read(connection, self.tables)
-        #: The rows of tables of which one does not fit into a statement's text, as values.
+        #: As values: the rows of tables with a row that does not fit into a statement's text.
         self.values = {}
         for table in self.tables:
             if any(len(row.encode()) > SQL_BYTES for row in self.rows[table.name]):
@@ -60,7 +60,7 @@ class Snapshot:
                 self.values[table.name] = result.rows
 
     def restore(self, connection, counters=True):
-        """Put back the rows of changed tables, in one batch; also keys' counters if asked.
+        """Restore the rows of changed tables, in one batch; on request also the keys' counters.
 
         Returns the names of those tables.
         """
@@ -77,17 +77,17 @@ class Snapshot:
         changed = [table for table in self.tables if now[table.name] != self.rows[table.name]]
         if changed and any(table.cascades for table in self.tables):
             changed = list(self.tables)
-        # The counters come last, for inserting rows moves them.
+        # The counters come last, because inserting rows moves them.
         changed.sort(key=lambda table: table.name == SEQUENCES)
         if not counters:
             changed = [table for table in changed if table.name != SEQUENCES]
         if changed:
-            # All are emptied before the first is filled, for a row may take others along.
+            # All are emptied before the first is filled, because a row may delete others.
             statements = [(f"DELETE FROM {table.quoted}", None) for table in changed]  # noqa: S608
             statements.insert(0, (rebuild.DEFER_FOREIGN_KEYS, None))
             for table in changed:
                 if any(other.triggers for other in changed):
-                    # Of rows that one has made since.
+                    # A row that was added since is among them.
                     statements.append((f"DELETE FROM {table.quoted}", None))  # noqa: S608
                 statements += self._inserts(table)
             statements.append((rebuild.refuse_dangling_rows(), None))
@@ -106,7 +106,7 @@ class Snapshot:
 
 
 def without_guards(connection, statements, guards):
-    """Return `statements` between those that drop this package's triggers, rows of GUARDS, and make them."""
+    """Return `statements` between those that drop this package's triggers (GUARDS) and make them again."""
     drops = [(f"DROP TRIGGER {connection.ops.quote_name(name)}", None) for name, _ in guards]
     return [*drops, *statements, *((sql, None) for _, sql in guards)]
 
@@ -123,7 +123,7 @@ def _tables(connection):
 
 
 def joined(parts):
-    """Return the expression that joins texts by commas, within the runtime's number of arguments."""
+    """Return the expression that joins texts with commas, within the runtime's number of arguments."""
     while len(parts) > ARGUMENTS:
         parts = [joined(parts[at : at + ARGUMENTS]) for at in range(0, len(parts), ARGUMENTS)]
     return f"concat_ws(',', {', '.join(parts)})"

@@ -1,4 +1,4 @@
-"""Sending several statements in one round trip."""
+"""Send several statements in one round trip."""
 
 import logging
 from time import monotonic
@@ -7,7 +7,7 @@ logger = logging.getLogger("django.db.backends")
 
 
 def settle(connection):
-    """Send what an open schema editor has queued on this connection: something else is about to run."""
+    """Send the statements of an open schema editor on this connection, before something else runs."""
     editor = getattr(connection, "open_schema_editor", None)
     if editor is not None:
         editor.settle()

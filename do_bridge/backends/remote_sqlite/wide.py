@@ -10,7 +10,7 @@ from .fragments import fill
 
 # https://developers.cloudflare.com/d1/platform/limits/: columns of a table, and of a result.
 COLUMNS = 100
-# Of one json_array(), within the platform's number of arguments.
+# For one json_array(), within the platform's number of arguments.
 ARRAY = 32
 # quote() would end a text at a NUL.
 LITERAL = "CASE typeof({c}) WHEN 'text' THEN 't' || hex({c}) ELSE quote({c}) END"
@@ -19,7 +19,7 @@ LITERAL = "CASE typeof({c}) WHEN 'text' THEN 't' || hex({c}) ELSE quote({c}) END
 class WideSelect:
     """Part of a compiler of SELECT: `self.select` is whole except while the SQL is written."""
 
-    #: How many columns travel by themselves, where the others are packed; None where none are.
+    #: How many columns travel by themselves while the others are packed; None without packed ones.
     alone = None
     _whole = None
 
@@ -34,8 +34,8 @@ class WideSelect:
         extra_select, order_by, group_by = super().pre_sql_setup(with_col_aliases)
         if len(order_by) > COLUMNS:
             raise NotSupportedError(
-                f"The query is in an order of {len(order_by)} terms. SQLite on Cloudflare takes {COLUMNS}. "
-                "Order by fewer: what comes behind a unique column changes nothing."
+                f"The query is ordered by {len(order_by)} terms, and SQLite on Cloudflare allows "
+                f"{COLUMNS}. Order by fewer: terms after a unique column change nothing."
             )
         self.alone = None
         if len(self.select) + len(extra_select) > COLUMNS:
@@ -53,9 +53,10 @@ class WideSelect:
     @staticmethod
     def _refuse(count):
         raise NotSupportedError(
-            f"The query asks for {count} columns. SQLite on Cloudflare gives {COLUMNS} where rows are "
-            "grouped, combined, part of another query, or in the order of one of the last columns. Ask for "
-            "fewer by only(), defer() or values(), or use prefetch_related() in place of select_related()."
+            f"The query selects {count} columns. SQLite on Cloudflare allows {COLUMNS} if rows are "
+            "grouped, combined, part of another query, or ordered by one of the last columns. "
+            "Select fewer with only(), defer() or values(), or use prefetch_related() instead of "
+            "select_related()."
         )
 
     def _packed(self):

@@ -1,4 +1,4 @@
-"""Probes of the relay itself: who gets in, what a session is offered, which names are taken."""
+"""Probes of the relay itself: who is let in, what a session offers, which names are accepted."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from ..relay import Relay
 PROBES: list[Probe] = []
 _group = Group("Reaching the databases", PROBES)
 
-#: The probe without which a database is asked nothing more.
+#: If this probe fails, no other probe of the database runs.
 ANSWERS: Final = "answers"
 _MOST_BYTES: Final = 16 * 2**20
 _OLDEST_SESSION: Final = 3600
 # Never `wrangler delete`: the objects and their data go with the Worker.
-_CLOSE: Final = "Disable the Worker's address in the dashboard (Settings, Domains & Routes); report this."
+_CLOSE: Final = (
+    "Disable the Worker's address in Cloudflare's dashboard (Settings, Domains & Routes) and report this."
+)
 
 
 @_group.probe(
@@ -26,7 +28,7 @@ _CLOSE: Final = "Disable the Worker's address in the dashboard (Settings, Domain
     on=RELAY,
     fact="`/healthz` answers 200 with `ok` and the deployed version, and needs no token.",
     why="A deploy waits for its version there before it migrates, and monitoring reads it.",
-    fix="Look at `npx wrangler tail`; deploy the Worker again.",
+    fix="Read the log with `npx wrangler tail` in worker/, then deploy the Worker again.",
 )
 def health(relay: Relay) -> Measured:
     reply = relay.get("/healthz")
@@ -34,7 +36,7 @@ def health(relay: Relay) -> Measured:
     body = reply.body if isinstance(reply.body, dict) else {}
     expect(body.get("ok"), True, "`ok` in the answer of /healthz")
     if not body.get("version"):
-        raise Wrong("/healthz names no version: what answers is not this package's Worker")
+        raise Wrong("/healthz has no version, so the server is not this package's Worker")
     return {"version": str(body["version"])}
 
 
@@ -42,19 +44,19 @@ def health(relay: Relay) -> Measured:
     "encrypted",
     on=RELAY,
     fact="`RELAY_URL` begins with https:// unless it is on this machine.",
-    why="The token is sent with every connection and could be read on its way.",
+    why="Without TLS the token, which is sent with every connection, can be read on its way.",
     fix="Set RELAY_URL to the https:// address that the deploy printed.",
 )
 def encrypted(relay: Relay) -> None:
     if not relay.is_encrypted:
-        raise Wrong(f"the token travels in clear text to {relay.name}")
+        raise Wrong(f"the token travels unencrypted to {relay.name}")
 
 
 @_group.probe(
     "token-required",
     on=RELAY,
     fact="Without a token every path but `/healthz` answers 401, whether it exists or not.",
-    why="Anybody could read and write all databases.",
+    why="Otherwise anybody could read and write all databases.",
     fix=_CLOSE,
 )
 def token_required(relay: Relay) -> None:
@@ -65,8 +67,8 @@ def token_required(relay: Relay) -> None:
 @_group.probe(
     "token-wrong",
     on=RELAY,
-    fact="A token that differs in one character, is cut short or is longer is refused with 401.",
-    why="A token that is nearly right must be worth nothing.",
+    fact="The relay refuses with 401 a token that differs in one character, is cut short or is longer.",
+    why="Otherwise a token could be guessed step by step.",
     fix=_CLOSE,
 )
 def token_wrong(relay: Relay) -> None:
@@ -87,9 +89,9 @@ def token_wrong(relay: Relay) -> None:
 @_group.probe(
     "token-scope",
     on=(OBJECT, D1),
-    fact="A token for objects is refused on D1 and one for D1 on objects; neither opens the other kind.",
-    why="A leaked token would open more than it was made for.",
-    fix="Give RELAY_TOKEN_TENANTS and RELAY_TOKEN_DIRECTORY different values and deploy again.",
+    fact="A token for objects is refused on D1 and a token for D1 on objects.",
+    why="Otherwise a leaked token would open more than it was made for.",
+    fix="Give RELAY_TOKEN_TENANTS and RELAY_TOKEN_DIRECTORY different values and deploy the Worker again.",
 )
 def token_scope(database: Database) -> None:
     if not database.scoped:
@@ -102,8 +104,8 @@ def token_scope(database: Database) -> None:
     "handshake",
     on=RELAY,
     fact="A session offers idempotency keys, requests of 16 MiB and an end after at most an hour.",
-    why="Without keys a lost answer leaves the outcome unknown; without an end a removed token still works.",
-    fix="Deploy the Worker of this version; leave SESSION_MAX_SECONDS at 3600 or below.",
+    why="Without keys a lost answer leaves the outcome unknown. Without an end a removed token still works.",
+    fix="Deploy the Worker of this version, and leave SESSION_MAX_SECONDS at 3600 or below.",
 )
 def handshake(relay: Relay) -> Measured:
     terms = relay.open(relay.token)
@@ -126,7 +128,7 @@ def handshake(relay: Relay) -> Measured:
     on=EVERY,
     fact="The database answers `SELECT 1`.",
     why="Nothing works without it.",
-    fix="Follow the message: it names the setting. D1's id must stand in D1_DATABASES of wrangler.jsonc.",
+    fix="Follow the message, which names the setting. D1's id must be in D1_DATABASES of wrangler.jsonc.",
 )
 def answers(database: Database) -> None:
     expect(database.value("SELECT 1 AS one"), 1, "SELECT 1")
@@ -135,8 +137,8 @@ def answers(database: Database) -> None:
 @_group.probe(
     "object-names",
     on=OBJECT,
-    fact="An object's name with capitals, spaces, `..` or five parts is refused, and no object is reached.",
-    why="A slug that slipped through validation could reach another tenant's object.",
+    fact="An object name with capitals, spaces, `..` or five parts is refused before it reaches an object.",
+    why="Otherwise a slug that slipped through validation could reach another tenant's object.",
     fix="Deploy the Worker of this version.",
 )
 def object_names(database: Database) -> None:
@@ -149,22 +151,22 @@ def object_names(database: Database) -> None:
 @_group.probe(
     "unknown-database",
     on=(D1, REST),
-    fact="An id of no D1 database is refused, and never answers as an empty one.",
-    why="A wrong CLOUDFLARE_DATABASE_ID would look like a database without tables.",
-    fix="Check CLOUDFLARE_DATABASE_ID with `npx wrangler d1 list`; report this.",
+    fact="An id without a D1 database is refused, and never looks like an empty database.",
+    why="Otherwise a wrong CLOUDFLARE_DATABASE_ID would look like a database without tables.",
+    fix="Check CLOUDFLARE_DATABASE_ID with `npx wrangler d1 list`, and report this.",
     local={REST: "the local API answers for any id, as an empty database"},
 )
 def unknown_database(database: Database) -> None:
     error = database.named("d1:00000000-0000-4000-8000-00000000dead").refusal("SELECT 1")
     if error.kind != "unknown_database" and error.http_status not in (400, 403, 404):
-        raise Wrong(f"the refusal is of the kind {error.kind}: {error}")
+        raise Wrong(f"the refusal has the kind {error.kind}: {error}")
 
 
 @_group.probe(
     "rest-token",
     on=REST,
     fact="Cloudflare's API refuses a wrong token.",
-    why="D1_API_BASE would lead to something that is not Cloudflare's API.",
+    why="Otherwise D1_API_BASE leads to something other than Cloudflare's API.",
     fix="Leave D1_API_BASE empty, or set it to https://api.cloudflare.com/client/v4.",
     local={REST: "the local API needs no token"},
 )

@@ -1,4 +1,4 @@
-"""Probes of batches and errors: atomicity, counts, answers carried out by a failure, codes and texts."""
+"""Probes of batches and errors: atomicity, counts, answers carried in an error, codes and texts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..probe import EVERY, Group, Measured, Probe, Wrong, expect
 PROBES: list[Probe] = []
 _group = Group("Batches and errors", PROBES)
 
-_REPORT = "Report this with the output of `relay doctor --json`."
-_STOP = "Do not write to this database before it is understood; report this."
+_REPORT = "Report this with the output of `manage.py relay doctor --json`."
+_STOP = "Stop writing to this database, and report this with the output of `manage.py relay doctor --json`."
 
-#: Sizes of a text in an error message, in characters; the first must come whole.
+#: Sizes of a text in an error message, in characters; the first must come back whole.
 _SIZES: Final = (1_000, 10_000, 100_000, 500_000, 1_000_000, 1_900_000)
 
 
@@ -36,15 +36,15 @@ def batch_atomic(database: Database) -> Measured:
     expect(error.sqlite_code, "SQLITE_CONSTRAINT_NOTNULL", "the code of the failure")
     left = database.value("SELECT count(*) AS n FROM sqlite_master WHERE name = %s", table)
     if left != 0:
-        raise Wrong("the batch was not undone: its table is there")
+        raise Wrong("the batch was not undone: its table exists")
     return {"batches": "atomic"}
 
 
 @_group.probe(
     "batch-order",
     on=EVERY,
-    fact="The statements of a batch run in their order, and each sees what those before it wrote.",
-    why="Bulk operations and migrations build on it.",
+    fact="The statements of a batch run in order, and each sees what the earlier ones wrote.",
+    why="Bulk operations and migrations rely on the order.",
     fix=_STOP,
 )
 def batch_order(database: Database) -> None:
@@ -63,8 +63,8 @@ def batch_order(database: Database) -> None:
 @_group.probe(
     "changes",
     on=EVERY,
-    fact="Each statement of a batch has its own row count and last key; rows of triggers are not in them.",
-    why="save() decides by the count between UPDATE and INSERT; create() takes the key.",
+    fact="Each statement of a batch has its own row count and last key, without the rows of triggers.",
+    why="save() chooses between UPDATE and INSERT by the count; create() reads the key.",
     fix=_STOP,
 )
 def changes(database: Database) -> None:
@@ -87,9 +87,9 @@ def changes(database: Database) -> None:
 @_group.probe(
     "answer-in-error",
     on=EVERY,
-    fact="A batch that fails on purpose carries an answer out in its error, whole up to 1,000 characters.",
-    why="Blocks on D1 are speculated so, and a batch says so which statement changed no row.",
-    fix="Set OPTIONS['transactions'] of D1 to 'none'; report this.",
+    fact="A batch that fails on purpose returns a value in its error, whole up to 1,000 characters.",
+    why="With it a batch names the statement that changed no row.",
+    fix="Do not use do_bridge.batch() on this database, and report this.",
 )
 def answer_in_error(database: Database) -> Measured:
     table = database.table("rows")
@@ -106,7 +106,7 @@ def answer_in_error(database: Database) -> Measured:
         except (Cut, Error) as error:
             if not whole:
                 raise
-            # What a larger one breaks is measured: nothing relies on it.
+            # The largest size is only measured: nothing relies on it.
             if isinstance(error, Error) and error.kind not in ("too_large", "internal"):
                 raise
             break
@@ -118,7 +118,7 @@ def answer_in_error(database: Database) -> Measured:
     "constraint-codes",
     on=EVERY,
     fact="A violated constraint is named by SQLite's extended code, table and column.",
-    why="IntegrityError and the errors of forms come from them.",
+    why="IntegrityError and the errors of forms depend on them.",
     fix=_REPORT,
 )
 def constraint_codes(database: Database) -> None:
@@ -137,8 +137,9 @@ def constraint_codes(database: Database) -> None:
 @_group.probe(
     "error-texts",
     on=EVERY,
-    fact="A missing table, a missing column and a syntax error keep SQLite's words, and nothing ran.",
-    why="Django and third-party code look for them; the driver derives its exceptions from them.",
+    fact="For a missing table, a missing column and a syntax error SQLite's text comes back, and "
+    "nothing has run.",
+    why="Django and third-party code search these texts, and the driver derives its exceptions from them.",
     fix=_REPORT,
 )
 def error_texts(database: Database) -> None:

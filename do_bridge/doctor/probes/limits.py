@@ -1,4 +1,4 @@
-"""Probes of SQLite's limits on the platform: at the limit it works, beyond it SQLite itself refuses."""
+"""Probes of SQLite's limits on the platform: a statement at the limit works, one beyond is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..probe import EVERY, Group, Measured, Probe, Wrong, expect
 PROBES: list[Probe] = []
 _group = Group("Limits", PROBES)
 
-_LOWER = "Report this: the package cuts its statements for the higher limit."
+_LOWER = "Report this: the package splits its statements for the higher limit."
 _SQL_BYTES: Final = 100_000
 _VALUE_BYTES: Final = 1_900_000
 _PARAMETERS: Final = 1_500
@@ -26,7 +26,7 @@ def _limit(database: Database, of: str, at: Statement, wanted: object, beyond: S
         database.batch(beyond)
     except Error as error:
         if error.kind != "sql":
-            raise Wrong(f"beyond the limit the database does not refuse, it breaks: {error}") from error
+            raise Wrong(f"beyond the limit the database fails instead of refusing: {error}") from error
         return {f"beyond the limit of {of}": "refused"}
     return {f"beyond the limit of {of}": "accepted"}
 
@@ -49,11 +49,11 @@ def parameters(database: Database) -> None:
     "bound-parameters",
     on=EVERY,
     fact="100 bound parameters work; one more is refused by SQLite.",
-    why="Large texts and blobs of one statement get a parameter each.",
+    why="Large texts and blobs of a statement have a parameter each.",
     fix=_LOWER,
 )
 def bound_parameters(database: Database) -> Measured:
-    # Each is too long for the shared JSON text; the last slot of the 100 is that one.
+    # Each is too long for the shared JSON text, which takes the last of the 100 slots.
     values = ["x" * 5000] * 99
     sql = f"SELECT {'+'.join(['length(%s)'] * 60)} + ({'+'.join(['length(%s)'] * 39)}) AS n"
     return _limit(database, "bound parameters", (sql, values), 99 * 5000, "SELECT ?101 AS a")
@@ -75,7 +75,7 @@ def columns(database: Database) -> Measured:
     "statement-length",
     on=EVERY,
     fact="SQL of 99,000 bytes works; above 100,000 SQLite refuses it.",
-    why="Bulk statements, dumps and migrations are cut for that length.",
+    why="Bulk statements, dumps and migrations are split at that length.",
     fix=_LOWER,
 )
 def statement_length(database: Database) -> Measured:
@@ -101,7 +101,7 @@ def like_pattern(database: Database) -> Measured:
     "union-terms",
     on=EVERY,
     fact="A UNION has 5 terms; one more is refused by SQLite.",
-    why="union() of more querysets is nested by fives.",
+    why="union() of more querysets is nested in groups of five.",
     fix=_LOWER,
 )
 def union_terms(database: Database) -> Measured:
@@ -127,7 +127,7 @@ def expression_depth(database: Database) -> Measured:
     "arguments",
     on=EVERY,
     fact="A function takes 32 arguments.",
-    why="Rows are joined to text by concat_ws() with that many, in snapshots and dumps.",
+    why="Snapshots and dumps join rows to text with concat_ws() and that many arguments.",
     fix=_LOWER,
 )
 def arguments(database: Database) -> None:
@@ -139,7 +139,7 @@ def arguments(database: Database) -> None:
     on=EVERY,
     fact=f"Two values of {_VALUE_BYTES:,} bytes go into one statement, and one comes back whole.",
     why="The driver accepts values up to 2,000,000 bytes and refuses larger ones before they are sent.",
-    fix="Keep files outside the database; report this.",
+    fix="Keep files outside the database, and report this.",
 )
 def value_size(database: Database) -> Measured:
     value, size = "é" * (_VALUE_BYTES // 2), _VALUE_BYTES // 1000

@@ -1,4 +1,4 @@
-"""Measured values: times, sizes, clocks, and the counters that the bill is made of."""
+"""Measured values: times, sizes, clocks, and the counters that Cloudflare bills."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def _medians_ms(*calls: Callable[[], object]) -> list[float]:
 @_group.probe(
     "round-trip",
     on=EVERY,
-    fact="The median time of `SELECT 1`, after the first one.",
+    fact="The median time of `SELECT 1`, without the first one.",
     why="Each statement of a page takes one round trip: 6 statements at 20 ms are 120 ms.",
-    fix="Host Django near the database; see the README about distance.",
+    fix="Run Django near the database; see the README about distance.",
 )
 def round_trip(database: Database) -> Measured:
     def call() -> None:
@@ -47,8 +47,8 @@ def round_trip(database: Database) -> Measured:
 @_group.probe(
     "savepoint-cost",
     on=OBJECT,
-    fact="The median time of a read alone, and of two reads as one unit, which needs a savepoint.",
-    why="A savepoint is a write for the runtime, whose answer may wait for replication.",
+    fact="The median time of one read, and of two reads as one unit, which needs a savepoint.",
+    why="For the runtime a savepoint is a write, and its answer may wait for replication.",
     fix="If the second is slower by more than a round trip, report both numbers.",
 )
 def savepoint_cost(database: Database) -> Measured:
@@ -67,8 +67,8 @@ def savepoint_cost(database: Database) -> Measured:
     "transaction-time",
     on=OBJECT,
     fact="The median time of a statement inside an open transaction.",
-    why="The number of statements times this is how long a block holds its tenant.",
-    fix="Host Django near the database; use bulk operations in blocks.",
+    why="A block of atomic() holds its tenant for this time, multiplied by its statements.",
+    fix="Run Django near the database, and use bulk operations in blocks.",
 )
 def transaction_time(database: Database) -> Measured:
     other = database.another()
@@ -102,23 +102,23 @@ def clock(database: Database) -> Measured:
 @_group.probe(
     "size",
     on=(OBJECT, D1),
-    fact="The relay says how many bytes a database takes.",
+    fact="The relay reports how many bytes a database takes.",
     why="The list of databases and `tenant_load` show it.",
     fix="Deploy the Worker of this version.",
 )
 def size(database: Database) -> Measured:
     found = database.connection.size()
     if found < 1:
-        raise Wrong(f"the size is {found}")
+        raise Wrong(f"the reported size is {found}")
     return {"size (bytes)": found}
 
 
 @_group.probe(
     "billed-rows",
     on=(OBJECT, D1),
-    fact="The runtime says how many rows a write read and wrote.",
+    fact="The runtime reports how many rows a write has read and written.",
     why="The SQL page and the table of costs show them.",
-    fix="Report this: docs/costs.md counts otherwise.",
+    fix="Report this, because docs/costs.md counts differently.",
 )
 def billed_rows(database: Database) -> Measured:
     table = database.table("rows")

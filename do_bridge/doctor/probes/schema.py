@@ -10,9 +10,9 @@ from ..probe import D1, EVERY, OBJECT, Group, Measured, Probe, Wrong, expect
 PROBES: list[Probe] = []
 _group = Group("Tables and foreign keys", PROBES)
 
-_REPORT = "Do not migrate until it is understood; report this with the output of `relay doctor --json`."
+_REPORT = "Do not migrate, and report this with the output of `manage.py relay doctor --json`."
 
-#: Tables of the runtime and of its tools, as introspection, dumps and deletions leave them out.
+#: Tables of the runtime and of its tools, which introspection, dumps and deletions leave out.
 _INTERNAL: Final = ("sqlite_*", "_cf_*", "__miniflare*", "d1_migrations")
 _NOT_INTERNAL: Final = " AND ".join(f"name NOT GLOB '{pattern}'" for pattern in _INTERNAL)
 _FOREIGN_KEY: Final = "SQLITE_CONSTRAINT_FOREIGNKEY"
@@ -21,9 +21,10 @@ _FOREIGN_KEY: Final = "SQLITE_CONSTRAINT_FOREIGNKEY"
 @_group.probe(
     "internal-tables",
     on=EVERY,
-    fact="Tables can be read with their columns once the runtime's own are filtered out by name.",
-    why="One statement that touches a `_cf_*` table fails as a whole: dumps, copies and deletions with it.",
-    fix="Report the names below: the package has to leave them out, too.",
+    fact="Tables can be read with their columns, once the runtime's own are left out by name.",
+    why="One statement that touches a `_cf_*` table fails as a whole, and dumps, copies and deletions "
+    "with it.",
+    fix="Report the names in the message: the package has to leave them out, too.",
 )
 def internal_tables(database: Database) -> Measured:
     table = database.table("rows")
@@ -45,8 +46,8 @@ def internal_tables(database: Database) -> Measured:
 @_group.probe(
     "foreign-keys-immediate",
     on=EVERY,
-    fact="A row that points nowhere is refused at once, with the code of a foreign key.",
-    why="Django's IntegrityError comes from that code; without it rows would point nowhere.",
+    fact="A row that points at a missing row is refused at once, with the code of a foreign key.",
+    why="Django's IntegrityError comes from that code. Without it rows would point at missing rows.",
     fix=_REPORT,
 )
 def foreign_keys_immediate(database: Database) -> None:
@@ -63,7 +64,7 @@ def foreign_keys_immediate(database: Database) -> None:
     "foreign-keys-stay-on",
     on=OBJECT,
     fact="`PRAGMA foreign_keys=off` changes nothing.",
-    why="The setting would stay for everybody who uses the object.",
+    why="The setting would stay for all clients of the object.",
     fix=_REPORT,
 )
 def foreign_keys_stay_on(database: Database) -> None:
@@ -81,9 +82,10 @@ def foreign_keys_stay_on(database: Database) -> None:
 @_group.probe(
     "foreign-keys-deferred",
     on=(OBJECT, D1),
-    fact="A batch that deferred its foreign keys and leaves a row that points nowhere is refused as a whole.",
-    why="The runtime would reset the object, or keep the row; the relay checks before the commit.",
-    fix="Deploy the Worker of this version; then as above.",
+    fact="A batch that deferred its foreign keys and leaves a row pointing at a missing one is refused "
+    "as a whole.",
+    why="The runtime would reset the object, or keep the row. The relay checks before the commit.",
+    fix="Deploy the Worker of this version. If that does not help, do not migrate, and report this.",
 )
 def foreign_keys_deferred(database: Database) -> None:
     parent, child = database.table("parent"), database.table("child")
@@ -101,7 +103,8 @@ def foreign_keys_deferred(database: Database) -> None:
 @_group.probe(
     "rebuild",
     on=EVERY,
-    fact="A table that others point at is rebuilt in one batch, in the order of migrations; no row is lost.",
+    fact="A table that others point at is rebuilt in one batch, in the order of migrations, without "
+    "losing a row.",
     why="Most changes of a column rebuild its table.",
     fix=_REPORT,
 )
@@ -133,7 +136,7 @@ def rebuild(database: Database) -> None:
 @_group.probe(
     "violations-found",
     on=EVERY,
-    fact="`pragma_foreign_key_check` sees a violation inside the batch that made it.",
+    fact="`pragma_foreign_key_check` finds a violation inside the batch that made it.",
     why="Migrations and loads check with it before they commit.",
     fix=_REPORT,
 )

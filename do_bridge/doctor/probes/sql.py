@@ -12,9 +12,9 @@ from ..probe import EVERY, OBJECT, Group, Measured, Probe, Wrong, expect
 PROBES: list[Probe] = []
 _group = Group("SQL", PROBES)
 
-_REPORT = "Report this with the output of `relay doctor --json`."
+_REPORT = "Report this with the output of `manage.py relay doctor --json`."
 
-#: What the dialect calls, each with its value.
+#: The functions that the dialect calls, each with its value.
 _FUNCTIONS: Final = {
     "pow(2,10)": 1024,
     "ln(1)": 0,
@@ -56,7 +56,7 @@ _FUNCTIONS: Final = {
     "timediff('2024-03-01','2024-02-01')": "+0000-01-00 00:00:00.000",
 }
 
-#: Functions by the release of SQLite that brought them; a refusal by name shows that one is there.
+#: Functions by the release of SQLite that added them; a refusal that names one shows that it exists.
 _RELEASES: Final = (
     ("3.44", "concat('a')"),
     ("3.45", "jsonb('1')"),
@@ -71,8 +71,8 @@ _UNKNOWN: Final = "no such function"
 @_group.probe(
     "functions",
     on=EVERY,
-    fact=f"{len(_FUNCTIONS)} functions that the dialect calls are there and return SQLite's values.",
-    why="Queries that use them fail, or return other values than on sqlite3.",
+    fact=f"{len(_FUNCTIONS)} functions that the dialect calls exist and return SQLite's values.",
+    why="Queries that use them would fail, or return other values than on sqlite3.",
     fix=_REPORT,
 )
 def functions(database: Database) -> None:
@@ -80,7 +80,9 @@ def functions(database: Database) -> None:
     selected = ", ".join(f"{call} AS f{index}" for index, call in enumerate(calls))
     row = database.rows(f"SELECT {selected}")[0]
     wrong = [
-        f"{call} is {found!r}" for call, found in zip(calls, row, strict=True) if found != _FUNCTIONS[call]
+        f"{call} returns {found!r}"
+        for call, found in zip(calls, row, strict=True)
+        if found != _FUNCTIONS[call]
     ]
     if wrong:
         raise Wrong("; ".join(wrong))
@@ -113,7 +115,7 @@ def sqlite_release(database: Database) -> Measured:
     "pragmas",
     on=EVERY,
     fact="The pragmas of introspection and of foreign keys are accepted.",
-    why="Migrations and inspectdb read tables, indexes and foreign keys through them.",
+    why="Migrations and inspectdb read tables, indexes and foreign keys with them.",
     fix=_REPORT,
 )
 def pragmas(database: Database) -> None:
@@ -139,13 +141,13 @@ def pragmas(database: Database) -> None:
     "refused-statements",
     on=EVERY,
     fact="ATTACH and temporary tables are refused, on an object also BEGIN, SAVEPOINT and VACUUM.",
-    why="Each tenant would leave a mark on a connection that others use.",
+    why="Otherwise one client could change a connection that others use.",
     fix=_REPORT,
 )
 def refused_statements(database: Database) -> None:
     statements = ["ATTACH ':memory:' AS other", f"CREATE TEMP TABLE {database.table('temp')} (a)"]
     if database.kind == OBJECT:
-        # Were one accepted after all, only the scratch object would have it.
+        # If one were accepted after all, only the doctor's own object would have it.
         statements += ["BEGIN", "SAVEPOINT doctor", "VACUUM"]
     for statement in statements:
         database.clean_refusal(statement)
@@ -156,7 +158,7 @@ def refused_statements(database: Database) -> None:
     "writing-statements",
     on=EVERY,
     fact="RETURNING, upserts, generated columns, partial and expression indexes work.",
-    why="create(), bulk_create(update_conflicts=True) and the constraints of models are written so.",
+    why="create(), bulk_create(update_conflicts=True) and the constraints of models use them.",
     fix=_REPORT,
 )
 def writing_statements(database: Database) -> None:
@@ -179,7 +181,7 @@ def writing_statements(database: Database) -> None:
     "altering-tables",
     on=EVERY,
     fact="ALTER TABLE renames tables and columns, adds and drops columns.",
-    why="Migrations alter tables so where they need no rebuild.",
+    why="Migrations alter tables this way if they need no rebuild.",
     fix=_REPORT,
 )
 def altering_tables(database: Database) -> None:
@@ -200,8 +202,8 @@ def altering_tables(database: Database) -> None:
 @_group.probe(
     "triggers",
     on=EVERY,
-    fact="A trigger whose body has several statements is created whole.",
-    why="A transport that cuts a text at its semicolons would create a broken trigger.",
+    fact="A trigger with several statements is created whole.",
+    why="A transport that splits a text at its semicolons would create a broken trigger.",
     fix="Create triggers over the relay (D1_TRANSPORT=relay).",
 )
 def triggers(database: Database) -> Measured:
@@ -241,7 +243,7 @@ def counters(database: Database) -> None:
     "list-uses-index",
     on=EVERY,
     fact="`id IN (SELECT value FROM json_each(?))` uses the primary key's index.",
-    why="filter(pk__in=…) would read, and be billed for, the whole table.",
+    why="Otherwise filter(pk__in=…) would read, and be billed for, the whole table.",
     fix=_REPORT,
 )
 def list_uses_index(database: Database) -> None:

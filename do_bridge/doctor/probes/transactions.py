@@ -1,4 +1,4 @@
-"""Probes of an object's interactive transactions, its schema's fingerprint and its idempotency keys."""
+"""Probes of an object's interactive transactions, its schema fingerprint and its idempotency keys."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..probe import OBJECT, Group, Probe, Wrong, expect
 PROBES: list[Probe] = []
 _group = Group("Transactions of an object", PROBES)
 
-_STOP = "Do not rely on atomic() for tenants before it is understood; report this."
+_STOP = "Do not rely on atomic() for tenants, and report this."
 _LEASE: Final = 0.3
 
 
 @contextmanager
 def _table(database: Database) -> Iterator[str]:
-    """Give a table that other connections see, and drop it again."""
+    """Make a table that other connections see, and drop it again."""
     name = database.table("rows")
     database.batch(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, a TEXT UNIQUE)")
     yield name
-    # After a failure the clean-up does it, when no transaction of the probe is open any more.
+    # After a failure the clean-up drops it, when no transaction of the probe is open any more.
     database.batch(f"DROP TABLE {name}")
 
 
@@ -38,8 +38,8 @@ def _stored(database: Database, table: str) -> str | None:
 @_group.probe(
     "commit-and-rollback",
     on=OBJECT,
-    fact="A transaction sees its own rows; after commit they stand, after rollback they do not.",
-    why="It is what atomic() means.",
+    fact="A transaction sees its own rows. After commit they stay, after rollback they are gone.",
+    why="This is what atomic() promises.",
     fix=_STOP,
 )
 def commit_and_rollback(database: Database) -> None:
@@ -58,7 +58,7 @@ def commit_and_rollback(database: Database) -> None:
 @_group.probe(
     "savepoints",
     on=OBJECT,
-    fact="A savepoint is undone alone, and an inner one is released into the outer one.",
+    fact="A savepoint can be rolled back alone, and an inner one is released into the outer one.",
     why="A nested atomic() is a savepoint.",
     fix=_STOP,
 )
@@ -82,7 +82,7 @@ def savepoints(database: Database) -> None:
 @_group.probe(
     "failed-statement",
     on=OBJECT,
-    fact="A statement that fails undoes itself alone; the transaction goes on.",
+    fact="A statement that fails is undone alone, and the transaction goes on.",
     why="get_or_create() and forms catch an IntegrityError inside a block.",
     fix=_STOP,
 )
@@ -103,8 +103,8 @@ def failed_statement(database: Database) -> None:
 @_group.probe(
     "isolation",
     on=OBJECT,
-    fact="While a transaction is open, other clients wait for its end; they see all of it or nothing.",
-    why="It is what makes transactions serialisable.",
+    fact="While a transaction is open, other clients wait for its end. They see all of it or nothing.",
+    why="This makes transactions serialisable.",
     fix=_STOP,
 )
 def isolation(database: Database) -> None:
@@ -135,8 +135,8 @@ def isolation(database: Database) -> None:
 @_group.probe(
     "lease",
     on=OBJECT,
-    fact="A transaction that is open longer than its lease is rolled back; its next statement fails.",
-    why="A client that hangs would hold a tenant for ever.",
+    fact="A transaction that is open longer than its lease is rolled back, and its next statement fails.",
+    why="Otherwise a client that hangs would hold a tenant forever.",
     fix=_STOP,
 )
 def lease(database: Database) -> None:
@@ -154,7 +154,7 @@ def lease(database: Database) -> None:
     "lost-client",
     on=OBJECT,
     fact="A transaction whose client disappears is rolled back.",
-    why="Half of a block would stand after a crash of Django.",
+    why="Otherwise half of a block would stay after a crash of Django.",
     fix=_STOP,
 )
 def lost_client(database: Database) -> None:
@@ -170,7 +170,7 @@ def lost_client(database: Database) -> None:
     "schema-expected",
     on=OBJECT,
     fact="A statement that expects another schema than the object's is refused, and nothing runs.",
-    why="Code of one version would write into tables of another.",
+    why="Otherwise code of one version would write into tables of another.",
     fix="Deploy the Worker of this version.",
 )
 def schema_expected(database: Database) -> None:
@@ -184,9 +184,9 @@ def schema_expected(database: Database) -> None:
 @_group.probe(
     "write-once",
     on=OBJECT,
-    fact="A write that comes twice under one idempotency key runs once, and is answered twice alike.",
-    why="A write whose answer was lost is sent again.",
-    fix="Set OPTIONS['write_keys'] to False for tenants; report this.",
+    fact="A write that is sent twice under one idempotency key runs once, and both answers are the same.",
+    why="The driver sends a write again if its answer was lost.",
+    fix="Set OPTIONS['write_keys'] to False for tenants, and report this.",
 )
 def write_once(database: Database) -> None:
     with _table(database) as table:
@@ -199,9 +199,10 @@ def write_once(database: Database) -> None:
 @_group.probe(
     "write-outcome",
     on=OBJECT,
-    fact="An object says of a key whether its write was done; one that is given up never runs later.",
-    why="It is how a lost commit is told from one that was carried out.",
-    fix="Set OPTIONS['write_keys'] to False for tenants; report this.",
+    fact="An object records under each key whether the write was done; a write that was given up never "
+    "runs later.",
+    why="With this record a lost commit is distinguished from one that was carried out.",
+    fix="Set OPTIONS['write_keys'] to False for tenants, and report this.",
 )
 def write_outcome(database: Database) -> None:
     with _table(database) as table:

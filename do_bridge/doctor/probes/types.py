@@ -1,4 +1,4 @@
-"""Probes of values on the wire: what is sent as a parameter is stored, and comes back as it was."""
+"""Probes of values on the wire: a parameter is stored as it was sent, and comes back the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..probe import EVERY, OBJECT, Group, Probe, Wrong, expect
 PROBES: list[Probe] = []
 _group = Group("Values on the wire", PROBES)
 
-_REPORT = "Do not store such values; report this with the output of `relay doctor --json`."
+_REPORT = "Do not store such values, and report this with the output of `manage.py relay doctor --json`."
 _INTEGERS = (2**63 - 1, -(2**63), 2**53 + 1, -(2**53) - 1, 0, 5)
 
 
@@ -27,7 +27,7 @@ def _expect_back(database: Database, numbers: Sequence[float]) -> None:
     "integer-parameters",
     on=EVERY,
     fact="An integer inside the JSON parameter arrives as INTEGER, exact to 64 bits.",
-    why="Keys beyond 2^53 would be stored rounded.",
+    why="Otherwise keys beyond 2^53 would be stored rounded.",
     fix=_REPORT,
 )
 def integer_parameters(database: Database) -> None:
@@ -42,7 +42,7 @@ def integer_parameters(database: Database) -> None:
     "integer-results",
     on=EVERY,
     fact="An integer beyond 2^53 in a result is read exactly.",
-    why="Keys beyond 2^53 would be read rounded: another row's.",
+    why="Otherwise keys beyond 2^53 would be read rounded and name another row.",
     fix=_REPORT,
 )
 def integer_results(database: Database) -> None:
@@ -52,8 +52,8 @@ def integer_results(database: Database) -> None:
 @_group.probe(
     "floats",
     on=EVERY,
-    fact="A float keeps its 64 bits in both directions and is REAL in SQL, whole ones too.",
-    why="Prices and measurements would drift; 5/2 would be 2 or 2.5 by chance.",
+    fact="A float keeps its 64 bits in both directions and is REAL in SQL, also if it is whole.",
+    why="Otherwise prices and measurements would drift, and 5/2 would be 2 or 2.5 by chance.",
     fix=_REPORT,
 )
 def floats(database: Database) -> None:
@@ -64,7 +64,7 @@ def floats(database: Database) -> None:
 @_group.probe(
     "infinities",
     on=EVERY,
-    fact="An infinity comes back as such from an object; D1 returns it, or NULL.",
+    fact="An object returns an infinity as such; D1 returns it, or NULL.",
     why="Any other number in its place would be a wrong answer.",
     fix=_REPORT,
 )
@@ -78,8 +78,8 @@ def infinities(database: Database) -> None:
 @_group.probe(
     "text",
     on=EVERY,
-    fact="Text survives with NUL characters, quotes, line ends and characters of four bytes.",
-    why="Rows would be cut or changed when they are read.",
+    fact="Text survives with NUL characters, quotes, line ends and four-byte characters.",
+    why="Otherwise rows would be cut or changed when they are read.",
     fix=_REPORT,
 )
 def text(database: Database) -> None:
@@ -93,8 +93,8 @@ def text(database: Database) -> None:
 @_group.probe(
     "blobs",
     on=EVERY,
-    fact="Bytes come back as the same bytes, small ones and those that travel in slots of their own.",
-    why="Files and pickled values in BinaryFields would be damaged.",
+    fact="Bytes come back the same, small ones and those that travel in slots of their own.",
+    why="Otherwise files and pickled values in BinaryFields would be damaged.",
     fix=_REPORT,
 )
 def blobs(database: Database) -> None:
@@ -108,7 +108,7 @@ def blobs(database: Database) -> None:
     "nulls-and-booleans",
     on=EVERY,
     fact="None is NULL, and True and False are the integers 1 and 0.",
-    why="`WHERE active` would match nothing: an object binds a boolean of JavaScript as the text 'true'.",
+    why="An object binds a boolean of JavaScript as the text 'true', so `WHERE active` would match nothing.",
     fix=_REPORT,
 )
 def nulls_and_booleans(database: Database) -> None:
@@ -119,8 +119,8 @@ def nulls_and_booleans(database: Database) -> None:
 @_group.probe(
     "columns-of-one-name",
     on=EVERY,
-    fact="Two columns of one name in a result stay two.",
-    why="Django selects `id` of two tables in every join; merged columns shift all others.",
+    fact="Two columns with the same name in a result stay two.",
+    why="Django selects `id` of two tables in every join; merged columns would shift all others.",
     fix=_REPORT,
 )
 def columns_of_one_name(database: Database) -> None:
@@ -133,7 +133,7 @@ def columns_of_one_name(database: Database) -> None:
     "columns-of-nothing",
     on=EVERY,
     fact="A result without rows still names its columns.",
-    why="`cursor.description` would be empty: raw queries and dbshell fail on an empty table.",
+    why="Without them `cursor.description` would be empty: raw queries and dbshell fail on an empty table.",
     fix=_REPORT,
 )
 def columns_of_nothing(database: Database) -> None:
@@ -146,9 +146,10 @@ def columns_of_nothing(database: Database) -> None:
     on=EVERY,
     fact="A text of several statements returns the rows of the last one.",
     why="RunSQL with several statements would return another statement's rows, or fail.",
-    fix="Give RunSQL a list with one statement an item.",
+    fix="Give RunSQL a list with one statement in each item.",
 )
 def several_statements(database: Database) -> None:
-    # Nobody else's texts: the local runtime refuses one that it still holds half read for another client.
+    # Only this client's texts: the local runtime refuses one that it still holds half read for another
+    # client.
     one, two = (database.table(f"{database.kind}-{name}") for name in ("one", "two"))
     expect(database.rows(f"SELECT '{one}' AS a; SELECT '{two}' AS a"), [(two,)], "the rows")

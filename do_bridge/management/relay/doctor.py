@@ -1,4 +1,4 @@
-"""`manage.py relay doctor`: examines the relay and the databases that the settings name."""
+"""`manage.py relay doctor`: check the relay and the databases that the settings name."""
 
 from __future__ import annotations
 
@@ -21,18 +21,25 @@ from do_bridge.driver.transport import is_on_this_machine
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 OBJECTS, D1 = "do_bridge.backends.durable_object", "do_bridge.backends.d1"
 
-help = "Tries on the configured relay and databases what this package relies on; leaves nothing behind."
+help = "Check on the configured relay and databases what this package relies on. Leaves nothing behind."
 
 
 def add_arguments(parser):
     """Add the subcommand's own options."""
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
-    parser.add_argument("--list", action="store_true", help="Only list the probes; nothing is reached.")
+    parser.add_argument("--list", action="store_true", help="List the probes without connecting to anything.")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="PROBE", help="Only this probe; may be given again."
+        "--only",
+        action="append",
+        default=[],
+        metavar="PROBE",
+        help="Run only this probe. Can be given several times.",
     )
     parser.add_argument(
-        "--seconds", type=float, default=LIMIT, help="How long all probes may take; %(default)g."
+        "--seconds",
+        type=float,
+        default=LIMIT,
+        help="Seconds that all probes together may take. Default: %(default)g.",
     )
 
 
@@ -50,7 +57,7 @@ def handle(command, **options):
     except driver.Error as error:
         raise CommandError(site.scrub(str(error))) from None
     except SystemExit:
-        left = report.left or ["Interrupted. Nothing of the probes is left."]
+        left = report.left or ["Interrupted. The probes have left nothing behind."]
         command.stderr.write("\n".join(left))
         raise
     if options["json"]:
@@ -62,12 +69,12 @@ def handle(command, **options):
 
 
 def configured_site():
-    """Return the Site that DATABASES and the environment name; raises CommandError for what is missing."""
+    """Return the Site that DATABASES and the environment name; raise CommandError if something is missing."""
     objects, d1 = _settings_of(OBJECTS), _settings_of(D1)
     if objects is None and d1 is None:
         raise CommandError(
-            "DATABASES has no alias with an engine of do_bridge, so there is nothing to examine. "
-            f"Set one with ENGINE {D1!r} or {OBJECTS!r}."
+            f"DATABASES has no alias with an engine of do_bridge. Set ENGINE of an alias to {D1!r} "
+            f"or {OBJECTS!r}."
         )
     over_rest = d1 is not None and d1["OPTIONS"].get("transport", "relay") == "rest"
     relays = RelayAccess(d1["HOST"], d1["PASSWORD"], d1["NAME"]) if d1 and not over_rest else None
@@ -82,8 +89,8 @@ def configured_site():
 
 
 def _settings_of(engine):
-    """Return the settings of the first alias with this engine, `default` first; None where there is none."""
-    # The plain dictionary: a tenant's alias has the settings of its template.
+    """Return the settings of the first alias with this engine, `default` first; None if there is none."""
+    # The plain dictionary, because a tenant's alias has the settings of its template.
     aliases = sorted(dict.items(connections.settings), key=lambda item: item[0] != "default")
     found = next((alias for alias, settings in aliases if settings.get("ENGINE") == engine), None)
     if found is None:
@@ -91,9 +98,9 @@ def _settings_of(engine):
     wrapper = connections[found]
     required = {"HOST": "the relay's URL", "PASSWORD": "the relay's token"}
     if engine == D1:
-        required["NAME"] = "the database's id"
+        required["NAME"] = "the id of the D1 database"
         if wrapper.settings_dict["OPTIONS"].get("transport") == "rest":
-            required |= {"HOST": "the API's base", "PASSWORD": "the API's token"}
+            required |= {"HOST": "the base of the API", "PASSWORD": "the API's token"}
     try:
         wrapper.require_settings(**required)
     except ImproperlyConfigured as error:
@@ -102,7 +109,7 @@ def _settings_of(engine):
 
 
 def _rest(d1, over_rest):
-    """Return the way over D1's REST API: the alias's own, else what the environment names; None without."""
+    """Return the way over D1's REST API: the alias's own, else the environment's; None without one."""
     account = d1["OPTIONS"].get("account_id") or os.environ.get("CLOUDFLARE_ACCOUNT_ID", "")
     admin = os.environ.get("CLOUDFLARE_API_TOKEN", "")
     if over_rest:
@@ -122,7 +129,7 @@ def _chosen(names):
     unknown = sorted(set(names) - known.keys())
     if unknown:
         raise CommandError(
-            f"There is no probe called {unknown[0]!r}. `relay doctor --list` names all of them."
+            f"There is no probe {unknown[0]!r}. List them with `manage.py relay doctor --list`."
         )
     return [probe for probe in doctor.PROBES if not names or probe.name in names]
 
@@ -140,7 +147,7 @@ def _print(command, site, report, verbosity):
 
 @contextmanager
 def _ended_by_signals():
-    """Let Ctrl-C and SIGTERM end the run through its clean-up, with the exit code that they have."""
+    """Let Ctrl-C and SIGTERM end the run through its clean-up, with the usual exit codes."""
 
     def end(number, _frame):
         raise SystemExit(128 + number)
@@ -158,7 +165,7 @@ def _ended_by_signals():
 
 @contextmanager
 def _quiet_requests():
-    """Keep httpx from logging a line for each request: the report says what they brought."""
+    """Keep httpx from logging each request, because the report contains the results."""
     logger = logging.getLogger("httpx")
     before = logger.level
     logger.setLevel(logging.WARNING)

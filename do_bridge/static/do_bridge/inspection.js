@@ -1,8 +1,8 @@
-// The list of databases: asks each for its facts, a few at a time, so that a slow one holds up no other.
+// The list of databases: loads the facts of each, a few at a time, so that a slow one delays no other.
 "use strict";
 
 const AT_ONCE = 4;
-const PATIENCE = 8000; // milliseconds, above the time that the server gives a database
+const PATIENCE = 8000; // milliseconds, longer than the server gives a database
 
 const rows = [...document.querySelectorAll("tr[data-facts]")];
 const number = new Intl.NumberFormat();
@@ -49,7 +49,7 @@ async function askAll() {
   await Promise.all(Array.from({ length: AT_ONCE }, () => work(waiting)));
   const silent = rows.filter((row) => row.querySelector('[data-fact="state"]:is(.dead, .slow)')).length;
   const told = document.getElementById("facts-told");
-  told.textContent = `${rows.length} databases asked, ${silent} without an answer.`;
+  told.textContent = `${rows.length} databases read, ${silent} without an answer.`;
 }
 
 const all = document.getElementById("choose-all");
