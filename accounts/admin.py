@@ -8,10 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db import DatabaseError, InterfaceError
-from django.http import HttpResponseRedirect
-from django.urls import reverse
 
-from accounts.members import CopyFailed, sync_members
 from accounts.models import Membership, SignInFailure, Tenant, User
 from accounts.sign_in import AdminSignInForm
 from do_bridge.admin import (
@@ -21,6 +18,8 @@ from do_bridge.admin import (
     TenantModelAdmin,
     tenant_site,
 )
+from do_bridge.members.admin import CopyWarningMixin
+from do_bridge.members.syncing import sync_members
 from do_bridge.tenancy.provision import has_tables, provision_noted
 from do_bridge.tenancy.slugs import is_valid_slug
 
@@ -29,27 +28,6 @@ logger = logging.getLogger(__name__)
 admin.site.register(LogEntry, LogEntryAdmin)
 tenant_site.register(LogEntry, TenantLogEntryAdmin)
 admin.site.login_form = tenant_site.login_form = AdminSignInForm
-
-
-class CopyWarningMixin:
-    """Tells in a message, not by an error page, that D1 was written and a tenant's object was not."""
-
-    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
-        return self._warned(request, super().changeform_view, object_id, form_url, extra_context)
-
-    def delete_view(self, request, object_id, extra_context=None):
-        return self._warned(request, super().delete_view, object_id, extra_context)
-
-    def changelist_view(self, request, extra_context=None):
-        return self._warned(request, super().changelist_view, extra_context)
-
-    def _warned(self, request, view, *args):
-        try:
-            return view(request, *args)
-        except CopyFailed as exc:
-            self.message_user(request, str(exc), messages.ERROR)
-            opts = self.model._meta
-            return HttpResponseRedirect(reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist"))
 
 
 class MembershipInline(admin.TabularInline):

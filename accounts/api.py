@@ -9,9 +9,10 @@ from django.db import DatabaseError, IntegrityError, InterfaceError
 from django.http import JsonResponse
 from django.views.decorators.http import require_http_methods
 
-from accounts.members import CopyFailed, add_member, membership_of
+from accounts.members import membership_of
 from accounts.models import User
 from accounts.validators import is_storable
+from do_bridge.members.syncing import CopyFailed, add_member
 from do_bridge.tenancy import current_tenant, tenant_alias
 
 logger = logging.getLogger(__name__)

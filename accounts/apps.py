@@ -1,4 +1,4 @@
-"""Registers the accounts app and connects its signals."""
+"""Registers the accounts app."""
 
 from django.apps import AppConfig
 
@@ -6,6 +6,3 @@ from django.apps import AppConfig
 class AccountsConfig(AppConfig):
     name = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
-
-    def ready(self):
-        from accounts import signals  # noqa: F401  (connects the receivers)

@@ -8,7 +8,7 @@ from accounts.validators import validate_tenant_slug
 
 
 class User(AbstractUser):
-    """Who may sign in; a tenant's object holds copies without a password (see `accounts.members`)."""
+    """Who may sign in; a tenant's object holds copies without a password (see `do_bridge.members`)."""
 
     name = models.CharField(max_length=150, blank=True, help_text="As shown beside posts.")
 
@@ -20,14 +20,6 @@ class User(AbstractUser):
 
     def __str__(self):
         return self.name or self.username
-
-
-class TenantQuerySet(models.QuerySet):
-    """Tells which tenants' objects lack a change of their members."""
-
-    def out_of_step(self):
-        """Return the tenants with changes that are not copied; `.behind_since` is the oldest one's time."""
-        return self.filter(out_of_step__isnull=False).annotate(behind_since=models.Min("out_of_step__since"))
 
 
 class Tenant(models.Model):
@@ -42,19 +34,11 @@ class Tenant(models.Model):
     name = models.CharField(max_length=150)
     created = models.DateTimeField(auto_now_add=True)
 
-    objects = TenantQuerySet.as_manager()
-
     class Meta:
         ordering = ["slug"]
 
     def __str__(self):
         return self.name or self.slug
-
-    @classmethod
-    def lookup_annotations(cls):
-        """Return what a look-up of the tenant by its slug reads in the same trip: `is_out_of_step`."""
-        changes = OutOfStep.objects.filter(tenant=models.OuterRef("pk"))
-        return {"is_out_of_step": models.Exists(changes)}
 
 
 class Membership(models.Model):
@@ -82,29 +66,6 @@ class Membership(models.Model):
 
     def __str__(self):
         return f"{self.user} in {self.tenant}"
-
-
-class OutOfStep(models.Model):
-    """A change of a member that a tenant's object may not have yet; D1's own triggers write it.
-
-    The row stands until the copy has succeeded. It refers to tenants and users by number alone, since it
-    outlives a user who was deleted.
-    """
-
-    tenant = models.ForeignKey(
-        Tenant, models.DO_NOTHING, db_constraint=False, db_index=True, related_name="out_of_step"
-    )
-    user_key = models.BigIntegerField(help_text="The primary key of the user, who may be gone.")
-    since = models.DateTimeField()
-
-    class Meta:
-        ordering = ["pk"]
-        verbose_name = "change not yet copied"
-        verbose_name_plural = "changes not yet copied"
-
-    def __str__(self):
-        who = f"user {self.user_key}" if self.user_key else "all users"
-        return f"{who} in tenant {self.tenant_id}"
 
 
 class SignInFailure(models.Model):

@@ -117,8 +117,8 @@ def pages(counts: list[Count]) -> None:
     """Measure pages of the site with 400 posts; sign-in is not counted, connections are warm."""
     from django.test import Client
 
-    from accounts.members import add_member
     from accounts.models import Tenant, User
+    from do_bridge.members.syncing import add_member
 
     member = User.objects.create_user("member")
     staff = User.objects.create_superuser("staff")

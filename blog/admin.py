@@ -2,7 +2,6 @@
 
 from django.contrib import admin
 
-from accounts.members import write_copies
 from blog.forms import LimitedPostForm
 from blog.models import Post
 from do_bridge.admin import TenantModelAdmin, tenant_site
@@ -28,6 +27,3 @@ class PostAdmin(TenantModelAdmin):
 
     def view_on_site(self, obj):
         return obj.get_absolute_url()
-
-    def copy_user(self, user, alias):
-        write_copies([user], alias, are_members=False)

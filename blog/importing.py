@@ -11,10 +11,10 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.text import slugify
 
-from accounts.members import write_copies
 from accounts.models import User
 from accounts.validators import is_storable
 from blog.models import Post
+from do_bridge.members.copies import write_copies
 
 TITLE = Post._meta.get_field("title")
 NAME = User._meta.get_field("name")

@@ -16,6 +16,7 @@ from do_bridge.links import directory_root, tenant_root
 from do_bridge.tenancy import current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.directory import lookup, tenant_model
+from do_bridge.tenancy.people import need_copy, writer
 
 __all__ = [
     "DatabaseAdminSite",
@@ -166,8 +167,17 @@ class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
         obj.delete(using=self.admin_site.alias())
 
     def copy_user(self, user, alias):
-        """Make sure that the acting user has a row in the object, to which the log's rows point."""
-        raise NotImplementedError
+        """Make sure that the acting user has a row in the object, to which the log's rows point.
+
+        With the app do_bridge.members the row is written in the round trip of the log's row. Override this in
+        a project without the app.
+        """
+        if writer.statements is None:
+            raise NotImplementedError(
+                f"{type(self).__name__}.copy_user() is missing, but the admin's log refers to a user. "
+                "Add the app do_bridge.members, or override copy_user()."
+            )
+        need_copy(user, alias)
 
     # The log itself follows the context, and content types have the same keys in every database.
 

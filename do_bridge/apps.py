@@ -26,6 +26,7 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.directory import watch_tenants
         from .tenancy.isolation import keep_tenants_apart
         from .tenancy.keeping import keep_rows
+        from .tenancy.people import send_copies
         from .tenancy.provision import guard_lookup
         from .tenancy.typed import check_typed
 
@@ -34,5 +35,6 @@ class DoBridgeConfig(AppConfig):
         watch_connections()
         watch_tenants()
         keep_rows()
+        send_copies()
         guard_lookup()
         keep_tenants_apart()

@@ -34,6 +34,7 @@ MIGRATE_TOKEN = os.environ.get("MIGRATE_TOKEN", "")
 INSTALLED_APPS = [
     # Before Django's own, so that its commands and its admin templates win.
     "do_bridge",
+    "do_bridge.members",
     "project.admin_config.DirectoryAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -59,6 +60,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # Inside a tenant request.user is the copy in its object.
+    "do_bridge.members.middleware.TenantUserMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -145,8 +148,8 @@ DO_BRIDGE = {
     "TENANT_MODEL": "accounts.Tenant",
     "TENANT_URLCONF": "project.tenant_urls",
     "TENANT_DOMAIN": TENANT_DOMAIN,
-    "ADD_MEMBER": "accounts.members.add_member_by_name",
-    "FIRST_MEMBERS": "accounts.provisioning.first_members",
+    "MEMBERSHIP_MODEL": "accounts.Membership",
+    "MEMBER_FIELDS": ("username", "name", "first_name", "last_name", "is_active"),
 }
 
 AUTH_USER_MODEL = "accounts.User"

@@ -56,6 +56,8 @@ class Connection:
     object, which keeps the answer, too, and no on D1, where a write that is done may be told without it.
 
     ``on_call``, given a ``Call``, is told of each request when it is over; it must not use the connection.
+    ``ahead`` gives statements, as a context manager, that go before those of a request in the same round trip
+    and as a part of it; the request's failure or success ends the context.
     ``metered``, asked before each request, says whether the database is to tell the rows read and written.
     """
 
@@ -96,6 +98,7 @@ class Connection:
         self.write_keys = database.startswith("do:") if write_keys is None else write_keys
         self.on_mismatch: Callable[[str], str | None] | None = None
         self.on_call: Callable[[Call], None] | None = None
+        self.ahead: Callable[[], AbstractContextManager[Sequence[Statement]]] | None = None
         self.metered: Callable[[], bool] | None = None
         self.closed = False
         self._transaction: Transaction | None = None
@@ -145,7 +148,9 @@ class Connection:
         if not sent:
             return [Result([], [], -1, None) for _ in statements]
         deadline = Deadline(self.timeout)
-        results = iter(self._decode(sent, self._send(sent, deadline), deadline))
+        with self.ahead() if self.ahead is not None else nullcontext(()) as ahead:
+            answers = self._send([*ahead, *sent], deadline)[len(ahead) :]
+        results = iter(self._decode(sent, answers, deadline))
         return [next(results) if item.shape.verb else Result([], [], -1, None) for item in statements]
 
     def run_many(self, statements: Sequence[Statement]) -> list[Result]:

@@ -12,7 +12,7 @@ from django.urls import reverse
 from do_bridge import driver
 from do_bridge.tenancy import InvalidSlug, current_tenant, ledger, schemas, validate_slug
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.directory import tenant_model
+from do_bridge.tenancy.directory import row_annotations, tenant_model
 
 from . import actions, queries
 from .access import check_scope, inspection, may_read_rows, page_context
@@ -34,9 +34,8 @@ def database_list(site, request):
     tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).order_by("slug")
     if query:
         tenants = tenants.filter(matching(query))
-    # What a tenant's look-up reads besides, e.g. whether its members' copies are out of step.
-    annotate = getattr(tenant_model(), "lookup_annotations", dict)
-    page = Paginator(tenants.annotate(**annotate()), PAGE_SIZE).get_page(request.GET.get("p"))
+    # What a tenant's look-up reads as well, e.g. whether its members' copies are out of sync.
+    page = Paginator(tenants.annotate(**row_annotations()), PAGE_SIZE).get_page(request.GET.get("p"))
     found = {tenant.slug: tenant for tenant in page.object_list}
     states = _states(list(found))
     _learn_schemas(state for _, state in states)

@@ -23,6 +23,13 @@ DEFAULTS = {
     "TENANT_CACHE_SIZE": 1000,
     # Live connections to tenants that a thread keeps.
     "MAX_TENANT_CONNECTIONS": 32,
+    # For the app do_bridge.members: the model in D1 that says who is a member, the names of its foreign keys
+    # (to the user, to the tenant) if it has several, and the user's fields that copies hold.
+    "MEMBERSHIP_MODEL": None,
+    "MEMBERSHIP_FIELDS": None,
+    "MEMBER_FIELDS": None,
+    # Whether reading users by a tenant's table, inside the tenant, means its copies; else it is refused.
+    "USERS_FROM_COPIES": False,
     # Dotted path of a callable (tenant, username) that makes a user a member.
     "ADD_MEMBER": None,
     # Dotted path of a callable (users) that returns a new tenant's first members' rows, see provision.py.

@@ -82,6 +82,14 @@ def current_block():
     return blocks[-1].manager if blocks else None
 
 
+def current_request():
+    """Return the request that this thread or task serves, or None."""
+    for block in reversed(_blocks.get()):
+        if block.manager.request is not None:
+            return block.manager.request
+    return None
+
+
 def current_tenant():
     """Return the current tenant's slug, or None when no tenant is current."""
     return current().slug
@@ -96,6 +104,8 @@ class _ScopeContext(ContextDecorator):
         self.base = base
         #: Whether another tenant's open transaction refuses this block.
         self.is_checked = is_checked
+        #: The request that this block serves, if it is a request's.
+        self.request = None
         #: The rows of querysets that no database was chosen for, as read in this block; see `unbound`.
         self.results = WeakKeyDictionary()
 
@@ -185,14 +195,18 @@ def unset_context():
     return _ScopeContext(UNSET)
 
 
-def request_context(tenant, is_directory, base):
+def request_context(tenant, is_directory, base, request=None):
     """Make current what a request is for; the caller sets its script prefix, of which `base` is the server's.
 
     `tenant` is its tenant's row or None; `is_directory` says which of the two other states it has.
     """
     if tenant is not None:
-        return _ScopeContext(Scope(tenant.slug, tenant_alias(tenant.slug)), base)
-    return _ScopeContext(Scope(None, conf("DIRECTORY_ALIAS")) if is_directory else UNSET, base)
+        scope = Scope(tenant.slug, tenant_alias(tenant.slug))
+    else:
+        scope = Scope(None, conf("DIRECTORY_ALIAS")) if is_directory else UNSET
+    context = _ScopeContext(scope, base)
+    context.request = request
+    return context
 
 
 def keep_urlconf(**kwargs):

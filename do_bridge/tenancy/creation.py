@@ -22,8 +22,15 @@ from .slugs import validate_slug
 from .tenant_rows import has_name, refuse_missing, row_values
 
 _REFUSED = "do_bridge:unfinished:"
+#: The function (users) that makes FirstMembers when DO_BRIDGE names none; do_bridge.members sets it.
+default_first_members = None
 # What the ledger says is begun, inside the one batch that makes a tenant's row.
 _MAKING = "create"
+
+
+NO_FIRST_MEMBERS = (
+    "A new tenant can't have members yet. Add the app do_bridge.members, or set DO_BRIDGE['FIRST_MEMBERS']."
+)
 
 
 @dataclass(frozen=True)
@@ -105,13 +112,18 @@ def create_tenant(slug, name="", members=(), *, adopt=False, fields=None):
 
 
 def first_members(users):
-    """Return the FirstMembers of some users, by the function that DO_BRIDGE["FIRST_MEMBERS"] names."""
-    path = conf("FIRST_MEMBERS")
+    """Return the FirstMembers of some users, by `first_members_function`."""
     if not users:
         return FirstMembers()
-    if not path:
-        raise ObjectDoesNotExist("First members need DO_BRIDGE['FIRST_MEMBERS'], a function (users).")
-    return import_string(path)(users)
+    if (make := first_members_function()) is None:
+        raise ObjectDoesNotExist(NO_FIRST_MEMBERS)
+    return make(users)
+
+
+def first_members_function():
+    """Return the function (users) that makes FirstMembers, or None if the project has none."""
+    path = conf("FIRST_MEMBERS")
+    return import_string(path) if path else default_first_members
 
 
 def users_by_name(names):

@@ -24,6 +24,18 @@ def tenant_model():
     return apps.get_model(conf("TENANT_MODEL"))
 
 
+#: {app label: function}, each of which returns annotations of tenants' rows, by name, for `tenant_used`.
+more_annotations = {}
+
+
+def row_annotations():
+    """Return what is read together with a tenant's row: for the model itself, and for apps."""
+    found = getattr(tenant_model(), "lookup_annotations", dict)()
+    for annotations in more_annotations.values():
+        found |= annotations()
+    return found
+
+
 def registered_slugs(tenants=None):
     """Return the slugs of all tenants, or of a query for some, sorted; read in pieces, one trip each."""
     if tenants is None:
@@ -75,9 +87,8 @@ class TenantLookup:
     def _read(self, slug):
         model = tenant_model()
         tenants = model._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug)
-        # A model may want more in this one trip, for whoever listens to `tenant_used`.
-        annotations = getattr(model, "lookup_annotations", dict)()
-        return tenants.annotate(**annotations, **self.annotations()).first()
+        # In the same round trip.
+        return tenants.annotate(**row_annotations(), **self.annotations()).first()
 
     def first_slugs(self, count):
         """Return the first `count` slugs in order, remembered as long as a tenant's row."""

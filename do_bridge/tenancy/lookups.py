@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 from django.db.models import ForeignObject, Model
 
+from .conf import conf
 from .context import TenantMismatch
+from .people import is_user
 from .slugs import is_tenant_side
 
 
@@ -15,18 +17,25 @@ class _NotesRows:
     """Mixed into the lookups of relations: remembers where the given rows came from."""
 
     row_aliases = frozenset()
+    user_aliases = frozenset()
 
     def get_prep_lookup(self):
         if self.rhs_is_direct_value():
             if self.lookup_name == "in":
                 self.rhs = list(self.rhs)  # a generator can be read once
-            self.row_aliases = frozenset(tenant_aliases(self.rhs))
+            rows = list(tenant_rows(self.rhs))
+            self.row_aliases = frozenset(str(row._state.db) for row in rows if not is_user(row))
+            self.user_aliases = frozenset(str(row._state.db) for row in rows if is_user(row))
         return super().get_prep_lookup()
 
     def as_sql(self, compiler, connection):
         # A query that was sent elsewhere with using() compares keys on purpose.
-        if self.row_aliases and not getattr(compiler.query, "compares_keys", False):
-            for other in self.row_aliases - {connection.alias}:
+        aliases = self.row_aliases
+        if connection.alias != conf("DIRECTORY_ALIAS"):
+            # There a user's copy stands for the user, who has the same key.
+            aliases |= self.user_aliases
+        if aliases and not getattr(compiler.query, "compares_keys", False):
+            for other in aliases - {connection.alias}:
                 field = self.lhs.output_field
                 raise row_mismatch(field.model, field.name, other, connection.alias)
         return super().as_sql(compiler, connection)
@@ -49,12 +58,12 @@ def rows_in(value):
         yield from (item for item in value if isinstance(item, Model))
 
 
-def tenant_aliases(value):
-    """Yield the aliases of the tenants that the rows in `value` came from."""
+def tenant_rows(value):
+    """Yield those of the rows in `value` that came from tenants."""
     for row in rows_in(value):
         alias = row._state.db
         if alias is not None and is_tenant_side(alias):
-            yield str(alias)
+            yield row
 
 
 def row_mismatch(model, name, other, alias):

@@ -10,7 +10,7 @@ from .context import current
 from .guards import guard
 from .importing import is_importing
 from .querysets import BoundAlias, ContextAlias, compare_keys
-from .routers import is_context_model, is_tenant_model, row_alias
+from .routers import is_context_model, is_tenant_model, related_alias
 
 
 def bind_managers():
@@ -64,7 +64,7 @@ def _bound_alias(manager):
     """
     # A related manager has its row, every other manager made from a row has a hint.
     for row in (vars(manager).get("instance"), manager._hints.get("instance")):
-        if (alias := row_alias(row)) is not None:
+        if (alias := related_alias(row, manager.model)) is not None:
             return BoundAlias(alias)
     alias = current().alias
     if alias is None or not (is_tenant_model(manager.model) or is_context_model(manager.model)):

@@ -224,6 +224,7 @@ class RequestScope:
     """The context of one request, entered for its view and again for each piece that it streams."""
 
     def __init__(self, request, tenant):
+        self.request = request
         self.tenant = tenant
         self.script_prefix = request.META.get("SCRIPT_NAME", "").rstrip("/") + "/"
         own = path_of(tenant.slug) if tenant is not None else ""
@@ -235,7 +236,7 @@ class RequestScope:
     def __call__(self):
         before = get_script_prefix()
         # Also where it changes nothing: an earlier request may have left a block open in this thread.
-        with request_context(self.tenant, self.directory, self.base):
+        with request_context(self.tenant, self.directory, self.base, self.request):
             set_script_prefix(self.script_prefix)
             try:
                 yield

@@ -13,6 +13,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from .conf import conf
 from .context import NoTenant, TenantMismatch, current
 from .guards import guard
+from .people import is_user_model
 from .routers import is_context_model, is_tenant_model
 
 # The tables of the query that is being compiled, with those of its subqueries.
@@ -62,6 +63,13 @@ def _refuse_namesakes(model, alias, scope, tables):
         f"query names {min(tables)!r}, whose rows are in the tenant's database. Choose the database: "
         f"using({scope.alias!r}) for the tenant's rows, using({alias!r}) for the shared ones."
     )
+
+
+def reads_copies(queryset):
+    """Say whether a queryset of users names a tenant's table, and so is answered from the tenant's copies."""
+    if not conf("USERS_FROM_COPIES") or not current().is_tenant or not is_user_model(queryset.model):
+        return False
+    return not tenant_tables().isdisjoint(join.table_name for join in queryset.query.alias_map.values())
 
 
 def tenant_tables():

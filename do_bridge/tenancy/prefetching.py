@@ -12,7 +12,7 @@ from .context import TenantMismatch, current
 from .guards import guard
 from .managers import detached
 from .querysets import BoundAlias
-from .routers import row_alias
+from .routers import related_alias, row_alias
 from .slugs import is_tenant_side
 
 _FROM_ONE_ROW = (ForwardManyToOneDescriptor, ReverseOneToOneDescriptor)
@@ -66,7 +66,7 @@ def _bound_lookup(lookup, querysets):
 
 def _bound_queryset(queryset, row):
     if queryset._db is None:
-        alias = row_alias(row)
+        alias = related_alias(row, queryset.model)
         return detached(queryset, None if alias is None else BoundAlias(alias))
     # A user of the directory is the same person in the tenant whose rows the queryset reads.
     if row_alias(row) is not None or queryset._db != current().alias:

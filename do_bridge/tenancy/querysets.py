@@ -9,7 +9,9 @@ from django.db.models.sql import Query
 
 from .context import TenantMismatch, current
 from .guards import guard
-from .lookups import row_mismatch, tenant_aliases
+from .lookups import row_mismatch, tenant_rows
+from .namesakes import reads_copies
+from .people import has_same_key, is_user, need_copy
 from .routers import check_same_tenant, hinted_alias
 from .slugs import is_tenant_side
 
@@ -63,8 +65,10 @@ def _guarded_alias(db):
         if own is None:
             # The managers have bound what starts from a tenant's row, so a hint that is still in use was
             # added later, for somebody else's clone of this queryset.
-            if self._hints and hinted_alias(self._hints) is not None:
+            if self._hints and hinted_alias(self._hints, self.model) is not None:
                 return (router.db_for_write if self._for_write else router.db_for_read)(self.model)
+            if not self._for_write and reads_copies(self):
+                return current().alias
         elif self._for_write and isinstance(own, BoundAlias):
             try:
                 check_same_tenant(str(own), self.model)
@@ -143,17 +147,24 @@ def _guarded_values(update):
     @wraps(update)
     def guarded(self, **values):
         for name, value in values.items():
-            if isinstance(value, Model) and is_tenant_side(value._state.db):
-                refuse_relation(self, name, value)
+            if isinstance(value, Model):
+                _check_value(self, name, value)
         return update(self, **values)
 
     return guarded
 
 
+def _check_value(queryset, name, row):
+    if is_tenant_side(row._state.db):
+        refuse_relation(queryset, name, row)
+    if is_user(row) and is_tenant_side(alias := _target(queryset)):
+        need_copy(row, alias)
+
+
 def refuse_relation(queryset, name, value):
     """Raise TenantMismatch if the row `value` is not from the database that the queryset runs on."""
     alias, other = _target(queryset), str(value._state.db)
-    if other != alias:
+    if other != alias and not has_same_key(value, alias):
         raise row_mismatch(queryset.model, name, other, alias)
 
 
@@ -188,8 +199,9 @@ def _refuse_conditions(queryset, conditions):
         # A queryset is a subquery here; an iterator can be read once, by Django.
         if isinstance(value, QuerySet | Iterator):
             continue
-        for other in tenant_aliases(value):
-            if other != (alias := _target(queryset)):
+        for row in tenant_rows(value):
+            other, alias = str(row._state.db), _target(queryset)
+            if other != alias and not has_same_key(row, alias):
                 raise row_mismatch(queryset.model, name, other, alias)
 
 

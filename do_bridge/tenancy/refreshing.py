@@ -7,7 +7,7 @@ from django.db.models import Model
 from .guards import guard
 from .managers import detached
 from .querysets import BoundAlias, refuse_rows_of
-from .routers import row_alias
+from .routers import related_alias
 
 
 def guard_refreshing():
@@ -18,7 +18,7 @@ def guard_refreshing():
 def _refreshing(refresh):
     @wraps(refresh)
     def refreshing(self, using=None, fields=None, from_queryset=None):
-        alias = row_alias(self)
+        alias = related_alias(self, self.__class__)
         if from_queryset is not None and using is None and alias is not None:
             if from_queryset._db is None:
                 from_queryset = detached(from_queryset, BoundAlias(alias))

@@ -8,6 +8,7 @@ from django.db.models.fields import related_descriptors
 
 from .context import TenantMismatch
 from .guards import guard
+from .people import may_cross, refuse_stray
 from .querysets import BoundAlias, refuse_relation
 from .slugs import is_tenant_side
 
@@ -76,7 +77,12 @@ def _refuse_others(manager, objs):
     own = manager.instance._state.db
     for obj in objs:
         other = obj._state.db if isinstance(obj, Model) else None
-        if None not in (own, other) and own != other and (is_tenant_side(own) or is_tenant_side(other)):
+        if None in (own, other):
+            continue
+        refuse_stray(manager.instance, obj)
+        if own == other or may_cross(manager.instance, obj):
+            continue
+        if is_tenant_side(own) or is_tenant_side(other):
             raise TenantMismatch(
                 f"A {obj._meta.label} of {other!r} was to be taken for that of {own!r} with the same key, "
                 f"which may be another row. Read it from {own!r}, or go by its key."

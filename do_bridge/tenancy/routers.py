@@ -1,32 +1,11 @@
 """The two database routers: tenant models go where the context says, everything else to the directory."""
 
-from functools import lru_cache
-
 from .conf import conf
 from .context import NoTenant, TenantMismatch, current
 from .databases import tenant_databases
+from .people import allow_relation, is_full, is_user, is_user_model
+from .sides import is_context_model, is_tenant_model
 from .slugs import alias_slug, is_tenant_side
-
-
-@lru_cache(maxsize=1024)
-def _names_model(model, names):
-    """Say whether `names` (app labels and "app.Model") name `model`, its concrete model or its owner."""
-    owner = model._meta.auto_created or model
-    labels = {owner._meta.label_lower, owner._meta.app_label}
-    if (concrete := owner._meta.concrete_model) is not None:
-        # A proxy has its model's rows, whichever app it is in.
-        labels |= {concrete._meta.label_lower, concrete._meta.app_label}
-    return any(name.lower() in labels or name in labels for name in names)
-
-
-def is_tenant_model(model):
-    """Say whether the rows of `model` live in the tenants' objects."""
-    return _names_model(model, tuple(conf("TENANT_MODELS")))
-
-
-def is_context_model(model):
-    """Say whether the rows of `model` follow the context, and are the directory's where none is current."""
-    return _names_model(model, tuple(conf("CONTEXT_MODELS")))
 
 
 def row_alias(row):
@@ -41,9 +20,23 @@ def row_alias(row):
     return alias if is_tenant_side(alias) or is_tenant_model(model) or is_context_model(model) else None
 
 
-def hinted_alias(hints):
-    """Return the alias that the row in the hint `instance` belongs to, or None."""
-    return row_alias(hints.get("instance"))
+def related_alias(row, model):
+    """Return the database that rows of `model` related to `row` belong to, or None for the directory's own.
+
+    It is the row's own, except for a user's copy: the object has a copy of the user alone, without groups,
+    permissions or whatever else of the directory is the user's.
+    """
+    alias = row_alias(row)
+    if alias is None or not is_tenant_side(alias) or not is_user(row):
+        return alias
+    if is_tenant_model(model) or is_context_model(model) or (is_user_model(model) and not is_full(row)):
+        return alias
+    return None
+
+
+def hinted_alias(hints, model):
+    """Return the alias of the `model`'s rows that belong to the row in the hint `instance`, or None."""
+    return related_alias(hints.get("instance"), model)
 
 
 def check_same_tenant(alias, model):
@@ -68,10 +61,7 @@ class _Router:
     """What both routers say about relations and migrations."""
 
     def allow_relation(self, obj1, obj2, **hints):
-        one, two = obj1._state.db, obj2._state.db
-        if one is None or two is None or one == two:
-            return None
-        return False if is_tenant_side(one) or is_tenant_side(two) else None
+        return allow_relation(obj1, obj2)
 
     def allow_migrate(self, db, app_label, model_name=None, **hints):
         databases = tenant_databases()
@@ -87,12 +77,12 @@ class TenantRouter(_Router):
     def db_for_read(self, model, **hints):
         if not (is_tenant_model(model) or is_context_model(model)):
             return None
-        return _used(hinted_alias(hints) or self._by_context(model))
+        return _used(hinted_alias(hints, model) or self._by_context(model))
 
     def db_for_write(self, model, **hints):
         if not (is_tenant_model(model) or is_context_model(model)):
             return None
-        own = hinted_alias(hints)
+        own = hinted_alias(hints, model)
         if own is None:
             return _used(self._by_context(model))
         check_same_tenant(own, model)
@@ -115,10 +105,10 @@ class DirectoryRouter(_Router):
     """Routes every other model to the directory, unless an instance of a tenant's leads there."""
 
     def db_for_read(self, model, **hints):
-        return _used(hinted_alias(hints) or self._of_new_row(hints) or self._directory(model))
+        return _used(hinted_alias(hints, model) or self._of_new_row(hints) or self._directory(model))
 
     def db_for_write(self, model, **hints):
-        own = hinted_alias(hints)
+        own = hinted_alias(hints, model)
         if own is None:
             return self._directory(model)
         check_same_tenant(own, model)

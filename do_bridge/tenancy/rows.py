@@ -8,9 +8,11 @@ from django.db.models.deletion import Collector
 from django.db.models.fields.files import FieldFile
 from django.db.models.fields.related_descriptors import ReverseOneToOneDescriptor
 
+from .conf import conf
 from .context import Scope, TenantMismatch, current, scope_context
 from .guards import guard
 from .managers import detached
+from .people import as_directory_row, is_full, is_user
 from .querysets import BoundAlias, ContextAlias
 from .routers import check_same_tenant, is_context_model, is_tenant_model, row_alias
 from .slugs import alias_slug, is_tenant_side
@@ -160,7 +162,9 @@ def _assigning(assign):
         alias = row_alias(value) if value is not None else None
         if alias is not None and is_tenant_side(alias):
             own = instance._state.db or (current().alias if _may_live_with_tenants(instance) else None)
-            if own != alias:
+            if own in (None, conf("DIRECTORY_ALIAS")) and is_user(value) and is_full(value):
+                value = as_directory_row(value)
+            elif own != alias:
                 raise TenantMismatch(
                     f"{instance._meta.label}.{self.name}: the given row is from {str(alias)!r}, and this row "
                     f"belongs to {str(own or 'the shared database')!r}. A relation stays in one database."

@@ -117,8 +117,8 @@ def test_a_dump_is_a_file_that_sqlite_opens(root, write_post, tmp_path):
     )
 
 
-def test_a_tenant_whose_members_are_out_of_step_is_marked(root, site):
-    from accounts.members import CopyFailed, remove_member
+def test_a_tenant_whose_members_are_out_of_sync_is_marked(root, site):
+    from do_bridge.members.syncing import CopyFailed, remove_member
 
     assert "members out of step" not in plain(root.get("/admin/databases/"))
     with Inspected("globex").connect(5) as busy:

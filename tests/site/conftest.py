@@ -40,8 +40,8 @@ def _people(tenants):
     """Write the people, their memberships and copies in few trips; return them by name."""
     from django.contrib.auth.hashers import make_password
 
-    from accounts.members import sync_members
     from accounts.models import Membership, User
+    from do_bridge.members.syncing import sync_members
 
     password = make_password("a-pass-word")
     users = [User(username=name, name=name.title(), password=password) for name in ("ada", "bo", "gil")]
@@ -62,15 +62,16 @@ def _empty():
     from django.contrib.sessions.models import Session
     from django.db import connections
 
-    from accounts.models import Membership, OutOfStep, SignInFailure, Tenant, User
+    from accounts.models import Membership, SignInFailure, Tenant, User
     from blog.models import Post
+    from do_bridge.members.models import DirtyFlag
     from do_bridge.tenancy.copies import run_batch
     from do_bridge.testing import empty_object
 
     aliases = [f"tenant/{slug}" for slug in SLUGS]
     tables = [
         model._meta.db_table
-        for model in (LogEntry, Post, Membership, Session, User, OutOfStep, SignInFailure)
+        for model in (LogEntry, Post, Membership, Session, User, DirtyFlag, SignInFailure)
     ]
     for alias in [*aliases, "default"]:
         run_batch(connections[alias], [(f'DELETE FROM "{table}"', None) for table in tables])

@@ -16,11 +16,11 @@ from django.db import OperationalError
 from django.test import Client
 from django.urls import path as url_path
 
-from accounts.members import write_copies
 from accounts.models import Membership, Tenant, User
 from blog.admin import PostAdmin
 from blog.models import Post
 from do_bridge.admin import TenantInlineMixin, tenant_site
+from do_bridge.members.copies import write_copies
 from do_bridge.tenancy import tenant_context
 from do_bridge.tenancy.directory import lookup
 from tests.tenancy.lost_rows import lose_row

@@ -4,10 +4,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 
-from accounts import members
-from accounts.members import CopyFailed, add_member, remove_member, sync_members
-from accounts.models import Membership, OutOfStep, Tenant, User
+from accounts.models import Membership, Tenant, User
 from blog.models import Post
+from do_bridge.members import syncing
+from do_bridge.members.models import DirtyFlag
+from do_bridge.members.syncing import CopyFailed, add_member, remove_member, sync_members
+from do_bridge.tenancy import creation
 
 ACME = "tenant/acme"
 
@@ -40,18 +42,21 @@ def test_two_commands_may_make_one_member_at_once(site, monkeypatch):
         add_member(user, tenant)
         return add_member(user, tenant)
 
-    monkeypatch.setattr("accounts.members.add_member", quicker)
+    monkeypatch.setattr("do_bridge.members.syncing.add_member", quicker)
     call_command("create_tenant", "globex", "--member", "bo", verbosity=0)
     assert copy_of(site.bo, "tenant/globex").is_active
 
 
 def test_a_member_who_could_not_be_copied_is_told_by_the_command(site, monkeypatch, settings):
-    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "FIRST_MEMBERS": None}
+    # As in a project without the app, with a function of its own.
+    monkeypatch.setattr(creation, "default_first_members", None)
+    added = "do_bridge.members.syncing.add_member_by_name"
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "ADD_MEMBER": added}
 
     def fail(user, tenant):
         raise CopyFailed("The membership is", tenant.slug)
 
-    monkeypatch.setattr("accounts.members.add_member", fail)
+    monkeypatch.setattr("do_bridge.members.syncing.add_member", fail)
     with pytest.raises(CommandError, match="'bo' is no member yet: .*sync_members globex"):
         call_command("create_tenant", "globex", "--member", "bo", verbosity=0)
 
@@ -133,21 +138,21 @@ def names_in(tenant, keys):
     return dict(copies.filter(pk__in=keys).values_list("pk", "username"))
 
 
-def test_a_user_who_is_called_as_a_former_members_copy_keeps_nobody_out_of_step(site, namesakes):
+def test_a_user_who_is_called_as_a_former_members_copy_keeps_nobody_out_of_sync(site, namesakes):
     acme, names = namesakes
     assert sync_members(acme) == 3
     assert names_in(acme, names) == names
     assert copy_of(site.bo).username.startswith(f"former-{site.bo.pk}-")
-    assert not OutOfStep.objects.exists()
+    assert not DirtyFlag.objects.exists()
     assert sync_members(acme) == 3
 
 
 def test_such_a_user_can_come_before_the_one_who_takes_the_name(site, namesakes):
     acme, names = namesakes
     for key in names:
-        members.follow(acme, [key], "The copy is")
+        syncing.follow(acme, [key], "The copy is")
     assert names_in(acme, names) == names
-    assert not OutOfStep.objects.exists()
+    assert not DirtyFlag.objects.exists()
 
 
 def test_such_users_can_be_made_members_by_the_command(site, namesakes):
@@ -204,7 +209,7 @@ def rename(user, name):
 
 @pytest.mark.parametrize("by_hand", [False, True], ids=["a rename", "sync_members"])
 def test_a_slow_writer_does_not_bring_back_an_older_name(site, monkeypatch, by_hand):
-    original, slow = members._copy, []
+    original, slow = syncing._copy, []
 
     def copy(*args):
         if not slow:
@@ -212,18 +217,18 @@ def test_a_slow_writer_does_not_bring_back_an_older_name(site, monkeypatch, by_h
             rename(site.bo, "Newer")
         return original(*args)
 
-    monkeypatch.setattr(members, "_copy", copy)
+    monkeypatch.setattr(syncing, "_copy", copy)
     if by_hand:
         sync_members(site.tenants["acme"])
     else:
         rename(site.bo, "Older")
     assert User.objects.get(pk=site.bo.pk).name == "Newer"
     assert copy_of(site.bo).name == "Newer"
-    assert not OutOfStep.objects.exists()
+    assert not DirtyFlag.objects.exists()
 
 
 def test_a_slow_writer_does_not_bring_back_who_was_removed(site, monkeypatch):
-    original, slow = members._copy, []
+    original, slow = syncing._copy, []
 
     def copy(*args):
         if not slow:
@@ -231,6 +236,6 @@ def test_a_slow_writer_does_not_bring_back_who_was_removed(site, monkeypatch):
             remove_member(site.bo, site.tenants["acme"])
         return original(*args)
 
-    monkeypatch.setattr(members, "_copy", copy)
+    monkeypatch.setattr(syncing, "_copy", copy)
     rename(site.bo, "Bo the Older")
     assert not copy_of(site.bo).is_active

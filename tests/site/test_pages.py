@@ -9,9 +9,9 @@ from django.db import connections
 from django.template.loader import render_to_string
 from django.test import AsyncClient, Client
 
-from accounts.members import remove_member
 from accounts.models import Membership
 from blog.models import Post
+from do_bridge.members.syncing import remove_member
 from do_bridge.tenancy.directory import lookup
 
 

@@ -144,7 +144,7 @@ def _tables(connection) -> list[str]:
 
 
 def _is_bookkeeping(name: str) -> bool:
-    return name.startswith(("_do_bridge", "do_bridge", "django_")) or name.endswith("outofstep")
+    return name.startswith(("_do_bridge", "do_bridge", "django_")) or name.endswith("dirtyflag")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections, models
 from django.utils import timezone
 
-from accounts.members import add_member
-from accounts.models import Membership, OutOfStep, Tenant, User
+from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.management.commands import migrate
+from do_bridge.members.models import DirtyFlag
+from do_bridge.members.syncing import add_member
 from do_bridge.tenancy import creation, dump, ledger, load, members, tenant_alias, tenant_context
 from do_bridge.tenancy import provision as provisioning
 from do_bridge.tenancy.catch_up import SchemaMismatch, unchecked
@@ -64,7 +65,7 @@ def test_everything_of_the_tenant_is_gone_and_the_ledger_says_so(lived_in, zeta,
     assert tables_of(lived_in.slug) == []
     assert list(Tenant.objects.all()) == [zeta]
     assert [membership.tenant for membership in Membership.objects.all()] == [zeta]
-    assert not OutOfStep.objects.exists()
+    assert not DirtyFlag.objects.exists()
     assert ledger.states([lived_in.slug])[lived_in.slug].state == ledger.DELETED
 
 

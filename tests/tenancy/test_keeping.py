@@ -366,7 +366,7 @@ def test_pythons_own_sqlite_reads_a_copy_of_d1_with_its_triggers(db):
             (
                 "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL "
                 "AND tbl_name IN ('accounts_tenant', 'do_bridge_tenantstate') "
-                "AND (type = 'table' OR name GLOB 'do_bridge_*')",
+                "AND (type = 'table' OR name GLOB 'do_bridge_tenant_*')",
                 None,
             )
         ],

@@ -8,9 +8,9 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
-from accounts.members import add_member
 from accounts.models import Membership, Tenant
 from blog.models import Post
+from do_bridge.members.syncing import add_member
 from do_bridge.tenancy import ledger, tenant_alias, tenant_context
 from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.creation import create_tenant

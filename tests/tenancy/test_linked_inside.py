@@ -5,8 +5,9 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.test import override_settings
 
-from accounts.members import add_member, remove_member, sync_members
-from accounts.models import Membership, OutOfStep, User
+from accounts.models import Membership, User
+from do_bridge.members.models import DirtyFlag
+from do_bridge.members.syncing import add_member, remove_member, sync_members
 from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.creation import create_tenant
 from do_bridge.tenancy.directory import lookup
@@ -25,7 +26,8 @@ def copies(tenant):
 
 
 def marked(tenant):
-    return list(OutOfStep.objects.filter(tenant=tenant).values_list("user_key", flat=True))
+    keys = DirtyFlag.objects.filter(slug=tenant.slug).values_list("user_key", flat=True)
+    return [int(key) for key in keys]
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def test_a_mark_that_came_behind_the_copy_stays(acme, member):
 def test_a_repair_on_use_inside_a_block_is_undone_with_its_marks(acme, member):
     lookup.forget()
     with tenant_context(acme), pytest.raises(KeyError, match="undo"), transaction.atomic():
-        assert lookup.get(acme.slug).is_out_of_step
+        assert lookup.get(acme.slug).is_out_of_sync
         raise KeyError("undo")
     assert (copies(acme), marked(acme)) == ([], [member.pk])
 

@@ -9,9 +9,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections, transaction
 
-from accounts import members
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
+from do_bridge.members import syncing
 from do_bridge.tenancy import ledger, load, tenant_alias, tenant_context
 from do_bridge.tenancy.claims import Claimed
 from do_bridge.tenancy.copies import run_batch
@@ -271,7 +271,7 @@ def test_a_tenant_of_an_older_schema_is_loaded_and_said_to_need_migrating(dumped
     assert f"migrate --database tenant/{other}" in output
     assert ledger.behind([other]) == [other]
     # The people in it wait for the migration to be made inactive, and no longer.
-    assert Tenant.objects.out_of_step().get().slug == other
+    assert syncing.out_of_sync().get().slug == other
 
 
 def test_a_copy_has_the_rows_and_the_members(acme, in_both, other, author):
@@ -296,13 +296,13 @@ def test_people_who_could_not_be_made_inactive_after_a_load_are_so_by_the_first_
         raise DatabaseError("the object cannot be reached")
 
     with monkeypatch.context() as patched:
-        patched.setattr(members, "_write", unreachable)
+        patched.setattr(syncing, "_write", unreachable)
         loaded(other, files[0])
     assert User.objects.using(tenant_alias(other)).get().is_active is True
-    assert Tenant.objects.out_of_step().get().slug == other
+    assert syncing.out_of_sync().get().slug == other
     lookup.get(other)
     assert User.objects.using(tenant_alias(other)).get().is_active is False
-    assert not Tenant.objects.out_of_step().exists()
+    assert not syncing.out_of_sync().exists()
 
 
 def test_a_copy_onto_a_tenant_or_of_none_is_refused(acme, zeta):

@@ -6,7 +6,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib.admin.models import ADDITION, LogEntry
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
@@ -124,14 +124,23 @@ def test_django_refuses_a_relation_across_tenants(aliases, in_both):
     assert not router.allow_relation(own, stranger)
 
 
-def test_django_refuses_a_relation_between_a_tenant_and_the_directory(acme, author, in_both):
+def test_a_row_of_a_tenant_is_related_to_a_user_by_the_copy_or_by_d1s_row(acme, author, in_both):
     with tenant_context(acme):
-        with pytest.raises(ValueError, match="the current database router prevents this relation"):
-            Post(title="x", content="y", user=author)
         member = User.objects.using(tenant_alias(acme.slug)).get()
-        written = Post(title="x", content="y", user=member)
-        written.save()
-    assert written._state.db == f"tenant/{acme.slug}"
+        for user in (member, author):
+            written = Post(title="x", content="y", user=user)
+            written.save()
+            assert written._state.db == f"tenant/{acme.slug}"
+            written.refresh_from_db()
+            assert written.user._state.db == f"tenant/{acme.slug}"
+
+
+def test_a_row_of_the_directory_is_not_related_to_another_that_a_tenant_has(acme, author):
+    group = Group.objects.using(tenant_alias(acme.slug)).create(name="editors")
+    with pytest.raises(ValueError, match="can't be related to a user.*Read it from D1"):
+        author.groups.add(group)
+    with pytest.raises(TenantMismatch):
+        author.groups.remove(group)
 
 
 def test_relating_to_a_member_of_another_tenant_than_the_current_is_refused(aliases, zeta, in_both):
@@ -356,32 +365,43 @@ def test_a_subquery_that_no_database_was_chosen_for_reads_that_of_its_query(post
 
 @pytest.fixture
 def groups(aliases, in_both):
-    """A user's copy in the first tenant, in its group; that one, and the other's of the same key."""
-    made = [Group.objects.using(alias).create(pk=1, name=alias) for alias in aliases]
-    user = User.objects.using(aliases[0]).get(pk=in_both)
-    user.groups.add(made[0])
-    return user, *made
+    """A group in the first tenant, with a permission; that one, and the other tenant's of the same key."""
+    made = [Permission.objects.using(alias).get(codename="add_post") for alias in aliases]
+    group = Group.objects.using(aliases[0]).create(name="editors")
+    group.permissions.add(made[0])
+    return group, *made
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda user, group: user.groups.remove(group),
-        lambda user, group: user.groups.set([group]),
-        lambda user, group: async_to_sync(user.groups.aremove)(group),
-        lambda user, group: group.user_set.remove(user),
-        lambda user, group: group.user_set.set(iter([user])),
+        lambda group, given: group.permissions.remove(given),
+        lambda group, given: group.permissions.set([given]),
+        lambda group, given: async_to_sync(group.permissions.aremove)(given),
+        lambda group, given: given.group_set.remove(group),
+        lambda group, given: given.group_set.set(iter([group])),
     ],
 )
 def test_another_tenants_row_is_not_taken_for_the_related_one_of_the_same_key(groups, aliases, change, trips):
-    user, own, other = groups
+    group, own, other = groups
     before = trips.count
     with pytest.raises(TenantMismatch, match="the same key"):
-        change(user, other)
+        change(group, other)
     assert trips.count == before
-    assert list(user.groups.all()) == [own]
-    change(user, own)
-    assert user.groups.remove.alters_data
+    assert list(group.permissions.all()) == [own]
+    change(group, own)
+    assert group.permissions.remove.alters_data
+
+
+def test_a_copys_groups_are_d1s_and_not_those_of_the_same_key_in_the_tenant(aliases, in_both, author):
+    copy = User.objects.using(aliases[0]).get()
+    stray = Group.objects.using(aliases[0]).create(pk=1, name="stray")
+    author.groups.add(Group.objects.create(pk=1, name="D1's"))
+    for user in (copy, author):
+        for change in (user.groups.add, user.groups.remove, lambda row, user=user: user.groups.set([row])):
+            with pytest.raises(ValueError, match="can't be related|instance is on database"):
+                change(stray)
+    assert [group.name for group in copy.groups.all()] == ["D1's"]
 
 
 def test_a_tenants_query_does_not_say_that_it_contains_another_tenants_row(

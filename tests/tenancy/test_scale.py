@@ -12,6 +12,7 @@ from django.db import connections
 
 from accounts.models import Membership, Tenant, User
 from do_bridge.driver.relay_session import RelaySession
+from do_bridge.members.models import DirtyFlag
 from do_bridge.models import TenantState
 from do_bridge.tenancy import contenttypes, ledger, tenant_alias
 from do_bridge.tenancy.catch_up import unchecked
@@ -228,7 +229,7 @@ def test_a_tenant_is_at_head_and_has_its_first_member_after_two_round_trips(
     assert (trips.count, created, how) == (2, True, "provisioned")
     assert Tenant.objects.get(slug=slug) == tenant
     assert Membership.objects.get(tenant=tenant).user == author
-    assert not tenant.out_of_step.exists()
+    assert not DirtyFlag.objects.filter(slug=tenant.slug).exists()
     assert User.objects.using(tenant_alias(slug)).get().pk == author.pk
     assert ledger.is_at(ledger.states(slug)[slug], code_fingerprint())
     again = create_tenant(slug, "Two & Sons", [author])

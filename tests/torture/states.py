@@ -39,7 +39,7 @@ SELECT (SELECT json_group_array(slug) FROM accounts_tenant),
   (SELECT json_group_array(name) FROM django_migrations WHERE app = 'yard'),
   ({_TABLES}),
   (SELECT json_group_array(name) FROM {_PROGRESS} WHERE app = 'yard'),
-  (SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'accounts_*')
+  (SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'do_bridge_members_*')
 """
 
 _NAMES = "SELECT name FROM sqlite_master WHERE type = 'table'"

@@ -10,10 +10,10 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from accounts.members import add_member
 from accounts.models import Membership, Tenant, User
 from blog.demo import POSTS, TENANTS, USERS
 from blog.models import Post
+from do_bridge.members.syncing import add_member
 from do_bridge.tenancy import tenant_context
 
 PASSWORD_FILE = Path("state") / "demo-password"
@@ -70,7 +70,7 @@ def fill_tenant(tenant, users):
     for place, username in enumerate(dict.fromkeys(authors)):
         if username not in there:
             role = Membership.Role.MEMBER if place else Membership.Role.OWNER
-            add_member(users[username], tenant, role)
+            add_member(users[username], tenant, role=role)
     with tenant_context(tenant):
         if Post.objects.exists():
             return 0

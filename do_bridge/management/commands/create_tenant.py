@@ -8,7 +8,13 @@ from django.utils.module_loading import import_string
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.creation import Unfinished, create_tenant, users_by_name
+from do_bridge.tenancy.creation import (
+    NO_FIRST_MEMBERS,
+    Unfinished,
+    create_tenant,
+    first_members_function,
+    users_by_name,
+)
 from do_bridge.tenancy.directory import tenant_model
 from do_bridge.tenancy.provision import ObjectTaken
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
@@ -44,7 +50,7 @@ class Command(TenantsCommand):
             raise CommandError(str(error)) from error
         try:
             # Where the site has no function for first members, members are added one by one at the end.
-            together = users_by_name(member) if conf("FIRST_MEMBERS") else {}
+            together = users_by_name(member) if first_members_function() else {}
             tenant, created, how = create_tenant(
                 slug, name or "", list(together.values()), adopt=adopt, fields=parse_fields(fields)
             )
@@ -68,9 +74,7 @@ class Command(TenantsCommand):
     def _add(self, tenant, username):
         path = conf("ADD_MEMBER")
         if not path:
-            raise CommandError(
-                "--member needs DO_BRIDGE['FIRST_MEMBERS'] or DO_BRIDGE['ADD_MEMBER']; the tenant is ready."
-            )
+            raise CommandError(f"The tenant is ready, without members. {NO_FIRST_MEMBERS}")
         try:
             import_string(path)(tenant, username)
         except ObjectDoesNotExist as error:

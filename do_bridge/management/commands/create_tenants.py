@@ -13,9 +13,11 @@ from do_bridge.management.base import TenantsCommand
 from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.creation import (
+    NO_FIRST_MEMBERS,
     NewTenant,
     Unfinished,
     first_members,
+    first_members_function,
     users_by_name,
     write_row,
     write_rows,
@@ -131,8 +133,8 @@ class Command(TenantsCommand):
 
     def _find_members(self, wanted):
         names = {name for new in wanted.values() for name in new.members}
-        if names and not conf("FIRST_MEMBERS"):
-            raise CommandError("Members need DO_BRIDGE['FIRST_MEMBERS'], a function (users).")
+        if names and first_members_function() is None:
+            raise CommandError(NO_FIRST_MEMBERS)
         try:
             users = users_by_name(names)
         except ObjectDoesNotExist as error:

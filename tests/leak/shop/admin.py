@@ -4,19 +4,11 @@ from django.contrib import admin
 from django.contrib.contenttypes.admin import GenericTabularInline
 from django.db.models import Prefetch
 
-from accounts.members import write_copies
 from do_bridge.admin import TenantInlineMixin, TenantModelAdmin, tenant_site
 from tests.leak.shop.catalogue import COUNTED, WITH_TARGET
 from tests.leak.shop.models import Category, Comment, Item, Label
 
 CHOICES = Category.objects.order_by("name")
-
-
-class ShopAdmin(TenantModelAdmin):
-    """Copies who acts into the tenant, to whom the log refers."""
-
-    def copy_user(self, user, alias):
-        write_copies([user], alias, are_members=False)
 
 
 class UsedCategoryFilter(admin.SimpleListFilter):
@@ -44,7 +36,7 @@ class ItemInline(TenantInlineMixin, admin.TabularInline):
 
 
 @admin.register(Item, site=tenant_site)
-class ItemAdmin(ShopAdmin):
+class ItemAdmin(TenantModelAdmin):
     list_display = ["name", "category", "owner", "label_names"]
     list_filter = [
         "category",
@@ -84,7 +76,7 @@ class ItemAdmin(ShopAdmin):
 
 
 @admin.register(Category, site=tenant_site)
-class CategoryAdmin(ShopAdmin):
+class CategoryAdmin(TenantModelAdmin):
     list_display = ["name", "sold"]
     search_fields = ["name"]
     inlines = [ItemInline]
@@ -99,7 +91,7 @@ class CategoryAdmin(ShopAdmin):
 
 
 @admin.register(Label, site=tenant_site)
-class LabelAdmin(ShopAdmin):
+class LabelAdmin(TenantModelAdmin):
     list_display = ["name"]
     search_fields = ["name"]
     ordering = ["pk"]
@@ -107,7 +99,7 @@ class LabelAdmin(ShopAdmin):
 
 
 @admin.register(Comment, site=tenant_site)
-class CommentAdmin(ShopAdmin):
+class CommentAdmin(TenantModelAdmin):
     list_display = ["text", "target"]
     list_filter = [("author", admin.RelatedOnlyFieldListFilter), "content_type"]
     ordering = ["pk"]

@@ -1,0 +1,28 @@
+"""A mixin for D1's admins of users and memberships."""
+
+from django.contrib import messages
+from django.http import HttpResponseRedirect
+from django.urls import reverse
+
+from .syncing import CopyFailed
+
+
+class CopyWarningMixin:
+    """Shows a message, not an error page, when D1 was written and a tenant's object was not."""
+
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        return self._warned(request, super().changeform_view, object_id, form_url, extra_context)
+
+    def delete_view(self, request, object_id, extra_context=None):
+        return self._warned(request, super().delete_view, object_id, extra_context)
+
+    def changelist_view(self, request, extra_context=None):
+        return self._warned(request, super().changelist_view, extra_context)
+
+    def _warned(self, request, view, *args):
+        try:
+            return view(request, *args)
+        except CopyFailed as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+            opts = self.model._meta
+            return HttpResponseRedirect(reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist"))

@@ -1,0 +1,23 @@
+"""Wires copies of members into a Django project."""
+
+from django.apps import AppConfig
+
+from do_bridge.tenancy.databases import tenant_databases
+
+
+class MembersConfig(AppConfig):
+    """Keeps copies of users in tenants' objects up to date; without tenants it does nothing."""
+
+    name = "do_bridge.members"
+    label = "do_bridge_members"
+    verbose_name = "Copies of members"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self):
+        from . import checks  # noqa: F401 - it registers the system checks
+
+        if tenant_databases() is None or not checks.is_configured():
+            return
+        from . import watching
+
+        watching.watch()

@@ -1,0 +1,92 @@
+"""System checks of the app: what would leave tenants without copies of their members."""
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.checks import Error, Warning, register
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.databases import tenant_databases
+
+from . import shape
+
+
+def is_configured():
+    """Say whether the settings name a membership model that there is."""
+    name = conf("MEMBERSHIP_MODEL")
+    try:
+        return bool(name) and apps.get_model(name) is not None
+    except (LookupError, ValueError):
+        return False
+
+
+@register()
+def check_membership(app_configs=None, **kwargs):
+    """Refuse settings by which nobody can be copied."""
+    if tenant_databases() is None:
+        return []
+    if not is_configured():
+        message = f"DO_BRIDGE['MEMBERSHIP_MODEL'] is {conf('MEMBERSHIP_MODEL')!r}, which is not a model."
+        hint = "Name the model in D1 that has a foreign key to the user and one to the tenant."
+        return [Error(message, hint=hint, id="do_bridge.E016")]
+    try:
+        shape.user_link(), shape.tenant_link()
+        errors = [_error(text) for text in _wrong_fields()]
+    except (ImproperlyConfigured, FieldDoesNotExist) as error:
+        errors = [_error(str(error))]
+    return errors
+
+
+def _error(message):
+    return Error(message, id="do_bridge.E017")
+
+
+def _wrong_fields():
+    """Yield what is wrong about what a copy holds."""
+    model, copied = get_user_model(), shape.copied_fields()
+    for field in copied:
+        if field.is_relation or field.primary_key:
+            yield (
+                f"DO_BRIDGE['MEMBER_FIELDS'] names {field.name!r}, a key. A tenant's object has no row that "
+                "the key could refer to. Take it out."
+            )
+    for field in model._meta.concrete_fields:
+        if field.is_relation and not field.null and not field.primary_key:
+            yield (
+                f"{model._meta.label}.{field.name} is a foreign key that must not be empty, and a copy of a "
+                "user has no row that it could refer to. Let it be null, or move it to another model."
+            )
+
+
+@register()
+def check_user_middleware(app_configs=None, **kwargs):
+    """Warn if `request.user` stays D1's inside tenants."""
+    if tenant_databases() is None:
+        return []
+    from django.contrib.auth.middleware import AuthenticationMiddleware
+
+    from .middleware import TenantUserMiddleware
+
+    ours = _positions(TenantUserMiddleware)
+    theirs = _positions(AuthenticationMiddleware)
+    if theirs and (not ours or ours[0] < theirs[0]):
+        return [
+            Warning(
+                "TenantUserMiddleware does not come after AuthenticationMiddleware, so request.user is D1's "
+                "row inside tenants.",
+                hint="Put 'do_bridge.members.middleware.TenantUserMiddleware' behind it in MIDDLEWARE.",
+                id="do_bridge.W013",
+            )
+        ]
+    return []
+
+
+def _positions(middleware):
+    places = []
+    for place, path in enumerate(settings.MIDDLEWARE):
+        found = import_string(path)
+        if isinstance(found, type) and issubclass(found, middleware):
+            places.append(place)
+    return places

@@ -1,0 +1,3 @@
+"""D1 has no pages here."""
+
+urlpatterns = []

@@ -1,0 +1,1 @@
+"""An app of a tenant's, made of what other packages give."""

@@ -1,0 +1,1 @@
+"""What a project adds to django-oscar for a shop of each tenant."""
