@@ -16,7 +16,7 @@ from do_bridge.driver.sql import prepare
 
 from .conf import conf
 from .context import TenantMismatch, current_request
-from .sides import is_context_model, is_tenant_model
+from .sides import follows_context
 from .slugs import is_tenant_side
 
 # Rows of these have the same keys in every database, too; see contenttypes.py.
@@ -113,8 +113,7 @@ def refuse_stray(user, row):
     if not (is_tenant_side(row._state.db) and is_user(user)) or is_user(row):
         return
     model = row.__class__
-    is_there = is_tenant_model(model) or is_context_model(model)
-    if not is_there and row._meta.concrete_model._meta.label_lower not in SAME_KEYS:
+    if not follows_context(model) and row._meta.concrete_model._meta.label_lower not in SAME_KEYS:
         raise RelationRefused(
             f"A {row._meta.label} of {str(row._state.db)!r} can't be related to a user, because users' "
             f"relations to {row._meta.label} are in D1. Read it from D1."

@@ -9,6 +9,7 @@ from django.db.models.sql import compiler
 from do_bridge.driver.sql import prepare
 
 from . import deep, key_lists  # noqa: F401 - they take the place of three of Django's methods
+from .compiling import Watched
 from .json_rows import BLOBS, column_of, pieces, row_texts
 from .keyed_updates import KeyedUpdate
 from .piecewise import PiecewiseSelect
@@ -36,7 +37,7 @@ def method_name(node_class):
     return "as_sql"
 
 
-class Dialect(compiler.SQLCompiler):
+class Dialect(Watched, compiler.SQLCompiler):
     """What all compilers share."""
 
     def compile(self, node):

@@ -2,16 +2,16 @@
 
 from functools import wraps
 
-from django.apps import apps
 from django.db.models import ForeignKey, ManyToManyField
 from django.forms import ModelChoiceField, ModelMultipleChoiceField
 from django.forms.models import BaseModelForm
 
-from .context import current
-from .guards import guard
-from .managers import detached
-from .querysets import ContextAlias
-from .routers import is_tenant_model
+from do_bridge.patches import replace
+from do_bridge.tenancy.context import current
+from do_bridge.tenancy.routers import is_tenant_model
+
+from .aliases import ContextAlias
+from .querysets import detached
 
 
 class _OffersTenantsRows:
@@ -67,17 +67,18 @@ def _offering(init):
     return offering
 
 
-def bind_form_fields():
+def bind_form_fields(model):
     """Let every relation of a tenant model make form fields that stay in the tenant.
 
     Without this a ModelForm with a foreign key to a user would offer, and accept, every company's users.
     """
-    guard(BaseModelForm, "__init__", _offering)
-    for model in apps.get_models():
-        if not is_tenant_model(model):
-            continue
-        for field in [*model._meta.local_fields, *model._meta.local_many_to_many]:
-            if isinstance(field, ForeignKey):
-                field.formfield = _FormField(field, TenantModelChoiceField)
-            elif isinstance(field, ManyToManyField):
-                field.formfield = _FormField(field, TenantModelMultipleChoiceField)
+    for field in [*model._meta.local_fields, *model._meta.local_many_to_many]:
+        if isinstance(field, ForeignKey):
+            field.formfield = _FormField(field, TenantModelChoiceField)
+        elif isinstance(field, ManyToManyField):
+            field.formfield = _FormField(field, TenantModelMultipleChoiceField)
+
+
+def bind_forms():
+    """Let ModelForms of tenant models bind the relations that they declare themselves."""
+    replace(BaseModelForm, "__init__", _offering)

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 from django.db.models import ForeignObject, Model
 
-from .conf import conf
-from .context import TenantMismatch
-from .people import is_user
-from .slugs import is_tenant_side
+from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.context import TenantMismatch
+from do_bridge.tenancy.people import is_user
+from do_bridge.tenancy.slugs import is_tenant_side
+
+from .aliases import is_chosen, query_alias
 
 
 class _NotesRows:
@@ -34,7 +36,7 @@ class _NotesRows:
         if connection.alias != conf("DIRECTORY_ALIAS"):
             # There a user's copy stands for the user, who has the same key.
             aliases |= self.user_aliases
-        if aliases and not getattr(compiler.query, "compares_keys", False):
+        if aliases and not is_chosen(query_alias(compiler.query)):
             for other in aliases - {connection.alias}:
                 field = self.lhs.output_field
                 raise row_mismatch(field.model, field.name, other, connection.alias)

@@ -1,35 +1,13 @@
 """Raw querysets that keep to their tenant: Django's choose a database when they are made."""
 
-from functools import wraps
-
 from django.db import router
-from django.db.models import QuerySet
 from django.db.models.query import RawQuerySet
 from django.db.models.sql import RawQuery
 
-from .conf import conf
-from .context import current_block
-from .guards import guard
-from .querysets import refuse_reading
-from .routers import is_context_model, is_tenant_model
+from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.context import current_block
 
-
-def guard_raw():
-    """Let `raw()` of tenants' models follow the rules of other querysets; may be called again."""
-    guard(QuerySet, "raw", _following)
-
-
-def _following(raw):
-    @wraps(raw)
-    def following(self, raw_query, params=(), translations=None, using=None):
-        model = self.model
-        if using is not None or not (is_tenant_model(model) or is_context_model(model)):
-            return raw(self, raw_query, params, translations, using)
-        made = TenantRawQuerySet(raw_query, model, params=params, translations=translations, using=self._db)
-        made._prefetch_related_lookups = self._prefetch_related_lookups[:]
-        return made
-
-    return following
+from .aliases import refuse_reading
 
 
 class TenantRawQuerySet(RawQuerySet):
