@@ -16,6 +16,8 @@ class Links:
         self.steps = []
         #: The followers' Parts, in the order of their first use.
         self.parts = []
+        #: Whether the leader makes a savepoint for a block at this moment.
+        self.is_entering = False
 
     def end(self, block):
         """Forget a block and what is inside it.
@@ -69,7 +71,7 @@ class Links:
 
     def savepoint(self, sid):
         """Note a savepoint of the leader."""
-        if self.steps:
+        if self.steps and not self.is_entering:
             self.steps.append(sid)
 
     def roll_back_to(self, sid):
