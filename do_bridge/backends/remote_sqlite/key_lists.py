@@ -12,6 +12,7 @@ from do_bridge.patches import replace
 # A value may have 2 MB in production; a key may be longer as the column stores it than as a text.
 LIST_BYTES = 1_000_000
 
+
 def is_ours(connection):
     """Whether a Django connection is of one of do_bridge's engines."""
     return getattr(connection.ops, "compiler_module", "").startswith("do_bridge.")
