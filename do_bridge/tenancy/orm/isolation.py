@@ -4,9 +4,9 @@ from django.apps import apps
 from django.db.models.signals import class_prepared
 
 from do_bridge.tenancy.people import is_user_model
-from do_bridge.tenancy.routers import follows_context, is_tenant_model
+from do_bridge.tenancy.routers import follows_context
 
-from .forms import bind_form_fields, bind_forms
+from .forms import bind_forms
 from .handing import keep_contexts
 from .lookups import register_lookups
 from .managers import bind_managers
@@ -29,13 +29,11 @@ def keep_tenants_apart():
 
 
 def bind(model):
-    """Bind a model's querysets, relations, rows and form fields, if it has rows in tenants' databases."""
+    """Bind a model's querysets, relations and rows, if it has rows in tenants' databases."""
     if has_rows_in_tenants(model):
         bind_managers(model)
         bind_rows(model)
     bind_relations(model, has_rows_in_tenants)
-    if is_tenant_model(model):
-        bind_form_fields(model)
 
 
 def has_rows_in_tenants(model):

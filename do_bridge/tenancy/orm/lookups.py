@@ -25,9 +25,10 @@ class _NotesRows:
         if self.rhs_is_direct_value():
             if self.lookup_name == "in":
                 self.rhs = list(self.rhs)  # a generator can be read once
-            rows = list(tenant_rows(self.rhs))
-            self.row_aliases = frozenset(str(row._state.db) for row in rows if not is_user(row))
-            self.user_aliases = frozenset(str(row._state.db) for row in rows if is_user(row))
+            for row in _rows_in(self.rhs):
+                if is_tenant_side(alias := str(row._state.db)):
+                    name = "user_aliases" if is_user(row) else "row_aliases"
+                    setattr(self, name, getattr(self, name) | {alias})
         return super().get_prep_lookup()
 
     def as_sql(self, compiler, connection):
@@ -50,22 +51,13 @@ def register_lookups():
             ForeignObject.register_lookup(type(lookup.__name__, (_NotesRows, lookup), {}))
 
 
-def rows_in(value):
-    """Yield the model instances that a condition was given: one, or several in any collection."""
-    if type(value) in (int, str):
-        return  # nearly every value
+def _rows_in(value):
+    """Return the model instances that a condition was given: one, or several in any collection."""
+    if isinstance(value, int | str | bytes):
+        return ()  # nearly every value
     if isinstance(value, Model):
-        yield value
-    elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        yield from (item for item in value if isinstance(item, Model))
-
-
-def tenant_rows(value):
-    """Yield those of the rows in `value` that came from tenants."""
-    for row in rows_in(value):
-        alias = row._state.db
-        if alias is not None and is_tenant_side(alias):
-            yield row
+        return (value,)
+    return [item for item in value if isinstance(item, Model)] if isinstance(value, Iterable) else ()
 
 
 def row_mismatch(model, name, other, alias):

@@ -5,7 +5,6 @@ rows' in another tenant. A prefetch adds its first row as a hint to the very que
 and a class-level `Prefetch` would carry that from one request to another.
 """
 
-from django.apps import apps
 from django.db.models import Model
 from django.db.models.fields.related import lazy_related_operation
 from django.db.models.fields.related_descriptors import (
@@ -39,23 +38,17 @@ def bind_relations(model, is_bound):
     if is_bound(model):
         for field in [*fields, *model._meta.private_fields]:
             _bind(model, field.name)
-    elif apps.is_installed("django.contrib.contenttypes"):
-        _bind_generic_keys(model)
+    else:
+        for field in model._meta.private_fields:
+            # Generic keys lead to rows of any model, tenants' too.
+            if not isinstance(vars(model).get(field.name), ReverseManyToOneDescriptor):
+                _bind(model, field.name)
 
 
 def _bind_reverse(model, related, field, rule):
     name = field.remote_field.get_accessor_name()
     if name and (rule(model) or rule(related)):
         _bind(related._meta.concrete_model, name)
-
-
-def _bind_generic_keys(model):
-    # They lead to rows of any model, tenants' too.
-    from django.contrib.contenttypes.fields import GenericForeignKey
-
-    for field in model._meta.private_fields:
-        if isinstance(field, GenericForeignKey):
-            _bind(model, field.name)
 
 
 def _bind(owner, name):

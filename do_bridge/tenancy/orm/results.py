@@ -16,7 +16,7 @@ if "_result_cache" not in vars(QuerySet()):
 
 
 class ResultsByContext:
-    """Part of a bound queryset."""
+    """Part of a queryset, before Django's own."""
 
     @property
     def _result_cache(self):
@@ -63,6 +63,5 @@ class ResultsByContext:
     def _twin(self, results):
         twin = results.get(self)
         if twin is None:
-            twin = self._chain().using(ContextAlias(current_block().scope.alias))
-            twin = results.setdefault(self, twin)
+            twin = results.setdefault(self, self.using(ContextAlias(current_block().scope.alias)))
         return twin
