@@ -4,8 +4,8 @@ Both sides have the same tables. A query for users goes to D1, and a condition o
 answered from D1's own table of posts, which is empty. `directory_context()` asks for just that.
 """
 
-from contextvars import ContextVar
 from functools import lru_cache
+from threading import local
 
 from django.apps import apps
 
@@ -17,8 +17,9 @@ from do_bridge.tenancy.routers import follows_context
 
 from .aliases import involve_tenants, is_chosen, query_alias
 
-# Of the statement that is being compiled: its database, and the tables of all its queries so far.
-_statement = ContextVar("do_bridge_statement", default=None)
+# `now`: of the statement that a thread compiles, its database, and the tables of all its queries so far. Not
+# a ContextVar, which asgiref copies from a thread to its task, also in the middle of a compilation.
+_statement = local()
 
 
 def watch_statements():
@@ -27,7 +28,7 @@ def watch_statements():
 
 
 def _compiled(compiler, compile_sql):
-    outer, query = _statement.get(), compiler.query
+    outer, query = getattr(_statement, "now", None), compiler.query
     if outer is not None:
         alias, found = outer
         _refuse_alias(query, alias)
@@ -36,11 +37,11 @@ def _compiled(compiler, compile_sql):
         return sql
     found = set()
     # For being printed, Django compiles any query for the default database.
-    token = _statement.set((query_alias(query) or compiler.connection.alias, found))
+    _statement.now = query_alias(query) or compiler.connection.alias, found
     try:
         sql = compile_sql()
     finally:
-        _statement.reset(token)
+        _statement.now = None
     if compiler.connection.alias == conf("DIRECTORY_ALIAS"):
         _refuse_namesakes(query, found)
     return sql
