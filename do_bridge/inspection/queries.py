@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from do_bridge.backends.remote_sqlite.introspection import NOT_INTERNAL
-from do_bridge.tenancy.quoting import quote
+from do_bridge.backends.sqlite_file.quoting import quote
 
 from . import row_names
 

@@ -2,7 +2,7 @@
 
 import json
 
-from do_bridge.tenancy.quoting import quote
+from do_bridge.backends.sqlite_file.quoting import quote
 
 # Begins a name that is not the plain text of the key's one column.
 EXACT = "="

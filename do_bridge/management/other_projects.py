@@ -6,6 +6,9 @@ from django.core.management.base import CommandError
 from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 
+from do_bridge.backends.sqlite_file.checking import applied_migrations
+from do_bridge.backends.sqlite_file.claims import MARK
+from do_bridge.backends.sqlite_file.fitness import UnfitFile
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.slugs import is_tenant_side
 
@@ -16,14 +19,23 @@ _COMMON = ("django.contrib.", "do_bridge")
 
 
 def refuse_other_project(alias):
-    """Raise CommandError if the database behind `alias` was migrated by another project; two trips."""
+    """Raise CommandError if the database behind `alias` was migrated by another project; two trips.
+
+    So it does for one that an interrupted load has filled in part.
+    """
     connection = connections[alias]
     if is_tenant_side(alias) or not connection.settings_dict["ENGINE"].startswith("do_bridge."):
         return
     user_model = get_user_model() if apps.is_installed("django.contrib.auth") else None
-    wanted = [_MIGRATIONS, user_model._meta.db_table if user_model else _MIGRATIONS]
-    found = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (%s, %s)"
+    wanted = [_MIGRATIONS, user_model._meta.db_table if user_model else _MIGRATIONS, MARK]
+    found = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (%s, %s, %s)"
     tables = {name for (name,) in run_batch(connection, [(found, wanted)])[0].rows}
+    if MARK in tables:
+        raise CommandError(
+            f"The database of {alias!r} is not whole: load_sqlite was interrupted there. Run the same "
+            "load_sqlite "
+            "again: it goes on."
+        )
     if _MIGRATIONS not in tables:
         return
     listed = f"SELECT DISTINCT app FROM {_MIGRATIONS}"  # noqa: S608 - a constant
@@ -35,6 +47,25 @@ def refuse_other_project(alias):
             f"DATABASES[{alias!r}] to the id of a database of this project's own. If both projects are to "
             f"share this one, run the command once with {OPTION}."
         )
+
+
+def refuse_other_projects_file(source, schema):
+    """Raise UnfitFile if an open SQLite file was migrated by another project.
+
+    Returns the option that `migrate` needs afterwards, or an empty text: it takes a site that has lost an app
+    and gained one since for another project.
+    """
+    noted = {app for app, _ in applied_migrations(source)}
+    user_model = get_user_model() if apps.is_installed("django.contrib.auth") else None
+    tables = {table.name for table in schema.tables}
+    lacking = user_model if user_model and user_model._meta.db_table not in tables else None
+    why = _why(noted, lacking)
+    if why and (lacking is not None or not noted & _own_apps()):
+        raise UnfitFile(
+            f"The file was migrated by another project: {why}. Run the command in the project whose "
+            "file it is."
+        )
+    return OPTION if why else ""
 
 
 def _why(noted, lacking):

@@ -5,6 +5,7 @@ import copy
 import time
 from collections import OrderedDict
 from contextlib import contextmanager
+from functools import lru_cache
 from threading import Lock
 
 from django.conf import settings
@@ -173,10 +174,13 @@ def need_copy(user, alias, row=None):
 
 def _refers_to(row, user):
     """Say whether one of the row's foreign keys refers to the user, as rows that were read do."""
-    links = [field for field in row._meta.concrete_fields if field.related_model is not None]
-    return any(
-        is_user_model(link.related_model) and row.__dict__.get(link.attname) == user.pk for link in links
-    )
+    return any(row.__dict__.get(name) == user.pk for name in _user_keys(row.__class__))
+
+
+@lru_cache(maxsize=1024)
+def _user_keys(model):
+    relations = [field for field in model._meta.concrete_fields if field.related_model is not None]
+    return [field.attname for field in relations if is_user_model(field.related_model)]
 
 
 def _is_signed_in(user):
@@ -258,5 +262,9 @@ def _ahead(alias):
         for user in users.values():
             _remember([(alias, user.pk)], writer.values(user))
 
-    # What a transaction writes may be rolled back.
-    transaction.on_commit(note, using=alias)
+    connection = connections[alias]
+    if connection.in_atomic_block:
+        # What a transaction writes may be rolled back.
+        transaction.on_commit(note, using=alias)
+    elif connection.get_autocommit():
+        note()

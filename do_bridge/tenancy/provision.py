@@ -18,6 +18,8 @@ from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite import isolation, schema
+from do_bridge.backends.sqlite_file.quoting import quote
+from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, read_schema
 
 from . import ledger
 from .catch_up import TenantUnclaimed, unchecked
@@ -26,10 +28,8 @@ from .contenttypes import content_type_statements
 from .copies import copy_statements, insert_statements, run_batch
 from .databases import tenant_databases
 from .directory import is_registered, lookup
-from .dump import MASTER, TABLES, read_schema
 from .expecting import expecting, is_overtaken
 from .fingerprint import READ_NOTE, code_fingerprint, note_statements, of, write_statements
-from .quoting import quote
 from .scratch import note_used
 from .slugs import tenant_alias
 

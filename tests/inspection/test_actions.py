@@ -120,7 +120,7 @@ def test_a_dump_is_a_file_that_sqlite_opens(root, write_post, tmp_path):
 def test_a_tenant_whose_members_are_out_of_sync_is_marked(root, site):
     from do_bridge.members.syncing import CopyFailed, remove_member
 
-    assert "members out of step" not in plain(root.get("/admin/databases/"))
+    assert "members out of sync" not in plain(root.get("/admin/databases/"))
     with Inspected("globex").connect(5) as busy:
         busy.begin()
         busy.execute("SELECT 1")
@@ -135,7 +135,7 @@ def test_a_tenant_whose_members_are_out_of_sync_is_marked(root, site):
             settings["OPTIONS"]["timeout"] = patience or 30
             connections["tenant/globex"].close()
         busy.rollback()
-    assert plain(root.get("/admin/databases/")).count("members out of step") == 1
+    assert plain(root.get("/admin/databases/")).count("members out of sync") == 1
 
 
 def test_actions_need_the_right_to_change(staff):

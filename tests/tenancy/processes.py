@@ -12,15 +12,16 @@ from django.db import connections
 PROGRAM = Path(__file__).parent / "other_process.py"
 
 
-def start(*arguments, kill=None, folder=None):
+def start(*arguments, kill=None, folder=None, directory=None):
     """Start `manage.py` with these arguments; return the process.
 
-    `kill` is (to, text, at, sent) as other_process.py takes them, `folder` holds the newer code's migrations.
+    `kill` is (to, text, at, sent) as other_process.py takes them, `folder` holds the newer code's migrations,
+    `directory` is another D1 database than this run's.
     """
     package = settings.MIGRATION_MODULES.get("blog")
     orders = {
         "arguments": [*map(str, arguments)],
-        "directory": connections["default"].settings_dict["NAME"],
+        "directory": directory or connections["default"].settings_dict["NAME"],
         "objects": settings.DATABASES["tenant"]["NAME"],
         "migrations": [str(folder), package] if package else None,
         "kill": dict(zip(("to", "text", "at", "sent"), kill, strict=True)) if kill else None,

@@ -9,7 +9,8 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connections
 
 from accounts.models import Tenant
-from do_bridge.tenancy import fitness, ledger, load, tenant_alias
+from do_bridge.backends.sqlite_file import schema
+from do_bridge.tenancy import ledger, load, tenant_alias
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.dump import dump_tenant
 from do_bridge.testing import empty_object, unique_slug
@@ -116,16 +117,21 @@ def test_a_word_in_a_text_a_comment_or_a_name_is_not_taken_for_a_clause(dumped, 
         f"CREATE TABLE q (b TEXT DEFAULT 'NOT', {KEY} DEFERRABLE INITIALLY DEFERRED)",
     ],
 )
-def test_a_deferred_key_is_refused_with_its_tables_name(small, trips, sql):
-    change(small, sql)
-    with pytest.raises(load.UnfitFile, match="foreign keys of 'q' are INITIALLY DEFERRED"):
-        load.load_tenant("never-made", small)
-    assert trips.count == 0
+def test_a_deferred_key_is_loaded_as_an_immediate_one(dumped, other, sql):
+    change(dumped, sql, "INSERT INTO q (a) VALUES (1)")
+    assert "rows loaded" in loaded(other, dumped)
+    alias = tenant_alias(other)
+    (result,) = run_batch(connections[alias], [("SELECT sql FROM sqlite_master WHERE name = 'q'", None)])
+    assert schema.deferred_clauses(result.rows[0][0]) == []
+    assert loaded_rows(other, "q") == 1
+    # At once, and not by a reset of the whole object.
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"), connections[alias].cursor() as cursor:
+        cursor.execute("INSERT INTO q (a) VALUES (99)")
 
 
 def test_the_places_of_deferred_clauses_are_found():
     sql = f"CREATE TABLE q ({KEY} DEFERRABLE INITIALLY DEFERRED, b TEXT)"
-    ((start, end),) = fitness.deferred_clauses(sql)
+    ((start, end),) = schema.deferred_clauses(sql)
     assert sql[start:end] == "DEFERRABLE INITIALLY DEFERRED"
 
 
@@ -204,10 +210,13 @@ def test_what_does_not_fit_is_refused_by_its_name_without_a_trip(small, trips, s
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
-        ("CREATE VIEW version AS SELECT sqlite_version() AS a", "An object cannot have the view 'version': "),
+        (
+            "CREATE VIEW version AS SELECT sqlite_version() AS a",
+            "The platform cannot have the view 'version': ",
+        ),
         (
             "CREATE TABLE versions (a TEXT CHECK (a <> sqlite_version()))",
-            "An object cannot have the table 'versions': ",
+            "The platform cannot have the table 'versions': ",
         ),
     ],
 )

@@ -158,6 +158,29 @@ def test_a_copy_that_was_rolled_back_is_written_again(acme, ada, visit, inner):
     assert copies(acme) == ["ada"]
 
 
+def test_a_row_of_somebody_without_a_copy_passes_its_validation(acme, ada, visit):
+    def work(request):
+        post = Post(title="Mine", content="-", user=request.user)
+        post.full_clean()
+        post.save()
+
+    visit(acme, work, ada)
+    assert copies(acme) == ["ada"]
+
+
+def test_a_copy_in_a_transaction_that_is_managed_by_hand_is_written(acme, ada, visit):
+    def work(request):
+        transaction.set_autocommit(False, using=of(acme))
+        try:
+            write(request)
+            transaction.commit(using=of(acme))
+        finally:
+            transaction.set_autocommit(True, using=of(acme))
+
+    visit(acme, work, ada)
+    assert copies(acme) == ["ada"]
+
+
 def test_a_statement_that_fails_takes_the_copy_along_and_the_next_one_writes_it(acme, ada, visit):
     def work(request):
         with pytest.raises(IntegrityError):

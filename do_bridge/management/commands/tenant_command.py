@@ -40,6 +40,7 @@ REFUSED = {
     "all_tenants_command": _NESTED,
     "tenant_dump": _NESTED,
     "tenant_load": _NESTED,
+    "load_sqlite": "it fills a whole database. `tenant_load SLUG FILE` makes a tenant of a file",
     "tenant_copy": _NESTED,
     "tenant_delete": _NESTED,
     "sync_members": _NESTED,

@@ -1,4 +1,4 @@
-"""Makes a tenant of a SQLite file that tenant_dump wrote."""
+"""Makes a tenant of a SQLite file that tenant_dump wrote, or of a site's own."""
 
 import sqlite3
 from pathlib import Path
@@ -7,7 +7,15 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
+from do_bridge.backends.sqlite_file.filling import CountsDiffer
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.loads import (
+    add_dry_run,
+    interrupted,
+    one_line_with_notes,
+    tell_counts,
+    warn_left_out,
+)
 from do_bridge.tenancy import schemas
 from do_bridge.tenancy.catch_up import named
 from do_bridge.tenancy.fingerprint import lacking
@@ -26,26 +34,38 @@ from do_bridge.tenancy.tenant_rows import (
 class Command(TenantsCommand):
     """The tenant's row in the directory is made last: nobody uses a tenant that is not whole."""
 
-    help = "Makes a tenant of a SQLite file; refuses one whose database holds something."
+    help = (
+        "Makes a tenant of a SQLite file, that of tenant_dump or of a site of Django's sqlite3 "
+        "engine; refuses a "
+        "tenant whose database holds something. Run it again after an interruption: it goes on."
+    )
 
     def add_arguments(self, parser):
         parser.add_argument("slug", help="1 to 63 lower-case letters, digits and inner hyphens")
         parser.add_argument("file", type=Path)
         parser.add_argument("--name", help="What people read; the slug if left out.")
         add_set_argument(parser)
+        add_dry_run(parser)
 
-    def handle(self, *, slug, file, name, verbosity, fields=(), **options):
-        report = load_from(self, slug, file, name, fields=fields, quiet=verbosity < 1)
+    def handle(self, *, slug, file, name, verbosity, fields=(), dry_run=False, **options):
+        report = load_from(self, slug, file, name, fields=fields, quiet=verbosity < 1, dry_run=dry_run)
         if verbosity >= 1:
-            told = f"Tenant {slug}: {report.tables} tables, {report.rows} rows loaded."
-            self.stdout.write(self.style.SUCCESS(told))
-        if report.left_out:
-            names = ", ".join(report.left_out)
-            warning = (
-                f"Left out: {names}. The platform keeps these names for itself: rename them in the file."
+            tell_counts(self, report, f"Tenant {slug}", dry_run=dry_run)
+            self._tell_rows_left_out(report)
+        warn_left_out(self, report)
+        if not dry_run:
+            self._warn(slug, schemas.migrations_of(report.fingerprint) or frozenset())
+
+    def _tell_rows_left_out(self, report):
+        """Write which of the site's rows are the shared database's alone."""
+        if report.rows_left_out:
+            rows = ", ".join(
+                f"{name} {left} of {total}" for name, (left, total) in sorted(report.rows_left_out.items())
             )
-            self.stderr.write(self.style.WARNING(warning))
-        self._warn(slug, schemas.migrations_of(report.fingerprint) or frozenset())
+            self.stdout.write(
+                f"Left out, because these rows are the shared database's: {rows}. Users come without "
+                "a password."
+            )
 
     def _warn(self, slug, applied):
         if missing := lacking(applied):
@@ -64,10 +84,11 @@ class Command(TenantsCommand):
             )
 
 
-def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=False):
+def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=False, dry_run=False):
     """Make a tenant of the file, with a progress bar; return the LoadReport. Raises CommandError.
 
-    `source` is the slug of the tenant that the file was made of just now, whose members come along.
+    `source` is the slug of the tenant that the file was made of just now, whose members come along. With
+    `dry_run` nothing is written.
     """
 
     def register():
@@ -84,17 +105,22 @@ def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=F
                 slug,
                 file,
                 origin=f"copy of {source}" if source else "",
+                on_start=bar.reset,
                 on_piece=lambda table, rows: bar.update(rows),
                 then=register,
+                dry_run=dry_run,
             )
+    except KeyboardInterrupt as error:
+        raise interrupted() from error
     except (
         InvalidSlug,
         FieldsMissing,
         WrongField,
         UnfitFile,
         TenantExists,
+        CountsDiffer,
         DatabaseError,
         OSError,
         sqlite3.Error,
     ) as error:
-        raise CommandError(f"Tenant {slug!r} was not loaded: {error}") from error
+        raise CommandError(f"Tenant {slug!r} was not loaded: {one_line_with_notes(error)}") from error

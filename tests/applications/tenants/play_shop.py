@@ -11,7 +11,7 @@ import django
 TENANTS = ("acme", "zeta")
 PASSWORD = "a-long-pass-word"
 PAGES = 160
-# These lists are of D1's users, who are everybody's; signing out ends a crawl; columns of buttons can't be sorted.
+# D1's users are everybody's, signing out ends a crawl, and a column of buttons can't be sorted.
 SKIP = re.compile(r"/dashboard/users/|/logout|/static/|/media/|/i18n/|sort=(checkbox|actions)")
 ADDRESS = {
     "first_name": "Ada",

@@ -1,0 +1,41 @@
+"""All that is looked at in a SQLite file before a database is filled from it."""
+
+from django.db import DatabaseError
+
+from . import fitness
+from .claims import MARK
+from .fitness import UnfitFile
+from .schema import COLUMNS, MASTER, TABLES, read_schema
+
+#: The table that makes a database usable for Django: it comes last.
+APPLIED = "django_migrations"
+
+
+def check_file(source):
+    """Return the Schema of an open file, its foreign keys immediate. Raises UnfitFile; sends nothing."""
+    fitness.refuse_damage(source)
+    fitness.refuse_broken_views(source)
+    try:
+        schema = read_schema(source.execute(MASTER).fetchall(), source.execute(TABLES).fetchall())
+    except DatabaseError as error:
+        raise UnfitFile(str(error)) from error
+    names = {table.name for table in schema.tables}
+    if APPLIED not in names:
+        raise UnfitFile(f"The file has no table {APPLIED}: no Django project has migrated it.")
+    if MARK in names:
+        raise UnfitFile("The file was made of a database that was itself being loaded.")
+    for table in schema.tables:
+        if len(table.columns) > COLUMNS:
+            raise UnfitFile(f"The table {table.name!r} has more than {COLUMNS} columns.")
+    schema.make_keys_immediate()
+    fitness.refuse_long_statements(schema)
+    fitness.refuse_strange_schema(schema)
+    fitness.refuse_python_triggers(schema)
+    fitness.refuse_dangling_rows(source, schema)
+    fitness.refuse_large_values(source, schema.tables)
+    return schema
+
+
+def applied_migrations(source):
+    """Return the (app, name) of the migrations that the file says are applied."""
+    return source.execute(f"SELECT app, name FROM {APPLIED}").fetchall()  # noqa: S608

@@ -1,0 +1,233 @@
+"""Finds out whether a database can be filled from a SQLite file, before any of its rows travel."""
+
+import contextlib
+import re
+import sqlite3
+
+from do_bridge import driver
+from do_bridge.backends.remote_sqlite.schema import MAX_STATEMENT_BYTES
+from do_bridge.driver.sql import tokens
+
+from .quoting import quote
+
+# https://developers.cloudflare.com/d1/platform/limits/ and the same for objects.
+LARGEST_VALUE = 2_000_000
+#: What Django's own sqlite3 engine computes in Python, in upper case; all others begin with DJANGO_.
+PYTHON_FUNCTIONS = frozenset(
+    [
+        "BITXOR",
+        "COT",
+        "LPAD",
+        "MD5",
+        "RAND",
+        "REGEXP",
+        "REPEAT",
+        "REVERSE",
+        "RPAD",
+        "SHA1",
+        "SHA224",
+        "SHA256",
+        "SHA384",
+        "SHA512",
+        "STDDEV_POP",
+        "STDDEV_SAMP",
+        "VAR_POP",
+        "VAR_SAMP",
+    ]
+)
+# Fails a batch that has made a whole schema, so that nothing of it stays.
+_PROBE = "do_bridge:probe"
+_ATTEMPTS = 3
+_ALWAYS_FAILS = (f"SELECT json_extract('{{}}', '{_PROBE}')", None)
+
+
+class UnfitFile(Exception):
+    """The file is not a SQLite database, or not one that a database of this package can hold."""
+
+
+def refuse_damage(source):
+    """Raise UnfitFile for a file that is not whole, or that needs what this process's SQLite lacks."""
+    try:
+        (verdict,) = source.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        if (word := _lacking(error)) is None:
+            raise UnfitFile(f"The file is damaged: {error}") from error
+        rows = source.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        users = [row[0] for row in rows if word in (text.upper() for text, *_ in tokens(row[1]))]
+        raise UnfitFile(
+            f"{_listed(users) or 'The file'} needs what SQLite does not have: {error}. {_remedy(word)}"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise UnfitFile(f"The file is damaged: {error}") from error
+    if verdict != "ok":
+        raise UnfitFile(f"The file is damaged: {verdict}")
+
+
+def _lacking(error):
+    """Return the name, in upper case, of the function or collation that SQLite does not have, or None."""
+    found = re.match(r"(?:no such collation sequence|no such function|unknown function): (\w+)", str(error))
+    return found and found[1].upper()
+
+
+def is_python_function(word):
+    """Return whether Django's sqlite3 engine computes the function, a name in upper case, in Python."""
+    return word in PYTHON_FUNCTIONS or word.startswith("DJANGO_")
+
+
+def _remedy(word):
+    if is_python_function(word):
+        return (
+            "Django's own sqlite3 engine computes it in Python, which no other SQLite can. Remove that "
+            "constraint, index or field from the model and migrate the file; add it again after the load."
+        )
+    return "Another program added it. Drop the constraint, index or collation in the file."
+
+
+def refuse_python_triggers(schema):
+    """Raise UnfitFile for a trigger that needs a function which SQLite does not have."""
+    for what, sql in schema.made:
+        if not what.startswith("the trigger"):
+            continue
+        words = [text.upper() for text, *_ in tokens(sql)]
+        called = [
+            word for word, sign in zip(words, words[1:], strict=False) if sign == "(" or word == "REGEXP"
+        ]
+        if found := next(filter(is_python_function, called), None):
+            raise UnfitFile(f"{_capital(what)} needs what SQLite does not have: {found}. {_remedy(found)}")
+
+
+def refuse_long_statements(schema):
+    """Raise UnfitFile for a table, index, view or trigger whose SQL the platform does not take."""
+    for what, sql in schema.made:
+        if (size := len(sql.encode())) > MAX_STATEMENT_BYTES:
+            raise UnfitFile(
+                f"{_capital(what)} has {size:,} bytes of SQL. The platform takes {MAX_STATEMENT_BYTES:,}."
+            )
+
+
+def refuse_dangling_rows(source, schema):
+    """Raise UnfitFile for a row, or a table, whose foreign key points nowhere."""
+    names = {table.name.lower() for table in schema.tables}
+    for table in schema.tables:
+        for row in source.execute(f"PRAGMA foreign_key_list({quote(table.name)})").fetchall():
+            if row[2].lower() not in names:
+                raise UnfitFile(
+                    f"The table {table.name!r} has a foreign key to {row[2]!r}, and the file has no "
+                    "such table. "
+                    f"SQLite refuses every write to {table.name!r} then: drop it, or make it again "
+                    "without the key."
+                )
+    try:
+        dangling = source.execute("PRAGMA foreign_key_check").fetchall()
+    except sqlite3.Error as error:
+        raise UnfitFile(f"The foreign keys of the file cannot be checked: {error}") from error
+    if dangling:
+        tables = ", ".join(sorted({row[0] for row in dangling}))
+        raise UnfitFile(
+            f"{len(dangling)} rows point nowhere by their foreign keys, in: {tables}. "
+            "`PRAGMA foreign_key_check` in the sqlite3 shell lists them: correct or delete them."
+        )
+
+
+def refuse_broken_views(source):
+    """Raise UnfitFile for a view that cannot be read, by its name."""
+    for (name,) in source.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY rowid"
+    ).fetchall():
+        try:
+            columns = source.execute(f"SELECT * FROM {quote(name)} LIMIT 0").description  # noqa: S608
+        except sqlite3.Error as error:
+            raise UnfitFile(
+                f"The view {name!r} cannot be read: {error}. Correct it in the file, or drop it there."
+            ) from error
+        if len(columns) > 100:
+            raise UnfitFile(f"The view {name!r} has more than 100 columns.")
+
+
+def refuse_large_values(source, tables):
+    """Raise UnfitFile for a value, or a row, that is larger than the platform takes, by its table."""
+    for table in tables:
+        # The functions of a scan that reads no value into Python.
+        sizes = [f"coalesce(length(CAST({quote(name)} AS BLOB)), 0)" for name in table.columns]
+        if not sizes:
+            continue
+        sums = [f"max({'+'.join(sizes)})", *(f"max({size})" for size in sizes)]
+        whole, *found = source.execute(f"SELECT {', '.join(sums)} FROM {quote(table.name)}").fetchone()  # noqa: S608
+        for name, size in zip(table.columns, found, strict=True):
+            if size is not None and size > LARGEST_VALUE:
+                raise UnfitFile(
+                    f"{table.name}.{name} holds a value of {size:,} bytes. The platform takes "
+                    f"{LARGEST_VALUE:,}: shorten it, or keep it outside of the database."
+                )
+        if whole is not None and whole > LARGEST_VALUE:
+            raise UnfitFile(
+                f"{table.name} holds a row of {whole:,} bytes. The platform takes {LARGEST_VALUE:,}: "
+                "shorten its "
+                "values, or keep them outside of the database."
+            )
+
+
+def refuse_strange_schema(schema):
+    """Make the whole schema in memory. Raises UnfitFile by the name of what fails."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as memory:
+        for what, sql in schema.made:
+            try:
+                memory.execute(sql)
+            except sqlite3.Error as error:
+                word = _lacking(error)
+                remedy = _remedy(word) if word and is_python_function(word) else "Correct it in the file."
+                raise UnfitFile(f"{_capital(what)} cannot be made again: {error}. {remedy}") from error
+
+
+def refuse_schema(connection, schema):
+    """Make the whole schema in an empty database, and undo it. Raises UnfitFile by the name of what fails.
+
+    It is one batch that always fails, so that nothing stays. D1 does not name the step that failed:
+    it is searched for.
+    """
+    probes = [(f"the view {name!r}", f"SELECT * FROM {quote(name)} LIMIT 0") for name in schema.view_names]  # noqa: S608
+    steps = [*schema.made, *probes]
+    error = _tried(connection, steps)
+    # Somebody else's tables: the load itself finds that, too, and says whose.
+    if error is None or "already exists" in str(error):
+        return
+    good, bad = 0, len(steps)
+    if error.step is not None:
+        good, bad = error.step, error.step + 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if (failed := _tried(connection, steps[:middle])) is None:
+            good = middle
+        else:
+            error, bad = failed, middle
+    raise UnfitFile(f"The platform cannot have {steps[good][0]}: {error}") from error
+
+
+def _tried(connection, steps):
+    """Return the error by which making these steps fails, or None."""
+    batch = [*((sql, None) for _, sql in steps), _ALWAYS_FAILS]
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            connection.execute_batch(batch)
+        except driver.Error as error:
+            if _PROBE in str(error):
+                return None
+            # Nothing of it ever stays, so that it may run again.
+            if error.effect != "unknown" or attempt == _ATTEMPTS:
+                return _refusal(error)
+    return None
+
+
+def _refusal(error):
+    """Return the error of a database that refuses a statement; raise any other."""
+    if error.effect in ("unknown", "ended") or error.transient or error.kind not in ("sql", "foreign_key"):
+        raise error
+    return error
+
+
+def _capital(text):
+    return text[0].upper() + text[1:]
+
+
+def _listed(names):
+    return ", ".join(map(repr, sorted(names)))

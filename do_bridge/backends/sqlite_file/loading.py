@@ -1,0 +1,134 @@
+"""Fills one database of this package, D1 or one Durable Object, from the SQLite file of a site."""
+
+import contextlib
+from dataclasses import dataclass, field
+
+from django.db import DatabaseError, connections
+
+from do_bridge.backends.remote_sqlite.emptying import empty
+from do_bridge.backends.remote_sqlite.introspection import NOT_RUNTIME
+
+from .checking import check_file
+from .claims import MARK, Claimed, refusing, unfinished, unless_ended
+from .filling import Filling, is_resumable
+from .fitness import refuse_schema
+from .opening import opened
+from .schema import connect
+
+# What a tenant's object says of itself means nothing elsewhere.
+_TENANTS = "_do_bridge_meta"
+_HELD = (
+    "SELECT name FROM pragma_table_list WHERE \"schema\" = 'main' AND type <> 'shadow' "  # noqa: S608
+    f"AND {NOT_RUNTIME} ORDER BY name = %s DESC, name"
+)
+_SHOWN = 3
+
+
+class NotEmpty(Exception):
+    """The database holds something that is not this load's."""
+
+
+@dataclass(slots=True)
+class LoadReport:
+    """What was loaded: the rows of each table, with which the database was compared, and what was left out.
+
+    `units_before` is the number of units that an interrupted load had sent, None if there was none.
+    """
+
+    tables: int = 0
+    rows: int = 0
+    counts: dict = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    units_before: int | None = None
+
+
+def load_database(alias, path, *, check=None, on_start=None, on_piece=None, restart=False, dry_run=False):
+    """Fill the empty database of `alias` from the SQLite file at `path`; return a LoadReport.
+
+    The file is checked first, by `check(source, schema)` too. Each unit is a request of its own of about a
+    megabyte; the last one brings django_migrations and makes the database usable. What was interrupted, or
+    lost its connection, stays for the same call to go on; after another failure the database is emptied.
+    `restart` throws away what an interrupted load of any file left. `on_start(rows)` is called before the
+    first unit, and `on_piece(table, rows)` after each unit of rows. With `dry_run` nothing is written.
+    Raises UnfitFile and NotEmpty, both before anything is written, Claimed if somebody else fills the
+    database at the same time, CountsDiffer, and Django's database errors.
+    """
+    with opened(path) as file:
+        schema = check_file(file.connection)
+        schema.remove(_TENANTS)
+        if check is not None:
+            check(file.connection, schema)
+        filling = Filling(file, schema, purpose="site")
+        report = LoadReport(
+            tables=len(schema.tables),
+            rows=filling.rows,
+            counts=dict(filling.expected),
+            left_out=tuple(schema.left_out),
+        )
+        with _connected(alias) as connection:
+            found = _look(connection, alias, filling.claim, restart)
+            if found is not None and found.plan == filling.claim.plan and not restart:
+                report.units_before = found.done
+            if dry_run:
+                return report
+            if found is not None and report.units_before is None:
+                with refusing():
+                    empty(connection, unless_ended)
+                found = None
+            if on_start is not None:
+                on_start(filling.rows)
+            _load(connection, filling, schema, found, on_piece)
+    return report
+
+
+def _look(connection, alias, claim, restart):
+    """Return the Unfinished load that the database holds, or None if it is empty. Raises NotEmpty."""
+    names = [name for (name,) in connection.execute(_HELD, [MARK]).fetchall()]
+    if not names:
+        return None
+    if names[0] != MARK:
+        more = ", …" if len(names) > _SHOWN else ""
+        raise NotEmpty(
+            f"The database {alias!r} holds {len(names)} tables ({', '.join(names[:_SHOWN])}{more}). A "
+            "file is "
+            "loaded into an empty database, before the first `migrate`. Name another one in its NAME."
+        )
+    found = unfinished(connection)
+    if found is not None and found.plan != claim.plan and not restart:
+        raise NotEmpty(
+            f"The database {alias!r} holds a part of another file, or of this one before it was changed. "
+            "Load that file to its end, or throw the part away with --restart."
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _connected(alias):
+    wrapper = connections[alias]
+    with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper)) as connection:
+        yield connection
+
+
+def _load(connection, filling, schema, found, on_piece):
+    if found is None:
+        refuse_schema(connection, schema)
+    try:
+        filling.fill(connection, found, on_piece)
+        filling.finish(connection)
+    except BaseException as error:
+        _give_up(connection, filling.claim, error)
+        raise
+
+
+def _give_up(connection, claim, error):
+    """Empty the database, unless the same load may go on or somebody else has it; the first error counts."""
+    if is_resumable(error):
+        error.add_note("What was sent stays: the same command goes on behind it.")
+        return
+    try:
+        with refusing():
+            empty(connection, claim.guard)
+    except Claimed:
+        return
+    except DatabaseError as second:
+        error.add_note(f"Afterwards: {second}")

@@ -1,0 +1,103 @@
+"""Opens a SQLite file for reading alone, and knows the file again by a digest."""
+
+import contextlib
+import hashlib
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from .fitness import UnfitFile
+
+# How long another program's lock is waited for, in seconds.
+PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """An open file: a connection that stays in one transaction, and the digest of what it reads."""
+
+    connection: sqlite3.Connection
+    digest: str
+
+
+@contextlib.contextmanager
+def opened(path):
+    """Give a SourceFile of the SQLite file at `path`. Raises UnfitFile.
+
+    What stands in a write-ahead log beside the file is read, too. All is read in one transaction, so that
+    other programs may go on reading; nothing is written.
+    """
+    path = Path(path)
+    _refuse_no_file(path)
+    before = _signature(path)
+    digest = _digest(path)
+    with contextlib.closing(_connect(path)) as connection:
+        if _signature(path) != before:
+            raise UnfitFile(
+                f"{path} was written to while it was read. Stop the site, and whatever else writes to the "
+                "file, and run this again."
+            )
+        yield SourceFile(connection, digest)
+
+
+def _refuse_no_file(path):
+    if not path.is_file():
+        raise UnfitFile(f"There is no file {path}.")
+    if path.stat().st_size == 0 and not _parts(path)[1:]:
+        raise UnfitFile(f"{path} is empty: it holds no database. Name the site's own file.")
+    journal = path.with_name(f"{path.name}-journal")
+    if journal.is_file() and _is_hot(journal):
+        raise UnfitFile(
+            f"{journal} stands beside the file: a program writes to it now, or was killed while it did. Stop "
+            f"it, repair the file with `sqlite3 {path} .tables`, which opens it, and run this again."
+        )
+
+
+def _is_hot(journal):
+    """Return whether a rollback journal is in use: of one that is kept, the first byte is cleared."""
+    with journal.open("rb") as file:
+        return file.read(1) not in (b"", b"\0")
+
+
+def _connect(path):
+    """Return a connection in a transaction that has begun to read."""
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=PATIENCE
+    )
+    try:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise UnfitFile(_why(path, error)) from error
+    return connection
+
+
+def _why(path, error):
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return f"{path} is in use: another program holds it locked. Stop the site, and run this again."
+    if "unable to open" in text or "readonly" in text:
+        return (
+            f"{path} cannot be opened: {error}. A file in WAL mode is read with a file -shm beside it, which "
+            "SQLite makes: copy the file, and its -wal, into a folder that you may write to."
+        )
+    return f"{path} is no SQLite database: {error}"
+
+
+def _parts(path):
+    """Return the files that hold the database: its own, and the write-ahead log if it holds anything."""
+    log = path.with_name(f"{path.name}-wal")
+    return [path, log] if log.is_file() and log.stat().st_size else [path]
+
+
+def _signature(path):
+    return [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in _parts(path)]
+
+
+def _digest(path):
+    total = hashlib.sha256()
+    for part in _parts(path):
+        with part.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
