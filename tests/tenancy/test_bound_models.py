@@ -1,4 +1,4 @@
-"""Models with rows in tenants' databases have subclasses of Django's classes; other models have Django's own."""
+"""Models with rows in tenants' databases have subclasses of Django's classes; others have Django's own."""
 
 import contextvars
 import copy
