@@ -1,6 +1,7 @@
 """Keeps what Django does with a row, outside of querysets, in the database that the row came from."""
 
 from django.db.models import FileField, QuerySet
+from django.db.models.fields.files import FieldFile
 from django.db.models.fields.related import lazy_related_operation
 
 from do_bridge.tenancy.context import Scope, TenantMismatch, current, scope_context
@@ -84,39 +85,26 @@ def _refuse_writing(row):
         check_same_tenant(alias, row.__class__)
 
 
-def _of_file(name):
-    def of_file(self, *args, **kwargs):
-        if name in ("save", "delete"):
+def _file_method(name):
+    def method(self, *args, **kwargs):
+        if name != "open":
             _refuse_writing(self.instance)
         return in_scope_of(self.instance, getattr(super(_RowsFile, self), name), *args, **kwargs)
 
-    return of_file
+    method.alters_data = True
+    return method
 
 
-def _of_file_read(name):
-    return property(
-        lambda self: in_scope_of(self.instance, lambda: getattr(super(_RowsFile, self), name)),
-    )
+def _file_property(name):
+    return property(lambda self: in_scope_of(self.instance, lambda: getattr(super(_RowsFile, self), name)))
 
 
 class _RowsFile:
     """Mixed into the files of rows: a storage may keep each tenant's in a folder of its own."""
 
-    path, url, size = map(_of_file_read, ("path", "url", "size"))
-    open, save, delete = map(_of_file, ("open", "save", "delete"))
-    open.alters_data = save.alters_data = delete.alters_data = True
-
-    @property
-    def file(self):
-        return in_scope_of(self.instance, self._get_file)
-
-    @file.setter
-    def file(self, file):
-        self._set_file(file)
-
-    @file.deleter
-    def file(self):
-        self._del_file()
+    open, save, delete = map(_file_method, ("open", "save", "delete"))
+    path, url, size = map(_file_property, ("path", "url", "size"))
+    file = property(_file_property("file").fget, FieldFile._set_file, FieldFile._del_file)
 
     def __reduce__(self):
         return remake, (_RowsFile, self.do_bridge_base), self.__getstate__()
