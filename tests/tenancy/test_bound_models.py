@@ -18,6 +18,7 @@ from django.test.utils import isolate_apps
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.tenancy import TenantMismatch, tenant_alias, tenant_context
+from do_bridge.tenancy.orm.querysets import bound_class
 
 
 @pytest.fixture
@@ -162,3 +163,12 @@ def test_a_task_that_is_cancelled_while_a_query_is_compiled_reads_another_tenant
     with tenant_context(acme):
         assert Post.objects.annotate(one=Interrupted(1)).get().one == 1
     assert Interrupted.contexts.pop().run(titles) == [f"Of {zeta.slug}"]
+
+
+def test_a_fake_django_whose_methods_have_other_names_is_refused(monkeypatch):
+    class Renamed(QuerySet):
+        pass
+
+    monkeypatch.delattr(QuerySet, "_fetch_all")
+    with pytest.raises(RuntimeError, match="Renamed has no _fetch_all in this Django"):
+        bound_class(Renamed)

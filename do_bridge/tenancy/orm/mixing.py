@@ -4,10 +4,20 @@ import types
 from functools import cache, wraps
 
 _OVERRIDDEN = "do_bridge_override"
+# What instances have, and no class: see `results`; `django.db.connection` gets it from what it stands for.
+_OF_INSTANCES = {"_result_cache", "cursor", "chunked_cursor", "temporary_connection"}
 
 
 def subclass(mixin, base, **names):
-    """Return a subclass of `base` with the methods of `mixin`, under the name of `base`."""
+    """Return a subclass of `base` with the methods of `mixin`, under the name of `base`.
+
+    Raises RuntimeError if `base` lacks one of them: then Django calls it by another name, and nothing checks.
+    """
+    for name in (name for part in mixin.__mro__[:-1] for name in vars(part)):
+        if not name.startswith("__") and not hasattr(base, name) and name not in _OF_INSTANCES:
+            raise RuntimeError(
+                f"{base.__qualname__} of this Django has no {name}, which do_bridge overrides."
+            )
     # Migrations write managers down by the names of their classes.
     names |= {key: getattr(base, key) for key in ("__module__", "__qualname__", "__doc__")}
     return types.new_class(base.__name__, (mixin, base), exec_body=lambda body: body.update(names))

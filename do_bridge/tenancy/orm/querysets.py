@@ -106,45 +106,25 @@ class BoundQuerySet(ResultsByContext):
     # another tenant. Conditions are checked when they are compiled: see `lookups` and `statements`.
 
     def bulk_create(self, objs, *args, **kwargs):
-        return super().bulk_create(self._own_rows(objs), *args, **kwargs)
+        return super().bulk_create(_own_rows(self, objs), *args, **kwargs)
 
     def bulk_update(self, objs, *args, **kwargs):
-        return super().bulk_update(self._own_rows(objs), *args, **kwargs)
-
-    def _own_rows(self, rows):
-        rows = list(rows)
-        # Whoever says `using` means a copy.
-        aliases = set() if is_chosen(self._db) else {row._state.db for row in rows} - {None, self._db}
-        for other in aliases:
-            if involve_tenants(str(other), alias := self._target()):
-                raise TenantMismatch(
-                    f"{self.model._meta.label} rows of {str(other)!r} were to be written into {alias!r}. "
-                    f"Enter their own context, or say using({alias!r}) where a copy is meant."
-                )
-        return rows
+        return super().bulk_update(_own_rows(self, objs), *args, **kwargs)
 
     def update(self, **values):
         for name, value in values.items():
             if isinstance(value, Model):
                 if is_tenant_side(value._state.db):
-                    self._refuse_row(name, value)
-                if is_user(value) and is_tenant_side(alias := self._target()):
+                    _refuse_row(self, name, value)
+                if is_user(value) and is_tenant_side(alias := _target(self)):
                     need_copy(value, alias)
         return super().update(**values)
 
     def contains(self, obj):
         # Whoever says `using` compares keys on purpose.
         if isinstance(self._db, BoundAlias) and isinstance(obj, Model) and is_tenant_side(obj._state.db):
-            self._refuse_row("contains()", obj)
+            _refuse_row(self, "contains()", obj)
         return super().contains(obj)
-
-    def _refuse_row(self, name, row):
-        alias, other = self._target(), str(row._state.db)
-        if other != alias and not has_same_key(row, alias):
-            raise row_mismatch(self.model, name, other, alias)
-
-    def _target(self):
-        return str(self._db or router.db_for_write(self.model, **self._hints))
 
     __or__ = _combining("__or__")
     __and__ = _combining("__and__")
@@ -156,3 +136,26 @@ class BoundQuerySet(ResultsByContext):
     for _write in (bulk_create, bulk_update, update):
         _write.alters_data = True
     del _write
+
+
+def _own_rows(queryset, rows):
+    rows = list(rows)
+    # Whoever says `using` means a copy.
+    aliases = set() if is_chosen(queryset._db) else {row._state.db for row in rows} - {None, queryset._db}
+    for other in aliases:
+        if involve_tenants(str(other), alias := _target(queryset)):
+            raise TenantMismatch(
+                f"{queryset.model._meta.label} rows of {str(other)!r} were to be written into {alias!r}. "
+                f"Enter their own context, or say using({alias!r}) where a copy is meant."
+            )
+    return rows
+
+
+def _refuse_row(queryset, name, row):
+    alias, other = _target(queryset), str(row._state.db)
+    if other != alias and not has_same_key(row, alias):
+        raise row_mismatch(queryset.model, name, other, alias)
+
+
+def _target(queryset):
+    return str(queryset._db or router.db_for_write(queryset.model, **queryset._hints))

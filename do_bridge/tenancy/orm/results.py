@@ -20,7 +20,7 @@ class ResultsByContext:
 
     @property
     def _result_cache(self):
-        results = self._results()
+        results = _results(self)
         if results is None:
             rows = self.__dict__.get("_result_cache")
             if rows is not None:
@@ -33,35 +33,37 @@ class ResultsByContext:
     def _result_cache(self, rows):
         values = self.__dict__
         # Django clears each new queryset, which has nothing to forget.
-        results = self._results() if "_result_cache" in values else None
+        results = _results(self) if "_result_cache" in values else None
         if results is None or rows is None:
             values["_result_cache"] = rows
         if results is not None:
             if rows is None:
                 results.pop(self, None)
             else:
-                self._twin(results)._result_cache = rows
+                _twin(self, results)._result_cache = rows
 
     def _fetch_all(self):
-        results = self._results()
+        results = _results(self)
         if results is None:
             super()._fetch_all()
         else:
-            self._twin(results)._fetch_all()
+            _twin(self, results)._fetch_all()
 
-    def _results(self):
-        """Return {queryset: bound copy} of the current context, None for one that keeps its own rows."""
-        values = self.__dict__
-        # It has no model while Django copies it.
-        if values["_db"] is not None or values["model"] is None:
-            return None
-        block = current_block()
-        if block is None or block.scope.alias is None:
-            return None
-        return block.results if follows_context(values["model"]) else None
 
-    def _twin(self, results):
-        twin = results.get(self)
-        if twin is None:
-            twin = results.setdefault(self, self.using(ContextAlias(current_block().scope.alias)))
-        return twin
+def _results(queryset):
+    """Return {queryset: bound copy} of the current context, None for one that keeps its own rows."""
+    values = queryset.__dict__
+    # It has no model while Django copies it.
+    if values["_db"] is not None or values["model"] is None:
+        return None
+    block = current_block()
+    if block is None or block.scope.alias is None:
+        return None
+    return block.results if follows_context(values["model"]) else None
+
+
+def _twin(queryset, results):
+    twin = results.get(queryset)
+    if twin is None:
+        twin = results.setdefault(queryset, queryset.using(ContextAlias(current_block().scope.alias)))
+    return twin
