@@ -15,9 +15,7 @@ def subclass(mixin, base, **names):
     """
     for name in (name for part in mixin.__mro__[:-1] for name in vars(part)):
         if not name.startswith("__") and not hasattr(base, name) and name not in _OF_INSTANCES:
-            raise RuntimeError(
-                f"{base.__qualname__} of this Django has no {name}, which do_bridge overrides."
-            )
+            raise RuntimeError(f"{base.__name__} has no {name} in this Django, and do_bridge overrides it.")
     # Migrations write managers down by the names of their classes.
     names |= {key: getattr(base, key) for key in ("__module__", "__qualname__", "__doc__")}
     return types.new_class(base.__name__, (mixin, base), exec_body=lambda body: body.update(names))
