@@ -45,7 +45,7 @@ def written(actor: Actor, slug: str) -> int:
         refused(slug, "bulk_update()", lambda: Post.objects.bulk_update(copies, ["title"]), TenantMismatch)
         posts, author = Post.objects.filter(pk=post.pk), post.user
         refused(slug, "a queryset's", lambda: posts.bulk_update(copies, ["title"]), TenantMismatch)
-        refused(slug, "a filter()", lambda: Post.objects.filter(user=author).count(), TenantMismatch)
+        refused(slug, "a filter()", lambda: Post.objects.filter(user=author), TenantMismatch)
         refused(slug, "an update()", lambda: posts.update(user=author), TenantMismatch)
         refused(slug, "a related row", lambda: post.user.posts.create(title="x"), TenantMismatch)
     return 2

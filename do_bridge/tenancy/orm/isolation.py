@@ -3,7 +3,7 @@
 from django.apps import apps
 from django.db.models.signals import class_prepared
 
-from do_bridge.tenancy.people import is_user_model
+from do_bridge.tenancy.people import has_same_keys, is_user_model
 from do_bridge.tenancy.routers import follows_context
 
 from .forms import bind_forms
@@ -33,7 +33,7 @@ def bind(model):
     if has_rows_in_tenants(model):
         bind_managers(model)
         bind_rows(model)
-    bind_relations(model, has_rows_in_tenants)
+    bind_relations(model, lambda each: has_rows_in_tenants(each) or has_same_keys(each))
 
 
 def has_rows_in_tenants(model):

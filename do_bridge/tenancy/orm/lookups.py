@@ -4,15 +4,29 @@
 """
 
 from collections.abc import Iterable
+from threading import local
 
 from django.db.models import ForeignObject, Model
 
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.context import TenantMismatch
-from do_bridge.tenancy.people import is_user
+from do_bridge.tenancy.context import TenantMismatch, current
+from do_bridge.tenancy.people import has_same_key, is_user
+from do_bridge.tenancy.routers import follows_context
 from do_bridge.tenancy.slugs import is_tenant_side
 
 from .aliases import is_chosen, query_alias
+
+# `queryset`: the one whose conditions this thread makes.
+_building = local()
+
+
+def building(queryset, make, *args, **kwargs):
+    """Call `make`, and let the conditions that it makes know the queryset that they are for."""
+    before, _building.queryset = getattr(_building, "queryset", None), queryset
+    try:
+        return make(*args, **kwargs)
+    finally:
+        _building.queryset = before
 
 
 class _NotesRows:
@@ -27,9 +41,22 @@ class _NotesRows:
                 self.rhs = list(self.rhs)  # a generator can be read once
             for row in _rows_in(self.rhs):
                 if is_tenant_side(alias := str(row._state.db)):
+                    self._refuse_early(row, alias)
                     name = "user_aliases" if is_user(row) else "row_aliases"
                     setattr(self, name, getattr(self, name) | {alias})
         return super().get_prep_lookup()
+
+    def _refuse_early(self, row, other):
+        queryset = getattr(_building, "queryset", None)
+        if queryset is None or is_chosen(own := queryset._db):
+            return
+        alias = own or (current().alias if follows_context(queryset.model) else None)
+        if alias not in (None, other) and not has_same_key(row, alias):
+            raise self._mismatch(other, alias)
+
+    def _mismatch(self, other, alias):
+        field = self.lhs.output_field
+        return row_mismatch(field.model, field.name, other, alias)
 
     def as_sql(self, compiler, connection):
         # A query that was sent elsewhere with using() compares keys on purpose.
@@ -39,8 +66,7 @@ class _NotesRows:
             aliases |= self.user_aliases
         if aliases and not is_chosen(query_alias(compiler.query)):
             for other in aliases - {connection.alias}:
-                field = self.lhs.output_field
-                raise row_mismatch(field.model, field.name, other, connection.alias)
+                raise self._mismatch(other, connection.alias)
         return super().as_sql(compiler, connection)
 
 

@@ -9,7 +9,7 @@ from do_bridge.tenancy.routers import check_same_tenant, follows_context, hinted
 from do_bridge.tenancy.slugs import is_tenant_side
 
 from .aliases import BoundAlias, involve_tenants, is_chosen, refuse_reading
-from .lookups import row_mismatch
+from .lookups import building, row_mismatch
 from .mixing import mixed, remake
 from .raw import TenantRawQuerySet
 from .results import ResultsByContext
@@ -103,7 +103,17 @@ class BoundQuerySet(ResultsByContext):
         return made
 
     # `save()` asks the routers about its row. What follows goes by keys alone, which are other rows' in
-    # another tenant. Conditions are checked when they are compiled: see `lookups` and `statements`.
+    # another tenant. Conditions are checked when they are made, if the database is known by then, and again
+    # when they are compiled: see `lookups` and `statements`.
+
+    def filter(self, *args, **kwargs):
+        return building(self, super().filter, *args, **kwargs)
+
+    def exclude(self, *args, **kwargs):
+        return building(self, super().exclude, *args, **kwargs)
+
+    def complex_filter(self, filter_obj):
+        return building(self, super().complex_filter, filter_obj)
 
     def bulk_create(self, objs, *args, **kwargs):
         return super().bulk_create(_own_rows(self, objs), *args, **kwargs)

@@ -34,7 +34,7 @@ def bind_relations(model, is_bound):
     fields = [*model._meta.local_fields, *model._meta.local_many_to_many]
     for field in fields:
         if field.remote_field is not None:
-            lazy_related_operation(_bind_reverse, model, field.remote_field.model, field=field, rule=is_bound)
+            lazy_related_operation(_bind_ends, model, field.remote_field.model, field=field, rule=is_bound)
     if is_bound(model):
         for field in [*fields, *model._meta.private_fields]:
             _bind(model, field.name)
@@ -45,9 +45,12 @@ def bind_relations(model, is_bound):
                 _bind(model, field.name)
 
 
-def _bind_reverse(model, related, field, rule):
-    name = field.remote_field.get_accessor_name()
-    if name and (rule(model) or rule(related)):
+def _bind_ends(model, related, field, rule):
+    if not (rule(model) or rule(related)):
+        return
+    if field.many_to_many:
+        _bind(model, field.name)
+    if name := field.remote_field.get_accessor_name():
         _bind(related._meta.concrete_model, name)
 
 
