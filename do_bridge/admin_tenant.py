@@ -7,8 +7,8 @@ from django.contrib.admin.filters import AllValuesFieldListFilter, FieldListFilt
 from django.contrib.admin.utils import get_fields_from_path
 from django.db.models.fields import BLANK_CHOICE_DASH
 
-from do_bridge.tenancy.managers import detached
-from do_bridge.tenancy.querysets import ContextAlias
+from do_bridge.tenancy.orm.aliases import ContextAlias
+from do_bridge.tenancy.orm.querysets import detached
 
 
 def bound_form(form, alias):

@@ -25,8 +25,8 @@ class DoBridgeConfig(AppConfig):
         from .tenancy import fencing
         from .tenancy.catch_up import watch_connections
         from .tenancy.directory import watch_tenants
-        from .tenancy.isolation import keep_tenants_apart
         from .tenancy.keeping import keep_rows
+        from .tenancy.orm.isolation import keep_tenants_apart
         from .tenancy.people import send_copies
         from .tenancy.provision import guard_lookup
         from .tenancy.typed import check_typed

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.core.checks import Error, Tags, Warning, register
 from django.db import DEFAULT_DB_ALIAS, router
 
+from . import patches
 from .checks import D1_ENGINE, _plain_databases, _templates
 from .driver.transport import is_on_this_machine
-from .tenancy import guards
 from .tenancy.conf import conf
 from .tenancy.context import NoTenant
 from .tenancy.databases import (
@@ -18,7 +18,7 @@ from .tenancy.databases import (
     in_test_environment,
     tenant_databases,
 )
-from .tenancy.routers import is_context_model, is_tenant_model
+from .tenancy.sides import follows_context, is_context_model, is_tenant_model
 
 ENGINES = (D1_ENGINE, DURABLE_OBJECT_ENGINE)
 SHORTEST_TOKEN = 32
@@ -206,8 +206,7 @@ def check_directory_models(app_configs=None, **kwargs):
             id="do_bridge.E012",
         )
         for name in names
-        if _is_installed(name)
-        and any(rule(apps.get_model(name)) for rule in (is_tenant_model, is_context_model))
+        if _is_installed(name) and follows_context(apps.get_model(name))
     ]
 
 
@@ -216,7 +215,7 @@ def check_sites(app_configs=None, **kwargs):
     """Refuse django.contrib.sites in tenants: Django caches its rows for the whole process."""
     if tenant_databases() is None or not _templates() or not _is_installed("sites.Site"):
         return []
-    if not _is_tenants(apps.get_model("sites.Site")):
+    if not follows_context(apps.get_model("sites.Site")):
         return []
     return [
         Error(
@@ -226,10 +225,6 @@ def check_sites(app_configs=None, **kwargs):
             id="do_bridge.E015",
         )
     ]
-
-
-def _is_tenants(model):
-    return is_tenant_model(model) or is_context_model(model)
 
 
 def _is_installed(name):
@@ -243,9 +238,9 @@ def _is_installed(name):
 @register()
 def check_guards(app_configs=None, **kwargs):
     """Refuse a project in which another package has replaced a guarded method of Django."""
-    if tenant_databases() is None or not (names := guards.missing()):
+    if tenant_databases() is None or not (names := patches.missing()):
         return []
-    message, hint = guards.explain(names)
+    message, hint = patches.explain(names)
     return [Error(message, hint=hint, id="do_bridge.E014")]
 
 

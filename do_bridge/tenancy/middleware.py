@@ -19,14 +19,15 @@ from django.template import TemplateDoesNotExist, loader
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
+from do_bridge import patches
+
 from .addresses import path_of
 from .catch_up import SchemaMismatch, TenantGone
 from .conf import conf
 from .context import keep_urlconf, request_context
 from .directory import lookup
-from .guards import require_guards
-from .importing import import_late_modules
 from .keeping import is_kept
+from .orm.importing import import_late_modules
 from .slugs import InvalidSlug
 
 logger = logging.getLogger("do_bridge.tenancy")
@@ -45,7 +46,7 @@ class TenantMiddleware:
     async_capable = True
 
     def __init__(self, get_response):
-        require_guards()
+        patches.require()
         import_late_modules()
         if conf("TENANT_URLCONF"):
             import_late_modules(conf("TENANT_URLCONF"))

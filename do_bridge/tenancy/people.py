@@ -17,7 +17,7 @@ from do_bridge.driver.sql import prepare
 
 from .conf import conf
 from .context import TenantMismatch, current_request
-from .sides import is_context_model, is_tenant_model
+from .sides import follows_context
 from .slugs import is_tenant_side
 
 # Rows of these have the same keys in every database, too; see contenttypes.py.
@@ -51,6 +51,12 @@ def is_user_model(model):
     """Say whether `model` is the project's user model, or a proxy of it."""
     concrete = model._meta.concrete_model
     return concrete is not None and concrete._meta.label_lower == settings.AUTH_USER_MODEL.lower()
+
+
+def has_same_keys(model):
+    """Say whether a model's rows, content types or permissions, are in every tenant as they are in D1."""
+    concrete = model._meta.concrete_model
+    return concrete is not None and concrete._meta.label_lower in SAME_KEYS
 
 
 def is_user(row):
@@ -97,7 +103,7 @@ def has_same_key(row, alias):
     """Say whether a row of another database may stand for the one of its key in the database `alias`."""
     own, directory = row._state.db, conf("DIRECTORY_ALIAS")
     if own == directory and is_tenant_side(alias):
-        return is_user(row) or row._meta.concrete_model._meta.label_lower in SAME_KEYS
+        return is_user(row) or has_same_keys(row)
     return alias == directory and is_tenant_side(own) and is_user(row)
 
 
@@ -114,8 +120,7 @@ def refuse_stray(user, row):
     if not (is_tenant_side(row._state.db) and is_user(user)) or is_user(row):
         return
     model = row.__class__
-    is_there = is_tenant_model(model) or is_context_model(model)
-    if not is_there and row._meta.concrete_model._meta.label_lower not in SAME_KEYS:
+    if not follows_context(model) and not has_same_keys(row):
         raise RelationRefused(
             f"A {row._meta.label} of {str(row._state.db)!r} can't be related to a user, because users' "
             f"relations to {row._meta.label} are in D1. Read it from D1."

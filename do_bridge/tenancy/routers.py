@@ -4,7 +4,7 @@ from .conf import conf
 from .context import NoTenant, TenantMismatch, current
 from .databases import tenant_databases
 from .people import allow_relation, is_full, is_user, is_user_model
-from .sides import is_context_model, is_tenant_model
+from .sides import follows_context, is_tenant_model
 from .slugs import alias_slug, is_tenant_side
 
 
@@ -17,7 +17,7 @@ def row_alias(row):
     if alias is None:
         return None
     model = row.__class__  # not type(): request.user is a lazy object
-    return alias if is_tenant_side(alias) or is_tenant_model(model) or is_context_model(model) else None
+    return alias if is_tenant_side(alias) or follows_context(model) else None
 
 
 def related_alias(row, model):
@@ -29,7 +29,7 @@ def related_alias(row, model):
     alias = row_alias(row)
     if alias is None or not is_tenant_side(alias) or not is_user(row):
         return alias
-    if is_tenant_model(model) or is_context_model(model) or (is_user_model(model) and not is_full(row)):
+    if follows_context(model) or (is_user_model(model) and not is_full(row)):
         return alias
     return None
 
@@ -75,12 +75,12 @@ class TenantRouter(_Router):
     """Routes tenant models by the context, and refuses where none is current: no quiet way to D1."""
 
     def db_for_read(self, model, **hints):
-        if not (is_tenant_model(model) or is_context_model(model)):
+        if not follows_context(model):
             return None
         return _used(hinted_alias(hints, model) or self._by_context(model))
 
     def db_for_write(self, model, **hints):
-        if not (is_tenant_model(model) or is_context_model(model)):
+        if not follows_context(model):
             return None
         own = hinted_alias(hints, model)
         if own is None:

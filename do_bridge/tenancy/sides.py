@@ -24,3 +24,8 @@ def is_tenant_model(model):
 def is_context_model(model):
     """Say whether the rows of `model` follow the context, and are the directory's where none is current."""
     return _names_model(model, tuple(conf("CONTEXT_MODELS")))
+
+
+def follows_context(model):
+    """Say whether rows of `model` are read where the context says: a tenants' or a context model."""
+    return is_tenant_model(model) or is_context_model(model)

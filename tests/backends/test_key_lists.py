@@ -56,7 +56,7 @@ def test_a_list_of_keys_too_long_for_one_parameter_is_cut(animals, monkeypatch):
     monkeypatch.setattr(key_lists, "LIST_BYTES", 1000)
     nodes = animals("Node", ("parent", models.ForeignKey("self", models.SET_NULL, null=True)))
     nodes.bulk_create([nodes.model(id=10_000 + n) for n in range(300)])
-    query = models.sql.DeleteQuery(nodes.model)
+    query = key_lists.KeyListDelete(nodes.model)
     with driver.count_trips() as trips:
         assert query.delete_batch([10_000 + n for n in range(250)], nodes.db) == 250
     # 8 bytes a key: 125 go together.
@@ -71,7 +71,7 @@ def test_keys_that_are_blobs_are_deleted_by_djangos_hundreds(engine, animals):
     keys = [bytes([n]) * 3 for n in range(120)]
     stones.bulk_create([stones.model(key=key) for key in keys])
     with driver.count_trips() as trips:
-        assert models.sql.DeleteQuery(stones.model).delete_batch(keys[1:], stones.db) == 119
+        assert key_lists.KeyListDelete(stones.model).delete_batch(keys[1:], stones.db) == 119
     assert trips.count == 2
     assert bytes(stones.get().key) == keys[0]
 
@@ -80,6 +80,6 @@ def test_other_engines_keep_djangos_way(django_db_blocker):
     with django_db_blocker.unblock(), stock_tables() as alias:
         Author.objects.using(alias).bulk_create([Author(id=n) for n in range(1, 251)])
         connections[alias].force_debug_cursor = True
-        query = models.sql.DeleteQuery(Author)
+        query = key_lists.KeyListDelete(Author)
         assert query.delete_batch(list(range(1, 251)), alias) == 250
         assert sum("DELETE" in entry["sql"] for entry in connections[alias].queries) == 3

@@ -1,11 +1,8 @@
 """What this package changes in Django's classes leaves an alias of another engine what it was."""
 
 from django.db import connections
-from django.db.models import Case, Count, Value, When
-from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
+from django.db.models import Case, Count, Value, When, deletion, sql
 from shelf import Author, Book, stock_tables
-
-from do_bridge.backends.remote_sqlite import key_lists, keyed_updates
 
 
 def statements_of_work(alias):
@@ -37,9 +34,7 @@ def test_djangos_own_sqlite3_gets_the_statements_that_django_makes(django_db_blo
     with django_db_blocker.unblock():
         with stock_tables() as alias:
             beside_us = statements_of_work(alias)
-        monkeypatch.setattr(UpdateQuery, "add_update_fields", keyed_updates._add_update_fields)
-        monkeypatch.setattr(UpdateQuery, "update_batch", key_lists._update_batch)
-        monkeypatch.setattr(DeleteQuery, "delete_batch", key_lists._delete_batch)
+        monkeypatch.setattr(deletion, "sql", sql)
         with stock_tables() as alias:
             alone = statements_of_work(alias)
     assert beside_us == alone

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import wraps
 from typing import Any
 
 from tests.leak.marks import mark
@@ -30,8 +29,8 @@ def current_tenant_for_all() -> None:
 
 def stale_tenant() -> None:
     """Let the managers take one alias in ten from their memory."""
-    from do_bridge.tenancy import managers
-    from do_bridge.tenancy.querysets import BoundAlias
+    from do_bridge.tenancy.orm import managers
+    from do_bridge.tenancy.orm.aliases import BoundAlias
 
     bound_alias = managers._bound_alias
     asked: list[Any] = [0, None]
@@ -53,38 +52,25 @@ def stale_tenant() -> None:
 def old_prefetches() -> None:
     """Let Django add the first row as a hint to the queryset of a `Prefetch`, and routers believe hints.
 
-    This is how the guard was once: it looks at the alias of that queryset and binds nothing. A queryset that
+    This is how the check was once: it looks at the alias of that queryset and binds nothing. A queryset that
     has none is read where its hint says, and only without one by the context.
     """
-    from django.db.models import QuerySet, query
+    from django.db.models import QuerySet
 
     from do_bridge.tenancy.context import TenantMismatch
+    from do_bridge.tenancy.orm import relations
+    from do_bridge.tenancy.orm.querysets import BoundQuerySet
     from do_bridge.tenancy.slugs import is_tenant_side
 
-    present, one_level = query.prefetch_one_level, _of_django(query.prefetch_one_level)
-    alias, fetch_all = _of_django(QuerySet.db.fget), _of_django(QuerySet._fetch_all)
+    def unbound(queryset: Any, row: Any) -> Any:
+        own, other = queryset._db, row._state.db
+        if None not in (own, other) and own != other and is_tenant_side(own) and is_tenant_side(other):
+            raise TenantMismatch(f"A Prefetch made for {own!r}.")
+        return queryset
 
-    @wraps(present)  # with its mark: the site would not start without the guard
-    def guarded(instances: Any, prefetcher: Any, lookup: Any, level: int) -> Any:
-        aliases = {instance._state.db for instance in instances}
-        if len(aliases) > 1 and any(map(is_tenant_side, aliases)):
-            raise TenantMismatch("Rows of several databases at once.")
-        for rows in lookup.get_current_querysets(level) or ():
-            others = {other for other in aliases - {None, rows._db} if is_tenant_side(other)}
-            if others and rows._db is not None and is_tenant_side(rows._db):
-                raise TenantMismatch(f"A Prefetch made for {rows._db!r}.")
-        return one_level(instances, prefetcher, lookup, level)
-
-    query.prefetch_one_level = guarded
-    QuerySet.db = property(wraps(QuerySet.db.fget)(lambda self: str(alias(self))))
-    QuerySet._fetch_all = wraps(QuerySet._fetch_all)(lambda self: fetch_all(self))
-
-
-def _of_django(guarded: Any) -> Any:
-    """Return the function that the guards stand around."""
-    while hasattr(guarded, "__wrapped__"):
-        guarded = guarded.__wrapped__
-    return guarded
+    relations._for_row = unbound
+    BoundQuerySet.db = property(lambda self: str(QuerySet.db.fget(self)))
+    BoundQuerySet._fetch_all = lambda self: QuerySet._fetch_all(self)
 
 
 def answers_of_others() -> None:

@@ -80,9 +80,6 @@ def main():
 
     for number, manager in enumerate(managers(models)):
         Site.add_to_class(f"manager{number}", manager())
-    from do_bridge.tenancy.managers import bind_managers
-
-    bind_managers()
     for number, manager in enumerate(managers(models)):
         with tenant_context("acme"):
             found = getattr(Site, f"manager{number}").all()

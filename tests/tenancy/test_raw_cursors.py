@@ -131,6 +131,6 @@ def test_a_flush_inside_a_tenant_is_not_refused(acme):
 
 
 def test_nothing_is_looked_at_where_no_tenant_is_current(shared):
-    with mock.patch("do_bridge.tenancy.raw_cursors.tables_in") as looked:
+    with mock.patch("do_bridge.tenancy.orm.raw_cursors.tables_in") as looked:
         assert count(connection.cursor()) == 0
     looked.assert_not_called()

@@ -196,6 +196,32 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         with debug_transaction(self, "BEGIN"), self.wrap_database_errors:
             self.connection.begin()
 
+    # What is done by hand inside a block that covers other connections is done on those too.
+
+    def savepoint(self):
+        sid = super().savepoint()
+        if sid is not None and (links := linked.links_of(self)) is not None:
+            links.savepoint(sid)
+        return sid
+
+    def savepoint_rollback(self, sid):
+        super().savepoint_rollback(sid)
+        if (links := linked.links_of(self)) is not None:
+            links.roll_back_to(sid)
+
+    def savepoint_commit(self, sid):
+        super().savepoint_commit(sid)
+        if (links := linked.links_of(self)) is not None:
+            links.release(sid)
+
+    def get_rollback(self):
+        return super().get_rollback() or linked.is_broken(self)
+
+    def set_rollback(self, rollback):
+        super().set_rollback(rollback)
+        if not rollback and (links := linked.links_of(self)) is not None:
+            links.forgive()
+
     def _savepoint_allowed(self):
         return self.features.uses_savepoints and self.in_atomic_block
 

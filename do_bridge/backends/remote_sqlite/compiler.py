@@ -8,7 +8,8 @@ from django.db.models.sql import compiler
 
 from do_bridge.driver.sql import prepare
 
-from . import deep, key_lists  # noqa: F401 - they take the place of three of Django's methods
+from . import deep, key_lists  # noqa: F401 - the collector's queries take Django's place
+from .compiling import Watched
 from .json_rows import BLOBS, column_of, pieces, row_texts
 from .keyed_updates import KeyedUpdate
 from .piecewise import PiecewiseSelect
@@ -36,10 +37,12 @@ def method_name(node_class):
     return "as_sql"
 
 
-class Dialect(compiler.SQLCompiler):
+class Dialect(Watched, compiler.SQLCompiler):
     """What all compilers share."""
 
     def compile(self, node):
+        if getattr(node, "filter", None) is not None:
+            node = deep.with_grouped_filter(node)
         sql, params = getattr(node, method_name(type(node)))(self, self.connection)
         return sql, params
 

@@ -3,7 +3,10 @@
 A chain of n operators, as `a OR b OR c`, is n levels deep; in groups of 40 it is hardly deeper than 40.
 """
 
-from django.db.models import functions
+import copy
+from contextlib import contextmanager
+
+from django.db.models import Aggregate, functions
 from django.db.models.expressions import (
     Combinable,
     CombinedExpression,
@@ -22,14 +25,11 @@ from .functions import (
     numeric,
     register,
 )
-from .key_lists import is_ours
 
 # https://developers.cloudflare.com/d1/platform/limits/
 ARGUMENTS = 32
 # Operators that follow each other without parentheses; the expression around them may be deep itself.
 CHAIN = 40
-
-_where_as_sql = WhereNode.as_sql
 
 
 def chunks(items, size):
@@ -37,22 +37,83 @@ def chunks(items, size):
     return [items[at : at + size] for at in range(0, len(items), size)]
 
 
-# Conditions. Django compiles those of aggregates, indexes and constraints with as_sql() itself, and looks for
-# no method of the vendor's.
+# Conditions
 
 
-def where_as_sql(node, compiler, connection):
-    """Compile a condition of many terms as one of groups; Django's own method for other engines."""
-    if len(node.children) <= CHAIN or not is_ours(connection):
-        return _where_as_sql(node, compiler, connection)
-    # An odd number of true terms (XOR) is an odd number of groups with an odd number of true terms.
+@register(WhereNode)
+def where(self, compiler, connection):
+    return grouped(self).as_sql(compiler, connection)
+
+
+def grouped(node):
+    """Return a condition of many terms as one of groups of terms."""
+    if len(node.children) <= CHAIN:
+        return node
+    # An odd number of true terms, XOR, is an odd number of groups with an odd number of them.
     groups = [node.create(part, node.connector) for part in chunks(node.children, CHAIN)]
-    grouped = node.create(groups, node.connector, node.negated)
-    grouped.resolved = node.resolved
-    return grouped.as_sql(compiler, connection)
+    made = node.create(groups, node.connector, node.negated)
+    made.resolved = node.resolved
+    return grouped(made)
 
 
-WhereNode.as_sql = where_as_sql
+def with_grouped_filter(aggregate):
+    """Return an aggregate whose filter Django compiles by as_sql(), past the method that is registered."""
+    if not isinstance(aggregate, Aggregate) or type(aggregate.filter) is not WhereNode:
+        return aggregate
+    made = aggregate.copy()
+    made.filter = grouped(aggregate.filter)
+    return made
+
+
+class GroupedCondition:
+    """Stands for the condition of an index or a constraint, whose text Django makes by as_sql(), too."""
+
+    conditional = True
+
+    def __init__(self, condition):
+        self.condition = condition
+
+    def resolve_expression(self, query, *args, **kwargs):
+        """Return the condition, which the query then takes for one term."""
+        return query.build_where(self.condition)
+
+
+def with_grouped_condition(item):
+    """Return an index or a constraint whose condition may have many terms."""
+    if getattr(item, "condition", None) is None:
+        return item
+    made = copy.copy(item)
+    made.condition = GroupedCondition(item.condition)
+    return made
+
+
+class GroupsConditions:
+    """Part of a schema editor."""
+
+    def add_index(self, model, index):
+        super().add_index(model, with_grouped_condition(index))
+
+    def add_constraint(self, model, constraint):
+        super().add_constraint(model, with_grouped_condition(constraint))
+
+    def table_sql(self, model):
+        with self._grouping(model):
+            return super().table_sql(model)
+
+    def _model_indexes_sql(self, model):
+        with self._grouping(model):
+            return super()._model_indexes_sql(model)
+
+    @staticmethod
+    @contextmanager
+    def _grouping(model):
+        meta = model._meta
+        before = meta.indexes, meta.constraints
+        meta.indexes, meta.constraints = ([*map(with_grouped_condition, items)] for items in before)
+        try:
+            yield
+        finally:
+            meta.indexes, meta.constraints = before
 
 
 @register(ExtraWhere)

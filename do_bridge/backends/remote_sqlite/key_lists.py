@@ -1,16 +1,16 @@
 """Delete and update the rows of a list of keys in one statement, where Django sends one for each hundred."""
 
 import json
+from types import SimpleNamespace
 
 from django.db import connections
+from django.db.models import deletion, sql
 from django.db.models.sql.constants import NO_RESULTS
-from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
+
+from do_bridge.patches import replace
 
 # A value may have 2 MB in production; a key may be longer in the column than as a text.
 LIST_BYTES = 1_000_000
-
-_delete_batch = DeleteQuery.delete_batch
-_update_batch = UpdateQuery.update_batch
 
 
 def is_ours(connection):
@@ -38,30 +38,38 @@ def travels_as_json(keys):
     return not any(isinstance(part, bytes | bytearray | memoryview) for part in parts)
 
 
-def delete_batch(query, pk_list, using):
-    """Django's own for other engines. Here one statement deletes rows that point at each other."""
-    if not is_ours(connections[using]) or not travels_as_json(pk_list):
-        return _delete_batch(query, pk_list, using)
-    deleted = 0
-    meta = query.get_meta()
-    for piece in pieces(pk_list):
-        query.clear_where()
-        query.add_filter(f"{meta.pk.attname}__in", piece)
-        deleted += query.do_query(meta.db_table, query.where, using=using)
-    return deleted
+class KeyListDelete(sql.DeleteQuery):
+    """Django's own for other engines. Rows that point at each other can only be deleted by one statement."""
+
+    def delete_batch(self, pk_list, using):
+        if not is_ours(connections[using]) or not travels_as_json(pk_list):
+            return super().delete_batch(pk_list, using)
+        deleted = 0
+        meta = self.get_meta()
+        for piece in pieces(pk_list):
+            self.clear_where()
+            self.add_filter(f"{meta.pk.attname}__in", piece)
+            deleted += self.do_query(meta.db_table, self.where, using=using)
+        return deleted
 
 
-def update_batch(query, pk_list, values, using):
+class KeyListUpdate(sql.UpdateQuery):
     """Django's own for other engines."""
-    if not is_ours(connections[using]) or not travels_as_json(pk_list):
-        _update_batch(query, pk_list, values, using)
-        return
-    query.add_update_values(values)
-    for piece in pieces(pk_list):
-        query.clear_where()
-        query.add_filter("pk__in", piece)
-        query.get_compiler(using).execute_sql(NO_RESULTS)
+
+    def update_batch(self, pk_list, values, using):
+        if not is_ours(connections[using]) or not travels_as_json(pk_list):
+            super().update_batch(pk_list, values, using)
+            return
+        self.add_update_values(values)
+        for piece in pieces(pk_list):
+            self.clear_where()
+            self.add_filter("pk__in", piece)
+            self.get_compiler(using).execute_sql(NO_RESULTS)
 
 
-DeleteQuery.delete_batch = delete_batch
-UpdateQuery.update_batch = update_batch
+def _with_key_lists(module):
+    return SimpleNamespace(**{**vars(module), "DeleteQuery": KeyListDelete, "UpdateQuery": KeyListUpdate})
+
+
+# The collector finds both classes there.
+replace(deletion, "sql", _with_key_lists)

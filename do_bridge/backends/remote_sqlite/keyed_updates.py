@@ -1,18 +1,18 @@
 """bulk_update() as one UPDATE that takes its rows from JSON, where Django writes a WHEN for each object."""
 
 from collections import namedtuple
+from copy import copy
 
 from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.db.backends.utils import debug_transaction
 from django.db.models import BinaryField, Q
 from django.db.models.expressions import Case, Col, ColPairs, Value, When
-from django.db.models.fields.related_lookups import RelatedIn
-from django.db.models.fields.tuple_lookups import TupleIn
-from django.db.models.lookups import In
+from django.db.models.fields.related_lookups import RelatedExact, RelatedIn
+from django.db.models.fields.tuple_lookups import TupleExact, TupleIn
+from django.db.models.lookups import Exact, In
 from django.db.models.sql import compiler
 from django.db.models.sql.constants import NO_RESULTS
-from django.db.models.sql.subqueries import UpdateQuery
-from django.db.models.sql.where import AND
+from django.db.models.sql.where import AND, WhereNode
 
 from do_bridge.driver.sql import prepare
 
@@ -23,58 +23,34 @@ from .statements import settle
 # rows, the SQL of the key's columns, and for each object its key's values followed by the new ones.
 Keyed = namedtuple("Keyed", "lookup redundant columns rows")
 
-_add_update_fields = UpdateQuery.add_update_fields
 
+def keys_of(case, field, key_fields):
+    """Return the keys of CASE WHEN pk = … THEN … END with a plain value for each, as bulk_update() makes it.
 
-class KeyedCase:
-    """A CASE of bulk_update(), before Django's costly look at each of its WHENs."""
-
-    def __init__(self, case):
-        self.case = case
-
-    def resolve_expression(self, *args, **kwargs):
-        """Return what Django would have built, for another engine or a shape that is not ours."""
-        case = self.case
-        for _ in range(2):  # Django does so when it is given the CASE, and again here
-            case = case.resolve_expression(*args, **kwargs)
-        return case
-
-
-def add_update_fields(query, values_seq):
-    """Django's own, without resolving the CASE of bulk_update(): it needs no annotation, and has no joins."""
-    for field, model, val in values_seq:
-        if not field.generated and is_keyed(val, field):
-            query.values.append((field, model, KeyedCase(val)))
-        else:
-            _add_update_fields(query, [(field, model, val)])
-
-
-def is_keyed(case, field):
-    """Whether this is CASE WHEN pk = … THEN … END with a plain value of the field for each key."""
-    return (
-        type(case) is Case
-        and bool(case.cases)
-        and type(case.default) is Value
-        and case.default.value is None
-        and all(_is_plain_when(when, field) for when in case.cases)
+    None for any other expression.
+    """
+    is_plain = (
+        type(case) is Case and case.cases and type(case.default) is Value and case.default.value is None
     )
+    if not is_plain or not all(_is_plain_value(when, field) for when in case.cases):
+        return None
+    keys = [_key_of(when.condition, key_fields) for when in case.cases]
+    return None if None in keys else keys
 
 
-def _is_plain_when(when, field):
-    condition, value = when.condition, when.result
-    return (
-        type(when) is When
-        and type(condition) is Q
-        and len(condition.children) == 1
-        and not condition.negated
-        and type(condition.children[0]) is tuple
-        and condition.children[0][0] == "pk"
-        and type(value) is Value
-        and vars(value).get("output_field") is field
-    )
+def _is_plain_value(when, field):
+    value = when.result
+    return type(when) is When and type(value) is Value and vars(value).get("output_field") is field
 
 
-UpdateQuery.add_update_fields = add_update_fields
+def _key_of(condition, key_fields):
+    """Return the key that a resolved condition asks for, as its lookup has prepared it, or None."""
+    if not isinstance(condition, WhereNode) or condition.negated or len(condition.children) != 1:
+        return None
+    (lookup,) = condition.children
+    if not isinstance(lookup, Exact | RelatedExact | TupleExact) or not lookup.rhs_is_direct_value():
+        return None
+    return lookup.rhs if [column.target for column in _key_columns(lookup)] == list(key_fields) else None
 
 
 def goes_as_json(fields, objs):
@@ -137,18 +113,17 @@ class KeyedUpdate(compiler.SQLCompiler):
         return list(self._updates(keyed, where, params))
 
     def _keyed(self):
-        """Return the query's rows as a Keyed, or None if it is another kind of query."""
-        cases = [(field, getattr(val, "case", val)) for field, _, val in self.query.values]
-        if not cases or not all(
-            _is_plain_field(field) and (isinstance(val, KeyedCase) or is_keyed(val, field))
-            for field, _, val in self.query.values
-        ):
+        """Return the query's rows as a Keyed, or None where it is another one."""
+        cases = [(field, self._resolved(val)) for field, _, val in self.query.values]
+        key_fields = self.query.get_meta().pk_fields
+        keys = [_is_plain_field(field) and keys_of(case, field, key_fields) for field, case in cases]
+        if not keys or not all(keys) or any(other != keys[0] for other in keys[1:]):
             return None
-        keys = [[when.condition.children[0][1] for when in case.cases] for _, case in cases]
         lookup = self._key_lookup()
-        if lookup is None or any(other != keys[0] for other in keys[1:]):
+        if lookup is None:
             return None
-        known = type(lookup)(lookup.lhs, keys[0])
+        known = copy(lookup)
+        known.rhs = keys[0]
         redundant = known.rhs == lookup.rhs
         if not redundant and not set(lookup.rhs) <= set(known.rhs):
             return None
@@ -161,6 +136,12 @@ class KeyedUpdate(compiler.SQLCompiler):
         columns = [self.compile(column)[0] for column in _key_columns(lookup)]
         return Keyed(lookup, redundant, columns, list(firsts.values()))
 
+    def _resolved(self, case):
+        # Those of a parent's fields are not yet.
+        if type(case) is Case and any(isinstance(when.condition, Q) for when in case.cases):
+            return case.resolve_expression(self.query, allow_joins=False, for_save=True)
+        return case
+
     def _key_lookup(self):
         """Return the condition `pk IN (…)` that bulk_update() set, or None."""
         where, meta = self.query.where, self.query.get_meta()
@@ -168,7 +149,7 @@ class KeyedUpdate(compiler.SQLCompiler):
             return None
         alias = self.query.get_initial_alias()
         for child in reversed(where.children):
-            if type(child) in (In, RelatedIn, TupleIn) and child.rhs_is_direct_value():
+            if isinstance(child, In | RelatedIn | TupleIn) and child.rhs_is_direct_value():
                 columns = _key_columns(child)
                 if [(c.alias, c.target) for c in columns] == [(alias, field) for field in meta.pk_fields]:
                     return child
@@ -228,5 +209,5 @@ class KeyedUpdate(compiler.SQLCompiler):
 
 def _key_columns(lookup):
     if isinstance(lookup.lhs, ColPairs):
-        return lookup.lhs.get_cols() if isinstance(lookup, TupleIn) else []
+        return lookup.lhs.get_cols() if isinstance(lookup, TupleIn | TupleExact) else []
     return [lookup.lhs] if isinstance(lookup.lhs, Col) else []

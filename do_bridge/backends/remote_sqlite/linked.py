@@ -12,16 +12,14 @@ from functools import partial
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.transaction import Atomic, TransactionManagementError, get_connection
 
+from do_bridge import patches
+
 from .links import Links
 
 # Inside these modules Django fills in the alias: for `@atomic` without arguments, and for ATOMIC_REQUESTS.
 _UNNAMED_IN = ("django.db.transaction", "django.core.handlers.base")
 _LINKS = "do_bridge_links"
-_django = {
-    name: getattr(transaction, name) for name in ("savepoint", "savepoint_rollback", "savepoint_commit")
-}
-_django |= {name: getattr(transaction, name) for name in ("get_rollback", "set_rollback")}
-# Return the connection whose blocks cover a given one, or None.
+# Returns the connection whose blocks cover a given one, or None.
 _leader_of = None
 
 
@@ -43,12 +41,23 @@ class LinkedAtomic(Atomic):
         if not self.is_unnamed:
             # On a follower it is nested in the mirrors of the blocks around it.
             catch_up(connection)
-            super().__enter__()
+            self._enter(links_of(connection))
             return
-        super().__enter__()
         if _LINKS not in vars(connection):
             setattr(connection, _LINKS, Links(connection))
-        links_of(connection).steps.append(self)
+        self._enter(links := links_of(connection))
+        links.steps.append(self)
+
+    def _enter(self, links):
+        if links is None:
+            super().__enter__()
+            return
+        # The savepoint that a block makes for itself is its own matter.
+        links.is_entering = True
+        try:
+            super().__enter__()
+        finally:
+            links.is_entering = False
 
     def __exit__(self, *exc_info):
         connection = get_connection(self.using)
@@ -177,48 +186,6 @@ def is_broken(connection):
     return links is not None and links.broken_follower() is not None
 
 
-# Django's functions, which without `using` apply to the followers too.
-
-
-def _links_here(using):
-    return links_of(get_connection()) if using is None else None
-
-
-def savepoint(using=None):
-    """Create a savepoint; see django.db.transaction.savepoint()."""
-    sid = _django["savepoint"](using)
-    if sid is not None and (links := _links_here(using)) is not None:
-        links.savepoint(sid)
-    return sid
-
-
-def savepoint_rollback(sid, using=None):
-    """Roll back to a savepoint; see django.db.transaction.savepoint_rollback()."""
-    _django["savepoint_rollback"](sid, using)
-    if (links := _links_here(using)) is not None:
-        links.roll_back_to(sid)
-
-
-def savepoint_commit(sid, using=None):
-    """Release a savepoint; see django.db.transaction.savepoint_commit()."""
-    _django["savepoint_commit"](sid, using)
-    if (links := _links_here(using)) is not None:
-        links.release(sid)
-
-
-def get_rollback(using=None):
-    """Return whether the block will be rolled back; see django.db.transaction.get_rollback()."""
-    links = _links_here(using)
-    return _django["get_rollback"](using) or (links is not None and links.broken_follower() is not None)
-
-
-def set_rollback(rollback, using=None):
-    """Set or clear a rollback; see django.db.transaction.set_rollback()."""
-    _django["set_rollback"](rollback, using)
-    if not rollback and (links := _links_here(using)) is not None:
-        links.forgive()
-
-
 def install(leader_of):
     """Make every block that names no database cover its followers; a second call changes only the rule.
 
@@ -227,9 +194,7 @@ def install(leader_of):
     """
     global _leader_of
     _leader_of = leader_of
-    transaction.Atomic = LinkedAtomic
-    for name in _django:
-        setattr(transaction, name, globals()[name])
+    patches.replace(transaction, "Atomic", lambda present: LinkedAtomic)
     decorated = transaction.atomic(_refuse_unknown_blocks)
     inside = [cell.cell_contents for cell in getattr(decorated, "__closure__", None) or ()]
     _refuse_unknown_blocks(transaction.atomic(), *(each for each in inside if isinstance(each, Atomic)))

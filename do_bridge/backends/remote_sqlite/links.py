@@ -16,6 +16,8 @@ class Links:
         self.steps = []
         #: The followers' Parts, in the order of their first use.
         self.parts = []
+        #: Whether the leader makes a savepoint for a block at this moment.
+        self.is_entering = False
 
     def end(self, block):
         """Remove a block and what is inside it.
@@ -68,8 +70,8 @@ class Links:
     # Savepoints made by hand
 
     def savepoint(self, sid):
-        """Record a savepoint of the leader."""
-        if self.steps:
+        """Note a savepoint of the leader."""
+        if self.steps and not self.is_entering:
             self.steps.append(sid)
 
     def roll_back_to(self, sid):

@@ -86,7 +86,7 @@ def tuple_in_list(self, compiler, connection):
     if not self.rhs_is_direct_value():
         return self.as_sql(compiler, connection)
     try:
-        rows = [row for row in map(self._json_row(compiler), self.rhs) if None not in row]
+        rows = [row for row in map(_json_row(self, compiler), self.rhs) if None not in row]
     except NotJSONError:
         return self.get_fallback_sql(compiler, connection)
     if not rows or in_schema(compiler):
@@ -114,9 +114,6 @@ def _json_row(self, compiler):
         return result
 
     return row
-
-
-TupleIn._json_row = _json_row
 
 
 # Patterns. LIKE ignores the case of ASCII letters, which is what lower() folds.

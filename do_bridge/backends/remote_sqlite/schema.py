@@ -15,6 +15,7 @@ from django.utils.duration import duration_microseconds
 from do_bridge.driver.sql import tokens
 
 from . import rebuild
+from .deep import GroupsConditions
 from .statements import send, settle
 
 logger = logging.getLogger("django.db.backends.schema")
@@ -39,8 +40,8 @@ class DeferredStatements(list):
         return not self.one_unit and len(self) > 0
 
 
-class DatabaseSchemaEditor(SQLiteSchemaEditor):
-    """Queue statements and send them together: at the block's end, or before something else runs."""
+class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
+    """Queues its statements and sends them together: at the block's end, or before something else runs."""
 
     # A violated deferred key resets a Durable Object, and is an "internal error" on D1.
     sql_create_inline_fk = "REFERENCES %(to_table)s (%(to_column)s)"

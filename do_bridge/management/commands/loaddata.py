@@ -14,7 +14,7 @@ from do_bridge.backends.remote_sqlite.base import DatabaseWrapper
 from do_bridge.backends.remote_sqlite.fixtures import Load, NeedsDjango
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.routers import is_context_model, is_tenant_model
+from do_bridge.tenancy.sides import follows_context, is_tenant_model
 from do_bridge.tenancy.slugs import is_tenant_side
 
 # Receivers of fewer objects are through before any lease ends.
@@ -152,7 +152,7 @@ class Command(loaddata.Command):
 
 def _models_of_tenants():
     """Return the tenants' models, and those whose rows they may point at: copies of users and the like."""
-    left = [model for model in apps.get_models() if is_tenant_model(model) or is_context_model(model)]
+    left = [model for model in apps.get_models() if follows_context(model)]
     found = set()
     while left:
         model = left.pop()._meta.concrete_model

@@ -5,11 +5,11 @@ import time
 from functools import partial
 
 from django.core.management.base import CommandError
-from django.core.management.commands import migrate
 from django.db import DatabaseError, connections
 from tqdm import tqdm
 
 from do_bridge.management.failures import is_without_tables
+from do_bridge.management.migrating import MigrateCommand
 from do_bridge.management.other_projects import OPTION, refuse_other_project
 from do_bridge.tenancy import leases, ledger, schemas
 from do_bridge.tenancy.bring import LeasedFleet, Steps
@@ -21,7 +21,7 @@ from do_bridge.tenancy.database_lease import database_lease
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.directory import is_registered, registered_slugs, tenant_model
 from do_bridge.tenancy.emptying import drop_left_over, settle
-from do_bridge.tenancy.executor import TenantMigrationExecutor, prune_removed, settle_fingerprint
+from do_bridge.tenancy.executor import prune_removed, settle_fingerprint
 from do_bridge.tenancy.expecting import is_overtaken
 from do_bridge.tenancy.fencing import fenced
 from do_bridge.tenancy.fingerprint import of
@@ -37,9 +37,6 @@ from do_bridge.tenancy.targets import (
     migrations_at_target,
 )
 
-# Django's command finds its executor by this name; ours is Django's for connections of other engines.
-migrate.MigrationExecutor = TenantMigrationExecutor
-
 # How often one tenant is tried that somebody else migrates at the same time.
 ATTEMPTS = 10
 # Seconds before another try, at most, times the number of those before it.
@@ -48,7 +45,7 @@ SHOWN = 20
 BEHIND = "behind"
 
 
-class Command(migrate.Command):
+class Command(MigrateCommand):
     """Adds `--database tenant`, every registered tenant, and `--database tenant/<slug>`, one of them."""
 
     help = (

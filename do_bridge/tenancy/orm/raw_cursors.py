@@ -6,30 +6,36 @@ names a database, is never looked at: that is what Django itself uses.
 """
 
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, connection
 
 from do_bridge.driver.tables import tables_in
+from do_bridge.patches import replace
+from do_bridge.tenancy.context import TenantMismatch, current
 
-from .context import TenantMismatch, current
-from .namesakes import names_of_tenant_tables
+from .mixing import mixed
+from .statements import tenant_tables
 
 
-def guard_raw_cursors():
+def watch_raw_cursors():
     """Look at the statements of the cursors that `django.db.connection` gives."""
-    # Django's proxy passes on to the connection only what it does not have itself.
-    vars(connection).update(
-        cursor=lambda: _watched(connections[DEFAULT_DB_ALIAS].cursor()),
-        chunked_cursor=lambda: _watched(connections[DEFAULT_DB_ALIAS].chunked_cursor()),
-        temporary_connection=_temporary_connection,
-    )
+    replace(connection, "__class__", partial(mixed, _WatchedConnection))
 
 
-@contextmanager
-def _temporary_connection():
-    with connections[DEFAULT_DB_ALIAS].temporary_connection() as cursor:
-        yield _watched(cursor)
+class _WatchedConnection:
+    """Mixed into Django's proxy, which passes on to the connection only what it does not have itself."""
+
+    def cursor(self):
+        return _watched(self.__getattr__("cursor")())
+
+    def chunked_cursor(self):
+        return _watched(self.__getattr__("chunked_cursor")())
+
+    @contextmanager
+    def temporary_connection(self):
+        with self.__getattr__("temporary_connection")() as cursor:
+            yield _watched(cursor)
 
 
 def _watched(cursor):
@@ -40,7 +46,7 @@ def _watched(cursor):
 
 def _run(run, sql, *args, **kwargs):
     scope = current()
-    if scope.is_tenant and isinstance(sql, str) and (found := tables_in(sql) & names_of_tenant_tables()):
+    if scope.is_tenant and isinstance(sql, str) and (found := tables_in(sql) & _names(tenant_tables())):
         raise TenantMismatch(
             f"The statement names the tenants' table {min(found)!r}, but django.db.connection is "
             f"{DEFAULT_DB_ALIAS!r} while tenant {scope.slug!r} is current. Use "
@@ -48,3 +54,9 @@ def _run(run, sql, *args, **kwargs):
             f"connections[{DEFAULT_DB_ALIAS!r}].cursor() for the shared database's own."
         )
     return run(sql, *args, **kwargs)
+
+
+@lru_cache(maxsize=16)
+def _names(tables):
+    """Return tables as `tables_in` names them: unquoted and in lower case."""
+    return frozenset(table.strip('"').lower() for table in tables)

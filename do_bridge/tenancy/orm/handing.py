@@ -5,16 +5,15 @@ from functools import wraps
 from django.db.models.signals import ModelSignal
 
 from do_bridge.backends.remote_sqlite import callbacks
-
-from .context import Scope, current, scope_context
-from .guards import guard
-from .slugs import alias_slug
+from do_bridge.patches import replace
+from do_bridge.tenancy.context import Scope, current, scope_context
+from do_bridge.tenancy.slugs import alias_slug
 
 
 def keep_contexts():
     """Let callbacks of `on_commit()` and receivers of models' signals run in their context."""
     callbacks.install(_in_this_context)
-    guard(ModelSignal, "send", _sending)
+    replace(ModelSignal, "send", _sending)
 
 
 def _in_this_context(func):

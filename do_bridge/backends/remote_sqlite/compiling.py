@@ -1,0 +1,17 @@
+"""Lets whoever installs it look at each query that is compiled, with its subqueries."""
+
+_look = None
+
+
+def install(look):
+    """Call `look(compiler, compile_sql)` from now on, which returns what `compile_sql()` returns."""
+    global _look
+    _look = look
+
+
+class Watched:
+    """Part of a compiler, before Django's own."""
+
+    def as_sql(self, *args, **kwargs):
+        write = super().as_sql
+        return write(*args, **kwargs) if _look is None else _look(self, lambda: write(*args, **kwargs))

@@ -1,0 +1,39 @@
+"""Raw querysets that keep to their tenant: Django's choose a database when they are made."""
+
+from django.db import router
+from django.db.models.query import RawQuerySet
+from django.db.models.sql import RawQuery
+
+from do_bridge.tenancy.conf import conf
+
+from .aliases import refuse_reading
+from .results import ResultsByContext
+
+
+class TenantRawQuerySet(ResultsByContext, RawQuerySet):
+    """A raw queryset of a tenants' model; a plain one of the database that it is read from answers for it."""
+
+    def __init__(self, raw_query, model=None, query=None, params=(), **kwargs):
+        # Django would ask the routers now. The alias here is a placeholder, which nothing is sent to.
+        query = query or RawQuery(sql=raw_query, using=conf("DIRECTORY_ALIAS"), params=params)
+        super().__init__(raw_query, model, query, params, **kwargs)
+
+    @property
+    def db(self):
+        """The alias that a read now would go to. Raises NoTenant and TenantMismatch."""
+        refuse_reading(self)
+        return str(self._db or router.db_for_read(self.model))
+
+    @property
+    def columns(self):
+        """The names of the columns that the statement gives."""
+        return self.using(self.db).columns
+
+    def iterator(self):
+        yield from self.using(self.db).iterator()
+
+    def using(self, alias):
+        """Return a plain RawQuerySet that reads `alias`."""
+        plain = super().using(str(alias))
+        plain._prefetch_related_lookups = self._prefetch_related_lookups
+        return plain
