@@ -59,10 +59,6 @@ def _combining(name):
 class BoundQuerySet(ResultsByContext):
     """Mixed into the querysets of models that have rows in tenants' databases."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._query._db = self._db
-
     def __reduce__(self):
         return remake, (BoundQuerySet, self.do_bridge_base), self.__getstate__()
 
