@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak soak lock audit
+.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak soak applications long lock audit
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -96,6 +96,19 @@ LABELS ?=
 django-suite: $(DEV_STAMP) $(NODE_STAMP) $(SUITE_STAMP)
 	python tests/django_suite/run.py --engine $(ENGINE) --labels "$(LABELS)"
 
+# Other people's applications on both engines, with the same answers as on sqlite3: make applications LABEL=wagtail;
+# LABEL=tenants: inside tenants; without LABEL all. Each gets an environment of its own under state/applications/.
+LABEL ?=
+applications: $(DEV_STAMP) $(NODE_STAMP)
+	python -m tests.applications.run $(LABEL)
+
+# The tests of `make test` that take a number, with a large one, and with other choices each time.
+LONG := FUZZ_EXAMPLES=300 KEYS_ROUNDS=500 HELD_CALL_KILLS=20 SCALE_TENANTS=500 ITERATOR_ROWS=1000000
+long: $(DEV_STAMP) $(NODE_STAMP)
+	$(LONG) KEYS_SEED=$(SEED) python -m pytest --timeout 1800 $(if $(SEED),--hypothesis-seed $(SEED)) \
+	  tests/gate/test_driver_model.py tests/driver/test_lost_writes.py tests/driver/test_d1_keys.py \
+	  tests/driver/test_held_call.py tests/tenancy/test_scale.py tests/backends/test_iterator.py
+
 # The exact versions of everything, for every platform, each with the hashes of its files; no version moves by
 # itself: change one in requirements*.txt and run this.
 LOCK := .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -105,6 +118,9 @@ lock: $(TOOLS_STAMP)
 	$(LOCK) requirements-dev.txt -c requirements-lock.txt -o requirements-dev-lock.txt
 	$(LOCK) requirements-tools.txt --no-emit-package uv -o requirements-tools-lock.txt
 	$(LOCK) tests/django_suite/requirements.txt -o tests/django_suite/requirements-lock.txt
+	for site in tests/applications/*/requirements.txt; do \
+	  $(LOCK) $$site -c requirements-lock.txt -o $${site%.txt}-lock.txt || exit 1; \
+	done
 
 # Known faults of what is installed; asks the registries' advisory services, so it is no part of `make test`.
 audit: $(TOOLS_STAMP) $(NODE_STAMP)

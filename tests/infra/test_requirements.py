@@ -32,12 +32,14 @@ def locked(name):
 def asked_for(name):
     """{package: version} of the lines that people write."""
     lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
-    pairs = (line.partition("==")[::2] for line in lines if line and not line.startswith("-"))
-    return {package.lower(): version for package, version in pairs}
+    pairs = (line.partition("==")[::2] for line in lines if "==" in line)
+    return {re.sub(r"\[.*\]", "", package.lower()): version for package, version in pairs}
 
 
 LOCKS = ["requirements-lock.txt", "requirements-dev-lock.txt", "requirements-tools-lock.txt"]
 LOCKS.append("tests/django_suite/requirements-lock.txt")
+SITES = (ROOT / "tests" / "applications").glob("*/requirements-lock.txt")
+LOCKS += sorted(str(lock.relative_to(ROOT)) for lock in SITES)
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -84,7 +86,12 @@ def test_a_lock_file_is_of_the_versions_that_are_asked_for(lock):
 
 
 def test_tests_run_with_what_runs_in_production():
-    assert locked("requirements-lock.txt").items() <= locked("requirements-dev-lock.txt").items()
+    ours = locked("requirements-lock.txt")
+    assert ours.items() <= locked("requirements-dev-lock.txt").items()
+    for lock in LOCKS[4:]:
+        theirs = locked(lock)
+        assert {"django", "httpx", "websockets", "tqdm"} <= theirs.keys()
+        assert {name: theirs[name] for name in ours.keys() & theirs.keys()}.items() <= ours.items()
 
 
 def test_compiled_packages_have_files_for_other_systems():

@@ -1,0 +1,96 @@
+"""Runs applications on sqlite3 and both engines and compares: `python -m tests.applications.run wagtail`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.applications.compare import differences, faults, judge, size
+from tests.applications.environment import HERE, STATE, python_of
+from tests.applications.known import KNOWN
+from tests.applications.tenants.run import play_all
+from tests.production import ProductionWorker
+from worker.local import end_group, guarded, say
+
+APPLICATIONS = {
+    "celery-results": "site_celery_results",
+    "wagtail": "site_wagtail",
+    "oscar": "site_oscar",
+    "cms": "site_cms",
+}
+TENANTS = "tenants"  # other people's applications inside tenants
+ENGINES = ("sqlite3", "d1", "durable_object")
+SECONDS = 1800  # for one application on one engine
+
+
+def main() -> int:
+    """Run the applications that the arguments name, else all; return 1 if one of them fails."""
+    known = [*APPLICATIONS, TENANTS]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("applications", nargs="*", metavar="application", help=", ".join(known))
+    named = parser.parse_args().applications or known
+    if unknown := set(named) - set(known):
+        parser.error(f"{', '.join(sorted(unknown))}: not known. Known are {', '.join(known)}.")
+    failed = [name for name in named if not (play_all() if name == TENANTS else run(name))]
+    say(f"Failed: {', '.join(failed)}." if failed else "Everything is as it should be.")
+    return 1 if failed else 0
+
+
+def run(name: str) -> bool:
+    """Run one application on the engines; print what differs; True if nothing does that is not known."""
+    say(f"== {name}")
+    python = python_of(name, APPLICATIONS[name])
+    folder = STATE / name
+    with ProductionWorker(0, fresh(folder / "relay"), secrets.token_hex(16)) as worker:
+        if not all(play(name, python, engine, fresh(folder / engine), worker) for engine in ENGINES):
+            return False
+    if broken := faults(folder / ENGINES[0]):
+        say("\n".join([f"{name} is not fit to be compared, on sqlite3 itself:", *broken]))
+        return False
+    found = [
+        item for engine in ENGINES[1:] for item in differences(engine, folder / ENGINES[0], folder / engine)
+    ]
+    unexplained, unneeded = judge(found, KNOWN.get(name, []))
+    for difference in unexplained:
+        say(f"{difference}")
+    for entry in unneeded:
+        say(f"{entry.engine}: {entry.subject}: known ({entry.reason}), but it did not appear. Take it out.")
+    say(f"{name}: {size(folder / ENGINES[0])} on each engine.")
+    say(f"{name}: {len(found) - len(unexplained)} known differences, {len(unexplained)} others.")
+    return not unexplained and not unneeded
+
+
+def fresh(folder: Path) -> Path:
+    """An empty folder, whatever an earlier run has left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def play(name: str, python: Path, engine: str, folder: Path, worker: ProductionWorker) -> bool:
+    """Let the application's own Python play it on one engine; True if it came to its end."""
+    say(f"{name} on {engine}")
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("DJANGO_", "PYTHON"))
+    }
+    environment |= {"APPLICATION_ENGINE": engine, "RELAY_URL": worker.url, "RELAY_TOKEN": worker.token}
+    environment["PYTHONHASHSEED"] = "0"  # the order of sets reaches pages
+    command = guarded([str(python), "-W", "ignore", str(HERE / "play.py"), APPLICATIONS[name], str(folder)])
+    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
+    try:
+        return process.wait(timeout=SECONDS) == 0
+    except subprocess.TimeoutExpired:
+        say(f"{name} on {engine} did not end within {SECONDS} s.")
+        return False
+    finally:
+        end_group(process.pid)
+        process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

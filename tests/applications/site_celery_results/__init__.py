@@ -1,0 +1,1 @@
+"""django-celery-results: tasks whose results are rows, and the admin over them."""

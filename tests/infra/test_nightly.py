@@ -1,0 +1,42 @@
+"""What runs every night: the long commands, each with a seed that is shown if it fails."""
+
+import re
+from pathlib import Path
+
+from tests.applications.run import APPLICATIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOW = (ROOT / ".github" / "workflows" / "nightly.yml").read_text()
+COMMANDS = re.findall(r"^          - (make .+)$", WORKFLOW, re.MULTILINE)
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def recipe(target):
+    """A target's own lines in the Makefile."""
+    return re.search(rf"^{target}:.*\n((?:\t.*\n?)+)", MAKEFILE, re.MULTILINE)[1]
+
+
+def test_every_long_command_runs_at_night_and_no_target_is_made_up():
+    targets = {command.split()[1] for command in COMMANDS}
+    assert targets == {"applications", "torture", "leak", "fuzz", "soak", "long", "django-suite"}
+    assert all(recipe(target) for target in targets)
+
+
+def test_every_application_has_a_job_of_its_own():
+    assert set(re.findall(r"LABEL=(\S+)", WORKFLOW)) == set(APPLICATIONS)
+
+
+def test_each_run_has_new_choices_that_the_report_of_a_failure_names():
+    assert "SEED: ${{ github.run_id }}" in WORKFLOW
+    assert 'run: ${{ matrix.command }} SEED="$SEED"' in WORKFLOW
+    said = WORKFLOW.partition("if: failure()")[2]
+    assert "SEED=$SEED" in said
+    for target in ("torture", "leak", "fuzz", "soak", "long"):
+        assert "$(SEED)" in recipe(target), target
+
+
+def test_what_decides_how_long_it_runs_is_something_that_the_target_takes():
+    for command in COMMANDS:
+        _, target, *values = command.split()
+        for name in (value.partition("=")[0] for value in values):
+            assert f"$({name})" in recipe(target), command
