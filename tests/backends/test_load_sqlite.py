@@ -20,9 +20,8 @@ from do_bridge.backends.sqlite_file.loading import NotEmpty, load_database
 from do_bridge.driver.relay_session import RelaySession
 
 HELD = (
-    "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' AND name NOT GLOB "
-    "'__mini*' "
-    "AND name NOT IN ('sqlite_sequence', '_do_bridge_keys')"
+    "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' "
+    "AND name NOT GLOB '__mini*' AND name NOT GLOB 'sqlite_*' AND name <> '_do_bridge_keys'"
 )
 
 
