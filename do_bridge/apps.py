@@ -27,7 +27,7 @@ class DoBridgeConfig(AppConfig):
         from .tenancy.directory import watch_tenants
         from .tenancy.keeping import keep_rows
         from .tenancy.orm.isolation import keep_tenants_apart
-        from .tenancy.people import send_copies
+        from .tenancy.people import refuse_full_copies, send_copies
         from .tenancy.provision import guard_lookup
         from .tenancy.typed import check_typed
 
@@ -38,5 +38,6 @@ class DoBridgeConfig(AppConfig):
         watch_tenants()
         keep_rows()
         send_copies()
+        refuse_full_copies()
         guard_lookup()
         keep_tenants_apart()

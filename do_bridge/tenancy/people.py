@@ -11,6 +11,7 @@ from threading import Lock
 from django.conf import settings
 from django.db import connections, transaction
 from django.db.backends.signals import connection_created
+from django.db.models.signals import pre_save
 from django.utils.functional import LazyObject, empty
 
 from do_bridge.driver.sql import prepare
@@ -97,6 +98,19 @@ def _moved(user, alias, is_full):
     made.__dict__.update(values)
     made._state.db, made._state.do_bridge_is_full = alias, is_full
     return made
+
+
+def refuse_full_copies():
+    """Connect a receiver that keeps D1's values of `request.user`, a password among them, out of tenants."""
+    pre_save.connect(_refuse_full, sender=settings.AUTH_USER_MODEL, dispatch_uid="do_bridge.refuse_full")
+
+
+def _refuse_full(sender, instance, using, **kwargs):
+    if is_full(instance) and is_tenant_side(using):
+        raise TenantMismatch(
+            f"This user has the values of D1, a password among them, and can't be saved in {str(using)!r}. "
+            "Leave out `using`: D1 is written then, and the copy follows."
+        )
 
 
 def has_same_key(row, alias):

@@ -274,6 +274,15 @@ def test_passwords_and_the_session_stay_d1s(acme, ada, visit):
     assert User.objects.get(pk=ada.pk).check_password("another-secret")
 
 
+def test_d1s_values_are_saved_into_no_tenant(acme, ada, visit):
+    def save(request):
+        with pytest.raises(TenantMismatch, match="values of D1"):
+            request.user.save(using=of(acme))
+
+    visit(acme, save, ada)
+    assert not User.objects.using(of(acme)).exclude(password__startswith="!").exists()
+
+
 def test_a_signed_in_user_can_be_read_again_deleted_pickled_and_copied(acme, ada, visit):
     def work(request):
         user = request.user
