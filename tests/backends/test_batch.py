@@ -136,7 +136,7 @@ def test_an_empty_batch_costs_no_trip(d1):
 def test_the_statement_that_fails_is_named_by_its_index(d1, d1_tags):
     d1_tags.create(name="there")
     with (
-        pytest.raises(IntegrityError, match=r"^Statement 2 of the batch: UNIQUE") as caught,
+        pytest.raises(IntegrityError, match=r"^Statement 2 of the batch failed: UNIQUE") as caught,
         do_bridge.batch("d1"),
     ):
         for name in ("a", "b", "there", "c"):
@@ -339,7 +339,10 @@ def test_on_commit_waits_for_the_batch_and_is_dropped_with_it(d1, d1_tags):
 
 def test_a_violated_foreign_key_fails_the_batch_cleanly(d1, d1_tables):
     through = d1_tables[1].tags.through.objects.using("d1")
-    with pytest.raises(IntegrityError, match="Statement 0 of the batch: FOREIGN KEY"), do_bridge.batch("d1"):
+    with (
+        pytest.raises(IntegrityError, match="Statement 0 .* FOREIGN KEY"),
+        do_bridge.batch("d1"),
+    ):
         through.create(item_id=1, tag_id=99)
         d1_tables[0].objects.using("d1").create(name="x")
     assert d1_tables[0].objects.using("d1").count() == 0

@@ -183,7 +183,7 @@ def test_the_tenants_template_gets_a_prefix_and_is_never_connected_to(made):
     with driver.count_trips() as trips:
         name = template.creation.create_test_db(verbosity=0)
         assert (name, template.settings_dict["NAME"]) == ("test/tenants", "test/tenants")
-        with pytest.raises(ImproperlyConfigured, match="template of the tenants' databases"):
+        with pytest.raises(ImproperlyConfigured, match="template for the tenants' databases"):
             template.cursor()
         template.creation.destroy_test_db("", verbosity=0)
     assert trips.count == 0

@@ -26,7 +26,7 @@ def hurried(durable_object):
     return durable_object
 
 
-HELP = r"bulk_create\(\), bulk_update\(\) or update\(\).*OPTIONS\['lease'\].*atomic = False"
+HELP = r"bulk_create\(\), bulk_update\(\) or update\(\).*atomic = False.*OPTIONS\['lease'\]"
 
 
 def test_a_block_that_outlasts_its_lease_says_what_to_do_and_leaves_nothing(hurried):

@@ -171,7 +171,7 @@ def test_a_python_migration_on_d1_goes_on_where_it_failed(d1, caplog):
 
     with pytest.raises(RuntimeError):
         migrate(d1, steps(fail), "0001")
-    assert "runs Python code, so on Cloudflare D1 it is 5 pieces" in caplog.text
+    assert "runs Python code, so on Cloudflare D1 it needs 5 batches" in caplog.text
     assert recorded(d1) == []
     assert columns(d1) == ["id", "name", "home", "length"]
     caplog.clear()

@@ -167,9 +167,9 @@ def test_a_child_with_an_on_delete_clause_in_sql_makes_the_rebuild_refuse(engine
         "INSERT INTO others VALUES (1, 1), (2, 2)",
     )
     before = rows(engine, "SELECT name, sql FROM sqlite_master ORDER BY name")
-    with pytest.raises(NotSupportedError, match=rf"rows of others \({action}\) point at it"):
+    with pytest.raises(NotSupportedError, match=rf"Rows of others \({action}\) point at it"):
         alter(engine, apps, "Parent", "name", models.TextField(unique=True))
-    with pytest.raises(NotSupportedError, match="Nothing was changed"), engine.schema_editor() as editor:
+    with pytest.raises(NotSupportedError, match="(?i)nothing was changed"), engine.schema_editor() as editor:
         editor.delete_model(apps.get_model("zoo", "Parent"))
     assert rows(engine, "SELECT id, parent FROM others") == [(1, 1), (2, 2)]
     assert rows(engine, CHILDREN) == [(1, 1), (2, 1), (3, 2)]
@@ -180,7 +180,7 @@ def test_a_rebuild_that_is_refused_says_why_at_the_end_of_a_batch_too(engine):
     apps = parent_and_child()
     create(engine, apps, "Parent", "Child")
     run(engine, "CREATE TABLE others (parent integer REFERENCES zoo_parent (id) ON DELETE CASCADE)")
-    with pytest.raises(NotSupportedError, match=r"rows of others \(CASCADE\)"), do_bridge.batch(engine.alias):
+    with pytest.raises(NotSupportedError, match=r"Rows of others \(CASCADE\)"), do_bridge.batch(engine.alias):
         alter(engine, apps, "Parent", "name", models.TextField(unique=True))
 
 
@@ -414,7 +414,7 @@ def test_a_failing_alteration_leaves_everything_as_it_was(engine):
 
 
 def test_a_statement_beyond_the_runtimes_limit_says_what_to_do(engine):
-    with pytest.raises(NotSupportedError, match="at most 100,000"), engine.schema_editor() as editor:
+    with pytest.raises(NotSupportedError, match="accept 100,000"), engine.schema_editor() as editor:
         editor.execute(f"INSERT INTO t VALUES ('{'x' * 100_000}')")
 
 

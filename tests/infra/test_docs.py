@@ -123,7 +123,7 @@ def test_the_protocols_kinds_of_errors_are_those_of_the_relay_and_of_the_driver(
 def test_the_limits_of_signing_in_are_those_that_the_threat_model_tells():
     text = " ".join((ROOT / "docs" / "threat-model.md").read_text().split())
     told = re.search(
-        r"after (\d+) failures of a name from an address, and after (\d+) of an address .* up to (\d+) min",
+        r"(\d+) failures of a name from an address; (\d+) failures of an address.* up to (\d+) min",
         text,
     )
     limits = (throttle.OF_NAME.failures, throttle.OF_ADDRESS.failures, throttle.OF_NAME.longest_delay // 60)

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from tests.applications.run import APPLICATIONS
+from tests.applications.run import APPLICATIONS, TENANTS
 
+SEEDED = ("torture", "leak", "lifecycle", "fuzz", "soak", "long")
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = (ROOT / ".github" / "workflows" / "nightly.yml").read_text()
 COMMANDS = re.findall(r"^          - (make .+)$", WORKFLOW, re.MULTILINE)
@@ -18,12 +19,12 @@ def recipe(target):
 
 def test_every_long_command_runs_at_night_and_no_target_is_made_up():
     targets = {command.split()[1] for command in COMMANDS}
-    assert targets == {"applications", "torture", "leak", "fuzz", "soak", "long", "django-suite"}
+    assert targets == {*SEEDED, "applications", "django-suite"}
     assert all(recipe(target) for target in targets)
 
 
 def test_every_application_has_a_job_of_its_own():
-    assert set(re.findall(r"LABEL=(\S+)", WORKFLOW)) == set(APPLICATIONS)
+    assert set(re.findall(r"LABEL=(\S+)", WORKFLOW)) == {*APPLICATIONS, TENANTS}
 
 
 def test_each_run_has_new_choices_that_the_report_of_a_failure_names():
@@ -31,7 +32,7 @@ def test_each_run_has_new_choices_that_the_report_of_a_failure_names():
     assert 'run: ${{ matrix.command }} SEED="$SEED"' in WORKFLOW
     said = WORKFLOW.partition("if: failure()")[2]
     assert "SEED=$SEED" in said
-    for target in ("torture", "leak", "fuzz", "soak", "long"):
+    for target in SEEDED:
         assert "$(SEED)" in recipe(target), target
 
 

@@ -442,7 +442,7 @@ def test_a_fake_django_whose_blocks_are_not_recognised_is_refused(monkeypatch):
         return linked.LinkedAtomic("default", savepoint, durable)
 
     monkeypatch.setattr(transaction, "atomic", atomic)
-    with pytest.raises(RuntimeError, match="do_bridge does not know"):
+    with pytest.raises(RuntimeError, match="do_bridge does not support how"):
         linked.install(linked._leader_of)
 
 

@@ -126,7 +126,8 @@ class Rebuild:
         end = f" FROM {self.quote(self.table)}"
         if not (sql.startswith(start) and sql.endswith(end)):
             raise NotSupportedError(
-                "This version of Django rebuilds tables in a way that do_bridge does not know."
+                "do_bridge does not support how this version of Django rebuilds tables. "
+                "Install a version of Django that do_bridge supports."
             )
         table, copy = self.quote(self.table), self.quote(self.copy_table)
         moved = f"INSERT INTO {table} {sql[len(start) : -len(end)]} FROM {copy}"
