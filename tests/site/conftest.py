@@ -12,6 +12,7 @@ SLUGS = ("acme", "globex")
 def ready_tenants():
     """Return {slug: row} of the two tenants, made anew where a test has flushed D1 and its content types."""
     from accounts.models import Tenant
+    from do_bridge.tenancy.directory import lookup
     from do_bridge.testing import empty_object
 
     rows = Tenant.objects.filter(slug__in=SLUGS)
@@ -19,6 +20,7 @@ def ready_tenants():
         for slug in SLUGS:
             empty_object(f"tenant/{slug}")
             call_command("create_tenant", slug, name=slug.title(), verbosity=0)
+            lookup.get(slug)  # the first look-up of a new tenant reads its object
     return {tenant.slug: tenant for tenant in rows.all()}
 
 
