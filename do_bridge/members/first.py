@@ -31,8 +31,8 @@ def _settle_flags(copies, slug):
     """Return the statements that remove the flags of members whose copies are what D1 still says.
 
     They flag the others. A change that was copied in between had its flag removed, and was overwritten by
-    what was read before. A membership of a tenant that had its row before may have ended in between, with a
-    copy that is inactive now: there no flag is removed.
+    what was read before. In a tenant that had its row before, all are flagged and no flag is removed: a copy
+    may be missing, and a membership may have ended in between.
     """
     connection = connections[conf(DIRECTORY)]
     quote = connection.ops.quote_name
@@ -50,12 +50,13 @@ def _settle_flags(copies, slug):
     flagged = (
         f"INSERT INTO {flags} (slug, user_key, since) "  # noqa: S608
         f"SELECT slug, %s, {now} FROM {tenants} WHERE slug = %s "
-        f"AND EXISTS (SELECT 1 FROM {users} WHERE {key} = %s AND NOT ({same}))"
+        f"AND (NOT {made_now(connection)} "
+        f"OR EXISTS (SELECT 1 FROM {users} WHERE {key} = %s AND NOT ({same})))"
     )
     made = []
     for copy in copies:
         text = key_text(copy.pk)
         row = [get_user_model()._meta.pk.get_db_prep_value(copy.pk, connection)]
         row += [field.get_db_prep_save(getattr(copy, field.attname), connection) for field in fields]
-        made += [(settled, [slug, slug, text, *row]), (flagged, [text, slug, *row])]
+        made += [(settled, [slug, slug, text, *row]), (flagged, [text, slug, slug, *row])]
     return made

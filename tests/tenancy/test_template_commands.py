@@ -46,7 +46,8 @@ def test_a_command_for_the_template_is_refused_in_one_line(local_worker, argumen
     )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert "'tenant' is the template of the tenants' databases" in done.stderr
+    assert "'tenant'" in done.stderr
+    assert "template" in done.stderr
     assert "tenant/<slug>" in done.stderr
     assert "manage.py all_tenants_command" in done.stderr
 
