@@ -147,7 +147,7 @@ def test_sql_whose_connection_is_cut_at_a_trip_is_told_and_works_again(root, sit
     [
         ("check", "no damage", 1),
         ("sync", "are up to date", 4),
-        ("migrate", "no migrations to apply", 3),
+        ("migrate", "no migrations to apply", 7),
     ],
 )
 def test_an_action_whose_connection_is_cut_at_a_trip_is_told_and_works_again(
