@@ -5,9 +5,9 @@ from uuid import uuid4
 
 from django.db import connections
 from django.test import TestCase
-from django.test import utils as test_utils
 from django.test.testcases import DatabaseOperationForbidden
 
+from do_bridge.backends.environment import in_test_environment
 from do_bridge.tenancy.lifecycle.looking import unchecked
 
 from .backends.remote_sqlite.emptying import empty
@@ -53,7 +53,7 @@ def provision_test_tenant(slug=None):
     The tenant has no row in D1: make one if the code under test looks it up. Needs the shared database
     (pytest.mark.django_db), because content types are copied from there.
     """
-    if not hasattr(test_utils._TestState, "saved_data"):
+    if not in_test_environment():
         raise RuntimeError(
             "provision_test_tenant() works only in a test run, because it empties the object "
             "afterwards. Run it with `manage.py test` or pytest."
@@ -74,7 +74,7 @@ def empty_object(alias):
     The ledger forgets what was in it, so that a tenant's row may be deleted. If the test may use the shared
     database, that is two round trips more.
     """
-    if not hasattr(test_utils._TestState, "saved_data"):
+    if not in_test_environment():
         raise RuntimeError("empty_object() works only in a test run, because it deletes all data.")
     connection = connections[alias]
     with unchecked(alias), connection.wrap_database_errors:

@@ -8,13 +8,13 @@ from django.core.checks import Error, Tags, Warning, register
 from django.db import DEFAULT_DB_ALIAS, router
 
 from do_bridge import patches
+from do_bridge.backends.environment import in_test_environment
 from do_bridge.driver.transport import is_on_this_machine
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import NoTenant
 from do_bridge.tenancy.databases import (
     DURABLE_OBJECT_ENGINE,
     TenantDatabases,
-    in_test_environment,
     tenant_databases,
 )
 from do_bridge.tenancy.sides import follows_context, is_context_model, is_tenant_model

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from do_bridge.backends.remote_sqlite.introspection import NOT_INTERNAL
 from do_bridge.backends.sqlite_file.quoting import quote
+from do_bridge.driver.internal import NOT_INTERNAL
 
 from . import row_names
 

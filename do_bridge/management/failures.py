@@ -7,6 +7,7 @@ from django.core.management.base import CommandError
 from django.db import InterfaceError, OperationalError
 
 from do_bridge import driver
+from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 
 _PROGRAMS = {"manage.py", "django-admin", "django-admin.exe", "__main__.py"}
 
@@ -41,9 +42,4 @@ def is_expected(error):
 def one_line(error):
     """Return an error's message on one line, with a way out if its tables do not exist."""
     text = " ".join(str(error).split()).rstrip(".") + "."
-    return f"{text} Run `manage.py migrate` first." if is_without_tables(error) else text
-
-
-def is_without_tables(error):
-    """Return whether the error comes from a database that has not been migrated."""
-    return "no such table" in str(error)
+    return f"{text} Run `manage.py migrate` first." if is_missing_table(error) else text

@@ -8,9 +8,9 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 from django.db.backends.signals import connection_created
 
+from do_bridge.backends.environment import in_test_environment
 from do_bridge.backends.remote_sqlite.client import shell_opens
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.databases import in_test_environment
 from do_bridge.tenancy.slugs import alias_slug
 from do_bridge.tenancy.tenants import is_registered
 

@@ -7,7 +7,8 @@ from weakref import WeakValueDictionary
 
 from django.apps import apps
 from django.db import connections
-from django.test import utils as test_utils
+
+from do_bridge.backends.environment import in_test_environment
 
 from .conf import conf
 from .linking import link_blocks
@@ -221,11 +222,6 @@ class TenantDatabases(dict):
                 derived.rename(object_name(alias, prefix))
         for alias in self.live_aliases():
             connections[alias].close()
-
-
-def in_test_environment():
-    """Say whether Django's test environment is set up in this process."""
-    return hasattr(test_utils._TestState, "saved_data")
 
 
 def _restore(databases, template):

@@ -15,11 +15,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite.introspection import RUNTIME_TABLES
 from do_bridge.doctor import PROBES, Report, Status, examine
 from do_bridge.doctor.databases import PREFIX
 from do_bridge.doctor.probe import D1, OBJECT, RELAY, REST, Probe, Wrong
-from do_bridge.doctor.probes import schema
 from do_bridge.doctor.report import as_json, as_text
 from do_bridge.doctor.site import RelayAccess, RestAccess
 from tests.doctor.conftest import D1_ID
@@ -73,11 +71,6 @@ def test_values_are_measured(new_site):
     assert measured["versions"]["relay's Worker"] == "local"
     assert re.fullmatch(r"3\.\d+ or newer", measured["versions"]["SQLite"])
     assert "__miniflare" in measured["measured"]["internal tables"][OBJECT]
-
-
-def test_the_internal_tables_are_those_that_introspection_leaves_out():
-    others = [pattern for pattern in RUNTIME_TABLES if not pattern.startswith("_do_bridge_")]
-    assert set(schema._INTERNAL) == set(others)
 
 
 def test_a_failed_probe_says_what_it_means_and_what_to_do(new_site):

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from django.db import IntegrityError, NotSupportedError
 
 from do_bridge import driver
+from do_bridge.backends.remote_sqlite.refusals import ALWAYS_FAILS, failing, has_passed, told
 from do_bridge.driver.sql import prepare
 
 # Fail the batch if the statement before it changed no row; the error carries the text.
-_UNCHANGED = "do_bridge:unchanged"
-_MUST_CHANGE = prepare(f"SELECT json_extract('{{}}', '{_UNCHANGED}') WHERE changes() = 0", None)
-_PROBE = "do_bridge:probe"
-_ALWAYS_FAILS = prepare(f"SELECT json_extract('{{}}', '{_PROBE}')", None)
+_UNCHANGED = "unchanged"
+_MUST_CHANGE = prepare(f"SELECT {failing(_UNCHANGED)} WHERE changes() = 0", None)
+_ALWAYS_FAILS = prepare(*ALWAYS_FAILS)
 
 
 class Connection(driver.Connection):
@@ -253,7 +253,7 @@ class Batch:
             call()
 
     def _explain(self, error, statements, owners):
-        unchanged = _UNCHANGED in str(error)
+        unchanged = told(error, _UNCHANGED) is not None
         if not unchanged and not isinstance(error, driver.IntegrityError):
             return
         step = error.step if error.step is not None else self._locate(statements)
@@ -279,9 +279,9 @@ class Batch:
             try:
                 self._connection.run_now([*statements[:middle], _ALWAYS_FAILS])
             except driver.DatabaseError as error:
-                if _PROBE in str(error):
+                if has_passed(error):
                     good = middle
-                elif isinstance(error, driver.IntegrityError) or _UNCHANGED in str(error):
+                elif isinstance(error, driver.IntegrityError) or told(error, _UNCHANGED) is not None:
                     bad = middle
                 else:
                     return None

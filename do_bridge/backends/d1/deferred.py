@@ -7,6 +7,7 @@ from django.db import IntegrityError, NotSupportedError
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite import rebuild
 from do_bridge.backends.remote_sqlite.queries.wide import LITERAL
+from do_bridge.backends.remote_sqlite.refusals import failing, told
 from do_bridge.backends.remote_sqlite.snapshot import joined
 from do_bridge.driver import exact
 from do_bridge.driver.sql import Statement, bare, prepare
@@ -15,10 +16,10 @@ from .connection import Batch, PendingCount
 
 _DEFER = prepare(rebuild.DEFER_FOREIGN_KEYS, None)
 _CHECK = prepare(rebuild.refuse_dangling_rows(), None)
-_STALE = "do_bridge:stale"
+_STALE = "stale"
 # Fail if an UPDATE finds another number of rows than Django was told.
-_MUST_FIND = prepare(f"SELECT json_extract('{{}}', '{_STALE}') WHERE changes() = 0", None)
-_MUST_MISS = prepare(f"SELECT json_extract('{{}}', '{_STALE}') WHERE changes() <> 0", None)
+_MUST_FIND = prepare(f"SELECT {failing(_STALE)} WHERE changes() = 0", None)
+_MUST_MISS = prepare(f"SELECT {failing(_STALE)} WHERE changes() <> 0", None)
 # D1 runs 1,000 statements for each invocation of the relay; an UPDATE may need a second one.
 PIECE = 400
 
@@ -173,7 +174,7 @@ class Deferred(Batch):
         return after
 
     def _explain_deferred(self, error, statements, owners):
-        if _STALE in str(error):
+        if told(error, _STALE) is not None:
             raise NotSupportedError(
                 "A read inside this block depends on earlier rows of the block, which could not be "
                 "sent because they point at later rows. D1 has no transaction for that, and this "
@@ -202,5 +203,5 @@ def _digest(statement, width):
 def _condition(digest, answer):
     """Return the statement that fails, with its batch, if the read would give another answer."""
     slot = f"?{len(digest.params) + 1}"
-    text = f"SELECT json_extract('{{}}', '{_STALE}') WHERE (\n{digest.sql}\n) <> {slot}"
+    text = f"SELECT {failing(_STALE)} WHERE (\n{digest.sql}\n) <> {slot}"
     return Statement(text, (*digest.params, answer), digest.shape)

@@ -5,10 +5,10 @@ from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3 import base as sqlite3_base
 from django.db.backends.utils import debug_transaction
-from django.test import utils as test_utils
 from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver as Database
+from do_bridge.backends.environment import in_test_environment
 from do_bridge.driver.secret import Secret
 
 from .blocks import callbacks, linked
@@ -19,11 +19,6 @@ from .introspection import DatabaseIntrospection
 from .operations import DatabaseOperations
 from .schema import DatabaseSchemaEditor
 from .statements import settle
-
-
-def in_test_environment():
-    """Whether Django's test environment is set up in this process."""
-    return hasattr(test_utils._TestState, "saved_data")
 
 
 class DatabaseWrapper(sqlite3_base.DatabaseWrapper):

@@ -6,7 +6,8 @@ from django.core.management.base import CommandError
 from django.db.backends.base.client import BaseDatabaseClient
 from django.dispatch import Signal
 
-from .introspection import NOT_INTERNAL
+from do_bridge.driver.internal import NOT_INTERNAL
+
 from .shell import Shell
 
 #: Sent with `connection` before a prompt opens; a receiver refuses it with an exception.

@@ -6,9 +6,10 @@ from django.db.backends.base.creation import BaseDatabaseCreation
 from django.db.backends.sqlite3 import creation as sqlite3_creation
 from django.db.transaction import atomic
 
+from do_bridge.driver.internal import NOT_RUNTIME, UNREADABLE, outside
+
 from . import rebuild
 from .emptying import empty
-from .introspection import NOT_RUNTIME
 
 # Names of the test databases that this process made. No other database is reached while tests run.
 _test_names = set()
@@ -18,7 +19,7 @@ _in_place = set()
 TABLES = f"SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND {NOT_RUNTIME}"  # noqa: S608
 SCHEMA = (
     f"SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND {NOT_RUNTIME} "  # noqa: S608
-    "AND tbl_name NOT GLOB '_cf_*' ORDER BY type != 'table', rowid"
+    f"AND {outside(UNREADABLE, 'tbl_name')} ORDER BY type != 'table', rowid"
 )
 
 

@@ -3,15 +3,13 @@
 import json
 
 from do_bridge.driver import Error
+from do_bridge.driver.internal import PLATFORM_AND_SQLITE, outside
 
 from .refusals import failing, told
 
-# The runtime's own tables stay; so does wrangler's list of its migrations.
-_FOUND = """
-    FROM pragma_table_list WHERE "schema" = 'main' AND type <> 'shadow'
-    AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' AND name NOT GLOB '__miniflare*'
-    AND name <> 'd1_migrations'
-"""
+_FOUND = f"""
+    FROM pragma_table_list WHERE "schema" = 'main' AND type <> 'shadow' AND {outside(PLATFORM_AND_SQLITE)}
+"""  # noqa: S608
 _OBJECTS = f"""
 SELECT name, type, (SELECT json_group_array("table") FROM pragma_foreign_key_list(o.name))
 FROM (SELECT name, type {_FOUND}) AS o ORDER BY name

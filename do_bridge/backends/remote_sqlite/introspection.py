@@ -10,27 +10,7 @@ from django.db.backends.sqlite3 import introspection as sqlite3_introspection
 from django.db.backends.sqlite3.introspection import FieldInfo, get_field_size
 from django.db.models import Index
 
-#: Begins the names of the tables in which `loaddata` collects the rows of a large fixture.
-FIXTURE_TABLES = "_do_bridge_fixture_"
-# Tables (GLOB patterns) of the runtime, its tools, the relay's object, or a running loaddata.
-RUNTIME_TABLES = (
-    "sqlite_*",
-    "_cf_*",
-    "__miniflare*",
-    "d1_migrations",
-    "_do_bridge_keys",
-    f"{FIXTURE_TABLES}*",
-)
-# And do_bridge's own tables.
-INTERNAL_TABLES = (*RUNTIME_TABLES, "_do_bridge_*")
-
-
-def _no(patterns):
-    return " AND ".join(f"name NOT GLOB '{pattern}'" for pattern in patterns)
-
-
-NOT_RUNTIME = _no(RUNTIME_TABLES)
-NOT_INTERNAL = _no(INTERNAL_TABLES)
+from do_bridge.driver.internal import NOT_INTERNAL
 
 # Ordinary, virtual and stored columns; 1 marks the hidden ones of virtual tables.
 # https://www.sqlite.org/pragma.html#pragma_table_xinfo

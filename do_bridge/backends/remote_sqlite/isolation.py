@@ -4,6 +4,7 @@ from django.apps import apps
 from django.db import OperationalError, connections, transaction
 from django.test import testcases
 
+from .refusals import is_missing_table
 from .snapshot import Snapshot
 
 # By test database: the rows before its first test (None: not read yet), and those after Django's flush.
@@ -180,7 +181,7 @@ def _flush(case, connection):
     try:
         snapshot.restore(connection, counters=False)
     except OperationalError as error:
-        if "no such table" not in str(error):
+        if not is_missing_table(error):
             raise
         # A test has dropped a table: Django's flush reads which ones are there.
         return False

@@ -7,6 +7,7 @@ from django.db import DatabaseError
 from django.db.backends.sqlite3 import operations as sqlite3_operations
 from django.utils.functional import cached_property
 
+from do_bridge.driver.internal import UNREADABLE, outside
 from do_bridge.driver.sql import fill
 
 from . import reading, rebuild
@@ -222,8 +223,8 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         """Return the table and all that reference it, directly or through others, in one statement."""
         with self.connection.cursor() as cursor:
             cursor.execute(
-                "WITH RECURSIVE tables(name) AS (SELECT %s UNION SELECT m.name FROM tables "
-                "JOIN sqlite_master m ON m.type = 'table' AND m.name NOT GLOB '_cf_*' "
+                "WITH RECURSIVE tables(name) AS (SELECT %s UNION SELECT m.name FROM tables "  # noqa: S608
+                f"JOIN sqlite_master m ON m.type = 'table' AND {outside(UNREADABLE, 'm.name')} "
                 "JOIN pragma_foreign_key_list(m.name) fk "
                 'ON lower(fk."table") = lower(tables.name)) SELECT name FROM tables',
                 [table_name],

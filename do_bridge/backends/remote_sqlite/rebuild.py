@@ -3,26 +3,23 @@
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from django.db import DatabaseError, IntegrityError, NotSupportedError, OperationalError
+from django.db import DatabaseError, IntegrityError, NotSupportedError
+
+from do_bridge.driver.internal import UNREADABLE, outside
+
+from .refusals import Overtaken, failing, told
 
 # Violations are counted instead of raised at the DROP, until the end of the transaction or batch.
 DEFER_FOREIGN_KEYS = "PRAGMA defer_foreign_keys=on"
 
-# json_extract() quotes a path that it cannot read in its error. Without a trigger this is the only way to
-# make a statement, and its batch, fail with a chosen text.
-_REFUSE = (
-    "SELECT json_extract('{{}}', '{mark}' || group_concat({what}, ', ')) FROM ({rows}) HAVING count(*) > 0"
-)
-_CASCADE = "do_bridge:on_delete:"
-_DANGLING = "do_bridge:foreign_key:"
-#: Begins the text with which a migration's chunk fails that another process has run before.
-OVERTAKEN = "do_bridge:overtaken:"
+_CASCADE, _DANGLING = "on_delete", "foreign_key"
+#: The kind of failure of a migration's chunk that another process has run before.
+OVERTAKEN = "overtaken"
 
 # Dropping a table deletes its rows, and ON DELETE clauses in SQL pass that on to the rows that point at them.
-# The runtime's own tables cannot be read.
 _CHILDREN = (
-    "SELECT DISTINCT child.name || ' (' || link.on_delete || ')' AS child FROM "
-    "(SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' "
+    "SELECT DISTINCT child.name || ' (' || link.on_delete || ')' AS child FROM "  # noqa: S608
+    f"(SELECT name FROM sqlite_master WHERE type = 'table' AND {outside(UNREADABLE)} "
     "AND sql LIKE '%REFERENCES%') AS child JOIN pragma_foreign_key_list(child.name) AS link "
     'WHERE link."table" = {table} COLLATE NOCASE AND child.name <> {table} COLLATE NOCASE '
     "AND link.on_delete <> 'NO ACTION'"
@@ -33,49 +30,45 @@ _VIOLATIONS = (
 )
 
 
-class Overtaken(OperationalError):
-    """Another process runs the same migration of the same database; the chunk that failed did nothing."""
-
-
 def refuse_on_delete_children(table_literal):
     """Return the statement that fails if a table points at this one, a literal, with ON DELETE."""
-    return _REFUSE.format(mark=_CASCADE, what="child", rows=_CHILDREN.format(table=table_literal))
+    return _refuse(_CASCADE, "child", _CHILDREN.format(table=table_literal))
 
 
 def refuse_dangling_rows():
     """Return the statement that fails if a row's foreign key points at a missing row."""
-    return _REFUSE.format(mark=_DANGLING, what="violation", rows=_VIOLATIONS)
+    return _refuse(_DANGLING, "violation", _VIOLATIONS)
+
+
+def _refuse(kind, name, rows):
+    listed = f"group_concat({name}, ', ')"
+    return f"SELECT {failing(kind, listed)} FROM ({rows}) HAVING count(*) > 0"  # noqa: S608
 
 
 def is_dangling(error):
-    """Whether the error is that of `refuse_dangling_rows()`."""
-    return _DANGLING in str(error)
+    """Return whether the error is that of `refuse_dangling_rows()`."""
+    return told(error, _DANGLING) is not None
 
 
 def raise_for_guard(error):
     """Raise the error that a guard's failure stands for; return if `error` is not a guard's."""
-    text = str(error)
-    if OVERTAKEN in text:
+    if told(error, OVERTAKEN) is not None:
         raise Overtaken(
             "Another process is running the same migration on this database. This process changed "
             "nothing more. Wait for the other one, then run `manage.py showmigrations`."
         ) from error
-    if _CASCADE in text:
+    if (children := told(error, _CASCADE)) is not None:
         raise NotSupportedError(
             "The table cannot be rebuilt or dropped, and nothing was changed. Rows of "
-            f"{_words(text, _CASCADE)} point at it with an ON DELETE clause in SQL, which would "
+            f"{children} point at it with an ON DELETE clause in SQL, which would "
             "delete or change them. Rebuild those tables without the clause first (Django's own "
             "on_delete does not need it)."
         ) from error
-    if _DANGLING in text:
+    if (violations := told(error, _DANGLING)) is not None:
         raise IntegrityError(
-            f"Rows would point at rows that do not exist ({_words(text, _DANGLING)}). Nothing was "
+            f"Rows would point at rows that do not exist ({violations}). Nothing was "
             "changed. Add the missing rows, or correct those that point at them."
         ) from error
-
-
-def _words(text, mark):
-    return text.partition(mark)[2].rpartition("'")[0]
 
 
 @dataclass

@@ -1,16 +1,40 @@
-"""Makes statements fail on purpose, with words of our own in the error's text."""
+"""Make statements fail on purpose, and read what an error's text says about a statement."""
+
+from django.db import OperationalError
+
+#: Begins each of our texts in an error; the driver shows no other quoted text.
+PREFIX = "do_bridge:"
+
+
+class Overtaken(OperationalError):
+    """Another process does the same work on the same database; the batch that failed did nothing."""
 
 
 def failing(kind, text="''"):
     """Return the SQL expression whose evaluation fails; `text` is SQL and ends up in the error.
 
-    `json_extract()` puts a path that it cannot read into its error's text. `text` must depend on a row:
-    SQLite computes constants, and fails, before it looks at any condition.
+    `json_extract()` quotes a path that it cannot read in its error. Without a trigger this is the only way
+    to make a statement, and its batch, fail with a chosen text. `text` must depend on a row: SQLite computes
+    constants, and fails, before it looks at any condition.
     """
-    return f"json_extract('{{}}', 'do_bridge:{kind}:' || {text})"
+    return f"json_extract('{{}}', '{PREFIX}{kind}:' || {text})"
 
 
 def told(error, kind):
     """Return the text by which a `failing` expression of this kind failed, None for any other error."""
-    _, found, rest = str(error).partition(f"do_bridge:{kind}:")
-    return rest.partition("'")[0] if found else None
+    _, found, rest = str(error).partition(f"{PREFIX}{kind}:")
+    return rest.rpartition("'")[0].replace("''", "'") if found else None
+
+
+#: The last statement of a batch of which nothing is to stay.
+ALWAYS_FAILS = (f"SELECT {failing('probe')}", None)
+
+
+def has_passed(error):
+    """Return whether a batch failed by nothing but `ALWAYS_FAILS`."""
+    return told(error, "probe") is not None
+
+
+def is_missing_table(error, name=""):
+    """Return whether an error is about a table that does not exist; `name` is the beginning of its name."""
+    return f"no such table: {name}" in str(error)

@@ -5,6 +5,7 @@ import re
 import sqlite3
 
 from do_bridge import driver
+from do_bridge.backends.remote_sqlite.refusals import ALWAYS_FAILS, has_passed
 from do_bridge.backends.remote_sqlite.schema import MAX_STATEMENT_BYTES
 from do_bridge.driver.sql import tokens
 
@@ -36,9 +37,7 @@ PYTHON_FUNCTIONS = frozenset(
     ]
 )
 # Fails a batch that has made a whole schema, so that nothing of it stays.
-_PROBE = "do_bridge:probe"
 _ATTEMPTS = 3
-_ALWAYS_FAILS = (f"SELECT json_extract('{{}}', '{_PROBE}')", None)
 
 
 class UnfitFile(Exception):
@@ -205,12 +204,12 @@ def refuse_schema(connection, schema):
 
 def _tried(connection, steps):
     """Return the error by which making these steps fails, or None."""
-    batch = [*((sql, None) for _, sql in steps), _ALWAYS_FAILS]
+    batch = [*((sql, None) for _, sql in steps), ALWAYS_FAILS]
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             connection.execute_batch(batch)
         except driver.Error as error:
-            if _PROBE in str(error):
+            if has_passed(error):
                 return None
             # Nothing of it ever stays, so that it may run again.
             if error.effect != "unknown" or attempt == _ATTEMPTS:

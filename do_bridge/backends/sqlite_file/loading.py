@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from django.db import DatabaseError, connections
 
 from do_bridge.backends.remote_sqlite.emptying import empty
-from do_bridge.backends.remote_sqlite.introspection import NOT_RUNTIME
+from do_bridge.driver.internal import NOT_RUNTIME
 
 from .checking import check_file
 from .claims import MARK, Claimed, refusing, unfinished, unless_ended

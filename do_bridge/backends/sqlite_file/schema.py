@@ -6,19 +6,13 @@ from dataclasses import dataclass, field
 from django.db import NotSupportedError
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite.introspection import FIXTURE_TABLES, NOT_RUNTIME
+from do_bridge.driver.internal import NOT_RUNTIME, PLATFORM, RUNTIME, is_among
 from do_bridge.driver.sql import tokens
 
 from . import virtual
 
 # Of a table, and of a result.
 COLUMNS = 100
-# The runtime's own, SQLite's own, what a killed loaddata left, wrangler's list of its migrations, the relay's
-# keys of writes.
-_NOT_OURS = ("sqlite_", "_cf_", "__miniflare", FIXTURE_TABLES)
-_NOT_OURS_EITHER = ("d1_migrations", "_do_bridge_keys")
-# Of these a file from elsewhere may have some that somebody wants.
-_PLATFORMS = ("_cf_", "__miniflare", "d1_migrations")
 _SEQUENCE = "sqlite_sequence"
 _DEFERRED = ["DEFERRABLE", "INITIALLY", "DEFERRED"]
 MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"
@@ -128,8 +122,8 @@ def read_schema(master, tables):
     for kind, name, table_name, sql in master:
         if name == _SEQUENCE:
             schema.has_sequence = True
-        if sql is None or name.startswith(_NOT_OURS) or _is_not_ours(table_name):
-            if kind in ("table", "view") and name.startswith(_PLATFORMS):
+        if sql is None or is_among(name, RUNTIME) or is_among(table_name, RUNTIME):
+            if kind in ("table", "view") and is_among(name, PLATFORM):
                 schema.left_out.append(name)
             continue
         schema.described[sql] = f"the {kind} {name!r}"
@@ -151,10 +145,6 @@ def read_schema(master, tables):
             schema.view_names += [name] if kind == "view" else []
             schema.other_sql.append(sql)
     return schema
-
-
-def _is_not_ours(table_name):
-    return table_name.startswith(_NOT_OURS) or table_name in _NOT_OURS_EITHER
 
 
 def _table(name, has_rowid, columns):

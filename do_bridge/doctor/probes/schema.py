@@ -6,15 +6,14 @@ from typing import Final
 
 from do_bridge.doctor.databases import Database
 from do_bridge.doctor.probe import D1, EVERY, OBJECT, Group, Measured, Probe, Wrong, expect
+from do_bridge.driver.internal import PLATFORM_AND_SQLITE, outside
 
 PROBES: list[Probe] = []
 _group = Group("Tables and foreign keys", PROBES)
 
 _REPORT = "Do not migrate, and report this with the output of `manage.py relay doctor --json`."
 
-#: Tables of the runtime and of its tools, which introspection, dumps and deletions leave out.
-_INTERNAL: Final = ("sqlite_*", "_cf_*", "__miniflare*", "d1_migrations")
-_NOT_INTERNAL: Final = " AND ".join(f"name NOT GLOB '{pattern}'" for pattern in _INTERNAL)
+_NOT_INTERNAL: Final = outside(PLATFORM_AND_SQLITE)
 _FOREIGN_KEY: Final = "SQLITE_CONSTRAINT_FOREIGNKEY"
 
 

@@ -5,8 +5,8 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
+from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.management.base import TenantsCommand
-from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle.creation import (
     NO_FIRST_MEMBERS,
@@ -58,7 +58,7 @@ class Command(TenantsCommand):
             raise CommandError(str(error)) from error
         except DatabaseError as error:
             first = f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first"
-            advice = first if is_without_tables(error) else ""
+            advice = first if is_missing_table(error) else ""
             raise CommandError(
                 f"Tenant {slug!r} is not ready: {error}. {advice or 'Run the command again'}."
             ) from error

@@ -9,8 +9,8 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
+from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.management.base import TenantsCommand
-from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle.creation import (
     NO_FIRST_MEMBERS,
@@ -68,7 +68,7 @@ class Command(TenantsCommand):
         except DatabaseError as error:
             advice = f"Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first."
             raise CommandError(
-                f"{error}. {advice if is_without_tables(error) else 'Nothing was made.'}"
+                f"{error}. {advice if is_missing_table(error) else 'Nothing was made.'}"
             ) from error
         fleet = self._fleet(wanted, jobs)
         quiet = verbosity < 1 or not self.stderr.isatty()

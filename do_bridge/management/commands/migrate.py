@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
 from tqdm import tqdm
 
-from do_bridge.management.failures import is_without_tables
+from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.management.migrating import MigrateCommand
 from do_bridge.management.other_projects import OPTION, refuse_other_project
 from do_bridge.tenancy.conf import conf
@@ -140,7 +140,7 @@ class Command(MigrateCommand):
         except DatabaseError as error:
             advice = f" Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first."
             raise CommandError(
-                f"The list of tenants can't be read ({error}).{advice if is_without_tables(error) else ''}"
+                f"The list of tenants can't be read ({error}).{advice if is_missing_table(error) else ''}"
             ) from error
 
     # One database

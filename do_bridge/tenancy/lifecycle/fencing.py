@@ -13,7 +13,8 @@ from django.db.backends.signals import connection_created
 
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.emptying import LEFT
-from do_bridge.backends.remote_sqlite.refusals import failing, told
+from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table, told
+from do_bridge.driver.internal import NOT_INTERNAL
 from do_bridge.driver.sql import prepare
 from do_bridge.driver.transport import RemoteTransaction, Transport
 from do_bridge.tenancy.replicated.sql import run_batch
@@ -34,9 +35,6 @@ _CHECK = f"SELECT {failing(_KIND, 'value')} FROM {META_TABLE} WHERE key = '{KEY}
 
 _UNLESS_NEW = f"SELECT {failing(LEFT, 'name')} FROM sqlite_master WHERE name = '{META_TABLE}'"  # noqa: S608
 
-# The runtime's, SQLite's and wrangler's own, and ours.
-INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_")
-NOT_INTERNAL = " AND ".join(f"name NOT GLOB '{start.replace('_', '[_]')}*'" for start in INTERNAL)
 _TABLES = f"SELECT name FROM sqlite_master WHERE {NOT_INTERNAL} LIMIT 1"  # noqa: S608
 _KNOWN = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (%s, 'django_migrations')"
 _META = f"SELECT key, value FROM {META_TABLE} WHERE key IN ('schema', '{KEY}')"  # noqa: S608
@@ -58,7 +56,7 @@ def read_object(connection):
             for result in run_batch(connection, [(_TABLES, None), (_META, None), (_APPLIED, None)])
         )
     except DatabaseError as error:
-        if "no such table" not in str(error):
+        if not is_missing_table(error):
             raise
         (known,) = run_batch(connection, [(_KNOWN, (META_TABLE,))])
         names = {name for (name,) in known.rows}

@@ -8,6 +8,7 @@ from django.db.models import Exists, F, Func, OuterRef, Q, Subquery, TextField
 from django.utils.timezone import now
 
 import do_bridge
+from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, migrations_in, text_of
@@ -209,7 +210,7 @@ class clear_errors:  # noqa: N801 - reads as the context that it is
         return self
 
     def __exit__(self, exc_type, error, traceback):
-        if isinstance(error, DatabaseError) and "no such table: do_bridge_" in str(error):
+        if isinstance(error, DatabaseError) and is_missing_table(error, "do_bridge_"):
             raise LedgerMissing(
                 f"The directory has no ledger yet. Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
             ) from error

@@ -19,9 +19,10 @@ from django.db.models import OuterRef
 from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite import isolation, schema
-from do_bridge.backends.remote_sqlite.refusals import failing, told
+from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table, told
 from do_bridge.backends.sqlite_file.quoting import quote
 from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, read_schema
+from do_bridge.driver.internal import NOT_INTERNAL, OWN, is_among
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.replicated.contenttypes import content_type_statements
@@ -34,7 +35,7 @@ from do_bridge.tenancy.tenants import lookup
 
 from . import leases, ledger
 from .emptying import drop_left_over, settle
-from .fencing import INTERNAL, NOT_INTERNAL, fenced
+from .fencing import fenced
 from .looking import read_tenant, unchecked
 from .signals import tenant_filled
 from .states import FILLING, Do, Found, Operation, found, is_its_work, next_step
@@ -48,6 +49,7 @@ _APPLIED = "django_migrations"
 _TAKEN = "taken"
 # First in the batch that makes everything: it fails in an object that has any table.
 _REFUSE_TAKEN = f"SELECT {failing(_TAKEN, 'name')} FROM sqlite_master WHERE {NOT_INTERNAL}"  # noqa: S608
+_TABLES = f"SELECT name FROM sqlite_master WHERE {NOT_INTERNAL}"  # noqa: S608
 # Rows with explicit keys move the counters, but not beyond rows that are no longer there.
 _COUNTERS = (
     "DELETE FROM sqlite_sequence WHERE name IN (SELECT value->>0 FROM json_each(%s))",
@@ -200,8 +202,8 @@ def tables_of(slug):
     """Return the names of what the object of `slug` holds, for whomever it was made; one round trip."""
     alias = tenant_alias(slug)
     with unchecked(alias):
-        (result,) = run_batch(connections[alias], [("SELECT name FROM sqlite_master", None)])
-    return [name for (name,) in result.rows if not name.startswith(INTERNAL)]
+        (result,) = run_batch(connections[alias], [(_TABLES, None)])
+    return [name for (name,) in result.rows]
 
 
 def has_tables(slug):
@@ -311,7 +313,7 @@ def _read_scratch(alias):
             return None
         except DatabaseError as error:
             # Emptied between the two trips of the reading.
-            if "no such table" not in str(error):
+            if not is_missing_table(error):
                 raise
             continue
         if dump.fingerprint == code_fingerprint():
@@ -356,7 +358,7 @@ def dump_database(connection):
     Raises NotSupportedError for a virtual table that can't be made anew (see `virtual`).
     """
     master, tables = run_batch(connection, [(MASTER, None), (TABLES, None)])
-    entries = [row for row in master.rows if not row[1].startswith(INTERNAL[-1])]
+    entries = [row for row in master.rows if not is_among(row[1], OWN)]
     found = read_schema(entries, tables.rows)
     derived = [sql for item in found.derived for sql in item.statements()]
     dump = Dump(schema=found.table_sql + found.index_sql, late=found.other_sql + derived)

@@ -9,6 +9,7 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connections
 
+from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.backends.sqlite_file.checking import APPLIED
 from do_bridge.backends.sqlite_file.filling import NOTHING, Choice
 from do_bridge.backends.sqlite_file.fitness import UnfitFile
@@ -103,7 +104,7 @@ def _read_directory(alias, table, columns, keys):
         try:
             (result,) = run_batch(connections[alias], [(sql, [part])])
         except DatabaseError as error:
-            if "no such table" not in str(error) and "no such column" not in str(error):
+            if not is_missing_table(error) and "no such column" not in str(error):
                 raise
             return found
         found.update((row[0], tuple(row)) for row in result.rows)

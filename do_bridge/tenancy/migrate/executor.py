@@ -3,6 +3,7 @@
 from django.db import DatabaseError
 
 from do_bridge.backends.remote_sqlite.migrate.executor import MigrationExecutor
+from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.tenancy.lifecycle.fencing import read_object
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema import fingerprint, known
@@ -23,7 +24,7 @@ def _read(connection, sql):
     try:
         (result,) = run_batch(connection, [(sql, None)])
     except DatabaseError as error:
-        if "no such table" not in str(error):
+        if not is_missing_table(error):
             raise
         return []
     return result.rows

@@ -7,9 +7,10 @@ from django.apps import apps
 from django.db import DatabaseError, connections
 from django.db.models.signals import post_migrate
 
+from do_bridge.backends.environment import in_test_environment
+from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.driver.sql import prepare
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.databases import in_test_environment
 from do_bridge.tenancy.slugs import alias_slug, is_tenant_side
 
 from .sql import insert_statements, run_batch, upsert_statements
@@ -163,7 +164,7 @@ def _read_directory():
     try:
         results = [result.rows for result in run_batch(connection, selects)]
     except DatabaseError as error:
-        if "no such table" in str(error):
+        if is_missing_table(error):
             raise DirectoryNotReady(
                 f"The directory has no content types yet. Run `migrate --database {directory}` first."
             ) from error

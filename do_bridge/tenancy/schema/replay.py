@@ -9,11 +9,10 @@ from django.db.migrations import RunPython, SeparateDatabaseAndState
 from django.db.models.signals import post_migrate, pre_migrate
 from django.utils import timezone
 
+from do_bridge.backends.remote_sqlite.refusals import PREFIX
 from do_bridge.driver.exceptions import Error
 from do_bridge.driver.transport import Control, RemoteTransaction, Transport
 
-# Guards of the schema editor only read, and refuse what would lose rows.
-GUARD = "do_bridge:"
 _OWN_OPERATIONS = "django.db.migrations.operations."
 # Modules whose receivers of the two signals leave objects to `copy_content_types`.
 _OWN_RECEIVERS = ("do_bridge.", "django.contrib.auth.", "django.contrib.contenttypes.")
@@ -37,8 +36,8 @@ class Recording:
         self.may_be_half_unapplied = False
 
     def note(self, statements):
-        """Keep the statements that change something or guard a change."""
-        self.statements += [item for item in statements if not item.shape.reads_only or GUARD in item.sql]
+        """Keep the statements that change something, or guard a change: guards only read."""
+        self.statements += [item for item in statements if not item.shape.reads_only or PREFIX in item.sql]
 
     @property
     def notes(self):

@@ -7,6 +7,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.migrations.exceptions import InvalidMigrationPlan
 
 from do_bridge.backends.remote_sqlite.rebuild import OVERTAKEN
+from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table
 
 TABLE = "_do_bridge_migration_progress"
 
@@ -17,15 +18,14 @@ _CREATE = (
 _NOTE = (
     f"INSERT OR REPLACE INTO {TABLE} (app, name, backwards, done, fingerprint) VALUES (%s, %s, %s, %s, %s)"  # noqa: S608
 )
-# The text depends on a row; otherwise SQLite would compute it, and fail, beforehand.
 _GUARD = (
-    f"SELECT json_extract('{{}}', '{OVERTAKEN}' || found || applied) FROM (SELECT coalesce((SELECT done "  # noqa: S608
+    f"SELECT {failing(OVERTAKEN, 'found || applied')} FROM (SELECT coalesce((SELECT done "  # noqa: S608
     f"FROM {TABLE} WHERE app = %s AND name = %s), 0) AS found, "
     "(SELECT count(*) FROM django_migrations WHERE app = %s AND name = %s) AS applied) "
     "WHERE found <> %s OR (applied > 0) <> %s"
 )
 _FORGET = f"DELETE FROM {TABLE} WHERE app = %s AND name = %s"  # noqa: S608
-_HALF_UNAPPLIED = f"SELECT json_extract('{{}}', 'do_bridge:half_' || name) FROM {TABLE} WHERE backwards"  # noqa: S608
+_HALF_UNAPPLIED = f"SELECT {failing('half_unapplied', 'name')} FROM {TABLE} WHERE backwards"  # noqa: S608
 _READ = f"SELECT app, name, backwards, done, fingerprint FROM {TABLE}"  # noqa: S608
 
 
@@ -52,7 +52,7 @@ class Progress:
             try:
                 cursor.execute(_READ)
             except DatabaseError as error:
-                if "no such table" not in str(error):
+                if not is_missing_table(error):
                     raise
                 return None
             return {
