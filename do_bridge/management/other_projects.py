@@ -7,8 +7,8 @@ from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 
 from do_bridge.backends.sqlite_file.checking import applied_migrations
-from do_bridge.backends.sqlite_file.claims import MARK
 from do_bridge.backends.sqlite_file.fitness import UnfitFile
+from do_bridge.backends.sqlite_file.units import MARK
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.slugs import is_tenant_side
 

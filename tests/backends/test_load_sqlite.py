@@ -13,10 +13,11 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, OperationalError, connections
 from engine_aliases import alias_for
 
+from do_bridge.backends.remote_sqlite.refusals import Overtaken
 from do_bridge.backends.sqlite_file import filling, loading, opening, schema
-from do_bridge.backends.sqlite_file.claims import MARK, Claimed
 from do_bridge.backends.sqlite_file.fitness import PYTHON_FUNCTIONS, UnfitFile
 from do_bridge.backends.sqlite_file.loading import NotEmpty, load_database
+from do_bridge.backends.sqlite_file.units import MARK
 from do_bridge.driver.relay_session import RelaySession
 
 HELD = (
@@ -214,7 +215,7 @@ def test_of_two_loads_at_once_the_second_goes_on_and_the_first_stops(engine, lar
         if not seen:
             seen.append(load_database(engine.alias, large))
 
-    with pytest.raises(Claimed, match="Somebody else"):
+    with pytest.raises(Overtaken, match="Another process"):
         load_database(engine.alias, large, on_piece=on_piece)
     assert seen[0].units_before == 2
     assert_same(engine, large)
@@ -228,7 +229,7 @@ def test_of_two_that_begin_at_once_one_stops_and_spoils_nothing(engine, site, mo
         load_database(engine.alias, site)
 
     monkeypatch.setattr(loading, "refuse_schema", first)
-    with pytest.raises(Claimed, match="Somebody else"):
+    with pytest.raises(Overtaken, match="Another process"):
         load_database(engine.alias, site)
     assert_same(engine, site)
 

@@ -11,7 +11,7 @@ from django.db import DatabaseError, connections, transaction
 
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
-from do_bridge.backends.sqlite_file.claims import MARK
+from do_bridge.backends.sqlite_file.units import MARK
 from do_bridge.members import syncing
 from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.lifecycle import ledger, load

@@ -3,9 +3,9 @@
 from django.db import DatabaseError
 
 from . import fitness
-from .claims import MARK
 from .fitness import UnfitFile
 from .schema import COLUMNS, MASTER, TABLES, read_schema
+from .units import MARK
 
 #: The table that makes a database usable for Django: it comes last.
 APPLIED = "django_migrations"

@@ -10,15 +10,15 @@ from do_bridge import driver
 
 from . import virtual
 from .checking import APPLIED
-from .claims import Claim, Claimed
 from .fitness import UnfitFile
 from .order import in_order
 from .quoting import quote
 from .rows import LARGE_ROW, PIECE_BYTES, ROWS_AT_ONCE, insert, pieces
+from .units import Units
 
 STAGING = "_do_bridge_load_rows_"
 # Begins the digest of what a load does: a change of this module's order of units needs another one.
-_FORMAT = "2"
+_FORMAT = "3"
 # Indexes are made together until their tables have so many rows.
 ROWS_A_UNIT = 50_000
 INDEXES_A_UNIT = 50
@@ -63,7 +63,7 @@ class Filling:
         for index, table in enumerate(circles):
             self._staged[table.name] = f"{STAGING}{index}"
         self._circles = circles
-        self.claim = Claim(self._plan(file.digest, purpose))
+        self.units = Units(self._plan(file.digest, purpose))
         #: Rows to send, by table's name.
         self.expected = {table.name: self._count(table) for table in schema.tables}
 
@@ -99,29 +99,29 @@ class Filling:
         """Send all but the last unit; go on behind what the load `found`, an Unfinished, has done.
 
         `on_piece(table, rows)` is called for each unit of rows, also for those that were there. Raises
-        UnfitFile, CountsDiffer, Claimed and the driver's errors.
+        UnfitFile, CountsDiffer, Overtaken and the driver's errors.
         """
         if found is None:
-            self.claim.begin(connection, self._first_statements())
+            self.units.begin(connection, self._first_statements())
         else:
-            self.claim.take_over(connection, found)
+            self.units.done = found.done
         self._number = 1
         for table, rows, make in self._units():
             self._number += 1
-            if self._number > self.claim.done:
+            if self._number > self.units.done:
                 with _naming(table):
-                    self.claim.send(connection, self._number, make())
+                    self.units.send(connection, self._number, make())
             if rows and on_piece:
                 on_piece(table, rows)
         self._number += 1
-        if self._number > self.claim.done:
+        if self._number > self.units.done:
             self._compare(connection)
-            self.claim.send(connection, self._number, [])
+            self.units.send(connection, self._number, [])
 
     def finish(self, connection, statements=()):
         """Send the last unit: django_migrations, counters, views, triggers, `statements`; the mark goes."""
         last = [*self._last_statements(), *statements]
-        self.claim.finish(connection, self._number + 1, last, lambda: self._is_whole(connection))
+        self.units.finish(connection, self._number + 1, last, lambda: self._is_whole(connection))
 
     def _first_statements(self):
         tables = zip(self._schema.tables, self._schema.table_sql, strict=True)
@@ -268,8 +268,8 @@ def _naming(table):
 
 def is_resumable(error):
     """Say whether the same load may go on behind what `error` ended: an interruption, a lost connection."""
-    if isinstance(error, KeyboardInterrupt | Claimed):
-        return not isinstance(error, Claimed)
+    if isinstance(error, KeyboardInterrupt):
+        return True
     error = error if isinstance(error, driver.Error) else error.__cause__
     is_ours = isinstance(error, driver.OperationalError | driver.InterfaceError | driver.InternalError)
     return is_ours and error.kind not in ("sql", "foreign_key")

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from django.db import DatabaseError, connections
 
 from do_bridge.backends.remote_sqlite.emptying import empty
+from do_bridge.backends.remote_sqlite.refusals import Overtaken
 from do_bridge.driver.internal import NOT_RUNTIME
 
 from .checking import check_file
-from .claims import MARK, Claimed, refusing, unfinished, unless_ended
 from .filling import Filling, is_resumable
 from .fitness import refuse_schema
 from .opening import opened
 from .schema import connect
+from .units import MARK, stopping, unfinished, unless_ended
 
 # What a tenant's object says of itself means nothing elsewhere.
 _TENANTS = "_do_bridge_meta"
@@ -50,7 +51,7 @@ def load_database(alias, path, *, check=None, on_start=None, on_piece=None, rest
     lost its connection, stays for the same call to go on; after another failure the database is emptied.
     `restart` throws away what an interrupted load of any file left. `on_start(rows)` is called before the
     first unit, and `on_piece(table, rows)` after each unit of rows. With `dry_run` nothing is written.
-    Raises UnfitFile and NotEmpty, both before anything is written, Claimed if somebody else fills the
+    Raises UnfitFile and NotEmpty, both before anything is written, Overtaken if somebody else fills the
     database at the same time, CountsDiffer, and Django's database errors.
     """
     with opened(path) as file:
@@ -66,13 +67,13 @@ def load_database(alias, path, *, check=None, on_start=None, on_piece=None, rest
             left_out=tuple(schema.left_out),
         )
         with _connected(alias) as connection:
-            found = _look(connection, alias, filling.claim, restart)
-            if found is not None and found.plan == filling.claim.plan and not restart:
+            found = _look(connection, alias, filling.units, restart)
+            if found is not None and found.plan == filling.units.plan and not restart:
                 report.units_before = found.done
             if dry_run:
                 return report
             if found is not None and report.units_before is None:
-                with refusing():
+                with stopping():
                     empty(connection, unless_ended)
                 found = None
             if on_start is not None:
@@ -81,7 +82,7 @@ def load_database(alias, path, *, check=None, on_start=None, on_piece=None, rest
     return report
 
 
-def _look(connection, alias, claim, restart):
+def _look(connection, alias, units, restart):
     """Return the Unfinished load that the database holds, or None if it is empty. Raises NotEmpty."""
     names = [name for (name,) in connection.execute(_HELD, [MARK]).fetchall()]
     if not names:
@@ -94,7 +95,7 @@ def _look(connection, alias, claim, restart):
             "loaded into an empty database, before the first `migrate`. Name another one in its NAME."
         )
     found = unfinished(connection)
-    if found is not None and found.plan != claim.plan and not restart:
+    if found is not None and found.plan != units.plan and not restart:
         raise NotEmpty(
             f"The database {alias!r} holds a part of another file, or of this one before it was changed. "
             "Load that file to its end, or throw the part away with --restart."
@@ -116,19 +117,21 @@ def _load(connection, filling, schema, found, on_piece):
         filling.fill(connection, found, on_piece)
         filling.finish(connection)
     except BaseException as error:
-        _give_up(connection, filling.claim, error)
+        _give_up(connection, filling.units, error)
         raise
 
 
-def _give_up(connection, claim, error):
+def _give_up(connection, units, error):
     """Empty the database, unless the same load may go on or somebody else has it; the first error counts."""
+    if isinstance(error, Overtaken):
+        return
     if is_resumable(error):
         error.add_note("What was sent stays: the same command goes on behind it.")
         return
     try:
-        with refusing():
-            empty(connection, claim.guard)
-    except Claimed:
+        with stopping():
+            empty(connection, units.guard)
+    except Overtaken:
         return
     except DatabaseError as second:
         error.add_note(f"Afterwards: {second}")

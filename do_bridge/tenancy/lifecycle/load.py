@@ -6,10 +6,10 @@ from django.apps import apps
 from django.db import DatabaseError
 
 from do_bridge.backends.sqlite_file.checking import applied_migrations, check_file
-from do_bridge.backends.sqlite_file.claims import unfinished
 from do_bridge.backends.sqlite_file.filling import Filling, is_resumable
 from do_bridge.backends.sqlite_file.fitness import UnfitFile, refuse_schema
 from do_bridge.backends.sqlite_file.opening import opened
+from do_bridge.backends.sqlite_file.units import unfinished
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types
 from do_bridge.tenancy.schema import fingerprint, known
 from do_bridge.tenancy.schema.fingerprint import note_statements
@@ -73,7 +73,7 @@ def load_tenant(
         if dry_run:
             row, held = leases.look(slug), read_tenant(slug)
             _refuse(leases.Lease(operation, row, 0, "", 0, next_step(row, held, operation)))
-            report.units_before = _done_by(_found(slug, row), filling.claim)
+            report.units_before = _done_by(_found(slug, row), filling.units)
             return report
         lease = leases.take(slug, operation, lambda: read_tenant(slug))
         _refuse(lease)
@@ -107,8 +107,8 @@ def _found(slug, row):
         return unfinished(connection)
 
 
-def _done_by(found, claim):
-    return found.done if found is not None and found.plan == claim.plan else None
+def _done_by(found, units):
+    return found.done if found is not None and found.plan == units.plan else None
 
 
 def _refuse_strangers(schema):
@@ -149,7 +149,7 @@ def _planned(file, schema):
 
 def _load(lease, schema, filling, report, on_start, on_piece, notes):
     found = _found(lease.slug, lease.row) if lease.step == Do.DROP else None
-    report.units_before = _done_by(found, filling.claim)
+    report.units_before = _done_by(found, filling.units)
     if report.units_before is not None:
         # Whoever was cut off may only stand still.
         close_to_older(lease)
