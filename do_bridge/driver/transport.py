@@ -135,6 +135,42 @@ class Transport(ABC):
         """Close the transport's connections; it opens new ones when it is used again."""
 
 
+class WrappedTransport(Transport):
+    """A transport that passes every call to another one, which it does not close."""
+
+    def __init__(self, inner: Transport) -> None:
+        self.inner = inner
+
+    def batch(
+        self,
+        database: str,
+        statements: Sequence[Statement],
+        deadline: Deadline,
+        *,
+        expect: str | None = None,
+        key: str | None = None,
+    ) -> list[Answer]:
+        return self.inner.batch(database, statements, deadline, expect=expect, key=key)
+
+    def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:
+        return self.inner.transaction(database, lease, expect=expect)
+
+    def supports_transactions(self, database: str) -> bool:
+        return self.inner.supports_transactions(database)
+
+    def size(self, database: str, deadline: Deadline) -> int:
+        return self.inner.size(database, deadline)
+
+    def erase(self, database: str, deadline: Deadline) -> bool:
+        return self.inner.erase(database, deadline)
+
+    def max_request(self, deadline: Deadline) -> int:
+        return self.inner.max_request(deadline)
+
+    def close(self) -> None:
+        """Do nothing: the other transport is the process's, and stays open."""
+
+
 def size_of(statements: Sequence[Statement]) -> int:
     """Return an upper limit of the bytes that the statements take on the wire."""
     return sum(

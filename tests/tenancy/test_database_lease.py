@@ -4,7 +4,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
+from django.db import OperationalError, connections
 
 from do_bridge.tenancy.lifecycle import database_lease
 from do_bridge.tenancy.lifecycle.leases import Held
@@ -65,3 +65,11 @@ def test_a_lease_that_was_left_behind_ends_by_d1s_clock(db, settings):
 def test_looking_at_the_plan_takes_no_lease(db, trips):
     with database_lease.database_lease("default", StringIO()):
         call_command("migrate", database="default", plan=True, stdout=StringIO())
+
+
+def test_a_migration_whose_lease_was_taken_over_writes_nothing_more(db):
+    with database_lease.database_lease("default", StringIO()):
+        run_batch(connections["default"], [("UPDATE _do_bridge_lease SET fence = fence + 1", None)])
+        with pytest.raises(OperationalError, match="has taken over this database"):
+            run_batch(connections["default"], [("INSERT INTO auth_group (name) VALUES ('late')", None)])
+    assert ask("SELECT count(*) FROM auth_group") == [(0,)]

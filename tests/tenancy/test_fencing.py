@@ -57,7 +57,7 @@ def test_what_an_older_lease_sends_does_nothing(acme, fence, write):
         write(acme.slug, "newer")
     with (
         fenced(alias, Lease(acme.slug, fence + 1)),
-        pytest.raises(OperationalError, match="taken over this tenant") as caught,
+        pytest.raises(OperationalError, match="taken over this database") as caught,
     ):
         write(acme.slug, "older")
     assert is_fenced(caught.value)

@@ -1,35 +1,36 @@
-"""Lets one process at a time migrate a D1 database: a lease in a small table of the database itself.
+"""Let one process at a time migrate a D1 database: a lease in a small table of the database itself.
 
-The ledger can't hold it: the first migration makes the ledger. A tenant's object needs none, because its
-lease is in the ledger, and other Durable Objects run each migration in a transaction.
+The ledger can't hold it, because the first migration makes the ledger. A tenant's object needs none: its
+lease is in the ledger. Other Durable Objects run each migration in a transaction.
 """
 
 import contextlib
-import threading
 import time
 from uuid import uuid4
 
 from django.db import DatabaseError, connections
 
 from do_bridge.backends.d1.base import DatabaseWrapper
+from do_bridge.backends.remote_sqlite.refusals import failing
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 
-from .leases import Held
+from .fencing import FENCED, guarded_by
+from .leases import FENCE_NOW, Held, renewed
 
 TABLE = "_do_bridge_lease"
-_NOW = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _CREATE = (
     f"CREATE TABLE IF NOT EXISTS {TABLE} (name text NOT NULL PRIMARY KEY, owner text NOT NULL, "
     "expires integer NOT NULL, fence integer NOT NULL) WITHOUT ROWID"
 )
 _TAKE = (
-    f"INSERT INTO {TABLE} AS l (name, owner, expires, fence) VALUES ('migrate', %s, {_NOW} + %s, 1) "  # noqa: S608
+    f"INSERT INTO {TABLE} AS l (name, owner, expires, fence) VALUES ('migrate', %s, {FENCE_NOW} + %s, 1) "  # noqa: S608
     "ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires, "
-    f"fence = l.fence + 1 WHERE l.expires <= {_NOW} RETURNING fence"
+    f"fence = l.fence + 1 WHERE l.expires <= {FENCE_NOW} RETURNING fence"
 )
-_RENEW = f"UPDATE {TABLE} SET expires = {_NOW} + %s WHERE name = 'migrate' AND fence = %s"  # noqa: S608
+_RENEW = f"UPDATE {TABLE} SET expires = {FENCE_NOW} + %s WHERE name = 'migrate' AND fence = %s"  # noqa: S608
 _END = f"UPDATE {TABLE} SET expires = 0 WHERE name = 'migrate' AND fence = %s"  # noqa: S608
+_GUARD = f"SELECT {failing(FENCED, 'fence')} FROM {TABLE} WHERE name = 'migrate' AND fence > %s"  # noqa: S608
 #: Seconds for which a migration waits for another one, which may take long.
 WAIT = 600
 # Seconds between two tries.
@@ -38,10 +39,10 @@ _PAUSE = 0.2
 
 @contextlib.contextmanager
 def database_lease(alias, stderr):
-    """Hold the lease of a D1 database while the block migrates it; of other databases nothing is held.
+    """Hold the lease of a D1 database while the block migrates it; other databases need none.
 
-    Waits for whoever has it, and says so on `stderr`. Raises Held where that takes too long, and Django's
-    database errors.
+    Each write of the block fails if another process has taken the lease over. Waits for whoever has it, and
+    says so on `stderr`. Raises Held if that takes too long, and Django's database errors.
     """
     connection = connections[alias]
     if not isinstance(connection, DatabaseWrapper):
@@ -49,14 +50,12 @@ def database_lease(alias, stderr):
         return
     seconds = conf("LEASE_SECONDS")
     fence = _take(connection, seconds, stderr)
-    ended = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(alias, seconds, fence, ended), daemon=True)
-    keeper.start()
     try:
-        yield
+        renewal = _RENEW, (int(seconds * 1000), fence)
+        with renewed(alias, renewal, seconds), guarded_by(alias, [(_GUARD, (fence,))]):
+            yield
     finally:
-        ended.set()
-        # Else it ends by itself.
+        # If this fails, the lease expires by itself.
         with contextlib.suppress(DatabaseError):
             run_batch(connections[alias], [(_END, (fence,))])
 
@@ -78,12 +77,3 @@ def _take(connection, seconds, stderr):
             stderr.write(f"Another process migrates {connection.alias!r}: waiting for it.")
             has_said = True
         time.sleep(_PAUSE)
-
-
-def _keep(alias, seconds, fence, ended):
-    try:
-        while not ended.wait(seconds / 3):
-            with contextlib.suppress(DatabaseError):
-                run_batch(connections[alias], [(_RENEW, (int(seconds * 1000), fence))])
-    finally:
-        connections.close_all()

@@ -1,7 +1,8 @@
-"""Lets an object refuse what an older lease sends: each batch carries its lease's number, the fence.
+"""Refuse what an older lease sends: each batch that writes carries its lease's fencing token.
 
-The object keeps the highest fence that it has seen, with the lease's owner, in its table of its own facts. A
-batch of a lease begins with one statement that fails where the object's fence is higher, and sets it else.
+A tenant's object keeps the highest token that it has seen, with the lease's owner, in its table of its own
+facts. Each batch begins with a statement that fails if the object's token is higher, and stores its own
+otherwise. In D1 the lease of the migrations stands in the database itself, so that a guard only compares.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from do_bridge.backends.remote_sqlite.emptying import LEFT
 from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table, told
 from do_bridge.driver.internal import NOT_INTERNAL
 from do_bridge.driver.sql import prepare
-from do_bridge.driver.transport import RemoteTransaction, Transport
+from do_bridge.driver.transport import RemoteTransaction, WrappedTransport
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.fingerprint import CREATE_META, META_TABLE
 
@@ -24,14 +25,15 @@ from .states import Held
 
 #: Under this key an object keeps "fence owner" of the lease that wrote last.
 KEY = "fence"
-_KIND = "fenced"
+#: The kind of error after which a newer lease has taken over.
+FENCED = "fenced"
 _NUMBER = f"CAST({META_TABLE}.value AS INTEGER)"
 _RAISE = (
     f"INSERT INTO {META_TABLE} (key, value) VALUES ('{KEY}', %s) ON CONFLICT (key) DO UPDATE SET value = "  # noqa: S608
-    f"CASE WHEN {_NUMBER} > CAST(excluded.value AS INTEGER) THEN {failing(_KIND, f'{META_TABLE}.value')} "
+    f"CASE WHEN {_NUMBER} > CAST(excluded.value AS INTEGER) THEN {failing(FENCED, f'{META_TABLE}.value')} "
     "ELSE excluded.value END"
 )
-_CHECK = f"SELECT {failing(_KIND, 'value')} FROM {META_TABLE} WHERE key = '{KEY}' AND {_NUMBER} > %s"  # noqa: S608
+_CHECK = f"SELECT {failing(FENCED, 'value')} FROM {META_TABLE} WHERE key = '{KEY}' AND {_NUMBER} > %s"  # noqa: S608
 
 _UNLESS_NEW = f"SELECT {failing(LEFT, 'name')} FROM sqlite_master WHERE name = '{META_TABLE}'"  # noqa: S608
 
@@ -40,12 +42,12 @@ _KNOWN = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (%s, '
 _META = f"SELECT key, value FROM {META_TABLE} WHERE key IN ('schema', '{KEY}')"  # noqa: S608
 _APPLIED = "SELECT app, name FROM django_migrations"
 
-_leases: ContextVar[dict] = ContextVar("do_bridge_leases", default={})  # noqa: B039 - never changed in place
+_guards: ContextVar[dict] = ContextVar("do_bridge_guards", default={})  # noqa: B039 - never changed in place
 
 
 def is_fenced(error):
     """Say whether a database error means that a newer lease has written to the object."""
-    return told(error, _KIND) is not None or getattr(error.__cause__, "kind", None) == _KIND
+    return told(error, FENCED) is not None or getattr(error.__cause__, "kind", None) == FENCED
 
 
 def read_object(connection):
@@ -97,53 +99,58 @@ def _guard(lease):
     return [(CREATE_META, None), (_RAISE, (f"{lease.fence} {lease.owner}",))]
 
 
-@contextlib.contextmanager
 def fenced(alias, lease):
-    """Let this thread's connection to `alias` send its writes under `lease` in this block; None: as ever."""
-    if lease is None:
-        yield
-        return
-    token = _leases.set({**_leases.get(), alias: lease})
+    """Return a block in which this thread's connection to a tenant sends its writes under `lease`, if any."""
+    return contextlib.nullcontext() if lease is None else guarded_by(alias, _guard(lease))
+
+
+@contextlib.contextmanager
+def guarded_by(alias, guard):
+    """Begin each write of this thread's connection to `alias` in this block with the statements `guard`.
+
+    They fail with the kind FENCED.
+    """
+    token = _guards.set({**_guards.get(), alias: guard})
     connection = connections[alias]
     connection.ensure_connection()
-    _install(connection.connection, lease)
+    _install(connection.connection, guard)
     try:
         yield
     finally:
-        _leases.reset(token)
+        _guards.reset(token)
         if connection.connection is not None:
-            _install(connection.connection, _leases.get().get(alias))
+            _install(connection.connection, _guards.get().get(alias))
 
 
 def fence(connection, lease):
-    """Let a driver connection of the caller's own send its writes under `lease`; returns the connection."""
-    _install(connection, lease)
+    """Let a driver connection of the caller's own send its writes under `lease`; return the connection."""
+    _install(connection, _guard(lease))
     return connection
 
 
 def watch_connections():
-    """Fence a connection, too, that is opened anew inside a block of `fenced`."""
-    connection_created.connect(_fence_new, dispatch_uid="do_bridge.fence_new")
+    """Guard a connection, too, that is reopened inside a block of `guarded_by`."""
+    connection_created.connect(_guard_new, dispatch_uid="do_bridge.guard_new")
 
 
-def _fence_new(sender, connection, **kwargs):
-    if (lease := _leases.get().get(connection.alias)) is not None:
-        _install(connection.connection, lease)
+def _guard_new(sender, connection, **kwargs):
+    if (guard := _guards.get().get(connection.alias)) is not None:
+        _install(connection.connection, guard)
 
 
-def _install(connection, lease):
-    """Fence a driver connection by a lease in place of the one before; None: by none."""
+def _install(connection, guard):
+    """Put a guard on a driver connection in place of the one before; None removes it."""
     transport = connection.transport
     inner = transport.inner if isinstance(transport, _FencedTransport) else transport
-    connection.transport = inner if lease is None else _FencedTransport(inner, lease)
+    connection.transport = inner if guard is None else _FencedTransport(inner, guard)
 
 
-class _FencedTransport(Transport):
-    """Begins each batch and transaction that writes with the lease's guard, in the same request."""
+class _FencedTransport(WrappedTransport):
+    """Begins each batch and transaction that writes with the guard, in the same request."""
 
-    def __init__(self, inner, lease):
-        self.inner = inner
-        self.guard = [prepare(sql, params) for sql, params in _guard(lease)]
+    def __init__(self, inner, guard):
+        super().__init__(inner)
+        self.guard = [prepare(sql, params) for sql, params in guard]
 
     def batch(self, database, statements, deadline, *, expect=None, key=None):
         if all(statement.shape.reads_only for statement in statements):
@@ -153,21 +160,6 @@ class _FencedTransport(Transport):
 
     def transaction(self, database, lease, *, expect=None):
         return _FencedTransaction(self.inner.transaction(database, lease, expect=expect), self.guard)
-
-    def supports_transactions(self, database):
-        return self.inner.supports_transactions(database)
-
-    def size(self, database, deadline):
-        return self.inner.size(database, deadline)
-
-    def erase(self, database, deadline):
-        return self.inner.erase(database, deadline)
-
-    def max_request(self, deadline):
-        return self.inner.max_request(deadline)
-
-    def close(self):
-        """The transport is the process's, and stays open."""
 
 
 class _FencedTransaction(RemoteTransaction):
@@ -197,11 +189,11 @@ def _behind(guard, send, steps):
     try:
         return send([*guard, *steps])[len(guard) :]
     except driver.Error as error:
-        if (higher := told(error, _KIND)) is not None:
+        if (higher := told(error, FENCED)) is not None:
             raise driver.OperationalError(
-                f"Somebody else has taken over this tenant, by the lease {higher.partition(' ')[0]}. "
-                "Nothing of this request was done. Look at the tenant before you run the command again.",
-                kind=_KIND,
+                f"Another process has taken over this database, with the lease {higher.partition(' ')[0]}. "
+                "Nothing of this request was done. Look at the database before you run the command again.",
+                kind=FENCED,
                 effect=error.effect,
                 step=0,
             ) from error

@@ -29,7 +29,8 @@ logger = logging.getLogger("do_bridge.migrations")
 
 _NOW = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
 _EXPIRY = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s)"
-_FENCE = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+#: The present time by D1's clock, in milliseconds.
+FENCE_NOW = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _LOST = "lost"
 # Seconds between two looks at a lease that somebody else has, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
@@ -216,7 +217,7 @@ def _taking(row, owner, condition):
     states, _, _ = _names()
     return (
         f"INSERT INTO {states} AS s (slug, fingerprint, state, since, operation, owner, expires, fence, "  # noqa: S608
-        f"emptied, version, error) SELECT {row}, {_NOW}, %s, {owner}, {_EXPIRY}, {_FENCE}, 0, %s, '' "
+        f"emptied, version, error) SELECT {row}, {_NOW}, %s, {owner}, {_EXPIRY}, {FENCE_NOW}, 0, %s, '' "
         f"FROM json_each(%s) WHERE {condition} ON CONFLICT (slug) DO UPDATE SET "
         "operation = excluded.operation, owner = excluded.owner, expires = excluded.expires, "
         "fence = max(s.fence + 1, excluded.fence), "
@@ -342,46 +343,41 @@ def lost(lease):
     )
 
 
-@contextlib.contextmanager
 def kept(*leases):
-    """Renew leases of one operation while the block runs, from a third of their time on."""
+    """Renew leases of one operation while the block runs."""
     if not leases:
-        yield
-        return
+        return contextlib.nullcontext()
+    states, _, _ = _names()
+    renewal = (
+        f"UPDATE {states} AS s SET expires = {_EXPIRY} FROM json_each(%s) "  # noqa: S608
+        "WHERE value->>0 = s.slug AND value->>1 = s.fence AND s.operation <> '' AND s.error = ''",
+        [f"+{leases[0].seconds:.3f} seconds", json.dumps([[one.slug, one.fence] for one in leases])],
+    )
+    return renewed(conf("DIRECTORY_ALIAS"), renewal, leases[0].seconds)
+
+
+@contextlib.contextmanager
+def renewed(alias, renewal, seconds):
+    """Run the statement `renewal` in a thread, every third of `seconds`, while the block runs."""
     ended = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(leases, ended), name="do-bridge-lease", daemon=True)
-    keeper.start()
+    arguments = (alias, renewal, seconds / 3, ended)
+    threading.Thread(target=_keep, args=arguments, name="do-bridge-lease", daemon=True).start()
     try:
         yield
     finally:
         ended.set()
 
 
-def _keep(leases, ended):
-    seconds = leases[0].seconds
+def _keep(alias, renewal, pause, ended):
     try:
-        while not ended.wait(seconds / 3):
+        while not ended.wait(pause):
             try:
-                _renew(leases, seconds)
+                run_batch(connections[alias], [renewal])
             except DatabaseError as error:
-                # The next one may get through; if none does, the fence keeps the objects safe.
-                logger.warning("The lease of %s was not renewed: %s", leases[0].slug, error)
+                # The next one may succeed; if none does, the fencing token keeps the data safe.
+                logger.warning("A lease in %s was not renewed: %s", alias, error)
     finally:
         connections.close_all()
-
-
-def _renew(leases, seconds):
-    states, _, _ = _names()
-    run_batch(
-        _directory(),
-        [
-            (
-                f"UPDATE {states} AS s SET expires = {_EXPIRY} FROM json_each(%s) "  # noqa: S608
-                "WHERE value->>0 = s.slug AND value->>1 = s.fence AND s.operation <> '' AND s.error = ''",
-                [f"+{seconds:.3f} seconds", json.dumps([[one.slug, one.fence] for one in leases])],
-            )
-        ],
-    )
 
 
 def refuse(lease):

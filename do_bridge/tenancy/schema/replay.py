@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from do_bridge.backends.remote_sqlite.refusals import PREFIX
 from do_bridge.driver.exceptions import Error
-from do_bridge.driver.transport import Control, RemoteTransaction, Transport
+from do_bridge.driver.transport import Control, RemoteTransaction, WrappedTransport
 
 _OWN_OPERATIONS = "django.db.migrations.operations."
 # Modules whose receivers of the two signals leave objects to `copy_content_types`.
@@ -128,11 +128,11 @@ def _is_static_operation(operation):
     )
 
 
-class _RecordingTransport(Transport):
-    """Passes everything on, and notes what has stood."""
+class _RecordingTransport(WrappedTransport):
+    """Records the statements that were carried out."""
 
     def __init__(self, inner, made):
-        self.inner = inner
+        super().__init__(inner)
         self.made = made
 
     def batch(self, database, statements, deadline, *, expect=None, key=None):
@@ -142,15 +142,6 @@ class _RecordingTransport(Transport):
 
     def transaction(self, database, lease, *, expect=None):
         return _RecordedTransaction(self.inner.transaction(database, lease, expect=expect), self.made)
-
-    def supports_transactions(self, database):
-        return self.inner.supports_transactions(database)
-
-    def max_request(self, deadline):
-        return self.inner.max_request(deadline)
-
-    def close(self):
-        """The transport is the process's, and stays open."""
 
 
 class _RecordedTransaction(RemoteTransaction):
