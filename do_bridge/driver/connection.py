@@ -26,7 +26,7 @@ from .transport import Answer, Deadline, RemoteTransaction, Transport, size_of
 
 logger = logging.getLogger("do_bridge.driver")
 
-# The size of a request without its statements; on D1 that includes the key's statements.
+# The size of a request without its statements.
 _FRAME: Final = 2000
 
 
@@ -51,10 +51,9 @@ class Connection:
     fingerprint to expect from then on; the call is made again, once for each schema that is found. Without
     ``on_mismatch`` the call raises OperationalError of the kind ``schema_mismatch``, and nothing has run.
 
-    ``write_keys``: each write carries an idempotency key, at the cost of one row written. After a lost
-    answer the driver sends it again, and it still runs once. Without a key the outcome of such a write is
-    unknown. None means True for an object, which keeps the answer as well, and False for D1, which does
-    not: after a lost answer the write may be known to be done while its results are lost.
+    ``write_keys``: each write to an object carries an idempotency key, at the cost of one row written. After
+    a lost answer the driver sends it again, and it still runs once. Without a key, and on D1, the outcome of
+    such a write is unknown.
 
     ``on_call`` is called with a ``Call`` after each request; it must not use the connection. ``metered`` is
     called before each request and returns whether to count the rows read and written. ``ahead`` returns a
@@ -81,7 +80,7 @@ class Connection:
         timeout: float = 30.0,
         lease: float = 10.0,
         expect: str | None = None,
-        write_keys: bool | None = None,
+        write_keys: bool = True,
     ) -> None:
         if not database.startswith(("do:", "d1:")) or len(database) == 3:
             raise InterfaceError(f"A database is named 'do:<object>' or 'd1:<id>', not {database!r}")
@@ -96,7 +95,7 @@ class Connection:
         self.timeout = timeout
         self.lease = lease
         self.expect = expect
-        self.write_keys = database.startswith("do:") if write_keys is None else write_keys
+        self.write_keys = write_keys and database.startswith("do:")
         self.on_mismatch: Callable[[str], str | None] | None = None
         self.on_call: Callable[[Call], None] | None = None
         self.ahead: Callable[[], AbstractContextManager[Sequence[Statement]]] | None = None
@@ -450,7 +449,7 @@ def connect(
     timeout: float = 30.0,
     lease: float = 10.0,
     expect: str | None = None,
-    write_keys: bool | None = None,
+    write_keys: bool = True,
 ) -> Connection:
     """Return a connection to ``do:<object>`` or ``d1:<id>``; see Connection for the arguments."""
     return Connection(transport, database, timeout=timeout, lease=lease, expect=expect, write_keys=write_keys)

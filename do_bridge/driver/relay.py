@@ -6,7 +6,6 @@ import atexit
 from collections.abc import Sequence
 from typing import Any, Final
 
-from .d1_keys import write_once_on_d1
 from .exceptions import DatabaseError, Error, OperationalError
 from .keys import leaving_time_to_ask, name_in_use, settle_commit, write_once
 from .relay_pool import RelayPool
@@ -51,13 +50,6 @@ class RelayTransport(Transport):
     ) -> list[Answer]:
         """Run the statements as one atomic unit."""
         message: dict[str, Any] = {"op": "batch", "db": database}
-        if key is not None and database.startswith("d1:"):
-            return write_once_on_d1(
-                lambda steps, until: self._ask_once({**message, "steps": wire_steps(steps)}, until),
-                statements,
-                key,
-                deadline,
-            )
         if expect is not None:
             message["expect"] = expect
         message["steps"] = wire_steps(statements)

@@ -303,11 +303,9 @@ def test_of_a_write_that_ended_with_its_database_nobody_knows_the_outcome(
     assert caught.value.effect == "unknown"
 
 
-@pytest.mark.parametrize("write_keys", [False, True])
 def test_of_a_text_of_several_statements_the_last_ones_rows_come(
-    api: driver.Connection, faulty: Faulty, write_keys: bool
+    api: driver.Connection, faulty: Faulty
 ) -> None:
-    api.write_keys = write_keys
     (status, headers, payload), (_, _, last) = ok([1]), ok([2])
     payload["result"] += last["result"]
     faulty.replies = [(status, headers, payload)]

@@ -20,7 +20,7 @@ from .operations import DatabaseOperations
 
 logger = logging.getLogger("do_bridge.d1")
 
-OPTIONS = ("transport", "account_id", "timeout", "pool_size", "connect_timeout", "write_keys")
+OPTIONS = ("transport", "account_id", "timeout", "pool_size", "connect_timeout")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -46,8 +46,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         options = self.settings_dict["OPTIONS"]
         self.require_known_options(OPTIONS)
         parameters = {"transport": self._transport(), "database": "d1:" + self.settings_dict["NAME"]}
-        # Off by default; docs/costs.md gives the reason.
-        parameters["write_keys"] = bool(options.get("write_keys", False))
         if "timeout" in options:
             parameters["timeout"] = float(options["timeout"])
         return parameters
