@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from .exceptions import DataError, InterfaceError, ProgrammingError
+from .limits import PARAMETERS, VALUE_BYTES
 
 # Kinds of slots; a positive number is a blob that takes that many slots of its own.
 IN_JSON: Final = 0
@@ -24,12 +25,10 @@ _MAX_INT64: Final = 2**63
 
 _LARGE_TEXT: Final = 4096
 _LARGE_BLOB: Final = 2048
-# https://developers.cloudflare.com/d1/platform/limits/ and the same for objects; a local Worker takes more.
-_LARGEST_VALUE: Final = 2_000_000
 # The parameters' text is one value, and each byte of a blob takes two of its characters.
 _BLOB_PIECE: Final = 750_000
-# The runtime allows 100 parameters. One is the JSON text.
-_OWN_SLOTS: Final = 99
+# One parameter is the JSON text.
+_OWN_SLOTS: Final = PARAMETERS - 1
 
 _quote = json.encoder.encode_basestring
 
@@ -64,7 +63,7 @@ def encode(values: Sequence[Any]) -> Encoded:
     wire = (f"[{','.join(texts)}]", *own) if texts else tuple(own)
     for text in wire:
         # A character takes at most four bytes, so most texts need not be encoded to be measured.
-        if len(text) > _LARGEST_VALUE // 4:
+        if len(text) > VALUE_BYTES // 4:
             _check_size(len(text.encode()))
     return Encoded(tuple(kinds), wire)
 
@@ -168,10 +167,10 @@ def _encode_blob(blob: bytes, texts: list[str], own: list[str]) -> int:
 
 
 def _check_size(size: int) -> None:
-    if size > _LARGEST_VALUE:
+    if size > VALUE_BYTES:
         raise DataError(
             f"A value, or the small values of a statement together, takes {size:,} bytes. D1 and "
-            f"Durable Objects accept {_LARGEST_VALUE:,}. Store it in several rows, or outside the "
+            f"Durable Objects accept {VALUE_BYTES:,}. Store it in several rows, or outside the "
             "database",
             kind="too_large",
             effect="none",

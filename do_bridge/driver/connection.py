@@ -20,6 +20,7 @@ from .exceptions import (
     ProgrammingError,
 )
 from .keys import NameInUse, WriteKeys
+from .limits import LONGEST_LEASE, chunks_by_weight
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
 from .transport import Answer, Deadline, RemoteTransaction, Transport, size_of
@@ -86,7 +87,7 @@ class Connection:
             raise InterfaceError(f"A database is named 'do:<object>' or 'd1:<id>', not {database!r}")
         if timeout <= 0:
             raise InterfaceError("timeout must be greater than 0 seconds")
-        if not 0.1 <= lease <= 25:
+        if not 0.1 <= lease <= LONGEST_LEASE:
             raise InterfaceError(
                 "lease must be between 0.1 and 25 seconds, because the runtime ends transactions after 30"
             )
@@ -396,16 +397,7 @@ class Connection:
         if size_of(statements) < 500_000:
             return [list(statements)]
         largest = self.transport.max_request(Deadline(self.timeout)) - _FRAME
-        pieces: list[list[Statement]] = [[]]
-        size = 0
-        for statement in statements:
-            own = size_of([statement])
-            if pieces[-1] and size + own > largest:
-                pieces.append([])
-                size = 0
-            pieces[-1].append(statement)
-            size += own
-        return pieces
+        return list(chunks_by_weight(statements, lambda statement: size_of([statement]), largest))
 
     def _run_pieces(self, pieces: Sequence[Sequence[Statement]]) -> list[Result]:
         results: list[Result] = []

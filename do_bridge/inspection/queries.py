@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 from do_bridge.backends.sqlite_file.quoting import quote
 from do_bridge.driver.internal import NOT_INTERNAL
+from do_bridge.driver.limits import COLUMNS
 
 from . import row_names
 
 COUNT_LIMIT = 10_000  # rows counted in a table; more would be read, and billed, at each view
 ACTIVITY_ROWS = 1_000  # newest rows of a table in which its last time is looked for
-MOST_COLUMNS = 100  # of a result, the runtime's limit
 COUNTS_IN_A_STATEMENT = 90  # below the runtime's 100 columns
 PREVIEW = 120  # characters of a text in a list
 LONGEST_TEXT = 1_000_000
@@ -258,7 +258,7 @@ def page(connection, table, *, filters=(), order=None, descending=False, number=
     counted = f"SELECT count(*) FROM (SELECT 1 FROM {quote(table.name)}{where} LIMIT {COUNT_LIMIT + 1})"  # noqa: S608
     # A result has no more columns than a table may have: the name that would be one too many is read
     # separately.
-    together = name is not None and len(wanted) < MOST_COLUMNS
+    together = name is not None and len(wanted) < COLUMNS
     selects = [f"SELECT {', '.join([*wanted, name] if together else wanted)}{tail}", counted]
     if name is not None and not together:
         selects.append(f"SELECT {name}{tail}")

@@ -10,6 +10,7 @@ from do_bridge.backends.remote_sqlite.queries.wide import LITERAL
 from do_bridge.backends.remote_sqlite.refusals import failing, told
 from do_bridge.backends.remote_sqlite.snapshot import joined
 from do_bridge.driver import exact
+from do_bridge.driver.limits import D1_STATEMENTS
 from do_bridge.driver.sql import Statement, bare, prepare
 
 from .connection import Batch, PendingCount
@@ -20,8 +21,8 @@ _STALE = "stale"
 # Fail if an UPDATE finds another number of rows than Django was told.
 _MUST_FIND = prepare(f"SELECT {failing(_STALE)} WHERE changes() = 0", None)
 _MUST_MISS = prepare(f"SELECT {failing(_STALE)} WHERE changes() <> 0", None)
-# D1 runs 1,000 statements for each invocation of the relay; an UPDATE may need a second one.
-PIECE = 400
+# An UPDATE may need a second statement.
+PIECE = D1_STATEMENTS * 4 // 10
 
 
 class ProbedCount(PendingCount):

@@ -6,6 +6,7 @@ from itertools import chain
 from django.db.backends.utils import debug_transaction
 from django.db.models.sql import compiler
 
+from do_bridge.driver import limits
 from do_bridge.driver.sql import prepare
 
 from .queries import deep, key_lists  # noqa: F401 - the collector's queries take Django's place
@@ -17,13 +18,11 @@ from .queries.wide import WideSelect
 from .reading import converted
 from .statements import settle
 
-# The runtime's limit is 100,000 bytes of SQL; a placeholder grows from 2 bytes to some 14.
-SQL_BYTES = 90_000
+# A placeholder grows from 2 bytes to some 14.
+SQL_BYTES = limits.SQL_BYTES * 9 // 10
 PLACEHOLDER_BYTES = 14
-# A blob or a long text has one of the runtime's 100 parameters for itself.
+# A blob or a long text has a parameter for itself.
 LONG_VALUES = 40
-# Terms of a compound SELECT.
-COMPOUND_TERMS = 5
 LONG_VALUE = 4_000
 
 
@@ -52,7 +51,7 @@ class Dialect(Watched, compiler.SQLCompiler):
     def get_combinator_sql(self, combinator, all):
         """Nest what combines more than five queries: the runtime takes no longer compound SELECT."""
         queries = self.query.combined_queries
-        if len(queries) <= COMPOUND_TERMS:
+        if len(queries) <= limits.COMPOUND_TERMS:
             return super().get_combinator_sql(combinator, all)
         try:
             self.query.combined_queries = self._nested(combinator, queries, all)
@@ -65,8 +64,8 @@ class Dialect(Watched, compiler.SQLCompiler):
         if combinator == "difference":
             # Without the rows of each of the others is without those of their union.
             return queries[0], self._combined("union", queries[1:], all=False)
-        while len(queries) > COMPOUND_TERMS:
-            parts = [queries[at : at + COMPOUND_TERMS] for at in range(0, len(queries), COMPOUND_TERMS)]
+        while len(queries) > limits.COMPOUND_TERMS:
+            parts = limits.chunks(queries, limits.COMPOUND_TERMS)
             queries = tuple(
                 part[0] if len(part) == 1 else self._combined(combinator, part, all) for part in parts
             )

@@ -9,13 +9,13 @@ from django.db.models import lookups
 from django.db.models.expressions import Value
 from django.db.models.fields.tuple_lookups import TupleIn
 
+from do_bridge.driver.limits import PATTERN_BYTES
+
 from .functions.expressions import compiled, refuse, register
 from .functions.fragments import Fragment, fill
 
 # Up to this many values stand in the list one by one; more travel as one JSON parameter.
 SHORT_LIST = 50
-# The runtime's limit for LIKE, in bytes of the pattern.
-LIKE_BYTES = 50
 INT64 = 2**63
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -138,7 +138,7 @@ def _pattern(template, before, after):
         if not self.rhs_is_direct_value() or self.bilateral_transforms:
             return fill(template, lhs=lhs, rhs=(rhs_sql, tuple(rhs_params)))
         pattern = rhs_params[-1] if rhs_params else None
-        if not isinstance(pattern, str) or len(pattern.encode()) <= LIKE_BYTES or rhs_sql != "%s":
+        if not isinstance(pattern, str) or len(pattern.encode()) <= PATTERN_BYTES or rhs_sql != "%s":
             return self.as_sql(compiler, connection)
         return fill(template, lhs=lhs, rhs=("%s", (unescaped(pattern, before, after),)))
 

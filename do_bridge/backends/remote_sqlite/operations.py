@@ -7,6 +7,7 @@ from django.db import DatabaseError
 from django.db.backends.sqlite3 import operations as sqlite3_operations
 from django.utils.functional import cached_property
 
+from do_bridge.driver import limits
 from do_bridge.driver.internal import UNREADABLE, outside
 from do_bridge.driver.sql import fill
 
@@ -17,9 +18,8 @@ from .reading import INTEGER_TYPES
 from .snapshot import GUARDS, guarded_tables, without_guards
 from .statements import send
 
-# Of the runtime's 100,000 bytes of SQL: the part for bulk_update's WHENs, and the size of one without its
-# names.
-SQL_BYTES = 80_000
+# The part of a statement for bulk_update's WHENs, and the size of one without its names.
+SQL_BYTES = limits.SQL_BYTES * 8 // 10
 WHEN_BYTES = 75
 # Longer values (in characters) have a parameter of their own. A statement has this many of those.
 LONG_VALUE, LONG_VALUES = 2000, 40

@@ -12,6 +12,7 @@ from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSche
 from django.db.transaction import TransactionManagementError
 from django.utils.duration import duration_microseconds
 
+from do_bridge.driver.limits import SQL_BYTES
 from do_bridge.driver.sql import tokens
 
 from . import rebuild
@@ -19,9 +20,6 @@ from .queries.deep import GroupsConditions
 from .statements import send, settle
 
 logger = logging.getLogger("django.db.backends.schema")
-
-# Bytes of a statement's text: https://developers.cloudflare.com/d1/platform/limits/, also for objects.
-MAX_STATEMENT_BYTES = 100_000
 
 
 class DeferredStatements(list):
@@ -361,9 +359,9 @@ def _as_text(value):
 
 def _check_size(sql):
     # A character takes at most four bytes, so most statements need not be encoded to be measured.
-    if len(sql) * 4 > MAX_STATEMENT_BYTES and (size := len(sql.encode())) > MAX_STATEMENT_BYTES:
+    if len(sql) * 4 > SQL_BYTES and (size := len(sql.encode())) > SQL_BYTES:
         raise NotSupportedError(
             f"The statement has {size:,} bytes, and D1 and Durable Objects accept "
-            f"{MAX_STATEMENT_BYTES:,}. Pass large values as parameters (RunSQL takes [(sql, "
+            f"{SQL_BYTES:,}. Pass large values as parameters (RunSQL takes [(sql, "
             "params)]), or split the statement."
         )

@@ -4,6 +4,7 @@ import json
 from typing import NamedTuple
 
 from do_bridge.driver.internal import NOT_INTERNAL
+from do_bridge.driver.limits import ARGUMENTS, COMPOUND_TERMS, SQL_BYTES, chunks, chunks_by_weight
 
 from . import rebuild
 from .statements import send
@@ -18,8 +19,8 @@ SELECT name,
 FROM pragma_table_list AS t WHERE "schema" = 'main' AND type = 'table' AND name <> 'django_migrations'
 AND (name = '{SEQUENCES}' OR {NOT_INTERNAL})
 """  # noqa: S608
-# The runtime takes 32 arguments of a function, 5 terms of a compound SELECT and 100,000 bytes of SQL.
-ARGUMENTS, TERMS, SQL_BYTES = 31, 5, 80_000
+# The rest of a statement is for its names.
+ROWS_BYTES = SQL_BYTES * 8 // 10
 # This package's own triggers protect rows, and a test run has to empty those tables, too.
 GUARDS = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'do_bridge_*'"
 #: The tables with such triggers; code that makes one adds its table.
@@ -56,7 +57,7 @@ class Snapshot:
         #: As values: the rows of tables with a row that does not fit into a statement's text.
         self.values = {}
         for table in self.tables:
-            if any(len(row.encode()) > SQL_BYTES for row in self.rows[table.name]):
+            if any(len(row.encode()) > ROWS_BYTES for row in self.rows[table.name]):
                 (result,) = send(connection, [(f"SELECT {table.columns} FROM {table.quoted}", None)])  # noqa: S608
                 self.values[table.name] = result.rows
 
@@ -102,7 +103,7 @@ class Snapshot:
             for row in self.values[table.name]:
                 yield f"{insert}({', '.join(['%s'] * len(row))})", row
             return
-        for rows in _pieces(self.rows[table.name], lambda row: len(row.encode()) + 3):
+        for rows in chunks_by_weight(self.rows[table.name], lambda row: len(row.encode()) + 3, ROWS_BYTES):
             yield insert + ",".join(f"({row})" for row in rows), None
 
 
@@ -125,8 +126,9 @@ def _tables(connection):
 
 def joined(parts):
     """Return the expression that joins texts with commas, within the runtime's number of arguments."""
-    while len(parts) > ARGUMENTS:
-        parts = [joined(parts[at : at + ARGUMENTS]) for at in range(0, len(parts), ARGUMENTS)]
+    # One argument is the comma.
+    while len(parts) > ARGUMENTS - 1:
+        parts = [joined(part) for part in chunks(parts, ARGUMENTS - 1)]
     return f"concat_ws(',', {', '.join(parts)})"
 
 
@@ -138,7 +140,8 @@ def _read(connection, tables):
     ]
     rows = {table.name: [] for table in tables}
     statements = [
-        (_union(selects), None) for selects in _pieces(numbered, lambda sql: len(sql.encode()) + 40)
+        (_union(selects), None)
+        for selects in chunks_by_weight(numbered, lambda sql: len(sql.encode()) + 40, ROWS_BYTES)
     ]
     *results, guards = send(connection, [*statements, (GUARDS, None)])
     for result in results:
@@ -148,20 +151,7 @@ def _read(connection, tables):
 
 
 def _union(selects):
-    while len(selects) > TERMS:
-        parts = [selects[at : at + TERMS] for at in range(0, len(selects), TERMS)]
+    while len(selects) > COMPOUND_TERMS:
+        parts = chunks(selects, COMPOUND_TERMS)
         selects = [f"SELECT * FROM ({' UNION ALL '.join(part)})" for part in parts]  # noqa: S608
     return " UNION ALL ".join(selects)
-
-
-def _pieces(items, size):
-    """Yield lists of items, each of a size (in bytes) that fits into a statement."""
-    piece, total = [], 0
-    for item in items:
-        if piece and total + size(item) > SQL_BYTES:
-            yield piece
-            piece, total = [], 0
-        piece.append(item)
-        total += size(item)
-    if piece:
-        yield piece

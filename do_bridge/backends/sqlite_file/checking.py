@@ -2,9 +2,11 @@
 
 from django.db import DatabaseError
 
+from do_bridge.driver.limits import COLUMNS
+
 from . import fitness
 from .fitness import UnfitFile
-from .schema import COLUMNS, MASTER, TABLES, read_schema
+from .schema import MASTER, TABLES, read_schema
 from .units import MARK
 
 #: The table that makes a database usable for Django: it comes last.

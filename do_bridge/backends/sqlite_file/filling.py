@@ -7,13 +7,14 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from do_bridge import driver
+from do_bridge.driver.limits import LIST_BYTES, chunks
 
 from . import virtual
 from .checking import APPLIED
 from .fitness import UnfitFile
 from .order import in_order
 from .quoting import quote
-from .rows import LARGE_ROW, PIECE_BYTES, ROWS_AT_ONCE, insert, pieces
+from .rows import LARGE_ROW, ROWS_AT_ONCE, insert, pieces
 from .units import Units
 
 STAGING = "_do_bridge_load_rows_"
@@ -75,7 +76,7 @@ class Filling:
     def _plan(self, digest, purpose):
         choices = {name: [choice.where, choice.instead] for name, choice in self._choices.items()}
         order = [table.name for table in (*self._before, *self._circles, *self._after)]
-        limits = [PIECE_BYTES, ROWS_AT_ONCE, LARGE_ROW, ROWS_A_UNIT, INDEXES_A_UNIT]
+        limits = [LIST_BYTES, ROWS_AT_ONCE, LARGE_ROW, ROWS_A_UNIT, INDEXES_A_UNIT]
         plan = [_FORMAT, digest, purpose, self._schema.made, order, choices, limits]
         return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
 
@@ -232,8 +233,7 @@ class Filling:
         """Raise CountsDiffer if a table holds another number of rows than it was sent."""
         names = [name for name in self.expected if name != APPLIED]
         differ = []
-        for at in range(0, len(names), COUNTS_A_TRIP):
-            part = names[at : at + COUNTS_A_TRIP]
+        for part in chunks(names, COUNTS_A_TRIP):
             counted = [(f"SELECT count(*) FROM {quote(name)}", None) for name in part]  # noqa: S608
             for name, result in zip(part, connection.execute_batch(counted), strict=True):
                 if (count := result.rows[0][0]) != self.expected[name]:

@@ -6,13 +6,11 @@ import sqlite3
 
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.refusals import ALWAYS_FAILS, has_passed
-from do_bridge.backends.remote_sqlite.schema import MAX_STATEMENT_BYTES
+from do_bridge.driver.limits import COLUMNS, SQL_BYTES, VALUE_BYTES
 from do_bridge.driver.sql import tokens
 
 from .quoting import quote
 
-# https://developers.cloudflare.com/d1/platform/limits/ and the same for objects.
-LARGEST_VALUE = 2_000_000
 #: What Django's own sqlite3 engine computes in Python, in upper case; all others begin with DJANGO_.
 PYTHON_FUNCTIONS = frozenset(
     [
@@ -98,10 +96,8 @@ def refuse_python_triggers(schema):
 def refuse_long_statements(schema):
     """Raise UnfitFile for a table, index, view or trigger whose SQL the platform does not take."""
     for what, sql in schema.made:
-        if (size := len(sql.encode())) > MAX_STATEMENT_BYTES:
-            raise UnfitFile(
-                f"{_capital(what)} has {size:,} bytes of SQL. The platform takes {MAX_STATEMENT_BYTES:,}."
-            )
+        if (size := len(sql.encode())) > SQL_BYTES:
+            raise UnfitFile(f"{_capital(what)} has {size:,} bytes of SQL. The platform takes {SQL_BYTES:,}.")
 
 
 def refuse_dangling_rows(source, schema):
@@ -139,8 +135,8 @@ def refuse_broken_views(source):
             raise UnfitFile(
                 f"The view {name!r} cannot be read: {error}. Correct it in the file, or drop it there."
             ) from error
-        if len(columns) > 100:
-            raise UnfitFile(f"The view {name!r} has more than 100 columns.")
+        if len(columns) > COLUMNS:
+            raise UnfitFile(f"The view {name!r} has more than {COLUMNS} columns.")
 
 
 def refuse_large_values(source, tables):
@@ -153,14 +149,14 @@ def refuse_large_values(source, tables):
         sums = [f"max({'+'.join(sizes)})", *(f"max({size})" for size in sizes)]
         whole, *found = source.execute(f"SELECT {', '.join(sums)} FROM {quote(table.name)}").fetchone()  # noqa: S608
         for name, size in zip(table.columns, found, strict=True):
-            if size is not None and size > LARGEST_VALUE:
+            if size is not None and size > VALUE_BYTES:
                 raise UnfitFile(
                     f"{table.name}.{name} holds a value of {size:,} bytes. The platform takes "
-                    f"{LARGEST_VALUE:,}: shorten it, or keep it outside of the database."
+                    f"{VALUE_BYTES:,}: shorten it, or keep it outside of the database."
                 )
-        if whole is not None and whole > LARGEST_VALUE:
+        if whole is not None and whole > VALUE_BYTES:
             raise UnfitFile(
-                f"{table.name} holds a row of {whole:,} bytes. The platform takes {LARGEST_VALUE:,}: "
+                f"{table.name} holds a row of {whole:,} bytes. The platform takes {VALUE_BYTES:,}: "
                 "shorten its "
                 "values, or keep them outside of the database."
             )

@@ -2,28 +2,21 @@
 
 import json
 
-# What one statement's rows may weigh as JSON; the runtime's limit for a value is 2 MB.
-PIECE_BYTES = 1_000_000
+from do_bridge.driver.limits import LIST_BYTES, chunks_by_weight
+
 # A larger row travels alone, each of its values in a slot of its own.
 LARGE_ROW = 400_000
 ROWS_AT_ONCE = 5000
 
 
 def pieces(cursor):
-    """Yield lists of rows that one statement can carry; a large row is alone in its list."""
-    piece, size = [], 0
-    for row in cursor:
-        own = sum(_size(value) for value in row)
-        if piece and (size + own > PIECE_BYTES or len(piece) == ROWS_AT_ONCE or own > LARGE_ROW):
-            yield piece
-            piece, size = [], 0
-        piece.append(row)
-        size += own
-        if own > LARGE_ROW:
-            yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece
+    """Return lists of rows that one statement can carry; a large row is alone in its list."""
+    return chunks_by_weight(cursor, _weight, LIST_BYTES, ROWS_AT_ONCE)
+
+
+def _weight(row):
+    own = sum(_size(value) for value in row)
+    return own if own <= LARGE_ROW else LIST_BYTES
 
 
 def _size(value):

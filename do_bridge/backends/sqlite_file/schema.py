@@ -7,12 +7,11 @@ from django.db import NotSupportedError
 
 from do_bridge import driver
 from do_bridge.driver.internal import NOT_RUNTIME, PLATFORM, RUNTIME, is_among
+from do_bridge.driver.limits import COLUMNS
 from do_bridge.driver.sql import tokens
 
 from . import virtual
 
-# Of a table, and of a result.
-COLUMNS = 100
 _SEQUENCE = "sqlite_sequence"
 _DEFERRED = ["DEFERRABLE", "INITIALLY", "DEFERRED"]
 MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"

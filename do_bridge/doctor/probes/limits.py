@@ -7,12 +7,12 @@ from typing import Final
 from do_bridge.doctor.databases import Database, Statement
 from do_bridge.doctor.probe import EVERY, Group, Measured, Probe, Wrong, expect
 from do_bridge.driver import Error
+from do_bridge.driver.limits import SQL_BYTES
 
 PROBES: list[Probe] = []
 _group = Group("Limits", PROBES)
 
 _LOWER = "Report this: the package splits its statements for the higher limit."
-_SQL_BYTES: Final = 100_000
 _VALUE_BYTES: Final = 1_900_000
 _PARAMETERS: Final = 1_500
 
@@ -78,9 +78,9 @@ def columns(database: Database) -> Measured:
     fix=_LOWER,
 )
 def statement_length(database: Database) -> Measured:
-    beyond = f"SELECT 1 AS a /*{'x' * _SQL_BYTES}*/"
+    beyond = f"SELECT 1 AS a /*{'x' * SQL_BYTES}*/"
     return _limit(
-        database, "a statement's length", f"SELECT 7 AS a /*{'x' * (_SQL_BYTES - 1000)}*/", 7, beyond
+        database, "a statement's length", f"SELECT 7 AS a /*{'x' * (SQL_BYTES - 1000)}*/", 7, beyond
     )
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from django.core.management.base import CommandError
 
+from do_bridge.driver.limits import LONGEST_LEASE
 from do_bridge.management.base import TenantsCommand
-from do_bridge.tenancy.lifecycle.dump import LEASE
 from do_bridge.tenancy.lifecycle.tenant_rows import (
     FieldsMissing,
     WrongField,
@@ -33,7 +33,7 @@ class Command(TenantsCommand):
         parser.add_argument(
             "--lease",
             type=float,
-            default=LEASE,
+            default=LONGEST_LEASE,
             help="seconds (0.1 to 25) for which the source may be held still; default %(default)s",
         )
 

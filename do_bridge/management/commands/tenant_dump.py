@@ -7,8 +7,9 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
+from do_bridge.driver.limits import LONGEST_LEASE
 from do_bridge.management.base import TenantsCommand
-from do_bridge.tenancy.lifecycle.dump import LEASE, dump_tenant
+from do_bridge.tenancy.lifecycle.dump import dump_tenant
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 from do_bridge.tenancy.tenants import is_registered
 
@@ -24,7 +25,7 @@ class Command(TenantsCommand):
         parser.add_argument(
             "--lease",
             type=float,
-            default=LEASE,
+            default=LONGEST_LEASE,
             help="seconds (0.1 to 25) for which the tenant may be held still; default %(default)s",
         )
         parser.add_argument(
@@ -39,7 +40,7 @@ class Command(TenantsCommand):
             )
 
 
-def dump_to(command, slug, file, *, lease=LEASE, quiet=False, strict=False, then=None):
+def dump_to(command, slug, file, *, lease=LONGEST_LEASE, quiet=False, strict=False, then=None):
     """Write the dump with a progress bar; return its DumpReport, raise CommandError for what fails.
 
     `then` is as `dump_tenant` takes it.

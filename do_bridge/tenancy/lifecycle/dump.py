@@ -13,12 +13,11 @@ from do_bridge import driver
 from do_bridge.backends.sqlite_file import virtual
 from do_bridge.backends.sqlite_file.quoting import quote
 from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, connect, read_schema
+from do_bridge.driver.limits import LIST_BYTES, LONGEST_LEASE, chunks
 from do_bridge.tenancy.slugs import tenant_alias
 
-# The runtime ends a transaction after 30 s; the driver allows leases up to 25.
-LEASE = 25.0
 # What one answer should weigh: far below the 30 MB that it may, and large enough to cost few trips.
-PAGE_BYTES = 1_000_000
+PAGE_BYTES = LIST_BYTES
 _HAS_COUNTERS = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
 FIRST_PAGE = 10
 LARGEST_PAGE = 20_000
@@ -37,7 +36,7 @@ class DumpReport:
     dangling: int = 0
 
 
-def dump_tenant(slug, path, *, lease=LEASE, page_bytes=PAGE_BYTES, on_page=None, then=None):
+def dump_tenant(slug, path, *, lease=LONGEST_LEASE, page_bytes=PAGE_BYTES, on_page=None, then=None):
     """Write the object of tenant `slug` into a new SQLite file at `path`; return a DumpReport.
 
     All is read in one transaction, which holds the object for at most `lease` seconds (0.1 to 25). Where that
@@ -189,7 +188,7 @@ class Reader:
         """Return (rows, the last one's key, about how many bytes they had on the wire)."""
         statements = [
             page_statement(table, part, after, size)
-            for part in _parts(table.columns, COLUMNS_IN_A_RESULT - len(table.key))
+            for part in chunks(table.columns, COLUMNS_IN_A_RESULT - len(table.key))
         ]
         results = self.run(statements)
         keys = len(table.key)
@@ -233,7 +232,3 @@ def _weight(value):
     if isinstance(value, bytes):
         return len(value) * 4 // 3
     return len(value) + 3 if isinstance(value, str) else 8
-
-
-def _parts(items, most):
-    return [items[at : at + most] for at in range(0, len(items), most)]

@@ -9,6 +9,7 @@ from django.utils.timezone import now
 
 import do_bridge
 from do_bridge.backends.remote_sqlite.refusals import is_missing_table
+from do_bridge.driver.limits import chunks
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, migrations_in, text_of
@@ -51,8 +52,8 @@ def states(slugs):
     """Return {slug: TenantState} of the tenants named that the ledger knows; one trip for each PIECE."""
     wanted, found = _many(slugs), {}
     with clear_errors():
-        for start in range(0, len(wanted), PIECE):
-            rows = all_states().filter(slug__in=wanted[start : start + PIECE])
+        for chunk in chunks(wanted, PIECE):
+            rows = all_states().filter(slug__in=chunk)
             found.update((row.slug, row) for row in rows)
     return found
 

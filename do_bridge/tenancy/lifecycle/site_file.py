@@ -14,6 +14,7 @@ from do_bridge.backends.sqlite_file.checking import APPLIED
 from do_bridge.backends.sqlite_file.filling import NOTHING, Choice
 from do_bridge.backends.sqlite_file.fitness import UnfitFile
 from do_bridge.backends.sqlite_file.quoting import quote
+from do_bridge.driver.limits import chunks
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.sides import is_tenant_model
@@ -94,8 +95,8 @@ def _compare(table, columns, rows):
 
 def _read_directory(alias, table, columns, keys):
     found = {}
-    for at in range(0, len(keys), _KEYS_A_TRIP):
-        part = json.dumps(keys[at : at + _KEYS_A_TRIP])
+    for chunk in chunks(keys, _KEYS_A_TRIP):
+        part = json.dumps(chunk)
         names = [quote(name).replace("%", "%%") for name in (table, *columns)]
         sql = (
             f"SELECT {', '.join(names[1:])} FROM {names[0]} "  # noqa: S608

@@ -4,10 +4,10 @@ from django.contrib.auth.hashers import make_password
 from django.db import connections
 
 from do_bridge.backends.remote_sqlite.statements import send
+from do_bridge.driver.limits import LIST_BYTES, chunks_by_weight
 
 # SQL texts may have 100,000 bytes, and a value's placeholder takes up to 14 of them.
 VALUES_IN_A_STATEMENT = 4000
-BYTES_IN_A_STATEMENT = 1_000_000
 
 
 def copy_rows(model, rows, alias, blank=("password",)):
@@ -76,7 +76,7 @@ def insert_statements(connection, table, columns, rows, suffix=""):
     one = f"({', '.join(['%s'] * len(columns))})"
     return [
         (into + ", ".join([one] * len(part)) + suffix, [value for row in part for value in row])
-        for part in _parts(rows, max(1, VALUES_IN_A_STATEMENT // max(1, len(columns))))
+        for part in chunks_by_weight(rows, _weight, LIST_BYTES, VALUES_IN_A_STATEMENT // max(1, len(columns)))
     ]
 
 
@@ -88,18 +88,8 @@ def upsert_statements(connection, table, columns, rows, key):
     return insert_statements(connection, table, columns, rows, f" ON CONFLICT ({quote(key)}) {action}")
 
 
-def _parts(rows, most):
-    """Yield lists of at most `most` rows, each below the size that a statement's values may have."""
-    part, size = [], 0
-    for row in rows:
-        weight = sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in row)
-        if part and (len(part) == most or size + weight > BYTES_IN_A_STATEMENT):
-            yield part
-            part, size = [], 0
-        part.append(row)
-        size += weight
-    if part:
-        yield part
+def _weight(row):
+    return sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in row)
 
 
 def run_batch(connection, statements):

@@ -6,6 +6,8 @@ from django.db.models import Case, StdDev, Variance, When, functions
 from django.db.models.expressions import Combinable, DurationExpression, Window
 from django.db.models.functions.datetime import Extract, TruncBase
 
+from do_bridge.driver.limits import chunks
+
 from . import datetimes as dates
 from .fragments import Fragment, fill
 from .zones import split_offset
@@ -239,7 +241,7 @@ def total_duration(compiler, expression):
         (fragment,) = compiled(compiler, duration)
         moves.append(fill(f"{connector} ({{d}})", d=fragment))
     # In groups, because a sum of n terms is n levels deep.
-    groups = [moves[at : at + MOVES] for at in range(0, len(moves), MOVES)]
+    groups = chunks(moves, MOVES)
     sums = [f"(0 {' '.join(move.sql for move in group)})" for group in groups]
     return expression, Fragment(" + ".join(sums), tuple(value for move in moves for value in move.params))
 

@@ -14,13 +14,14 @@ from django.db.transaction import atomic
 from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite.schema import DatabaseSchemaEditor
+from do_bridge.driver.limits import LONGEST_LEASE
 
 from .progress import Progress
 
 logger = logging.getLogger("do_bridge.migrations")
 
 # Seconds. A migration may hold its object as long as the relay allows, ordinary work should not.
-DEFAULT_LEASE = 25.0
+DEFAULT_LEASE = LONGEST_LEASE
 
 
 class MigrationExecutor(django_executor.MigrationExecutor):

@@ -12,8 +12,9 @@ from django.db.models.sql.constants import CURSOR, GET_ITERATOR_CHUNK_SIZE, MULT
 from django.db.models.sql.where import AND, WhereNode
 
 from do_bridge.backends.remote_sqlite.reading import INTEGER_TYPES
+from do_bridge.driver.limits import COLUMNS
 
-from .wide import COLUMNS, literals, value_of
+from .wide import literals, value_of
 
 # An answer may have 30 MB. A chunk should be much smaller, because both sides hold it.
 PIECE_BYTES = 8_000_000

@@ -25,16 +25,10 @@ from do_bridge.backends.remote_sqlite.functions.expressions import (
     register,
 )
 from do_bridge.backends.remote_sqlite.functions.fragments import Fragment, fill
+from do_bridge.driver.limits import ARGUMENTS, chunks
 
-# https://developers.cloudflare.com/d1/platform/limits/
-ARGUMENTS = 32
 # Operators that follow each other without parentheses; the expression around them may be deep itself.
 CHAIN = 40
-
-
-def chunks(items, size):
-    """Return the list cut into lists of `size` items, fewer in the last."""
-    return [items[at : at + size] for at in range(0, len(items), size)]
 
 
 # Conditions

@@ -1,9 +1,10 @@
 """Rows as JSON for SQLite's json_each(): how a column's values are written, and where the list is split."""
 
 from do_bridge.backends.remote_sqlite.lookups import NotJSONError, json_text, json_value
+from do_bridge.driver.limits import VALUE_BYTES, chunks_by_weight
 
-# A value may have 2 MB in production; the rest is room for the other parameters.
-PIECE_BYTES = 1_800_000
+# The rest of a value's size is room for the other parameters.
+PIECE_BYTES = VALUE_BYTES * 9 // 10
 BLOBS = bytes | bytearray | memoryview
 
 
@@ -37,13 +38,5 @@ def row_texts(rows, encoders):
 
 def pieces(texts):
     """Yield the rows' texts as JSON lists, each short enough for one parameter."""
-    piece, size = [], 0
-    for text in texts:
-        length = len(text.encode()) + 1
-        if piece and size + length > PIECE_BYTES:
-            yield f"[{','.join(piece)}]"
-            piece, size = [], 0
-        piece.append(text)
-        size += length
-    if piece:
-        yield f"[{','.join(piece)}]"
+    for chunk in chunks_by_weight(texts, lambda text: len(text.encode()) + 1, PIECE_BYTES):
+        yield f"[{','.join(chunk)}]"

@@ -7,10 +7,8 @@ from django.db import connections
 from django.db.models import deletion, sql
 from django.db.models.sql.constants import NO_RESULTS
 
+from do_bridge.driver.limits import LIST_BYTES, chunks_by_weight
 from do_bridge.patches import replace
-
-# A value may have 2 MB in production; a key may be longer in the column than as a text.
-LIST_BYTES = 1_000_000
 
 
 def is_ours(connection):
@@ -20,16 +18,7 @@ def is_ours(connection):
 
 def pieces(keys):
     """Split a list of keys that would be too long for one parameter."""
-    piece, size = [], 0
-    for key in keys:
-        length = len(json.dumps(str(key))) + 1
-        if piece and size + length > LIST_BYTES:
-            yield piece
-            piece, size = [], 0
-        piece.append(key)
-        size += length
-    if piece:
-        yield piece
+    return chunks_by_weight(keys, lambda key: len(json.dumps(str(key))) + 1, LIST_BYTES)
 
 
 def travels_as_json(keys):

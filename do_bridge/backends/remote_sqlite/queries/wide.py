@@ -7,11 +7,8 @@ from django.db import NotSupportedError
 from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI
 
 from do_bridge.backends.remote_sqlite.functions.fragments import fill
+from do_bridge.driver.limits import ARGUMENTS, COLUMNS, chunks
 
-# https://developers.cloudflare.com/d1/platform/limits/: columns of a table, and of a result.
-COLUMNS = 100
-# For one json_array(), within the platform's number of arguments.
-ARRAY = 32
 # quote() would end a text at a NUL.
 LITERAL = "CASE typeof({c}) WHEN 'text' THEN 't' || hex({c}) ELSE quote({c}) END"
 
@@ -83,7 +80,7 @@ class WideSelect:
 def literals(columns):
     """Return one column that is a JSON array of arrays: the columns' values as literals, see value_of()."""
     texts = [fill(LITERAL, c=column) for column in columns]
-    return _json_array([_json_array(texts[at : at + ARRAY]) for at in range(0, len(texts), ARRAY)])
+    return _json_array([_json_array(part) for part in chunks(texts, ARGUMENTS)])
 
 
 def _json_array(parts):
