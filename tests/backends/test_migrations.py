@@ -20,7 +20,6 @@ from migration_cases import APP, add_length, create_boat, create_sailor, executo
 
 from do_bridge import batch, driver
 from do_bridge.backends.remote_sqlite.migrate.progress import TABLE
-from do_bridge.backends.remote_sqlite.rebuild import Overtaken
 
 HERE = Path(__file__).parent
 
@@ -115,33 +114,6 @@ def test_a_migration_killed_between_its_statements_leaves_nothing_and_runs_again
     assert recorded(engine) == ["0001", "0002"]
     assert columns(engine) == ["id", "name", "port", "length"]
     assert len(rows(engine, "SELECT * FROM ship_boat")) == (1 if case == "python" else 0)
-
-
-@pytest.mark.parametrize("place", [0, 1, 2, 3])
-def test_of_two_who_run_a_migration_without_a_transaction_one_runs_each_piece(engine, place):
-    """The second comes before the first one's piece `place` and takes it; the first one stops and goes on."""
-    ran = []
-
-    def steps(hook=None):
-        def once(apps, editor):
-            ran.append(True)
-            if hook is not None:
-                hook()
-
-        operations = [create_boat(), create_sailor(), add_length()]
-        operations.insert(place, python(once if hook else lambda apps, editor: ran.append(True)))
-        return [migration("0001", *operations, atomic=False)]
-
-    def other():
-        # It does what the first one has not noted, the Python code too, up to the end.
-        migrate(engine, steps(), "0001")
-
-    with pytest.raises(Overtaken, match="Another process"):
-        migrate(engine, steps(other), "0001")
-    assert (len(ran), recorded(engine)) == (2, ["0001"])
-    assert columns(engine) == ["id", "name", "home", "length"]
-    assert rows(engine, f"SELECT * FROM {TABLE}") == []
-    migrate(engine, steps(fail), "0001")
 
 
 def test_a_migration_that_fails_leaves_nothing_behind_on_an_object(durable_object):

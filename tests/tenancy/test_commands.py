@@ -8,7 +8,7 @@ from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command, get_commands, load_command_class
-from django.db import OperationalError, connections, transaction
+from django.db import connections, transaction
 from django.db.migrations.exceptions import InconsistentMigrationHistory
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
@@ -19,7 +19,6 @@ from do_bridge.management import base
 from do_bridge.tenancy import register_tenant, tenant_alias, tenant_context
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.lifecycle import provision as provision_module
 from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import (
     dump_database,
@@ -348,54 +347,6 @@ def test_a_tenant_can_be_created_twice_at_once(bare):
     assert Tenant.objects.filter(slug=bare).count() == 1
     assert applied(tenant_alias(bare)) == applied("default")
     assert keys(tenant_alias(bare)) == keys("default")
-
-
-def test_a_scratch_object_may_be_migrated_by_several_processes_at_once(db, monkeypatch):
-    alias = tenant_databases().scratch_alias("several")
-    real, failed = provision_module.call_command, []
-
-    def call(*args, **options):
-        # As another process that took the next migration a moment earlier, three times.
-        if len(failed) < 3:
-            steps = ["contenttypes", "auth", "accounts"]
-            real("migrate", steps[len(failed)], database=alias, interactive=False, verbosity=0)
-            failed.append(True)
-            raise OperationalError("table already exists")
-        return real(*args, **options)
-
-    monkeypatch.setattr(provision_module, "call_command", call)
-    try:
-        provision_module._migrate_scratch(alias)
-        assert applied(alias) == applied("default")
-        monkeypatch.setattr(provision_module, "call_command", always_fails)
-        with pytest.raises(OperationalError, match="always"):
-            provision_module._migrate_scratch(alias)
-    finally:
-        empty_object(alias)
-
-
-def test_a_typed_migrate_that_somebody_else_was_quicker_than_says_to_run_it_again(bare, monkeypatch):
-    Tenant.objects.create(slug=bare, name=bare)
-    real = MigrationRecorder.ensure_schema
-
-    def ensure_schema(recorder):
-        # Another process makes the table between the look and the making of it.
-        real(recorder)
-        with monkeypatch.context() as patched:
-            patched.setattr(MigrationRecorder, "has_table", lambda recorder: False)
-            real(recorder)
-
-    command = load_command_class("do_bridge", "migrate")
-    command.is_typed = True
-    with monkeypatch.context() as patched:
-        patched.setattr(MigrationRecorder, "ensure_schema", ensure_schema)
-        with pytest.raises(CommandError, match="already exists.*run it again"):
-            call_command(command, database=tenant_alias(bare), verbosity=0)
-    call_command(command, database=tenant_alias(bare), verbosity=0)
-
-
-def always_fails(*args, **options):
-    raise OperationalError("always")
 
 
 def test_create_tenant_refuses_a_hostile_slug_without_a_trip(db, trips):

@@ -6,9 +6,11 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connections
 
+from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle import database_lease
 from do_bridge.tenancy.lifecycle.leases import Held
 from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.testing import empty_object
 from tests.tenancy.newer_code import newer_code
 from tests.tenancy.processes import finish, start
 
@@ -43,16 +45,20 @@ def test_two_migrations_at_once_run_python_code_once(newer, number):
     assert sum("No migrations to apply" in output for _, output in ended) == 1
 
 
-def test_a_migration_that_waits_too_long_says_so(db, monkeypatch):
+@pytest.mark.parametrize("alias", ["default", "scratch/lease"])
+def test_a_migration_that_waits_too_long_says_so(db, monkeypatch, alias):
     monkeypatch.setattr(database_lease, "WAIT", 0.3)
+    alias = alias if alias == "default" else tenant_databases().scratch_alias("lease")
     out = StringIO()
-    with database_lease.database_lease("default", out):
-        second = database_lease.database_lease("default", out)
-        with pytest.raises(Held, match="Another process migrates 'default'"):
+    with database_lease.database_lease(alias, out):
+        second = database_lease.database_lease(alias, out)
+        with pytest.raises(Held, match=f"Another process migrates '{alias}'"):
             second.__enter__()
     assert "waiting for it" in out.getvalue()
-    with database_lease.database_lease("default", out):
+    with database_lease.database_lease(alias, out):
         pass
+    if alias != "default":
+        empty_object(alias)
 
 
 def test_a_lease_that_was_left_behind_ends_by_d1s_clock(db, settings):

@@ -63,15 +63,15 @@ def test_code_that_finds_its_object_emptied_makes_it_anew(former, tmp_path, monk
     with newer_code(tmp_path, RATING):
         empty_scratch(former)
         forget_dumps()
-        migrate, tried = provision_module._migrate_scratch, []
+        migrate, tried = provision_module.call_command, []
 
-        def emptied_meanwhile(alias):
-            migrate(alias)
-            tried.append(alias)
+        def emptied_meanwhile(*args, database, **options):
+            migrate(*args, database=database, **options)
+            tried.append(database)
             if len(tried) == 1:
-                empty_scratch(alias)
+                empty_scratch(database)
 
-        monkeypatch.setattr(provision_module, "_migrate_scratch", emptied_meanwhile)
+        monkeypatch.setattr(provision_module, "call_command", emptied_meanwhile)
         assert scratch_dump().fingerprint == code_fingerprint()
         assert tried == [former, former]
     forget_dumps()

@@ -7,14 +7,12 @@ from django.db import DatabaseError, IntegrityError, NotSupportedError
 
 from do_bridge.driver.internal import UNREADABLE, outside
 
-from .refusals import Overtaken, failing, told
+from .refusals import failing, told
 
 # Violations are counted instead of raised at the DROP, until the end of the transaction or batch.
 DEFER_FOREIGN_KEYS = "PRAGMA defer_foreign_keys=on"
 
 _CASCADE, _DANGLING = "on_delete", "foreign_key"
-#: The kind of failure of a migration's chunk that another process has run before.
-OVERTAKEN = "overtaken"
 
 # Dropping a table deletes its rows, and ON DELETE clauses in SQL pass that on to the rows that point at them.
 _CHILDREN = (
@@ -52,11 +50,6 @@ def is_dangling(error):
 
 def raise_for_guard(error):
     """Raise the error that a guard's failure stands for; return if `error` is not a guard's."""
-    if told(error, OVERTAKEN) is not None:
-        raise Overtaken(
-            "Another process is running the same migration on this database. This process changed "
-            "nothing more. Wait for the other one, then run `manage.py showmigrations`."
-        ) from error
     if (children := told(error, _CASCADE)) is not None:
         raise NotSupportedError(
             "The table cannot be rebuilt or dropped, and nothing was changed. Rows of "

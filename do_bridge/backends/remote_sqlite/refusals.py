@@ -7,7 +7,7 @@ PREFIX = "do_bridge:"
 
 
 class Overtaken(OperationalError):
-    """Another process does the same work on the same database; the batch that failed did nothing."""
+    """Another process fills the same database; the batch that failed did nothing."""
 
 
 def failing(kind, text="''"):

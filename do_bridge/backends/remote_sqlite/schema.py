@@ -169,11 +169,6 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
         self._queue[at:at] = statements
         self._operation_start += len(statements)
 
-    def precede(self, statements):
-        """Queue statements before all others."""
-        self._queue[:0] = statements
-        self._operation_start += len(statements)
-
     def flush(self, last=False):
         """Send the queued statements: as steps of the open transaction, else as one atomic batch."""
         queue, self._queue, self._operation_start = self._queue, [], 0

@@ -1,7 +1,5 @@
 """Django's migrate, for the directory, one tenant, or all of them."""
 
-import random
-import time
 from functools import partial
 
 from django.core.management.base import CommandError
@@ -35,15 +33,10 @@ from do_bridge.tenancy.migrate.targets import (
 from do_bridge.tenancy.replicated.contenttypes import directory_is_closed
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.errors import TenantUnclaimed
-from do_bridge.tenancy.schema.expecting import is_overtaken
 from do_bridge.tenancy.schema.fingerprint import of
 from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
 from do_bridge.tenancy.tenants import is_registered, registered_slugs, tenant_model
 
-# How often one tenant is tried that somebody else migrates at the same time.
-ATTEMPTS = 10
-# Seconds before another try, at most, times the number of those before it.
-PAUSE = 0.3
 SHOWN = 20
 BEHIND = "behind"
 
@@ -121,7 +114,7 @@ class Command(MigrateCommand):
         if not (looks_only or options.get("with_other_apps")):
             refuse_other_project(database)
         if slug is None and not looks_only:
-            with database_lease(database, self.stderr):
+            with database_lease(database, self.stderr if options["verbosity"] else None):
                 return self._migrate_alias(database, options)
         if looks_only or not options.get("noted", True) or directory_is_closed():
             return self._migrate_alias(database, options)
@@ -146,21 +139,9 @@ class Command(MigrateCommand):
     # One database
 
     def _migrate_alias(self, alias, options):
-        """Run Django's command, again where another process was quicker."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with migration_context(alias), unchecked(alias):
-                    self._run(alias, options)
-                    return
-            except DatabaseError as error:
-                if self.is_typed and is_tenant_side(alias) and "already exists" in str(error):
-                    raise CommandError(
-                        f"{error}. Where somebody else makes or migrates this tenant just now, run it again."
-                    ) from error
-                if not is_overtaken(error) or attempt == ATTEMPTS:
-                    raise
-            # The other one shall come on; that two keep step for long is a matter of chance.
-            time.sleep(random.uniform(0, PAUSE * attempt))  # noqa: S311 - no secret
+        """Run Django's command."""
+        with migration_context(alias), unchecked(alias):
+            self._run(alias, options)
 
     def _run(self, alias, options):
         label = options["app_label"]

@@ -1,7 +1,7 @@
-"""Let one process at a time migrate a D1 database: a lease in a small table of the database itself.
+"""Let one process at a time migrate a database that is not a tenant's: D1, a template object, another object.
 
-The ledger can't hold it, because the first migration makes the ledger. A tenant's object needs none: its
-lease is in the ledger. Other Durable Objects run each migration in a transaction.
+The lease is in a small table of the database itself. The ledger can't hold it, because the first migration of
+D1 makes the ledger.
 """
 
 import contextlib
@@ -10,27 +10,28 @@ from uuid import uuid4
 
 from django.db import DatabaseError, connections
 
-from do_bridge.backends.d1.base import DatabaseWrapper
+from do_bridge.backends.remote_sqlite.base import DatabaseWrapper
 from do_bridge.backends.remote_sqlite.refusals import failing
+from do_bridge.driver.internal import LEASE_TABLE
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 
 from .fencing import FENCED, guarded_by
 from .leases import FENCE_NOW, Held, renewed
 
-TABLE = "_do_bridge_lease"
 _CREATE = (
-    f"CREATE TABLE IF NOT EXISTS {TABLE} (name text NOT NULL PRIMARY KEY, owner text NOT NULL, "
+    f"CREATE TABLE IF NOT EXISTS {LEASE_TABLE} (name text NOT NULL PRIMARY KEY, owner text NOT NULL, "
     "expires integer NOT NULL, fence integer NOT NULL) WITHOUT ROWID"
 )
 _TAKE = (
-    f"INSERT INTO {TABLE} AS l (name, owner, expires, fence) VALUES ('migrate', %s, {FENCE_NOW} + %s, 1) "  # noqa: S608
+    f"INSERT INTO {LEASE_TABLE} AS l (name, owner, expires, fence) "  # noqa: S608
+    f"VALUES ('migrate', %s, {FENCE_NOW} + %s, 1) "
     "ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires, "
     f"fence = l.fence + 1 WHERE l.expires <= {FENCE_NOW} RETURNING fence"
 )
-_RENEW = f"UPDATE {TABLE} SET expires = {FENCE_NOW} + %s WHERE name = 'migrate' AND fence = %s"  # noqa: S608
-_END = f"UPDATE {TABLE} SET expires = 0 WHERE name = 'migrate' AND fence = %s"  # noqa: S608
-_GUARD = f"SELECT {failing(FENCED, 'fence')} FROM {TABLE} WHERE name = 'migrate' AND fence > %s"  # noqa: S608
+_RENEW = f"UPDATE {LEASE_TABLE} SET expires = {FENCE_NOW} + %s WHERE name = 'migrate' AND fence = %s"  # noqa: S608
+_END = f"UPDATE {LEASE_TABLE} SET expires = 0 WHERE name = 'migrate' AND fence = %s"  # noqa: S608
+_GUARD = f"SELECT {failing(FENCED, 'fence')} FROM {LEASE_TABLE} WHERE name = 'migrate' AND fence > %s"  # noqa: S608
 #: Seconds for which a migration waits for another one, which may take long.
 WAIT = 600
 # Seconds between two tries.
@@ -39,10 +40,10 @@ _PAUSE = 0.2
 
 @contextlib.contextmanager
 def database_lease(alias, stderr):
-    """Hold the lease of a D1 database while the block migrates it; other databases need none.
+    """Hold the lease of a database of this package's engines while the block migrates it.
 
     Each write of the block fails if another process has taken the lease over. Waits for whoever has it, and
-    says so on `stderr`. Raises Held if that takes too long, and Django's database errors.
+    says so on `stderr`, if given. Raises Held if that takes too long, and Django's database errors.
     """
     connection = connections[alias]
     if not isinstance(connection, DatabaseWrapper):
@@ -73,7 +74,7 @@ def _take(connection, seconds, stderr):
                 f"Another process migrates {connection.alias!r}. "
                 "Wait until it has ended, then run the command again."
             )
-        if not has_said:
+        if stderr is not None and not has_said:
             stderr.write(f"Another process migrates {connection.alias!r}: waiting for it.")
             has_said = True
         time.sleep(_PAUSE)

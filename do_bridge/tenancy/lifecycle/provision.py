@@ -14,7 +14,6 @@ from django.apps import apps
 from django.core.management import call_command
 from django.db import DatabaseError, NotSupportedError, connections
 from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import OuterRef
 from django.utils.timezone import now
 
@@ -28,7 +27,7 @@ from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.replicated.contenttypes import content_type_statements
 from do_bridge.tenancy.replicated.sql import copy_statements, insert_statements, run_batch
 from do_bridge.tenancy.schema.errors import TenantBehind, TenantUnclaimed
-from do_bridge.tenancy.schema.expecting import expecting, is_overtaken
+from do_bridge.tenancy.schema.expecting import expecting, is_mismatch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of, write_statements
 from do_bridge.tenancy.slugs import tenant_alias
 from do_bridge.tenancy.tenants import lookup
@@ -129,7 +128,7 @@ def make(slug, copies=()):
             run_batch(connection, statements + copy_statements(connection, copies))
     except DatabaseError as error:
         # The batch is atomic: an object in use refuses it unharmed.
-        if not is_overtaken(error) and told(error, _TAKEN) is None:
+        if not is_mismatch(error) and told(error, _TAKEN) is None:
             raise
         return False
     return True
@@ -305,14 +304,13 @@ def scratch_dump():
 def _read_scratch(alias):
     """Migrate the scratch object and return its Dump, or None; again where somebody empties it meanwhile."""
     for _ in range(ATTEMPTS):
-        _migrate_scratch(alias)
         try:
+            call_command("migrate", database=alias, interactive=False, verbosity=0)
             dump = dump_database(connections[alias])
         except NotSupportedError as error:
             logger.warning("Tenants are migrated one by one, not made by one batch: %s", error)
             return None
         except DatabaseError as error:
-            # Emptied between the two trips of the reading.
             if not is_missing_table(error):
                 raise
             continue
@@ -335,21 +333,6 @@ def forget_dumps():
     """Read the scratch object again when it is needed next."""
     with _lock:
         _dumps.clear()
-
-
-def _migrate_scratch(alias):
-    """Migrate the scratch object, which other processes may be doing at the same moment."""
-    before = -1
-    while True:
-        try:
-            return call_command("migrate", database=alias, interactive=False, verbosity=0)
-        except DatabaseError:
-            connections[alias].close()
-            applied = len(MigrationRecorder(connections[alias]).applied_migrations())
-            # Whoever else is at it took the migration that failed here: go on while there is such progress.
-            if applied <= before:
-                raise
-            before = applied
 
 
 def dump_database(connection):

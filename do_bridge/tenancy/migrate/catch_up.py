@@ -22,7 +22,7 @@ from do_bridge.tenancy.lifecycle.states import Do, Operation
 from do_bridge.tenancy.replicated.contenttypes import directory_is_closed
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.errors import CodeTooOld, TenantBehind, TenantGone, TenantUnclaimed
-from do_bridge.tenancy.schema.expecting import is_overtaken
+from do_bridge.tenancy.schema.expecting import is_mismatch
 from do_bridge.tenancy.slugs import alias_slug, tenant_alias
 from do_bridge.tenancy.tenants import is_registered, lookup
 
@@ -127,7 +127,7 @@ def catch_up(slug, found=""):
             try:
                 return settle_fingerprint(connections[alias], held)
             except DatabaseError as error:
-                if not is_overtaken(error):
+                if not is_mismatch(error):
                     raise
 
 

@@ -63,8 +63,8 @@ def prune_removed(connection, label):
 class TenantMigrationExecutor(MigrationExecutor):
     """The executor of tenants' objects; for every other database it is its parent and nothing else.
 
-    Each transaction expects the fingerprint that was found at the start: of two who migrate one object at the
-    same time the second runs nothing, and is told (`is_overtaken`).
+    Each transaction expects the schema fingerprint that was found at the start, so that nothing runs in an
+    object that was emptied in between.
     """
 
     def __init__(self, connection, progress_callback=None):

@@ -1,16 +1,18 @@
-"""Runs a block on an object only as long as it holds a given schema."""
+"""Run a block on a tenant's object only as long as it holds a given schema.
+
+A lease's fencing token does not cover two cases: a deletion erases the token together with the object, and
+the ledger may be older than the object.
+"""
 
 from contextlib import contextmanager
-
-from do_bridge.backends.remote_sqlite.rebuild import Overtaken
 
 
 @contextmanager
 def expecting(connection, fingerprint):
-    """Let what `connection` sends in this block run on the schema `fingerprint` alone; empty: on none.
+    """Let what `connection` sends in this block run only on the schema fingerprint given; empty: on none.
 
-    Where the object holds another one the database error's cause has the kind "schema_mismatch". A block may
-    change what is expected, by `connection.connection.expect`, as its own migrations go on.
+    If the object has another one, the cause of the database error has the kind "schema_mismatch". A block
+    may change what is expected, by `connection.connection.expect`, as its own migrations go on.
     """
     connection.ensure_connection()
     driver_connection = connection.connection
@@ -22,6 +24,6 @@ def expecting(connection, fingerprint):
         driver_connection.expect, driver_connection.on_mismatch = before
 
 
-def is_overtaken(error):
-    """Say whether a database error means that somebody else has brought the object on meanwhile."""
-    return isinstance(error, Overtaken) or getattr(error.__cause__, "kind", None) == "schema_mismatch"
+def is_mismatch(error):
+    """Return whether a database error means that the object has another schema than the expected one."""
+    return getattr(error.__cause__, "kind", None) == "schema_mismatch"

@@ -130,8 +130,6 @@ class MigrationExecutor(django_executor.MigrationExecutor):
             else:
                 state = _Pieces(self, migration, editor, backwards).run(state)
                 forget = self.progress.forget(migration)
-                if forget:
-                    editor.precede(self.progress.guard(migration, backwards))
             for sql, params in self._record(migration, backwards) + forget:
                 editor.execute(sql, params)
         return state
@@ -221,11 +219,9 @@ class _Pieces:
     def _note(self):
         """Queue the record of the operations done, before the queued statements are sent."""
         if self.done:
-            guard = self.progress.guard(self.migration, self.backwards)
             self.editor.note(
                 self.progress.note(self.migration, self.backwards, self.done, self._fingerprint(self.done))
             )
-            self.editor.precede(guard)
 
     @property
     def _each_alone(self):

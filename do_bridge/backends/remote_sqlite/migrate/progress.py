@@ -6,7 +6,6 @@ from django.core.management.base import CommandError
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.migrations.exceptions import InvalidMigrationPlan
 
-from do_bridge.backends.remote_sqlite.rebuild import OVERTAKEN
 from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table
 
 TABLE = "_do_bridge_migration_progress"
@@ -17,12 +16,6 @@ _CREATE = (
 )
 _NOTE = (
     f"INSERT OR REPLACE INTO {TABLE} (app, name, backwards, done, fingerprint) VALUES (%s, %s, %s, %s, %s)"  # noqa: S608
-)
-_GUARD = (
-    f"SELECT {failing(OVERTAKEN, 'found || applied')} FROM (SELECT coalesce((SELECT done "  # noqa: S608
-    f"FROM {TABLE} WHERE app = %s AND name = %s), 0) AS found, "
-    "(SELECT count(*) FROM django_migrations WHERE app = %s AND name = %s) AS applied) "
-    "WHERE found <> %s OR (applied > 0) <> %s"
 )
 _FORGET = f"DELETE FROM {TABLE} WHERE app = %s AND name = %s"  # noqa: S608
 _HALF_UNAPPLIED = f"SELECT {failing('half_unapplied', 'name')} FROM {TABLE} WHERE backwards"  # noqa: S608
@@ -43,7 +36,6 @@ class Progress:
     def __init__(self, connection):
         self.connection = connection
         self._noted = False
-        self._known = {}
 
     @cached_property
     def _rows(self):
@@ -70,7 +62,6 @@ class Progress:
         have changed since.
         """
         row = (self._rows or {}).get((migration.app_label, migration.name))
-        self._known[migration.app_label, migration.name] = row[1] if row else 0
         if row is None:
             return 0
         was_backwards, done, mark = row
@@ -86,18 +77,8 @@ class Progress:
     def note(self, migration, backwards, done, fingerprint):
         """Return the statements that record how far a migration came."""
         self._noted = True
-        key = (migration.app_label, migration.name)
-        self._known[key] = done
-        return [(_CREATE, None), (_NOTE, (*key, int(backwards), done, fingerprint))]
-
-    def guard(self, migration, backwards):
-        """Return the statements that fail if another process has recorded progress since this one did.
-
-        They begin the batch of a chunk, so that of two processes in the same migration one does it.
-        """
-        key = (migration.app_label, migration.name)
-        recorded = next(iter(migration.replaces), key)
-        return [(_CREATE, None), (_GUARD, (*key, *recorded, self._known.get(key, 0), int(backwards)))]
+        values = (migration.app_label, migration.name, int(backwards), done, fingerprint)
+        return [(_CREATE, None), (_NOTE, values)]
 
     def forget(self, migration):
         """Return the statements that end a migration's row; none if there is no table."""
