@@ -21,8 +21,8 @@ _ATTEMPTS_OF_AN_ANSWER: Final = 2
 
 # The relay accepts no more digits, which leaves a client a billion writes.
 _LARGEST: Final = 10**15 - 1
-PER_WRITE: Final = 10**6
-"""The largest step from a write's number to the next one's; the step is random."""
+# The largest step from a write's number to the next one's; the step is random.
+_PER_WRITE: Final = 10**6
 
 # Seconds.
 _TIME_TO_ASK: Final = 5.0
@@ -49,7 +49,7 @@ class _Client:
     def usable(self) -> bool:
         """Whether the name belongs to this process and has a number left."""
         # The child of a fork would use its parent's keys, and its writes would never run.
-        return self.pid == os.getpid() and self.last < _LARGEST - 2 * PER_WRITE
+        return self.pid == os.getpid() and self.last < _LARGEST - 2 * _PER_WRITE
 
 
 # The names of closed connections, for reuse, because an object keeps one row for each name.
@@ -73,7 +73,7 @@ class WriteKeys:
             client = self._client = _take()
         # Two copies of this state (a restored snapshot, threads that share a connection) must not reach the
         # same number: the second write would get the first one's answer without being run.
-        number = (client.last // PER_WRITE + 1) * PER_WRITE + secrets.randbelow(PER_WRITE)
+        number = (client.last // _PER_WRITE + 1) * _PER_WRITE + secrets.randbelow(_PER_WRITE)
         client.last = number
         return f"{client.name}:{number}"
 
@@ -157,11 +157,6 @@ def outcome_of(pool: RelayPool, database: str, key: str, deadline: Deadline) -> 
     def ask() -> list[Answer]:
         session = pool.acquire(deadline)
         try:
-            if not session.knows_keys:
-                raise OperationalError(
-                    "The relay's Worker is too old for idempotency keys. Deploy the Worker of the "
-                    "installed version of do_bridge"
-                )
             return session.request({"op": "outcome", "db": database, "key": key}, deadline)
         except DatabaseError as error:
             if error.kind == "overloaded":
@@ -191,21 +186,14 @@ class _Write:
         """Send it once."""
         session = self._pool.acquire(deadline)
         try:
-            if session.knows_keys:
-                # Both fields are always there, so that a repetition is not larger than the first request.
-                message = {**self._message, "key": self._key, "again": self.doubt is not None}
-                return session.request(message, leaving_time_to_ask(deadline))
-            if self.doubt is not None:
-                # During a deploy the older Worker would run it a second time.
-                raise outcome_unknown(self.doubt)
-            return session.request(self._message, deadline)
+            # Both fields are always there, so that a repetition is not larger than the first request.
+            message = {**self._message, "key": self._key, "again": self.doubt is not None}
+            return session.request(message, leaving_time_to_ask(deadline))
         except DatabaseError as error:
             if error.kind == "stale_key" and self.doubt is None:
                 raise name_in_use(error, "none") from error
             if error.effect != "unknown":
                 raise
-            if not session.knows_keys:
-                raise outcome_unknown(error) from error
             self.doubt = error
             self._answered += error.kind is not None
             if self._answered >= _ATTEMPTS_OF_AN_ANSWER:

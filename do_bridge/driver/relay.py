@@ -127,7 +127,7 @@ class RelayTransaction(RemoteTransaction):
         if self._session is None:
             return with_retries(lambda: self._begin(steps, deadline), reads_only=False, deadline=deadline)
         last = steps[-1]
-        key = last.key if isinstance(last, Control) and self._session.knows_keys else ""
+        key = last.key if isinstance(last, Control) else ""
         try:
             answers = self._request(self._session, steps, leaving_time_to_ask(deadline) if key else deadline)
         except Error as error:

@@ -178,42 +178,6 @@ def test_without_keys_the_outcome_of_a_lost_write_and_a_lost_commit_is_unknown(
     assert keys_in(tenant) == before
 
 
-def test_an_older_worker_gets_no_keys_and_no_repetition(
-    cuttable: driver.Connection, proxy: Proxy, items: Items
-) -> None:
-    cuttable.transport.pool._idle[-1].knows_keys = False  # type: ignore[attr-defined]
-    put(cuttable, 1)
-    cuttable.begin()
-    put(cuttable, 2)
-    proxy.lose_answers = 1
-    with pytest.raises(driver.OperationalError, match="outcome of the commit is unknown"):
-        cuttable.commit()
-    cuttable.rollback()
-    cuttable.execute("SELECT 1")
-    cuttable.transport.pool._idle[-1].knows_keys = False  # type: ignore[attr-defined]
-    proxy.lose_answers = 1
-    with pytest.raises(driver.OperationalError, match="outcome of the write is unknown"):
-        put(cuttable, 3)
-    assert items() == [1, 2, 3]
-
-
-def test_a_write_is_not_repeated_at_a_worker_that_is_older_than_the_one_that_lost_it(
-    cuttable: driver.Connection, proxy: Proxy, items: Items, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = RelaySession.__init__
-
-    def older(self: RelaySession, *args: Any, **options: Any) -> None:
-        started(self, *args, **options)
-        self.knows_keys = False
-
-    monkeypatch.setattr(RelaySession, "__init__", older)
-    proxy.lose_answers = 1
-    with pytest.raises(driver.OperationalError, match="outcome of the write is unknown") as caught:
-        put(cuttable, 1)
-    assert caught.value.effect == "unknown"
-    assert items() == [1]
-
-
 def test_writes_and_commits_are_there_once_after_the_runtime_was_killed_before_its_answer(
     own_worker: Callable[..., Any],
 ) -> None:
