@@ -22,10 +22,7 @@ logger = logging.getLogger(__name__)
 
 READY, LIVE = "/healthz", "/healthz/live"
 DEADLINE = 2.0  # seconds that a database has for its answer
-SHARED = (
-    1.0  # seconds for which one answer is shared, so that a flood of requests does not reach the databases
-)
-STALE = 10.0  # seconds for which it is shared while the next one is made
+SHARED = 1.0  # seconds for which an answer is shared: a flood of requests must not reach the databases
 PROBE = "do:health"  # an object of its own without a table, so that reading from it writes nothing
 
 _transports = {}
@@ -56,7 +53,7 @@ class Report:
 
 
 class Health:
-    """Run all probes in parallel, never twice at once, and share the answer for a second.
+    """Run all probes side by side, never twice at once, and share the answer for a second.
 
     `probes` are functions by name that return a Fault or None, or raise; `deadline` is in seconds.
     """
@@ -64,55 +61,33 @@ class Health:
     def __init__(self, probes, deadline=DEADLINE):
         self.probes = probes
         self.deadline = deadline
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._report = None
-        self._asking = False
-        self._threads = {}
 
     def report(self):
-        """Return a Report that is at most one second old, or ten while another request makes a new one."""
-        with self._changed:
-            if self._is_younger_than(STALE if self._asking else SHARED):
-                return self._report
-            if self._asking:
-                self._changed.wait_for(lambda: not self._asking, timeout=self.deadline + 1)
-                return self._report or self._silence()
-            self._asking = True
-        made = None
-        try:
-            made = self._ask()
-        finally:
-            with self._changed:
-                self._note(made or self._silence())
-                self._asking = False
-                self._changed.notify_all()
-        return made
+        """Return a Report that is at most one second old."""
+        with self._lock:
+            if self._report is None or monotonic() - self._report.made >= SHARED:
+                before, self._report = self._report, self._ask()
+                self._log_changes(before.faults if before else dict.fromkeys(self.probes))
+            return self._report
 
-    def _is_younger_than(self, seconds):
-        return self._report is not None and monotonic() - self._report.made < seconds
-
-    def _silence(self):
-        return Report(dict.fromkeys(self.probes, TIMEOUT), dict.fromkeys(self.probes, 0))
-
-    def _note(self, report):
-        """Keep the report, and log what has changed since the last one."""
-        before = self._report.faults if self._report else dict.fromkeys(self.probes)
-        for name, fault in report.faults.items():
+    def _log_changes(self, before):
+        for name, fault in self._report.faults.items():
             if fault != before[name]:
                 level = logging.WARNING if fault else logging.INFO
                 logger.log(level, "health of %s: %s", name, fault.text if fault else "answers again")
-        self._report = report
 
     def _ask(self):
         started = monotonic()
         found = dict.fromkeys(self.probes, (TIMEOUT, self.deadline))
-        for name, probe in self.probes.items():
-            # If a probe hangs in a system call, no second one starts.
-            if not (name in self._threads and self._threads[name].is_alive()):
-                arguments = (name, probe, started, found)
-                self._threads[name] = threading.Thread(target=self._run, args=arguments, daemon=True)
-                self._threads[name].start()
-        for thread in self._threads.values():
+        threads = [
+            threading.Thread(target=self._run, args=(name, probe, started, found), daemon=True)
+            for name, probe in self.probes.items()
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
             # The driver keeps the deadline itself; the rest is for its clean-up.
             thread.join(max(0.0, started + self.deadline + 0.2 - monotonic()))
         found = dict(found)

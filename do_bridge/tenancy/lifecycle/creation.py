@@ -26,7 +26,7 @@ from .emptying import settle
 from .looking import close_to_older, read_tenant
 from .provision import ObjectFilled, provision_noted, ready, refuse, scratch_dump, work_under
 from .signals import tenant_filled
-from .states import Do, Operation, State
+from .states import Do, Operation, State, next_step
 from .tenant_rows import has_name, refuse_missing, row_values
 
 _UNSETTLED = "unsettled"
@@ -195,7 +195,8 @@ def _fill(lease, first, adopt):
         return ready(lease, first.copies, first.before)
     except ObjectFilled:
         held = read_tenant(lease.slug)
-        lease.step = leases.step_of_creation(lease, held)
+        # What was there before the creation counts.
+        lease.step = next_step(lease.row, held, Operation.CREATE)
         if adopt and lease.step in (Do.TAKEN, Do.DROP):
             lease.step = Do.KEEP
             close_to_older(lease)

@@ -225,11 +225,6 @@ def _taking(row, owner, condition):
     )
 
 
-def step_of_creation(lease, held):
-    """Return the step of a creation that has found its object in use: what was there before it counts."""
-    return next_step(lease.row, held, Operation.CREATE)
-
-
 def settle(lease, state=State.READY, fingerprint=""):
     """End a lease: the tenant is what `state` says, at the schema `fingerprint`. Raises LeaseLost."""
     if lease.slug not in settle_many([(lease, state, fingerprint)]):
@@ -237,29 +232,23 @@ def settle(lease, state=State.READY, fingerprint=""):
 
 
 def settle_many(ended):
-    """End leases, [(lease, state, fingerprint)], in one trip; return the slugs of those not lost."""
+    """End leases, [(lease, state, fingerprint)], in one round trip; return the slugs of those not lost."""
     if not ended:
         return set()
-    states, _, _ = _names()
-    values = [[lease.slug, lease.fence, state, mark] for lease, state, mark in ended]
-    (result,) = run_batch(
-        _directory(),
-        [
-            (
-                f"UPDATE {states} AS s SET state = value->>2, fingerprint = value->>3, operation = '', "  # noqa: S608
-                f"owner = '', expires = NULL, error = '', since = {_NOW}, version = %s "
-                "FROM json_each(%s) WHERE value->>0 = s.slug AND value->>1 = s.fence RETURNING slug",
-                [ledger.version(), json.dumps(values)],
-            )
-        ],
+    values = [[lease.slug, lease.fence, state, fingerprint] for lease, state, fingerprint in ended]
+    result = _update(
+        values,
+        "state = value->>2, fingerprint = value->>3, operation = '', owner = '', expires = NULL, error = '', "
+        f"since = {_NOW}, version = %s",
+        [ledger.version()],
     )
     return {slug for (slug,) in result.rows}
 
 
 def fail(lease, error):
-    """Leave the operation unfinished, with the reason, for whoever comes next; of a lost lease nothing.
+    """Leave the operation unfinished, with the reason, for the next holder; a lost lease is left alone.
 
-    Where D1 can't be reached the lease expires by itself, and the error says so.
+    If D1 can't be reached the lease expires by itself, and the error gets a note.
     """
     try:
         fail_many([(lease, error)])
@@ -269,49 +258,45 @@ def fail(lease, error):
 
 
 def fail_many(failed):
-    """Do as `fail` does for many, [(lease, error)], in one trip."""
-    if not failed:
-        return
-    states, _, _ = _names()
-    values = [[lease.slug, lease.fence, ledger.error_text(error)] for lease, error in failed]
-    run_batch(
-        _directory(),
-        [
-            (
-                f"UPDATE {states} AS s SET error = value->>2, expires = {_NOW}, since = {_NOW} "  # noqa: S608
-                "FROM json_each(%s) WHERE value->>0 = s.slug AND value->>1 = s.fence AND s.operation <> ''",
-                [json.dumps(values)],
-            )
-        ],
-    )
+    """Do what `fail` does for many, [(lease, error)], in one round trip."""
+    if failed:
+        values = [[lease.slug, lease.fence, ledger.error_text(error)] for lease, error in failed]
+        _update(values, f"error = value->>2, expires = {_NOW}, since = {_NOW}", where="AND s.operation <> ''")
 
 
 def give_back(leases):
-    """End leases under which nothing was done; the ledger says what it said before; one trip."""
-    if not leases:
-        return
-    states, _, _ = _names()
+    """End leases under which nothing was done; the ledger gets back what it said; one round trip."""
     values = [
         [one.slug, one.fence, row.operation, row.owner, row.error, row.fingerprint, _state_of_old(row)]
         for one in leases
         for row in [one.row]
     ]
-    run_batch(
-        _directory(),
-        [
-            (
-                f"UPDATE {states} AS s SET operation = value->>2, owner = value->>3, error = value->>4, "  # noqa: S608
-                f"fingerprint = value->>5, state = value->>6, "
-                f"expires = CASE WHEN value->>2 = '' THEN NULL ELSE {_NOW} END "
-                "FROM json_each(%s) WHERE value->>0 = s.slug AND value->>1 = s.fence",
-                [json.dumps(values)],
-            )
-        ],
+    if values:
+        _update(
+            values,
+            "operation = value->>2, owner = value->>3, error = value->>4, fingerprint = value->>5, "
+            f"state = value->>6, expires = CASE WHEN value->>2 = '' THEN NULL ELSE {_NOW} END",
+        )
+
+
+def _update(values, assignments, params=(), where=""):
+    """Run `_update_statement`; return its result, whose rows are the slugs that were changed."""
+    (result,) = run_batch(_directory(), [_update_statement(values, assignments, params, where)])
+    return result
+
+
+def _update_statement(values, assignments, params=(), where=""):
+    """Return the statement that changes rows that still have their lease; `values` are [slug, fence, …]."""
+    states, _, _ = _names()
+    return (
+        f"UPDATE {states} AS s SET {assignments} FROM json_each(%s) "  # noqa: S608
+        f"WHERE value->>0 = s.slug AND value->>1 = s.fence {where} RETURNING slug",
+        [*params, json.dumps(values)],
     )
 
 
 def _state_of_old(row):
-    """Return the state of a row as it was; of a tenant that nobody knew it is that there is none."""
+    """Return the state of a row as it was; a tenant that nobody knew does not exist."""
     return row.state if row.fence or row.is_registered else State.DELETED
 
 
@@ -347,13 +332,14 @@ def kept(*leases):
     """Renew leases of one operation while the block runs."""
     if not leases:
         return contextlib.nullcontext()
-    states, _, _ = _names()
-    renewal = (
-        f"UPDATE {states} AS s SET expires = {_EXPIRY} FROM json_each(%s) "  # noqa: S608
-        "WHERE value->>0 = s.slug AND value->>1 = s.fence AND s.operation <> '' AND s.error = ''",
-        [f"+{leases[0].seconds:.3f} seconds", json.dumps([[one.slug, one.fence] for one in leases])],
+    seconds = leases[0].seconds
+    renewal = _update_statement(
+        [[one.slug, one.fence] for one in leases],
+        f"expires = {_EXPIRY}",
+        [f"+{seconds:.3f} seconds"],
+        "AND s.operation <> '' AND s.error = ''",
     )
-    return renewed(conf("DIRECTORY_ALIAS"), renewal, leases[0].seconds)
+    return renewed(conf("DIRECTORY_ALIAS"), renewal, seconds)
 
 
 @contextlib.contextmanager
