@@ -121,11 +121,11 @@ def test_ctrl_c_ends_the_command_with_what_to_do(engine, large, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(filling.Filling, "_compare", stop)
-    with pytest.raises(CommandError, match="Interrupted.*the same command goes on") as caught:
+    with pytest.raises(CommandError, match="Interrupted.*the same command") as caught:
         command(large, "--database", engine.alias)
     assert caught.value.returncode == 130
     monkeypatch.undo()
-    assert "It went on where an interrupted load had stopped." in command(large, "--database", engine.alias)
+    assert "continued after the last rows of an interrupted load" in command(large, "--database", engine.alias)
 
 
 class Stop(KeyboardInterrupt):
@@ -480,7 +480,7 @@ def test_the_file_of_another_project_is_refused_without_a_trip(d1, tmp_path, tri
     [
         ("tenant", "does not fill the databases of tenants. Run `manage.py tenant_load SLUG FILE`"),
         ("tenant/acme", "`manage.py tenant_load acme FILE`"),
-        ("nowhere", "There is no database 'nowhere'"),
+        ("nowhere", "no alias 'nowhere'"),
     ],
 )
 def test_an_alias_that_cannot_be_filled_is_refused(site, alias, told, trips):

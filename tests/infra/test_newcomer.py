@@ -289,8 +289,8 @@ def test_a_tenant_model_of_ones_own_gets_the_values_that_it_needs(tmp_path, own_
         values = ("--set", "plan=pro", "--set", "owner=7", "--set", 'options={"a": 1}')
         assert "created" in project.manage("create_tenant", "beta", "--name", "Beta", *values)
         # What is there needs no values, and keeps those that are not given.
-        assert "was there already" in project.manage("create_tenant", "beta", "--name", "Bet")
-        assert "was there already" in project.manage("create_tenant", "beta", "--set", "plan=free")
+        assert "already exists" in project.manage("create_tenant", "beta", "--name", "Bet")
+        assert "already exists" in project.manage("create_tenant", "beta", "--set", "plan=free")
         project.manage("tenant_copy", "beta", "delta", *values)
         told = project.manage("shell", "-c", SIGN_UP)
         assert "made: True 5 GAMMA {}" in told

@@ -150,9 +150,9 @@ def test_check_says_which_tenants_are_behind(acme, zeta):
     assert "0 failed" in migrate("--database", "tenant", "--check")
     empty_object(tenant_alias(zeta.slug))
     out = StringIO()
-    with pytest.raises(CommandError, match=f"1 of 2 tenants is behind: {zeta.slug}. `manage.py migrate"):
+    with pytest.raises(CommandError, match=f"1 of 2 tenants is behind: {zeta.slug}. .*`manage.py migrate"):
         call_command("migrate", "--database", "tenant", "--check", stdout=out)
-    assert "2 tenants, 0 failed: 1 behind, 1 up to date, 0 not asked." in out.getvalue()
+    assert "2 tenants, 0 failed: 1 behind, 1 up to date, 0 not checked." in out.getvalue()
     assert "behind" in next(line for line in out.getvalue().splitlines() if zeta.slug in line)
 
 
@@ -163,20 +163,20 @@ def test_check_tells_a_tenant_that_cannot_be_asked_from_one_that_is_behind(acme,
         cursor.execute("CREATE TABLE django_migrations (other)")
     cut_off(acme.slug, "migrate", error="seen to it")
     out = StringIO()
-    with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {acme.slug}. Run it again"):
+    with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {acme.slug}"):
         call_command("migrate", "--database", "tenant", "--check", stdout=out)
     assert "2 tenants, 1 failed: 1 behind, 0 up to date" in out.getvalue()
 
 
 def test_a_database_that_cannot_be_is_refused_without_a_trip(db, trips):
     for database in ("tenant/../acme", "tenant/ACME", "tenant/", "elsewhere", "tenant/a/b"):
-        with pytest.raises(CommandError, match="There is no database"):
+        with pytest.raises(CommandError, match="DATABASES has no alias"):
             migrate("--database", database)
     assert trips.count == 0
 
 
 def test_a_database_that_cannot_be_is_refused_from_the_command_line_too(db):
-    with pytest.raises(CommandError, match="There is no database"):
+    with pytest.raises(CommandError, match="DATABASES has no alias"):
         call_command("migrate", "--database", "tenant/ACME", skip_checks=False)
 
 
@@ -185,7 +185,7 @@ def test_a_tenant_that_nobody_registered_is_not_migrated_by_a_slip_of_the_hand(b
     with pytest.raises(SystemExit):
         command.run_from_argv(["manage.py", "migrate", "--database", tenant_alias(bare)])
     assert (
-        f"No tenant is registered as {bare!r}. `manage.py create_tenant {bare}` makes it"
+        f"Tenant {bare!r} is not registered. Check the slug, or run `manage.py create_tenant {bare}`"
         in capsys.readouterr().err
     )
     assert not has_tables(bare)
@@ -389,7 +389,7 @@ def test_a_typed_migrate_that_somebody_else_was_quicker_than_says_to_run_it_agai
     command.is_typed = True
     with monkeypatch.context() as patched:
         patched.setattr(MigrationRecorder, "ensure_schema", ensure_schema)
-        with pytest.raises(CommandError, match="already exists.*run it again"):
+        with pytest.raises(CommandError, match="already exists.*run the command again"):
             call_command(command, database=tenant_alias(bare), verbosity=0)
     call_command(command, database=tenant_alias(bare), verbosity=0)
 
@@ -441,7 +441,7 @@ def test_many_rows_are_copied_in_one_trip_from_values_too(acme, db, trips):
     [
         ["create_tenant", "acme"],
         ["create_tenants", "-"],
-        ["empty_scratch"],
+        ["empty_template_objects"],
         ["tenant_dump", "acme", "file"],
         ["tenant_load", "acme", "file"],
         ["tenant_copy", "acme", "beta"],

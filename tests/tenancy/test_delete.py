@@ -64,7 +64,7 @@ def lived_in(acme, author):
 
 def test_everything_of_the_tenant_is_gone_and_the_ledger_says_so(lived_in, zeta, author):
     add_member(author, zeta)
-    assert f"Tenant {lived_in.slug} is deleted" in delete(lived_in.slug, yes=True)
+    assert f"Tenant {lived_in.slug} was deleted" in delete(lived_in.slug, yes=True)
     assert tables_of(lived_in.slug) == []
     assert list(Tenant.objects.all()) == [zeta]
     assert [membership.tenant for membership in Membership.objects.all()] == [zeta]
@@ -159,7 +159,7 @@ def test_a_deletion_that_fails_behind_its_dump_says_that_the_dump_is_whole(lived
     def unreachable(lease, connection):
         raise DatabaseError("the object cannot be reached")
 
-    with monkeypatch.context() as patched, pytest.raises(CommandError, match="but not deleted: the object"):
+    with monkeypatch.context() as patched, pytest.raises(CommandError, match="but was not deleted: the object"):
         patched.setattr(deletion, "empty_held_tenant", unreachable)
         delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
     assert "blog_post" in tables_of(lived_in.slug)
@@ -448,7 +448,7 @@ def test_what_is_no_tenants_is_deleted_after_a_question_that_says_so(other, monk
     monkeypatch.setattr("builtins.input", lambda prompt: "no")
     with pytest.raises(CommandError, match="Nothing was deleted"):
         call_command("tenant_delete", other, stdout=asked)
-    assert f"the database of '{other}', which is no tenant, holds" in asked.getvalue()
+    assert f"in the database of '{other}', which is not a tenant" in asked.getvalue()
     assert "blog_post" in tables_of(other)
 
 

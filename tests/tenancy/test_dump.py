@@ -196,14 +196,14 @@ def test_a_tenant_too_large_for_the_lease_is_read_whole_and_said_not_to_be_of_on
     errors = StringIO()
     path = tmp_path / "a.sqlite3"
     call_command("tenant_dump", odd.slug, path, lease=0.2, stdout=StringIO(), stderr=errors)
-    assert "not those of one moment" in errors.getvalue()
+    assert "are from different moments" in errors.getvalue()
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("SELECT count(*) FROM pairs").fetchone() == (900,)
 
 
 def test_a_strict_dump_leaves_no_file_where_the_lease_was_too_short(odd, tmp_path, monkeypatch):
     outlast(monkeypatch)
-    with pytest.raises(CommandError, match="it was removed"):
+    with pytest.raises(CommandError, match="No file was written"):
         call_command("tenant_dump", odd.slug, tmp_path / "a.sqlite3", lease=0.2, strict=True)
     assert list(tmp_path.iterdir()) == []
 

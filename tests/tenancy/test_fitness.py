@@ -149,7 +149,7 @@ def test_tables_with_the_platforms_names_are_left_out_and_named(dumped, other):
     )
     said = loaded(other, dumped)
     assert "Left out: d1_migrations, _cf_x, __miniflare_x." in said
-    assert "rename them" in said
+    assert "Rename the tables" in said
     assert loaded_rows(other, "leaf") == 2
 
 

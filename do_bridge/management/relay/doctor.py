@@ -21,7 +21,7 @@ from do_bridge.driver.transport import is_on_this_machine
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 OBJECTS, D1 = "do_bridge.backends.durable_object", "do_bridge.backends.d1"
 
-help = "Check on the configured relay and databases what this package relies on. Leaves nothing behind."
+help = "Checks what this package relies on, on the configured relay and databases. Leaves nothing behind."
 
 
 def add_arguments(parser):
@@ -44,7 +44,7 @@ def add_arguments(parser):
 
 
 def handle(command, **options):
-    """Run the probes and print the report; a failed one is a CommandError."""
+    """Run the probes and print the report; raise CommandError if one fails."""
     probes = _chosen(options["only"])
     if options["list"]:
         for probe in probes:
@@ -109,7 +109,7 @@ def _settings_of(engine):
 
 
 def _rest(d1, over_rest):
-    """Return the way over D1's REST API: the alias's own, else the environment's; None without one."""
+    """Return access to D1's REST API from the alias or the environment, or None."""
     account = d1["OPTIONS"].get("account_id") or os.environ.get("CLOUDFLARE_ACCOUNT_ID", "")
     admin = os.environ.get("CLOUDFLARE_API_TOKEN", "")
     if over_rest:
