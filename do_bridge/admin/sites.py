@@ -81,7 +81,7 @@ class DatabaseAdminSite(admin.AdminSite):
         try:
             validate_slug(slug)
         except ValueError as exc:
-            raise Http404("No tenant has this slug.") from exc
+            raise Http404("This tenant does not exist.") from exc
         if lookup.get(slug) is None and may_look(request.user):
             # The beginning of a slug: the list shows the tenants that match it.
             found = f"{self._relative_index()}databases/?q={slug}"
@@ -162,8 +162,8 @@ class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
         """
         if writer.statements is None:
             raise NotImplementedError(
-                f"{type(self).__name__}.copy_user() is missing, but the admin's log refers to a user. "
-                "Add the app do_bridge.members, or override copy_user()."
+                f"{type(self).__name__} must override copy_user(), because the admin's log refers to a user. "
+                "Override it, or add the app do_bridge.members to INSTALLED_APPS."
             )
         need_copy(user, alias)
 

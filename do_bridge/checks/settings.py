@@ -68,7 +68,7 @@ def check_databases(app_configs=None, **kwargs):
         if tenant_databases() is None:
             errors.append(
                 Error(
-                    f"DATABASES is a plain dict, so the template {alias!r} gives tenants no aliases.",
+                    f"DATABASES is a plain dict, so the template {alias!r} creates no aliases for tenants.",
                     hint="Write DATABASES = TenantDatabases({…}), imported from do_bridge.tenancy.",
                     id="do_bridge.E001",
                 )
@@ -194,7 +194,7 @@ def check_middleware(app_configs=None, **kwargs):
         warnings.append(
             Warning(
                 "STATIC_URL is relative, so it would point below the first tenant that is visited.",
-                hint='Begin it with a slash, as in "/static/".',
+                hint='Set it to a path with a leading slash, for example "/static/".',
                 id="do_bridge.W004",
             )
         )

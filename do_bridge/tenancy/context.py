@@ -116,8 +116,9 @@ class _ScopeContext(ContextDecorator):
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
             # Its pieces are made when the caller takes them, in whatever is current there.
             raise TypeError(
-                "This is a generator function: its pieces are made outside of a decorator's block. Enter the "
-                "context inside it and leave it before each yield, or name the alias by using()."
+                "A tenancy context can't decorate a generator function, because its body runs after the "
+                "decorator has returned. Use `with` inside the function around the code between two yields, "
+                "or choose the database with using()."
             )
         if not iscoroutinefunction(func):
             return super().__call__(func)
@@ -224,9 +225,9 @@ def _refuse_open_transaction(previous, scope):
         return
     if linked.has_open_block() or _has_open_block(previous.alias):
         raise OpenTransaction(
-            f"Tenant {previous.slug!r} has an open transaction, inside which {scope.slug!r} can't become "
-            "current: a transaction is one tenant's. Leave the atomic block first, or name the other "
-            f"database with using={scope.alias!r}."
+            f"Tenant {scope.slug!r} can't become current inside an open transaction of tenant "
+            f"{previous.slug!r}. Leave the atomic block first, or choose the other database with "
+            f"using({scope.alias!r})."
         )
 
 

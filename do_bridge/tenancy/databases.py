@@ -243,7 +243,10 @@ def register_tenant(slug):
     validate_slug(slug)
     databases = tenant_databases()
     if databases is None:
-        raise TypeError("DATABASES is a plain dict: wrap it in do_bridge.tenancy.TenantDatabases.")
+        raise TypeError(
+            "DATABASES is a plain dict, which has no aliases for tenants. Write DATABASES = "
+            "TenantDatabases({…}), imported from do_bridge.tenancy."
+        )
     return databases.register(slug)
 
 

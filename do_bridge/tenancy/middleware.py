@@ -91,7 +91,7 @@ class TenantMiddleware:
         In the admin a tenant's row that may not go alone is a message, not an error page.
         """
         if isinstance(exception, TenantGone):
-            raise Http404("There is no such tenant.") from exception
+            raise Http404("This tenant does not exist.") from exception
         if isinstance(exception, SchemaMismatch):
             return schema_mismatch_page(request, exception)
         if isinstance(exception, IntegrityError) and is_kept(exception):
@@ -123,10 +123,10 @@ class TenantMiddleware:
         return None
 
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Not available for a moment</title>
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Temporarily unavailable</title>
 <meta name="viewport" content="width=device-width"><body style="font: 1rem/1.5 system-ui; margin: 3rem auto;
-max-width: 40rem; padding: 0 1rem"><h1>Not available for a moment</h1><p>This site is being updated and its
-database is not ready yet. Nothing is lost: please try again in a minute.</p></body></html>"""
+max-width: 40rem; padding: 0 1rem"><h1>Temporarily unavailable</h1><p>This site is being updated, and its
+database is not ready yet. Nothing is lost. Please try again in a minute.</p></body></html>"""
 SECONDS_BEFORE_ANOTHER_TRY = 60
 
 
@@ -159,9 +159,9 @@ def _kept_page(request, error):
 
 LEASE_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>This took too long</title>
 <meta name="viewport" content="width=device-width"><body style="font: 1rem/1.5 system-ui; margin: 3rem auto;
-max-width: 40rem; padding: 0 1rem"><h1>This took too long</h1><p>One transaction of the database has too
-little time for it, and was undone. Do less at once: split the file, or choose fewer rows.</p></body>
-</html>"""
+max-width: 40rem; padding: 0 1rem"><h1>This took too long</h1><p>The change took longer than one database
+transaction may take, so nothing was saved. Please do less at once: split the file, or select fewer
+rows.</p></body></html>"""
 # What the first statement after the lease says, and what every later one does.
 _LEASE_KINDS = {"lease_expired", "no_transaction"}
 
@@ -181,7 +181,7 @@ def lease_page(request, error):
     """Return the page that says what helps: the template lease_expired.html, or a plain one; log the cure."""
     logger.error(
         "%s: a transaction took longer than its lease and was rolled back. Write in bulk, do less in one "
-        "request, or raise OPTIONS['lease'] of the database (25 s at most). %s",
+        "request, or raise OPTIONS['lease'] of the database (25 seconds at most). The error was: %s",
         request.path,
         error,
     )
@@ -217,7 +217,7 @@ def _find_tenant(slug):
     except InvalidSlug:
         tenant = None
     if tenant is None:
-        raise Http404("There is no such tenant.")
+        raise Http404("This tenant does not exist.")
     return tenant
 
 

@@ -43,10 +43,10 @@ def check_same_tenant(alias, model):
     """Raise TenantMismatch when a row of `alias` is to be written while another database is current."""
     scope = current()
     if scope.alias is not None and scope.alias != alias:
-        where = f"tenant {scope.slug!r}" if scope.is_tenant else "the directory"
+        where = f"tenant {scope.slug!r}" if scope.is_tenant else "directory_context()"
         raise TenantMismatch(
-            f"A {model._meta.label} of {alias!r} was to be written or related while {where} is current. "
-            f"Enter its own tenant_context({alias_slug(alias)!r}), or say using={alias!r}."
+            f"A {model._meta.label} row of {alias!r} can't be written or related while {where} is current. "
+            f"Enter tenant_context({alias_slug(alias)!r}) first, or pass using={alias!r}."
         )
 
 
@@ -95,9 +95,9 @@ class TenantRouter(_Router):
         if not is_tenant_model(model):
             return conf("DIRECTORY_ALIAS")
         raise NoTenant(
-            f"{model._meta.label} lives in the tenants' databases, and no tenant is current. Use "
-            "tenant_context(slug), directory_context() for the shared database's own rows, or "
-            'using="tenant/<slug>".'
+            f"The rows of {model._meta.label} are in the tenants' databases, and no tenant is current. Use "
+            "tenant_context(slug) or using('tenant/<slug>'). For rows in the shared database use "
+            "directory_context()."
         )
 
 

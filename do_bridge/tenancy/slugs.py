@@ -20,7 +20,8 @@ def validate_slug(value):
     """Return `value` as it is when it names a tenant; raise InvalidSlug, never normalise."""
     if not is_valid_slug(value):
         raise InvalidSlug(
-            "A tenant's slug is 1 to 63 lower-case ASCII letters, digits and inner hyphens; this one is not."
+            "This is not a valid slug for a tenant. A slug has 1 to 63 lower-case ASCII letters, digits and "
+            "inner hyphens."
         )
     return value
 

@@ -152,7 +152,7 @@ def test_a_user_that_is_somebody_else_in_d1_is_refused_before_anything_is_writte
     User.objects.filter(pk=72).update(username="somebody-else")
     for options in ((), ("--dry-run",)):
         with pytest.raises(
-            CommandError, match=r"1 keys of accounts_user .* other people's in 'default' \(keys: 72\)"
+            CommandError, match=r"1 keys of accounts_user .* other people in 'default' \(keys: 72\)"
         ):
             loaded(other, site_db, *options)
     assert sent == []

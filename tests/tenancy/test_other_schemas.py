@@ -399,7 +399,7 @@ def test_a_dump_with_an_app_that_was_taken_out_keeps_it_and_catches_up(acme, new
     leave_app(acme.slug)
     with newer(RATING):
         slug, said = load(acme.slug)
-        assert f"lacks migrations of this code: blog.{NAME}. Run: manage.py migrate" in said
+        assert f"lacks migrations of this code: blog.{NAME}. Run `manage.py migrate" in said
         assert Client().get(f"/t/{slug}/").status_code == 200
         state = found_in(slug)
         assert (state.applied, state.fingerprint) == (code_migrations() | {GONE}, of(state.applied))

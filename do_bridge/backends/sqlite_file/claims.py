@@ -76,7 +76,10 @@ class Claim:
         except driver.Error as error:
             if "already exists" not in str(error):
                 raise
-            raise Claimed("Somebody else has made tables in this database meanwhile.") from error
+            raise Claimed(
+                "Another process has created tables in this database since the load began. Check the "
+                "database, or choose an empty one."
+            ) from error
         self.done = 1
 
     def take_over(self, connection, found):
@@ -146,9 +149,8 @@ class refusing:  # noqa: N801 - reads as the context that it is
     def __exit__(self, exc_type, error, traceback):
         if isinstance(error, driver.Error) and _is_guards(str(error)):
             raise Claimed(
-                "Somebody else fills this database meanwhile, or has filled it: it is theirs. "
-                "Nothing more was "
-                "done to it."
+                "Another load has taken over this database, and this load changed nothing more. Wait until "
+                "the other one has ended, and check the database."
             ) from error
         return False
 

@@ -201,8 +201,9 @@ def _behind(guard, send, steps):
     except driver.Error as error:
         if (higher := told(error, _KIND)) is not None:
             raise driver.OperationalError(
-                f"Somebody else has taken over this tenant, by the lease {higher.partition(' ')[0]}. "
-                "Nothing of this request was done. Look at the tenant before you run the command again.",
+                "Another operation has taken over this tenant (its fencing token is "
+                f"{higher.partition(' ')[0]}). This request changed nothing. Check the tenant, then run the "
+                "command again if you still need it.",
                 kind=_KIND,
                 effect=error.effect,
                 step=0,

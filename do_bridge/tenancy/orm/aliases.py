@@ -51,7 +51,7 @@ def refuse_reading(queryset):
     if isinstance(queryset, QuerySet) and queryset.query.is_empty():
         return  # none() sends nothing
     raise TenantMismatch(
-        f"A queryset of {queryset.model._meta.label} was made for {str(own)!r} and is read while tenant "
-        f"{scope.slug!r} is current. Make it where it is read, or choose its database with "
-        f"using({str(own)!r})."
+        f"A queryset of {queryset.model._meta.label} was made for {str(own)!r} but is read while tenant "
+        f"{scope.slug!r} is current. Make the queryset inside the tenant that reads it, or choose its "
+        f"database with using({str(own)!r})."
     )

@@ -15,7 +15,10 @@ def subclass(mixin, base, **names):
     """
     for name in (name for part in mixin.__mro__[:-1] for name in vars(part)):
         if not name.startswith("__") and not hasattr(base, name) and name not in _OF_INSTANCES:
-            raise RuntimeError(f"{base.__name__} has no {name} in this Django, and do_bridge overrides it.")
+            raise RuntimeError(
+                f"do_bridge overrides {base.__name__}.{name}, which this version of Django does not have. "
+                "Install a version of Django that do_bridge supports."
+            )
     # Migrations write managers down by the names of their classes.
     names |= {key: getattr(base, key) for key in ("__module__", "__qualname__", "__doc__")}
     return types.new_class(base.__name__, (mixin, base), exec_body=lambda body: body.update(names))

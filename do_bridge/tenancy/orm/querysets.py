@@ -49,8 +49,9 @@ def _combining(name):
             one, two = self._db, getattr(other, "_db", None)
             if None not in (one, two) and involve_tenants(one, two):
                 raise TenantMismatch(
-                    f"{self.model._meta.label} querysets of {str(one)!r} and {str(two)!r} were to become "
-                    "one, which would be answered by one of them. Read each by itself."
+                    f"{self.model._meta.label} querysets of {str(one)!r} and {str(two)!r} can't be combined, "
+                    "because one query runs on one database. Read each of them, and combine the rows in "
+                    "Python."
                 )
         return getattr(super(BoundQuerySet, self), name)(*others, **kwargs)
 
@@ -152,8 +153,8 @@ def _own_rows(queryset, rows):
     for other in aliases:
         if involve_tenants(str(other), alias := _target(queryset)):
             raise TenantMismatch(
-                f"{queryset.model._meta.label} rows of {str(other)!r} were to be written into {alias!r}. "
-                f"Enter their own context, or say using({alias!r}) where a copy is meant."
+                f"{queryset.model._meta.label} rows of {str(other)!r} can't be written into {alias!r}. Write "
+                f"them in the context of {str(other)!r}. To copy them, choose using({alias!r})."
             )
     return rows
 

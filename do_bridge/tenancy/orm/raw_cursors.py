@@ -48,10 +48,10 @@ def _run(run, sql, *args, **kwargs):
     scope = current()
     if scope.is_tenant and isinstance(sql, str) and (found := tables_in(sql) & _names(tenant_tables())):
         raise TenantMismatch(
-            f"The statement names the tenants' table {min(found)!r}, but django.db.connection is "
-            f"{DEFAULT_DB_ALIAS!r} while tenant {scope.slug!r} is current. Use "
+            f"The statement reads or writes the tenants' table {min(found)!r} through django.db.connection, "
+            f"which is always {DEFAULT_DB_ALIAS!r}, while tenant {scope.slug!r} is current. Use "
             f"connections[{scope.alias!r}].cursor() for the tenant's rows, or "
-            f"connections[{DEFAULT_DB_ALIAS!r}].cursor() for the shared database's own."
+            f"connections[{DEFAULT_DB_ALIAS!r}].cursor() for those in the shared database."
         )
     return run(sql, *args, **kwargs)
 

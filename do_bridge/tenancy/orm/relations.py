@@ -111,8 +111,9 @@ class _GenericKey:
             elif own != alias:
                 name = getattr(self, "field", self).name
                 raise TenantMismatch(
-                    f"{instance._meta.label}.{name}: the given row is from {str(alias)!r}, and this row "
-                    f"belongs to {str(own or 'the shared database')!r}. A relation stays in one database."
+                    f"{instance._meta.label}.{name}: the given row was loaded from {str(alias)!r}, but this "
+                    f"row belongs to {str(own or conf('DIRECTORY_ALIAS'))!r}. Both rows of a relation must "
+                    "be in one database."
                 )
         super().__set__(instance, value)
 
@@ -165,8 +166,8 @@ class _Removing(_Related):
 def _refuse_several(instances):
     if involve_tenants(*(instance._state.db for instance in instances)):
         raise TenantMismatch(
-            f"Related rows were to be prefetched for {instances[0]._meta.label} rows of several databases at "
-            "once, which would all get those of one. Prefetch them for each tenant by itself."
+            f"Related rows can't be prefetched for {instances[0]._meta.label} rows of several databases, "
+            "because one query runs on one database. Call prefetch_related_objects() once for each tenant."
         )
 
 
@@ -192,8 +193,8 @@ def _refuse_other(queryset, own, alias):
     # What using() chose outside of the tenants is meant: the same people have the same keys everywhere.
     if not is_chosen(own) or is_tenant_side(own) and is_tenant_side(alias):
         raise TenantMismatch(
-            f"A Prefetch of {queryset.model._meta.label} made for {str(own)!r} was to be used on rows of "
-            f"{str(alias)!r}. Make it in their own context, or say using({str(alias)!r})."
+            f"A Prefetch of {queryset.model._meta.label} was made for {str(own)!r} and can't be used on rows "
+            f"of {str(alias)!r}. Make it inside that tenant, or choose using({str(alias)!r})."
         )
 
 
@@ -206,6 +207,6 @@ def _refuse_others(row, objs):
         refuse_stray(row, obj)
         if involve_tenants(own, other) and not may_cross(row, obj):
             raise TenantMismatch(
-                f"A {obj._meta.label} of {other!r} was to be taken for that of {own!r} with the same key, "
-                f"which may be another row. Read it from {own!r}, or go by its key."
+                f"A {obj._meta.label} row of {other!r} can't be related to a row of {own!r}, where its key "
+                f"may be another row's. Load it from {own!r}, or pass its primary key."
             )

@@ -12,7 +12,10 @@ from do_bridge.tenancy.sides import follows_context
 from .aliases import ContextAlias, refuse_reading
 
 if "_result_cache" not in vars(QuerySet()):
-    raise RuntimeError("QuerySet of this Django keeps its rows elsewhere than in _result_cache.")
+    raise RuntimeError(
+        "do_bridge overrides QuerySet._result_cache, which this version of Django does not have. Install a "
+        "version of Django that do_bridge supports."
+    )
 
 
 class ResultsByContext:

@@ -54,8 +54,8 @@ def _refreshing(refresh):
                 from_queryset = detached(from_queryset, BoundAlias(alias))
             elif own != alias and not is_chosen(own):
                 raise TenantMismatch(
-                    f"A row of {self._meta.label} from {str(alias)!r} was to be read again with a queryset "
-                    f"that was made for {str(own)!r}. Make the queryset with using({str(alias)!r})."
+                    f"A {self._meta.label} row of {str(alias)!r} can't be refreshed from a queryset that was "
+                    f"made for {str(own)!r}. Make the queryset with using({str(alias)!r})."
                 )
         return refresh(self, using, fields, from_queryset)
 

@@ -56,9 +56,9 @@ def _refuse_alias(query, alias):
     own = query_alias(query)
     if own is not None and involve_tenants(own, alias):
         raise TenantMismatch(
-            f"A subquery of {query.model._meta.label} made for {str(own)!r} was to be answered by "
-            f"{str(alias)!r}, from its own rows. Make it in the context of {str(alias)!r}, or read its keys "
-            "first."
+            f"A subquery of {query.model._meta.label} was made for {str(own)!r}, but the query runs on "
+            f"{str(alias)!r}. Make the subquery in the context of {str(alias)!r}, or read its keys first and "
+            "pass them as a list."
         )
 
 
@@ -72,14 +72,14 @@ def _refuse_namesakes(query, inner_tables):
     alias = conf("DIRECTORY_ALIAS")
     if not scope.is_tenant:
         raise NoTenant(
-            f"{model._meta.label} is read from {alias!r} while no tenant is current, and the query names "
-            f"{min(found)!r}, whose rows are in the tenants' databases. Choose one with "
-            "using('tenant/<slug>'), or use directory_context() for the shared database's own rows."
+            f"The query on {model._meta.label} runs on {alias!r}, because no tenant is current, but it also "
+            f"reads {min(found)!r}, whose rows are in the tenants' databases. Choose a tenant with "
+            "using('tenant/<slug>'). For rows in the shared database use directory_context()."
         )
     raise TenantMismatch(
-        f"{model._meta.label} is read from {alias!r} while tenant {scope.slug!r} is current, and the "
-        f"query names {min(found)!r}, whose rows are in the tenant's database. Choose the database: "
-        f"using({scope.alias!r}) for the tenant's rows, using({alias!r}) for the shared ones."
+        f"The query on {model._meta.label} runs on {alias!r}, but it also reads {min(found)!r}, whose rows "
+        f"are in the database of the current tenant {scope.slug!r}. Choose using({scope.alias!r}) for the "
+        f"tenant's rows, or using({alias!r}) for those in the shared database."
     )
 
 

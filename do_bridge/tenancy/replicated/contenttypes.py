@@ -165,7 +165,8 @@ def _read_directory():
     except DatabaseError as error:
         if "no such table" in str(error):
             raise DirectoryNotReady(
-                f"The directory has no content types yet. Run `migrate --database {directory}` first."
+                f"The shared database {directory!r} has not been migrated. Run `manage.py migrate --database "
+                f"{directory}` first."
             ) from error
         raise
     return [(model, columns, rows) for (model, columns), rows in zip(models, results, strict=True)]

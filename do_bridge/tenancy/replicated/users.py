@@ -107,8 +107,8 @@ def refuse_full_copies():
 def _refuse_full(sender, instance, using, **kwargs):
     if is_full(instance) and is_tenant_side(using):
         raise TenantMismatch(
-            f"This user has the values of D1, a password among them, and can't be saved in {str(using)!r}. "
-            "Leave out `using`: D1 is written then, and the copy follows."
+            f"request.user can't be saved in {str(using)!r}, because it holds the password from the shared "
+            "database. Call save() without `using`, which saves the user in the shared database."
         )
 
 
@@ -135,8 +135,9 @@ def refuse_stray(user, row):
     model = row.__class__
     if not follows_context(model) and not has_same_keys(row):
         raise RelationRefused(
-            f"A {row._meta.label} of {str(row._state.db)!r} can't be related to a user, because users' "
-            f"relations to {row._meta.label} are in D1. Read it from D1."
+            f"A {row._meta.label} row of {str(row._state.db)!r} can't be related to a user, because users' "
+            f"relations to {row._meta.label} are in the shared database. Load the row with "
+            f"using({conf('DIRECTORY_ALIAS')!r})."
         )
 
 
@@ -160,9 +161,9 @@ def allow_relation(one, two):
 
 def _refused(row, other):
     return RelationRefused(
-        f"A {other._meta.label} of {str(other._state.db)!r} can't be related to a {row._meta.label} of "
-        f"{str(row._state.db)!r}, because a relation stays in one database. Keep its primary key in a plain "
-        f"field, or add {other._meta.label!r} to DO_BRIDGE['TENANT_MODELS']."
+        f"A {other._meta.label} row of {str(other._state.db)!r} can't be related to a {row._meta.label} row "
+        f"of {str(row._state.db)!r}, because both rows of a relation must be in one database. Store its "
+        f"primary key in a plain field, or add {other._meta.label!r} to DO_BRIDGE['TENANT_MODELS']."
     )
 
 
@@ -184,8 +185,8 @@ def need_copy(user, alias, row=None):
         if not user.__class__._base_manager.using(alias).filter(pk=user.pk).exists():
             model = user._meta.object_name
             raise CopyMissing(
-                f"User {user.pk} was loaded from {str(user._state.db)!r} and has no copy in {alias!r}. Make "
-                f"the user a member of the tenant, or copy the row with "
+                f"User {user.pk} was loaded from {str(user._state.db)!r} and has no copy in {alias!r}, so "
+                "rows there can't refer to it. Make the user a member of the tenant, or copy the row with "
                 f"do_bridge.tenancy.replicated.sql.copy_rows({model}, [user], {alias!r})."
             )
         _remember([(alias, user.pk)])
