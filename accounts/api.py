@@ -109,7 +109,7 @@ def user_from(body):
     except (ValueError, RecursionError) as exc:
         raise ValidationError({"body": "The body is not JSON."}) from exc
     if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
-        raise ValidationError({"body": "Send one JSON object whose values are texts."})
+        raise ValidationError({"body": "Send one JSON object whose values are strings."})
     unknown = set(data) - {"username", "name", "email", "password"}
     if unknown:
         raise ValidationError(

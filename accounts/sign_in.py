@@ -1,4 +1,4 @@
-"""The login forms: they report too many attempts, and never reveal which names exist."""
+"""The login forms, which report too many attempts but never reveal which names exist."""
 
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AuthenticationForm
@@ -17,8 +17,8 @@ class ThrottledMixin:
 
 
 class SignInForm(ThrottledMixin, AuthenticationForm):
-    """The site's and the tenants'."""
+    """The login form of the shared site and of the tenants."""
 
 
 class AdminSignInForm(ThrottledMixin, AdminAuthenticationForm):
-    """Both admins'."""
+    """The login form of both admin sites."""

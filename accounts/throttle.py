@@ -150,8 +150,8 @@ class ThrottledBackend(ModelBackend):
         if not is_open(username, address):
             refuse(request, address)
         user = super().authenticate(request, username, password, **kwargs)
-        tell = count_failure if user is None else forget_failures
-        if not tell(username, address):
+        record = count_failure if user is None else forget_failures
+        if not record(username, address):
             refuse(request, address)
         return user
 

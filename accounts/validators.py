@@ -1,4 +1,4 @@
-"""Checks field values of the accounts app."""
+"""Validators for fields of the accounts app."""
 
 from django.core.exceptions import ValidationError
 

@@ -11,7 +11,7 @@ from do_bridge.tenancy.schema.errors import SchemaMismatch
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One reason why the site cannot use its databases: a code for machines and a sentence for people."""
+    """A reason why the site cannot use its databases: a code for machines, and a sentence for people."""
 
     code: str
     text: str
@@ -22,7 +22,7 @@ NO_RELAY = Fault(
     "RELAY_URL is not set. Set it to the address of the relay, through which the tenants' databases "
     "are reached.",
 )
-INCOMPLETE = Fault("not_configured", "DATABASES is incomplete. The log names the setting.")
+INCOMPLETE = Fault("not_configured", "DATABASES is incomplete. The log names the missing setting.")
 UNREACHABLE = Fault(
     "unreachable",
     "A database cannot be reached. Check that the Worker runs, and that RELAY_URL is its address.",
@@ -65,7 +65,7 @@ TENANT_BEHIND = Fault(
     "The tenant's schema does not match this code. Run `manage.py migrate --database tenant`, or "
     "deploy the code that matches it.",
 )
-BROKEN = Fault("failed", "A database refused the work. The log gives the reason.")
+BROKEN = Fault("failed", "A database reported an error. The log contains the reason.")
 
 _BY_KIND = {
     "unauthorized": UNAUTHORIZED,

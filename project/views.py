@@ -68,7 +68,7 @@ def bad_request(request, exception):
 def not_found(request, exception):
     """Answer 404."""
     if is_api(request):
-        return JsonResponse({"error": "There is nothing at this address."}, status=404)
+        return JsonResponse({"error": "This address does not exist."}, status=404)
     return defaults.page_not_found(request, exception)
 
 

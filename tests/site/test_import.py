@@ -101,7 +101,7 @@ def test_an_import_whose_commit_may_have_been_carried_out_is_not_told_to_be_none
     monkeypatch.setitem(connections[ACME].settings_dict["OPTIONS"], "timeout", 2)
     monkeypatch.setattr(RelaySession, "request", lose)
     connections[ACME].close()
-    with pytest.raises(CommandError, match="^Look whether anything was imported: "):
+    with pytest.raises(CommandError, match="^Check whether the posts were imported: "):
         import_lines(lines[:3])
     monkeypatch.undo()
     connections[ACME].close()

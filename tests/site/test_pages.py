@@ -225,7 +225,7 @@ def test_a_database_out_of_reach_is_told_without_a_secret(site, sign_in, out_of_
     out_of_reach(alias)
     page, answer = client.get("/t/acme/"), client.get("/t/acme/api/users")
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
-    assert "<h1>Out of reach for a moment</h1>" in text(page)
+    assert "<h1>Temporarily unavailable</h1>" in text(page)
     assert answer.status_code == 503
     assert answer.json()["error"].startswith("A database cannot be used.")
     assert "could not be reached" in caplog.text
