@@ -15,14 +15,13 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("do_bridge", "accounts", "blog", "project")
 WORKER = "worker/src"
 
-NAMES = {"verbose_name", "verbose_name_plural", "label", "short_description", "description", "title"}
-KEYWORDS = {"help": "help", "help_text": "help", "epilog": "help", "hint": "check"} | dict.fromkeys(NAMES, "name")
-LOGGING = {"debug", "info", "warning", "error", "exception", "critical"}
-CHECKS = {"Error", "Warning", "Info", "Critical"}
-SQL = re.compile(
+NAMES = {"verbose_name", "verbose_name_plural", "label", "short_description", "description", "title"} KEYWORDS
+= {"help": "help", "help_text": "help", "epilog": "help", "hint": "check"} | dict.fromkeys(NAMES, "name")
+LOGGING = {"debug", "info", "warning", "error", "exception", "critical"} CHECKS = {"Error", "Warning", "Info",
+"Critical"} SQL = re.compile(
     r"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|PRAGMA|EXPLAIN|FROM|WHERE|AND|ON|VALUES|UNION|CASE|"
-    r"JOIN|ORDER BY|CHECK|RAISE|COALESCE|NOT EXISTS|EXISTS|CAST|\(SELECT|\(CASE)\b|.*(\bSELECT \w|json_each|->>)",
-    re.DOTALL,
+    r"JOIN|ORDER BY|CHECK|RAISE|COALESCE|NOT EXISTS|EXISTS|CAST|\(SELECT|\(CASE)\b|.*(\bSELECT
+    \w|json_each|->>)", re.DOTALL,
 )
 WORDS = re.compile(r"[A-Za-z][a-z']+")
 
@@ -112,9 +111,9 @@ class Reader(ast.NodeVisitor):
             self.kinds.pop()
 
     def _add(self, line: int, text: str) -> None:
-        kind = self.kinds[-1]
-        least = 1 if kind in ("name", "help") else 2 if kind in ("raise", "check") else 3
-        if len(WORDS.findall(text)) >= least and not SQL.match(text) and (" " in text.strip() or kind == "name"):
+        kind = self.kinds[-1] least = 1 if kind in ("name", "help") else 2 if kind in ("raise", "check") else
+        3 if len(WORDS.findall(text)) >= least and not SQL.match(text) and (" " in text.strip() or kind ==
+        "name"):
             self.found.append(Message(self.path, line, kind, " ".join(text.split())))
 
 

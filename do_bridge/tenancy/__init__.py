@@ -1,4 +1,4 @@
-"""Tenancy: the current tenant, an alias for each tenant, and what routes models to them."""
+"""The current tenant, a database alias for each tenant, and the routers for their models."""
 
 from .context import (
     NoTenant,

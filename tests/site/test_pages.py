@@ -100,9 +100,9 @@ def test_signing_in_never_leads_to_another_site(site, client, target):
 def test_a_message_waits_for_the_tenant_that_it_speaks_of(sign_in):
     client = sign_in("bo")
     client.post("/t/acme/posts/new/", {"title": "Hello", "content": "World"})
-    assert "The post is published." not in text(client.get("/t/globex/"))
-    assert "The post is published." in text(client.get("/t/acme/"))
-    assert "The post is published." not in text(client.get("/t/acme/"))
+    assert "The post was published." not in text(client.get("/t/globex/"))
+    assert "The post was published." in text(client.get("/t/acme/"))
+    assert "The post was published." not in text(client.get("/t/acme/"))
 
 
 def test_signing_out_ends_the_session_everywhere(sign_in):

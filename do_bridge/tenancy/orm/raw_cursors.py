@@ -1,8 +1,8 @@
-"""Keeps raw SQL that names no database from D1's empty namesakes of tenants' tables.
+"""Refuse raw SQL on `django.db.connection` that reads tenants' tables inside a tenant.
 
-`django.db.connection` is the default alias for code that names none. Inside a tenant it stays that, and a
-statement of its cursors that names a tenant's table is refused before it is sent. `connections[alias]`, which
-names a database, is never looked at: that is what Django itself uses.
+`django.db.connection` is always the default alias, D1, which has empty tables of the same names. A statement
+of its cursors that names a tenants' table is refused before it is sent. `connections[alias]` is not checked,
+because it names its database, and Django itself uses it.
 """
 
 from contextlib import contextmanager
@@ -19,12 +19,12 @@ from .statements import tenant_tables
 
 
 def watch_raw_cursors():
-    """Look at the statements of the cursors that `django.db.connection` gives."""
+    """Check the statements of all cursors of `django.db.connection`."""
     replace(connection, "__class__", partial(mixed, _WatchedConnection))
 
 
 class _WatchedConnection:
-    """Mixed into Django's proxy, which passes on to the connection only what it does not have itself."""
+    """A mixin for Django's proxy, which forwards only names that it does not have itself."""
 
     def cursor(self):
         return _watched(self.__getattr__("cursor")())
@@ -58,5 +58,5 @@ def _run(run, sql, *args, **kwargs):
 
 @lru_cache(maxsize=16)
 def _names(tables):
-    """Return tables as `tables_in` names them: unquoted and in lower case."""
+    """Return the tables' names unquoted and in lower case, as `tables_in` returns them."""
     return frozenset(table.strip('"').lower() for table in tables)

@@ -1,4 +1,4 @@
-"""Users: a row in D1, and copies under the same primary key in the objects of tenants that refer to them."""
+"""Users in D1, and their copies in tenants' databases, which have the same primary keys."""
 
 import asyncio
 import copy
@@ -20,7 +20,7 @@ from do_bridge.tenancy.context import TenantMismatch, current_request
 from do_bridge.tenancy.sides import follows_context
 from do_bridge.tenancy.slugs import is_tenant_side
 
-# Rows of these have the same keys in every database, too; see contenttypes.py.
+# Rows of these models have the same keys in every database too; see contenttypes.py.
 SAME_KEYS = ("contenttypes.contenttype", "auth.permission")
 
 _PENDING = "_do_bridge_copies"
@@ -28,19 +28,19 @@ _KNOWN_MOST = 10_000
 
 
 class RelationRefused(TenantMismatch, ValueError):
-    """Two rows of different databases were to be related; nothing was sent."""
+    """Rows of different databases can't be related; nothing was sent."""
 
 
 class CopyMissing(RelationRefused):
-    """A user of D1 was to be related to a tenant's row, and the tenant's object has no copy of the user."""
+    """A tenant's row can't refer to a user without a copy in the tenant's database."""
 
 
 class CopyWriter:
-    """How copies of users are made: `do_bridge.members` gives both functions when it is installed."""
+    """The functions for writing copies of users, which do_bridge.members sets if it is installed."""
 
-    #: (connection, users) → [(sql, params), …] that make or refresh their copies.
+    #: (connection, users) → [(sql, params), …] that create or update their copies.
     statements = None
-    #: (user) → the values that a copy has, hashable.
+    #: (user) → the hashable values of the user's copy.
     values = None
 
 
@@ -48,38 +48,38 @@ writer = CopyWriter()
 
 
 def is_user_model(model):
-    """Say whether `model` is the project's user model, or a proxy of it."""
+    """Return whether `model` is the project's user model or a proxy of it."""
     concrete = model._meta.concrete_model
     return concrete is not None and concrete._meta.label_lower == settings.AUTH_USER_MODEL.lower()
 
 
 def has_same_keys(model):
-    """Say whether a model's rows, content types or permissions, are in every tenant as they are in D1."""
+    """Return whether a model's rows have the same keys in all databases: content types and permissions."""
     concrete = model._meta.concrete_model
     return concrete is not None and concrete._meta.label_lower in SAME_KEYS
 
 
 def is_user(row):
-    """Say whether a row is a user's, from D1 or a tenant's copy."""
+    """Return whether a row is a user of D1 or a tenant's copy of one."""
     return is_user_model(row.__class__)  # not type(): request.user is a lazy object
 
 
 def is_full(row):
-    """Say whether a row stands for a tenant's copy but has D1's values: `request.user` inside a tenant."""
+    """Return whether a row is a tenant's copy with D1's values, as `request.user` is inside a tenant."""
     return getattr(row._state, "do_bridge_is_full", False)
 
 
 def as_copy(user, alias):
-    """Return D1's row `user` as the one that stands for its copy in the tenant's database `alias`.
+    """Return D1's row `user` as a row of the tenant's database `alias`.
 
-    It has D1's values, and is saved there. Nothing is sent: the copy itself is written together with the
-    first statement after a relation to it. Anything but a user's row of D1 is returned as it is.
+    It has D1's values and is saved in D1. Nothing is sent now: the copy itself is written together with the
+    next statement after a row was related to it. Anything that is not a user of D1 is returned unchanged.
     """
     return _moved(user, alias, is_full=True) if _is_of_directory(user) else user
 
 
 def as_directory_row(user):
-    """Return D1's row again, of what `as_copy` returned."""
+    """Return D1's row again for a row that `as_copy` returned."""
     return _moved(user, conf("DIRECTORY_ALIAS"), is_full=False)
 
 
@@ -90,7 +90,7 @@ def _is_of_directory(user):
 
 def _moved(user, alias, is_full):
     if isinstance(user, LazyObject):
-        user = copy.copy(user)  # of what it wraps
+        user = copy.copy(user)  # a copy of the wrapped user
     made = user.__class__.__new__(user.__class__)
     values = user.__getstate__()
     values.pop("_prefetched_objects_cache", None)
@@ -100,7 +100,7 @@ def _moved(user, alias, is_full):
 
 
 def refuse_full_copies():
-    """Connect a receiver that keeps D1's values of `request.user`, a password among them, out of tenants."""
+    """Connect a receiver that refuses to save `request.user`, with its password, in a tenant's database."""
     pre_save.connect(_refuse_full, sender=settings.AUTH_USER_MODEL, dispatch_uid="do_bridge.refuse_full")
 
 
@@ -113,7 +113,7 @@ def _refuse_full(sender, instance, using, **kwargs):
 
 
 def has_same_key(row, alias):
-    """Say whether a row of another database may stand for the one of its key in the database `alias`."""
+    """Return whether the row with the same key in the database `alias` is the same thing."""
     own, directory = row._state.db, conf("DIRECTORY_ALIAS")
     if own == directory and is_tenant_side(alias):
         return is_user(row) or has_same_keys(row)
@@ -121,14 +121,14 @@ def has_same_key(row, alias):
 
 
 def may_cross(one, two):
-    """Say whether rows of two databases may be related by key: a tenant's, and one of D1."""
+    """Return whether a row of a tenant and one of D1 may be related by primary key."""
     return has_same_key(one, two._state.db) or has_same_key(two, one._state.db)
 
 
 def refuse_stray(user, row):
-    """Raise RelationRefused for a row of a tenant although such rows, and their relations to users, are D1's.
+    """Raise RelationRefused if `row` is a tenant's row of a model whose relations to users are in D1.
 
-    By its key it would be taken for another row, e.g. for a group of D1.
+    D1 may have another row, for example another group, with its key.
     """
     if not (is_tenant_side(row._state.db) and is_user(user)) or is_user(row):
         return
@@ -142,7 +142,7 @@ def refuse_stray(user, row):
 
 
 def allow_relation(one, two):
-    """Answer as a router does; raises RelationRefused for a row of D1 that no tenant has."""
+    """Return what a router's `allow_relation` returns; raise RelationRefused for rows only in D1."""
     aliases = one._state.db, two._state.db
     if None in aliases or not any(map(is_tenant_side, aliases)):
         return None
@@ -168,10 +168,10 @@ def _refused(row, other):
 
 
 def need_copy(user, alias, row=None):
-    """See to it that the tenant's database `alias` has a copy of the user to whom `row` is to be related.
+    """Make sure that the tenant's database `alias` has a copy of the user, to which `row` will refer.
 
-    The copy of who is signed in is written, made or refreshed, together with the next statement. For anybody
-    else it must be there: raises CopyMissing after one round trip, which is saved if the copy is known.
+    The copy of the signed-in user is created or updated together with the next statement. For other users it
+    raises CopyMissing if there is no copy. That takes one round trip, unless the copy is known.
     """
     alias = str(alias)
     if user._state.db == alias and not is_full(user):
@@ -193,7 +193,7 @@ def need_copy(user, alias, row=None):
 
 
 def _refers_to(row, user):
-    """Say whether one of the row's foreign keys refers to the user, as rows that were read do."""
+    """Return whether one of the row's foreign keys already refers to the user."""
     return any(row.__dict__.get(name) == user.pk for name in _user_keys(row.__class__))
 
 
@@ -208,7 +208,7 @@ def _is_signed_in(user):
         return False
     if is_full(user):
         return True
-    # Whoever has been authenticated meanwhile, by a view or a REST framework; nobody is read for this.
+    # A view or a REST framework may have authenticated the user later. This reads nothing.
     present = request.__dict__.get("user")
     if isinstance(present, LazyObject) and present._wrapped is empty:
         return False
@@ -216,7 +216,7 @@ def _is_signed_in(user):
 
 
 def _has_event_loop():
-    # Nothing can be read here; a foreign key without its row fails when it is written.
+    # In an event loop nothing can be read. A foreign key without its row then fails when it is written.
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -224,7 +224,7 @@ def _has_event_loop():
     return True
 
 
-# What this process knows of copies: {(alias, key): (until, values)}.
+# The copies that this process knows of: {(alias, key): (until, values)}.
 
 _known = OrderedDict()
 _lock = Lock()
@@ -250,7 +250,7 @@ def _remember(places, values=None):
 
 
 def send_copies():
-    """Let tenants' connections send the copies that a request needs along with their next statements."""
+    """Let tenants' connections send the copies that a request needs with their next statement."""
     connection_created.connect(_watch, dispatch_uid="do_bridge.copies_ahead")
 
 
@@ -262,7 +262,7 @@ def _watch(sender, connection, **kwargs):
 
 @contextmanager
 def _ahead(alias):
-    """Give the statements that go before others of a request; what was not sent waits for the next ones."""
+    """Yield the statements to send before the next statement of a request; keep them if sending fails."""
     request = current_request()
     pending = request.__dict__.get(_PENDING) if request is not None else None
     users = pending.pop(alias, None) if pending else None
@@ -284,7 +284,7 @@ def _ahead(alias):
 
     connection = connections[alias]
     if connection.in_atomic_block:
-        # What a transaction writes may be rolled back.
+        # The transaction may be rolled back.
         transaction.on_commit(note, using=alias)
     elif connection.get_autocommit():
         note()
