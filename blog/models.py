@@ -16,7 +16,7 @@ class Post(models.Model):
     created = models.DateTimeField(auto_now_add=True)
     updated = models.DateTimeField(auto_now=True)
     published_at = models.DateTimeField(
-        "published", default=timezone.now, null=True, blank=True, help_text="Empty where nobody knows."
+        "published", default=timezone.now, null=True, blank=True, help_text="Empty if the date is unknown."
     )
 
     class Meta:

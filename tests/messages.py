@@ -15,13 +15,21 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("do_bridge", "accounts", "blog", "project")
 WORKER = "worker/src"
 
-NAMES = {"verbose_name", "verbose_name_plural", "label", "short_description", "description", "title"} KEYWORDS
-= {"help": "help", "help_text": "help", "epilog": "help", "hint": "check"} | dict.fromkeys(NAMES, "name")
-LOGGING = {"debug", "info", "warning", "error", "exception", "critical"} CHECKS = {"Error", "Warning", "Info",
-"Critical"} SQL = re.compile(
-    r"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|PRAGMA|EXPLAIN|FROM|WHERE|AND|ON|VALUES|UNION|CASE|"
-    r"JOIN|ORDER BY|CHECK|RAISE|COALESCE|NOT EXISTS|EXISTS|CAST|\(SELECT|\(CASE)\b|.*(\bSELECT
-    \w|json_each|->>)", re.DOTALL,
+NAMES = {"verbose_name", "verbose_name_plural", "label", "short_description", "description", "title"}
+KEYWORDS = {
+    "help": "help",
+    "help_text": "help",
+    "epilog": "help",
+    "hint": "check",
+    **dict.fromkeys(NAMES, "name"),
+}
+LOGGING = {"debug", "info", "warning", "error", "exception", "critical"}
+CHECKS = {"Error", "Warning", "Info", "Critical"}
+SQL = re.compile(
+    r"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|PRAGMA|EXPLAIN|FROM|WHERE|AND|ON|VALUES|UNION|CASE"
+    r"|JOIN|ORDER BY|CHECK|RAISE|COALESCE|NOT EXISTS|EXISTS|CAST|\(SELECT|\(CASE)\b"
+    r"|.*(\bSELECT \w+ FROM|json_each|->>)",
+    re.DOTALL,
 )
 WORDS = re.compile(r"[A-Za-z][a-z']+")
 
@@ -111,9 +119,10 @@ class Reader(ast.NodeVisitor):
             self.kinds.pop()
 
     def _add(self, line: int, text: str) -> None:
-        kind = self.kinds[-1] least = 1 if kind in ("name", "help") else 2 if kind in ("raise", "check") else
-        3 if len(WORDS.findall(text)) >= least and not SQL.match(text) and (" " in text.strip() or kind ==
-        "name"):
+        kind = self.kinds[-1]
+        least = 1 if kind in ("name", "help") else 2 if kind in ("raise", "check") else 3
+        is_text = len(WORDS.findall(text)) >= least and (" " in text.strip() or kind == "name")
+        if is_text and not SQL.match(text):
             self.found.append(Message(self.path, line, kind, " ".join(text.split())))
 
 
@@ -159,10 +168,10 @@ def _same_lines(found: re.Match[str]) -> str:
 
 def in_typescript(path: str, source: str) -> Iterator[Message]:
     """Yield the texts of a TypeScript module that are not SQL."""
-    blank = re.sub(r"/\*.*?\*/|^\s*//.*$|\s//\s.*$", _same_lines, source, flags=re.DOTALL | re.MULTILINE)
+    blank = re.sub(r"/\*[\s\S]*?\*/|^\s*//.*$|\s//\s.*$", _same_lines, source, flags=re.MULTILINE)
     for found in re.finditer(r'"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`', blank):
         text = re.sub(r"\$\{.*?\}", "{…}", found[1] or found[2] or "")
-        if len(WORDS.findall(text)) >= 3 and not SQL.match(text):
+        if " " in text and len(WORDS.findall(text)) >= 3 and not SQL.match(text):
             yield Message(path, blank.count("\n", 0, found.start()) + 1, "worker", " ".join(text.split()))
 
 

@@ -146,9 +146,8 @@ def _guarded(database, text, wanted, seconds):
             if time.monotonic() < until - _ROUNDING:
                 raise
             raise driver.OperationalError(
-                f"The statement took longer than {seconds:g} seconds and was given up. The "
-                "database may go on with it, because nothing can interrupt SQLite. Narrow it with "
-                "WHERE or LIMIT."
+                f"The statement took longer than {seconds:g} seconds, so its result was dropped. It may "
+                "still be running, because SQLite can't be interrupted. Narrow it with WHERE or LIMIT."
             ) from error
         finally:
             if connection.in_transaction:

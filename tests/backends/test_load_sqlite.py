@@ -123,8 +123,9 @@ def test_ctrl_c_ends_the_command_with_what_to_do(engine, large, monkeypatch):
     monkeypatch.setattr(filling.Filling, "_compare", stop)
     with pytest.raises(CommandError, match="Interrupted.*the same command") as caught:
         command(large, "--database", engine.alias)
-    assert caught.value.returncode == 130 monkeypatch.undo() assert "continued after the last rows of an
-    interrupted load" in command(large, "--database", engine.alias)
+    assert caught.value.returncode == 130
+    monkeypatch.undo()
+    assert "of an interrupted load" in command(large, "--database", engine.alias)
 
 
 class Stop(KeyboardInterrupt):

@@ -76,7 +76,7 @@ def test_shell_finds_the_tenant_current(acme, in_both, capsys):
         (["changepassword", "ada"], "passwords are in the shared database"),
         (["runserver"], "works on what all tenants share"),
         (["tenant_delete", "zeta"], "chooses its own tenants"),
-        (["no_such_command"], "There is no command"),
+        (["no_such_command"], "'no_such_command' does not exist"),
         (["dumpdata", "--database=default"], "Leave --database out"),
         (["dumpdata", "--database", "tenant/zeta"], "Leave --database out"),
     ],

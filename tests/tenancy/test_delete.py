@@ -159,8 +159,7 @@ def test_a_deletion_that_fails_behind_its_dump_says_that_the_dump_is_whole(lived
     def unreachable(lease, connection):
         raise DatabaseError("the object cannot be reached")
 
-    with monkeypatch.context() as patched, pytest.raises(CommandError, match="but was not deleted: the
-    object"):
+    with monkeypatch.context() as patched, pytest.raises(CommandError, match="was not deleted: the object"):
         patched.setattr(deletion, "empty_held_tenant", unreachable)
         delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
     assert "blog_post" in tables_of(lived_in.slug)

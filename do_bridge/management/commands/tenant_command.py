@@ -85,7 +85,7 @@ def check_command(name, arguments):
     if name in REFUSED:
         raise CommandError(f"{name} can't run inside a tenant: {REFUSED[name].replace('{name}', name)}.")
     if name not in get_commands():
-        raise CommandError(f"There is no command {name!r}. `manage.py help` lists the commands.")
+        raise CommandError(f"The command {name!r} does not exist. `manage.py help` lists all commands.")
     if any(argument.partition("=")[0] == "--database" for argument in arguments):
         raise CommandError("Leave --database out. The command runs on the tenant's own database.")
 

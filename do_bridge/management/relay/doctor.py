@@ -129,7 +129,7 @@ def _chosen(names):
     unknown = sorted(set(names) - known.keys())
     if unknown:
         raise CommandError(
-            f"There is no probe {unknown[0]!r}. List them with `manage.py relay doctor --list`."
+            f"The probe {unknown[0]!r} does not exist. `manage.py relay doctor --list` lists all probes."
         )
     return [probe for probe in doctor.PROBES if not names or probe.name in names]
 
