@@ -202,7 +202,7 @@ def sync_members(tenant):
 
     Returns the number of members. Raises CopyFailed.
     """
-    return follow(tenant, None, "The list of members")
+    return follow(tenant, None, "The current list of members")
 
 
 def repair_on_use(sender, tenant, **kwargs):
@@ -214,7 +214,8 @@ def repair_on_use(sender, tenant, **kwargs):
         return
     try:
         keys = _flags(tenant.slug, None).order_by().values_list("user_key", flat=True).distinct()
-        follow(tenant, None if EVERYBODY in keys else [key_of(key) for key in keys], "The list of members")
+        users = None if EVERYBODY in keys else [key_of(key) for key in keys]
+        follow(tenant, users, "The current list of members")
     except (CopyFailed, DatabaseError, InterfaceError) as exc:
         logger.warning("The copies of members of tenant %s are still out of sync: %s", tenant.slug, exc)
 

@@ -57,7 +57,7 @@ def test_a_member_who_could_not_be_copied_is_told_by_the_command(site, monkeypat
         raise CopyFailed("The membership is", tenant.slug)
 
     monkeypatch.setattr("do_bridge.members.syncing.add_member", fail)
-    with pytest.raises(CommandError, match="'bo' was not made a member: .*sync_members globex"):
+    with pytest.raises(CommandError, match="'bo' failed: .*sync_members globex"):
         call_command("create_tenant", "globex", "--member", "bo", verbosity=0)
 
 

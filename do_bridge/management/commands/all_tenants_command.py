@@ -76,7 +76,10 @@ class Command(TenantsCommand):
                 returncode=130,
             )
         if failures:
-            raise CommandError(f"{len(failures)} of {len(outcomes)} tenants failed: {', '.join(failures)}.")
+            raise CommandError(
+                f"{len(failures)} of {len(outcomes)} tenants failed: {', '.join(failures)}. Run the command "
+                "again for them with --tenant SLUG."
+            )
 
 
 def _chosen(wanted):

@@ -93,5 +93,5 @@ class Command(TenantsCommand):
         except Exception as error:
             # ADD_MEMBER is the project's own function, and may raise anything.
             raise CommandError(
-                f"The tenant is ready, but {username!r} was not made a member: {error}"
+                f"The tenant is ready, but adding {username!r} failed: {error}"
             ) from error
