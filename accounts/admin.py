@@ -174,7 +174,10 @@ class SignInFailureAdmin(admin.ModelAdmin):
 
 @admin.register(User, site=tenant_site)
 class UserCopyAdmin(ReadOnlyAdminMixin, TenantModelAdmin):
-    """The copies of members in a tenant's object; D1's admin changes the users themselves."""
+    """The copies of members in a tenant's object.
+
+    D1's admin changes the users themselves.
+    """
 
     list_display = ["username", "name", "is_active"]
     list_filter = ["is_active"]

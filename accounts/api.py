@@ -68,7 +68,10 @@ def list_users(slug, sees_all, after):
 
 
 def create_user(body, tenant):
-    """Create a user in D1 and its copy in the object; 502 names what exists, and how to repair the rest."""
+    """Create a user in D1 and its copy in the object.
+
+    502 names what exists, and how to repair the rest.
+    """
     try:
         user = user_from(body)
     except ValidationError as exc:
@@ -94,7 +97,10 @@ def create_user(body, tenant):
 
 
 def half_done(user, error, repair):
-    """Answer that D1 has the user and the object may not; `repair` is the command that completes it."""
+    """Answer that D1 has the user and the object may not.
+
+    `repair` is the command that completes it.
+    """
     answer = {"error": error, "d1": row_of(user), "object": None, "repair": repair}
     return JsonResponse(answer, status=502)
 

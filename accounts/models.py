@@ -8,7 +8,10 @@ from accounts.validators import validate_tenant_slug
 
 
 class User(AbstractUser):
-    """A user who may sign in; tenants have copies without a password (see `do_bridge.members`)."""
+    """A user who may sign in.
+
+    Tenants have copies without a password (see `do_bridge.members`).
+    """
 
     name = models.CharField(max_length=150, blank=True, help_text="As shown beside posts.")
 
@@ -42,7 +45,10 @@ class Tenant(models.Model):
 
 
 class Membership(models.Model):
-    """A user's membership in a tenant; a change is copied into the tenant's Durable Object."""
+    """A user's membership in a tenant.
+
+    A change is copied into the tenant's Durable Object.
+    """
 
     class Role(models.TextChoices):
         MEMBER = "member", "Member"

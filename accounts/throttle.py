@@ -60,14 +60,20 @@ RETURNING failures
 
 
 def is_open(username, address):
-    """Return whether to check the password of an attempt; one round trip, and nothing is counted."""
+    """Return whether to check the password of an attempt.
+
+    Takes one round trip, and nothing is counted.
+    """
     with _directory().cursor() as cursor:
         cursor.execute(f"SELECT {_IS_OPEN}", _of_both(username, address))
         return bool(cursor.fetchone()[0])
 
 
 def count_failure(username, address):
-    """Count a wrong password; return False if the login is blocked by now. One atomic batch."""
+    """Count a wrong password.
+
+    Returns False if the login is blocked by now. One atomic batch.
+    """
     now, token, name = int(time.time()), secrets.token_hex(16), _storable(username)
     counted = f"EXISTS (SELECT 1 FROM {_TABLE} WHERE username = '' AND address = %s AND token = %s)"  # noqa: S608
     statements = [
@@ -79,9 +85,10 @@ def count_failure(username, address):
 
 
 def forget_failures(username, address):
-    """Forget a name's failures after a right password; return False if the login is blocked by now.
+    """Forget a name's failures after a right password.
 
-    One round trip, one atomic batch. The failures of its address stay: they may be somebody else's.
+    Returns False if the login is blocked by now. One round trip, one atomic batch. The failures of its
+    address stay: they may be somebody else's.
     """
     both = _of_both(username, address)
     of_name = f"DELETE FROM {_TABLE} WHERE username = %s AND address = %s AND {_IS_OPEN}"  # noqa: S608
@@ -105,7 +112,10 @@ def _directory():
 
 
 def _storable(username):
-    """Return the name as a text that the database can store; no user has a lone surrogate in it."""
+    """Return the name as a text that the database can store.
+
+    No user has a lone surrogate in it.
+    """
     return (username.encode("utf-8", "replace").decode().replace("\0", "?")[:150]) or "?"
 
 

@@ -40,7 +40,10 @@ class Record:
 
 
 def read_records(lines):
-    """Return the Records of an iterable of lines (bytes); empty lines are skipped. Raises BadLine."""
+    """Return the Records of an iterable of lines (bytes).
+
+    Empty lines are skipped. Raises BadLine.
+    """
     return [read_line(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
@@ -89,9 +92,10 @@ def _moment(number, text):
 
 
 def users_for(authors):
-    """Return {author: user of D1}, looked up by username, then by name; create missing ones as inactive.
+    """Return {author: user of D1}, looked up by username, then by name.
 
-    New users stay in D1 even if the import fails, and the next import finds them.
+    Creates missing ones as inactive. New users stay in D1 even if the import fails, and the next import finds
+    them.
     """
     candidates = list(User.objects.filter(Q(username__in=authors) | Q(name__in=authors)).order_by("-pk"))
     # If several users share a name, the oldest is used. A matching username takes precedence over a name.
@@ -113,10 +117,10 @@ def _new_author(author):
 
 
 def write_posts(records, alias, *, done=None):
-    """Write all records and their authors' copies to `alias` in one transaction; return their number.
+    """Write all records and their authors' copies to `alias` in one transaction.
 
-    `done` is called with the number of posts just written. Raises Django's database errors; then nothing is
-    written.
+    Returns their number. `done` is called with the number of posts just written. Raises Django's database
+    errors; then nothing is written.
     """
     users = users_for({record.author for record in records})
     posts = [

@@ -70,7 +70,10 @@ def post_form(request, post, *, done):
 
 
 def page_number(request):
-    """Return the number in `?page=`, or 1 without one; raise Http404 if it is not a positive number."""
+    """Return the number in `?page=`, or 1 without one.
+
+    Raises Http404 if it is not a positive number.
+    """
     text = request.GET.get("page", "1")
     if not (text.isascii() and text.isdigit() and len(text) < 8 and int(text) > 0):
         raise Http404("This page of posts does not exist.")
@@ -78,7 +81,10 @@ def page_number(request):
 
 
 def require_membership(request):
-    """Return the user's membership of the current tenant; raise PermissionDenied without one."""
+    """Return the user's membership of the current tenant.
+
+    Raises PermissionDenied without one.
+    """
     membership = membership_of(request.user, current_tenant())
     if membership is None:
         raise PermissionDenied("Only members of this tenant can write posts.")

@@ -8,7 +8,10 @@ _installed = []
 
 
 def replace(owner, name, make):
-    """Replace `owner.name` with `make(owner.name)`, once; `owner` is a class, a module or another object."""
+    """Replace `owner.name` with `make(owner.name)`, once.
+
+    `owner` is a class, a module or another object.
+    """
     if (owner, name) not in _installed:
         _installed.append((owner, name))
     present = getattr(owner, name)

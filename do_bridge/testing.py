@@ -70,10 +70,10 @@ def provision_test_tenant(slug=None):
 
 
 def empty_object(alias):
-    """Drop everything in the database `alias`, in two round trips. Raises RuntimeError outside a test run.
+    """Drop everything in the database `alias`, in two round trips.
 
-    If the test may use the shared database, the tenant's state in the ledger is reset as well, so that the
-    tenant's row can be deleted. That takes two more round trips.
+    Raises RuntimeError outside a test run. If the test may use the shared database, the tenant's state in the
+    ledger is reset as well, so that the tenant's row can be deleted. That takes two more round trips.
     """
     if not hasattr(test_utils._TestState, "saved_data"):
         raise RuntimeError(

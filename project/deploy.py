@@ -84,7 +84,10 @@ def check_settings(settings: dict[str, str], *, migrates: bool = True) -> None:
 
 
 def relay_tokens(settings: dict[str, str]) -> dict[str, str]:
-    """Return every token of the Worker by its secret's name; an unset one replaces an old token."""
+    """Return every token of the Worker by its secret's name.
+
+    An unset one replaces an old token.
+    """
     return {name: settings.get(name) or UNSET for name in ("RELAY_TOKEN", *OPTIONAL_TOKENS)}
 
 
@@ -108,7 +111,10 @@ def write_config(database_id: str, version: str) -> None:
 
 
 def deploy_worker(settings: dict[str, str]) -> list[str]:
-    """Upload code and secrets as one version; return the addresses that serve it. Raises DeployError."""
+    """Upload code and secrets as one version.
+
+    Returns the addresses that serve it. Raises DeployError.
+    """
     with tempfile.TemporaryDirectory(prefix="deploy-") as folder:
         secrets_file, output = Path(folder, "secrets.json"), Path(folder, "output.ndjson")
         write_private(secrets_file, json.dumps(relay_tokens(settings)))
@@ -152,9 +158,9 @@ def answered_version(url: str) -> str:
 def wait_for_version(
     url: str, version: str, *, seconds: float = 180, pause: float = 1, times: int = 3
 ) -> None:
-    """Return once the relay has reported this version `times` in a row. Raises DeployError at the deadline.
+    """Return once the relay has reported this version `times` in a row.
 
-    seconds: the time to wait in all. pause: seconds between two requests.
+    Raises DeployError at the deadline. seconds: the time to wait in all. pause: seconds between two requests.
     """
     deadline = time.monotonic() + seconds
     seen, answer = 0, ""
@@ -191,7 +197,10 @@ def migrate(url: str) -> None:
 
 
 def deploy(settings: dict[str, str], *, migrates: bool = True) -> None:
-    """Deploy the Worker, and with `migrates` migrate. Raises DeployError or LocalWorkerError."""
+    """Deploy the Worker, and with `migrates` migrate.
+
+    Raises DeployError or LocalWorkerError.
+    """
     check_settings(settings, migrates=migrates)
     version = settings.get("RELAY_VERSION") or secrets.token_hex(8)
     write_config(settings["CLOUDFLARE_DATABASE_ID"], version)
@@ -216,7 +225,10 @@ def deploy(settings: dict[str, str], *, migrates: bool = True) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run all of it without an argument; with `worker` the Worker alone, for another project."""
+    """Run all of it without an argument.
+
+    With `worker` the Worker alone, for another project.
+    """
     if (ROOT / ".env").is_file():
         environ.Env.read_env(ROOT / ".env")
     try:

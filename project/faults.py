@@ -80,7 +80,10 @@ _PASSING = (None, "retry", "reset")
 
 
 def fault_of(error):
-    """Return the Fault behind an exception or one of its causes; None if there is no known one."""
+    """Return the Fault behind an exception or one of its causes.
+
+    None if there is no known one.
+    """
     while error is not None:
         if fault := _fault_of_one(error):
             return fault

@@ -178,7 +178,10 @@ class HealthMiddleware(Middleware):
 
 
 def answer(request):
-    """Return 200 or 503 and each database's answer; never from a cache, and without secrets."""
+    """Return 200 or 503 and each database's answer.
+
+    Never from a cache, and without secrets.
+    """
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     body, status = {"ok": True}, 200

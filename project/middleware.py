@@ -7,10 +7,10 @@ from django.core.exceptions import BadRequest
 
 
 class Middleware:
-    """Call `before` and `after` around a view, the same under WSGI and ASGI; neither may block.
+    """Call `before` and `after` around a view, the same under WSGI and ASGI.
 
-    `before(request)` may return a response in the view's place, or None; `after(response)` returns the
-    response.
+    Neither may block. `before(request)` may return a response in the view's place, or None; `after(response)`
+    returns the response.
     """
 
     sync_capable = True

@@ -19,7 +19,10 @@ class WholeBody:
 
 
 class _Announced:
-    """A stream with an announced length; Django calls only these methods, always with a size."""
+    """A stream with an announced length.
+
+    Django calls only these methods, always with a size.
+    """
 
     def __init__(self, stream, length):
         self._stream = stream

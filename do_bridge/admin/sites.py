@@ -89,7 +89,10 @@ class DatabaseAdminSite(admin.AdminSite):
         return HttpResponseRedirect(tenant_root(request, slug) + self._relative_index())
 
     def switch_tenants(self, request):
-        """Answer `?q=<part of a slug or name>` with slugs; those that begin with it come first."""
+        """Answer `?q=<part of a slug or name>` with slugs.
+
+        Those that begin with it come first.
+        """
         query = request.GET.get("q", "").strip()[:63]
         starting = list(_slugs(Q(slug__istartswith=query))[:SEARCH_LIMIT])
         others = []
@@ -114,7 +117,10 @@ class DirectoryAdminSite(DatabaseAdminSite):
 
 
 class TenantAdminSite(DatabaseAdminSite):
-    """The current tenant's data, under `/t/<slug>/admin/`; permissions and login stay D1's."""
+    """The current tenant's data, under `/t/<slug>/admin/`.
+
+    Permissions and login stay D1's.
+    """
 
     def alias(self):
         return tenant_alias(current_tenant())

@@ -108,7 +108,10 @@ def _is_readable_on_the_way(url):
 
 @register()
 def check_atomic_requests(app_configs=None, **kwargs):
-    """Refuse ATOMIC_REQUESTS if nothing can be undone; warn if a view would hold an object."""
+    """Refuse ATOMIC_REQUESTS if nothing can be undone.
+
+    Warn if a view would hold an object.
+    """
     return [
         _atomic_requests(alias, values["ENGINE"])
         for alias, values in _ours()

@@ -31,7 +31,10 @@ def _templates():
 
 @register(Tags.security)
 def check_token(app_configs=None, **kwargs):
-    """Warn if an engine of this package has no token to send; a template without a relay is not in use."""
+    """Warn if an engine of this package has no token to send.
+
+    A template without a relay is not in use.
+    """
     return [
         Warning(
             f"The database {alias!r} has no PASSWORD, so every request to it will be refused.",

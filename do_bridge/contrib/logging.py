@@ -17,10 +17,10 @@ NONE = "-"
 
 
 class TenantFilter(logging.Filter):
-    """Set `tenant` and `alias` on each record, for use in a formatter; "-" stands for none.
+    """Set `tenant` and `alias` on each record, for use in a formatter.
 
-    If a record already has an alias, as those of `django.db.backends` have, `tenant` is that alias's tenant.
-    Otherwise it is the current tenant. No record is dropped.
+    "-" stands for none. If a record already has an alias, as those of `django.db.backends` have, `tenant` is
+    that alias's tenant. Otherwise it is the current tenant. No record is dropped.
     """
 
     def filter(self, record):

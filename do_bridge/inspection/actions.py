@@ -61,7 +61,10 @@ def available(user):
 
 
 def take(action, database):
-    """Take an action on one `Inspected` database; return (whether it succeeded, a sentence)."""
+    """Take an action on one `Inspected` database.
+
+    Returns (whether it succeeded, a sentence).
+    """
     try:
         return _RUN[action.name](database)
     except _FAILURES as error:
@@ -116,7 +119,10 @@ def _check(database):
 
 
 def _note_checked(slug):
-    """Record when the tenant was checked; the findings are shown even if D1 cannot record it."""
+    """Record when the tenant was checked.
+
+    The findings are shown even if D1 cannot record it.
+    """
     states = TenantState._base_manager.using(conf("DIRECTORY_ALIAS"))
     try:
         states.filter(slug=slug).update(checked=timezone.now())
@@ -125,7 +131,10 @@ def _note_checked(slug):
 
 
 def dump(database):
-    """Return an open, already unlinked file with the tenant's SQLite database; raises CommandError."""
+    """Return an open, already unlinked file with the tenant's SQLite database.
+
+    Raises CommandError.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{database.slug}.sqlite3"
         # Strict: the command's warning would not reach the user who downloads rows of several moments.

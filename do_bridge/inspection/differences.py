@@ -81,7 +81,10 @@ class Difference:
 
 
 def differences(alias, tables):
-    """Return the Differences between `tables`, from `queries.tables`, and the models; no round trip."""
+    """Return the Differences between `tables`, from `queries.tables`, and the models.
+
+    Takes no round trip.
+    """
     connection = connections[alias]
     expected = models_of(alias)
     found = []

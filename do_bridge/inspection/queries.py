@@ -45,7 +45,10 @@ _APPLIED = "SELECT app, name, applied FROM django_migrations ORDER BY id"
 
 @dataclass
 class Column:
-    """A column as the database declares it; `key` is its place in the primary key, from 1, or 0."""
+    """A column as the database declares it.
+
+    `key` is its place in the primary key, from 1, or 0.
+    """
 
     name: str
     type: str
@@ -56,7 +59,10 @@ class Column:
 
 @dataclass
 class Index:
-    """An index; `origin` is "c" for CREATE INDEX, "u" for UNIQUE, "pk"; an expression is a None column."""
+    """An index; `origin` is "c" for CREATE INDEX, "u" for UNIQUE, "pk".
+
+    An expression is a None column.
+    """
 
     name: str
     unique: bool
@@ -235,7 +241,10 @@ def _cell(value):
 
 @dataclass
 class Page:
-    """A page of rows, each as (name in URLs or None, {column: Cell}); `has_next` if more follow."""
+    """A page of rows, each as (name in URLs or None, {column: Cell}).
+
+    `has_next` if more follow.
+    """
 
     rows: list
     has_next: bool

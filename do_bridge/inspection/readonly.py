@@ -41,12 +41,18 @@ _VIEWS = "SELECT sql FROM sqlite_master WHERE type = 'view' AND instr(lower(sql)
 
 
 class Refused(Exception):
-    """The statement does not certainly only read; the message gives the reason, and nothing was run."""
+    """The statement does not certainly only read.
+
+    The message gives the reason, and nothing was run.
+    """
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of a statement: at most the limit's rows; `is_cut` if there were more; `seconds` it took."""
+    """The result of a statement: at most the limit's rows.
+
+    `is_cut` if there were more; `seconds` it took.
+    """
 
     columns: list
     rows: list
@@ -55,7 +61,10 @@ class Answer:
 
 
 def single_statement(sql):
-    """Return the statement without what follows it; raise Refused unless it is one plain query."""
+    """Return the statement without what follows it.
+
+    Raises Refused unless it is one plain query.
+    """
     if len(sql) > LONGEST:
         raise Refused(f"The statement is longer than {LONGEST:,} characters. Shorten it.")
     if "\0" in sql:
@@ -122,7 +131,10 @@ def run(database, sql, *, limit=ROW_LIMIT, seconds=SECONDS):
 
 
 def plan(database, sql, *, seconds=SECONDS):
-    """Return the Answer of EXPLAIN QUERY PLAN for one reading statement; raises as `run` does."""
+    """Return the Answer of EXPLAIN QUERY PLAN for one reading statement.
+
+    Raises as `run` does.
+    """
     text = single_statement(sql)
     start = time.perf_counter()
     result = _guarded(database, text, f"EXPLAIN QUERY PLAN {text}", seconds)
@@ -130,7 +142,10 @@ def plan(database, sql, *, seconds=SECONDS):
 
 
 def _guarded(database, text, wanted, seconds):
-    """Check the program of `text`, then run `wanted`; on an object in a transaction that is rolled back."""
+    """Check the program of `text`, then run `wanted`.
+
+    On an object in a transaction that is rolled back.
+    """
     until = time.monotonic() + seconds
     with database.connect(seconds) as connection:
         if connection.supports_transactions:

@@ -89,7 +89,10 @@ def table(site, request, database, name):
 
 
 class _Asked:
-    """The request in a table's URL: filters, order, page; `impossible` names what the table does not have."""
+    """The request in a table's URL: filters, order, page.
+
+    `impossible` names what the table does not have.
+    """
 
     def __init__(self, given, table, secret):
         self.columns = [column.name for column in table.columns if column.name not in secret]

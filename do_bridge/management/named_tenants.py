@@ -19,7 +19,10 @@ _unknown = set()
 
 
 def check_typed(slugs):
-    """Look these slugs up in D1 when their aliases are first used; `slugs` are from the command line."""
+    """Look these slugs up in D1 when their aliases are first used.
+
+    `slugs` are from the command line.
+    """
     _unknown.update(slugs)
     connection_created.connect(_check, dispatch_uid="do_bridge.typed")
     shell_opens.connect(_check_shell, dispatch_uid="do_bridge.typed_in_a_shell")

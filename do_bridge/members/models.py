@@ -4,10 +4,10 @@ from django.db import models
 
 
 class DirtyFlag(models.Model):
-    """A change of a member that a tenant's Durable Object may lack; D1's triggers insert it.
+    """A change of a member that a tenant's Durable Object may lack.
 
-    The row is deleted when the copy has been written. It has no foreign keys, because it may outlive its
-    user.
+    D1's triggers insert it. The row is deleted when the copy has been written. It has no foreign keys,
+    because it may outlive its user.
     """
 
     slug = models.CharField(max_length=63, db_index=True, help_text="The slug of the tenant.")

@@ -21,12 +21,18 @@ def membership_model():
 
 
 def user_link():
-    """Return the membership's foreign key to the user model. Raises ImproperlyConfigured."""
+    """Return the membership's foreign key to the user model.
+
+    Raises ImproperlyConfigured.
+    """
     return _link(get_user_model(), 0)
 
 
 def tenant_link():
-    """Return the membership's foreign key to the tenant model. Raises ImproperlyConfigured."""
+    """Return the membership's foreign key to the tenant model.
+
+    Raises ImproperlyConfigured.
+    """
     return _link(tenant_model(), 1)
 
 

@@ -92,7 +92,10 @@ def remove_member(user, tenant):
 
 
 def out_of_sync():
-    """Return the tenants that lack changes of members; `.behind_since` is the time of the oldest one."""
+    """Return the tenants that lack changes of members.
+
+    `.behind_since` is the time of the oldest one.
+    """
     flags = DirtyFlag.objects.using(conf(DIRECTORY)).filter(slug=OuterRef("slug"))
     since = flags.order_by("pk").values("since")[:1]
     return (
@@ -149,9 +152,10 @@ def _read(tenant, keys):
 
 
 def _copy(row, keys):
-    """Read the members from D1 while the tenant's Durable Object is locked; write and count their copies.
+    """Read the members from D1 while the tenant's Durable Object is locked.
 
-    The lock makes other writers of copies wait, so that older values never overwrite newer ones.
+    Write and count their copies. The lock makes other writers of copies wait, so that older values never
+    overwrite newer ones.
     """
     alias = tenant_alias(row.slug)
     places = memberships(tenant=row).filter(**{user_link().name: OuterRef("pk")})

@@ -103,7 +103,10 @@ def after_commit(work):
 
 
 class _Works(list):
-    """The callbacks of one block; Django itself would skip all callbacks after a failed one."""
+    """The callbacks of one block.
+
+    Django itself would skip all callbacks after a failed one.
+    """
 
     def __call__(self):
         failures = []

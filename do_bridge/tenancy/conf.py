@@ -46,6 +46,9 @@ DEFAULTS = {
 
 
 def conf(name):
-    """Return the setting DO_BRIDGE[name] or its default; raise KeyError for an unknown setting."""
+    """Return the setting DO_BRIDGE[name] or its default.
+
+    Raises KeyError for an unknown setting.
+    """
     default = DEFAULTS[name]
     return getattr(settings, "DO_BRIDGE", {}).get(name, default)

@@ -36,7 +36,10 @@ class OpenTransaction(TenancyError):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A state of the context; `alias` is the database that tenant models use, or None if unset."""
+    """A state of the context.
+
+    `alias` is the database that tenant models use, or None if unset.
+    """
 
     slug: str | None = None
     alias: str | None = None

@@ -17,7 +17,10 @@ DURABLE_OBJECT_ENGINE = "do_bridge.backends.durable_object"
 
 
 class _Derived(dict):
-    """The settings of one tenant; a subclass of dict, because a plain dict has no weak references."""
+    """The settings of one tenant.
+
+    A subclass of dict, because a plain dict has no weak references.
+    """
 
     __slots__ = ("__weakref__", "is_named_by_others")
 
@@ -37,7 +40,10 @@ class _Derived(dict):
 
 
 class _Template(dict):
-    """The settings of the template; they rename the derived aliases if a test run changes NAME."""
+    """The settings of the template.
+
+    They rename the derived aliases if a test run changes NAME.
+    """
 
     def __init__(self, values, renamed):
         super().__init__(values)
@@ -121,7 +127,10 @@ class TenantDatabases(dict):
     # Registering
 
     def register(self, slug):
-        """Include the tenant in iterations, in all threads, and return its alias. Raises InvalidSlug."""
+        """Include the tenant in iterations, in all threads, and return its alias.
+
+        Raises InvalidSlug.
+        """
         alias = tenant_alias(slug)
         with self._lock:
             self._registered[alias] = self._derive(alias)
@@ -239,9 +248,9 @@ def tenant_databases():
 
 
 def register_tenant(slug):
-    """Make "tenant/<slug>" visible to `connections`, `--database` and test cases; return the alias.
+    """Make "tenant/<slug>" visible to `connections`, `--database` and test cases.
 
-    Raises InvalidSlug, and TypeError if DATABASES is a plain dict.
+    Returns the alias. Raises InvalidSlug, and TypeError if DATABASES is a plain dict.
     """
     validate_slug(slug)
     databases = tenant_databases()

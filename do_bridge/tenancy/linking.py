@@ -20,5 +20,8 @@ def leader_of(connection):
 
 
 def link_blocks():
-    """Let blocks without `using` cover the current tenant's database; can be called more than once."""
+    """Let blocks without `using` cover the current tenant's database.
+
+    It can be called more than once.
+    """
     linked.install(leader_of)

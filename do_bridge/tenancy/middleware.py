@@ -102,7 +102,10 @@ class TenantMiddleware:
         return None
 
     def _start(self, request, tenant, script, rest):
-        """Set `request.tenant` and move the prefix; return a redirect if the slash is missing."""
+        """Set `request.tenant` and move the prefix.
+
+        Returns a redirect if the slash is missing.
+        """
         request.tenant = tenant
         if tenant is None:
             return None
@@ -194,7 +197,10 @@ def lease_page(request, error):
 
 
 def find_slug(request):
-    """Return (slug or None, script prefix, rest of the path); the slug is not validated yet."""
+    """Return (slug or None, script prefix, rest of the path).
+
+    The slug is not validated yet.
+    """
     domain = conf("TENANT_DOMAIN").partition(":")[0].lower()
     if domain:
         host = request.get_host().partition(":")[0].lower().removesuffix(".")
@@ -210,7 +216,10 @@ def find_slug(request):
 
 
 def _find_tenant(slug):
-    """Return the tenant's row, or None for None; raise Http404 for an invalid or unknown slug."""
+    """Return the tenant's row, or None for None.
+
+    Raises Http404 for an invalid or unknown slug.
+    """
     if slug is None:
         return None
     try:

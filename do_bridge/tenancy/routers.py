@@ -52,7 +52,10 @@ def check_same_tenant(alias, model):
 
 
 def _used(alias):
-    """Mark a tenant's alias as recently used, so that its connection stays open; return the alias."""
+    """Mark a tenant's alias as recently used, so that its connection stays open.
+
+    Returns the alias.
+    """
     if is_tenant_side(alias) and (databases := tenant_databases()) is not None:
         databases.touch(alias)
     return alias
@@ -73,7 +76,10 @@ class _Router:
 
 
 class TenantRouter(_Router):
-    """Route tenant models to the current tenant's database; raise NoTenant without one."""
+    """Route tenant models to the current tenant's database.
+
+    Raises NoTenant without one.
+    """
 
     def db_for_read(self, model, **hints):
         if not follows_context(model):

@@ -8,7 +8,10 @@ _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 
 class InvalidSlug(ValueError):
-    """A text is not a valid slug; the message does not repeat it, because it may be hostile."""
+    """A text is not a valid slug.
+
+    The message does not repeat it, because it may be hostile.
+    """
 
 
 def is_valid_slug(value):

@@ -106,7 +106,10 @@ class TenantLookup:
         return slugs
 
     def forget(self, slug=None):
-        """Remove one tenant or all from the cache; return whether there was anything to remove."""
+        """Remove one tenant or all from the cache.
+
+        Returns whether there was anything to remove.
+        """
         with self._lock:
             self._slugs.clear()
             if slug is not None:

@@ -64,7 +64,10 @@ def make_users(password, new_password):
 
 
 def fill_tenant(tenant, users):
-    """Create the tenant's memberships and, if it has none, its posts; return the number of new posts."""
+    """Create the tenant's memberships and, if it has none, its posts.
+
+    Returns the number of new posts.
+    """
     there = set(Membership.objects.filter(tenant=tenant).values_list("user__username", flat=True))
     authors = [username for slug, username, *_ in POSTS if slug == tenant.slug]
     for place, username in enumerate(dict.fromkeys(authors)):

@@ -15,7 +15,10 @@ from .tenant_command import add_command_arguments, check_command, run_for_tenant
 
 
 class Command(TenantsCommand):
-    """Continue after failures; end with a table of the tenants, and an error that names the failed ones."""
+    """Continue after failures.
+
+    Ends with a table of the tenants, and an error that names the failed ones.
+    """
 
     help = (
         "Runs another command for each tenant, for example showmigrations. Write the options of "
@@ -83,7 +86,10 @@ class Command(TenantsCommand):
 
 
 def _chosen(wanted):
-    """Return the registered slugs, or those in `wanted`; raise CommandError for an unknown one."""
+    """Return the registered slugs, or those in `wanted`.
+
+    Raises CommandError for an unknown one.
+    """
     slugs = registered_slugs()
     unknown = sorted(set(wanted) - set(slugs))
     if unknown:

@@ -92,6 +92,4 @@ class Command(TenantsCommand):
             ) from error
         except Exception as error:
             # ADD_MEMBER is the project's own function, and may raise anything.
-            raise CommandError(
-                f"The tenant is ready, but adding {username!r} failed: {error}"
-            ) from error
+            raise CommandError(f"The tenant is ready, but adding {username!r} failed: {error}") from error

@@ -133,7 +133,10 @@ class Command(MigrateCommand):
 
     @staticmethod
     def _ask_directory(question, *args):
-        """Return `question(*args)`, a query on D1; raise CommandError if D1 can't be read."""
+        """Return `question(*args)`, a query on D1.
+
+        Raises CommandError if D1 can't be read.
+        """
         try:
             return question(*args)
         except DatabaseError as error:
@@ -145,7 +148,10 @@ class Command(MigrateCommand):
     # One database
 
     def _migrate_alias(self, alias, options):
-        """Run Django's command; try again if another process migrated the database meanwhile."""
+        """Run Django's command.
+
+        Tries again if another process migrated the database meanwhile.
+        """
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with migration_context(alias), unchecked(alias):
@@ -212,7 +218,10 @@ class Command(MigrateCommand):
     # All tenants
 
     def _migrate_all(self, options):
-        """Migrate the registered tenants; print a table, and raise CommandError if any failed."""
+        """Migrate the registered tenants.
+
+        Prints a table, and raise CommandError if any failed.
+        """
         try:
             total, todo, states, target = self._ask_directory(self._places, options)
         except TargetError as error:

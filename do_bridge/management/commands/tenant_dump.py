@@ -45,10 +45,10 @@ class Command(TenantsCommand):
 
 
 def dump_to(command, slug, file, *, lease=LEASE, quiet=False, strict=False, then=None):
-    """Write the dump with a progress bar and return its DumpReport; raise CommandError if it fails.
+    """Write the dump with a progress bar and return its DumpReport.
 
-    `lease` is in seconds. With `strict`, a dump that could not be read in one transaction is deleted and an
-    error. `then` is passed on to `dump_tenant`.
+    Raises CommandError if it fails. `lease` is in seconds. With `strict`, a dump that could not be read in
+    one transaction is deleted and an error. `then` is passed on to `dump_tenant`.
     """
     try:
         validate_slug(slug)

@@ -35,7 +35,10 @@ from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
 class Command(TenantsCommand):
-    """Create a tenant from a file; register it last, so that nobody uses an incomplete tenant."""
+    """Create a tenant from a file.
+
+    Register it last, so that nobody uses an incomplete tenant.
+    """
 
     help = (
         "Creates a tenant from a SQLite file: one that tenant_dump wrote, or a database file of Django's "

@@ -69,7 +69,10 @@ def handle(command, **options):
 
 
 def configured_site():
-    """Return the Site that DATABASES and the environment name; raise CommandError if something is missing."""
+    """Return the Site that DATABASES and the environment name.
+
+    Raises CommandError if something is missing.
+    """
     objects, d1 = _settings_of(OBJECTS), _settings_of(D1)
     if objects is None and d1 is None:
         raise CommandError(
@@ -89,7 +92,10 @@ def configured_site():
 
 
 def _settings_of(engine):
-    """Return the settings of the first alias with this engine, `default` first; None if there is none."""
+    """Return the settings of the first alias with this engine, `default` first.
+
+    None if there is none.
+    """
     # The plain dictionary, because a tenant's alias has the settings of its template.
     aliases = sorted(dict.items(connections.settings), key=lambda item: item[0] != "default")
     found = next((alias for alias, settings in aliases if settings.get("ENGINE") == engine), None)

@@ -30,7 +30,10 @@ class ContextAlias(BoundAlias):
 
 
 def is_chosen(alias):
-    """Return whether the alias comes from `using()`; then conditions accept rows of any database."""
+    """Return whether the alias comes from `using()`.
+
+    Then conditions accept rows of any database.
+    """
     return alias is not None and not isinstance(alias, BoundAlias)
 
 

@@ -17,7 +17,10 @@ from .statements import watch_statements
 
 
 def keep_tenants_apart():
-    """Install the checks that `docs/apart.md` describes; can be called more than once."""
+    """Install the checks that `docs/apart.md` describes.
+
+    It can be called more than once.
+    """
     watch_statements()
     watch_raw_cursors()
     keep_contexts()

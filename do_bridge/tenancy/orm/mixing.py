@@ -26,7 +26,10 @@ def subclass(mixin, base, **names):
 
 @cache
 def mixed(mixin, base):
-    """Return the cached subclass for an importable class; its attribute `do_bridge_base` is that class."""
+    """Return the cached subclass for an importable class.
+
+    Its attribute `do_bridge_base` is that class.
+    """
     return base if issubclass(base, mixin) else subclass(mixin, base, do_bridge_base=base)
 
 

@@ -1,4 +1,7 @@
-"""Raw querysets that choose their database when they are read; Django's choose it when they are made."""
+"""Raw querysets that choose their database when they are read.
+
+Django's choose it when they are made.
+"""
 
 from django.db import router
 from django.db.models.query import RawQuerySet

@@ -142,7 +142,10 @@ def refuse_stray(user, row):
 
 
 def allow_relation(one, two):
-    """Return what a router's `allow_relation` returns; raise RelationRefused for rows only in D1."""
+    """Return what a router's `allow_relation` returns.
+
+    Raises RelationRefused for rows only in D1.
+    """
     aliases = one._state.db, two._state.db
     if None in aliases or not any(map(is_tenant_side, aliases)):
         return None
@@ -262,7 +265,10 @@ def _watch(sender, connection, **kwargs):
 
 @contextmanager
 def _ahead(alias):
-    """Yield the statements to send before the next statement of a request; keep them if sending fails."""
+    """Yield the statements to send before the next statement of a request.
+
+    Keeps them if sending fails.
+    """
     request = current_request()
     pending = request.__dict__.get(_PENDING) if request is not None else None
     users = pending.pop(alias, None) if pending else None
