@@ -1,4 +1,4 @@
-"""The admin of D1's users, tenants and memberships, and of the copies in a tenant's object."""
+"""The admin of users, tenants and memberships."""
 
 import logging
 from datetime import UTC, datetime

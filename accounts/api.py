@@ -1,4 +1,4 @@
-"""`/api/users` of a tenant: the users of D1 and of the tenant's object, side by side."""
+"""The endpoint `/api/users` of a tenant: users of D1 and their copies."""
 
 import json
 import logging
@@ -106,9 +106,10 @@ def half_done(user, error, repair):
 
 
 def user_from(body):
-    """Return an unsaved user from a JSON object with username and, optionally, name, email and password.
+    """Return an unsaved user from a JSON object.
 
-    Raises ValidationError whose message_dict names the fields.
+    It has the key username, and may have name, email and password. Raises ValidationError whose message_dict
+    names the fields.
     """
     try:
         data = json.loads(body)

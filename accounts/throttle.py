@@ -1,7 +1,7 @@
-"""Slow down password guessing: by name and address, and by address alone, counted in D1.
+"""Slow down password guessing, with counts of failures in D1.
 
-Own code, because django-axes counts under a row lock, which D1 does not have, and takes four round trips
-for a login.
+Failures are counted by name and address, and by address alone. Own code, because django-axes counts under a
+row lock, which D1 does not have, and takes four round trips for a login.
 """
 
 import ipaddress
@@ -27,7 +27,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """After `failures` failures each further one blocks for twice as long, in seconds."""
+    """A limit of failures, after which each further one doubles the delay.
+
+    Delays are in seconds.
+    """
 
     failures: int
     first_delay: int
@@ -120,10 +123,11 @@ def _storable(username):
 
 
 def client_address(request):
-    """Return the client's address: the request's peer, or the one that PROXY_COUNT trusted proxies report.
+    """Return the client's address.
 
-    Each proxy adds its peer to the right of X-Forwarded-For; the client can invent what is further left. An
-    IPv6 address counts as its network of 64 bits, which belongs to one customer.
+    It is the request's peer, or the address that PROXY_COUNT trusted proxies report. Each proxy adds its peer
+    to the right of X-Forwarded-For; the client can invent what is further left. An IPv6 address counts as its
+    network of 64 bits, which belongs to one customer.
     """
     peer = request.META.get("REMOTE_ADDR", "")
     hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]

@@ -20,7 +20,10 @@ EXCERPT = 400  # characters; a whole post can have a hundred thousand
 
 @require_safe
 def post_list(request):
-    """Show one page of posts, and read one more row to see whether an older page exists."""
+    """Show one page of posts.
+
+    It reads one more row to see whether an older page exists.
+    """
     page = page_number(request)
     posts = Post.objects.select_related("user").defer("content").annotate(excerpt=Left("content", EXCERPT))
     start = (page - 1) * PAGE_SIZE

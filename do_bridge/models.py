@@ -1,4 +1,4 @@
-"""The ledger in D1: the state of each tenant's Durable Object, and the schemas behind fingerprints."""
+"""The ledger in D1: the tenants' states, and the known schemas."""
 
 from django.db import models
 

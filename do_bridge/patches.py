@@ -33,7 +33,10 @@ def path(owner, name):
 
 
 def missing():
-    """Return the names that another package has replaced since, for example "ModelSignal.send"."""
+    """Return the names that another package has replaced since.
+
+    A name is for example "ModelSignal.send".
+    """
     return [path(owner, name) for owner, name in _installed if not hasattr(getattr(owner, name), _MARK)]
 
 
@@ -48,6 +51,9 @@ def explain(names):
 
 
 def require():
-    """Raise ImproperlyConfigured if a replacement is missing, because tenants would not be kept apart."""
+    """Raise ImproperlyConfigured if a replacement is missing.
+
+    Without it tenants would not be kept apart.
+    """
     if names := missing():
         raise ImproperlyConfigured(" ".join(explain(names)))

@@ -48,11 +48,11 @@ def unique_slug(prefix="t"):
 
 @contextmanager
 def provision_test_tenant(slug=None):
-    """Create a migrated Durable Object for one test, yield its slug, and empty it afterwards.
+    """Create a migrated Durable Object for one test.
 
-    The tenant has no row in D1: create one if the code under test looks it up. Needs the shared database
-    (pytest.mark.django_db), because content types are copied from there. Raises RuntimeError outside a test
-    run.
+    Yields its slug, and empties the object afterwards. The tenant has no row in D1: create one if the code
+    under test looks it up. Needs the shared database (pytest.mark.django_db), because content types are
+    copied from there. Raises RuntimeError outside a test run.
     """
     if not hasattr(test_utils._TestState, "saved_data"):
         raise RuntimeError(

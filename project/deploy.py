@@ -1,4 +1,4 @@
-"""Deploy the relay Worker to Cloudflare and migrate the databases behind it: `make deploy`."""
+"""The command of `make deploy`: deploy the Worker and migrate."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ class DeployError(RuntimeError):
 
 
 def deploy_config(local: dict[str, Any], database_id: str, version: str) -> dict[str, Any]:
-    """Return the Worker's configuration for an account: with its own database, and without the test ones.
+    """Return the Worker's configuration for an account.
 
-    version: the version that /healthz returns once this deploy serves.
+    It has the account's database, and no databases for tests. version: the version that /healthz returns once
+    this deploy serves.
     """
     main = next(entry for entry in local["d1_databases"] if entry["binding"] == "DB")
     variables = local["vars"] | {"D1_DATABASES": {database_id: "DB"}, "RELAY_VERSION": version}
@@ -59,7 +60,10 @@ def deploy_config(local: dict[str, Any], database_id: str, version: str) -> dict
 
 
 def check_settings(settings: dict[str, str], *, migrates: bool = True) -> None:
-    """Raise DeployError with every setting that is missing, too weak or still this machine's."""
+    """Raise DeployError with every setting that is missing or wrong.
+
+    Weak tokens and values of the local site are wrong too.
+    """
     required = {name: meaning for name, meaning in REQUIRED.items() if migrates or name != "SECRET_KEY"}
     missing = [f"  {name}: {meaning}" for name, meaning in required.items() if not settings.get(name)]
     if migrates and settings.get("D1_TRANSPORT") == "rest" and not settings.get("CLOUDFLARE_D1_TOKEN"):
@@ -92,7 +96,7 @@ def relay_tokens(settings: dict[str, str]) -> dict[str, str]:
 
 
 def bad_tokens(settings: dict[str, str]) -> list[str]:
-    """Return a line for each token that the Worker would not accept, or that repeats another one."""
+    """Return a line for each token that is too weak or used twice."""
     given = {name: text for name, text in relay_tokens(settings).items() if settings.get(name)}
     lines = []
     for name, text in given.items():
@@ -133,7 +137,10 @@ def deploy_worker(settings: dict[str, str]) -> list[str]:
 
 
 def deployed_addresses(output: str) -> list[str]:
-    """Return the addresses that wrangler wrote to WRANGLER_OUTPUT_FILE_PATH, one JSON object a line."""
+    """Return the addresses in wrangler's output file.
+
+    WRANGLER_OUTPUT_FILE_PATH has one JSON object in each line.
+    """
     entries = [json.loads(line) for line in output.splitlines() if line.strip()]
     targets = [
         target for entry in entries if entry.get("type") == "deploy" for target in entry["targets"] or []
@@ -177,7 +184,10 @@ def wait_for_version(
 
 
 def wait_for_objects(config: dict[str, Any]) -> None:
-    """Wait until the last object runs the new code: a busy one keeps the old for `max_delay` seconds."""
+    """Wait until the last object runs the new code.
+
+    A busy object keeps the old code for `max_delay` seconds.
+    """
     seconds = config["durable_objects"]["code_update_strategy"]["max_delay"] + MARGIN
     say(f"Waiting {seconds} s until busy objects run it, too…")
     time.sleep(seconds)

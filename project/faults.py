@@ -11,7 +11,10 @@ from do_bridge.tenancy.schema.errors import SchemaMismatch
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A reason why the site cannot use its databases: a code for machines, and a sentence for people."""
+    """A reason why the site cannot use its databases.
+
+    It has a code for machines and a sentence for people.
+    """
 
     code: str
     text: str

@@ -1,4 +1,4 @@
-"""Serve /healthz (whether D1 and the objects answer) and /healthz/live (whether this process does)."""
+"""The health pages /healthz (databases) and /healthz/live (this process)."""
 
 import atexit
 import logging
@@ -56,9 +56,10 @@ class Report:
 
 
 class Health:
-    """Run all probes in parallel, never twice at once, and share the answer for a second.
+    """Run all probes in parallel, and share the answer for a second.
 
-    `probes` are functions by name that return a Fault or None, or raise; `deadline` is in seconds.
+    They never run twice at once. `probes` are functions by name that return a Fault or None, or raise;
+    `deadline` is in seconds.
     """
 
     def __init__(self, probes, deadline=DEADLINE):
@@ -70,7 +71,10 @@ class Health:
         self._threads = {}
 
     def report(self):
-        """Return a Report that is at most one second old, or ten while another request makes a new one."""
+        """Return a Report that is at most one second old.
+
+        It may be ten seconds old while another request creates a new one.
+        """
         with self._changed:
             if self._is_younger_than(STALE if self._asking else SHARED):
                 return self._report
@@ -143,7 +147,10 @@ def probe_directory():
 
 
 def probe_objects():
-    """Read the time from an object that belongs to no tenant, through the relay: one round trip."""
+    """Read the time from an object that belongs to no tenant.
+
+    Takes one round trip through the relay.
+    """
     values = connections.settings["tenant"]
     if not values["HOST"]:
         return NO_RELAY
@@ -153,7 +160,10 @@ def probe_objects():
 
 
 def _relay(values):
-    """Return a transport of its own, which works even if all sessions of the site are in use."""
+    """Return a separate transport.
+
+    It works even if all sessions of the site are in use.
+    """
     key = (values["HOST"], values["PASSWORD"])
     with _transports_lock:
         if key not in _transports:
@@ -166,7 +176,10 @@ health = Health({"directory": probe_directory, "tenants": probe_objects})
 
 
 class HealthMiddleware(Middleware):
-    """Answer before all other middleware: without session, tenant, known Host or HTTPS."""
+    """Answer before all other middleware.
+
+    The pages need no session, tenant, known Host or HTTPS.
+    """
 
     def before(self, request):
         return answer(request) if request.path_info in (READY, LIVE) else None

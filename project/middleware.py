@@ -44,10 +44,10 @@ class Middleware:
 
 
 class Utf8Middleware(Middleware):
-    """Refuse other encodings than UTF-8, as Django itself does for forms without files.
+    """Refuse encodings other than UTF-8.
 
-    A client may name any codec of Python's: with UTF-7 a form has lone surrogates, which no database
-    stores, with "hex" its fields cannot be read at all.
+    Django itself does so for forms without files. A client may name any codec of Python's: with UTF-7 a form
+    has lone surrogates, which no database stores, with "hex" its fields cannot be read at all.
     """
 
     def before(self, request):

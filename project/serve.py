@@ -82,7 +82,10 @@ def write_env_file(path: Path, relay_port: int, token: str) -> bool:
 
 
 def local_environment(worker: LocalWorker) -> dict[str, str]:
-    """Return the environment of Django's processes: `.env`, but always with this machine's databases."""
+    """Return the environment of Django's processes.
+
+    It is `.env`, but always with this machine's databases.
+    """
     return os.environ | {
         "SECRET_KEY": file_settings(ENV_FILE).get("SECRET_KEY") or secrets.token_urlsafe(50),
         "DJANGO_SETTINGS_MODULE": "project.settings",
@@ -118,7 +121,10 @@ def choose_relay_port(site_port: int) -> int:
 
 @contextlib.contextmanager
 def child(command: list[str], environment: dict[str, str]):
-    """Run a process in a group of its own, so that Ctrl-C reaches it through this one, in order."""
+    """Run a process in its own group.
+
+    Ctrl-C then reaches it through this process, in order.
+    """
     process = subprocess.Popen(  # noqa: S603
         guarded(command), cwd=ROOT, env=environment, start_new_session=True
     )
@@ -141,7 +147,10 @@ def prepare(environment: dict[str, str]) -> None:
 
 
 def run_preparation() -> None:
-    """Run the child of prepare(): one process for all, because starting Django costs more than the work."""
+    """Run the child of prepare().
+
+    One process does all the work, because starting Django takes longer than that.
+    """
     import django
     from django.core.management import call_command
 

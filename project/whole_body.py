@@ -2,10 +2,10 @@
 
 
 class WholeBody:
-    """WSGI middleware that raises ConnectionAbortedError if a body is shorter than its Content-Length.
+    """WSGI middleware that refuses a body shorter than its Content-Length.
 
-    Otherwise Django would save a form whose client disconnected halfway. (Under ASGI the server reports the
-    disconnection, and Django drops the request.)
+    It raises ConnectionAbortedError. Otherwise Django would save a form whose client disconnected halfway.
+    (Under ASGI the server reports the disconnection, and Django drops the request.)
     """
 
     def __init__(self, application):

@@ -1,4 +1,4 @@
-"""Two admin sites, D1's and the current tenant's, which name their database and link to each other."""
+"""The admin sites of D1 and of the current tenant."""
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -24,7 +24,10 @@ LOG_LIMIT = 10
 
 
 class DatabaseAdminSite(admin.AdminSite):
-    """An admin site of one database: it names the database on each page and offers the others to staff."""
+    """An admin site of one database.
+
+    It names the database on each page, and offers the other databases to staff.
+    """
 
     def alias(self):
         """Return the alias of the database that this site shows."""
@@ -50,7 +53,10 @@ class DatabaseAdminSite(admin.AdminSite):
         }
 
     def _pages(self, request, slug):
-        """Return (URL, text) of this site's pages about databases that the user may see, or None."""
+        """Return (URL, text) of the pages about databases, or None.
+
+        None means that the user may not see them.
+        """
         if not may_look(request.user):
             return None
         if slug:
@@ -74,7 +80,7 @@ class DatabaseAdminSite(admin.AdminSite):
         ]
 
     def switch(self, request):
-        """Redirect to the same admin of another database: `?tenant=<slug>`, or D1's without one."""
+        """Redirect to the admin of the database in `?tenant=<slug>`, or of D1."""
         slug = request.GET.get("tenant", "").strip()
         if not slug:
             return HttpResponseRedirect(directory_root(request) + self._relative_index())
@@ -143,9 +149,9 @@ class ReadOnlyAdminMixin:
 
 
 class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
-    """Keep rows, form fields, filters, autocompletes and the log in the current tenant's object.
+    """Keep everything on the admin's pages in the current tenant's database.
 
-    Its inlines need TenantInlineMixin.
+    That includes rows, form fields, filters, autocompletes and the log. Its inlines need TenantInlineMixin.
     """
 
     def get_form(self, request, obj=None, change=False, **kwargs):
@@ -161,10 +167,10 @@ class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
         obj.delete(using=self.admin_site.alias())
 
     def copy_user(self, user, alias):
-        """Make sure that the acting user has a row in the object, because the log's rows point at it.
+        """Make sure that the acting user has a row in the tenant's database.
 
-        With the app do_bridge.members the row is written in the round trip of the log's row. Override this in
-        a project without the app.
+        The rows of the log refer to it. With the app do_bridge.members the row is written in the round trip
+        of the log's row. Override this in a project without the app.
         """
         if writer.statements is None:
             raise NotImplementedError(

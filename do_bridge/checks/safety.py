@@ -1,4 +1,4 @@
-"""System checks of settings that would let somebody in, mix tenants up, or promise what D1 cannot keep."""
+"""System checks of settings that are unsafe or that D1 can't support."""
 
 from urllib.parse import urlsplit
 
@@ -217,7 +217,10 @@ def check_directory_models(app_configs=None, **kwargs):
 
 @register()
 def check_sites(app_configs=None, **kwargs):
-    """Refuse django.contrib.sites in tenants: Django caches its rows for the whole process."""
+    """Refuse django.contrib.sites in tenants.
+
+    Django caches its rows for the whole process.
+    """
     if tenant_databases() is None or not _templates() or not _is_installed("sites.Site"):
         return []
     if not follows_context(apps.get_model("sites.Site")):
@@ -242,7 +245,7 @@ def _is_installed(name):
 
 @register()
 def check_guards(app_configs=None, **kwargs):
-    """Refuse a project in which another package has replaced a guarded method of Django."""
+    """Refuse a project in which another package has replaced a check."""
     if tenant_databases() is None or not (names := patches.missing()):
         return []
     message, hint = patches.explain(names)
@@ -251,7 +254,10 @@ def check_guards(app_configs=None, **kwargs):
 
 @register()
 def check_messages(app_configs=None, **kwargs):
-    """Warn of Django's own message storages: the next page of any tenant would show their messages."""
+    """Warn of Django's own message storages.
+
+    The next page of any tenant would show their messages.
+    """
     if tenant_databases() is None or not apps.is_installed("django.contrib.messages"):
         return []
     if not settings.MESSAGE_STORAGE.startswith("django.contrib.messages."):
@@ -268,7 +274,7 @@ def check_messages(app_configs=None, **kwargs):
 
 @register(Tags.caches)
 def check_caches(app_configs=None, **kwargs):
-    """Warn of caches in which tenants read each other's entries, and of sessions that outlive their end."""
+    """Warn of caches that tenants share, and of sessions in tenants' caches."""
     if tenant_databases() is None or not _templates():
         return []
     found = [
@@ -301,7 +307,10 @@ def _is_by_tenant(function):
 
 @register(Tags.models)
 def check_queues(app_configs=None, **kwargs):
-    """Warn of a known queue whose tables are in D1: two workers may run one task twice."""
+    """Warn of a task queue in D1.
+
+    Two workers may run the same task.
+    """
     return [
         Warning(
             f"The tables of {config.name!r} are in D1 ({alias!r}), where two workers may run the "
@@ -318,7 +327,7 @@ def check_queues(app_configs=None, **kwargs):
 
 
 def _alias_in_d1(config):
-    """Return the alias that an application's rows are written to if it is D1, else None."""
+    """Return the alias of an application's rows if it is D1's, else None."""
     try:
         alias = router.db_for_write(config.get_model(QUEUES[config.name][1]))
     except (LookupError, NoTenant):

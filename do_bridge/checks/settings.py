@@ -1,4 +1,4 @@
-"""System checks of settings that would lose data, leak it, or fail later with an unclear error."""
+"""System checks of settings that lose or leak data, or fail later."""
 
 from django.apps import apps
 from django.conf import settings
@@ -50,7 +50,10 @@ def check_token(app_configs=None, **kwargs):
 
 @register(deploy=True)
 def check_transport(app_configs=None, **kwargs):
-    """Warn if a deployed site's D1 goes over Cloudflare's REST API, whose rate limit is low."""
+    """Warn if a deployed site uses Cloudflare's REST API.
+
+    Its rate limit is low.
+    """
     return [
         Warning(
             f"The database {alias!r} is reached over Cloudflare's REST API, which allows 1,200 "
@@ -65,7 +68,7 @@ def check_transport(app_configs=None, **kwargs):
 
 @register()
 def check_databases(app_configs=None, **kwargs):
-    """Refuse a tenants' template in a plain dict, or with settings that a template cannot have."""
+    """Refuse a wrong template: in a plain dict, or with unusable settings."""
     errors = []
     for alias in _templates():
         if tenant_databases() is None:
@@ -177,7 +180,7 @@ def _check_tenant_model():
 
 @register()
 def check_middleware(app_configs=None, **kwargs):
-    """Warn if the tenant's prefix would still be in the path, or in the static files' URL."""
+    """Warn if the tenant's prefix would stay in the path or in STATIC_URL."""
     ours, common = (
         "do_bridge.tenancy.middleware.TenantMiddleware",
         "django.middleware.common.CommonMiddleware",

@@ -1,1 +1,1 @@
-"""Optional parts for a project's settings: cache keys, file storage, logging and messages."""
+"""Optional parts: cache keys, file storage, logging and messages."""

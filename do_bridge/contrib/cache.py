@@ -6,7 +6,7 @@ DIRECTORY_SPACE = "directory"
 
 
 def tenant_key(key, key_prefix, version):
-    """Return a cache key that contains the current tenant: a `KEY_FUNCTION` for CACHES.
+    """A `KEY_FUNCTION` for CACHES: return a key with the current tenant.
 
     Without a current tenant the key is in a space of its own, which sessions and other shared entries use. A
     slug has no colon, so keys of two spaces are never equal. Template fragments, `cache_page` and the
@@ -18,5 +18,8 @@ def tenant_key(key, key_prefix, version):
 
 
 def directory_key(key, key_prefix, version):
-    """Return a cache key that all tenants share: a `KEY_FUNCTION`, for example for `cached_db` sessions."""
+    """A `KEY_FUNCTION` for CACHES: return a key that all tenants share.
+
+    Use it for example for `cached_db` sessions.
+    """
     return f"{DIRECTORY_SPACE}:{key_prefix}:{version}:{key}"

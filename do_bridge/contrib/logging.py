@@ -1,4 +1,4 @@
-"""Log records with the tenant and the alias, and a hook for tracing every statement."""
+"""Log records with the tenant, and a hook for tracing statements."""
 
 import logging
 from functools import partial
@@ -73,7 +73,10 @@ def _watch(sender, connection, **kwargs):
 
 
 def watch_calls():
-    """Let every connection of this package's engines log its requests to `do_bridge.queries`."""
+    """Let this package's connections log their requests.
+
+    The logger is `do_bridge.queries`.
+    """
     connection_created.connect(_watch, dispatch_uid="do_bridge.log_calls")
 
 
@@ -103,7 +106,10 @@ def trace(wrapper):
 
 
 def _open():
-    """Return this thread's connections, including those to tenants, which `connections` hides in tests."""
+    """Return this thread's connections, those to tenants included.
+
+    In tests `connections` does not list them.
+    """
     databases = tenant_databases()
     tenants = [] if databases is None else databases.live_aliases()
     known = {connection.alias: connection for connection in connections.all(initialized_only=True)}

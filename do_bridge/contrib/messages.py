@@ -6,7 +6,10 @@ from do_bridge.tenancy.context import current_tenant
 
 
 class TenantCookieStorage(CookieStorage):
-    """Store messages in one cookie for each tenant and one for all other pages, without a round trip."""
+    """Store messages in a cookie for each tenant, without a round trip.
+
+    All other pages share one more cookie.
+    """
 
     def __init__(self, request, *args, **kwargs):
         super().__init__(request, *args, **kwargs)

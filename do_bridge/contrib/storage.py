@@ -8,11 +8,11 @@ from do_bridge.tenancy.context import NoTenant, current
 
 
 class TenantFileSystemStorage(FileSystemStorage):
-    """Store files in `<location>/t/<slug>/`, or in `<location>/directory/` inside directory_context().
+    """Store files in a folder for each tenant.
 
-    URLs have the same folders after `base_url`. The context at the time of each call selects the folder;
-    without one, NoTenant is raised. For a name that leads out of the folder Django raises
-    SuspiciousFileOperation.
+    It is `<location>/t/<slug>/`, or `<location>/directory/` inside directory_context(). URLs have the same
+    folders after `base_url`. The context at the time of each call selects the folder; without one, NoTenant
+    is raised. For a name that leads out of the folder Django raises SuspiciousFileOperation.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""The actions on the list of databases: each runs a command, or checks a database."""
+"""The actions on the list of databases."""
 
 import logging
 import tempfile
@@ -27,7 +27,7 @@ _FAILURES = (CommandError, DatabaseError, InterfaceError, driver.Error, SystemEx
 
 @dataclass(frozen=True)
 class Action:
-    """One action: its name and label, the permission it needs, and the question before it."""
+    """An action: its name, label, permission and question."""
 
     name: str
     label: str

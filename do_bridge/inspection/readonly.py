@@ -1,4 +1,4 @@
-"""The guard of the SQL page: runs one statement that certainly only reads, and refuses every other."""
+"""The guard of the SQL page, which runs only statements that read."""
 
 import time
 from dataclasses import dataclass
@@ -96,7 +96,10 @@ def _check_signs(text):
 
 
 def _check_pragmas(text):
-    """Refuse pragmas that may write, as a table: anywhere in the text, since names can be quoted."""
+    """Refuse pragmas that may write, anywhere in the text.
+
+    They may be used as tables, and their names may be quoted.
+    """
     for part in text.lower().split("pragma_")[1:]:
         name = "pragma_"
         for char in part:
@@ -108,7 +111,10 @@ def _check_pragmas(text):
 
 
 def check_program(rows):
-    """Raise Refused unless `rows`, an EXPLAIN's answer, are a program that writes nothing by itself."""
+    """Raise Refused if a statement's program writes.
+
+    `rows` are the result of EXPLAIN.
+    """
     if not rows:
         raise Refused("SQLite has no program for this statement, so it cannot be checked.")
     writing = {row[1] for row in rows} & WRITING_OPCODES
@@ -117,9 +123,10 @@ def check_program(rows):
 
 
 def run(database, sql, *, limit=ROW_LIMIT, seconds=SECONDS):
-    """Run one reading statement on an `Inspected` database and return its Answer, of at most `limit` rows.
+    """Run one reading statement on an `Inspected` database.
 
-    Raises Refused, and the driver's errors: OperationalError also when it takes longer than `seconds`.
+    Returns its Answer with at most `limit` rows. Raises Refused, and the driver's errors: OperationalError
+    also when it takes longer than `seconds`.
     """
     text = single_statement(sql)
     # Nothing that writes can stand inside a FROM, and the database itself stops at the limit.
@@ -170,7 +177,10 @@ def _guarded(database, text, wanted, seconds):
 
 
 def _only(connection, sql, until):
-    """Send one statement alone: in a batch D1 would need names for columns that differ."""
+    """Send one statement alone.
+
+    In a batch D1 needs different names for all columns.
+    """
     # The seconds are for all statements of a page together.
     connection.timeout = max(until - time.monotonic(), 0.01)
     return connection.execute_batch([(sql, None)])[0]

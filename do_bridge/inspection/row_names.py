@@ -1,4 +1,7 @@
-"""Rows' names in URLs: the primary key's text if that is unambiguous, else the rowid or the key's values."""
+"""Names of rows in URLs.
+
+A name is the primary key's text if that is unambiguous, else the rowid or the key's values.
+"""
 
 import json
 
@@ -13,7 +16,10 @@ _LARGEST = 2**63
 
 
 def plain_column(table):
-    """Return the key's only column, whose text names rows, if it keeps text and numbers apart; or None."""
+    """Return the key's only column if its text can name rows, else None.
+
+    The column must keep texts and numbers apart.
+    """
     key = table.primary_key
     if len(key) != 1:
         return None

@@ -1,4 +1,4 @@
-"""The pages about databases: the list of all, one of them, its migrations and its differences."""
+"""The pages about databases, their migrations and their differences."""
 
 from contextlib import suppress
 
@@ -74,7 +74,10 @@ def _learn_schemas(states):
 
 
 def _listed(database, state):
-    """Return a row of the list: the ledger's state, until the database itself answers."""
+    """Return a row of the list, with the state from the ledger.
+
+    The page then loads the live numbers.
+    """
     if state is None:
         return {"database": database, "state": "unknown", "text": "not in the ledger", "known": None}
     if ledger.is_ready(state) and not state.error:
@@ -87,7 +90,10 @@ def _listed(database, state):
 
 @inspection
 def facts_json(site, request, database):
-    """Return one database's live facts, or that it does not answer, within about facts.SECONDS."""
+    """Return one database's live numbers, or that it does not answer.
+
+    Takes about facts.SECONDS at most.
+    """
     return JsonResponse(facts(database))
 
 

@@ -32,7 +32,7 @@ def expect_failures(argv, hooks=sys):
 
 
 def is_expected(error):
-    """Return whether an error comes from the database or the network, rather than from a bug."""
+    """Return whether an error comes from the database or the network."""
     # SchemaMismatch and a deleted tenant are OperationalErrors, too.
     return isinstance(error, OperationalError | InterfaceError) and (
         isinstance(error.__cause__, driver.Error) or type(error).__module__.startswith("do_bridge.")
@@ -40,7 +40,10 @@ def is_expected(error):
 
 
 def one_line(error):
-    """Return an error's message on one line, and name `migrate` if a table does not exist."""
+    """Return an error's message on one line.
+
+    It names `migrate` if a table does not exist.
+    """
     text = " ".join(str(error).split()).rstrip(".") + "."
     return f"{text} Run `manage.py migrate` first." if is_without_tables(error) else text
 

@@ -1,4 +1,4 @@
-"""Refuse `--database tenant/<slug>` on the command line if the tenant is not registered.
+"""Refuse unregistered tenants after `--database` on the command line.
 
 A mistyped slug would open a new, empty Durable Object. Aliases in code are not checked, except if the code
 opens a shell in which a person types.

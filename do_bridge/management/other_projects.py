@@ -85,7 +85,10 @@ def _why(noted, lacking):
 
 
 def _own_apps():
-    """Return the labels of apps with migrations that are neither Django's nor this package's."""
+    """Return the labels of the project's own apps with migrations.
+
+    Django's apps and this package's are left out.
+    """
     loader = MigrationLoader(None)
     labels = {label for label, _ in loader.disk_migrations}
     return {label for label in labels if not apps.get_app_config(label).name.startswith(_COMMON)}

@@ -8,7 +8,7 @@ from .syncing import CopyFailed
 
 
 class CopyWarningMixin:
-    """Show a message instead of an error page if a change reached D1 but not a tenant's database."""
+    """Show a message if a change could not be copied into a tenant's database."""
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         return self._warned(request, super().changeform_view, object_id, form_url, extra_context)

@@ -52,7 +52,7 @@ def _on_conflict(connection, columns):
 
 
 def free_names(connection, copies):
-    """Return the statements that rename other copies which hold a unique text of these copies.
+    """Return statements that rename other copies with the same unique texts.
 
     This happens if members swap names, or if a former member's copy holds a name that is now another user's.
     """

@@ -1,4 +1,4 @@
-"""The rows for the first members of a new tenant, in its Durable Object and in D1."""
+"""The rows for the first members of a new tenant."""
 
 from functools import partial
 

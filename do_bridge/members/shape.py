@@ -77,14 +77,17 @@ def is_copied(name):
 
 
 def copied_values(user):
-    """Return the values of a user's row that its copy holds, in the order of `copied_fields`."""
+    """Return the values of a user that its copy holds.
+
+    They have the order of `copied_fields`.
+    """
     return tuple(getattr(user, field.attname) for field in copied_fields())
 
 
 def unsaved_copy(user, *, is_member=True):
-    """Return an unsaved copy of a user, with blanks in all fields that are not copied.
+    """Return an unsaved copy of a user.
 
-    The copy is inactive if `is_member` is False.
+    Fields that are not copied are blank. The copy is inactive if `is_member` is False.
     """
     model = get_user_model()
     copied = {field.attname: getattr(user, field.attname) for field in copied_fields()}
@@ -118,7 +121,7 @@ def is_text(field):
 
 
 def key_text(key):
-    """Return a user's primary key as the text that D1's triggers write into a dirty flag."""
+    """Return a user's primary key as text, as D1's triggers write it."""
     from django.db import connections
 
     field = get_user_model()._meta.pk

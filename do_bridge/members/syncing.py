@@ -29,7 +29,7 @@ logger = logging.getLogger("do_bridge.members")
 
 
 class CopyFailed(Exception):
-    """A change was saved in D1 but could not be copied into a tenant's Durable Object.
+    """A change was saved in D1 but could not be copied into a tenant.
 
     `what` names the change, `slugs` the tenants.
     """
@@ -65,9 +65,10 @@ def add_member(user, tenant, **fields):
 
 
 def add_member_by_name(tenant, username):
-    """Make the user with this name a member, or refresh the copy of an existing member.
+    """Make the user with this name a member.
 
-    Commands use it. Raises ObjectDoesNotExist for an unknown user, and CopyFailed.
+    If the user is a member, it refreshes the copy. Commands use it. Raises ObjectDoesNotExist for an unknown
+    user, and CopyFailed.
     """
     user = (
         get_user_model()
@@ -108,18 +109,24 @@ def out_of_sync():
 
 
 def row_annotations():
-    """Return the annotation `is_out_of_sync`, which a look-up of a tenant reads in the same round trip."""
+    """Return the annotation `is_out_of_sync` of a tenant's row.
+
+    A look-up of a tenant reads it in the same round trip.
+    """
     return {"is_out_of_sync": Exists(DirtyFlag.objects.filter(slug=OuterRef("slug")))}
 
 
 def _flags(slug, keys):
-    """Return the tenant's dirty flags for the users with these keys, or all of them for None."""
+    """Return the tenant's dirty flags for some users, or all for None.
+
+    `keys` are the users' primary keys.
+    """
     flags = DirtyFlag.objects.using(conf(DIRECTORY)).filter(slug=slug)
     return flags if keys is None else flags.filter(user_key__in=[key_text(key) for key in keys])
 
 
 def follow(tenant, keys, what):
-    """Update the copies of some users in one tenant's Durable Object, and remove their dirty flags.
+    """Update copies of users in one tenant, and remove their dirty flags.
 
     `keys` are primary keys of users, who may have been deleted, or None for all. `what` names the change in
     the error message. Returns the number of members among them, or 0 if the tenant was deleted. Raises
@@ -139,7 +146,10 @@ def follow(tenant, keys, what):
 
 
 def _read(tenant, keys):
-    """Return the tenant's row annotated with the count of its `flags`, `last_flag` and `since`, or None."""
+    """Return the tenant's row with facts about its dirty flags, or None.
+
+    The annotations are `flags` (their count), `last_flag` and `since`.
+    """
     # Read before the members, so that a later change keeps its flag.
     summed = _flags(OuterRef("slug"), keys).order_by().values("slug")
     summed = summed.annotate(last=Max("pk"), number=Count("pk"), first=Min("since"))
@@ -174,7 +184,10 @@ def _remove_flags(row, keys):
 
 
 def _flag_again(row, keys):
-    """Set a new dirty flag, because the failed write may still arrive and overwrite newer values."""
+    """Set a new dirty flag after a failed write.
+
+    The write may still arrive and overwrite newer values.
+    """
     # Older flags are deleted below, so that repeated failures do not accumulate them.
     with contextlib.suppress(DatabaseError, InterfaceError), do_bridge.batch(using=conf(DIRECTORY)):
         DirtyFlag.objects.using(conf(DIRECTORY)).bulk_create(
@@ -188,7 +201,10 @@ def _flag_again(row, keys):
 
 
 def _write(users, keys, alias):
-    """Write the copies of members, and make the other copies among `keys` (or all) inactive."""
+    """Write the copies of members, and make other copies inactive.
+
+    The other copies are those among `keys`, or all for None.
+    """
     if users:
         write_copies(users, alias)
     if not is_copied(ACTIVE):
@@ -202,7 +218,7 @@ def _write(users, keys, alias):
 
 
 def sync_members(tenant):
-    """Write the copies of all members of a tenant, and make all other copies inactive.
+    """Write the copies of all members, and make other copies inactive.
 
     Returns the number of members. Raises CopyFailed.
     """
@@ -225,10 +241,11 @@ def repair_on_use(sender, tenant, **kwargs):
 
 
 def fill_places(sender, source, target, **kwargs):
-    """Give a copied tenant the members of its source, and write the copies of the new tenant's members.
+    """Write the copies of a new tenant's members.
 
-    A receiver of `tenant_filled`; `source` is None for a tenant that was loaded from a file. A failure is
-    logged and leaves a dirty flag for all members, for example if the tenant still has to be migrated.
+    A copied tenant first gets the members of its source. A receiver of `tenant_filled`; `source` is None for
+    a tenant that was loaded from a file. A failure is logged and leaves a dirty flag for all members, for
+    example if the tenant still has to be migrated.
     """
     tenant = tenant_model()._base_manager.using(conf(DIRECTORY)).get(slug=target)
     if source is not None:

@@ -1,4 +1,4 @@
-"""The current tenant, a database alias for each tenant, and the routers for their models."""
+"""The current tenant, an alias for each tenant, and the database routers."""
 
 from .context import (
     NoTenant,

@@ -1,4 +1,4 @@
-"""The script prefix and the URLconf of the current tenant, which `reverse()` uses."""
+"""The current tenant's script prefix and URLconf, which `reverse()` uses."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,10 @@ from .conf import conf
 
 
 class Address(NamedTuple):
-    """The script prefix and the URLconf (or None) that Django stores for each thread and task."""
+    """The script prefix and URLconf of a thread or task.
+
+    The URLconf may be None. Django stores both for each thread and task.
+    """
 
     prefix: str
     urlconf: str | None
@@ -27,7 +30,7 @@ def set_current(address):
 
 
 def inside(scope, blocks):
-    """Return the Address inside a new block of `scope`, or None to keep the present one.
+    """Return the Address inside a new block, or None to keep the present one.
 
     `blocks` are the open blocks. Inside a tenant the script prefix contains the tenant's path. Without a
     tenant it is the prefix outside all tenants' blocks: in a request the one that the middleware has set.

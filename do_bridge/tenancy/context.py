@@ -1,4 +1,7 @@
-"""The current tenant of a thread or task: unset, a tenant, or the shared database (the directory)."""
+"""The current tenant of a thread or task.
+
+A context is unset, a tenant, or the shared database (the directory).
+"""
 
 import inspect
 from contextlib import ContextDecorator
@@ -61,7 +64,10 @@ UNSET = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """An open block: its context manager, its scope, and the addresses around and inside it."""
+    """An open block: its context manager, its scope and its addresses.
+
+    `before` is the address around the block, `inside` the one in it.
+    """
 
     manager: object
     scope: Scope
@@ -99,7 +105,10 @@ def current_tenant():
 
 
 class _ScopeContext(ContextDecorator):
-    """Make a scope current for a `with` or `async with` block, or for a decorated (async) function."""
+    """Make a scope current for a block or a decorated function.
+
+    The block may be `with` or `async with`, the function may be a coroutine function.
+    """
 
     def __init__(self, scope, base=None, is_checked=True):
         self.scope = scope
@@ -189,12 +198,18 @@ def directory_context():
 
 
 def migration_context(alias):
-    """Make `alias` current while it is migrated, so that all migrations use its own tables."""
+    """Make `alias` current while it is migrated.
+
+    All models of its migrations then use its own tables.
+    """
     return _ScopeContext(Scope(alias_slug(alias), alias, is_migration=True))
 
 
 def scope_context(scope):
-    """Make a Scope current for Django's own work, even inside another tenant's transaction."""
+    """Make a Scope current for Django's own work.
+
+    It is allowed inside another tenant's transaction.
+    """
     return _ScopeContext(scope, is_checked=False)
 
 
@@ -219,7 +234,7 @@ def request_context(tenant, is_directory, base, request=None):
 
 
 def keep_urlconf(**kwargs):
-    """Restore the URLconf of the innermost block, which Django removes at the end of a request.
+    """Restore the URLconf of the innermost block at the end of a request.
 
     Django's test client serves requests inside a test's own block.
     """
@@ -228,7 +243,7 @@ def keep_urlconf(**kwargs):
 
 
 def _refuse_open_transaction(previous, scope):
-    """Raise OpenTransaction if `scope` is another tenant and the current tenant has an open transaction."""
+    """Raise OpenTransaction inside an open transaction of another tenant."""
     if not (previous.is_tenant and scope.is_tenant) or previous.slug == scope.slug:
         return
     if linked.has_open_block() or _has_open_block(previous.alias):

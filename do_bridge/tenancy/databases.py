@@ -1,4 +1,4 @@
-"""A DATABASES dictionary with an alias for each tenant, created on demand from a template."""
+"""A DATABASES dictionary that creates tenants' aliases from a template."""
 
 import threading
 from collections import OrderedDict
@@ -142,13 +142,19 @@ class TenantDatabases(dict):
             self._registered.pop(tenant_alias(slug), None)
 
     def scratch_alias(self, name):
-        """Return the alias of the template object `name`, which no command and no iteration shows."""
+        """Return the alias of the template object `name`.
+
+        No command and no iteration shows it.
+        """
         return SCRATCH_PREFIX + validate_slug(name)
 
     # Live connections
 
     def live_aliases(self):
-        """Return the tenants' aliases with a connection in this thread, least recently used first."""
+        """Return the tenants' aliases with a connection in this thread.
+
+        The least recently used alias comes first.
+        """
         return [alias for alias in self._live() if hasattr(connections._connections, alias)]
 
     def touch(self, alias):
@@ -158,7 +164,7 @@ class TenantDatabases(dict):
             live.move_to_end(alias)
 
     def release(self, alias):
-        """Close and forget this thread's connection to a tenant, unless it is in a transaction."""
+        """Close this thread's connection to a tenant, unless in a transaction."""
         if alias in self._live():
             self._discard(alias)
 
@@ -179,7 +185,10 @@ class TenantDatabases(dict):
                 excess -= 1
 
     def _discard(self, alias):
-        """Forget this thread's connection wrapper, unless it is registered or in a transaction."""
+        """Forget this thread's connection to `alias`; return whether it did.
+
+        A registered alias, and one with an open transaction, are kept.
+        """
         if alias in self._registered:
             return False
         connection = getattr(connections._connections, alias, None)
@@ -212,7 +221,10 @@ class TenantDatabases(dict):
             return derived
 
     def _use_test_objects_in_tests(self):
-        """Set the template's test name, because a test run without a tenant's alias does not set it."""
+        """Set the template's test name.
+
+        A test run without a tenant's alias does not set it.
+        """
         if not in_test_environment() or self._template_is_test():
             return
         creation = connections[self.template].creation
@@ -263,9 +275,10 @@ def register_tenant(slug):
 
 
 def register_from_arguments(arguments):
-    """Register the tenants after `--database` in a command line, and return their slugs.
+    """Register the tenants after `--database` in a command line.
 
-    This must happen before the command's parser is built, because its choices are the known aliases.
+    Returns their slugs. This must happen before the command's parser is built, because its choices are the
+    known aliases.
     """
     databases, slugs = tenant_databases(), set()
     if databases is None:

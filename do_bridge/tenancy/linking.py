@@ -8,7 +8,10 @@ from .context import current
 
 
 def leader_of(connection):
-    """Return this thread's default connection if `connection` is the current tenant's, else None."""
+    """Return this thread's default connection for the current tenant's.
+
+    Returns None for any other connection.
+    """
     scope = current()
     if not scope.is_tenant or scope.alias != connection.alias:
         return None

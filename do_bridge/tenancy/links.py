@@ -7,7 +7,10 @@ from do_bridge.tenancy.conf import conf
 
 
 def directory_root(request):
-    """Return the root of the shared site: a path, or a full URL if the tenant has a subdomain."""
+    """Return the root of the shared site's URLs.
+
+    It is a path, or a full URL if the tenant has a subdomain.
+    """
     prefix = get_script_prefix()
     slug = current_tenant()
     if not slug:

@@ -87,9 +87,10 @@ class TenantMiddleware:
         return scope.keep_while_streaming(response)
 
     def process_exception(self, request, exception):
-        """Return 503 for a schema mismatch or an expired lease, and 404 for a deleted tenant.
+        """Return an error page for a database that is not ready.
 
-        If the admin can't delete a tenant's row by itself, it shows a message instead of an error page.
+        It is a 503 for a schema mismatch or an expired lease, and a 404 for a deleted tenant. If the admin
+        can't delete a tenant's row by itself, it shows a message instead of an error page.
         """
         if isinstance(exception, TenantGone):
             raise Http404("This tenant does not exist.") from exception
@@ -135,7 +136,10 @@ SECONDS_BEFORE_ANOTHER_TRY = 60
 
 
 def schema_mismatch_page(request, error):
-    """Log the error and return the page 503.html, or a built-in one without that template."""
+    """Log the error and return the page 503.html.
+
+    Without that template it returns a built-in page.
+    """
     logger.error("%s", error)
     try:
         page = loader.get_template("503.html").render({}, request)
@@ -150,7 +154,7 @@ def _unavailable(request, error):
 
 
 def _kept_page(request, error):
-    """Return a redirect to the admin's page with a message, or None outside the admin."""
+    """Return a redirect with a message inside the admin, else None."""
     match = request.resolver_match
     if match is None or match.app_name != "admin":
         return None
@@ -182,7 +186,10 @@ def lease_ended(exception):
 
 
 def lease_page(request, error):
-    """Log the remedy and return the page lease_expired.html, or a built-in one without that template."""
+    """Log the remedy and return the page lease_expired.html.
+
+    Without that template it returns a built-in page.
+    """
     logger.error(
         "%s: a transaction took longer than its lease and was rolled back. Write in bulk, do less in one "
         "request, or raise OPTIONS['lease'] of the database (25 seconds at most). The error was: %s",
@@ -232,7 +239,10 @@ def _find_tenant(slug):
 
 
 class RequestScope:
-    """The context of one request, entered for its view and for each chunk of a streaming response."""
+    """The context of one request.
+
+    It is entered for the view, and for each chunk of a streaming response.
+    """
 
     def __init__(self, request, tenant):
         self.request = request
@@ -255,9 +265,9 @@ class RequestScope:
                 set_script_prefix(before)
 
     def keep_while_streaming(self, response):
-        """Run the iterator of a streaming response in this context, and return the response.
+        """Run the iterator of a streaming response in this context.
 
-        The server reads it after the middleware has returned.
+        Returns the response. The server reads it after the middleware has returned.
         """
         needed = self.tenant is not None or self.directory
         if needed and getattr(response, "streaming", False) and not isinstance(response, FileResponse):

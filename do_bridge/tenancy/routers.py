@@ -1,4 +1,4 @@
-"""The database routers: TenantRouter for tenant models, DirectoryRouter for all others."""
+"""The database routers for tenant models and for all other models."""
 
 from .conf import conf
 from .context import NoTenant, TenantMismatch, current
@@ -22,7 +22,7 @@ def row_alias(row):
 
 
 def related_alias(row, model):
-    """Return the alias that rows of `model` related to `row` belong to, or None for D1.
+    """Return the alias of rows of `model` related to `row`, or None for D1.
 
     It is the alias of the row itself. A user's copy is an exception: its groups, permissions and other rows
     of shared models are only in D1.
@@ -36,12 +36,15 @@ def related_alias(row, model):
 
 
 def hinted_alias(hints, model):
-    """Return the alias of `model`'s rows that are related to the hint `instance`, or None."""
+    """Return the alias of rows related to the hint `instance`, or None."""
     return related_alias(hints.get("instance"), model)
 
 
 def check_same_tenant(alias, model):
-    """Raise TenantMismatch if a row of `alias` would be written while another database is current."""
+    """Raise TenantMismatch if `alias` is not the current database.
+
+    It is called before a row of `alias` is written.
+    """
     scope = current()
     if scope.alias is not None and scope.alias != alias:
         where = f"tenant {scope.slug!r}" if scope.is_tenant else "directory_context()"
@@ -123,7 +126,10 @@ class DirectoryRouter(_Router):
 
     @staticmethod
     def _of_new_row(hints):
-        """Return the current tenant's alias if the hinted instance is a new row of a tenant model."""
+        """Return the current tenant's alias for a new row of a tenant model.
+
+        The row is the hint `instance`.
+        """
         instance, scope = hints.get("instance"), current()
         is_new = instance is not None and instance._state.db is None and is_tenant_model(instance.__class__)
         return scope.alias if is_new and scope.is_tenant else None

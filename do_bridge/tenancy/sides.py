@@ -1,4 +1,4 @@
-"""Classify models: their rows are in the tenants' databases, follow the context, or are in D1."""
+"""Where the rows of a model are: in tenants' databases, in D1, or in both."""
 
 from functools import lru_cache
 
@@ -7,9 +7,10 @@ from .conf import conf
 
 @lru_cache(maxsize=1024)
 def _names_model(model, names):
-    """Return whether `names` (app labels and "app.Model") contain the model or its concrete model.
+    """Return whether `names` contain a model, its app or its concrete model.
 
-    An automatically created many-to-many table belongs to the model that defines the field.
+    `names` are app labels and "app.Model". An automatically created many-to-many table belongs to the model
+    that defines the field.
     """
     owner = model._meta.auto_created or model
     labels = {owner._meta.label_lower, owner._meta.app_label}
@@ -25,7 +26,10 @@ def is_tenant_model(model):
 
 
 def is_context_model(model):
-    """Return whether the rows of `model` follow the context, and are in D1 if no tenant is current."""
+    """Return whether the rows of `model` follow the context.
+
+    They are in D1 if no tenant is current.
+    """
     return _names_model(model, tuple(conf("CONTEXT_MODELS")))
 
 

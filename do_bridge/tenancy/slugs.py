@@ -30,12 +30,12 @@ def validate_slug(value):
 
 
 def tenant_alias(slug):
-    """Return the database alias of a tenant, for example "tenant/acme". Raises InvalidSlug."""
+    """Return a tenant's alias, for example "tenant/acme". Raises InvalidSlug."""
     return ALIAS_PREFIX + validate_slug(slug)
 
 
 def alias_slug(alias):
-    """Return the slug in the alias "tenant/<slug>", or None if it is not a tenant's alias."""
+    """Return the slug in the alias "tenant/<slug>", or None for other aliases."""
     if not isinstance(alias, str) or not alias.startswith(ALIAS_PREFIX):
         return None
     slug = alias[len(ALIAS_PREFIX) :]
@@ -43,7 +43,10 @@ def alias_slug(alias):
 
 
 def is_scratch_alias(alias):
-    """Return whether `alias` is that of a template object, from which tenants are created."""
+    """Return whether `alias` is that of a template object.
+
+    Tenants are created from template objects.
+    """
     return (
         isinstance(alias, str)
         and alias.startswith(SCRATCH_PREFIX)
@@ -52,7 +55,7 @@ def is_scratch_alias(alias):
 
 
 def is_tenant_side(alias):
-    """Return whether `alias` is a tenant's or a template object's, not D1's or a plain one."""
+    """Return whether `alias` is a tenant's or a template object's."""
     return alias_slug(alias) is not None or is_scratch_alias(alias)
 
 

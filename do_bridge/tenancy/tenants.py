@@ -29,7 +29,10 @@ more_annotations = {}
 
 
 def row_annotations():
-    """Return the annotations {name: expression} that are read together with a tenant's row."""
+    """Return the annotations {name: expression} of a tenant's row.
+
+    They are read in the same round trip.
+    """
     found = getattr(tenant_model(), "lookup_annotations", dict)()
     for annotations in more_annotations.values():
         found |= annotations()

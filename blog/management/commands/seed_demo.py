@@ -52,7 +52,10 @@ def demo_password():
 
 
 def make_users(password, new_password):
-    """Return {username: user}, creating missing users and setting a new password for all."""
+    """Return {username: user}, creating missing users.
+
+    With `new_password` all users get it.
+    """
     users = {user.username: user for user in User.objects.filter(username__in=USERS)}
     for username, (name, rights) in USERS.items():
         user = users.get(username) or User(username=username, name=name, **rights)

@@ -1,4 +1,4 @@
-"""Django's dumpdata command, with a warning if rows are in the tenants' databases."""
+"""Django's dumpdata command, with a warning about tenants' rows."""
 
 from django.apps import apps
 from django.core.management.base import CommandError

@@ -1,4 +1,4 @@
-"""The command load_sqlite: fill D1 or a Durable Object from a database file of Django's sqlite3 engine."""
+"""The command load_sqlite: load a database file of Django's sqlite3 engine."""
 
 import sqlite3
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Django's loaddata command, which loads into this package's engines in bulk, all or nothing."""
+"""Django's loaddata command, which loads in bulk, all or nothing."""
 
 import io
 import sys
@@ -153,7 +153,7 @@ class Command(loaddata.Command):
 
 
 def _models_of_tenants():
-    """Return the tenant models and all models that they refer to, such as the user model."""
+    """Return the tenant models and all models that they refer to."""
     left = [model for model in apps.get_models() if follows_context(model)]
     found = set()
     while left:

@@ -49,7 +49,10 @@ BEHIND = "behind"
 
 
 class Command(MigrateCommand):
-    """Accept `--database tenant` for all tenants and `--database tenant/<slug>` for one of them."""
+    """Accept `--database tenant` and `--database tenant/<slug>`.
+
+    The first migrates all tenants, the second one of them.
+    """
 
     help = (
         "Updates the schema of the shared database (--database default), of one tenant "
@@ -241,13 +244,16 @@ class Command(MigrateCommand):
 
     @staticmethod
     def _note_reached(fleet, target):
-        """Record schemas that tenants reached with migrations of other code, for the next run."""
+        """Record the schemas that tenants reached with migrations of other code.
+
+        The next run then skips these tenants.
+        """
         reached = {outcome.fingerprint for outcome in fleet.outcomes if not outcome.failed} - {of(target)}
         found = {mark: applied for mark in reached if (applied := known.migrations_of(mark)) is not None}
         ledger.note_schemas({mark: found[mark] for mark in found if is_there(found[mark], target)})
 
     def _places(self, options):
-        """Return the number of chosen tenants, the slugs to migrate, their ledger rows, and the target."""
+        """Return (number of tenants, slugs to migrate, their ledger rows, target)."""
         target, chosen = migrations_at_target(options), options["tenants"]
         if chosen:
             tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
@@ -363,6 +369,6 @@ def _some(slugs):
 
 
 def _refusal(fingerprint):
-    """Return why this code refuses the schema with this fingerprint, or an empty string."""
+    """Return why this code refuses a schema, or an empty string."""
     unknown = known.unknown(known.migrations_of(fingerprint) or frozenset())
     return f"it has migrations that this code does not have: {named(unknown)}" if unknown else ""

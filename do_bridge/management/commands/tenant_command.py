@@ -48,7 +48,10 @@ REFUSED = {
 
 
 class Command(TenantsCommand):
-    """Run the command inside the tenant's context, with the tenant's alias as `--database`."""
+    """Run the command inside the tenant's context.
+
+    It gets the tenant's alias as `--database`.
+    """
 
     help = (
         "Runs another command for one tenant, for example dumpdata, loaddata, showmigrations or shell. "
@@ -91,10 +94,11 @@ def check_command(name, arguments):
 
 
 def run_for_tenant(slug, name, arguments, **streams):
-    """Run a command inside the tenant's context, with the tenant's alias as `--database`.
+    """Run a command for one tenant.
 
-    `arguments` are strings as on a command line, `streams` are `stdout` and `stderr`. Closes the thread's
-    connection to the tenant afterwards. Raises whatever the command raises.
+    The tenant is current, and its alias is passed as `--database`. `arguments` are strings as on a command
+    line, `streams` are `stdout` and `stderr`. Closes the thread's connection to the tenant afterwards. Raises
+    whatever the command raises.
     """
     check_command(name, arguments)
     command = _load(name)

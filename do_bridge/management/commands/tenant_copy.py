@@ -21,7 +21,10 @@ from .tenant_load import load_from
 
 
 class Command(TenantsCommand):
-    """Copy through a temporary SQLite file, so that a tenant of any size fits into memory."""
+    """Copy through a temporary SQLite file.
+
+    So a tenant of any size fits into memory.
+    """
 
     help = "Copies a tenant's database and its members into a new tenant."
 

@@ -1,4 +1,4 @@
-"""The command tenant_delete: delete a tenant's database content, memberships and row."""
+"""The command tenant_delete: delete a tenant and all its data."""
 
 from functools import partial
 from pathlib import Path

@@ -14,7 +14,7 @@ from do_bridge.tenancy.tenants import is_registered
 
 
 class Command(TenantsCommand):
-    """Read the tenant in one transaction if its lease is long enough, and warn otherwise."""
+    """Read the tenant in one transaction, or warn if it takes too long."""
 
     help = "Writes a tenant's whole database into a new SQLite file."
 

@@ -1,4 +1,4 @@
-"""`manage.py relay doctor`: check the relay and the databases that the settings name."""
+"""The subcommand `manage.py relay doctor`: check relay and databases."""
 
 from __future__ import annotations
 
@@ -153,7 +153,10 @@ def _print(command, site, report, verbosity):
 
 @contextmanager
 def _ended_by_signals():
-    """Let Ctrl-C and SIGTERM end the run through its clean-up, with the usual exit codes."""
+    """Let Ctrl-C and SIGTERM end the run through its clean-up.
+
+    The exit codes are the usual ones.
+    """
 
     def end(number, _frame):
         raise SystemExit(128 + number)

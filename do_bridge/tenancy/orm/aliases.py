@@ -48,7 +48,7 @@ def involve_tenants(*aliases):
 
 
 def refuse_reading(queryset):
-    """Raise TenantMismatch if the queryset was made in one context and is read inside another tenant."""
+    """Raise TenantMismatch if a queryset of another context is read in a tenant."""
     own, scope = queryset._db, current()
     if not scope.is_tenant or not isinstance(own, ContextAlias) or own == scope.alias:
         return

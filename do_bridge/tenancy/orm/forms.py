@@ -1,4 +1,4 @@
-"""Form fields for relations of tenant models, which offer only the current tenant's rows."""
+"""Form fields that offer only the current tenant's rows."""
 
 from functools import wraps
 
@@ -15,7 +15,7 @@ from .querysets import detached
 
 
 class _OffersTenantsRows:
-    """A mixin for choice fields that offer rows of the tenant that is current at the time of use."""
+    """A mixin for choice fields that offer the current tenant's rows."""
 
     @property
     def queryset(self):

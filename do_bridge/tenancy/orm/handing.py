@@ -11,13 +11,17 @@ from do_bridge.tenancy.slugs import alias_slug
 
 
 def keep_contexts():
-    """Run `on_commit()` callbacks in the context of their registration, receivers in that of the row."""
+    """Run callbacks and receivers in the right context.
+
+    Callbacks of `on_commit()` run in the context of their registration, receivers of a model's signals in
+    that of the row.
+    """
     callbacks.install(_in_this_context)
     replace(ModelSignal, "send", _sending)
 
 
 def _in_this_context(func):
-    """Return a callback that runs `func` in the present context when the block commits."""
+    """Return a callback that runs `func` in the present context."""
     scope = current()
 
     @wraps(func, assigned=("__module__", "__name__", "__qualname__", "__doc__"))

@@ -1,4 +1,4 @@
-"""Detect running imports, and import early what Django imports in the first request."""
+"""Detect running imports, and import early what Django imports late."""
 
 import sys
 

@@ -32,7 +32,7 @@ def keep_tenants_apart():
 
 
 def bind(model):
-    """Bind the querysets, relations and rows of a model that has rows in tenants' databases."""
+    """Bind the querysets, relations and rows of a tenant model."""
     if has_rows_in_tenants(model):
         bind_managers(model)
         bind_rows(model)
@@ -40,7 +40,10 @@ def bind(model):
 
 
 def has_rows_in_tenants(model):
-    """Return whether a model has rows in tenants' databases, copies of users included."""
+    """Return whether a model has rows in tenants' databases.
+
+    Copies of users count too.
+    """
     return follows_context(model) or is_user_model(model)
 
 

@@ -30,7 +30,7 @@ def building(queryset, make, *args, **kwargs):
 
 
 class _NotesRows:
-    """A mixin for the lookups of relations that records the databases of the given rows."""
+    """A mixin for lookups that records the databases of the given rows."""
 
     row_aliases = frozenset()
     user_aliases = frozenset()
@@ -78,7 +78,10 @@ def register_lookups():
 
 
 def _rows_in(value):
-    """Return the model instances in a condition's value, which may be one instance or a collection."""
+    """Return the model instances in a condition's value.
+
+    The value may be one instance or a collection.
+    """
     if isinstance(value, int | str | bytes):
         return ()  # nearly every value
     if isinstance(value, Model):
@@ -87,7 +90,10 @@ def _rows_in(value):
 
 
 def row_mismatch(model, name, other, alias):
-    """Return the error for a row of the database `other` in the condition `name` of a query on `alias`."""
+    """Return the error for a row of another database in a condition.
+
+    `other` is the row's database, `name` the field, and `alias` the query's database.
+    """
     return TenantMismatch(
         f"{model._meta.label}.{name}: the given row was loaded from {str(other)!r} but the query runs on "
         f"{str(alias)!r}. Load it from {str(alias)!r}, or filter by primary key."

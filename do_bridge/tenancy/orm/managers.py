@@ -16,7 +16,10 @@ from .querysets import BoundQuerySet, bound_class, detached
 
 
 def bind_managers(model):
-    """Make all managers of a model bind their querysets, including managers that are added later."""
+    """Make all managers of a model bind their querysets.
+
+    Managers that are added later do so too.
+    """
     if not isinstance(model._meta, _BoundOptions):
         model._meta.__class__ = _BoundOptions
         model._meta._expire_cache(reverse=False)
@@ -70,7 +73,7 @@ class _BoundManager:
 
 
 def _bound_alias(manager):
-    """Return the alias for a new queryset of `manager`, or None to choose it when it is read.
+    """Return the alias for a new queryset, or None to choose it later.
 
     Django stores the row that a queryset starts from as a hint. Clones share hints, and code may add hints
     later, so hints are not enough. The alias belongs to the queryset alone.

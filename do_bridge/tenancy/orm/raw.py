@@ -14,7 +14,10 @@ from .results import ResultsByContext
 
 
 class TenantRawQuerySet(ResultsByContext, RawQuerySet):
-    """A raw queryset of a tenant model, which delegates to a plain one for the current database."""
+    """A raw queryset of a tenant model.
+
+    It delegates to a plain one for the current database.
+    """
 
     def __init__(self, raw_query, model=None, query=None, params=(), **kwargs):
         # A placeholder, so that Django does not call the routers now. Nothing is sent to it.

@@ -1,4 +1,4 @@
-"""Refuse raw SQL on `django.db.connection` that reads tenants' tables inside a tenant.
+"""Refuse raw SQL on `django.db.connection` that uses tenants' tables.
 
 `django.db.connection` is always the default alias, D1, which has empty tables of the same names. A statement
 of its cursors that names a tenants' table is refused before it is sent. `connections[alias]` is not checked,
@@ -24,7 +24,10 @@ def watch_raw_cursors():
 
 
 class _WatchedConnection:
-    """A mixin for Django's proxy, which forwards only names that it does not have itself."""
+    """A mixin for Django's proxy of the default connection.
+
+    The proxy forwards only names that it does not have itself.
+    """
 
     def cursor(self):
         return _watched(self.__getattr__("cursor")())
@@ -58,5 +61,8 @@ def _run(run, sql, *args, **kwargs):
 
 @lru_cache(maxsize=16)
 def _names(tables):
-    """Return the tables' names unquoted and in lower case, as `tables_in` returns them."""
+    """Return the tables' names as `tables_in` returns them.
+
+    They are unquoted and in lower case.
+    """
     return frozenset(table.strip('"').lower() for table in tables)

@@ -177,7 +177,10 @@ def _for_rows(instances, querysets):
 
 
 def _for_row(queryset, row):
-    """Return the queryset, or a copy of it, on the database of the row's related rows."""
+    """Return the queryset on the database of the row's related rows.
+
+    It may be a copy.
+    """
     own = queryset._db
     if own is None:
         alias = related_alias(row, queryset.model)

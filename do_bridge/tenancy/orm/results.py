@@ -1,4 +1,4 @@
-"""Keep the cached rows of a queryset that follows the context apart for each context.
+"""Cache the rows of a shared queryset separately for each context.
 
 A module-level queryset belongs to no tenant and is shared by threads. Django would cache the rows of its
 first reader for all later readers.
@@ -54,7 +54,10 @@ class ResultsByContext:
 
 
 def _results(queryset):
-    """Return {queryset: bound copy} of the current context, or None if the queryset caches its own rows."""
+    """Return {queryset: bound copy} of the current context, or None.
+
+    None means that the queryset caches its own rows.
+    """
     values = queryset.__dict__
     # The model is None while Django copies the queryset.
     if values["_db"] is not None or values["model"] is None:

@@ -100,7 +100,10 @@ def _file_property(name):
 
 
 class _RowsFile:
-    """A mixin for the files of rows, because a storage may have a folder for each tenant."""
+    """A mixin for the files of rows.
+
+    A storage may have a folder for each tenant.
+    """
 
     open, save, delete = map(_file_method, ("open", "save", "delete"))
     path, url, size = map(_file_property, ("path", "url", "size"))

@@ -1,4 +1,4 @@
-"""Check each statement while it is compiled: the databases of its subqueries, and its tables.
+"""Check the databases and tables of each statement while it is compiled.
 
 D1 and the tenants have the same tables. A query for users runs on D1, so a condition on their posts would
 read D1's own table of posts, which is empty. That is refused, except inside `directory_context()`.
@@ -52,7 +52,7 @@ def _tables_of(query):
 
 
 def _refuse_alias(query, alias):
-    """Raise TenantMismatch if a subquery was made for another database than the query runs on."""
+    """Raise TenantMismatch if a subquery was made for another database."""
     own = query_alias(query)
     if own is not None and involve_tenants(own, alias):
         raise TenantMismatch(
@@ -85,7 +85,10 @@ def _refuse_namesakes(query, inner_tables):
 
 
 def reads_copies(queryset):
-    """Return whether a queryset of users joins a tenant's table, and so reads the tenant's copies."""
+    """Return whether a queryset of users reads the tenant's copies.
+
+    It does so if it joins a tenant's table.
+    """
     if not conf("USERS_FROM_COPIES") or not current().is_tenant or not is_user_model(queryset.model):
         return False
     return not tenant_tables().isdisjoint(_tables_of(queryset.query))

@@ -1,4 +1,4 @@
-"""Keep the primary keys of content types and permissions equal in D1 and in all tenants."""
+"""Keep the keys of content types and permissions equal everywhere."""
 
 import json
 from threading import Lock
@@ -26,10 +26,10 @@ class DirectoryNotReady(DatabaseError):
 
 
 def copy_content_types(alias):
-    """Copy D1's content types and permissions into the tenant `alias`, with their primary keys.
+    """Copy D1's content types and permissions into a tenant's database.
 
-    Rows that the tenant has under other keys are moved to D1's keys, and so are references to them. Takes one
-    round trip if nothing has to change, two otherwise.
+    The copies have the same primary keys. Rows that the tenant has under other keys are moved to D1's keys,
+    and so are references to them. Takes one round trip if nothing has to change, two otherwise.
     """
     connection = connections[alias]
     wanted = directory_rows()
@@ -50,7 +50,10 @@ def copy_content_types(alias):
 
 
 def _natural_key(model, row, moved_types):
-    """Return the natural key of a content type or a permission, after its content type has moved."""
+    """Return the natural key of a content type or a permission.
+
+    `moved_types` are the new keys of content types that have moved.
+    """
     if model._meta.model_name == "contenttype":
         return tuple(row[1:])
     return moved_types.get(row[2], row[2]), row[3]
@@ -106,7 +109,7 @@ def _references(model):
 
 
 def content_type_statements(connection):
-    """Return the statements that insert D1's content types and permissions into a new database."""
+    """Return the statements that insert D1's content types and permissions."""
     statements = []
     # Content types come first, because permissions refer to them.
     for model, columns, rows in directory_rows():
@@ -115,9 +118,10 @@ def content_type_statements(connection):
 
 
 def content_type_upserts(connection):
-    """Return prepared statements that update a tenant's content types and permissions from D1.
+    """Return statements that update content types and permissions from D1.
 
-    They fail if the tenant has one under another key; `copy_content_types` moves such rows.
+    They are prepared. They fail if the tenant has one under another key; `copy_content_types` moves such
+    rows.
     """
     statements = []
     for model, columns, rows in directory_rows():
@@ -217,9 +221,10 @@ def _create_in_directory(app_configs):
 
 
 def take_over_post_migrate():
-    """Replace Django's handlers, which create content types and permissions row by row in each tenant.
+    """Replace Django's handlers for content types and permissions.
 
-    The new handlers have the same dispatch_uid, so Django's are not connected if their apps load later.
+    Django's handlers create the rows one by one in each tenant. The new handlers have the same dispatch_uid,
+    so Django's are not connected if their apps load later.
     """
     if apps.is_installed("django.contrib.contenttypes"):
         from django.contrib.contenttypes.management import create_contenttypes
@@ -266,7 +271,10 @@ def _after_migrate(sender, using, apps=None, **kwargs):
 
 
 def _has_tables(state_apps):
-    """Return whether the migrated state has the tables, which `migrate contenttypes zero` drops."""
+    """Return whether the migrated state has the tables.
+
+    `migrate contenttypes zero` drops them.
+    """
     if state_apps is None:
         return True
     return all(

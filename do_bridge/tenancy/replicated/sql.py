@@ -35,7 +35,10 @@ def copy_rows(model, rows, alias, blank=("password",)):
 
 
 def copy_statements(connection, instances):
-    """Return [(sql, params), …] that insert or update unsaved model instances with primary keys."""
+    """Return [(sql, params), …] that insert or update unsaved instances.
+
+    The instances have primary keys.
+    """
     statements = []
     for model in dict.fromkeys(type(instance) for instance in instances):
         fields = model._meta.concrete_fields
@@ -70,7 +73,10 @@ def _blank_value(field):
 
 
 def insert_statements(connection, table, columns, rows, suffix=""):
-    """Return as few [(sql, params), …] as the limits allow that insert `rows` into `table`."""
+    """Return [(sql, params), …] that insert `rows` into `table`.
+
+    They are as few statements as the limits allow.
+    """
     quote = connection.ops.quote_name
     into = f"INSERT INTO {quote(table)} ({', '.join(map(quote, columns))}) VALUES "  # noqa: S608 - quoted names
     one = f"({', '.join(['%s'] * len(columns))})"
@@ -81,7 +87,7 @@ def insert_statements(connection, table, columns, rows, suffix=""):
 
 
 def upsert_statements(connection, table, columns, rows, key):
-    """Return [(sql, params), …] that insert `rows`, or update rows whose `key` exists."""
+    """Return [(sql, params), …] that insert or update `rows` by their `key`."""
     quote = connection.ops.quote_name
     updates = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in columns if name != key)
     action = f"DO UPDATE SET {updates}" if updates else "DO NOTHING"

@@ -1,4 +1,4 @@
-"""Users in D1, and their copies in tenants' databases, which have the same primary keys."""
+"""Users in D1, and their copies in tenants' databases."""
 
 import asyncio
 import copy
@@ -36,7 +36,10 @@ class CopyMissing(RelationRefused):
 
 
 class CopyWriter:
-    """The functions for writing copies of users, which do_bridge.members sets if it is installed."""
+    """The functions for writing copies of users.
+
+    do_bridge.members sets them if it is installed.
+    """
 
     #: (connection, users) → [(sql, params), …] that create or update their copies.
     statements = None
@@ -54,7 +57,10 @@ def is_user_model(model):
 
 
 def has_same_keys(model):
-    """Return whether a model's rows have the same keys in all databases: content types and permissions."""
+    """Return whether a model is ContentType or Permission.
+
+    Their rows have the same keys in all databases.
+    """
     concrete = model._meta.concrete_model
     return concrete is not None and concrete._meta.label_lower in SAME_KEYS
 
@@ -65,7 +71,10 @@ def is_user(row):
 
 
 def is_full(row):
-    """Return whether a row is a tenant's copy with D1's values, as `request.user` is inside a tenant."""
+    """Return whether a row is a copy with D1's values.
+
+    `request.user` is such a row inside a tenant.
+    """
     return getattr(row._state, "do_bridge_is_full", False)
 
 
@@ -100,7 +109,10 @@ def _moved(user, alias, is_full):
 
 
 def refuse_full_copies():
-    """Connect a receiver that refuses to save `request.user`, with its password, in a tenant's database."""
+    """Connect a receiver that refuses to save `request.user` in a tenant.
+
+    It has D1's password.
+    """
     pre_save.connect(_refuse_full, sender=settings.AUTH_USER_MODEL, dispatch_uid="do_bridge.refuse_full")
 
 
@@ -113,7 +125,7 @@ def _refuse_full(sender, instance, using, **kwargs):
 
 
 def has_same_key(row, alias):
-    """Return whether the row with the same key in the database `alias` is the same thing."""
+    """Return whether `row` and the row with its key in `alias` are the same."""
     own, directory = row._state.db, conf("DIRECTORY_ALIAS")
     if own == directory and is_tenant_side(alias):
         return is_user(row) or has_same_keys(row)
@@ -126,9 +138,10 @@ def may_cross(one, two):
 
 
 def refuse_stray(user, row):
-    """Raise RelationRefused if `row` is a tenant's row of a model whose relations to users are in D1.
+    """Raise RelationRefused if users' relations to `row` are only in D1.
 
-    D1 may have another row, for example another group, with its key.
+    `row` is then a tenant's row of a shared model. D1 may have another row, for example another group, with
+    its key.
     """
     if not (is_tenant_side(row._state.db) and is_user(user)) or is_user(row):
         return
@@ -171,10 +184,11 @@ def _refused(row, other):
 
 
 def need_copy(user, alias, row=None):
-    """Make sure that the tenant's database `alias` has a copy of the user, to which `row` will refer.
+    """Make sure that the tenant's database has a copy of the user.
 
-    The copy of the signed-in user is created or updated together with the next statement. For other users it
-    raises CopyMissing if there is no copy. That takes one round trip, unless the copy is known.
+    `row` will refer to it. The copy of the signed-in user is created or updated together with the next
+    statement. For other users it raises CopyMissing if there is no copy. That takes one round trip, unless
+    the copy is known.
     """
     alias = str(alias)
     if user._state.db == alias and not is_full(user):
@@ -253,7 +267,10 @@ def _remember(places, values=None):
 
 
 def send_copies():
-    """Let tenants' connections send the copies that a request needs with their next statement."""
+    """Let tenants' connections send the copies that a request needs.
+
+    They are sent with the next statement.
+    """
     connection_created.connect(_watch, dispatch_uid="do_bridge.copies_ahead")
 
 

@@ -1,4 +1,4 @@
-"""The command sync_members: update the copies of members in the tenants' databases."""
+"""The command sync_members: update the copies of members."""
 
 from django.core.management.base import BaseCommand, CommandError
 
