@@ -1,1 +1,1 @@
-"""Users, tenants and memberships: who may log in, and who belongs to which tenant."""
+"""The app for users, tenants and memberships."""

@@ -1,4 +1,4 @@
-"""The admin of D1's users, tenants and memberships, and of the copies in a tenant's object."""
+"""The admin of users, tenants and memberships."""
 
 import logging
 from datetime import UTC, datetime
@@ -174,7 +174,10 @@ class SignInFailureAdmin(admin.ModelAdmin):
 
 @admin.register(User, site=tenant_site)
 class UserCopyAdmin(ReadOnlyAdminMixin, TenantModelAdmin):
-    """The copies of members in a tenant's object; D1's admin changes the users themselves."""
+    """The copies of members in a tenant's object.
+
+    D1's admin changes the users themselves.
+    """
 
     list_display = ["username", "name", "is_active"]
     list_filter = ["is_active"]

@@ -1,4 +1,4 @@
-"""`/api/users` of a tenant: the users of D1 and of the tenant's object, side by side."""
+"""The endpoint `/api/users` of a tenant: users of D1 and their copies."""
 
 import json
 import logging
@@ -68,7 +68,10 @@ def list_users(slug, sees_all, after):
 
 
 def create_user(body, tenant):
-    """Create a user in D1 and its copy in the object; 502 names what exists, and how to repair the rest."""
+    """Create a user in D1 and its copy in the object.
+
+    502 names what exists, and how to repair the rest.
+    """
     try:
         user = user_from(body)
     except ValidationError as exc:
@@ -94,22 +97,26 @@ def create_user(body, tenant):
 
 
 def half_done(user, error, repair):
-    """Answer that D1 has the user and the object may not; `repair` is the command that completes it."""
+    """Answer that D1 has the user and the object may not.
+
+    `repair` is the command that completes it.
+    """
     answer = {"error": error, "d1": row_of(user), "object": None, "repair": repair}
     return JsonResponse(answer, status=502)
 
 
 def user_from(body):
-    """Return an unsaved user from a JSON object with username and, optionally, name, email and password.
+    """Return an unsaved user from a JSON object.
 
-    Raises ValidationError whose message_dict names the fields.
+    It has the key username, and may have name, email and password. Raises ValidationError whose message_dict
+    names the fields.
     """
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as exc:
         raise ValidationError({"body": "The body is not JSON."}) from exc
     if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
-        raise ValidationError({"body": "Send one JSON object whose values are texts."})
+        raise ValidationError({"body": "Send one JSON object whose values are strings."})
     unknown = set(data) - {"username", "name", "email", "password"}
     if unknown:
         raise ValidationError(

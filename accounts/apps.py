@@ -1,4 +1,4 @@
-"""Registers the accounts app."""
+"""The app config of accounts."""
 
 from django.apps import AppConfig
 

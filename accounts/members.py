@@ -4,7 +4,10 @@ from accounts.models import Membership
 
 
 def membership_of(user, slug):
-    """Return the user's membership of the tenant, or None; one round trip, none for an anonymous user."""
+    """Return the user's membership of the tenant, or None.
+
+    Takes one round trip, none for an anonymous user.
+    """
     if not user.is_authenticated:
         return None
     return Membership.objects.filter(user_id=user.pk, tenant__slug=slug).order_by().first()

@@ -1,4 +1,4 @@
-"""Users, tenants and memberships: D1's data, of which each tenant's object copies its members."""
+"""Users, tenants and memberships, which are stored in D1."""
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
@@ -8,7 +8,10 @@ from accounts.validators import validate_tenant_slug
 
 
 class User(AbstractUser):
-    """Who may sign in; a tenant's object holds copies without a password (see `do_bridge.members`)."""
+    """A user who may sign in.
+
+    Tenants have copies without a password (see `do_bridge.members`).
+    """
 
     name = models.CharField(max_length=150, blank=True, help_text="As shown beside posts.")
 
@@ -42,7 +45,10 @@ class Tenant(models.Model):
 
 
 class Membership(models.Model):
-    """A user's place in a tenant; saving or deleting one reaches the tenant's object."""
+    """A user's membership in a tenant.
+
+    A change is copied into the tenant's Durable Object.
+    """
 
     class Role(models.TextChoices):
         MEMBER = "member", "Member"
@@ -69,9 +75,10 @@ class Membership(models.Model):
 
 
 class SignInFailure(models.Model):
-    """Sign-ins that failed of late: of one name from one address, or (no name) of any name from an address.
+    """The number of recent failed sign-ins for a name and an address.
 
-    Times are whole seconds since 1970, so that one statement can compare and count; see `accounts.throttle`.
+    A row without a name counts those of all names from the address. Times are whole seconds since 1970, so
+    that one statement can compare and count; see `accounts.throttle`.
     """
 
     username = models.CharField(max_length=150, blank=True)

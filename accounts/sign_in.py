@@ -1,4 +1,7 @@
-"""The login forms: they report too many attempts, and never reveal which names exist."""
+"""The login forms.
+
+They report too many attempts but never reveal which names exist.
+"""
 
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AuthenticationForm
@@ -8,7 +11,10 @@ CLOSED = "Too many attempts to log in. Wait a few minutes, and try again."
 
 
 class ThrottledMixin:
-    """Distinguish a blocked login from a wrong password, in the same way for names that do not exist."""
+    """Show a blocked login differently from a wrong password.
+
+    It does so in the same way for names that do not exist.
+    """
 
     def get_invalid_login_error(self):
         if getattr(self.request, "sign_in_closed", False):
@@ -17,8 +23,8 @@ class ThrottledMixin:
 
 
 class SignInForm(ThrottledMixin, AuthenticationForm):
-    """The site's and the tenants'."""
+    """The login form of the shared site and of the tenants."""
 
 
 class AdminSignInForm(ThrottledMixin, AdminAuthenticationForm):
-    """Both admins'."""
+    """The login form of both admin sites."""

@@ -1,7 +1,7 @@
-"""Slow down password guessing: by name and address, and by address alone, counted in D1.
+"""Slow down password guessing, with counts of failures in D1.
 
-Own code, because django-axes counts under a row lock, which D1 does not have, and takes four round trips
-for a login.
+Failures are counted by name and address, and by address alone. Own code, because django-axes counts under a
+row lock, which D1 does not have, and takes four round trips for a login.
 """
 
 import ipaddress
@@ -27,7 +27,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """After `failures` failures each further one blocks for twice as long, in seconds."""
+    """A limit of failures, after which each further one doubles the delay.
+
+    Delays are in seconds.
+    """
 
     failures: int
     first_delay: int
@@ -60,14 +63,20 @@ RETURNING failures
 
 
 def is_open(username, address):
-    """Return whether to check the password of an attempt; one round trip, and nothing is counted."""
+    """Return whether to check the password of an attempt.
+
+    Takes one round trip, and nothing is counted.
+    """
     with _directory().cursor() as cursor:
         cursor.execute(f"SELECT {_IS_OPEN}", _of_both(username, address))
         return bool(cursor.fetchone()[0])
 
 
 def count_failure(username, address):
-    """Count a wrong password; return False if the login is blocked by now. One atomic batch."""
+    """Count a wrong password.
+
+    Returns False if the login is blocked by now. One atomic batch.
+    """
     now, token, name = int(time.time()), secrets.token_hex(16), _storable(username)
     counted = f"EXISTS (SELECT 1 FROM {_TABLE} WHERE username = '' AND address = %s AND token = %s)"  # noqa: S608
     statements = [
@@ -79,9 +88,10 @@ def count_failure(username, address):
 
 
 def forget_failures(username, address):
-    """Forget a name's failures after a right password; return False if the login is blocked by now.
+    """Forget a name's failures after a right password.
 
-    One round trip, one atomic batch. The failures of its address stay: they may be somebody else's.
+    Returns False if the login is blocked by now. One round trip, one atomic batch. The failures of its
+    address stay: they may be somebody else's.
     """
     both = _of_both(username, address)
     of_name = f"DELETE FROM {_TABLE} WHERE username = %s AND address = %s AND {_IS_OPEN}"  # noqa: S608
@@ -105,15 +115,19 @@ def _directory():
 
 
 def _storable(username):
-    """Return the name as a text that the database can store; no user has a lone surrogate in it."""
+    """Return the name as a text that the database can store.
+
+    No user has a lone surrogate in it.
+    """
     return (username.encode("utf-8", "replace").decode().replace("\0", "?")[:150]) or "?"
 
 
 def client_address(request):
-    """Return the client's address: the request's peer, or the one that PROXY_COUNT trusted proxies report.
+    """Return the client's address.
 
-    Each proxy adds its peer to the right of X-Forwarded-For; the client can invent what is further left. An
-    IPv6 address counts as its network of 64 bits, which belongs to one customer.
+    It is the request's peer, or the address that PROXY_COUNT trusted proxies report. Each proxy adds its peer
+    to the right of X-Forwarded-For; the client can invent what is further left. An IPv6 address counts as its
+    network of 64 bits, which belongs to one customer.
     """
     peer = request.META.get("REMOTE_ADDR", "")
     hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
@@ -150,8 +164,8 @@ class ThrottledBackend(ModelBackend):
         if not is_open(username, address):
             refuse(request, address)
         user = super().authenticate(request, username, password, **kwargs)
-        tell = count_failure if user is None else forget_failures
-        if not tell(username, address):
+        record = count_failure if user is None else forget_failures
+        if not record(username, address):
             refuse(request, address)
         return user
 

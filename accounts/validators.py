@@ -1,4 +1,4 @@
-"""Checks field values of the accounts app."""
+"""Validators for fields of the accounts app."""
 
 from django.core.exceptions import ValidationError
 
@@ -6,7 +6,10 @@ from do_bridge.tenancy import validate_slug
 
 
 def is_storable(text):
-    """Return whether a text can be stored: JSON can write lone surrogates, and NUL ends SQL texts."""
+    """Return whether a text can be stored.
+
+    JSON can contain lone surrogates, and NUL ends SQL texts.
+    """
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 

@@ -14,7 +14,7 @@ class PostAdmin(TenantModelAdmin):
     list_display = ["title", "user", "published_at"]
     list_filter = ["published_at", "created"]
     list_select_related = ["user"]
-    show_full_result_count = False  # a trip for a number that the filtered one tells well enough
+    show_full_result_count = False  # saves a round trip for the unfiltered count
     search_fields = ["title", "content", "user__username", "user__name"]
     autocomplete_fields = ["user"]
     readonly_fields = ["created", "updated"]
@@ -22,7 +22,7 @@ class PostAdmin(TenantModelAdmin):
     def get_queryset(self, request):
         posts = super().get_queryset(request)
         if request.resolver_match.url_name == "blog_post_changelist":
-            return posts.defer("content")  # a hundred kilobytes each, and no column shows it
+            return posts.defer("content")  # may be long, and no column shows it
         return posts
 
     def view_on_site(self, obj):

@@ -1,4 +1,4 @@
-"""Registers the blog app."""
+"""The app config of blog."""
 
 from django.apps import AppConfig
 

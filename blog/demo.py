@@ -1,8 +1,8 @@
-"""What `seed_demo` makes: two small clubs that know nothing of each other."""
+"""The data of the command `seed_demo`: two small clubs."""
 
 TENANTS = {"lighthouse": "The Lighthouse Keepers", "allotment": "Allotment 14"}
 
-# username: (name, rights); admin is nobody's member, and reaches every tenant by the admin alone.
+# username: (name, rights); admin is not a member of any tenant and uses only the admin.
 USERS = {
     "admin": ("Site Admin", {"is_staff": True, "is_superuser": True}),
     "ada": ("Ada Brandt", {}),

@@ -1,4 +1,4 @@
-"""The forms in which posts are written."""
+"""The forms for writing posts."""
 
 from django import forms
 from django.core.validators import MaxLengthValidator
@@ -10,7 +10,7 @@ LONGEST_CONTENT = 400_000
 
 
 class LimitedPostForm(forms.ModelForm):
-    """Refuses in words what the database could not hold; the admin's too."""
+    """Reject content that is too long for the database; the admin's form too."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -19,7 +19,7 @@ class LimitedPostForm(forms.ModelForm):
 
 
 class PostForm(LimitedPostForm):
-    """The members' form."""
+    """The form in which members write posts."""
 
     class Meta:
         model = Post

@@ -1,4 +1,4 @@
-"""Reads posts from JSON Lines, checks each line, and writes them all or none."""
+"""Import posts from JSON Lines, all or none."""
 
 import json
 import secrets
@@ -18,11 +18,11 @@ from do_bridge.members.copies import write_copies
 
 TITLE = Post._meta.get_field("title")
 NAME = User._meta.get_field("name")
-BATCH = 50  # posts to a statement: small enough for the progress bar to move
+BATCH = 50  # posts in one statement; small, so that the progress bar moves
 
 
 class BadLine(Exception):
-    """A line of the file cannot be a post; the message names it by its number."""
+    """A line of the file is not a valid post; the message names its number."""
 
     def __init__(self, number, reason):
         super().__init__(f"line {number}: {reason}")
@@ -40,7 +40,10 @@ class Record:
 
 
 def read_records(lines):
-    """Return the Records of an iterable of lines (bytes); empty lines are skipped. Raises BadLine."""
+    """Return the Records of an iterable of lines (bytes).
+
+    Empty lines are skipped. Raises BadLine.
+    """
     return [read_line(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
@@ -58,9 +61,9 @@ def read_line(number, line):
         raise BadLine(number, "this is not a JSON object")
     for name in ("title", "content", "author"):
         if not isinstance(data.get(name), str) or not data[name].strip():
-            raise BadLine(number, f"“{name}” is missing, empty or no text")
+            raise BadLine(number, f"“{name}” is missing, empty or not a string")
         if not is_storable(data[name]):
-            raise BadLine(number, f"“{name}” has half a character (a lone surrogate) or a NUL")
+            raise BadLine(number, f"“{name}” has a lone surrogate or a NUL character")
     record = Record(data["title"], data["content"], data["author"], _moment(number, data.get("published_at")))
     for name, field, value in (("title", TITLE, record.title), ("author", NAME, record.author)):
         try:
@@ -71,13 +74,16 @@ def read_line(number, line):
 
 
 def _moment(number, text):
-    """Return an aware datetime of an ISO 8601 text, None for null; without a zone it is the site's own."""
+    """Return an aware datetime for an ISO 8601 text, or None for null.
+
+    A text without a time zone is in the site's time zone.
+    """
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except (TypeError, ValueError) as exc:
-        raise BadLine(number, "“published_at” is neither null nor a date in ISO 8601") from exc
+        raise BadLine(number, "“published_at” is neither null nor an ISO 8601 date") from exc
     moment = moment if timezone.is_aware(moment) else timezone.make_aware(moment)
     try:
         return moment.astimezone(UTC)
@@ -86,12 +92,13 @@ def _moment(number, text):
 
 
 def users_for(authors):
-    """Return {author: user of D1} for each name: by username, then by name, else a new inactive user.
+    """Return {author: user of D1}, looked up by username, then by name.
 
-    The new ones stay in D1 whatever becomes of the import, and the next one finds them.
+    Creates missing ones as inactive. New users stay in D1 even if the import fails, and the next import finds
+    them.
     """
     candidates = list(User.objects.filter(Q(username__in=authors) | Q(name__in=authors)).order_by("-pk"))
-    # Of several who share a name the first to come is taken; a username is one person's, and goes before.
+    # If several users share a name, the oldest is used. A matching username takes precedence over a name.
     found = {user.name: user for user in candidates if user.name in authors}
     found |= {user.username: user for user in candidates if user.username in authors}
     for author in sorted(authors - found.keys()):
@@ -100,19 +107,20 @@ def users_for(authors):
 
 
 def _new_author(author):
-    """Create an inactive user in D1 for a name that nobody has."""
+    """Create an inactive user in D1 with this name."""
     user = User(name=author, is_active=False)
     user.set_unusable_password()
-    # A name with spaces is no username: the letters that can stay, and something that nobody else has.
+    # A username can't have spaces, so it is made of the allowed letters and a random suffix.
     user.username = f"{slugify(author)[:100] or 'author'}-{secrets.token_hex(4)}"
     user.save(force_insert=True)
     return user
 
 
 def write_posts(records, alias, *, done=None):
-    """Write all records by `alias` in one transaction, their authors' copies with them; returns how many.
+    """Write all records and their authors' copies to `alias` in one transaction.
 
-    done: called with the number of posts just written. The database's errors pass through, and nothing stays.
+    Returns their number. `done` is called with the number of posts just written. Raises Django's database
+    errors; then nothing is written.
     """
     users = users_for({record.author for record in records})
     posts = [

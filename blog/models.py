@@ -1,4 +1,4 @@
-"""What a tenant writes; the rows live in the tenant's own object."""
+"""The blog's models, whose rows are in the tenants' Durable Objects."""
 
 from django.conf import settings
 from django.db import models
@@ -9,14 +9,14 @@ from django.utils import timezone
 class Post(models.Model):
     title = models.CharField(max_length=200)
     content = models.TextField()
-    # PROTECT: a tenant's object keeps its copy of an author who left, so that no post loses its name.
+    # PROTECT, because posts need the copy of an author who has left.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, related_name="posts", verbose_name="author"
     )
     created = models.DateTimeField(auto_now_add=True)
     updated = models.DateTimeField(auto_now=True)
     published_at = models.DateTimeField(
-        "published", default=timezone.now, null=True, blank=True, help_text="Empty where nobody knows."
+        "published", default=timezone.now, null=True, blank=True, help_text="Empty if the date is unknown."
     )
 
     class Meta:

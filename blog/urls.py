@@ -1,4 +1,4 @@
-"""A tenant's pages, relative to the tenant."""
+"""The URLs of a tenant's pages, relative to the tenant."""
 
 from django.urls import path
 

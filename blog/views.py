@@ -1,4 +1,4 @@
-"""A tenant's pages: its posts, one post, and the form for members."""
+"""A tenant's pages: the list of posts, a post, and the form for members."""
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -20,13 +20,16 @@ EXCERPT = 400  # characters; a whole post can have a hundred thousand
 
 @require_safe
 def post_list(request):
-    """Show one page of posts; one row more says whether there is an older page, without a count."""
+    """Show one page of posts.
+
+    It reads one more row to see whether an older page exists.
+    """
     page = page_number(request)
     posts = Post.objects.select_related("user").defer("content").annotate(excerpt=Left("content", EXCERPT))
     start = (page - 1) * PAGE_SIZE
     rows = list(posts[start : start + PAGE_SIZE + 1])
     if not rows and page > 1:
-        raise Http404("There is no such page of posts.")
+        raise Http404("This page of posts does not exist.")
     context = {
         "posts": rows[:PAGE_SIZE],
         "page": page,
@@ -47,7 +50,7 @@ def post_detail(request, pk):
 @login_required
 def post_new(request):
     require_membership(request)
-    return post_form(request, Post(user=request.user), done="The post is published.")
+    return post_form(request, Post(user=request.user), done="The post was published.")
 
 
 @login_required
@@ -55,12 +58,12 @@ def post_edit(request, pk):
     membership = require_membership(request)
     post = get_object_or_404(Post, pk=pk)
     if not may_edit(membership, post):
-        raise PermissionDenied("Members edit their own posts, owners everybody's.")
-    return post_form(request, post, done="The post is saved.")
+        raise PermissionDenied("You can edit only your own posts. Owners of the tenant can edit all posts.")
+    return post_form(request, post, done="The post was saved.")
 
 
 def post_form(request, post, *, done):
-    """Show the form, or save what it sent and go to the post."""
+    """Show the form, or save it and redirect to the post."""
     form = PostForm(request.POST or None, instance=post)
     if request.method == "POST" and form.is_valid():
         saved = form.save()
@@ -70,18 +73,24 @@ def post_form(request, post, *, done):
 
 
 def page_number(request):
-    """Return `?page=`, 1 without one; anything but a positive number of a sane size is a 404."""
+    """Return the number in `?page=`, or 1 without one.
+
+    Raises Http404 if it is not a positive number.
+    """
     text = request.GET.get("page", "1")
     if not (text.isascii() and text.isdigit() and len(text) < 8 and int(text) > 0):
-        raise Http404("There is no such page of posts.")
+        raise Http404("This page of posts does not exist.")
     return int(text)
 
 
 def require_membership(request):
-    """Return the user's membership of the current tenant; PermissionDenied without one."""
+    """Return the user's membership of the current tenant.
+
+    Raises PermissionDenied without one.
+    """
     membership = membership_of(request.user, current_tenant())
     if membership is None:
-        raise PermissionDenied("Only members of this tenant write here.")
+        raise PermissionDenied("Only members of this tenant can write posts.")
     return membership
 
 

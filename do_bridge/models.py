@@ -1,14 +1,13 @@
-"""The ledger's tables in D1: the state of each tenant's object, and the schemas behind fingerprints."""
+"""The ledger in D1: the tenants' states, and the known schemas."""
 
 from django.db import models
 
 
 class TenantState(models.Model):
-    """One tenant's row in the ledger: its state at rest, and the lease of the operation on it.
+    """The state of one tenant's Durable Object, and the lease of the operation on it.
 
-    It mirrors the object's own schema fingerprint, for lists of many. See `tenancy.lifecycle`.
-
-    Template objects, from which tenants are made, have rows too, under their aliases: "scratch/<name>".
+    `fingerprint` mirrors the object's own schema fingerprint, so that one query can list many tenants.
+    Template objects have rows too, with their alias "scratch/<name>" as the slug. See `tenancy.lifecycle`.
     """
 
     class State(models.TextChoices):
@@ -44,18 +43,17 @@ class TenantState(models.Model):
 
     @property
     def status(self):
-        """What people read: the state at rest, or the operation that has not ended well so far."""
-        # A creation leaves its lease behind when it has come to its end.
+        """The state for display, or the operation that failed or has not finished."""
+        # A finished creation leaves its lease behind.
         if not self.operation or (self.operation == "create" and not self.error):
             return self.get_state_display()
         return f"{self.operation} failed" if self.error else f"{self.operation} not finished"
 
 
 class KnownSchema(models.Model):
-    """The migrations behind a schema fingerprint in the ledger that is not, or was not, the code's own.
+    """The applied migrations behind a schema fingerprint of other code.
 
-    With it `migrate --database tenant` finds out without a call to the object that such a tenant has all
-    migrations.
+    With it, `migrate --database tenant` finds tenants that are up to date without calling their objects.
     """
 
     fingerprint = models.CharField(max_length=64, primary_key=True)

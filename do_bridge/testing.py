@@ -1,4 +1,4 @@
-"""Helpers for tests of code that uses tenants: a test case in a tenant, tenants for one test."""
+"""Helpers for tests of code that uses tenants."""
 
 from contextlib import contextmanager, suppress
 from uuid import uuid4
@@ -20,11 +20,11 @@ from .tenancy.slugs import alias_slug, tenant_alias
 
 
 class TenantTestCase(TestCase):
-    """A TestCase whose tests run inside one tenant, in transactions of its object that are rolled back.
+    """A TestCase that runs inside one tenant, in transactions of its Durable Object.
 
-    Set `tenant_slug`; `databases` gets its alias by itself, so the test runner makes the object. Add
-    "default" to `databases` if the code uses the shared database, or opens a block of `atomic()` without
-    `using`. D1 has no transactions, so rows are then restored after each test instead.
+    Set `tenant_slug`. Its alias is added to `databases`, so the test runner creates the object. Add "default"
+    to `databases` if the code uses the shared database or calls `atomic()` without `using`. D1 has no
+    transactions, so its rows are restored after each test instead.
     """
 
     tenant_slug = "test-tenant"
@@ -48,10 +48,11 @@ def unique_slug(prefix="t"):
 
 @contextmanager
 def provision_test_tenant(slug=None):
-    """Give a test a tenant's object of its own, ready for use, and empty it afterwards; yields the slug.
+    """Create a migrated Durable Object for one test.
 
-    The tenant has no row in D1: make one if the code under test looks it up. Needs the shared database
-    (pytest.mark.django_db), because content types are copied from there.
+    Yields its slug, and empties the object afterwards. The tenant has no row in D1: create one if the code
+    under test looks it up. Needs the shared database (pytest.mark.django_db), because content types are
+    copied from there. Raises RuntimeError outside a test run.
     """
     if not in_test_environment():
         raise RuntimeError(
@@ -59,7 +60,7 @@ def provision_test_tenant(slug=None):
             "afterwards. Run it with `manage.py test` or pytest."
         )
     slug = slug or unique_slug()
-    # The lease stays, so that the tables are known to be the tenant's once the test makes its row.
+    # The lease stays, so that the tables count as the tenant's when the test creates its row.
     lease = leases.take_many([leases.look(slug)], Operation.MIGRATE, seconds=0)[slug]
     provision(slug, lease=lease)
     try:
@@ -69,13 +70,16 @@ def provision_test_tenant(slug=None):
 
 
 def empty_object(alias):
-    """Drop everything that the database `alias` holds, in two round trips; refuses outside a test run.
+    """Drop everything in the database `alias`, in two round trips.
 
-    The ledger forgets what was in it, so that a tenant's row may be deleted. If the test may use the shared
-    database, that is two round trips more.
+    Raises RuntimeError outside a test run. If the test may use the shared database, the tenant's state in the
+    ledger is reset as well, so that the tenant's row can be deleted. That takes two more round trips.
     """
     if not in_test_environment():
-        raise RuntimeError("empty_object() works only in a test run, because it deletes all data.")
+        raise RuntimeError(
+            "empty_object() works only in a test run, because it deletes all data. Run it with "
+            "`manage.py test` or pytest. To delete a tenant, use `manage.py tenant_delete`."
+        )
     connection = connections[alias]
     with unchecked(alias), connection.wrap_database_errors:
         connection.ensure_connection()

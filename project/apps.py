@@ -1,4 +1,4 @@
-"""Registers the site's own system checks."""
+"""The app config of the site, which registers its system checks."""
 
 from django.apps import AppConfig
 

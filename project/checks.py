@@ -1,4 +1,4 @@
-"""System checks of this site's own settings; do_bridge's are its own."""
+"""System checks of this site's own settings."""
 
 from django.conf import settings
 from django.core.checks import Tags, Warning, register
@@ -8,7 +8,7 @@ from do_bridge.checks.safety import is_weak
 
 @register(Tags.security, deploy=True)
 def check_migrate_token(app_configs=None, **kwargs):
-    """Warn of a MIGRATE_TOKEN that can be guessed, or that opens something else, too."""
+    """Warn if MIGRATE_TOKEN can be guessed, or is also used for something else."""
     token = settings.MIGRATE_TOKEN
     if not token:
         return []
@@ -18,7 +18,7 @@ def check_migrate_token(app_configs=None, **kwargs):
             Warning(
                 "MIGRATE_TOKEN is short or has few different characters, so it can be guessed. It "
                 "opens POST /api/migrate.",
-                hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+                hint="Create one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
                 id="project.W001",
             )
         )
@@ -27,8 +27,8 @@ def check_migrate_token(app_configs=None, **kwargs):
         found.append(
             Warning(
                 "MIGRATE_TOKEN is also Django's SECRET_KEY or a database's token.",
-                hint="Give each a value of its own: a pipeline that may migrate must not be able to "
-                "read every row.",
+                hint="Use a different value, because a pipeline that may migrate must not be able to read "
+                "every row.",
                 id="project.W002",
             )
         )

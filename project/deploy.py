@@ -1,4 +1,4 @@
-"""Deploy the relay Worker to Cloudflare and migrate the databases behind it: `make deploy`."""
+"""The command of `make deploy`: deploy the Worker and migrate."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ class DeployError(RuntimeError):
 
 
 def deploy_config(local: dict[str, Any], database_id: str, version: str) -> dict[str, Any]:
-    """Return the Worker's configuration for an account: with its own database, and without the test ones.
+    """Return the Worker's configuration for an account.
 
-    version: the version that /healthz returns once this deploy serves.
+    It has the account's database, and no databases for tests. version: the version that /healthz returns once
+    this deploy serves.
     """
     main = next(entry for entry in local["d1_databases"] if entry["binding"] == "DB")
     variables = local["vars"] | {"D1_DATABASES": {database_id: "DB"}, "RELAY_VERSION": version}
@@ -59,7 +60,10 @@ def deploy_config(local: dict[str, Any], database_id: str, version: str) -> dict
 
 
 def check_settings(settings: dict[str, str], *, migrates: bool = True) -> None:
-    """Raise DeployError with every setting that is missing, too weak or still this machine's."""
+    """Raise DeployError with every setting that is missing or wrong.
+
+    Weak tokens and values of the local site are wrong too.
+    """
     required = {name: meaning for name, meaning in REQUIRED.items() if migrates or name != "SECRET_KEY"}
     missing = [f"  {name}: {meaning}" for name, meaning in required.items() if not settings.get(name)]
     if migrates and settings.get("D1_TRANSPORT") == "rest" and not settings.get("CLOUDFLARE_D1_TOKEN"):
@@ -84,12 +88,15 @@ def check_settings(settings: dict[str, str], *, migrates: bool = True) -> None:
 
 
 def relay_tokens(settings: dict[str, str]) -> dict[str, str]:
-    """Return every token of the Worker by its secret's name; an unset one replaces an old token."""
+    """Return every token of the Worker by its secret's name.
+
+    An unset one replaces an old token.
+    """
     return {name: settings.get(name) or UNSET for name in ("RELAY_TOKEN", *OPTIONAL_TOKENS)}
 
 
 def bad_tokens(settings: dict[str, str]) -> list[str]:
-    """Return a line for each token that the Worker would not accept, or that repeats another one."""
+    """Return a line for each token that is too weak or used twice."""
     given = {name: text for name, text in relay_tokens(settings).items() if settings.get(name)}
     lines = []
     for name, text in given.items():
@@ -108,7 +115,10 @@ def write_config(database_id: str, version: str) -> None:
 
 
 def deploy_worker(settings: dict[str, str]) -> list[str]:
-    """Upload code and secrets as one version; return the addresses that serve it. Raises DeployError."""
+    """Upload code and secrets as one version.
+
+    Returns the addresses that serve it. Raises DeployError.
+    """
     with tempfile.TemporaryDirectory(prefix="deploy-") as folder:
         secrets_file, output = Path(folder, "secrets.json"), Path(folder, "output.ndjson")
         write_private(secrets_file, json.dumps(relay_tokens(settings)))
@@ -127,7 +137,10 @@ def deploy_worker(settings: dict[str, str]) -> list[str]:
 
 
 def deployed_addresses(output: str) -> list[str]:
-    """Return the addresses that wrangler wrote to WRANGLER_OUTPUT_FILE_PATH, one JSON object a line."""
+    """Return the addresses in wrangler's output file.
+
+    WRANGLER_OUTPUT_FILE_PATH has one JSON object in each line.
+    """
     entries = [json.loads(line) for line in output.splitlines() if line.strip()]
     targets = [
         target for entry in entries if entry.get("type") == "deploy" for target in entry["targets"] or []
@@ -152,9 +165,9 @@ def answered_version(url: str) -> str:
 def wait_for_version(
     url: str, version: str, *, seconds: float = 180, pause: float = 1, times: int = 3
 ) -> None:
-    """Return once the relay has reported this version `times` in a row. Raises DeployError at the deadline.
+    """Return once the relay has reported this version `times` in a row.
 
-    seconds: the time to wait in all. pause: seconds between two requests.
+    Raises DeployError at the deadline. seconds: the time to wait in all. pause: seconds between two requests.
     """
     deadline = time.monotonic() + seconds
     seen, answer = 0, ""
@@ -171,7 +184,10 @@ def wait_for_version(
 
 
 def wait_for_objects(config: dict[str, Any]) -> None:
-    """Wait until the last object runs the new code: a busy one keeps the old for `max_delay` seconds."""
+    """Wait until the last object runs the new code.
+
+    A busy object keeps the old code for `max_delay` seconds.
+    """
     seconds = config["durable_objects"]["code_update_strategy"]["max_delay"] + MARGIN
     say(f"Waiting {seconds} s until busy objects run it, too…")
     time.sleep(seconds)
@@ -191,7 +207,10 @@ def migrate(url: str) -> None:
 
 
 def deploy(settings: dict[str, str], *, migrates: bool = True) -> None:
-    """Deploy the Worker, and with `migrates` migrate. Raises DeployError or LocalWorkerError."""
+    """Deploy the Worker, and with `migrates` migrate.
+
+    Raises DeployError or LocalWorkerError.
+    """
     check_settings(settings, migrates=migrates)
     version = settings.get("RELAY_VERSION") or secrets.token_hex(8)
     write_config(settings["CLOUDFLARE_DATABASE_ID"], version)
@@ -216,7 +235,10 @@ def deploy(settings: dict[str, str], *, migrates: bool = True) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run all of it without an argument; with `worker` the Worker alone, for another project."""
+    """Run all of it without an argument.
+
+    With `worker` the Worker alone, for another project.
+    """
     if (ROOT / ".env").is_file():
         environ.Env.read_env(ROOT / ".env")
     try:

@@ -11,7 +11,10 @@ from do_bridge.tenancy.schema.errors import SchemaMismatch
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One reason why the site cannot use its databases: a code for machines and a sentence for people."""
+    """A reason why the site cannot use its databases.
+
+    It has a code for machines and a sentence for people.
+    """
 
     code: str
     text: str
@@ -22,7 +25,7 @@ NO_RELAY = Fault(
     "RELAY_URL is not set. Set it to the address of the relay, through which the tenants' databases "
     "are reached.",
 )
-INCOMPLETE = Fault("not_configured", "DATABASES is incomplete. The log names the setting.")
+INCOMPLETE = Fault("not_configured", "DATABASES is incomplete. The log names the missing setting.")
 UNREACHABLE = Fault(
     "unreachable",
     "A database cannot be reached. Check that the Worker runs, and that RELAY_URL is its address.",
@@ -65,7 +68,7 @@ TENANT_BEHIND = Fault(
     "The tenant's schema does not match this code. Run `manage.py migrate --database tenant`, or "
     "deploy the code that matches it.",
 )
-BROKEN = Fault("failed", "A database refused the work. The log gives the reason.")
+BROKEN = Fault("failed", "A database reported an error. The log contains the reason.")
 
 _BY_KIND = {
     "unauthorized": UNAUTHORIZED,
@@ -80,7 +83,10 @@ _PASSING = (None, "retry", "reset")
 
 
 def fault_of(error):
-    """Return the Fault behind an exception or one of its causes; None if there is no known one."""
+    """Return the Fault behind an exception or one of its causes.
+
+    None if there is no known one.
+    """
     while error is not None:
         if fault := _fault_of_one(error):
             return fault

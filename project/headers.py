@@ -1,4 +1,4 @@
-"""Send the headers that Django has no setting for: what a page may load and use of the browser."""
+"""The headers Permissions-Policy and Content-Security-Policy."""
 
 from django.conf import settings
 
@@ -9,9 +9,10 @@ PERMISSIONS = "camera=(), display-capture=(), geolocation=(), microphone=(), pay
 
 
 def content_security_policy(form_targets):
-    """Return the policy: everything from this site alone, nothing inline, and no frame around a page.
+    """Return the policy, which allows only this site and nothing inline.
 
-    form_targets: other sites that a form may lead to, as the policy writes them ("https://*.blog.example").
+    No other site may show a page in a frame. form_targets: other sites that a form may lead to, as the policy
+    writes them ("https://*.blog.example").
     """
     parts = {
         "default-src": ["'none'"],

@@ -1,4 +1,4 @@
-"""Serve /healthz (whether D1 and the objects answer) and /healthz/live (whether this process does)."""
+"""The health pages /healthz (databases) and /healthz/live (this process)."""
 
 import atexit
 import logging
@@ -55,7 +55,8 @@ class Report:
 class Health:
     """Run all probes side by side, never twice at once, and share the answer for a second.
 
-    `probes` are functions by name that return a Fault or None, or raise; `deadline` is in seconds.
+    They never run twice at once. `probes` are functions by name that return a Fault or None, or raise;
+    `deadline` is in seconds.
     """
 
     def __init__(self, probes, deadline=DEADLINE):
@@ -118,7 +119,10 @@ def probe_directory():
 
 
 def probe_objects():
-    """Read the time from an object that belongs to no tenant, through the relay: one round trip."""
+    """Read the time from an object that belongs to no tenant.
+
+    Takes one round trip through the relay.
+    """
     values = connections.settings["tenant"]
     if not values["HOST"]:
         return NO_RELAY
@@ -128,7 +132,10 @@ def probe_objects():
 
 
 def _relay(values):
-    """Return a transport of its own, which works even if all sessions of the site are in use."""
+    """Return a separate transport.
+
+    It works even if all sessions of the site are in use.
+    """
     key = (values["HOST"], values["PASSWORD"])
     with _transports_lock:
         if key not in _transports:
@@ -141,7 +148,10 @@ health = Health({"directory": probe_directory, "tenants": probe_objects})
 
 
 class HealthMiddleware(Middleware):
-    """Answer before all other middleware: without session, tenant, known Host or HTTPS."""
+    """Answer before all other middleware.
+
+    The pages need no session, tenant, known Host or HTTPS.
+    """
 
     def before(self, request):
         return answer(request) if request.path_info in (READY, LIVE) else None
@@ -153,7 +163,10 @@ class HealthMiddleware(Middleware):
 
 
 def answer(request):
-    """Return 200 or 503 and each database's answer; never from a cache, and without secrets."""
+    """Return 200 or 503 and each database's answer.
+
+    Never from a cache, and without secrets.
+    """
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     body, status = {"ok": True}, 200

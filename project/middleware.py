@@ -7,10 +7,10 @@ from django.core.exceptions import BadRequest
 
 
 class Middleware:
-    """Call `before` and `after` around a view, the same under WSGI and ASGI; neither may block.
+    """Call `before` and `after` around a view, the same under WSGI and ASGI.
 
-    `before(request)` may return a response in the view's place, or None; `after(response)` returns the
-    response.
+    Neither may block. `before(request)` may return a response in the view's place, or None; `after(response)`
+    returns the response.
     """
 
     sync_capable = True
@@ -44,10 +44,10 @@ class Middleware:
 
 
 class Utf8Middleware(Middleware):
-    """Refuse other encodings than UTF-8, as Django itself does for forms without files.
+    """Refuse encodings other than UTF-8.
 
-    A client may name any codec of Python's: with UTF-7 a form has lone surrogates, which no database
-    stores, with "hex" its fields cannot be read at all.
+    Django itself does so for forms without files. A client may name any codec of Python's: with UTF-7 a form
+    has lone surrogates, which no database stores, with "hex" its fields cannot be read at all.
     """
 
     def before(self, request):

@@ -60,7 +60,10 @@ def stop(number: int, frame: FrameType | None) -> None:
 
 
 def write_env_file(path: Path, relay_port: int, token: str) -> bool:
-    """Write the settings of this machine's own databases if there is no `.env` yet; return True if it did."""
+    """Write the settings of this machine's own databases if there is no `.env` yet.
+
+    Returns True if it did.
+    """
     if path.exists():
         return False
     settings = {
@@ -79,7 +82,10 @@ def write_env_file(path: Path, relay_port: int, token: str) -> bool:
 
 
 def local_environment(worker: LocalWorker) -> dict[str, str]:
-    """Return the environment of Django's processes: `.env`, but always with this machine's databases."""
+    """Return the environment of Django's processes.
+
+    It is `.env`, but always with this machine's databases.
+    """
     return os.environ | {
         "SECRET_KEY": file_settings(ENV_FILE).get("SECRET_KEY") or secrets.token_urlsafe(50),
         "DJANGO_SETTINGS_MODULE": "project.settings",
@@ -96,7 +102,10 @@ def local_environment(worker: LocalWorker) -> dict[str, str]:
 
 
 def choose_relay_port(site_port: int) -> int:
-    """Return RELAY_PORT, which must be free then, or 8787, or any free port; never the port of the site."""
+    """Return RELAY_PORT, which must be free then, or 8787, or any free port.
+
+    Never the port of the site.
+    """
     port = port_setting("RELAY_PORT", RELAY_PORT)
     if os.environ.get("RELAY_PORT"):
         if port == site_port:
@@ -112,7 +121,10 @@ def choose_relay_port(site_port: int) -> int:
 
 @contextlib.contextmanager
 def child(command: list[str], environment: dict[str, str]):
-    """Run a process in a group of its own, so that Ctrl-C reaches it through this one, in order."""
+    """Run a process in its own group.
+
+    Ctrl-C then reaches it through this process, in order.
+    """
     process = subprocess.Popen(  # noqa: S603
         guarded(command), cwd=ROOT, env=environment, start_new_session=True
     )
@@ -124,7 +136,10 @@ def child(command: list[str], environment: dict[str, str]):
 
 
 def prepare(environment: dict[str, str]) -> None:
-    """Prepare schema, demo data and static files. Raises LocalWorkerError if that fails."""
+    """Prepare schema, demo data and static files.
+
+    Raises LocalWorkerError if that fails.
+    """
     command = [sys.executable, "-m", "project.serve", "prepare"]
     with child(command, environment) as process:
         if process.wait() != 0:
@@ -132,7 +147,10 @@ def prepare(environment: dict[str, str]) -> None:
 
 
 def run_preparation() -> None:
-    """Run the child of prepare(): one process for all, because starting Django costs more than the work."""
+    """Run the child of prepare().
+
+    One process does all the work, because starting Django takes longer than that.
+    """
     import django
     from django.core.management import call_command
 
@@ -152,7 +170,10 @@ def healthy(url: str) -> bool:
 
 
 def wait_for_site(server: subprocess.Popen[bytes], url: str, seconds: float = 60) -> None:
-    """Return once gunicorn answers. Raises LocalWorkerError if it ends or does not answer."""
+    """Return once gunicorn answers.
+
+    Raises LocalWorkerError if it ends or does not answer.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if server.poll() is not None:
@@ -164,10 +185,10 @@ def wait_for_site(server: subprocess.Popen[bytes], url: str, seconds: float = 60
 
 
 def watch(server: subprocess.Popen[bytes], worker: LocalWorker) -> None:
-    """Watch both until one of them is gone, then raise LocalWorkerError; never return.
+    """Watch both until one of them is gone, then raise LocalWorkerError.
 
-    The local runtime has one thread for all databases, so one long statement makes it silent: a Worker that
-    is silent and computes is busy.
+    Never return. The local runtime has one thread for all databases, so one long statement makes it silent: a
+    Worker that is silent and computes is busy.
     """
     silent: list[float] = []  # workerd's processor time at each request without an answer
     while True:
@@ -212,7 +233,10 @@ def greet(port: int, worker: LocalWorker, seconds: float) -> None:
 
 
 def serve(port: int) -> None:
-    """Run until it is stopped. Raises LocalWorkerError for everything that goes wrong."""
+    """Run until it is stopped.
+
+    Raises LocalWorkerError for everything that goes wrong.
+    """
     started = time.monotonic()
     check_port(port, "PORT")
     relay_port = choose_relay_port(port)

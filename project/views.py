@@ -1,4 +1,4 @@
-"""The page for migrating from outside, and the error pages, which are JSON below /api/."""
+"""The endpoint for migrating from outside, and the error pages."""
 
 import io
 import logging
@@ -48,7 +48,7 @@ def server_error(request):
 
 
 def bad_request(request, exception):
-    """Answer 400, but 503 if a session could not be written because D1 gave no answer.
+    """Return 400, or 503 if D1 did not answer when the session was saved.
 
     Django takes every database error for a session that was deleted in the meantime, and raises
     SessionInterrupted; the database's own error is its context.
@@ -68,7 +68,7 @@ def bad_request(request, exception):
 def not_found(request, exception):
     """Answer 404."""
     if is_api(request):
-        return JsonResponse({"error": "There is nothing at this address."}, status=404)
+        return JsonResponse({"error": "This address does not exist."}, status=404)
     return defaults.page_not_found(request, exception)
 
 
@@ -88,7 +88,10 @@ def csrf_failure(request, reason=""):
 
 
 def is_api(request):
-    """Return whether the path, inside its tenant or on the shared site, begins with /api/."""
+    """Return whether the path begins with /api/.
+
+    The tenant's prefix does not count.
+    """
     path = request.path_info
     # The prefix is still there if the tenant was not found; a tenant may be named "api", too.
     if getattr(request, "tenant", None) is None and path.startswith(conf("TENANT_PATH")):

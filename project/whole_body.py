@@ -1,11 +1,11 @@
-"""Keeps a request whose client went away in the middle from being taken for a whole one."""
+"""Raise an error for a request body that is shorter than announced."""
 
 
 class WholeBody:
-    """WSGI middleware: reading a body that ends before its Content-Length raises ConnectionAbortedError.
+    """WSGI middleware that refuses a body shorter than its Content-Length.
 
-    Django takes what has come for all there is: a form that was cut would be saved, cut. (Under ASGI the
-    server tells of the disconnection, and Django drops the request.)
+    It raises ConnectionAbortedError. Otherwise Django would save a form whose client disconnected halfway.
+    (Under ASGI the server reports the disconnection, and Django drops the request.)
     """
 
     def __init__(self, application):
@@ -19,7 +19,10 @@ class WholeBody:
 
 
 class _Announced:
-    """A stream of so many bytes; the methods are those that Django calls, always with a size."""
+    """A stream with an announced length.
+
+    Django calls only these methods, always with a size.
+    """
 
     def __init__(self, stream, length):
         self._stream = stream

@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('content', models.TextField()),
                 ('created', models.DateTimeField(auto_now_add=True)),
                 ('updated', models.DateTimeField(auto_now=True)),
-                ('published_at', models.DateTimeField(blank=True, default=django.utils.timezone.now, help_text='Empty where nobody knows.', null=True, verbose_name='published')),
+                ('published_at', models.DateTimeField(blank=True, default=django.utils.timezone.now, help_text='Empty if the date is unknown.', null=True, verbose_name='published')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='posts', to=settings.AUTH_USER_MODEL, verbose_name='author')),
             ],
             options={

@@ -1,4 +1,4 @@
-"""Admin sites for D1 and for the current tenant, and base classes for the admins of tenants' models."""
+"""Admin sites for D1 and tenants, and base classes for tenants' admins."""
 
 from .sites import (
     DatabaseAdminSite,

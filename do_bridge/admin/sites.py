@@ -1,4 +1,4 @@
-"""Two admin sites, D1's and the current tenant's, which name their database and link to each other."""
+"""The admin sites of D1 and of the current tenant."""
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -24,7 +24,10 @@ LOG_LIMIT = 10
 
 
 class DatabaseAdminSite(admin.AdminSite):
-    """An admin site of one database: it names the database on each page and offers the others to staff."""
+    """An admin site of one database.
+
+    It names the database on each page, and offers the other databases to staff.
+    """
 
     def alias(self):
         """Return the alias of the database that this site shows."""
@@ -50,7 +53,10 @@ class DatabaseAdminSite(admin.AdminSite):
         }
 
     def _pages(self, request, slug):
-        """Return (URL, text) of this site's pages about databases that the user may see, or None."""
+        """Return (URL, text) of the pages about databases, or None.
+
+        None means that the user may not see them.
+        """
         if not may_look(request.user):
             return None
         if slug:
@@ -74,14 +80,14 @@ class DatabaseAdminSite(admin.AdminSite):
         ]
 
     def switch(self, request):
-        """Redirect to the same admin of another database: `?tenant=<slug>`, or D1's without one."""
+        """Redirect to the admin of the database in `?tenant=<slug>`, or of D1."""
         slug = request.GET.get("tenant", "").strip()
         if not slug:
             return HttpResponseRedirect(directory_root(request) + self._relative_index())
         try:
             validate_slug(slug)
         except ValueError as exc:
-            raise Http404("No tenant has this slug.") from exc
+            raise Http404("This tenant does not exist.") from exc
         if lookup.get(slug) is None and may_look(request.user):
             # The beginning of a slug: the list shows the tenants that match it.
             found = f"{self._relative_index()}databases/?q={slug}"
@@ -89,7 +95,10 @@ class DatabaseAdminSite(admin.AdminSite):
         return HttpResponseRedirect(tenant_root(request, slug) + self._relative_index())
 
     def switch_tenants(self, request):
-        """Answer `?q=<part of a slug or name>` with slugs; those that begin with it come first."""
+        """Answer `?q=<part of a slug or name>` with slugs.
+
+        Those that begin with it come first.
+        """
         query = request.GET.get("q", "").strip()[:63]
         starting = list(_slugs(Q(slug__istartswith=query))[:SEARCH_LIMIT])
         others = []
@@ -114,7 +123,10 @@ class DirectoryAdminSite(DatabaseAdminSite):
 
 
 class TenantAdminSite(DatabaseAdminSite):
-    """The current tenant's data, under `/t/<slug>/admin/`; permissions and login stay D1's."""
+    """The current tenant's data, under `/t/<slug>/admin/`.
+
+    Permissions and login stay D1's.
+    """
 
     def alias(self):
         return tenant_alias(current_tenant())
@@ -137,9 +149,9 @@ class ReadOnlyAdminMixin:
 
 
 class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
-    """Keep rows, form fields, filters, autocompletes and the log in the current tenant's object.
+    """Keep everything on the admin's pages in the current tenant's database.
 
-    Its inlines need TenantInlineMixin.
+    That includes rows, form fields, filters, autocompletes and the log. Its inlines need TenantInlineMixin.
     """
 
     def get_form(self, request, obj=None, change=False, **kwargs):
@@ -155,15 +167,15 @@ class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
         obj.delete(using=self.admin_site.alias())
 
     def copy_user(self, user, alias):
-        """Make sure that the acting user has a row in the object, because the log's rows point at it.
+        """Make sure that the acting user has a row in the tenant's database.
 
-        With the app do_bridge.members the row is written in the round trip of the log's row. Override this in
-        a project without the app.
+        The rows of the log refer to it. With the app do_bridge.members the row is written in the round trip
+        of the log's row. Override this in a project without the app.
         """
         if writer.statements is None:
             raise NotImplementedError(
-                f"{type(self).__name__}.copy_user() is missing, but the admin's log refers to a user. "
-                "Add the app do_bridge.members, or override copy_user()."
+                f"{type(self).__name__} must override copy_user(), because the admin's log refers to a user. "
+                "Override it, or add the app do_bridge.members to INSTALLED_APPS."
             )
         need_copy(user, alias)
 

@@ -1,4 +1,7 @@
-"""Keep what a tenant's admin offers, in form fields, filters and inlines, inside that tenant's object."""
+"""Keep choices in a tenant's admin inside the tenant's database.
+
+This applies to form fields, filters and inlines.
+"""
 
 from functools import lru_cache
 from operator import attrgetter
@@ -12,7 +15,10 @@ from do_bridge.tenancy.orm.querysets import detached
 
 
 def bound_form(form, alias):
-    """Return a subclass of the ModelForm `form` whose new rows are validated in the database `alias`."""
+    """Return a ModelForm whose new rows are validated in `alias`.
+
+    It is a subclass of `form`.
+    """
 
     class BoundForm(form):
         def __init__(self, *args, **kwargs):
@@ -23,7 +29,7 @@ def bound_form(form, alias):
 
 
 class TenantFieldsMixin:
-    """For admins and their inlines on a tenant's site: choices come from the tenant's object."""
+    """A mixin for a tenant's admins and inlines, with the tenant's choices."""
 
     def get_queryset(self, request):
         # Not using(): projects keep the returned queryset, and another tenant must not read it.
@@ -88,7 +94,10 @@ _MIXINS = {RelatedFieldListFilter: _TenantsRelatedRows, AllValuesFieldListFilter
 
 
 def tenant_filter(model, item):
-    """Return an item of `list_filter` whose filter, Django's or a subclass, queries the tenant's database."""
+    """Return an item of `list_filter` that queries the tenant's database.
+
+    The filter may be Django's or a subclass.
+    """
     if isinstance(item, str):
         field = get_fields_from_path(model, item)[-1]
         name, chosen = item, next(cls for test, cls in FieldListFilter._field_list_filters if test(field))

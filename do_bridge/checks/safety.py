@@ -1,4 +1,4 @@
-"""System checks of settings that would let somebody in, mix tenants up, or promise what D1 cannot keep."""
+"""System checks of settings that are unsafe or that D1 can't support."""
 
 from urllib.parse import urlsplit
 
@@ -69,7 +69,7 @@ def check_token_strength(app_configs=None, **kwargs):
                 Warning(
                     f"The token of the database {alias!r} is short or has few different "
                     "characters, so it can be guessed.",
-                    hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+                    hint="Create one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
                     id="do_bridge.W005",
                 )
             )
@@ -77,7 +77,7 @@ def check_token_strength(app_configs=None, **kwargs):
             warnings.append(
                 Warning(
                     f"The token of the database {alias!r} is also Django's SECRET_KEY.",
-                    hint="Give each a value of its own: a leak of one would reveal the other.",
+                    hint="Use two different values, because a leak of one would reveal the other.",
                     id="do_bridge.W006",
                 )
             )
@@ -90,7 +90,7 @@ def check_encryption(app_configs=None, **kwargs):
     return [
         Warning(
             f"The database {alias!r} is on another machine and is reached without TLS.",
-            hint="Use https:// (or wss://). Without it the token and the data can be read on the way.",
+            hint="Use https:// (or wss://). Otherwise others on the network can read the token and the data.",
             id="do_bridge.W007",
         )
         for alias, values in _ours()
@@ -108,7 +108,10 @@ def _is_readable_on_the_way(url):
 
 @register()
 def check_atomic_requests(app_configs=None, **kwargs):
-    """Refuse ATOMIC_REQUESTS if nothing can be undone; warn if a view would hold an object."""
+    """Refuse ATOMIC_REQUESTS if nothing can be undone.
+
+    Warn if a view would hold an object.
+    """
     return [
         _atomic_requests(alias, values["ENGINE"])
         for alias, values in _ours()
@@ -120,21 +123,22 @@ def _atomic_requests(alias, engine):
     hint = "Use transaction.atomic() around the writes, or keep views shorter than OPTIONS['lease']."
     if engine == DURABLE_OBJECT_ENGINE:
         return Warning(
-            f"ATOMIC_REQUESTS on {alias!r}: each view holds the whole object, and is rolled back "
-            "if it takes longer than the lease.",
+            f"ATOMIC_REQUESTS is on for {alias!r}. Each view then locks the whole database, and is rolled "
+            "back if it takes longer than the lease.",
             hint=hint,
             id="do_bridge.W008",
         )
     if alias == DEFAULT_DB_ALIAS and isinstance(settings.DATABASES, TenantDatabases):
         return Warning(
-            f"ATOMIC_REQUESTS on {alias!r}: a tenant's view holds the tenant's object from its "
-            "first statement there to its end. What a view writes to D1 is not undone.",
+            f"ATOMIC_REQUESTS is on for {alias!r}. Each view then locks its tenant's database from its "
+            "first statement there to its end. If a view fails, its writes to D1 are not undone.",
             hint=hint,
             id="do_bridge.W010",
         )
     return Error(
-        f"ATOMIC_REQUESTS on {alias!r}: D1 has no transactions, so the writes of a view that fails stay.",
-        hint="Remove it, and send writes that belong together with do_bridge.batch().",
+        f"ATOMIC_REQUESTS is on for {alias!r}, but D1 has no transactions, so the writes of a failed view "
+        "are not undone.",
+        hint="Remove ATOMIC_REQUESTS, and send writes that belong together with do_bridge.batch().",
         id="do_bridge.E008",
     )
 
@@ -147,7 +151,7 @@ def check_test_databases(app_configs=None, **kwargs):
     return [
         Error(
             f"TEST['NAME'] of the database {alias!r} is the database itself, which a test run would empty.",
-            hint="Name another D1 database, or another object.",
+            hint="Set it to another D1 database, or to another Durable Object's name.",
             id="do_bridge.E009",
         )
         for alias, values in _ours()
@@ -186,8 +190,8 @@ def _relation_error(model, field, target):
     return Error(
         f"{model._meta.label}.{field.name} points from {sides[0]} to {target._meta.label} in "
         f"{sides[1]}. A foreign key cannot point to another database.",
-        hint="Keep the other row's key in a plain field, or put both models on one side "
-        "(DO_BRIDGE['TENANT_MODELS']). A tenant's model may point to the user, because each tenant "
+        hint="Store the other row's key in a plain field, or make both or neither a tenant model "
+        "(DO_BRIDGE['TENANT_MODELS']). A tenant model may refer to the user model, because each tenant "
         "has copies of its users.",
         obj=model,
         id="do_bridge.E010" if inside else "do_bridge.E011",
@@ -203,7 +207,7 @@ def check_directory_models(app_configs=None, **kwargs):
     return [
         Error(
             f"{name} is a tenant model, but it is needed before the tenant is known.",
-            hint="Take it out of DO_BRIDGE['TENANT_MODELS'] and ['CONTEXT_MODELS'].",
+            hint="Remove it from DO_BRIDGE['TENANT_MODELS'] and DO_BRIDGE['CONTEXT_MODELS'].",
             id="do_bridge.E012",
         )
         for name in names
@@ -213,7 +217,10 @@ def check_directory_models(app_configs=None, **kwargs):
 
 @register()
 def check_sites(app_configs=None, **kwargs):
-    """Refuse django.contrib.sites in tenants: Django caches its rows for the whole process."""
+    """Refuse django.contrib.sites in tenants.
+
+    Django caches its rows for the whole process.
+    """
     if tenant_databases() is None or not _templates() or not _is_installed("sites.Site"):
         return []
     if not follows_context(apps.get_model("sites.Site")):
@@ -221,7 +228,7 @@ def check_sites(app_configs=None, **kwargs):
     return [
         Error(
             "sites.Site is a tenant model, but Django caches sites by id for all tenants of a process.",
-            hint="Take it out of DO_BRIDGE['TENANT_MODELS'], and keep a tenant's domain in a model of "
+            hint="Remove it from DO_BRIDGE['TENANT_MODELS'], and store a tenant's domain in a model of "
             "your own.",
             id="do_bridge.E015",
         )
@@ -238,7 +245,7 @@ def _is_installed(name):
 
 @register()
 def check_guards(app_configs=None, **kwargs):
-    """Refuse a project in which another package has replaced a guarded method of Django."""
+    """Refuse a project in which another package has replaced a check."""
     if tenant_databases() is None or not (names := patches.missing()):
         return []
     message, hint = patches.explain(names)
@@ -247,7 +254,10 @@ def check_guards(app_configs=None, **kwargs):
 
 @register()
 def check_messages(app_configs=None, **kwargs):
-    """Warn of Django's own message storages: the next page of any tenant would show their messages."""
+    """Warn of Django's own message storages.
+
+    The next page of any tenant would show their messages.
+    """
     if tenant_databases() is None or not apps.is_installed("django.contrib.messages"):
         return []
     if not settings.MESSAGE_STORAGE.startswith("django.contrib.messages."):
@@ -264,13 +274,14 @@ def check_messages(app_configs=None, **kwargs):
 
 @register(Tags.caches)
 def check_caches(app_configs=None, **kwargs):
-    """Warn of caches in which tenants read each other's entries, and of sessions that outlive their end."""
+    """Warn of caches that tenants share, and of sessions in tenants' caches."""
     if tenant_databases() is None or not _templates():
         return []
     found = [
         Warning(
             f"The cache {alias!r} has no KEY_FUNCTION, so all tenants read the same entries.",
-            hint=f"Set it to {TENANT_KEY!r}, or for entries that all share to {DIRECTORY_KEY!r}.",
+            hint=f"Set KEY_FUNCTION to {TENANT_KEY!r}, or to {DIRECTORY_KEY!r} for a cache that all tenants "
+            "share.",
             id="do_bridge.W009",
         )
         for alias, values in settings.CACHES.items()
@@ -296,13 +307,16 @@ def _is_by_tenant(function):
 
 @register(Tags.models)
 def check_queues(app_configs=None, **kwargs):
-    """Warn of a known queue whose tables are in D1: two workers may run one task twice."""
+    """Warn of a task queue in D1.
+
+    Two workers may run the same task.
+    """
     return [
         Warning(
             f"The tables of {config.name!r} are in D1 ({alias!r}), where two workers may run the "
             f"same task: {QUEUES[config.name][0]} relies on a transaction, and D1 has none.",
-            hint="Run only one worker, or keep these tables in a Durable Object: add an alias with the "
-            "engine 'do_bridge.backends.durable_object' and a NAME, and a router that sends them "
+            hint="Run only one worker. Or keep these tables in a Durable Object: add an alias with the "
+            "engine 'do_bridge.backends.durable_object' and a NAME, and a router that sends the models "
             "there.",
             obj=config,
             id="do_bridge.W011",
@@ -313,7 +327,7 @@ def check_queues(app_configs=None, **kwargs):
 
 
 def _alias_in_d1(config):
-    """Return the alias that an application's rows are written to if it is D1, else None."""
+    """Return the alias of an application's rows if it is D1's, else None."""
     try:
         alias = router.db_for_write(config.get_model(QUEUES[config.name][1]))
     except (LookupError, NoTenant):

@@ -1,4 +1,4 @@
-"""System checks of settings that would lose data, leak it, or fail later with an unclear error."""
+"""System checks of settings that lose or leak data, or fail later."""
 
 from django.apps import apps
 from django.conf import settings
@@ -31,7 +31,10 @@ def _templates():
 
 @register(Tags.security)
 def check_token(app_configs=None, **kwargs):
-    """Warn if an engine of this package has no token to send; a template without a relay is not in use."""
+    """Warn if an engine of this package has no token to send.
+
+    A template without a relay is not in use.
+    """
     return [
         Warning(
             f"The database {alias!r} has no PASSWORD, so every request to it will be refused.",
@@ -47,7 +50,10 @@ def check_token(app_configs=None, **kwargs):
 
 @register(deploy=True)
 def check_transport(app_configs=None, **kwargs):
-    """Warn if a deployed site's D1 goes over Cloudflare's REST API, whose rate limit is low."""
+    """Warn if a deployed site uses Cloudflare's REST API.
+
+    Its rate limit is low.
+    """
     return [
         Warning(
             f"The database {alias!r} is reached over Cloudflare's REST API, which allows 1,200 "
@@ -62,13 +68,13 @@ def check_transport(app_configs=None, **kwargs):
 
 @register()
 def check_databases(app_configs=None, **kwargs):
-    """Refuse a tenants' template in a plain dict, or with settings that a template cannot have."""
+    """Refuse a wrong template: in a plain dict, or with unusable settings."""
     errors = []
     for alias in _templates():
         if tenant_databases() is None:
             errors.append(
                 Error(
-                    f"DATABASES is a plain dict, so the template {alias!r} gives tenants no aliases.",
+                    f"DATABASES is a plain dict, so the template {alias!r} creates no aliases for tenants.",
                     hint="Write DATABASES = TenantDatabases({…}), imported from do_bridge.tenancy.",
                     id="do_bridge.E001",
                 )
@@ -174,7 +180,7 @@ def _check_tenant_model():
 
 @register()
 def check_middleware(app_configs=None, **kwargs):
-    """Warn if the tenant's prefix would still be in the path, or in the static files' URL."""
+    """Warn if the tenant's prefix would stay in the path or in STATIC_URL."""
     ours, common = (
         "do_bridge.tenancy.middleware.TenantMiddleware",
         "django.middleware.common.CommonMiddleware",
@@ -194,7 +200,7 @@ def check_middleware(app_configs=None, **kwargs):
         warnings.append(
             Warning(
                 "STATIC_URL is relative, so it would point below the first tenant that is visited.",
-                hint='Begin it with a slash, as in "/static/".',
+                hint='Set it to a path with a leading slash, for example "/static/".',
                 id="do_bridge.W004",
             )
         )

@@ -1,1 +1,1 @@
-"""Optional parts, each used by naming it in a setting: cache keys, file storage, logging, messages."""
+"""Optional parts: cache keys, file storage, logging and messages."""

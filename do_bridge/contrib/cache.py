@@ -1,4 +1,4 @@
-"""Keys of Django's cache that say whose they are: it is one store, and every tenant writes to it."""
+"""Key functions that keep the tenants' entries in Django's cache apart."""
 
 from do_bridge.tenancy.context import current
 
@@ -6,12 +6,11 @@ DIRECTORY_SPACE = "directory"
 
 
 def tenant_key(key, key_prefix, version):
-    """A `KEY_FUNCTION` for CACHES: the tenant is part of the key, so that no tenant reads another's.
+    """A `KEY_FUNCTION` for CACHES: return a key with the current tenant.
 
-    Inside a tenant its space is the tenant's own. Everywhere else, in the directory and where nothing
-    is current, it is the directory's: what sessions and other things of no tenant are kept in. A slug has no
-    colon, so no key of one space can spell that of another. Template fragments, `cache_page` and low-level
-    calls all go through it.
+    Without a current tenant the key is in a space of its own, which sessions and other shared entries use. A
+    slug has no colon, so keys of two spaces are never equal. Template fragments, `cache_page` and the
+    low-level cache API all use this function.
     """
     slug = current().slug
     space = f"tenant:{slug}" if slug else DIRECTORY_SPACE
@@ -19,5 +18,8 @@ def tenant_key(key, key_prefix, version):
 
 
 def directory_key(key, key_prefix, version):
-    """A `KEY_FUNCTION` for what all tenants share, such as the cache behind `cached_db` sessions."""
+    """A `KEY_FUNCTION` for CACHES: return a key that all tenants share.
+
+    Use it for example for `cached_db` sessions.
+    """
     return f"{DIRECTORY_SPACE}:{key_prefix}:{version}:{key}"

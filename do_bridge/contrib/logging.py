@@ -1,4 +1,4 @@
-"""Log records that say which tenant they are about, and a hook that traces every statement."""
+"""Log records with the tenant, and a hook for tracing statements."""
 
 import logging
 from functools import partial
@@ -11,16 +11,16 @@ from do_bridge.tenancy.context import current
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import alias_slug
 
-#: One record, DEBUG, for each request to D1 or to an object; see `log_call` for what it carries.
+#: Logs one DEBUG record for each request to D1 or to a Durable Object; `log_call` describes its fields.
 logger = logging.getLogger("do_bridge.queries")
 NONE = "-"
 
 
 class TenantFilter(logging.Filter):
-    """Gives every record `tenant` and `alias`, "-" where there is none, for use in a formatter.
+    """Set `tenant` and `alias` on each record, for use in a formatter.
 
-    A record that knows its alias, as those of `django.db.backends` do, tells that one's tenant; any other the
-    current tenant. Lets every record through.
+    "-" stands for none. If a record already has an alias, as those of `django.db.backends` have, `tenant` is
+    that alias's tenant. Otherwise it is the current tenant. No record is dropped.
     """
 
     def filter(self, record):
@@ -33,10 +33,11 @@ class TenantFilter(logging.Filter):
 
 
 def log_call(alias, call):
-    """Log one request of the driver: `extra` has tenant, alias, operation, statements, duration (seconds),
-    rows_returned, rows_changed (without those of triggers and cascades), rows_read and rows_written (the
-    runtime's counters, None where it tells none: `do_bridge.driver.calls.Call` says when) and error, a
-    class's name or None.
+    """Log one request of the driver, a `do_bridge.driver.calls.Call`.
+
+    The record has the attributes tenant, alias, operation, statements, duration (seconds), rows_returned,
+    rows_changed (without triggers and cascades), rows_read and rows_written (the runtime's counters, or None
+    if it returns none) and error (the name of a class, or None).
     """
     if not logger.isEnabledFor(logging.DEBUG):
         return
@@ -72,15 +73,19 @@ def _watch(sender, connection, **kwargs):
 
 
 def watch_calls():
-    """Let every connection of this package's engines log its requests to `do_bridge.queries`."""
+    """Let this package's connections log their requests.
+
+    The logger is `do_bridge.queries`.
+    """
     connection_created.connect(_watch, dispatch_uid="do_bridge.log_calls")
 
 
 def trace(wrapper):
-    """Install an `execute_wrapper` on every connection, tenants' too, opened from now on; return its undoing.
+    """Install an execute wrapper on all connections; return a function to undo it.
 
-    `wrapper(execute, sql, params, many, context)` is Django's; `context["connection"].alias` tells the
-    database, `alias_slug()` its tenant. Connections that this thread has open get it at once.
+    `wrapper(execute, sql, params, many, context)` has Django's signature. `context["connection"].alias` is
+    the database, and `alias_slug()` returns its tenant. The wrapper applies to connections that this thread
+    has open and to all that are opened later, those of tenants included.
     """
 
     def install(sender, connection, **kwargs):
@@ -93,7 +98,7 @@ def trace(wrapper):
             if wrapper in connection.execute_wrappers:
                 connection.execute_wrappers.remove(wrapper)
 
-    # Not weakly: nobody else holds the function.
+    # A strong reference, because nothing else refers to the function.
     connection_created.connect(install, weak=False)
     for connection in _open():
         install(None, connection)
@@ -101,7 +106,10 @@ def trace(wrapper):
 
 
 def _open():
-    """Return this thread's connections, those to tenants too, which no list of databases shows in tests."""
+    """Return this thread's connections, those to tenants included.
+
+    In tests `connections` does not list them.
+    """
     databases = tenant_databases()
     tenants = [] if databases is None else databases.live_aliases()
     known = {connection.alias: connection for connection in connections.all(initialized_only=True)}

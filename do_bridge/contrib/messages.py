@@ -1,4 +1,4 @@
-"""Keeps the messages of one tenant from being shown on another's next page."""
+"""A message storage that keeps the tenants' messages apart."""
 
 from django.contrib.messages.storage.cookie import CookieStorage
 
@@ -6,7 +6,10 @@ from do_bridge.tenancy.context import current_tenant
 
 
 class TenantCookieStorage(CookieStorage):
-    """One cookie for the directory and one for each tenant; none of them takes a trip to D1."""
+    """Store messages in a cookie for each tenant, without a round trip.
+
+    All other pages share one more cookie.
+    """
 
     def __init__(self, request, *args, **kwargs):
         super().__init__(request, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""A file storage with a folder for each tenant, so that no tenant sees another's files or their names."""
+"""A file storage that keeps the tenants' files in separate folders."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from do_bridge.tenancy.context import NoTenant, current
 
 
 class TenantFileSystemStorage(FileSystemStorage):
-    """Keeps files in `<location>/t/<slug>/`, or in `<location>/directory/` while the directory is current.
+    """Store files in a folder for each tenant.
 
-    URLs have the same folders behind `base_url`. Whose the files are says the context at the moment of the
-    call; without one NoTenant is raised. A name that leads out of the folder is refused by Django, as ever
-    (SuspiciousFileOperation), and a name that another tenant uses is free.
+    It is `<location>/t/<slug>/`, or `<location>/directory/` inside directory_context(). URLs have the same
+    folders after `base_url`. The context at the time of each call selects the folder; without one, NoTenant
+    is raised. For a name that leads out of the folder Django raises SuspiciousFileOperation.
     """
 
     @property
@@ -36,6 +36,6 @@ class TenantFileSystemStorage(FileSystemStorage):
         if scope.is_directory:
             return "directory"
         raise NoTenant(
-            "Files are kept by tenant, and no tenant is current: use tenant_context(slug), or "
-            "directory_context() for files that belong to none."
+            "This storage keeps a folder for each tenant, and no tenant is current. Use "
+            "tenant_context(slug), or directory_context() for files that belong to no tenant."
         )

@@ -292,7 +292,7 @@ class Connection:
     def _in_transaction(self) -> Transaction:
         self._check_open()
         if self._transaction is None:
-            raise OperationalError("There is no transaction. Call begin() first")
+            raise OperationalError("No transaction is open. Call begin() first")
         return self._transaction
 
     def _key(self) -> str | None:

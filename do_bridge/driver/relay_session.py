@@ -339,7 +339,7 @@ def _refused(response: Response, where: str) -> OperationalError | InterfaceErro
             f"Access to the relay at {where} is forbidden (HTTP 403). Check the firewall or access "
             "rules in front of it"
         ),
-        404: f"There is no relay at {where} (HTTP 404). Check RELAY_URL",
+        404: f"No relay was found at {where} (HTTP 404). Check RELAY_URL",
         429: (
             f"The relay at {where} accepts no more connections for now (HTTP 429). Open fewer "
             "sessions: lower OPTIONS['pool_size']"

@@ -1,1 +1,1 @@
-"""Pages of the admin about a database itself: its tables, rows, migrations, and read-only SQL."""
+"""Pages of the admin about databases: tables, rows, migrations and SQL."""

@@ -1,4 +1,4 @@
-"""Permissions: the databases of an admin site, and the rows and columns of a table."""
+"""Permissions for databases, tables, rows and columns."""
 
 from functools import wraps
 
@@ -31,7 +31,10 @@ def may_run_sql(user):
 
 
 def may_read_rows(user, database, table):
-    """Return whether `user` may see the rows of a table: with its model's view permission, or the SQL one."""
+    """Return whether `user` may see the rows of a table.
+
+    This needs the view permission of its model, or the permission to run SQL.
+    """
     model = models_of(database.alias).get(table)
     if model is None or model._meta.auto_created:
         return user.has_perm(RUN_SQL)
@@ -46,7 +49,10 @@ def secret_columns(table):
 
 
 def check_scope(database):
-    """Raise Http404 for a tenant that does not exist, and inside a tenant for every other database."""
+    """Raise Http404 for a database that this site does not show.
+
+    Inside a tenant that is every other database.
+    """
     inside = current_tenant()
     if inside is not None and database.slug != inside:
         raise Http404("This admin shows only its own tenant's database.")
@@ -55,7 +61,7 @@ def check_scope(database):
 
 
 def inspection(view):
-    """Decorate a view: require permission, keep to the site's databases, show a page if one fails."""
+    """Decorate a view with the permission check and the page for failures."""
 
     @wraps(view)
     def guarded(site, request, **kwargs):
@@ -78,7 +84,7 @@ def inspection(view):
 
 
 def inside_admin(site, view):
-    """Return `view` with 403 and 404 pages inside the admin, for users who may be there."""
+    """Return `view` with 403 and 404 pages that look like the admin's."""
 
     @wraps(view)
     def inside(request, *args, **kwargs):

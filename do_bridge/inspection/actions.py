@@ -1,4 +1,4 @@
-"""The actions on the list of databases: each runs a command, or checks a database."""
+"""The actions on the list of databases."""
 
 import logging
 import tempfile
@@ -27,7 +27,7 @@ _FAILURES = (CommandError, DatabaseError, InterfaceError, driver.Error, SystemEx
 
 @dataclass(frozen=True)
 class Action:
-    """One action: its name and label, the permission it needs, and the question before it."""
+    """An action: its name, label, permission and question."""
 
     name: str
     label: str
@@ -61,7 +61,10 @@ def available(user):
 
 
 def take(action, database):
-    """Take an action on one `Inspected` database; return (whether it succeeded, a sentence)."""
+    """Take an action on one `Inspected` database.
+
+    Returns (whether it succeeded, a sentence).
+    """
     try:
         return _RUN[action.name](database)
     except _FAILURES as error:
@@ -116,7 +119,10 @@ def _check(database):
 
 
 def _note_checked(slug):
-    """Record when the tenant was checked; the findings are shown even if D1 cannot record it."""
+    """Record when the tenant was checked.
+
+    The findings are shown even if D1 cannot record it.
+    """
     states = TenantState._base_manager.using(conf("DIRECTORY_ALIAS"))
     try:
         states.filter(slug=slug).update(checked=timezone.now())
@@ -125,7 +131,10 @@ def _note_checked(slug):
 
 
 def dump(database):
-    """Return an open, already unlinked file with the tenant's SQLite database; raises CommandError."""
+    """Return an open, already unlinked file with the tenant's SQLite database.
+
+    Raises CommandError.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{database.slug}.sqlite3"
         # Strict: the command's warning would not reach the user who downloads rows of several moments.

@@ -39,9 +39,10 @@ class Inspected:
         return f"Tenant {self.slug}" if self.slug else "D1, the shared database"
 
     def connect(self, timeout):
-        """Return a driver connection of its own that ends every call after `timeout` seconds.
+        """Return a new driver connection.
 
-        It expects no schema, because a database that is out of date can be inspected too.
+        Every call ends after `timeout` seconds. It expects no schema, because a database that is out of date
+        can be inspected too.
         """
         wrapper = connections[self.alias]
         if not isinstance(wrapper, DatabaseWrapper):
@@ -53,7 +54,7 @@ class Inspected:
 
 
 def matching(query):
-    """Return the condition for tenants with `query` in their slug or, if the model has one, their name."""
+    """Return the condition for tenants whose slug or name contains `query`."""
     condition = Q(slug__icontains=query)
     return condition | Q(name__icontains=query) if has_name(tenant_model()) else condition
 

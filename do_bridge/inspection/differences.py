@@ -1,4 +1,4 @@
-"""The differences of a database's schema from the code: its migrations, and its tables from the models."""
+"""The differences of a database from the code's migrations and models."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,10 @@ from do_bridge.tenancy.schema.fingerprint import code_migrations, known_migratio
 
 @dataclass(frozen=True)
 class History:
-    """Applied migrations as (app, name, when), those that only the code has, and those unknown to it."""
+    """Applied, missing and unknown migrations of a database.
+
+    Applied ones are (app, name, when).
+    """
 
     applied: list
     missing: list
@@ -19,7 +22,10 @@ class History:
 
     @property
     def state(self):
-        """ "head", "behind", "ahead" (too new for this code, which wants its own schema), or "empty"."""
+        """The state: "head", "behind", "ahead" or "empty".
+
+        "ahead" means too new for this code, which requires its own schema.
+        """
         if not self.applied:
             return "empty"
         if known.unknown(frozenset(self.unknown)):
@@ -50,7 +56,10 @@ def history(applied):
 
 
 def models_of(alias):
-    """Return {table: model} of the tables that migrations make in `alias`, many-to-many ones included."""
+    """Return {table: model} of the tables that migrations create in `alias`.
+
+    Many-to-many tables are included.
+    """
     found = {}
     for config in apps.get_app_configs():
         # As the migrate command chooses; a model's proxies share its table.
@@ -62,7 +71,7 @@ def models_of(alias):
 
 
 def activity_columns(alias):
-    """Return (table, column) of the times that rows get by themselves when they are written."""
+    """Return (table, column) of the times that Django sets by itself."""
     return [
         (table, field.column)
         for table, model in models_of(alias).items()
@@ -81,7 +90,10 @@ class Difference:
 
 
 def differences(alias, tables):
-    """Return the Differences between `tables`, from `queries.tables`, and the models; no round trip."""
+    """Return the Differences between `tables`, from `queries.tables`, and the models.
+
+    Takes no round trip.
+    """
     connection = connections[alias]
     expected = models_of(alias)
     found = []
@@ -137,7 +149,10 @@ def _indexes(model, table):
 
 
 def _wanted_indexes(model):
-    """Return ({(columns, unique)} of plain indexes, {names} of those with a condition or an expression)."""
+    """Return the indexes that the models define.
+
+    They are a set of (columns, unique), and the names of indexes with a condition or an expression.
+    """
     options = model._meta
 
     def columns(names):

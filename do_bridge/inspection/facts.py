@@ -1,4 +1,4 @@
-"""The numbers in the list of databases, read from each database itself within a short time."""
+"""Live numbers for the list of databases, read within a short time."""
 
 import time
 from datetime import UTC
@@ -15,10 +15,10 @@ SECONDS = 3.0
 
 
 def facts(database):
-    """Return a dictionary with state, text, tables, rows, is_more, activity, size and ms.
+    """Return the live numbers of a database as a dictionary.
 
-    Raises no database error: `state` is History's, or "slow" (no answer within SECONDS), or "dead"; then
-    the numbers are None.
+    Its keys are state, text, tables, rows, is_more, activity, size and ms. Raises no database error: `state`
+    is History's, or "slow" (no answer within SECONDS), or "dead"; then the numbers are None.
     """
     start = time.monotonic()
     try:
@@ -59,7 +59,10 @@ def _ask(database, seconds):
 
 
 def _size(connection):
-    """Return the bytes on disk, or None: Cloudflare's REST API and older relays don't report them."""
+    """Return the bytes on disk, or None if they are not known.
+
+    Cloudflare's REST API and older relays don't report them.
+    """
     try:
         return connection.size()
     except driver.Error:

@@ -1,4 +1,4 @@
-"""Facts about a database: its tables, counts, keys and rows, each question in one round trip."""
+"""Queries for tables, counts, keys and rows, one round trip each."""
 
 from dataclasses import dataclass, field
 
@@ -45,7 +45,10 @@ _APPLIED = "SELECT app, name, applied FROM django_migrations ORDER BY id"
 
 @dataclass
 class Column:
-    """A column as the database declares it; `key` is its place in the primary key, from 1, or 0."""
+    """A column as the database declares it.
+
+    `key` is its place in the primary key, from 1, or 0.
+    """
 
     name: str
     type: str
@@ -56,7 +59,10 @@ class Column:
 
 @dataclass
 class Index:
-    """An index; `origin` is "c" for CREATE INDEX, "u" for UNIQUE, "pk"; an expression is a None column."""
+    """An index; `origin` is "c" for CREATE INDEX, "u" for UNIQUE, "pk".
+
+    An expression is a None column.
+    """
 
     name: str
     unique: bool
@@ -77,7 +83,10 @@ class ForeignKey:
 
 @dataclass
 class Table:
-    """A table or view; `rows` is None until counted, and `is_more` means that counting stopped there."""
+    """A table or view.
+
+    `rows` is None until counted, and `is_more` means that counting stopped there.
+    """
 
     name: str
     is_view: bool
@@ -100,7 +109,10 @@ class Table:
 
 
 def tables(connection):
-    """Return {name: Table} of everything but the runtime's and this package's own tables; one round trip."""
+    """Return {name: Table} of the tables that are not internal.
+
+    Takes one round trip.
+    """
     listed, columns, indexes, keys = connection.execute_batch(
         [(sql, None) for sql in (_LIST, _COLUMNS, _INDEXES, _KEYS)]
     )
@@ -132,7 +144,7 @@ def table_names(connection):
 
 
 def count_statements(names):
-    """Return the statements that count the rows of tables, COUNT_LIMIT + 1 at most in each."""
+    """Return the statements that count at most COUNT_LIMIT + 1 rows each."""
     parts = []
     for start in range(0, len(names), COUNTS_IN_A_STATEMENT):
         counts = [
@@ -144,10 +156,10 @@ def count_statements(names):
 
 
 def look(connection, names, times=()):
-    """Return ({table: rows, COUNT_LIMIT + 1 for more}, applied migrations, newest time); one round trip.
+    """Return (counts of rows, applied migrations, newest time).
 
-    `times` are (table, column); the newest value among the last rows is the time of the last activity, or
-    None.
+    The counts are {table: rows}, with COUNT_LIMIT + 1 for more. Takes one round trip. `times` are (table,
+    column); the newest value among the last rows is the time of the last activity, or None.
     """
     statements = count_statements(names)
     counted = len(statements)
@@ -195,7 +207,10 @@ _VALUE = "\0"  # stands for a placeholder; no name or statement contains it
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as SQLite holds it: its type's name, its text (a blob's as hex), and its whole length."""
+    """A value as SQLite stores it: its type, its text and its length.
+
+    The text of a blob is hexadecimal. The length is that of the whole value.
+    """
 
     kind: str
     text: str
@@ -213,7 +228,10 @@ HIDDEN = Cell("hidden", "")
 
 
 def _cell_sql(column, text, blob):
-    """Return the expression for a value as one text, so that a result has no more columns than its table."""
+    """Return the expression for a value as one text.
+
+    So a result has no more columns than its table.
+    """
     name = quote(column)
     return (
         f"CASE typeof({name}) WHEN 'null' THEN NULL "
@@ -235,7 +253,10 @@ def _cell(value):
 
 @dataclass
 class Page:
-    """A page of rows, each as (name in URLs or None, {column: Cell}); `has_next` if more follow."""
+    """A page of rows, each as (name in URLs or None, {column: Cell}).
+
+    `has_next` if more follow.
+    """
 
     rows: list
     has_next: bool
@@ -286,7 +307,10 @@ def _order(table, order, descending):
 
 
 def _filled(sql, params):
-    """Return (sql, params) with the placeholders put in last: names and formats may hold percent signs."""
+    """Return (sql, params) with the placeholders inserted last.
+
+    Names and formats may contain percent signs.
+    """
     return sql.replace("%", "%%").replace(_VALUE, "%s"), params
 
 
@@ -301,7 +325,10 @@ def _where(filters):
 
 
 def row(connection, table, name, hidden=()):
-    """Return {column: Cell} of the row with this name in URLs (see `row_names`), or None; one round trip."""
+    """Return {column: Cell} of one row, or None.
+
+    `row_names` describes the row's name in URLs. Takes one round trip.
+    """
     picked = row_names.conditions(table, name)
     if picked is None:
         return None
@@ -314,7 +341,10 @@ def row(connection, table, name, hidden=()):
 
 
 def sound(connection):
-    """Return the problems that SQLite's own checks find, as lines: `quick_check` and `foreign_key_check`."""
+    """Return the problems that SQLite's own checks find, one in each line.
+
+    These are `quick_check` and `foreign_key_check`.
+    """
     quick, keys = connection.execute_batch([("PRAGMA quick_check", None), ("PRAGMA foreign_key_check", None)])
     lines = [str(row[0]) for row in quick.rows if row[0] != "ok"]
     lines += [f"A row of {row[0]} points to a row of {row[2]} that does not exist." for row in keys.rows[:20]]

@@ -1,4 +1,4 @@
-"""The guard of the SQL page: runs one statement that certainly only reads, and refuses every other."""
+"""The guard of the SQL page, which runs only statements that read."""
 
 import time
 from dataclasses import dataclass
@@ -41,12 +41,18 @@ _VIEWS = "SELECT sql FROM sqlite_master WHERE type = 'view' AND instr(lower(sql)
 
 
 class Refused(Exception):
-    """The statement does not certainly only read; the message gives the reason, and nothing was run."""
+    """The statement does not certainly only read.
+
+    The message gives the reason, and nothing was run.
+    """
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of a statement: at most the limit's rows; `is_cut` if there were more; `seconds` it took."""
+    """The result of a statement: at most the limit's rows.
+
+    `is_cut` if there were more; `seconds` it took.
+    """
 
     columns: list
     rows: list
@@ -55,7 +61,10 @@ class Answer:
 
 
 def single_statement(sql):
-    """Return the statement without what follows it; raise Refused unless it is one plain query."""
+    """Return the statement without what follows it.
+
+    Raises Refused unless it is one plain query.
+    """
     if len(sql) > LONGEST:
         raise Refused(f"The statement is longer than {LONGEST:,} characters. Shorten it.")
     if "\0" in sql:
@@ -87,7 +96,10 @@ def _check_signs(text):
 
 
 def _check_pragmas(text):
-    """Refuse pragmas that may write, as a table: anywhere in the text, since names can be quoted."""
+    """Refuse pragmas that may write, anywhere in the text.
+
+    They may be used as tables, and their names may be quoted.
+    """
     for part in text.lower().split("pragma_")[1:]:
         name = "pragma_"
         for char in part:
@@ -99,7 +111,10 @@ def _check_pragmas(text):
 
 
 def check_program(rows):
-    """Raise Refused unless `rows`, an EXPLAIN's answer, are a program that writes nothing by itself."""
+    """Raise Refused if a statement's program writes.
+
+    `rows` are the result of EXPLAIN.
+    """
     if not rows:
         raise Refused("SQLite has no program for this statement, so it cannot be checked.")
     writing = {row[1] for row in rows} & WRITING_OPCODES
@@ -108,9 +123,10 @@ def check_program(rows):
 
 
 def run(database, sql, *, limit=ROW_LIMIT, seconds=SECONDS):
-    """Run one reading statement on an `Inspected` database and return its Answer, of at most `limit` rows.
+    """Run one reading statement on an `Inspected` database.
 
-    Raises Refused, and the driver's errors: OperationalError also when it takes longer than `seconds`.
+    Returns its Answer with at most `limit` rows. Raises Refused, and the driver's errors: OperationalError
+    also when it takes longer than `seconds`.
     """
     text = single_statement(sql)
     # Nothing that writes can stand inside a FROM, and the database itself stops at the limit.
@@ -122,7 +138,10 @@ def run(database, sql, *, limit=ROW_LIMIT, seconds=SECONDS):
 
 
 def plan(database, sql, *, seconds=SECONDS):
-    """Return the Answer of EXPLAIN QUERY PLAN for one reading statement; raises as `run` does."""
+    """Return the Answer of EXPLAIN QUERY PLAN for one reading statement.
+
+    Raises as `run` does.
+    """
     text = single_statement(sql)
     start = time.perf_counter()
     result = _guarded(database, text, f"EXPLAIN QUERY PLAN {text}", seconds)
@@ -130,7 +149,10 @@ def plan(database, sql, *, seconds=SECONDS):
 
 
 def _guarded(database, text, wanted, seconds):
-    """Check the program of `text`, then run `wanted`; on an object in a transaction that is rolled back."""
+    """Check the program of `text`, then run `wanted`.
+
+    On an object in a transaction that is rolled back.
+    """
     until = time.monotonic() + seconds
     with database.connect(seconds) as connection:
         if connection.supports_transactions:
@@ -146,9 +168,8 @@ def _guarded(database, text, wanted, seconds):
             if time.monotonic() < until - _ROUNDING:
                 raise
             raise driver.OperationalError(
-                f"The statement took longer than {seconds:g} seconds and was given up. The "
-                "database may go on with it, because nothing can interrupt SQLite. Narrow it with "
-                "WHERE or LIMIT."
+                f"The statement took longer than {seconds:g} seconds, so its result was dropped. It may "
+                "still be running, because SQLite can't be interrupted. Narrow it with WHERE or LIMIT."
             ) from error
         finally:
             if connection.in_transaction:
@@ -156,7 +177,10 @@ def _guarded(database, text, wanted, seconds):
 
 
 def _only(connection, sql, until):
-    """Send one statement alone: in a batch D1 would need names for columns that differ."""
+    """Send one statement alone.
+
+    In a batch D1 needs different names for all columns.
+    """
     # The seconds are for all statements of a page together.
     connection.timeout = max(until - time.monotonic(), 0.01)
     return connection.execute_batch([(sql, None)])[0]

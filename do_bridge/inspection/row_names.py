@@ -1,4 +1,7 @@
-"""Rows' names in URLs: the primary key's text if that is unambiguous, else the rowid or the key's values."""
+"""Names of rows in URLs.
+
+A name is the primary key's text if that is unambiguous, else the rowid or the key's values.
+"""
 
 import json
 
@@ -13,7 +16,10 @@ _LARGEST = 2**63
 
 
 def plain_column(table):
-    """Return the key's only column, whose text names rows, if it keeps text and numbers apart; or None."""
+    """Return the key's only column if its text can name rows, else None.
+
+    The column must keep texts and numbers apart.
+    """
     key = table.primary_key
     if len(key) != 1:
         return None
@@ -42,7 +48,10 @@ def order_columns(table):
 
 
 def name_sql(table):
-    """Return the SQL expression for a row's name, NULL for a row without one; None if no row has any."""
+    """Return the SQL expression for a row's name, NULL for a row without one.
+
+    None if no row has any.
+    """
     plain, rowid = plain_column(table), rowid_column(table)
     if rowid:
         exact = f"'{EXACT}' || {rowid}"
@@ -72,7 +81,10 @@ def _value_sql(name):
 
 
 def conditions(table, name):
-    """Return [(quoted column, value)] that select the row with this name; None if no row has it."""
+    """Return [(quoted column, value)] that select the row with this name.
+
+    None if no row has it.
+    """
     plain, rowid = plain_column(table), rowid_column(table)
     if not name.startswith(EXACT):
         if plain:
@@ -98,7 +110,10 @@ def _rowid_condition(rowid, text):
 
 
 def _value(item):
-    """Return the value that `_value_sql` wrote; raises ValueError or TypeError for anything else."""
+    """Return the value that `_value_sql` wrote.
+
+    Raises ValueError or TypeError for anything else.
+    """
     if isinstance(item, int) and not isinstance(item, bool) and -_LARGEST <= item < _LARGEST:
         return item
     if not isinstance(item, str):
@@ -115,7 +130,10 @@ def _refuse(text):
 
 
 def link_name(table, cell):
-    """Return the name of the row of `table` to which a foreign key's `cell` points; None if not plain."""
+    """Return the name of the row of `table` to which a foreign key's `cell` points.
+
+    None if not plain.
+    """
     text = cell.text
     is_plain = cell.kind == "integer" or (
         cell.kind == "text" and cell.length <= LONGEST_PLAIN and "\0" not in text

@@ -12,7 +12,10 @@ register_converter(NameConverter, "inspected_name")
 
 
 def patterns(site):
-    """Return the URL patterns for `site`; each view requires a login as the site's others do."""
+    """Return the URL patterns for `site`.
+
+    Each view requires a login as the site's others do.
+    """
 
     def route(pattern, view, name):
         return path(pattern, site.admin_view(partial(view, site)), name=name)

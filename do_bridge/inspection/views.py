@@ -1,4 +1,4 @@
-"""The pages about databases: the list of all, one of them, its migrations and its differences."""
+"""The pages about databases, their migrations and their differences."""
 
 from contextlib import suppress
 
@@ -29,7 +29,10 @@ SECONDS = 10.0
 
 @inspection
 def database_list(site, request):
-    """Show D1 and the tenants, from D1 alone; the page loads each row's live facts by itself."""
+    """Show D1 and the tenants, from D1 alone.
+
+    The page loads each row's live facts by itself.
+    """
     if current_tenant() is not None:
         return HttpResponseRedirect(reverse("admin:database", args=[Inspected(current_tenant())]))
     query = request.GET.get("q", "").strip()
@@ -59,7 +62,10 @@ def _states(slugs):
 
 
 def _learn_schemas(states):
-    """Load the schemas of the ledger's `states` into this process; one round trip if one of them is new."""
+    """Load the schemas of the ledger's `states` into this process.
+
+    Takes one round trip if one of them is new.
+    """
     marks = {state.fingerprint for state in states if state is not None and state.state == ledger.READY}
     if unknown := [mark for mark in marks if mark and known.migrations_of(mark) is None]:
         with suppress(ledger.LedgerMissing):
@@ -68,7 +74,10 @@ def _learn_schemas(states):
 
 
 def _listed(database, state):
-    """Return a row of the list: the ledger's state, until the database itself answers."""
+    """Return a row of the list, with the state from the ledger.
+
+    The page then loads the live numbers.
+    """
     if state is None:
         return {"database": database, "state": "unknown", "text": "not in the ledger", "known": None}
     if ledger.is_ready(state) and not state.error:
@@ -81,7 +90,10 @@ def _listed(database, state):
 
 @inspection
 def facts_json(site, request, database):
-    """Return one database's live facts, or that it does not answer, within about facts.SECONDS."""
+    """Return one database's live numbers, or that it does not answer.
+
+    Takes about facts.SECONDS at most.
+    """
     return JsonResponse(facts(database))
 
 
@@ -157,7 +169,10 @@ def action(site, request):
 
 
 def _chosen(paths, wanted):
-    """Return the databases that the URL names stand for; raise Http404 for one outside this site."""
+    """Return the databases that the URL names stand for.
+
+    Raises Http404 for one outside this site.
+    """
     chosen = []
     for path in dict.fromkeys(paths):
         try:

@@ -1,4 +1,4 @@
-"""The pages about the contents of a database: a table's rows, one row, and the answers to SQL."""
+"""The pages about the contents of a database: tables, rows and SQL."""
 
 import logging
 import time
@@ -43,7 +43,7 @@ READ = 4
 
 
 def _table(connection, request, database, name):
-    """Return (the Table that a URL names, {column: Table} of the rows that its rows point to).
+    """Return the Table of a URL, and {column: Table} of its references.
 
     Raises Http404, or PermissionDenied if this user may not see its rows.
     """
@@ -89,7 +89,10 @@ def table(site, request, database, name):
 
 
 class _Asked:
-    """The request in a table's URL: filters, order, page; `impossible` names what the table does not have."""
+    """The request in a table's URL: filters, order, page.
+
+    `impossible` names what the table does not have.
+    """
 
     def __init__(self, given, table, secret):
         self.columns = [column.name for column in table.columns if column.name not in secret]
@@ -130,7 +133,10 @@ class _Asked:
 
     @property
     def chips(self):
-        """Return (column, operator in words, value, URL without this filter) of each filter."""
+        """Return (column, operator, value, URL without this filter) of each filter.
+
+        The operator is in words.
+        """
         return [
             (
                 column,
@@ -143,7 +149,10 @@ class _Asked:
 
     @property
     def headings(self):
-        """Return (column, URL that sorts by it, "ascending", "descending" or "") of each column."""
+        """Return (column, URL that sorts by it, direction) of each column.
+
+        The direction is "ascending", "descending" or empty.
+        """
         found = []
         for column in self.columns:
             sorted_by = column == self.order
@@ -221,7 +230,10 @@ def _shown(value):
 
 
 def _log(request, database, text, start, outcome):
-    """Log who ran which statement where, its time and outcome, to the log and to D1's admin log."""
+    """Log who ran which statement, with its database, time and outcome.
+
+    Writes to the log and to D1's admin log.
+    """
     spent = (time.perf_counter() - start) * 1000
     short = " ".join(text.split())[:LOGGED_TEXT]
     logger.info(
@@ -242,7 +254,10 @@ def _log(request, database, text, start, outcome):
 
 
 def _save_later(entry):
-    """Save the entry of the admin log on a connection of this thread's own, which it closes."""
+    """Save the entry of the admin log in this thread.
+
+    It uses and closes a connection of its own.
+    """
     alias = conf("DIRECTORY_ALIAS")
     try:
         entry.save(using=alias)

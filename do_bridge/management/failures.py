@@ -1,4 +1,4 @@
-"""End a command that cannot reach a database with one line instead of a traceback."""
+"""Print one line instead of a traceback if a command cannot reach a database."""
 
 import sys
 from pathlib import Path
@@ -13,10 +13,11 @@ _PROGRAMS = {"manage.py", "django-admin", "django-admin.exe", "__main__.py"}
 
 
 def expect_failures(argv, hooks=sys):
-    """Print an expected failure of the command that `argv` starts on one line; `hooks` has the hook.
+    """Print expected failures of the command in `argv` on one line.
 
-    It is Python's own hook for uncaught exceptions, so it works for all commands. Code that calls a command
-    gets its exception as usual, and `--traceback` shows the whole of it.
+    `hooks` is the module whose `excepthook` is replaced. Python calls this hook for uncaught exceptions, so
+    it works for all commands. Code that calls a command gets the exception as usual. `--traceback` shows the
+    whole traceback.
     """
     if len(argv) < 2 or Path(argv[0]).name not in _PROGRAMS or "--traceback" in argv:
         return
@@ -32,7 +33,7 @@ def expect_failures(argv, hooks=sys):
 
 
 def is_expected(error):
-    """Return whether an error comes from the database or the network, rather than from a bug."""
+    """Return whether an error comes from the database or the network."""
     # SchemaMismatch and a deleted tenant are OperationalErrors, too.
     return isinstance(error, OperationalError | InterfaceError) and (
         isinstance(error.__cause__, driver.Error) or type(error).__module__.startswith("do_bridge.")
@@ -40,6 +41,9 @@ def is_expected(error):
 
 
 def one_line(error):
-    """Return an error's message on one line, with a way out if its tables do not exist."""
+    """Return an error's message on one line.
+
+    It names `migrate` if a table does not exist.
+    """
     text = " ".join(str(error).split()).rstrip(".") + "."
     return f"{text} Run `manage.py migrate` first." if is_missing_table(error) else text

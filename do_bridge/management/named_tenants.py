@@ -1,7 +1,7 @@
-"""Refuses a tenant that a command line names by `--database` and that nobody has made: a slip of the hand.
+"""Refuse unregistered tenants after `--database` on the command line.
 
-Such a command would work on the Durable Object of no tenant. Code that names an alias knows what it does, but
-whoever opens a prompt by code types there, too.
+A mistyped slug would open a new, empty Durable Object. Aliases in code are not checked, except if the code
+opens a shell in which a person types.
 """
 
 from django.core.management.base import CommandError
@@ -14,12 +14,15 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.slugs import alias_slug
 from do_bridge.tenancy.tenants import is_registered
 
-#: Slugs that the command line names and D1 has not been asked about.
+#: Slugs from the command line that have not been looked up in D1 yet.
 _unknown = set()
 
 
 def check_typed(slugs):
-    """Let the first use of these tenants, which a command line names, ask D1 whether there are any."""
+    """Look these slugs up in D1 when their aliases are first used.
+
+    `slugs` are from the command line.
+    """
     _unknown.update(slugs)
     connection_created.connect(_check, dispatch_uid="do_bridge.typed")
     shell_opens.connect(_check_shell, dispatch_uid="do_bridge.typed_in_a_shell")
@@ -32,7 +35,7 @@ def _check(sender, connection, **kwargs):
     try:
         refuse_unregistered(slug)
     except CommandError:
-        # Else the next statement would find it connected.
+        # Otherwise the next statement would use the open connection.
         connection.connection = None
         raise
     _unknown.discard(slug)
@@ -44,15 +47,15 @@ def _check_shell(sender, connection, **kwargs):
 
 
 def refuse_unregistered(slug):
-    """Raise CommandError for a tenant without a row in D1; one round trip."""
+    """Raise CommandError if D1 has no row for the tenant; takes one round trip."""
     try:
         registered = is_registered(slug)
     except DatabaseError as error:
         raise CommandError(
             f"The list of tenants can't be read ({error}). "
-            f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
+            f"Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first."
         ) from error
     if not registered:
         raise CommandError(
-            f"No tenant is registered as {slug!r}. `manage.py create_tenant {slug}` makes it, ready for use."
+            f"Tenant {slug!r} is not registered. Check the slug, or run `manage.py create_tenant {slug}`."
         )

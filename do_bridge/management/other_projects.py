@@ -1,4 +1,4 @@
-"""Distinguish a database that another project has migrated from one of this project's own."""
+"""Recognize databases and files that another project has migrated."""
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -14,14 +14,14 @@ from do_bridge.tenancy.slugs import is_tenant_side
 
 OPTION = "--with-other-apps"
 _MIGRATIONS = "django_migrations"
-# Apps that a project may add or remove and stay the same project.
+# A project that adds or removes these apps is still the same project.
 _COMMON = ("django.contrib.", "do_bridge")
 
 
 def refuse_other_project(alias):
-    """Raise CommandError if another project has migrated the database behind `alias`; two round trips.
+    """Raise CommandError if another project has migrated the database of `alias`.
 
-    It also raises for a database that an interrupted load has filled in part.
+    It also raises for a database that load_sqlite filled only in part. Takes two round trips.
     """
     connection = connections[alias]
     if is_tenant_side(alias) or not connection.settings_dict["ENGINE"].startswith("do_bridge."):
@@ -33,7 +33,7 @@ def refuse_other_project(alias):
     if MARK in tables:
         raise CommandError(
             f"The database of {alias!r} is incomplete, because load_sqlite was interrupted there. "
-            "Run the same load_sqlite again: it goes on."
+            "Run the same load_sqlite command again to continue."
         )
     if _MIGRATIONS not in tables:
         return
@@ -43,16 +43,17 @@ def refuse_other_project(alias):
     if why:
         raise CommandError(
             f"The database of {alias!r} was migrated by another project: {why}. Set NAME in "
-            f"DATABASES[{alias!r}] to the id of a database of this project. If both projects share "
-            f"this one, run the command once with {OPTION}."
+            f"DATABASES[{alias!r}] to the id of this project's database. If both projects share "
+            f"the database, run the command once with {OPTION}."
         )
 
 
 def refuse_other_projects_file(source, schema):
-    """Raise UnfitFile if another project has migrated an open SQLite file.
+    """Raise UnfitFile if another project has migrated the SQLite file.
 
-    Returns the option that `migrate` needs afterwards, or an empty text: `migrate` takes a site that has
-    since lost one app and gained another for another project.
+    `source` is the open file, `schema` its tables. Returns the option that `migrate` needs afterwards, or an
+    empty string. It needs one if the site has removed an app and added another since the file was written,
+    because `migrate` would refuse that database as another project's.
     """
     noted = {app for app, _ in applied_migrations(source)}
     user_model = get_user_model() if apps.is_installed("django.contrib.auth") else None
@@ -68,8 +69,11 @@ def refuse_other_projects_file(source, schema):
 
 
 def _why(noted, lacking):
-    """Return what another project added: `noted` are apps in django_migrations, `lacking` a model or None."""
-    # A removed app does not count, because all others are there.
+    """Return why the database is another project's, or an empty string.
+
+    `noted` are the app labels in django_migrations, `lacking` is the user model if its table is missing.
+    """
+    # An app that was only removed is no reason.
     unknown = sorted(noted - {config.label for config in apps.get_app_configs()})
     new = sorted(_own_apps() - noted)
     if unknown and new:
@@ -81,7 +85,10 @@ def _why(noted, lacking):
 
 
 def _own_apps():
-    """Return the labels of apps with migrations that are neither Django's nor this package's."""
+    """Return the labels of the project's own apps with migrations.
+
+    Django's apps and this package's are left out.
+    """
     loader = MigrationLoader(None)
     labels = {label for label, _ in loader.disk_migrations}
     return {label for label in labels if not apps.get_app_config(label).name.startswith(_COMMON)}

@@ -1,1 +1,4 @@
-"""An optional app: tenants' objects hold copies of their members, and `request.user` is one of them there."""
+"""An optional app that keeps copies of members in tenants' databases.
+
+Inside a tenant `request.user` is such a copy.
+"""

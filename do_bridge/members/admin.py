@@ -1,4 +1,4 @@
-"""A mixin for D1's admins of users and memberships."""
+"""A mixin for the admins of users and memberships on D1's admin site."""
 
 from django.contrib import messages
 from django.http import HttpResponseRedirect
@@ -8,7 +8,7 @@ from .syncing import CopyFailed
 
 
 class CopyWarningMixin:
-    """Shows a message, not an error page, when D1 was written and a tenant's object was not."""
+    """Show a message if a change could not be copied into a tenant's database."""
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         return self._warned(request, super().changeform_view, object_id, form_url, extra_context)

@@ -1,4 +1,4 @@
-"""Wires copies of members into a Django project."""
+"""The app config of do_bridge.members."""
 
 from django.apps import AppConfig
 
@@ -6,7 +6,10 @@ from do_bridge.tenancy.databases import tenant_databases
 
 
 class MembersConfig(AppConfig):
-    """Keeps copies of users in tenants' objects up to date; without tenants it does nothing."""
+    """Keep copies of users in the tenants' Durable Objects up to date.
+
+    Does nothing in a project without tenants.
+    """
 
     name = "do_bridge.members"
     label = "do_bridge_members"

@@ -1,4 +1,4 @@
-"""System checks of the app: what would leave tenants without copies of their members."""
+"""System checks of the settings that copies of members need."""
 
 from django.apps import apps
 from django.conf import settings
@@ -14,7 +14,7 @@ from . import shape
 
 
 def is_configured():
-    """Say whether the settings name a membership model that there is."""
+    """Return whether DO_BRIDGE['MEMBERSHIP_MODEL'] names an existing model."""
     name = conf("MEMBERSHIP_MODEL")
     try:
         return bool(name) and apps.get_model(name) is not None
@@ -24,12 +24,12 @@ def is_configured():
 
 @register()
 def check_membership(app_configs=None, **kwargs):
-    """Refuse settings by which nobody can be copied."""
+    """Refuse settings with which users cannot be copied."""
     if tenant_databases() is None:
         return []
     if not is_configured():
         message = f"DO_BRIDGE['MEMBERSHIP_MODEL'] is {conf('MEMBERSHIP_MODEL')!r}, which is not a model."
-        hint = "Name the model in D1 that has a foreign key to the user and one to the tenant."
+        hint = "Set it to the model in D1 that has a foreign key to the user and one to the tenant."
         return [Error(message, hint=hint, id="do_bridge.E016")]
     try:
         shape.user_link(), shape.tenant_link()
@@ -44,25 +44,26 @@ def _error(message):
 
 
 def _wrong_fields():
-    """Yield what is wrong about what a copy holds."""
+    """Yield an error message for each field that a copy cannot hold."""
     model, copied = get_user_model(), shape.copied_fields()
     for field in copied:
         if field.is_relation or field.primary_key:
             yield (
-                f"DO_BRIDGE['MEMBER_FIELDS'] names {field.name!r}, a key. A tenant's object has no row that "
-                "the key could refer to. Take it out."
+                f"DO_BRIDGE['MEMBER_FIELDS'] contains the key {field.name!r}. A tenant's database has no row "
+                "that the key could refer to. Remove it from the setting."
             )
     for field in model._meta.concrete_fields:
         if field.is_relation and not field.null and not field.primary_key:
             yield (
-                f"{model._meta.label}.{field.name} is a foreign key that must not be empty, and a copy of a "
-                "user has no row that it could refer to. Let it be null, or move it to another model."
+                f"{model._meta.label}.{field.name} is a foreign key that does not allow NULL. A tenant's "
+                "database has no row that a copy of the user could refer to. Set null=True, or move the "
+                "field to another model."
             )
 
 
 @register()
 def check_user_middleware(app_configs=None, **kwargs):
-    """Warn if `request.user` stays D1's inside tenants."""
+    """Warn if `request.user` would be D1's row inside tenants."""
     if tenant_databases() is None:
         return []
     from django.contrib.auth.middleware import AuthenticationMiddleware
@@ -74,9 +75,10 @@ def check_user_middleware(app_configs=None, **kwargs):
     if theirs and (not ours or ours[0] < theirs[0]):
         return [
             Warning(
-                "TenantUserMiddleware does not come after AuthenticationMiddleware, so request.user is D1's "
-                "row inside tenants.",
-                hint="Put 'do_bridge.members.middleware.TenantUserMiddleware' behind it in MIDDLEWARE.",
+                "MIDDLEWARE has no TenantUserMiddleware after AuthenticationMiddleware, so request.user "
+                "can't be used in a tenant's relations.",
+                hint="Put 'do_bridge.members.middleware.TenantUserMiddleware' after "
+                "AuthenticationMiddleware in MIDDLEWARE.",
                 id="do_bridge.W013",
             )
         ]

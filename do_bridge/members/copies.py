@@ -1,4 +1,4 @@
-"""Writes copies of users into a tenant's object: one upsert, and free names before it."""
+"""Write copies of users into a tenant's Durable Object."""
 
 import json
 
@@ -11,16 +11,16 @@ from .shape import ACTIVE, copied_fields, is_text, unsaved_copy
 
 
 def write_copies(users, alias, *, are_members=True):
-    """Write the copies of `users` into the database `alias`, in one round trip and as one atomic unit.
+    """Write copies of users into the database `alias`, in one atomic round trip.
 
-    are_members: False for staff and authors, who may be members or not. A new copy is inactive then, and one
-    that is there stays as active as it is. Raises Django's database errors.
+    `users` are rows of D1. Pass `are_members=False` for staff and authors, who may or may not be members:
+    then a new copy is inactive, and an existing copy keeps its `is_active`. Raises Django's database errors.
     """
     run_batch(connections[alias], statements(connections[alias], users, are_members=are_members))
 
 
 def statements(connection, users, *, are_members=False):
-    """Return [(sql, params), …] that make the copies of `users`, or bring them up to date."""
+    """Return [(sql, params), …] that create or update the copies of `users`."""
     copies = [unsaved_copy(user, is_member=are_members) for user in users]
     if not copies:
         return []
@@ -46,15 +46,15 @@ def _on_conflict(connection, columns):
     model, quote = get_user_model(), connection.ops.quote_name
     table, key = quote(model._meta.db_table), quote(model._meta.pk.column)
     changes = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in columns)
-    # A row that says all this already is not written, and so not billed.
+    # An unchanged row is not written, because Cloudflare bills written rows.
     differs = " OR ".join(f"{table}.{quote(name)} IS NOT excluded.{quote(name)}" for name in columns)
     return f" ON CONFLICT ({key}) DO UPDATE SET {changes} WHERE {differs}"
 
 
 def free_names(connection, copies):
-    """Return the statements that take unique texts of these copies away from any other copy.
+    """Return statements that rename other copies with the same unique texts.
 
-    Members take each other's names, and a copy of somebody who was renamed after leaving keeps the old one.
+    This happens if members swap names, or if a former member's copy holds a name that is now another user's.
     """
     unique = [field for field in copied_fields() if field.unique and is_text(field)]
     return [_free_name(connection, field, copies) for field in unique]
@@ -66,7 +66,7 @@ def _free_name(connection, field, copies):
     wanted = json.dumps(
         [[getattr(copy, field.attname), meta.pk.get_db_prep_value(copy.pk, connection)] for copy in copies]
     )
-    # Anybody may be called so, too: then a part that nobody can have guessed keeps them apart.
+    # A user may have this very name. In that case a random suffix makes it unique.
     former = f"'former-' || {table}.{key}"
     taken = (
         f"EXISTS (SELECT 1 FROM {table} AS other WHERE other.{name} = {former}) "  # noqa: S608 - quoted names

@@ -1,4 +1,4 @@
-"""The first members of a new tenant: their copies for its object, and their places in D1."""
+"""The rows for the first members of a new tenant."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ from .triggers import NOW
 
 
 def first_members(users):
-    """Return what do_bridge writes for the first members of a new tenant: `users` are rows of D1."""
+    """Return the FirstMembers rows for a new tenant; `users` are rows of D1."""
     copies = [unsaved_copy(user) for user in users]
     return FirstMembers(
         copies=copies,
@@ -28,11 +28,12 @@ def first_members(users):
 
 
 def _settle_flags(copies, slug):
-    """Return the statements that remove the flags of members whose copies are what D1 still says.
+    """Return statements that update the dirty flags after the copies were written.
 
-    They flag the others. A change that was copied in between had its flag removed, and was overwritten by
-    what was read before. In a tenant that had its row before, all are flagged and no flag is removed: a copy
-    may be missing, and a membership may have ended in between.
+    They remove the flags of members whose copies still equal D1's rows, and flag all others: a concurrent
+    change may have been copied, and its flag removed, before these older values overwrote it. If the tenant's
+    row existed before, they flag all members and remove no flag, because a copy may be missing or a
+    membership may have ended.
     """
     connection = connections[conf(DIRECTORY)]
     quote = connection.ops.quote_name

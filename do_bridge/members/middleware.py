@@ -1,4 +1,4 @@
-"""Makes `request.user` the tenant's copy of whoever is signed in, inside a tenant."""
+"""The middleware that makes `request.user` the tenant's copy of the user."""
 
 from functools import partial
 
@@ -10,10 +10,11 @@ from do_bridge.tenancy.replicated.users import as_copy
 
 
 class TenantUserMiddleware:
-    """Stands behind Django's AuthenticationMiddleware; D1's pages keep D1's user.
+    """Make `request.user` belong to the tenant's database inside a tenant.
 
-    Nothing is read for it: the copy has the values of D1's row, so passwords and permissions are D1's, and is
-    saved there. The object gets or refreshes its row when something is to refer to it.
+    Put it after Django's AuthenticationMiddleware. It reads nothing: `request.user` keeps the values of D1's
+    row, password and permissions included, and is saved in D1. The row in the tenant's Durable Object is
+    created or refreshed together with the first row that refers to it.
     """
 
     sync_capable = True
@@ -26,7 +27,7 @@ class TenantUserMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request):
-        # A coroutine where the handler is asynchronous: nothing here waits for anything.
+        # For an asynchronous handler this returns its coroutine; nothing here has to be awaited.
         _take_copy(request)
         return self.get_response(request)
 
@@ -42,7 +43,7 @@ def _take_copy(request):
 
 
 def _copied(user, alias):
-    # Evaluates the lazy object that Django's middleware has set.
+    # This evaluates the lazy object that Django's middleware has set.
     return as_copy(user, alias)
 
 

@@ -4,10 +4,10 @@ from django.db import models
 
 
 class DirtyFlag(models.Model):
-    """A change of a member that a tenant's object may not have yet; D1's triggers write it.
+    """A change of a member that a tenant's Durable Object may lack.
 
-    The row stays until the copy is written. It names the tenant and the user without foreign keys, because it
-    outlives a user who was deleted.
+    D1's triggers insert it. The row is deleted when the copy has been written. It has no foreign keys,
+    because it may outlive its user.
     """
 
     slug = models.CharField(max_length=63, db_index=True, help_text="The slug of the tenant.")

@@ -1,4 +1,4 @@
-"""Which models and fields say who is a member, and what a copy of a user holds."""
+"""The membership model, its foreign keys, and the fields of a user's copy."""
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -9,7 +9,7 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.tenants import tenant_model
 
 DIRECTORY = "DIRECTORY_ALIAS"
-# Copied if the user model has them, and nothing else is configured.
+# Copied by default, if the user model has them.
 USUAL_FIELDS = ("first_name", "last_name", "name", "is_active")
 ACTIVE = "is_active"
 NO_PASSWORD = "!copy"  # noqa: S105  (a hash that no password has)
@@ -21,12 +21,18 @@ def membership_model():
 
 
 def user_link():
-    """Return the membership's foreign key to the user model. Raises ImproperlyConfigured."""
+    """Return the membership's foreign key to the user model.
+
+    Raises ImproperlyConfigured.
+    """
     return _link(get_user_model(), 0)
 
 
 def tenant_link():
-    """Return the membership's foreign key to the tenant model. Raises ImproperlyConfigured."""
+    """Return the membership's foreign key to the tenant model.
+
+    Raises ImproperlyConfigured.
+    """
     return _link(tenant_model(), 1)
 
 
@@ -42,20 +48,21 @@ def _link(target, place):
     ]
     if len(found) != 1:
         raise ImproperlyConfigured(
-            f"{model._meta.label} has {len(found)} foreign keys to {target._meta.label} that could say who "
-            "is a member. Set DO_BRIDGE['MEMBERSHIP_FIELDS']: (the one to the user, the one to the tenant)."
+            f"{model._meta.label} has {len(found)} foreign keys to {target._meta.label}, but needs exactly "
+            "one. Set DO_BRIDGE['MEMBERSHIP_FIELDS'] to the names of its foreign keys (to the user, to the "
+            "tenant)."
         )
     (field,) = found
     if not field.target_field.primary_key:
         raise ImproperlyConfigured(
-            f"{model._meta.label}.{field.name} refers to {field.target_field.name!r}. "
-            f"Let it refer to the primary key of {target._meta.label}."
+            f"{model._meta.label}.{field.name} refers to {field.target_field.name!r}, which is not the "
+            "primary key. Remove to_field from the foreign key."
         )
     return field
 
 
 def copied_fields():
-    """Return the user model's fields that a copy holds besides the primary key."""
+    """Return the user model's fields that a copy holds, without the primary key."""
     model = get_user_model()
     names = conf("MEMBER_FIELDS")
     if names is None:
@@ -65,19 +72,22 @@ def copied_fields():
 
 
 def is_copied(name):
-    """Say whether a copy holds the user model's field `name`."""
+    """Return whether a copy holds the user model's field `name`."""
     return any(field.name == name for field in copied_fields())
 
 
 def copied_values(user):
-    """Return the values of a user's row that its copy holds, in the order of `copied_fields`."""
+    """Return the values of a user that its copy holds.
+
+    They have the order of `copied_fields`.
+    """
     return tuple(getattr(user, field.attname) for field in copied_fields())
 
 
 def unsaved_copy(user, *, is_member=True):
-    """Return an unsaved copy of a user: D1's values of the copied fields, blanks in all others.
+    """Return an unsaved copy of a user.
 
-    A copy of somebody who is no member is inactive.
+    Fields that are not copied are blank. The copy is inactive if `is_member` is False.
     """
     model = get_user_model()
     copied = {field.attname: getattr(user, field.attname) for field in copied_fields()}
@@ -105,13 +115,13 @@ def blank_value(field, key):
 
 
 def is_text(field):
-    """Say whether any text may stand in a field's column."""
+    """Return whether a field's column accepts any text."""
     kinds = {"CharField", "TextField", "SlugField", "EmailField"}
     return field.get_internal_type() in kinds
 
 
 def key_text(key):
-    """Return a user's primary key as D1's triggers write it into a dirty flag."""
+    """Return a user's primary key as text, as D1's triggers write it."""
     from django.db import connections
 
     field = get_user_model()._meta.pk
@@ -119,5 +129,5 @@ def key_text(key):
 
 
 def key_of(text):
-    """Return the primary key that `key_text` made a text of."""
+    """Return the primary key for a text of `key_text`."""
     return get_user_model()._meta.pk.to_python(text)

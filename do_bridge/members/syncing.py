@@ -1,8 +1,8 @@
-"""Carries members from D1 into tenants' objects.
+"""Copy members from D1 into the tenants' Durable Objects.
 
-D1 is written first and is the truth; its triggers set a dirty flag in the same statement, which goes when the
-copy is written. If that fails, `CopyFailed` says so. The next use of the tenant repairs it, or
-`manage.py sync_members SLUG`, as often as one likes.
+D1 is written first, and its triggers set a dirty flag in the same statement. The flag is removed when the
+copy has been written. If the copy fails, CopyFailed is raised. The next use of the tenant, or
+`manage.py sync_members SLUG`, repairs the copy.
 """
 
 import contextlib
@@ -29,38 +29,46 @@ logger = logging.getLogger("do_bridge.members")
 
 
 class CopyFailed(Exception):
-    """D1 holds the change, the tenant's object does not."""
+    """A change was saved in D1 but could not be copied into a tenant.
+
+    `what` names the change, `slugs` the tenants.
+    """
 
     def __init__(self, what, *slugs):
-        objects = "the object of tenant" if len(slugs) == 1 else "the objects of tenants"
+        databases = "the database of tenant" if len(slugs) == 1 else "the databases of tenants"
         super().__init__(
-            f"{what} in D1, but not in {objects} {', '.join(slugs)}, which did not answer as expected. "
-            f"Repair it with `manage.py sync_members {' '.join(slugs)}`."
+            f"{what} was saved in the shared database, but could not be copied into {databases} "
+            f"{', '.join(slugs)}. Run `manage.py sync_members {' '.join(slugs)}` to copy it."
         )
         self.what = what
         self.slugs = slugs
 
 
 def memberships(**conditions):
-    """Return D1's memberships; conditions `user` and `tenant`, whatever the project calls these fields."""
+    """Return D1's memberships with the given `user` and `tenant`.
+
+    The conditions have these names whatever the project calls its foreign keys.
+    """
     links = {"user": user_link().name, "tenant": tenant_link().name}
     rows = membership_model()._base_manager.using(conf(DIRECTORY))
     return rows.filter(**{links[name]: value for name, value in conditions.items()})
 
 
 def add_member(user, tenant, **fields):
-    """Make `user` a member of `tenant`, first in D1 and then in its object; `fields` are the membership's.
+    """Make `user` a member of `tenant` and return the membership.
 
-    Returns the membership. Raises CopyFailed if D1 alone was written, IntegrityError for a second one.
+    `fields` are other fields of the membership. D1 is written first, then the tenant's Durable Object. Raises
+    CopyFailed if only D1 was written, and IntegrityError if the project's membership is unique and exists.
     """
     links = {user_link().name: user, tenant_link().name: tenant}
     return membership_model()._base_manager.using(conf(DIRECTORY)).create(**links, **fields)
 
 
 def add_member_by_name(tenant, username):
-    """Make the user of that name a member, or refresh their copy if they are one; for commands.
+    """Make the user with this name a member.
 
-    Raises ObjectDoesNotExist, and CopyFailed.
+    If the user is a member, it refreshes the copy. Commands use it. Raises ObjectDoesNotExist for an unknown
+    user, and CopyFailed.
     """
     user = (
         get_user_model()
@@ -68,21 +76,27 @@ def add_member_by_name(tenant, username):
         .get(**{get_user_model().USERNAME_FIELD: username})
     )
     if not memberships(user=user, tenant=tenant).exists():
-        # Whoever was quicker with the same membership has made the copy, too; it is refreshed below.
+        # Another process may have added the same member at the same time; the copy is refreshed below.
         with contextlib.suppress(IntegrityError):
             add_member(user, tenant)
             return
-    follow(tenant, [user.pk], f"{user} is")
+    follow(tenant, [user.pk], f"The membership of {user}")
 
 
 def remove_member(user, tenant):
-    """End a membership; the object keeps the copy, inactive, for its rows. Raises CopyFailed."""
+    """End a membership. Raises CopyFailed.
+
+    The tenant's database keeps the copy, because rows refer to it, but makes it inactive.
+    """
     for membership in memberships(user=user, tenant=tenant):
         membership.delete()
 
 
 def out_of_sync():
-    """Return the tenants with changes that are not copied; `.behind_since` is the oldest one's time."""
+    """Return the tenants that lack changes of members.
+
+    `.behind_since` is the time of the oldest one.
+    """
     flags = DirtyFlag.objects.using(conf(DIRECTORY)).filter(slug=OuterRef("slug"))
     since = flags.order_by("pk").values("since")[:1]
     return (
@@ -95,21 +109,28 @@ def out_of_sync():
 
 
 def row_annotations():
-    """Return what a look-up of a tenant reads in the same round trip: `is_out_of_sync`."""
+    """Return the annotation `is_out_of_sync` of a tenant's row.
+
+    A look-up of a tenant reads it in the same round trip.
+    """
     return {"is_out_of_sync": Exists(DirtyFlag.objects.filter(slug=OuterRef("slug")))}
 
 
 def _flags(slug, keys):
-    """Return the tenant's dirty flags: of some users, or all for None."""
+    """Return the tenant's dirty flags for some users, or all for None.
+
+    `keys` are the users' primary keys.
+    """
     flags = DirtyFlag.objects.using(conf(DIRECTORY)).filter(slug=slug)
     return flags if keys is None else flags.filter(user_key__in=[key_text(key) for key in keys])
 
 
 def follow(tenant, keys, what):
-    """Bring the copies of some users in one tenant's object to what D1 says, and remove their dirty flags.
+    """Update copies of users in one tenant, and remove their dirty flags.
 
-    keys: primary keys of users, who may be gone; None for all. what: the start of the error's sentence.
-    Returns how many of them are members; 0 for a tenant that is gone. Raises CopyFailed.
+    `keys` are primary keys of users, who may have been deleted, or None for all. `what` names the change in
+    the error message. Returns the number of members among them, or 0 if the tenant was deleted. Raises
+    CopyFailed.
     """
     if (row := _read(tenant, keys)) is None:
         return 0
@@ -119,14 +140,17 @@ def follow(tenant, keys, what):
         _flag_again(row, keys)
         raise CopyFailed(what, row.slug) from exc
     if row.flags:
-        # At once, or after the block around it that may still undo the copy.
+        # A block around this call may still roll the copy back.
         transaction.on_commit(partial(_remove_flags, row, keys), using=tenant_alias(row.slug))
     return count
 
 
 def _read(tenant, keys):
-    """Return the tenant's row with its `flags` counted, the `last_flag` and the first `since`, or None."""
-    # Before the members are read: a change that comes later keeps its flag.
+    """Return the tenant's row with facts about its dirty flags, or None.
+
+    The annotations are `flags` (their count), `last_flag` and `since`.
+    """
+    # Read before the members, so that a later change keeps its flag.
     summed = _flags(OuterRef("slug"), keys).order_by().values("slug")
     summed = summed.annotate(last=Max("pk"), number=Count("pk"), first=Min("since"))
     rows = tenant_model()._base_manager.using(conf(DIRECTORY)).filter(pk=tenant.pk)
@@ -138,15 +162,16 @@ def _read(tenant, keys):
 
 
 def _copy(row, keys):
-    """Write the copies, of members who are read while the object is held; return how many these are.
+    """Read the members from D1 while the tenant's Durable Object is locked.
 
-    Whoever else writes copies waits, and reads what is there then: an older one never comes after a newer.
+    Write and count their copies. The lock makes other writers of copies wait, so that older values never
+    overwrite newer ones.
     """
     alias = tenant_alias(row.slug)
     places = memberships(tenant=row).filter(**{user_link().name: OuterRef("pk")})
     members = get_user_model()._base_manager.using(conf(DIRECTORY)).filter(Exists(places)).order_by("pk")
     with transaction.atomic(using=alias):
-        # A transaction begins with its first statement.
+        # The transaction, and with it the lock, begins with the first statement.
         run_batch(connections[alias], [("SELECT 1", None)])
         users = list(members if keys is None else members.filter(pk__in=keys))
         _write(users, keys, alias)
@@ -159,21 +184,27 @@ def _remove_flags(row, keys):
 
 
 def _flag_again(row, keys):
-    """Set a flag behind all others: what failed may stand, later than something newer that took its flags."""
-    # The old ones may be there still: failing again and again must not pile them up.
+    """Set a new dirty flag after a failed write.
+
+    The write may still arrive and overwrite newer values.
+    """
+    # Older flags are deleted below, so that repeated failures do not accumulate them.
     with contextlib.suppress(DatabaseError, InterfaceError), do_bridge.batch(using=conf(DIRECTORY)):
         DirtyFlag.objects.using(conf(DIRECTORY)).bulk_create(
             DirtyFlag(slug=row.slug, user_key=key, since=row.since or timezone.now())
             for key in ([EVERYBODY] if keys is None else map(key_text, keys))
         )
         _flags(row.slug, keys).filter(pk__lte=row.last_flag or 0).delete()
-        # A tenant that was deleted in between has taken its flags along.
+        # If the tenant was deleted in between, its flags must go too.
         tenants = tenant_model()._base_manager.using(conf(DIRECTORY)).filter(slug=row.slug)
         _flags(row.slug, None).filter(~Exists(tenants)).delete()
 
 
 def _write(users, keys, alias):
-    """Write the members' copies; make the others', among `keys` or among all, inactive for their rows."""
+    """Write the copies of members, and make other copies inactive.
+
+    The other copies are those among `keys`, or all for None.
+    """
     if users:
         write_copies(users, alias)
     if not is_copied(ACTIVE):
@@ -187,32 +218,34 @@ def _write(users, keys, alias):
 
 
 def sync_members(tenant):
-    """Bring the object's copies to what D1 says: members written, all others inactive.
+    """Write the copies of all members, and make other copies inactive.
 
-    Returns how many members there are. Raises CopyFailed.
+    Returns the number of members. Raises CopyFailed.
     """
-    return follow(tenant, None, "The members are")
+    return follow(tenant, None, "The current list of members")
 
 
 def repair_on_use(sender, tenant, **kwargs):
-    """Refresh dirty copies when a tenant is about to be used; a failure is logged, and tried again.
+    """Update copies that are out of sync before a tenant is used; log a failure.
 
-    A receiver of `tenant_used`, whose row says by `is_out_of_sync` whether there is something to do.
+    A receiver of `tenant_used`. The next use of the tenant tries again after a failure.
     """
     if not getattr(tenant, "is_out_of_sync", False):
         return
     try:
         keys = _flags(tenant.slug, None).order_by().values_list("user_key", flat=True).distinct()
-        follow(tenant, None if EVERYBODY in keys else [key_of(key) for key in keys], "The members are")
+        users = None if EVERYBODY in keys else [key_of(key) for key in keys]
+        follow(tenant, users, "The current list of members")
     except (CopyFailed, DatabaseError, InterfaceError) as exc:
-        logger.warning("The members of tenant %s stay out of sync: %s", tenant.slug, exc)
+        logger.warning("The copies of members of tenant %s are still out of sync: %s", tenant.slug, exc)
 
 
 def fill_places(sender, source, target, **kwargs):
-    """Give a tenant that was copied the members of its source; one that was loaded keeps D1's.
+    """Write the copies of a new tenant's members.
 
-    A receiver of `tenant_filled`. A failure, also of a tenant that is still to be migrated, leaves a flag for
-    everybody, and is logged.
+    A copied tenant first gets the members of its source. A receiver of `tenant_filled`; `source` is None for
+    a tenant that was loaded from a file. A failure is logged and leaves a dirty flag for all members, for
+    example if the tenant still has to be migrated.
     """
     tenant = tenant_model()._base_manager.using(conf(DIRECTORY)).get(slug=target)
     if source is not None:

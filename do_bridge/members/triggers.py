@@ -1,4 +1,4 @@
-"""D1's triggers that set a dirty flag in the same statement that changes a member."""
+"""The triggers in D1 that set a dirty flag when a member changes."""
 
 from django.contrib.auth import get_user_model
 from django.db import connections
@@ -17,7 +17,7 @@ EVERYBODY = ""  # the user's key in a flag that stands for all members
 
 
 def definitions(connection):
-    """Return {name: SQL that makes the trigger}, as SQLite keeps it."""
+    """Return {name: SQL of the trigger}, as sqlite_master stores it."""
     quote = connection.ops.quote_name
     membership, flags, tenants, users = (
         quote(model._meta.db_table)
@@ -29,7 +29,7 @@ def definitions(connection):
     changed = " OR ".join(f"OLD.{column} IS NOT NEW.{column}" for column in columns)
     insert = f"INSERT INTO {flags} (slug, user_key, since) "
 
-    # No tenant, no flag: one that is deleted takes its memberships along.
+    # Without the tenant's row no flag is set: deleting a tenant also deletes its memberships.
     def flag(row):
         return (
             f"{insert}SELECT slug, CAST({row}.{user} AS TEXT), {NOW} FROM {tenants} "  # noqa: S608 - quoted
@@ -54,9 +54,9 @@ def definitions(connection):
 
 
 def make_triggers(*, flag_all=False):
-    """Make D1's triggers, in place of those that are there; one round trip.
+    """Create or replace the triggers in D1, in one round trip.
 
-    flag_all: flag all members of all tenants in the same batch, because changes were not flagged before.
+    With `flag_all` the same batch flags all members of all tenants, because earlier changes set no flags.
     """
     connection = connections[conf(DIRECTORY)]
     made = [(sql, None) for sql in definitions(connection).values()]
@@ -70,7 +70,10 @@ def _flag_all(connection):
 
 
 def drop_triggers():
-    """Drop the triggers while tables change: SQLite renames no table that another table's trigger names."""
+    """Drop the triggers before a migration.
+
+    SQLite can't rename a table that a trigger of another table names.
+    """
     run_batch(connections[conf(DIRECTORY)], _drops())
 
 
@@ -79,9 +82,9 @@ def _drops():
 
 
 def are_there():
-    """Say whether D1 has all triggers, for the fields that are copied now.
+    """Return whether D1 has all triggers for the fields that are copied now.
 
-    A `migrate` that was interrupted leaves them out until the next one.
+    They are missing after an interrupted `migrate`, until the next one.
     """
     connection = connections[conf(DIRECTORY)]
     (result,) = run_batch(connection, [("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'", None)])

@@ -1,8 +1,7 @@
-"""Connects the app to Django's signals and to the tenancy layer.
+"""Connect the app to Django's signals and to the tenancy layer.
 
-A saved membership or user is copied at once, after D1's part is over (`on_commit`): nothing reaches an object
-that D1 refused. What sends no signal (`bulk_create`, `update()`, SQL) has its dirty flags from D1's triggers
-all the same, and is copied when the tenant is used next.
+A saved membership or user is copied when D1's transaction has committed (`on_commit`). Changes without a
+signal (`bulk_create()`, `update()`, SQL) are flagged by triggers in D1, and copied at the tenant's next use.
 """
 
 from functools import partial
@@ -22,12 +21,12 @@ from do_bridge.tenancy.schema.replay import directory_only
 
 from . import copies, first, shape, syncing, triggers
 
-# Whether D1 had its triggers before the migration that runs now: {"had": bool}.
+# {"had": whether D1 had its triggers before the migration that is running}.
 _migrating = {}
 
 
 def watch():
-    """Connect everything; may be called again."""
+    """Connect the signals; can be called more than once."""
     membership, user = shape.membership_model(), get_user_model()
     post_save.connect(_membership_saved, sender=membership, dispatch_uid="do_bridge_members.saved")
     post_delete.connect(_membership_deleted, sender=membership, dispatch_uid="do_bridge_members.deleted")
@@ -47,12 +46,12 @@ def _membership_saved(instance, using, raw=False, **kwargs):
     if raw or using != conf(shape.DIRECTORY):
         return
     user = getattr(instance, shape.user_link().name)
-    _follow_later(instance, f"The membership of {user} is")
+    _follow_later(instance, f"The membership of {user}")
 
 
 def _membership_deleted(instance, using, **kwargs):
     if using == conf(shape.DIRECTORY):
-        _follow_later(instance, "The member is removed")
+        _follow_later(instance, "The end of the membership")
 
 
 def _follow_later(membership, what):
@@ -61,7 +60,7 @@ def _follow_later(membership, what):
 
 
 def _user_saved(instance, using, created=False, raw=False, update_fields=None, **kwargs):
-    # A sign-in saves last_login alone, which no copy has.
+    # A sign-in saves only last_login, which is not copied.
     names = {field.name for field in shape.copied_fields()}
     is_same = update_fields is not None and not set(update_fields) & names
     if raw or created or is_same or using != conf(shape.DIRECTORY):
@@ -73,26 +72,29 @@ def _follow(tenant, key, what):
     try:
         syncing.follow(tenant, [key], what)
     except syncing.CopyFailed:
-        # So that this process sees the dirty flag when the tenant is used next.
+        # The cached row lacks the dirty flag, and the next use of the tenant must see it.
         directory.lookup.forget(tenant.slug)
         raise
 
 
 def _follow_everywhere(user):
-    """Write the user's copy in each of the tenants."""
+    """Update the user's copy in each tenant of which the user is a member."""
     link = shape.tenant_link().name
     _Works(
-        partial(_follow, getattr(membership, link), user.pk, f"The change of {user} is")
+        partial(_follow, getattr(membership, link), user.pk, f"The change of {user}")
         for membership in syncing.memberships(user=user).select_related(link)
     )()
 
 
 def after_commit(work):
-    """Call `work` when D1's open block is over, or now; what fails with CopyFailed stops no other work."""
+    """Call `work` when D1's open block commits, or at once without one.
+
+    A CopyFailed does not keep other work from running.
+    """
     alias = conf(shape.DIRECTORY)
     connection = connections[alias]
     place, last = set(connection.savepoint_ids), connection.run_on_commit[-1:]
-    # The engine wraps each callback, so that it runs in the context of now.
+    # The engine wraps each callback, so that it runs in the tenant that is current now.
     waiting = unwrap(last[0][1]) if last else None
     if isinstance(waiting, _Works) and last[0][0] == place:
         waiting.append(work)
@@ -101,7 +103,10 @@ def after_commit(work):
 
 
 class _Works(list):
-    """What is to be done after one block: Django itself would drop everything behind the first failure."""
+    """The callbacks of one block.
+
+    Django itself would skip all callbacks after a failed one.
+    """
 
     def __call__(self):
         failures = []
@@ -128,16 +133,16 @@ def _tables_change(using, plan=None, **kwargs):
 
 @directory_only
 def _tables_changed(using, plan=None, apps=None, **kwargs):
-    # `migrate do_bridge_members zero` removes the flags' table; `flush` has no state, and leaves it.
+    # `migrate do_bridge_members zero` drops the table of flags. `flush` passes no apps and keeps it.
     if using != conf(shape.DIRECTORY) or not (apps is None or _has_tables(apps)):
         return
-    # Without them nothing was flagged: the app is new, or copies other fields, or a migrate was interrupted.
+    # Without triggers no change was flagged: the app is new, the fields differ, or a migrate was interrupted.
     had = _migrating.pop("had", True)
     if plan or apps is None or not had:
         triggers.make_triggers(flag_all=not had)
 
 
 def _has_tables(state_apps):
-    """Say whether the migrated state has all tables that the triggers name."""
+    """Return whether the migrated state has all tables that the triggers name."""
     models = (shape.membership_model(), get_user_model(), directory.tenant_model(), triggers.DirtyFlag)
     return all(model._meta.model_name in state_apps.all_models[model._meta.app_label] for model in models)

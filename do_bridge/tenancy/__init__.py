@@ -1,4 +1,4 @@
-"""Tenancy: the current tenant, an alias for each tenant, and what routes models to them."""
+"""The current tenant, an alias for each tenant, and the database routers."""
 
 from .context import (
     NoTenant,

@@ -1,4 +1,4 @@
-"""Where `reverse()` leads: the script prefix and the URLconf of the current tenant."""
+"""The current tenant's script prefix and URLconf, which `reverse()` uses."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,10 @@ from .conf import conf
 
 
 class Address(NamedTuple):
-    """What Django keeps for each thread and task: the script prefix, and a URLconf or None."""
+    """The script prefix and URLconf of a thread or task.
+
+    The URLconf may be None. Django stores both for each thread and task.
+    """
 
     prefix: str
     urlconf: str | None
@@ -21,16 +24,16 @@ def current():
 
 
 def set_current(address):
-    """Make an Address this thread's or task's."""
+    """Set the Address of this thread or task."""
     set_script_prefix(address.prefix)
     set_urlconf(address.urlconf)
 
 
 def inside(scope, blocks):
-    """Return the Address inside a block of `scope` that is entered in `blocks`; None to leave what is there.
+    """Return the Address inside a new block, or None to keep the present one.
 
-    A tenant has its path before its URLs. Without a tenant it is what was outside of all tenants' blocks: in
-    a request the request's own, which the middleware has set.
+    `blocks` are the open blocks. Inside a tenant the script prefix contains the tenant's path. Without a
+    tenant it is the prefix outside all tenants' blocks: in a request the one that the middleware has set.
     """
     if scope.is_migration or (blocks and scope.slug and blocks[-1].scope.slug == scope.slug):
         return None
@@ -42,14 +45,14 @@ def inside(scope, blocks):
         return home
     base = request.manager.base if request else home.prefix
     if base == "/" and settings.FORCE_SCRIPT_NAME:
-        # Django sets it for requests and for the thread that started it.
+        # Django sets FORCE_SCRIPT_NAME only for requests and for the thread that started Django.
         base = settings.FORCE_SCRIPT_NAME
-    # A request by path stays with paths: its host may not be one that the domain's tenants are at.
+    # A request by path keeps using paths, because its host may not be part of TENANT_DOMAIN.
     by_path = not conf("TENANT_DOMAIN") or (request is not None and base != home.prefix)
     path = path_of(scope.slug) if by_path else ""
     return Address(f"{base.rstrip('/')}/{path}", conf("TENANT_URLCONF") or home.urlconf)
 
 
 def path_of(slug):
-    """Return a tenant's path, without the slash before it: "t/acme/"."""
+    """Return a tenant's path without a leading slash, for example "t/acme/"."""
     return f"{conf('TENANT_PATH').strip('/')}/{slug}/"

@@ -5,47 +5,50 @@ from django.conf import settings
 DEFAULTS = {
     # App labels ("blog") and models ("blog.Post") that live in the tenants' objects.
     "TENANT_MODELS": (),
-    # Models whose rows follow the context, and are D1's where no tenant is current.
+    # Models whose rows follow the context, and are in D1 if no tenant is current.
     "CONTEXT_MODELS": ("admin.LogEntry",),
     # The model in D1 with one row for each tenant; it needs a field `slug`.
     "TENANT_MODEL": "accounts.Tenant",
     # The alias of the shared database.
     "DIRECTORY_ALIAS": "default",
-    # Path before a tenant's slug, and the paths that work on the directory's own rows.
+    # The path before a tenant's slug, and the paths on which directory_context() is active.
     "TENANT_PATH": "/t/",
     "DIRECTORY_PATHS": ("/admin/",),
-    # The URLconf of a tenant's pages; None: the project's, for tenants and D1 alike.
+    # The URLconf of a tenant's pages. None: the project's URLconf.
     "TENANT_URLCONF": None,
-    # "example.com" serves the tenant acme at acme.example.com too; empty: paths alone.
+    # "example.com" also serves the tenant acme at acme.example.com. Empty: only paths.
     "TENANT_DOMAIN": "",
-    # How long, in seconds, and for how many tenants a process remembers a tenant's row.
+    # For how many seconds, and for how many tenants, a process caches a tenant's row.
     "TENANT_CACHE_SECONDS": 30,
     "TENANT_CACHE_SIZE": 1000,
-    # Live connections to tenants that a thread keeps.
+    # Open connections to tenants that a thread keeps.
     "MAX_TENANT_CONNECTIONS": 32,
-    # For the app do_bridge.members: the model in D1 that says who is a member, the names of its foreign keys
-    # (to the user, to the tenant) if it has several, and the user's fields that copies hold.
+    # For the app do_bridge.members: the membership model in D1, the names of its foreign keys (to the user,
+    # to the tenant) if it has several, and the user's fields that copies hold.
     "MEMBERSHIP_MODEL": None,
     "MEMBERSHIP_FIELDS": None,
     "MEMBER_FIELDS": None,
-    # Whether reading users by a tenant's table, inside the tenant, means its copies; else it is refused.
+    # Whether a query on users that joins a tenant's table reads the copies inside the tenant. False: refused.
     "USERS_FROM_COPIES": False,
     # Dotted path of a callable (tenant, username) that makes a user a member.
     "ADD_MEMBER": None,
-    # Dotted path of a callable (users) that returns a new tenant's first members' rows, see provision.py.
+    # Dotted path of a callable (users) that returns a new tenant's FirstMembers; see lifecycle/creation.py.
     "FIRST_MEMBERS": None,
-    # Whether a tenant that is behind the code is migrated on first use; else its pages answer 503.
+    # Whether a tenant that is behind the code is migrated on first use. False: its pages return 503.
     "CATCH_UP": True,
-    # For how long, in seconds, an operation on a tenant holds its lease, which it renews while it works.
+    # The seconds for which an operation on a tenant holds its lease; it renews the lease while it works.
     "LEASE_SECONDS": 30,
-    # Whether code refuses a tenant with migrations that it does not have; else it needs its own alone.
+    # Whether code refuses a tenant with migrations that it does not have. False: only missing ones matter.
     "REQUIRE_EXACT_SCHEMA": False,
-    # What the ledger notes as the version of the code, e.g. a commit; do_bridge's own if left out.
+    # The version of the code that the ledger records, for example a commit. None: do_bridge's version.
     "VERSION": None,
 }
 
 
 def conf(name):
-    """Return the setting DO_BRIDGE[name], or its default; raise KeyError for a name that is no setting."""
+    """Return the setting DO_BRIDGE[name] or its default.
+
+    Raises KeyError for an unknown setting.
+    """
     default = DEFAULTS[name]
     return getattr(settings, "DO_BRIDGE", {}).get(name, default)

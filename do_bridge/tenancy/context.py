@@ -1,4 +1,7 @@
-"""Which tenant is current: unset, a tenant, or the directory; for threads and async tasks alike."""
+"""The current tenant of a thread or task.
+
+A context is unset, a tenant, or the shared database (the directory).
+"""
 
 import inspect
 from contextlib import ContextDecorator
@@ -19,24 +22,27 @@ from .slugs import alias_slug, tenant_alias
 
 
 class TenancyError(Exception):
-    """Base of the errors about the current tenant."""
+    """The base class of errors about the current tenant."""
 
 
 class NoTenant(TenancyError):
-    """Tenant data was asked for while no tenant is current."""
+    """Tenant data was read or written while no tenant is current."""
 
 
 class TenantMismatch(TenancyError):
-    """A row of one database was to be written while another one is current."""
+    """Rows or querysets of one database were used in another one."""
 
 
 class OpenTransaction(TenancyError):
-    """Another tenant was to become current inside a transaction of the current one."""
+    """A tenant's context was entered inside an open transaction of another tenant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One state of the context: `alias` is the database that tenant models use, None when unset."""
+    """A state of the context.
+
+    `alias` is the database that tenant models use, or None if unset.
+    """
 
     slug: str | None = None
     alias: str | None = None
@@ -44,12 +50,12 @@ class Scope:
 
     @property
     def is_tenant(self):
-        """True while a tenant is current."""
+        """Whether a tenant is current."""
         return self.slug is not None
 
     @property
     def is_directory(self):
-        """True while the directory's own rows are worked on."""
+        """Whether tenant models use the shared database's own rows."""
         return self.slug is None and self.alias is not None
 
 
@@ -58,7 +64,10 @@ UNSET = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One open block: its manager, its scope, and the addresses around it and inside it."""
+    """An open block: its context manager, its scope and its addresses.
+
+    `before` is the address around the block, `inside` the one in it.
+    """
 
     manager: object
     scope: Scope
@@ -66,7 +75,7 @@ class Block:
     inside: addresses.Address
 
 
-# The Blocks that this thread or task is in, outermost first.
+# The open Blocks of this thread or task, outermost first.
 _blocks: ContextVar[tuple] = ContextVar("do_bridge_blocks", default=())
 
 
@@ -77,7 +86,7 @@ def current():
 
 
 def current_block():
-    """Return the innermost context manager that is open in this thread or task, or None."""
+    """Return the innermost open context manager of this thread or task, or None."""
     blocks = _blocks.get()
     return blocks[-1].manager if blocks else None
 
@@ -91,22 +100,25 @@ def current_request():
 
 
 def current_tenant():
-    """Return the current tenant's slug, or None when no tenant is current."""
+    """Return the current tenant's slug, or None if no tenant is current."""
     return current().slug
 
 
 class _ScopeContext(ContextDecorator):
-    """Makes a scope current for a `with` or `async with` block, or for a decorated (async) function."""
+    """Make a scope current for a block or a decorated function.
+
+    The block may be `with` or `async with`, the function may be a coroutine function.
+    """
 
     def __init__(self, scope, base=None, is_checked=True):
         self.scope = scope
         #: The server's script prefix, if this is a request's block.
         self.base = base
-        #: Whether another tenant's open transaction refuses this block.
+        #: Whether to raise OpenTransaction inside another tenant's transaction.
         self.is_checked = is_checked
         #: The request that this block serves, if it is a request's.
         self.request = None
-        #: The rows of querysets that no database was chosen for, as read in this block; see `unbound`.
+        #: The rows of querysets without a database, as read in this block; see `orm.results`.
         self.results = WeakKeyDictionary()
 
     def _recreate_cm(self):
@@ -114,10 +126,11 @@ class _ScopeContext(ContextDecorator):
 
     def __call__(self, func):
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
-            # Its pieces are made when the caller takes them, in whatever is current there.
+            # A generator's body runs when the caller iterates, in the caller's context.
             raise TypeError(
-                "This is a generator function: its pieces are made outside of a decorator's block. Enter the "
-                "context inside it and leave it before each yield, or name the alias by using()."
+                "A tenancy context can't decorate a generator function, because its body runs after the "
+                "decorator has returned. Use `with` inside the function around the code between two yields, "
+                "or choose the database with using()."
             )
         if not iscoroutinefunction(func):
             return super().__call__(func)
@@ -141,8 +154,8 @@ class _ScopeContext(ContextDecorator):
         return self.scope
 
     def __exit__(self, *exc_info):
-        # This block alone: a generator may be closed late, inside another tenant's block or in another task,
-        # and one manager may be entered by several threads.
+        # Remove only this block: a generator may be closed late, inside another tenant's block or in another
+        # task, and several threads may enter one manager.
         blocks = _blocks.get()
         for place in range(len(blocks) - 1, -1, -1):
             if blocks[place].manager is self:
@@ -152,7 +165,7 @@ class _ScopeContext(ContextDecorator):
     def _leave(self, blocks, place):
         left, later = blocks[place], blocks[place + 1 :]
         if later:
-            # Whoever leaves the next one gets back what was before both.
+            # The next block restores the address from before both blocks.
             later = (replace(later[0], before=left.before), *later[1:])
         elif not self.base:
             addresses.set_current(left.before)
@@ -166,39 +179,50 @@ class _ScopeContext(ContextDecorator):
 
 
 def tenant_context(tenant):
-    """Make a tenant current: a slug, or anything with a `.slug`. Raises InvalidSlug, OpenTransaction.
+    """Make a tenant current, given its slug or an object with a `.slug`.
 
-    `reverse()` inside makes the tenant's URLs, with its path before them. Works in `with`, `async with` and
-    as a decorator of functions and coroutine functions, not of generators.
+    Use it with `with`, `async with`, or as a decorator of functions and coroutine functions (not generators).
+    Inside it `reverse()` returns the tenant's URLs. Raises InvalidSlug, and OpenTransaction inside another
+    tenant's transaction.
     """
     slug = tenant if isinstance(tenant, str) else getattr(tenant, "slug", None)
     return _ScopeContext(Scope(slug, tenant_alias(slug)))
 
 
 def directory_context():
-    """Make the directory current: tenant models then mean the shared database's own rows."""
+    """Make tenant models use the shared database's own rows.
+
+    Use it like `tenant_context`, for example in commands that work on D1 alone.
+    """
     return _ScopeContext(Scope(None, conf("DIRECTORY_ALIAS")))
 
 
 def migration_context(alias):
-    """Make `alias` current while it is migrated: all models of migrations then mean its own tables."""
+    """Make `alias` current while it is migrated.
+
+    All models of its migrations then use its own tables.
+    """
     return _ScopeContext(Scope(alias_slug(alias), alias, is_migration=True))
 
 
 def scope_context(scope):
-    """Make a Scope current inside Django's own work, where a transaction of another tenant may be open."""
+    """Make a Scope current for Django's own work.
+
+    It is allowed inside another tenant's transaction.
+    """
     return _ScopeContext(scope, is_checked=False)
 
 
 def unset_context():
-    """Make no tenant current, whatever was before."""
+    """Make no tenant current inside the block."""
     return _ScopeContext(UNSET)
 
 
 def request_context(tenant, is_directory, base, request=None):
-    """Make current what a request is for; the caller sets its script prefix, of which `base` is the server's.
+    """Make current what a request is for.
 
-    `tenant` is its tenant's row or None; `is_directory` says which of the two other states it has.
+    `tenant` is the tenant's row or None. Without a tenant, `is_directory` selects the directory instead of
+    unset. `base` is the server's own script prefix; the caller sets the whole prefix.
     """
     if tenant is not None:
         scope = Scope(tenant.slug, tenant_alias(tenant.slug))
@@ -210,7 +234,7 @@ def request_context(tenant, is_directory, base, request=None):
 
 
 def keep_urlconf(**kwargs):
-    """Set the URLconf of the innermost block again: at a request's end Django sets none.
+    """Restore the URLconf of the innermost block at the end of a request.
 
     Django's test client serves requests inside a test's own block.
     """
@@ -219,21 +243,21 @@ def keep_urlconf(**kwargs):
 
 
 def _refuse_open_transaction(previous, scope):
-    """Raise OpenTransaction when `scope` is another tenant and the current one's alias has an open block."""
+    """Raise OpenTransaction inside an open transaction of another tenant."""
     if not (previous.is_tenant and scope.is_tenant) or previous.slug == scope.slug:
         return
     if linked.has_open_block() or _has_open_block(previous.alias):
         raise OpenTransaction(
-            f"Tenant {previous.slug!r} has an open transaction, inside which {scope.slug!r} can't become "
-            "current: a transaction is one tenant's. Leave the atomic block first, or name the other "
-            f"database with using={scope.alias!r}."
+            f"Tenant {scope.slug!r} can't become current inside an open transaction of tenant "
+            f"{previous.slug!r}. Leave the atomic block first, or choose the other database with "
+            f"using({scope.alias!r})."
         )
 
 
 def _has_open_block(alias):
-    # Only a wrapper that this thread has made already can hold a block: never make one to look.
+    # Look only at an existing wrapper, because creating one is not needed to know that it has no block.
     connection = getattr(connections._connections, alias, None)
     if connection is None or not connection.in_atomic_block:
         return False
-    # Test cases wrap whole tests in blocks of their own, which Django marks.
+    # Django's test cases wrap whole tests in blocks, which do not count.
     return any(not block._from_testcase for block in connection.atomic_blocks)

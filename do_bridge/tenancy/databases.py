@@ -1,4 +1,4 @@
-"""DATABASES with an alias for each tenant, made on demand from one template."""
+"""A DATABASES dictionary that creates tenants' aliases from a template."""
 
 import threading
 from collections import OrderedDict
@@ -18,7 +18,10 @@ DURABLE_OBJECT_ENGINE = "do_bridge.backends.durable_object"
 
 
 class _Derived(dict):
-    """One tenant's settings; a plain dict could not be referenced weakly."""
+    """The settings of one tenant.
+
+    A subclass of dict, because a plain dict has no weak references.
+    """
 
     __slots__ = ("__weakref__", "is_named_by_others")
 
@@ -27,18 +30,21 @@ class _Derived(dict):
         self.is_named_by_others = False
 
     def __setitem__(self, key, value):
-        # A test runner gives an alias a test database of its own, and takes that one away later.
+        # A test runner sets the name of an alias's test database, and resets it later.
         self.is_named_by_others = self.is_named_by_others or key == "NAME"
         super().__setitem__(key, value)
 
     def rename(self, name):
-        """Follow the template, unless somebody else has named this alias's database."""
+        """Set NAME after the template's, unless a test runner has set it for this alias."""
         if not self.is_named_by_others:
             super().__setitem__("NAME", name)
 
 
 class _Template(dict):
-    """The template's settings: tells the aliases made from it when a test run changes its name."""
+    """The settings of the template.
+
+    They rename the derived aliases if a test run changes NAME.
+    """
 
     def __init__(self, values, renamed):
         super().__init__(values)
@@ -55,11 +61,11 @@ class _Template(dict):
 
 
 class TenantDatabases(dict):
-    """A `DATABASES` dictionary that knows an alias "tenant/<slug>" for every valid slug.
+    """A `DATABASES` dictionary with an alias "tenant/<slug>" for every valid slug.
 
-    `databases` holds the plain aliases; `template` names the one that carries the tenants' settings and is
-    never connected to. Looking up a slug that is not valid raises KeyError, and nothing is reached.
-    Iterating gives the plain aliases, those registered by `register`, and those that are live in this thread.
+    `databases` contains the plain aliases. `template` is the alias with the settings for all tenants; nothing
+    connects to it. An alias with an invalid slug raises KeyError. Iterating yields the plain aliases, those
+    registered with `register`, and those with an open connection in this thread.
     """
 
     def __init__(self, databases=(), *, template="tenant", **kwargs):
@@ -71,7 +77,7 @@ class TenantDatabases(dict):
         self._local = threading.local()
         if template in self:
             super().__setitem__(template, _Template(self[template], self._rename_derived))
-            # Before a module is imported that decorates its functions by @atomic.
+            # This must run before a module is imported that uses @atomic as a decorator.
             link_blocks()
 
     # Looking up
@@ -90,21 +96,21 @@ class TenantDatabases(dict):
         return super().__contains__(self.template) and is_tenant_side(alias)
 
     def get(self, alias, default=None):
-        """Return the settings of `alias`, or `default` when it is no alias."""
+        """Return the settings of `alias`, or `default` for an unknown alias."""
         try:
             return self[alias]
         except KeyError:
             return default
 
     def __iter__(self):
-        # A list made at once: another thread may register a tenant while this one iterates.
+        # Copied first, because another thread may register a tenant during the iteration.
         with self._lock:
             plain, registered = list(super().keys()), list(self._registered)
         testing = in_test_environment()
         if testing and self._template_is_test():
             plain.remove(self.template)
-        # Test cases patch every alias that they see and undo it for every one that they see later: the two
-        # must be the same, so a test run sees only the aliases that were registered before it.
+        # Test cases patch all aliases and later restore all aliases. Both lists must be equal, so a test run
+        # sees only the aliases that were registered before it.
         live = [] if testing else [alias for alias in self.live_aliases() if alias_slug(alias)]
         return iter(dict.fromkeys([*plain, *registered, *live]))
 
@@ -122,7 +128,10 @@ class TenantDatabases(dict):
     # Registering
 
     def register(self, slug):
-        """Make the tenant `slug` visible to whoever iterates, in every thread; return its alias."""
+        """Include the tenant in iterations, in all threads, and return its alias.
+
+        Raises InvalidSlug.
+        """
         alias = tenant_alias(slug)
         with self._lock:
             self._registered[alias] = self._derive(alias)
@@ -134,13 +143,19 @@ class TenantDatabases(dict):
             self._registered.pop(tenant_alias(slug), None)
 
     def scratch_alias(self, name):
-        """Return the alias of the scratch object `name`; no command and no iteration shows it."""
+        """Return the alias of the template object `name`.
+
+        No command and no iteration shows it.
+        """
         return SCRATCH_PREFIX + validate_slug(name)
 
     # Live connections
 
     def live_aliases(self):
-        """Return the tenant-side aliases with a wrapper in this thread, least recently used first."""
+        """Return the tenants' aliases with a connection in this thread.
+
+        The least recently used alias comes first.
+        """
         return [alias for alias in self._live() if hasattr(connections._connections, alias)]
 
     def touch(self, alias):
@@ -150,7 +165,7 @@ class TenantDatabases(dict):
             live.move_to_end(alias)
 
     def release(self, alias):
-        """Close and forget this thread's connection to a tenant, where it has one that is not in a block."""
+        """Close this thread's connection to a tenant, unless in a transaction."""
         if alias in self._live():
             self._discard(alias)
 
@@ -171,21 +186,24 @@ class TenantDatabases(dict):
                 excess -= 1
 
     def _discard(self, alias):
-        """Forget this thread's wrapper for `alias`; not one registered or with an open transaction."""
+        """Forget this thread's connection to `alias`; return whether it did.
+
+        A registered alias, and one with an open transaction, are kept.
+        """
         if alias in self._registered:
             return False
         connection = getattr(connections._connections, alias, None)
         if connection is not None:
             if connection.in_atomic_block or getattr(connection.connection, "in_transaction", False):
                 return False
-            # Else each wrapper that comes and goes leaves a name of its own behind, a row in the object.
+            # Otherwise each forgotten wrapper would leave a row with its client name in the object.
             if hasattr(connection.connection, "rest"):
                 connection.connection.rest()
-            # Not closed: a cursor that somebody still reads from keeps it, and it holds nothing else open.
+            # Not closed, because a cursor may still read from it, and it keeps no socket open.
             del connections[alias]
         self._live().pop(alias, None)
         if apps.is_installed("django.contrib.contenttypes"):
-            # The manager remembers content types for each alias, and never forgets one.
+            # The manager caches content types for each alias and never removes them.
             apps.get_model("contenttypes", "ContentType").objects._cache.pop(alias, None)
         return True
 
@@ -198,13 +216,16 @@ class TenantDatabases(dict):
                 template = super().__getitem__(self.template)
                 derived = _Derived(deepcopy(dict(template)))
                 derived.rename(object_name(alias, template.get("NAME") or ""))
-                # Without dependencies, a test run may use a tenant's object alone.
+                # Without dependencies, a test run may use only a tenant's database.
                 derived["TEST"] = {**derived.get("TEST", {}), "NAME": None, "DEPENDENCIES": []}
                 self._derived[alias] = derived
             return derived
 
     def _use_test_objects_in_tests(self):
-        """Give the template its test name: a test run that lists no tenant's alias does not."""
+        """Set the template's test name.
+
+        A test run without a tenant's alias does not set it.
+        """
         if not in_test_environment() or self._template_is_test():
             return
         creation = connections[self.template].creation
@@ -215,7 +236,7 @@ class TenantDatabases(dict):
         return bool(super().__contains__(self.template) and super().__getitem__(self.template).get("NAME"))
 
     def _rename_derived(self):
-        """Give every alias made from the template the object that the template's new name asks for."""
+        """Rename the databases of all derived aliases after the template's new name."""
         prefix = super().__getitem__(self.template).get("NAME") or ""
         with self._lock:
             for alias, derived in list(self._derived.items()):
@@ -229,24 +250,31 @@ def _restore(databases, template):
 
 
 def tenant_databases():
-    """Return the TenantDatabases that the project is configured with, or None."""
+    """Return the project's TenantDatabases, or None if DATABASES is a plain dict."""
     databases = connections.settings
     return databases if isinstance(databases, TenantDatabases) else None
 
 
 def register_tenant(slug):
-    """Make "tenant/<slug>" visible to `connections`, `--database` and test cases; return the alias."""
+    """Make "tenant/<slug>" visible to `connections`, `--database` and test cases.
+
+    Returns the alias. Raises InvalidSlug, and TypeError if DATABASES is a plain dict.
+    """
     validate_slug(slug)
     databases = tenant_databases()
     if databases is None:
-        raise TypeError("DATABASES is a plain dict: wrap it in do_bridge.tenancy.TenantDatabases.")
+        raise TypeError(
+            "DATABASES is a plain dict, which has no aliases for tenants. Write DATABASES = "
+            "TenantDatabases({…}), imported from do_bridge.tenancy."
+        )
     return databases.register(slug)
 
 
 def register_from_arguments(arguments):
-    """Register the tenants that a command line names by `--database`, before its parser is built.
+    """Register the tenants after `--database` in a command line.
 
-    Returns their slugs.
+    Returns their slugs. This must happen before the command's parser is built, because its choices are the
+    known aliases.
     """
     databases, slugs = tenant_databases(), set()
     if databases is None:

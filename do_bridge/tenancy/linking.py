@@ -1,4 +1,4 @@
-"""Which blocks cover a tenant's database: those on the default alias that name no database."""
+"""Let `atomic()` blocks without `using` cover the current tenant's database."""
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
@@ -8,17 +8,23 @@ from .context import current
 
 
 def leader_of(connection):
-    """Return this thread's default connection for that of the current tenant, None for any other."""
+    """Return this thread's default connection for the current tenant's.
+
+    Returns None for any other connection.
+    """
     scope = current()
     if not scope.is_tenant or scope.alias != connection.alias:
         return None
     wrappers = connections._connections
-    # Of several wrappers to one alias Django's blocks reach this one.
+    # If several wrappers exist for one alias, Django's blocks use this one.
     if getattr(wrappers, connection.alias, None) is not connection:
         return None
     return getattr(wrappers, DEFAULT_DB_ALIAS, None)
 
 
 def link_blocks():
-    """Let blocks that name no database cover the current tenant's; may be called again."""
+    """Let blocks without `using` cover the current tenant's database.
+
+    It can be called more than once.
+    """
     linked.install(leader_of)

@@ -1,4 +1,4 @@
-"""Paths that lead out of a tenant: to the shared site, and from there to another tenant."""
+"""URLs of the shared site and of other tenants, as seen from the current tenant."""
 
 from django.urls import get_script_prefix
 
@@ -7,7 +7,10 @@ from do_bridge.tenancy.conf import conf
 
 
 def directory_root(request):
-    """Return where the shared site's URLs begin: a path, or from a tenant's own subdomain a whole URL."""
+    """Return the root of the shared site's URLs.
+
+    It is a path, or a full URL if the tenant has a subdomain.
+    """
     prefix = get_script_prefix()
     slug = current_tenant()
     if not slug:
@@ -19,5 +22,5 @@ def directory_root(request):
 
 
 def tenant_root(request, slug):
-    """Return where the URLs of tenant `slug` begin."""
+    """Return the root of the URLs of tenant `slug`."""
     return f"{directory_root(request)}{conf('TENANT_PATH').lstrip('/')}{slug}/"

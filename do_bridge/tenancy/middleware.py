@@ -1,4 +1,4 @@
-"""Finds a request's tenant in its path or host name, and makes it current while the request is served."""
+"""The middleware that makes the tenant of a request's path or host name current."""
 
 import logging
 import re
@@ -36,10 +36,11 @@ _AFTER_PREFIX = re.compile(r"(?P<slug>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 
 
 class TenantMiddleware:
-    """Serves `/t/<slug>/…` and `<slug>.<TENANT_DOMAIN>` as that tenant; `request.tenant` is its row or None.
+    """Serve `/t/<slug>/…` and `<slug>.<TENANT_DOMAIN>` inside that tenant.
 
-    The path's prefix becomes part of the script name, so that views and `reverse()` know nothing of it. An
-    unknown tenant is a 404 before any object is reached. Below DIRECTORY_PATHS the directory is current.
+    `request.tenant` is the tenant's row or None. The path's prefix moves into the script name, so that views
+    and `reverse()` work as without it. An unknown tenant is a 404 before any Durable Object is called. Below
+    DIRECTORY_PATHS, directory_context() is active.
     """
 
     sync_capable = True
@@ -50,7 +51,7 @@ class TenantMiddleware:
         import_late_modules()
         if conf("TENANT_URLCONF"):
             import_late_modules(conf("TENANT_URLCONF"))
-        # Here, for it has to come after Django's own.
+        # Connected here, because it must run after Django's own receiver.
         request_finished.connect(keep_urlconf, dispatch_uid="do_bridge.keep_urlconf")
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
@@ -86,12 +87,13 @@ class TenantMiddleware:
         return scope.keep_while_streaming(response)
 
     def process_exception(self, request, exception):
-        """Answer 503 for another schema than this code's or an ended lease, 404 for a tenant that is gone.
+        """Return an error page for a database that is not ready.
 
-        In the admin a tenant's row that may not go alone is a message, not an error page.
+        It is a 503 for a schema mismatch or an expired lease, and a 404 for a deleted tenant. If the admin
+        can't delete a tenant's row by itself, it shows a message instead of an error page.
         """
         if isinstance(exception, TenantGone):
-            raise Http404("There is no such tenant.") from exception
+            raise Http404("This tenant does not exist.") from exception
         if isinstance(exception, SchemaMismatch):
             return schema_mismatch_page(request, exception)
         if isinstance(exception, IntegrityError) and is_kept(exception):
@@ -101,7 +103,10 @@ class TenantMiddleware:
         return None
 
     def _start(self, request, tenant, script, rest):
-        """Note the tenant on the request and move its prefix; return a redirect where a slash is missing."""
+        """Set `request.tenant` and move the prefix.
+
+        Returns a redirect if the slash is missing.
+        """
         request.tenant = tenant
         if tenant is None:
             return None
@@ -113,7 +118,7 @@ class TenantMiddleware:
             query = request.META.get("QUERY_STRING", "")
             target = escape_uri_path(request.path + "/")
             return HttpResponsePermanentRedirect(f"{target}?{query}" if query else target)
-        # Both kinds of request keep it in META; an ASGI request has an attribute besides.
+        # WSGI and ASGI requests have it in META; an ASGI request also has an attribute.
         full = request.META.get("SCRIPT_NAME", "").rstrip("/") + script
         request.META["SCRIPT_NAME"] = full
         if hasattr(request, "script_name"):
@@ -123,15 +128,18 @@ class TenantMiddleware:
         return None
 
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Not available for a moment</title>
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Temporarily unavailable</title>
 <meta name="viewport" content="width=device-width"><body style="font: 1rem/1.5 system-ui; margin: 3rem auto;
-max-width: 40rem; padding: 0 1rem"><h1>Not available for a moment</h1><p>This site is being updated and its
-database is not ready yet. Nothing is lost: please try again in a minute.</p></body></html>"""
+max-width: 40rem; padding: 0 1rem"><h1>Temporarily unavailable</h1><p>This site is being updated, and its
+database is not ready yet. Nothing is lost. Please try again in a minute.</p></body></html>"""
 SECONDS_BEFORE_ANOTHER_TRY = 60
 
 
 def schema_mismatch_page(request, error):
-    """Return the page that asks visitors to come back: the template 503.html, or a plain one; log why."""
+    """Log the error and return the page 503.html.
+
+    Without that template it returns a built-in page.
+    """
     logger.error("%s", error)
     try:
         page = loader.get_template("503.html").render({}, request)
@@ -146,7 +154,7 @@ def _unavailable(request, error):
 
 
 def _kept_page(request, error):
-    """Return the redirect to the admin's page that the request came from, with a message; None elsewhere."""
+    """Return a redirect with a message inside the admin, else None."""
     match = request.resolver_match
     if match is None or match.app_name != "admin":
         return None
@@ -159,15 +167,15 @@ def _kept_page(request, error):
 
 LEASE_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>This took too long</title>
 <meta name="viewport" content="width=device-width"><body style="font: 1rem/1.5 system-ui; margin: 3rem auto;
-max-width: 40rem; padding: 0 1rem"><h1>This took too long</h1><p>One transaction of the database has too
-little time for it, and was undone. Do less at once: split the file, or choose fewer rows.</p></body>
-</html>"""
-# What the first statement after the lease says, and what every later one does.
+max-width: 40rem; padding: 0 1rem"><h1>This took too long</h1><p>The change took longer than one database
+transaction may take, so nothing was saved. Please do less at once: split the file, or select fewer
+rows.</p></body></html>"""
+# The kinds of the first error after the lease has expired, and of all later ones.
 _LEASE_KINDS = {"lease_expired", "no_transaction"}
 
 
 def lease_ended(exception):
-    """Say whether an exception, or one that it came from, tells of a transaction that its lease has ended."""
+    """Return whether an exception or one of its causes reports an expired lease."""
     seen = set()
     while exception is not None and id(exception) not in seen:
         seen.add(id(exception))
@@ -178,10 +186,13 @@ def lease_ended(exception):
 
 
 def lease_page(request, error):
-    """Return the page that says what helps: the template lease_expired.html, or a plain one; log the cure."""
+    """Log the remedy and return the page lease_expired.html.
+
+    Without that template it returns a built-in page.
+    """
     logger.error(
         "%s: a transaction took longer than its lease and was rolled back. Write in bulk, do less in one "
-        "request, or raise OPTIONS['lease'] of the database (25 s at most). %s",
+        "request, or raise OPTIONS['lease'] of the database (25 seconds at most). The error was: %s",
         request.path,
         error,
     )
@@ -193,7 +204,10 @@ def lease_page(request, error):
 
 
 def find_slug(request):
-    """Return (slug or None, script, rest): what stands in a slug's place, and the path's two parts."""
+    """Return (slug or None, script prefix, rest of the path).
+
+    The slug is not validated yet.
+    """
     domain = conf("TENANT_DOMAIN").partition(":")[0].lower()
     if domain:
         host = request.get_host().partition(":")[0].lower().removesuffix(".")
@@ -209,7 +223,10 @@ def find_slug(request):
 
 
 def _find_tenant(slug):
-    """Return the tenant's row, None for None; raise Http404 for a slug that is no tenant's, valid or not."""
+    """Return the tenant's row, or None for None.
+
+    Raises Http404 for an invalid or unknown slug.
+    """
     if slug is None:
         return None
     try:
@@ -217,26 +234,29 @@ def _find_tenant(slug):
     except InvalidSlug:
         tenant = None
     if tenant is None:
-        raise Http404("There is no such tenant.")
+        raise Http404("This tenant does not exist.")
     return tenant
 
 
 class RequestScope:
-    """The context of one request, entered for its view and again for each piece that it streams."""
+    """The context of one request.
+
+    It is entered for the view, and for each chunk of a streaming response.
+    """
 
     def __init__(self, request, tenant):
         self.request = request
         self.tenant = tenant
         self.script_prefix = request.META.get("SCRIPT_NAME", "").rstrip("/") + "/"
         own = path_of(tenant.slug) if tenant is not None else ""
-        #: The part of it that is the server's.
+        #: The server's own part of the script prefix.
         self.base = self.script_prefix.removesuffix(own)
         self.directory = tenant is None and request.path_info.startswith(tuple(conf("DIRECTORY_PATHS")))
 
     @contextmanager
     def __call__(self):
         before = get_script_prefix()
-        # Also where it changes nothing: an earlier request may have left a block open in this thread.
+        # Entered even for an unset context, because an earlier request may have left a block open.
         with request_context(self.tenant, self.directory, self.base, self.request):
             set_script_prefix(self.script_prefix)
             try:
@@ -245,13 +265,16 @@ class RequestScope:
                 set_script_prefix(before)
 
     def keep_while_streaming(self, response):
-        """Let what `response` streams run in this context: it is read after the middleware has returned."""
+        """Run the iterator of a streaming response in this context.
+
+        Returns the response. The server reads it after the middleware has returned.
+        """
         needed = self.tenant is not None or self.directory
         if needed and getattr(response, "streaming", False) and not isinstance(response, FileResponse):
-            # Not Django's own wrapper of an async one, which would leave its closing to the event loop.
+            # Not Django's wrapper of an async iterator, which leaves closing it to the event loop.
             pieces = response._iterator if response.is_async else response.streaming_content
             wrap = self._each_async if response.is_async else self._each
-            # What a generator does in the end, for a visitor who has gone too, is done here as well.
+            # A generator's clean-up runs in this context too, even if the client has disconnected.
             response._resource_closers[:] = map(self._within, response._resource_closers)
             response.streaming_content = wrap(pieces)
         return response
@@ -263,7 +286,7 @@ class RequestScope:
 
         return working
 
-    # The context is left between two pieces: a generator's caller would see it otherwise.
+    # The context is left between two chunks, because the caller of the generator must not see it.
 
     def _each(self, pieces):
         iterator = iter(pieces)

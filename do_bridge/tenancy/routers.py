@@ -1,4 +1,4 @@
-"""The two database routers: tenant models go where the context says, everything else to the directory."""
+"""The database routers for tenant models and for all other models."""
 
 from .conf import conf
 from .context import NoTenant, TenantMismatch, current
@@ -9,9 +9,10 @@ from .slugs import alias_slug, is_tenant_side
 
 
 def row_alias(row):
-    """Return the database that a row belongs to alone, or None for one that is the same person everywhere.
+    """Return the alias of the only database that a row belongs to, or None.
 
-    That is a tenant's database for each of its rows, and any database for a row of a tenants' model.
+    A row of a tenant's database belongs to that database, and a row of a tenant model to the one that it was
+    read from. Other rows of D1, such as users, stand for the same thing everywhere.
     """
     alias = getattr(getattr(row, "_state", None), "db", None)
     if alias is None:
@@ -21,10 +22,10 @@ def row_alias(row):
 
 
 def related_alias(row, model):
-    """Return the database that rows of `model` related to `row` belong to, or None for the directory's own.
+    """Return the alias of rows of `model` related to `row`, or None for D1.
 
-    It is the row's own, except for a user's copy: the object has a copy of the user alone, without groups,
-    permissions or whatever else of the directory is the user's.
+    It is the alias of the row itself. A user's copy is an exception: its groups, permissions and other rows
+    of shared models are only in D1.
     """
     alias = row_alias(row)
     if alias is None or not is_tenant_side(alias) or not is_user(row):
@@ -35,30 +36,36 @@ def related_alias(row, model):
 
 
 def hinted_alias(hints, model):
-    """Return the alias of the `model`'s rows that belong to the row in the hint `instance`, or None."""
+    """Return the alias of rows related to the hint `instance`, or None."""
     return related_alias(hints.get("instance"), model)
 
 
 def check_same_tenant(alias, model):
-    """Raise TenantMismatch when a row of `alias` is to be written while another database is current."""
+    """Raise TenantMismatch if `alias` is not the current database.
+
+    It is called before a row of `alias` is written.
+    """
     scope = current()
     if scope.alias is not None and scope.alias != alias:
-        where = f"tenant {scope.slug!r}" if scope.is_tenant else "the directory"
+        where = f"tenant {scope.slug!r}" if scope.is_tenant else "directory_context()"
         raise TenantMismatch(
-            f"A {model._meta.label} of {alias!r} was to be written or related while {where} is current. "
-            f"Enter its own tenant_context({alias_slug(alias)!r}), or say using={alias!r}."
+            f"A {model._meta.label} row of {alias!r} can't be written or related while {where} is current. "
+            f"Enter tenant_context({alias_slug(alias)!r}) first, or pass using={alias!r}."
         )
 
 
 def _used(alias):
-    """Mark a tenant's alias as just used, so that this thread keeps its connection, and return it."""
+    """Mark a tenant's alias as recently used, so that its connection stays open.
+
+    Returns the alias.
+    """
     if is_tenant_side(alias) and (databases := tenant_databases()) is not None:
         databases.touch(alias)
     return alias
 
 
 class _Router:
-    """What both routers say about relations and migrations."""
+    """The rules for relations and migrations, which both routers share."""
 
     def allow_relation(self, obj1, obj2, **hints):
         return allow_relation(obj1, obj2)
@@ -66,13 +73,16 @@ class _Router:
     def allow_migrate(self, db, app_label, model_name=None, **hints):
         databases = tenant_databases()
         if databases is not None and db == databases.template and dict.get(databases, db) is not None:
-            return False  # The template is never connected to, and so never asked for its history either.
-        # Both sides have the same schema: Django's delete collector expects every table.
+            return False  # Nothing connects to the template, not even to read its migrations.
+        # D1 and the tenants have the same schema, because Django's delete collector expects every table.
         return True if is_tenant_side(db) or db == conf("DIRECTORY_ALIAS") else None
 
 
 class TenantRouter(_Router):
-    """Routes tenant models by the context, and refuses where none is current: no quiet way to D1."""
+    """Route tenant models to the current tenant's database.
+
+    Raises NoTenant without one.
+    """
 
     def db_for_read(self, model, **hints):
         if not follows_context(model):
@@ -95,14 +105,14 @@ class TenantRouter(_Router):
         if not is_tenant_model(model):
             return conf("DIRECTORY_ALIAS")
         raise NoTenant(
-            f"{model._meta.label} lives in the tenants' databases, and no tenant is current. Use "
-            "tenant_context(slug), directory_context() for the shared database's own rows, or "
-            'using="tenant/<slug>".'
+            f"The rows of {model._meta.label} are in the tenants' databases, and no tenant is current. Use "
+            "tenant_context(slug) or using('tenant/<slug>'). For rows in the shared database use "
+            "directory_context()."
         )
 
 
 class DirectoryRouter(_Router):
-    """Routes every other model to the directory, unless an instance of a tenant's leads there."""
+    """Route all other models to D1, unless the hinted instance belongs to a tenant."""
 
     def db_for_read(self, model, **hints):
         return _used(hinted_alias(hints, model) or self._of_new_row(hints) or self._directory(model))
@@ -116,14 +126,17 @@ class DirectoryRouter(_Router):
 
     @staticmethod
     def _of_new_row(hints):
-        """Return the current tenant's alias where the hint is a tenant model's row that is not saved yet."""
+        """Return the current tenant's alias for a new row of a tenant model.
+
+        The row is the hint `instance`.
+        """
         instance, scope = hints.get("instance"), current()
         is_new = instance is not None and instance._state.db is None and is_tenant_model(instance.__class__)
         return scope.alias if is_new and scope.is_tenant else None
 
     @staticmethod
     def _directory(model):
-        # A migration's Python code that forgets `using` must not write to D1 once for each tenant.
+        # RunPython code without `using` must not write to D1 once for each migrated tenant.
         if current().is_migration and model.__module__ == "__fake__":
             return current().alias
         return conf("DIRECTORY_ALIAS")

@@ -1,4 +1,4 @@
-"""What a tenant may be called, and what its alias and its object are called then."""
+"""Tenants' slugs, and the database aliases and object names made of them."""
 
 import re
 
@@ -8,30 +8,34 @@ _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 
 class InvalidSlug(ValueError):
-    """The text cannot be a tenant's slug; the message does not repeat it, since it may be hostile."""
+    """A text is not a valid slug.
+
+    The message does not repeat it, because it may be hostile.
+    """
 
 
 def is_valid_slug(value):
-    """Say whether `value` is a `str` that names a tenant."""
+    """Return whether `value` is a string and a valid slug."""
     return isinstance(value, str) and _SLUG.fullmatch(value) is not None
 
 
 def validate_slug(value):
-    """Return `value` as it is when it names a tenant; raise InvalidSlug, never normalise."""
+    """Return `value` unchanged if it is a valid slug, else raise InvalidSlug."""
     if not is_valid_slug(value):
         raise InvalidSlug(
-            "A tenant's slug is 1 to 63 lower-case ASCII letters, digits and inner hyphens; this one is not."
+            "This is not a valid slug for a tenant. A slug has 1 to 63 lower-case ASCII letters, digits and "
+            "inner hyphens."
         )
     return value
 
 
 def tenant_alias(slug):
-    """Return the database alias of the tenant `slug`, e.g. "tenant/acme"; raise InvalidSlug."""
+    """Return a tenant's alias, for example "tenant/acme". Raises InvalidSlug."""
     return ALIAS_PREFIX + validate_slug(slug)
 
 
 def alias_slug(alias):
-    """Return the slug that the alias "tenant/<slug>" names, or None when it is no tenant's alias."""
+    """Return the slug in the alias "tenant/<slug>", or None for other aliases."""
     if not isinstance(alias, str) or not alias.startswith(ALIAS_PREFIX):
         return None
     slug = alias[len(ALIAS_PREFIX) :]
@@ -39,7 +43,10 @@ def alias_slug(alias):
 
 
 def is_scratch_alias(alias):
-    """Say whether `alias` is that of a scratch object, from which tenants are provisioned."""
+    """Return whether `alias` is that of a template object.
+
+    Tenants are created from template objects.
+    """
     return (
         isinstance(alias, str)
         and alias.startswith(SCRATCH_PREFIX)
@@ -48,12 +55,15 @@ def is_scratch_alias(alias):
 
 
 def is_tenant_side(alias):
-    """Say whether `alias` is a tenant's or a scratch object, not D1 or a plain database."""
+    """Return whether `alias` is a tenant's or a template object's."""
     return alias_slug(alias) is not None or is_scratch_alias(alias)
 
 
 def object_name(alias, prefix=""):
-    """Return the object's name behind a tenant-side `alias`; `prefix` is the test run's, e.g. "test/run1"."""
+    """Return the name of the Durable Object behind a tenant's `alias`.
+
+    `prefix` is that of a test run, for example "test/run1", or empty.
+    """
     if not prefix:
         return alias
     slug = alias_slug(alias)

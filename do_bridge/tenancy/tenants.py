@@ -1,4 +1,4 @@
-"""Which tenants there are: rows of the configured model in the shared database, remembered for a moment."""
+"""The tenants' rows in the shared database, and a short-lived cache of them."""
 
 import copy
 import time
@@ -12,10 +12,10 @@ from django.dispatch import Signal
 from .conf import conf
 from .slugs import validate_slug
 
-#: Slugs in one answer of the directory, some hundred kilobytes.
-PIECE = 10_000
+#: Slugs read from D1 in one round trip, some hundred kilobytes.
+CHUNK = 10_000
 
-#: Sent with `tenant`, a row just read for somebody who is about to use the tenant, by the sender's model.
+#: Sent before a tenant is used, with its row that was just read as `tenant`; the sender is the row's class.
 tenant_used = Signal()
 
 
@@ -24,12 +24,15 @@ def tenant_model():
     return apps.get_model(conf("TENANT_MODEL"))
 
 
-#: {app label: function}, each of which returns annotations of tenants' rows, by name, for `tenant_used`.
+#: {app label: function} that return annotations {name: expression} of tenants' rows for `tenant_used`.
 more_annotations = {}
 
 
 def row_annotations():
-    """Return what is read together with a tenant's row: for the model itself, and for apps."""
+    """Return the annotations {name: expression} of a tenant's row.
+
+    They are read in the same round trip.
+    """
     found = getattr(tenant_model(), "lookup_annotations", dict)()
     for annotations in more_annotations.values():
         found |= annotations()
@@ -37,28 +40,31 @@ def row_annotations():
 
 
 def registered_slugs(tenants=None):
-    """Return the slugs of all tenants, or of a query for some, sorted; read in pieces, one trip each."""
+    """Return the sorted slugs of all tenants, or of the queryset `tenants`.
+
+    Reads them in chunks, with one round trip each.
+    """
     if tenants is None:
         tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
     slugs = tenants.order_by("slug").values_list("slug", flat=True)
-    found = list(slugs[:PIECE])
-    while found and len(found) % PIECE == 0 and (more := list(slugs.filter(slug__gt=found[-1])[:PIECE])):
+    found = list(slugs[:CHUNK])
+    while found and len(found) % CHUNK == 0 and (more := list(slugs.filter(slug__gt=found[-1])[:CHUNK])):
         found += more
     return found
 
 
 def is_registered(slug):
-    """Say whether the directory has a tenant of this slug now; one round trip."""
+    """Return whether D1 has a tenant with this slug; takes one round trip."""
     return tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug).exists()
 
 
 class TenantLookup:
-    """A bounded, short-lived memory of tenants' rows; a tenant that was not found is asked for again."""
+    """A bounded, short-lived cache of tenants' rows; missing tenants are not cached."""
 
     def __init__(self, clock=time.monotonic):
-        #: Called with a row just read; what it raises is raised by `get`.
+        #: Called with each row that was read; `get` passes its exceptions on.
         self.check = None
-        #: Returns annotations of the row, by name, for `check`.
+        #: Returns annotations {name: expression} of the row for `check`.
         self.annotations = dict
         self._clock = clock
         self._rows = OrderedDict()
@@ -66,9 +72,9 @@ class TenantLookup:
         self._lock = Lock()
 
     def get(self, slug):
-        """Return the tenant's row, a copy of its own for each caller, or None.
+        """Return a copy of the tenant's row, or None if the tenant does not exist.
 
-        Raises InvalidSlug, and what `check` raises.
+        Raises InvalidSlug, and the exceptions of `check`.
         """
         validate_slug(slug)
         now = self._clock()
@@ -91,7 +97,7 @@ class TenantLookup:
         return tenants.annotate(**row_annotations(), **self.annotations()).first()
 
     def first_slugs(self, count):
-        """Return the first `count` slugs in order, remembered as long as a tenant's row."""
+        """Return the first `count` slugs in order, cached as long as a tenant's row."""
         now = self._clock()
         with self._lock:
             until, slugs = self._slugs.get(count, (0, None))
@@ -103,7 +109,10 @@ class TenantLookup:
         return slugs
 
     def forget(self, slug=None):
-        """Drop what is known of one tenant, or of all; say whether there was anything."""
+        """Remove one tenant or all from the cache.
+
+        Returns whether there was anything to remove.
+        """
         with self._lock:
             self._slugs.clear()
             if slug is not None:
@@ -124,11 +133,11 @@ lookup = TenantLookup()
 
 
 def _forget_changed(sender, instance, **kwargs):
-    # By everything, not by slug: the slug itself may be what has changed.
+    # Forget all tenants, because the slug itself may have changed.
     lookup.forget()
 
 
 def watch_tenants():
-    """Forget remembered tenants when this process saves or deletes one."""
+    """Empty the cache when this process saves or deletes a tenant."""
     post_save.connect(_forget_changed, sender=conf("TENANT_MODEL"), dispatch_uid="do_bridge.tenant_saved")
     post_delete.connect(_forget_changed, sender=conf("TENANT_MODEL"), dispatch_uid="do_bridge.tenant_deleted")

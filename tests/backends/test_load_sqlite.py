@@ -103,15 +103,15 @@ def test_every_row_is_there_with_its_type_and_its_keys_are_immediate(engine, sit
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(engine, site):
     told = command(site, "--database", engine.alias, "--dry-run")
-    assert "9 tables" in told and "would be loaded; nothing was written" in told
+    assert "9 tables" in told and "would be loaded. Nothing was written" in told
     assert names(engine) == set()
 
 
 def test_a_database_that_holds_anything_is_refused_before_anything_is_written(engine, site, inserts):
     engine.cursor().execute("CREATE TABLE mine (id INTEGER)")
-    with pytest.raises(CommandError, match=r"holds 1 tables \(mine\).*before the first `migrate`"):
+    with pytest.raises(CommandError, match=r"already has 1 tables \(mine\).*before the first `migrate`"):
         command(site, "--database", engine.alias)
-    with pytest.raises(CommandError, match=r"holds 1 tables \(mine\)"):
+    with pytest.raises(CommandError, match=r"already has 1 tables \(mine\)"):
         command(site, "--database", engine.alias, "--restart")
     assert names(engine) == {"mine"}
     assert inserts == []
@@ -122,11 +122,11 @@ def test_ctrl_c_ends_the_command_with_what_to_do(engine, large, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(filling.Filling, "_compare", stop)
-    with pytest.raises(CommandError, match="Interrupted.*the same command goes on") as caught:
+    with pytest.raises(CommandError, match="Interrupted.*the same command") as caught:
         command(large, "--database", engine.alias)
     assert caught.value.returncode == 130
     monkeypatch.undo()
-    assert "It went on where an interrupted load had stopped." in command(large, "--database", engine.alias)
+    assert "of an interrupted load" in command(large, "--database", engine.alias)
 
 
 class Stop(KeyboardInterrupt):
@@ -191,7 +191,7 @@ def test_another_file_than_the_interrupted_one_is_refused_until_one_says_so(engi
     interrupted(engine.alias, large, 2)
     before = len(inserts)
     for options in ((), ("--dry-run",)):
-        with pytest.raises(CommandError, match="a part of another file.*--restart"):
+        with pytest.raises(CommandError, match="part of another file.*--restart"):
             command(site, "--database", engine.alias, *options)
     assert len(inserts) == before
     assert MARK in names(engine)
@@ -215,7 +215,7 @@ def test_of_two_loads_at_once_the_second_goes_on_and_the_first_stops(engine, lar
         if not seen:
             seen.append(load_database(engine.alias, large))
 
-    with pytest.raises(Overtaken, match="Another process"):
+    with pytest.raises(Overtaken, match="Another load"):
         load_database(engine.alias, large, on_piece=on_piece)
     assert seen[0].units_before == 2
     assert_same(engine, large)
@@ -229,7 +229,7 @@ def test_of_two_that_begin_at_once_one_stops_and_spoils_nothing(engine, site, mo
         load_database(engine.alias, site)
 
     monkeypatch.setattr(loading, "refuse_schema", first)
-    with pytest.raises(Overtaken, match="Another process"):
+    with pytest.raises(Overtaken, match="Another load"):
         load_database(engine.alias, site)
     assert_same(engine, site)
 
@@ -340,14 +340,14 @@ def test_d1_is_filled_over_its_own_api(local_worker, django_db_blocker, large):
         ("CREATE TABLE t (a INTEGER REFERENCES nowhere (id))", "'t' has a foreign key to 'nowhere'"),
         (
             "INSERT INTO shop_line VALUES (9, 99, '')",
-            "1 rows point nowhere by their foreign keys, in: shop_line",
+            "1 rows refer to missing rows by their foreign keys, in: shop_line",
         ),
         (
             "INSERT INTO gone_app VALUES (printf('%.*c', 1500000, 'x'), printf('%.*c', 1500000, 'x'))",
             "gone_app holds a row of 3,000,000 bytes",
         ),
         (f"CREATE VIEW long AS SELECT '{'x' * 100_000}' AS a", "The view 'long' has 100,0.. bytes of SQL"),
-        ("DROP TABLE django_migrations", "no table django_migrations: no Django project"),
+        ("DROP TABLE django_migrations", "no table django_migrations"),
     ],
 )
 def test_what_does_not_fit_is_named_without_a_trip(engine, tmp_path, trips, statement, told):
@@ -393,7 +393,7 @@ def test_the_functions_that_django_computes_in_python_are_all_known():
 def test_what_the_platform_alone_refuses_is_named_before_rows_travel(engine, tmp_path, inserts, statement):
     path = site_file.write(tmp_path / "db.sqlite3", statement)
     what = "view 'version'" if "VIEW" in statement else "table 't'"
-    with pytest.raises(UnfitFile, match=f"The platform cannot have the {what}"):
+    with pytest.raises(UnfitFile, match=f"Cloudflare does not accept the {what}"):
         load_database(engine.alias, path)
     assert inserts == []
     assert names(engine) == set()
@@ -425,8 +425,8 @@ def test_a_file_that_is_no_database_to_read_says_what_to_do(tmp_path, site, monk
     folder.mkdir()
     for path, told in (
         (empty, "is empty"),
-        (folder, "There is no file"),
-        (tmp_path / "none", "There is no file"),
+        (folder, "does not exist"),
+        (tmp_path / "none", "does not exist"),
     ):
         with pytest.raises(UnfitFile, match=told):
             load_database("default", path)
@@ -435,7 +435,7 @@ def test_a_file_that_is_no_database_to_read_says_what_to_do(tmp_path, site, monk
         with pytest.raises(UnfitFile, match="another program holds it locked. Stop the site"):
             load_database("default", site)
     site.with_name("db.sqlite3-journal").write_bytes(b"rolled back by nobody")
-    with pytest.raises(UnfitFile, match="-journal stands beside the file"):
+    with pytest.raises(UnfitFile, match="-journal exists"):
         load_database("default", site)
     assert trips.count == 0
 
@@ -451,7 +451,7 @@ def test_a_file_that_is_written_to_while_it_is_opened_is_refused(site, monkeypat
         return found
 
     monkeypatch.setattr(opening, "_digest", slow)
-    with pytest.raises(UnfitFile, match="was written to while it was read"):
+    with pytest.raises(UnfitFile, match="was changed while it was read"):
         load_database("default", site)
 
 
@@ -481,7 +481,7 @@ def test_the_file_of_another_project_is_refused_without_a_trip(d1, tmp_path, tri
     [
         ("tenant", "does not fill the databases of tenants. Run `manage.py tenant_load SLUG FILE`"),
         ("tenant/acme", "`manage.py tenant_load acme FILE`"),
-        ("nowhere", "There is no database 'nowhere'"),
+        ("nowhere", "no alias 'nowhere'"),
     ],
 )
 def test_an_alias_that_cannot_be_filled_is_refused(site, alias, told, trips):

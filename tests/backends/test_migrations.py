@@ -148,7 +148,7 @@ def test_a_python_migration_on_d1_goes_on_where_it_failed(d1, caplog):
     assert columns(d1) == ["id", "name", "home", "length"]
     caplog.clear()
     migrate(d1, steps(lambda apps, editor: calls.append("second")), "0001")
-    assert "goes on after 3 of its 5 operations" in caplog.text
+    assert "continues after 3 of its 5 operations" in caplog.text
     assert calls == ["added", "second"]
     assert recorded(d1) == ["0001"]
     assert tables(d1) == ["ship_boat", "ship_sailor"]

@@ -299,7 +299,7 @@ def test_single_probes_can_be_chosen_and_all_be_listed():
     output = io.StringIO()
     call_command("relay", "doctor", "--list", stdout=output)
     assert len(output.getvalue().splitlines()) == len(PROBES)
-    with pytest.raises(CommandError, match="There is no probe 'flots'"):
+    with pytest.raises(CommandError, match="probe 'flots' does not exist"):
         call_command("relay", "doctor", "--only", "flots")
 
 

@@ -327,7 +327,7 @@ def test_a_session_names_the_package_and_its_version_as_its_user_agent() -> None
             with client:
                 handshake = client.recv(65536).decode()
                 client.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
-            with pytest.raises(driver.OperationalError, match="There is no relay"):
+            with pytest.raises(driver.OperationalError, match="No relay was found"):
                 asked.result()
     assert f"User-Agent: do-bridge/{__version__}\r\n" in handshake
 

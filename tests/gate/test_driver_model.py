@@ -174,7 +174,7 @@ class Model(RuleBasedStateMachine):
     @rule(work=WORK)
     def alone(self, work: Work) -> None:
         if work[0] in CONTROLS and not self.inside:
-            with pytest.raises(driver.OperationalError, match="There is no transaction"):
+            with pytest.raises(driver.OperationalError, match="No transaction is open"):
                 getattr(self.real, work[0])(*work[1:])
         else:
             self.do(work)

@@ -221,7 +221,7 @@ def one_object():
 def test_every_row_arrives_and_goes_back(site, settings):
     site.configure(settings)
     dry, loaded, migrated = run(site, "To D1")
-    assert "rows would be loaded; nothing was written." in dry
+    assert "rows would be loaded. Nothing was written." in dry
     assert re.search(r"^  blog_post +3000$", loaded, re.MULTILINE)
     assert "Each table has as many as the file." in loaded
     assert "Applying do_bridge.0001_initial" in migrated

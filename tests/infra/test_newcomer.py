@@ -267,16 +267,16 @@ def test_a_tenant_model_of_ones_own_gets_the_values_that_it_needs(tmp_path, own_
         for arguments, told in (
             (
                 ("create_tenant", "beta"),
-                "CommandError: clients.Client needs a value for plan, owner. Give it with",
+                "CommandError: clients.Client needs a value for plan, owner. Add",
             ),
             (("create_tenant", "beta", "--set", "plan=free"), "clients.Client needs a value for owner."),
             (
                 ("create_tenant", "beta", "--set", "plan=secret", "--set", "owner=7"),
-                "--set plan: this value is not",
+                "--set plan: the value is not",
             ),
             (
                 ("create_tenant", "beta", "--set", "plan=free", "--set", "owner=8"),
-                "--set owner: this value is not",
+                "--set owner: the value is not",
             ),
             (("create_tenant", "beta", "--set", "colour=red"), "plan, owner, options, seats"),
             (("tenant_copy", "acme", "beta"), "clients.Client needs a value for plan, owner."),
@@ -289,8 +289,8 @@ def test_a_tenant_model_of_ones_own_gets_the_values_that_it_needs(tmp_path, own_
         values = ("--set", "plan=pro", "--set", "owner=7", "--set", 'options={"a": 1}')
         assert "created" in project.manage("create_tenant", "beta", "--name", "Beta", *values)
         # What is there needs no values, and keeps those that are not given.
-        assert "was there already" in project.manage("create_tenant", "beta", "--name", "Bet")
-        assert "was there already" in project.manage("create_tenant", "beta", "--set", "plan=free")
+        assert "already exists" in project.manage("create_tenant", "beta", "--name", "Bet")
+        assert "already exists" in project.manage("create_tenant", "beta", "--set", "plan=free")
         project.manage("tenant_copy", "beta", "delta", *values)
         told = project.manage("shell", "-c", SIGN_UP)
         assert "made: True 5 GAMMA {}" in told

@@ -188,12 +188,12 @@ def test_old_and_new_processes_serve_while_all_databases_are_migrated(release, t
                 go_on(after)
             unharmed(after, new)
             # Also what the old code says of tenants that are ahead of it is true, and harms none.
-            assert f"{len(TENANTS)} tenants, 0 failed: 0 done now" in ran(
+            assert f"{len(TENANTS)} tenants, 0 failed: 0 migrated" in ran(
                 old, "migrate", "--database", "tenant"
             )
     written = [pair for client in [*before, *after] for pair in client.written]
     assert sorted(posts(release.worker)) == sorted(written)
-    assert "0 done now" in ran(new, "migrate", "--database", "tenant")
+    assert "0 migrated" in ran(new, "migrate", "--database", "tenant")
 
 
 @pytest.mark.timeout(4 * SECONDS)
@@ -206,7 +206,7 @@ def test_an_app_that_is_taken_out_of_the_settings_leaves_every_tenant_in_service
         go_on(clients)
         for _ in range(2):
             said = ran(gone, "migrate", "--database", "tenant")
-            assert f"{len(TENANTS)} tenants, 0 failed: 0 done now, {len(TENANTS)} at their place" in said
+            assert f"{len(TENANTS)} tenants, 0 failed: 0 migrated, {len(TENANTS)} already up to date" in said
         go_on(clients)
     unharmed(clients, gone)
     # And behind at the same time: those that are used catch up, the command brings the others.
@@ -218,4 +218,4 @@ def test_an_app_that_is_taken_out_of_the_settings_leaves_every_tenant_in_service
     unharmed(others, new)
     written = [pair for client in [*clients, *others] for pair in client.written]
     assert sorted(posts(release.worker)) == sorted(written)
-    assert "0 done now" in ran(new, "migrate", "--database", "tenant")
+    assert "0 migrated" in ran(new, "migrate", "--database", "tenant")

@@ -160,7 +160,7 @@ def test_an_action_whose_connection_is_cut_at_a_trip_is_told_and_works_again(
         # Those of a page that could not be saved may wait for the next one.
         assert page.count("Tenant acme:") >= 1 + (response.status_code == 302)
         assert good in page
-        assert "failed: Not repaired" not in page
+        assert "failed: Not updated" not in page
         assert "check failed: The connection to the relay was lost" not in page
 
 
@@ -173,4 +173,4 @@ def test_a_dump_whose_connection_is_cut_at_a_trip_is_of_one_moment_or_none(root,
             if answer.streaming:
                 b"".join(answer.streaming_content)
         assert again.streaming
-    assert "of one moment" not in capsys.readouterr().err
+    assert "different moments" not in capsys.readouterr().err

@@ -131,7 +131,7 @@ def test_the_next_holder_does_what_the_table_says(slug, file, state, there, oper
         assert (after.state, after.operation, after.owner) == (row.state, row.operation, row.owner)
         return
     if (state, there, operation) == (Found.DELETED, Content.EMPTY, Operation.DELETE):
-        with pytest.raises(CommandError, match="There is no tenant"):
+        with pytest.raises(CommandError, match="does not exist"):
             run()
         return
     run()

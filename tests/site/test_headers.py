@@ -216,7 +216,7 @@ def test_one_tenants_message_cannot_be_replayed_as_anothers(sign_in):
     client.cookies["messages-globex"] = "made-up"
     response = client.get("/t/globex/")
     assert [str(message) for message in get_messages(response.wsgi_request)] == []
-    assert "The post is published." not in response.content.decode()
+    assert "The post was published." not in response.content.decode()
 
 
 ELSEWHERE = [

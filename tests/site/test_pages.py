@@ -100,9 +100,9 @@ def test_signing_in_never_leads_to_another_site(site, client, target):
 def test_a_message_waits_for_the_tenant_that_it_speaks_of(sign_in):
     client = sign_in("bo")
     client.post("/t/acme/posts/new/", {"title": "Hello", "content": "World"})
-    assert "The post is published." not in text(client.get("/t/globex/"))
-    assert "The post is published." in text(client.get("/t/acme/"))
-    assert "The post is published." not in text(client.get("/t/acme/"))
+    assert "The post was published." not in text(client.get("/t/globex/"))
+    assert "The post was published." in text(client.get("/t/acme/"))
+    assert "The post was published." not in text(client.get("/t/acme/"))
 
 
 def test_signing_out_ends_the_session_everywhere(sign_in):
@@ -225,7 +225,7 @@ def test_a_database_out_of_reach_is_told_without_a_secret(site, sign_in, out_of_
     out_of_reach(alias)
     page, answer = client.get("/t/acme/"), client.get("/t/acme/api/users")
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
-    assert "<h1>Out of reach for a moment</h1>" in text(page)
+    assert "<h1>Temporarily unavailable</h1>" in text(page)
     assert answer.status_code == 503
     assert answer.json()["error"].startswith("A database cannot be used.")
     assert "could not be reached" in caplog.text

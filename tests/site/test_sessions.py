@@ -29,7 +29,7 @@ def test_a_session_that_d1_did_not_take_is_a_503_and_not_the_visitors_fault(bo, 
     monkeypatch.setattr(Session, "save", save)
     answer = bo.get(path)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-    assert "Out of reach" in answer.content.decode()
+    assert "Temporarily unavailable" in answer.content.decode()
 
 
 def test_a_session_that_was_deleted_meanwhile_is_a_400(bo, monkeypatch):

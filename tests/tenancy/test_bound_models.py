@@ -170,5 +170,5 @@ def test_a_fake_django_whose_methods_have_other_names_is_refused(monkeypatch):
         pass
 
     monkeypatch.delattr(QuerySet, "_fetch_all")
-    with pytest.raises(RuntimeError, match="Renamed has no _fetch_all in this Django"):
+    with pytest.raises(RuntimeError, match="Renamed._fetch_all"):
         bound_class(Renamed)

@@ -156,7 +156,7 @@ def test_an_object_that_no_tenant_has_stays_as_it_is(db):
 def test_work_of_another_kind_that_is_unfinished_keeps_visitors_out(acme, newer):
     provision_noted(acme.slug)
     cut_off(acme.slug, "delete")
-    with newer(RATING), pytest.raises(TenantBehind, match="delete is not finished"):
+    with newer(RATING), pytest.raises(TenantBehind, match="'delete' has not finished"):
         count(acme.slug)
 
 

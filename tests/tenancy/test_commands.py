@@ -149,9 +149,9 @@ def test_check_says_which_tenants_are_behind(acme, zeta):
     assert "0 failed" in migrate("--database", "tenant", "--check")
     empty_object(tenant_alias(zeta.slug))
     out = StringIO()
-    with pytest.raises(CommandError, match=f"1 of 2 tenants is behind: {zeta.slug}. `manage.py migrate"):
+    with pytest.raises(CommandError, match=f"1 of 2 tenants is behind: {zeta.slug}. .*`manage.py migrate"):
         call_command("migrate", "--database", "tenant", "--check", stdout=out)
-    assert "2 tenants, 0 failed: 1 behind, 1 up to date, 0 not asked." in out.getvalue()
+    assert "2 tenants, 0 failed: 1 behind, 1 up to date, 0 not checked." in out.getvalue()
     assert "behind" in next(line for line in out.getvalue().splitlines() if zeta.slug in line)
 
 
@@ -162,20 +162,20 @@ def test_check_tells_a_tenant_that_cannot_be_asked_from_one_that_is_behind(acme,
         cursor.execute("CREATE TABLE django_migrations (other)")
     cut_off(acme.slug, "migrate", error="seen to it")
     out = StringIO()
-    with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {acme.slug}. Run it again"):
+    with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {acme.slug}"):
         call_command("migrate", "--database", "tenant", "--check", stdout=out)
     assert "2 tenants, 1 failed: 1 behind, 0 up to date" in out.getvalue()
 
 
 def test_a_database_that_cannot_be_is_refused_without_a_trip(db, trips):
     for database in ("tenant/../acme", "tenant/ACME", "tenant/", "elsewhere", "tenant/a/b"):
-        with pytest.raises(CommandError, match="There is no database"):
+        with pytest.raises(CommandError, match="DATABASES has no alias"):
             migrate("--database", database)
     assert trips.count == 0
 
 
 def test_a_database_that_cannot_be_is_refused_from_the_command_line_too(db):
-    with pytest.raises(CommandError, match="There is no database"):
+    with pytest.raises(CommandError, match="DATABASES has no alias"):
         call_command("migrate", "--database", "tenant/ACME", skip_checks=False)
 
 
@@ -184,7 +184,7 @@ def test_a_tenant_that_nobody_registered_is_not_migrated_by_a_slip_of_the_hand(b
     with pytest.raises(SystemExit):
         command.run_from_argv(["manage.py", "migrate", "--database", tenant_alias(bare)])
     assert (
-        f"No tenant is registered as {bare!r}. `manage.py create_tenant {bare}` makes it"
+        f"Tenant {bare!r} is not registered. Check the slug, or run `manage.py create_tenant {bare}`"
         in capsys.readouterr().err
     )
     assert not has_tables(bare)
@@ -314,7 +314,7 @@ def test_a_new_tenant_is_not_given_what_a_deleted_one_of_its_name_wrote(acme, in
     with tenant_context(acme):
         Post.objects.create(title="the former tenant's", content="-", user_id=in_both)
     lose_row(acme.slug)
-    with pytest.raises(CommandError, match="has tables already"):
+    with pytest.raises(CommandError, match="has tables that were not made"):
         call_command("create_tenant", acme.slug, stdout=StringIO())
     assert not Tenant.objects.filter(slug=acme.slug).exists()
     call_command("create_tenant", acme.slug, "--adopt", stdout=StringIO())
@@ -392,7 +392,7 @@ def test_many_rows_are_copied_in_one_trip_from_values_too(acme, db, trips):
     [
         ["create_tenant", "acme"],
         ["create_tenants", "-"],
-        ["empty_scratch"],
+        ["empty_template_objects"],
         ["tenant_dump", "acme", "file"],
         ["tenant_load", "acme", "file"],
         ["tenant_copy", "acme", "beta"],

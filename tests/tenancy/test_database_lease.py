@@ -41,7 +41,7 @@ def test_two_migrations_at_once_run_python_code_once(newer, number):
     ended = [finish(process) for process in running]
     assert [code for code, _ in ended] == [0, 0], ended
     assert ask("SELECT count(*) FROM auth_group") == [(1,)]
-    assert sum("waiting for it" in output for _, output in ended) == 1
+    assert sum("Waiting for another process" in output for _, output in ended) == 1
     assert sum("No migrations to apply" in output for _, output in ended) == 1
 
 
@@ -52,9 +52,9 @@ def test_a_migration_that_waits_too_long_says_so(db, monkeypatch, alias):
     out = StringIO()
     with database_lease.database_lease(alias, out):
         second = database_lease.database_lease(alias, out)
-        with pytest.raises(Held, match=f"Another process migrates '{alias}'"):
+        with pytest.raises(Held, match=f"is migrating '{alias}'"):
             second.__enter__()
-    assert "waiting for it" in out.getvalue()
+    assert "Waiting for another process" in out.getvalue()
     with database_lease.database_lease(alias, out):
         pass
     if alias != "default":

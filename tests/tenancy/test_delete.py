@@ -64,7 +64,7 @@ def lived_in(acme, author):
 
 def test_everything_of_the_tenant_is_gone_and_the_ledger_says_so(lived_in, zeta, author):
     add_member(author, zeta)
-    assert f"Tenant {lived_in.slug} is deleted" in delete(lived_in.slug, yes=True)
+    assert f"Tenant {lived_in.slug} was deleted" in delete(lived_in.slug, yes=True)
     assert tables_of(lived_in.slug) == []
     assert list(Tenant.objects.all()) == [zeta]
     assert [membership.tenant for membership in Membership.objects.all()] == [zeta]
@@ -117,7 +117,7 @@ def test_the_slug_has_to_be_typed(lived_in, monkeypatch):
 def test_a_dump_is_written_first_and_nothing_is_deleted_where_it_cannot_be(lived_in, tmp_path):
     taken = tmp_path / "taken"
     taken.touch()
-    with pytest.raises(CommandError, match="is there already"):
+    with pytest.raises(CommandError, match="already exists"):
         delete(lived_in.slug, yes=True, dump=taken)
     assert "blog_post" in tables_of(lived_in.slug)
     delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
@@ -159,7 +159,7 @@ def test_a_deletion_that_fails_behind_its_dump_says_that_the_dump_is_whole(lived
     def unreachable(lease, connection):
         raise DatabaseError("the object cannot be reached")
 
-    with monkeypatch.context() as patched, pytest.raises(CommandError, match="but not deleted: the object"):
+    with monkeypatch.context() as patched, pytest.raises(CommandError, match="was not deleted: the object"):
         patched.setattr(deletion, "empty_held_tenant", unreachable)
         delete(lived_in.slug, yes=True, dump=tmp_path / "last.sqlite3")
     assert "blog_post" in tables_of(lived_in.slug)
@@ -335,7 +335,7 @@ def test_a_creation_that_a_deletion_overtakes_leaves_nothing_and_can_be_run_agai
 
     with monkeypatch.context() as patched:
         patched.setattr(creation, "_fill", slow)
-        with pytest.raises(leases.LeaseLost, match="was taken over") if adopt else nullcontext():
+        with pytest.raises(leases.LeaseLost, match="took over tenant") if adopt else nullcontext():
             create_tenant(lived_in.slug, "", [author], adopt=adopt)
     # What it wrote is older than the deletion: nobody reads it, and the next one drops it.
     assert not Tenant.objects.filter(slug=lived_in.slug).exists()
@@ -379,7 +379,7 @@ def test_a_load_that_a_deletion_overtakes_at_its_end_makes_no_empty_tenant(
         delete(other, yes=True)
 
     monkeypatch.setattr(load, "_fill", slow)
-    with pytest.raises(CommandError, match="was taken over by another operation"):
+    with pytest.raises(CommandError, match="took over tenant"):
         call_command("tenant_load", other, tmp_path / "zeta.sqlite3", verbosity=0)
     assert not Tenant.objects.filter(slug=other).exists()
     assert tables_of(other) == []
@@ -398,7 +398,7 @@ def test_a_migration_of_one_tenant_that_a_deletion_overtakes_makes_nothing_anew(
         bring(alias, options)
 
     monkeypatch.setattr(command, "_migrate_alias", slow)
-    with pytest.raises(leases.LeaseLost, match="was taken over"):
+    with pytest.raises(leases.LeaseLost, match="took over tenant"):
         call_command(command, database=tenant_alias(lived_in.slug), verbosity=0)
     assert tables_of(lived_in.slug) == []
     assert ledger.states([lived_in.slug])[lived_in.slug].state == ledger.DELETED
@@ -448,7 +448,7 @@ def test_what_is_no_tenants_is_deleted_after_a_question_that_says_so(other, monk
     monkeypatch.setattr("builtins.input", lambda prompt: "no")
     with pytest.raises(CommandError, match="Nothing was deleted"):
         call_command("tenant_delete", other, stdout=asked)
-    assert f"the database of '{other}', which is no tenant, holds" in asked.getvalue()
+    assert f"in the database of '{other}', which is not a tenant" in asked.getvalue()
     assert "blog_post" in tables_of(other)
 
 

@@ -55,9 +55,9 @@ def test_the_remedy_in_the_message_works_as_typed(acme, exact, unknown):
 def test_rows_of_an_app_that_was_taken_out_are_pruned_in_all_tenants(empty_ledger, acme, zeta, exact):
     for tenant in (acme, zeta):
         ledger.reached(tenant.slug, leave_app(tenant.slug))
-    assert "2 tenants, 0 failed: 2 done now" in migrate("shop", "--prune")
+    assert "2 tenants, 0 failed: 2 migrated" in migrate("shop", "--prune")
     assert [count(tenant.slug) for tenant in (acme, zeta)] == [0, 0]
-    assert "2 at their place already" in migrate()
+    assert "2 already up to date" in migrate()
 
 
 def test_with_an_exact_schema_required_a_run_over_all_tenants_fails_for_those_that_are_refused(

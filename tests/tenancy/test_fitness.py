@@ -149,7 +149,7 @@ def test_tables_with_the_platforms_names_are_left_out_and_named(dumped, other):
     )
     said = loaded(other, dumped)
     assert "Left out: d1_migrations, _cf_x, __miniflare_x." in said
-    assert "rename them" in said
+    assert "Rename the tables" in said
     assert loaded_rows(other, "leaf") == 2
 
 
@@ -187,11 +187,11 @@ def test_a_load_that_leaves_nothing_out_says_nothing_of_it(dumped, other):
         ),
         (
             ["CREATE TABLE odd (a TEXT CHECK (regexp('a', a)))", "INSERT INTO odd VALUES ('a')"],
-            "The table 'odd' cannot be made again: no such function: regexp",
+            "The table 'odd' can't be created again: no such function: regexp",
         ),
         (
             ["CREATE TABLE strange (a TEXT COLLATE odd UNIQUE)", "INSERT INTO strange VALUES ('a'), ('b')"],
-            "'strange' needs what SQLite does not have: no such collation sequence: odd",
+            "'strange' needs something that SQLite does not have: no such collation sequence: odd",
         ),
         (
             ["CREATE TABLE large (a TEXT, b BLOB)", "INSERT INTO large VALUES ('x', zeroblob(2000001))"],
@@ -215,11 +215,11 @@ def test_what_does_not_fit_is_refused_by_its_name_without_a_trip(small, trips, s
     [
         (
             "CREATE VIEW version AS SELECT sqlite_version() AS a",
-            "The platform cannot have the view 'version': ",
+            "Cloudflare does not accept the view 'version': ",
         ),
         (
             "CREATE TABLE versions (a TEXT CHECK (a <> sqlite_version()))",
-            "The platform cannot have the table 'versions': ",
+            "Cloudflare does not accept the table 'versions': ",
         ),
     ],
 )

@@ -90,7 +90,7 @@ def test_many_rows_are_read_in_pieces_and_an_answer_that_finds_none_behind_is_em
     Tenant.objects.bulk_create([Tenant(slug=slug, name=slug) for slug in slugs])
     ledger.reached(slugs, code_fingerprint())
     leases.settle(cut_off("t-07", "delete")["t-07"], "deleted")
-    monkeypatch.setattr(directory, "PIECE", 5)
+    monkeypatch.setattr(directory, "CHUNK", 5)
     monkeypatch.setattr(ledger, "PIECE", 10)
     before = trips.count
     assert directory.registered_slugs() == slugs

@@ -106,7 +106,7 @@ def test_the_posts_and_their_authors_are_there_and_the_tenant_is_ready(site_db, 
     assert read(other, "SELECT id, content, created, user_id FROM blog_post ORDER BY id") == expected
     assert Tenant.objects.get(slug=other).slug == other
     assert ledger.states(other)[other].state == ledger.READY
-    assert "Left out, because these rows are the shared database's:" in told
+    assert "Left out, because these rows belong in the shared database:" in told
     for words in (
         "accounts_user 1 of 3",
         "django_session 1 of 1",
@@ -152,7 +152,7 @@ def test_a_user_that_is_somebody_else_in_d1_is_refused_before_anything_is_writte
     User.objects.filter(pk=72).update(username="somebody-else")
     for options in ((), ("--dry-run",)):
         with pytest.raises(
-            CommandError, match=r"1 keys of accounts_user .* other people's in 'default' \(keys: 72\)"
+            CommandError, match=r"1 keys of accounts_user .* other people in 'default' \(keys: 72\)"
         ):
             loaded(other, site_db, *options)
     assert sent == []
@@ -176,7 +176,7 @@ def test_one_who_writes_nothing_may_be_missing_in_d1(site_db, people, other):
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(site_db, people, other, sent):
     told = loaded(other, site_db, "--dry-run")
-    assert "rows would be loaded; nothing was written" in told
+    assert "rows would be loaded. Nothing was written" in told
     assert "django_session 1 of 1" in told
     assert not any("CREATE TABLE" in text or "INSERT" in text for text in sent)
     assert other not in ledger.states(other)
@@ -320,7 +320,7 @@ def test_a_killed_load_goes_on_where_it_stopped_and_sends_nothing_twice(
     assert not Tenant.objects.filter(slug=other).exists()
     del sent[:]
     told = loaded(other, many)
-    assert "It went on where an interrupted load had stopped." in told
+    assert "continued after the last rows of an interrupted load" in told
     units = [text for text in sent if "UPDATE _do_bridge_load SET done" in text]
     assert len(units) == total_units(many) - done
     assert Post.objects.using(tenant_alias(other)).count() == 9 * site_project.POSTS
@@ -360,7 +360,7 @@ def test_a_site_that_is_killed_on_its_way_into_d1_goes_on(site_db, local_worker,
             assert code == -signal.SIGKILL, output
         code, output = finish(start("load_sqlite", site_db, directory=OWN))
         assert code == 0, output
-        assert "It went on where an interrupted load had stopped." in output
+        assert "continued after the last rows of an interrupted load" in output
         with closing(sqlite3.connect(site_db)) as file:
             passwords = file.execute("SELECT id, password FROM accounts_user ORDER BY id").fetchall()
         assert list(User.objects.using("d1").order_by("pk").values_list("pk", "password")) == passwords

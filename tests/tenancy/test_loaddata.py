@@ -62,7 +62,7 @@ def test_tenants_rows_are_refused_by_the_shared_database(acme, in_both, loaddata
     for scope in (directory_context(), tenant_context(acme)):
         with scope, pytest.raises(CommandError, match="--database tenant/<slug>") as caught:
             loaddata(rows, **options)
-        assert str(caught.value).startswith("The rows of blog.Post belong into a tenant's database, not")
+        assert str(caught.value).startswith("The rows of blog.Post belong in a tenant's database, not")
         assert "\n" not in str(caught.value)
     assert not Post.objects.using("default").exists()
     assert not Tenant.objects.filter(pk=99).exists()
@@ -86,10 +86,8 @@ def test_rows_that_tenants_models_point_at_are_a_tenants_own_without_a_word(acme
 def test_rows_that_are_read_from_the_shared_database_are_loaded_with_a_warning(acme, author, loaddata):
     alias = tenant_alias(acme.slug)
     _, warned = loaddata([TENANT, TENANT], database=alias)
-    assert warned.splitlines() == [
-        "The rows of accounts.Tenant are read from the shared database, so those in "
-        f"'{alias}' are never seen. Load them with --database default."
-    ]
+    (line,) = warned.splitlines()
+    assert "accounts.Tenant" in line and alias in line and "--database default" in line
     assert not Membership.objects.using(alias).exists()
 
 

@@ -202,13 +202,13 @@ def test_a_run_over_all_tenants_asks_one_of_a_schema_and_the_next_run_none(
         ledger.reached(slug, fingerprint)
     to_objects.clear()
     said = migrate()
-    assert "2 tenants, 0 failed: 0 done now, 2 at their place already" in said
+    assert "2 tenants, 0 failed: 0 migrated, 2 already up to date" in said
     assert len(to_objects) == 1
     # Another process, later: nothing but two short answers of D1.
     known.forget()
     to_objects.clear()
     before = trips.count
-    assert "2 tenants, 0 failed: 0 done now, 2 at their place already" in migrate()
+    assert "2 tenants, 0 failed: 0 migrated, 2 already up to date" in migrate()
     assert (trips.count - before, to_objects) == (2, [])
     assert KnownSchema.objects.get().migrations.splitlines()[-1] == "shop.0001_initial"
     assert [Client().get(f"/t/{slug}/").status_code for slug in left] == [200, 200]
@@ -223,15 +223,15 @@ def test_tenants_with_an_unknown_app_are_migrated_like_others_and_not_visited_ag
         ledger.reached(tenant.slug, leave_app(tenant.slug))
     with newer(RATING):
         known.forget()
-        assert "3 tenants, 0 failed: 3 done now" in migrate()
+        assert "3 tenants, 0 failed: 3 migrated" in migrate()
         for tenant, extra in ((acme, {GONE}), (zeta, {GONE}), (other, set())):
             state = found_in(tenant.slug)
             assert (state.applied, state.fingerprint) == (code_migrations() | extra, of(state.applied))
             assert ledger.states(tenant.slug)[tenant.slug].fingerprint == state.fingerprint
         known.forget()
         to_objects.clear()
-        assert "3 tenants, 0 failed: 0 done now, 3 at their place already" in migrate()
-        assert "there already" in migrate("--plan")
+        assert "3 tenants, 0 failed: 0 migrated, 3 already up to date" in migrate()
+        assert "up to date" in migrate("--plan")
         assert "3 tenants, 0 failed" in migrate("--check")
         assert to_objects == []
 
@@ -239,7 +239,7 @@ def test_tenants_with_an_unknown_app_are_migrated_like_others_and_not_visited_ag
 def test_looking_notes_no_schema(empty_ledger, acme):
     ledger.reached(acme.slug, leave_app(acme.slug))
     assert "1 tenants, 0 failed" in migrate("--check")
-    assert "there already" in migrate("--plan")
+    assert "up to date" in migrate("--plan")
     assert not KnownSchema.objects.exists()
 
 
@@ -249,7 +249,7 @@ def test_a_schema_that_the_ledger_names_wrongly_is_not_believed(empty_ledger, ac
     ledger.reached(acme.slug, left)
     with newer(RATING):
         ledger.reached(zeta.slug, code_fingerprint())
-        assert "2 tenants, 0 failed: 1 done now, 1 at their place" in migrate()
+        assert "2 tenants, 0 failed: 1 migrated, 1 already up to date" in migrate()
         assert found_in(acme.slug).fingerprint == code_fingerprint()
         assert not KnownSchema.objects.exists()
 
@@ -262,7 +262,7 @@ def test_back_to_an_older_migration_by_name_tenants_with_more_are_judged_by_what
     with newer(RATING):
         migrate("--tenant", acme.slug)
         ledger.reached(zeta.slug, found_in(zeta.slug).fingerprint)
-        assert "2 tenants, 0 failed: 1 done now, 1 at their place already" in migrate("blog", "0001")
+        assert "2 tenants, 0 failed: 1 migrated, 1 already up to date" in migrate("blog", "0001")
         assert found_in(acme.slug).applied == code_migrations() - {("blog", NAME)} | {GONE}
 
 
@@ -286,16 +286,16 @@ def test_older_code_has_nothing_to_migrate_in_newer_tenants_and_new_code_nothing
     empty_ledger, acme, zeta, newer, to_objects
 ):
     with newer(RATING):
-        assert "2 tenants, 0 failed: 2 done now" in migrate()
+        assert "2 tenants, 0 failed: 2 migrated" in migrate()
     to_objects.clear()
-    assert "2 tenants, 0 failed: 0 done now, 2 at their place already" in migrate()
+    assert "2 tenants, 0 failed: 0 migrated, 2 already up to date" in migrate()
     assert len(to_objects) == 1
     known.forget()
     to_objects.clear()
-    assert "0 done now, 2 at their place already" in migrate()
+    assert "0 migrated, 2 already up to date" in migrate()
     assert to_objects == []
     with newer(RATING):
-        assert "0 done now, 2 at their place already" in migrate()
+        assert "0 migrated, 2 already up to date" in migrate()
         assert to_objects == []
 
 
@@ -399,7 +399,7 @@ def test_a_dump_with_an_app_that_was_taken_out_keeps_it_and_catches_up(acme, new
     leave_app(acme.slug)
     with newer(RATING):
         slug, said = load(acme.slug)
-        assert f"lacks migrations of this code: blog.{NAME}. Run: manage.py migrate" in said
+        assert f"lacks migrations of this code: blog.{NAME}. Run `manage.py migrate" in said
         assert Client().get(f"/t/{slug}/").status_code == 200
         state = found_in(slug)
         assert (state.applied, state.fingerprint) == (code_migrations() | {GONE}, of(state.applied))

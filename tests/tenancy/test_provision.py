@@ -146,7 +146,7 @@ def test_creating_many_refuses_a_slug_whose_object_has_old_data_and_makes_the_ot
 def test_a_creation_that_was_cut_off_before_the_directory_knew_goes_on(new, author, tmp_path):
     write_row(NewTenant(new, "New", [author]), first_members([author]))
     expire(new)
-    assert "0 failed: 0 made, 1 were there already" in create_from_file(tmp_path, f"{new},New,ada")
+    assert "0 failed: 0 created, 1 already existed" in create_from_file(tmp_path, f"{new},New,ada")
     assert Tenant.objects.get(slug=new).name == "New"
     assert ledger.states(new)[new].status == "Ready"
     assert User.objects.using(tenant_alias(new)).get().username == "ada"

@@ -137,7 +137,7 @@ def test_a_row_of_a_tenant_is_related_to_a_user_by_the_copy_or_by_d1s_row(acme, 
 
 def test_a_row_of_the_directory_is_not_related_to_another_that_a_tenant_has(acme, author):
     group = Group.objects.using(tenant_alias(acme.slug)).create(name="editors")
-    with pytest.raises(ValueError, match="can't be related to a user.*Read it from D1"):
+    with pytest.raises(ValueError, match="can't be related to a user.*using"):
         author.groups.add(group)
     with pytest.raises(TenantMismatch):
         author.groups.remove(group)
@@ -325,7 +325,7 @@ def test_querysets_of_two_tenants_do_not_become_one(post, aliases, acme, zeta, c
         bound = Post.objects.order_by()
     before = own.count()
     for theirs in (bound, Post.objects.using(aliases[1]).order_by()):
-        with pytest.raises(TenantMismatch, match="were to become"):
+        with pytest.raises(TenantMismatch, match="can't be combined"):
             combine(own, theirs)
     assert combine(own, Post.objects.using(aliases[0]).order_by()).count() in (0, before)
 

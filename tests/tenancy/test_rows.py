@@ -116,7 +116,7 @@ def test_a_generic_key_takes_no_row_of_another_database(acme, zeta, shelf):
         assert Remark(target=post).target is post
     with tenant_context(zeta):
         for remark in (Remark(), Remark.objects.get()):
-            with pytest.raises(TenantMismatch, match="A relation stays in one database"):
+            with pytest.raises(TenantMismatch, match="must be in one database"):
                 remark.target = post
     with isolate_apps("accounts"):
 
@@ -233,7 +233,7 @@ def test_a_refused_write_leaves_the_queryset_readable(acme, zeta, posts):
     with tenant_context(acme):
         made = Post.objects.order_by("pk")
     with tenant_context(zeta):
-        with pytest.raises(TenantMismatch, match="was to be written"):
+        with pytest.raises(TenantMismatch, match="can't be written or related"):
             made.update(title="x")
         with pytest.raises(TenantMismatch, match="is read while"):
             list(made)

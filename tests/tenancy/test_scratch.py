@@ -29,7 +29,7 @@ def applied(alias):
 
 def clean(*arguments):
     out = StringIO()
-    call_command("empty_scratch", *arguments, stdout=out)
+    call_command("empty_template_objects", *arguments, stdout=out)
     return out.getvalue()
 
 
@@ -49,14 +49,14 @@ def former(empty_ledger, tmp_path):
 
 def test_one_of_former_code_is_emptied_when_nobody_has_used_it_for_long(former):
     assert applied(former) == applied(current()) + 1
-    assert "There is no scratch object" in clean()
+    assert "No template objects" in clean()
     TenantState.objects.update(since=timezone.now() - timedelta(days=8))
     assert clean("--dry-run").split() == [former]
     assert applied(former) > 0
-    assert clean() == f"{former} is empty.\n"
+    assert clean() == f"{former}: emptied\n"
     assert applied(former) == 0
     assert applied(current()) > 0
-    assert "There is no scratch object" in clean("--days", "0")
+    assert "No template objects" in clean("--days", "0")
 
 
 def test_code_that_finds_its_object_emptied_makes_it_anew(former, tmp_path, monkeypatch):

@@ -429,7 +429,7 @@ def test_any_other_row_of_d1_is_refused_with_the_way_out(acme, zeta, note):
             RelationRefused, match=r"accounts\.Tenant.*plain field, or add 'accounts\.Tenant'"
         ):
             note(about=acme)
-        with pytest.raises(ValueError, match="a relation stays in one database"):
+        with pytest.raises(ValueError, match="must be in one database"):
             note.objects.create(about=acme)
         assert not note.objects.exists()
 

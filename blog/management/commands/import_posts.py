@@ -1,4 +1,4 @@
-"""Imports posts from JSON Lines into one tenant."""
+"""The command import_posts: import posts from JSON Lines into one tenant."""
 
 import sys
 from pathlib import Path
@@ -15,18 +15,18 @@ from do_bridge.tenancy import tenant_context
 class Command(BaseCommand):
     help = (
         "Imports posts from a file of JSON Lines (title, content, author, published_at), all or none. "
-        "An author is found by username or name, and made as a user who cannot sign in where there is none."
+        "Authors are looked up by username or name. Missing authors are created as users who cannot log in."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("file", metavar="FILE", help="the file, in UTF-8, one JSON object a line")
-        parser.add_argument("--tenant", required=True, metavar="SLUG", help="the tenant that gets them")
+        parser.add_argument("file", metavar="FILE", help="A UTF-8 file with one JSON object in each line.")
+        parser.add_argument("--tenant", required=True, metavar="SLUG", help="The tenant to import into.")
 
     def handle(self, *, file, tenant, **_options):
         if not Tenant.objects.filter(slug=tenant).exists():
-            raise CommandError(f"There is no tenant {tenant!r}.")
+            raise CommandError(f"Tenant {tenant!r} does not exist. Check the slug.")
         try:
-            # Bytes: a line ends at a line feed alone, and a broken character is told with its line.
+            # Read as bytes, so that an invalid character is reported with the number of its line.
             with Path(file).open("rb") as lines:
                 records = read_records(lines)
         except OSError as exc:
@@ -40,6 +40,6 @@ class Command(BaseCommand):
                 count = write_posts(records, scope.alias, done=bar.update)
             except (DatabaseError, InterfaceError) as exc:
                 known = getattr(exc.__cause__, "effect", None) not in ("unknown", "done")
-                what = "Nothing was imported" if known else "Look whether anything was imported"
+                what = "Nothing was imported" if known else "Check whether the posts were imported"
                 raise CommandError(f"{what}: {exc}") from exc
         self.stdout.write(f"{count} posts imported into {tenant}.")

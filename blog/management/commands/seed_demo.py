@@ -1,4 +1,4 @@
-"""Makes demo tenants, users and posts for trying the site on one's own machine."""
+"""The command seed_demo: create demo tenants, users and posts."""
 
 import os
 import secrets
@@ -21,8 +21,8 @@ PASSWORD_FILE = Path("state") / "demo-password"
 
 class Command(BaseCommand):
     help = (
-        "Makes demo tenants, users and posts, where they are not there yet. The users' password is the "
-        "environment's DEMO_PASSWORD, or a random one that is kept in state/demo-password."
+        "Creates demo tenants, users and posts that do not exist yet. The users' password is DEMO_PASSWORD "
+        "from the environment, or a random one that is stored in state/demo-password."
     )
 
     def handle(self, *, verbosity, **_options):
@@ -33,15 +33,15 @@ class Command(BaseCommand):
                 call_command("create_tenant", slug, name=name, verbosity=0, stdout=self.stdout)
             made = fill_tenant(Tenant.objects.get(slug=slug), users)
             if verbosity > 0:
-                self.stdout.write(f"{slug}: {f'{made} posts written' if made else 'as it was'}")
+                self.stdout.write(f"{slug}: {f'{made} posts created' if made else 'unchanged'}")
 
 
 def demo_password():
-    """Return (the demo users' password, whether it is a new one)."""
+    """Return the demo users' password, and whether it is new."""
     if os.environ.get("DEMO_PASSWORD"):
         return os.environ["DEMO_PASSWORD"], False
     path = settings.BASE_DIR / PASSWORD_FILE
-    # Empty where an earlier run was ended just after it had made the file.
+    # The file is empty if an earlier run was killed right after creating it.
     if path.exists() and (password := path.read_text().strip()):
         return password, False
     path.parent.mkdir(exist_ok=True)
@@ -52,7 +52,10 @@ def demo_password():
 
 
 def make_users(password, new_password):
-    """Return {username: user}; a user who was there keeps their password, unless it is a new one for all."""
+    """Return {username: user}, creating missing users.
+
+    With `new_password` all users get it.
+    """
     users = {user.username: user for user in User.objects.filter(username__in=USERS)}
     for username, (name, rights) in USERS.items():
         user = users.get(username) or User(username=username, name=name, **rights)
@@ -64,7 +67,10 @@ def make_users(password, new_password):
 
 
 def fill_tenant(tenant, users):
-    """Make the tenant's memberships and, where it has no post, its posts; returns how many posts."""
+    """Create the tenant's memberships and, if it has none, its posts.
+
+    Returns the number of new posts.
+    """
     there = set(Membership.objects.filter(tenant=tenant).values_list("user__username", flat=True))
     authors = [username for slug, username, *_ in POSTS if slug == tenant.slug]
     for place, username in enumerate(dict.fromkeys(authors)):

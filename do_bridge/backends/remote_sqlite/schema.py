@@ -347,7 +347,7 @@ def _as_text(value):
     if isinstance(value, datetime.timedelta):
         return str(duration_microseconds(value))
     raise ValueError(
-        f"There is no SQL literal for a value of type {type(value).__name__}. Convert it to a text, a "
+        f"A value of type {type(value).__name__} can't be written as an SQL literal. Convert it to a text, a "
         "number, bytes or None."
     )
 

@@ -23,12 +23,20 @@ def check_file(source):
         raise UnfitFile(str(error)) from error
     names = {table.name for table in schema.tables}
     if APPLIED not in names:
-        raise UnfitFile(f"The file has no table {APPLIED}: no Django project has migrated it.")
+        raise UnfitFile(
+            f"The file has no table {APPLIED}, so no Django project has migrated it. Check the file's name."
+        )
     if MARK in names:
-        raise UnfitFile("The file was made of a database that was itself being loaded.")
+        raise UnfitFile(
+            "The file is a dump of a database whose own load had not finished. Finish that load, and dump "
+            "the database again."
+        )
     for table in schema.tables:
         if len(table.columns) > COLUMNS:
-            raise UnfitFile(f"The table {table.name!r} has more than {COLUMNS} columns.")
+            raise UnfitFile(
+                f"The table {table.name!r} has more than {COLUMNS} columns, which Cloudflare does not allow. "
+                "Split it into several tables."
+            )
     schema.make_keys_immediate()
     fitness.refuse_long_statements(schema)
     fitness.refuse_strange_schema(schema)

@@ -168,7 +168,9 @@ class Filling:
             yield from self._source.execute(sql)
         except sqlite3.Error as error:
             # A text that is not UTF-8.
-            raise UnfitFile(f"The table {table.name!r} cannot be read: {error}") from error
+            raise UnfitFile(
+                f"The table {table.name!r} can't be read: {error}. Correct its rows in the file."
+            ) from error
 
     def _unstage(self):
         """Move the staged rows into their tables in one unit: only together do their foreign keys hold."""
@@ -240,7 +242,8 @@ class Filling:
                     differ.append(f"{name} {count} instead of {self.expected[name]}")
         if differ:
             raise CountsDiffer(
-                f"The database holds another number of rows than the file: {', '.join(differ)}."
+                f"The numbers of rows in the database and in the file differ: {', '.join(differ)}. Run the "
+                "command again."
             )
 
     def _is_whole(self, connection):

@@ -48,16 +48,23 @@ def refuse_damage(source):
         (verdict,) = source.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.OperationalError as error:
         if (word := _lacking(error)) is None:
-            raise UnfitFile(f"The file is damaged: {error}") from error
+            raise UnfitFile(_damaged(error)) from error
         rows = source.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         users = [row[0] for row in rows if word in (text.upper() for text, *_ in tokens(row[1]))]
         raise UnfitFile(
-            f"{_listed(users) or 'The file'} needs what SQLite does not have: {error}. {_remedy(word)}"
+            f"{_listed(users) or 'The file'} needs something that SQLite does not have: {error}. "
+            f"{_remedy(word)}"
         ) from error
     except sqlite3.DatabaseError as error:
-        raise UnfitFile(f"The file is damaged: {error}") from error
+        raise UnfitFile(_damaged(error)) from error
     if verdict != "ok":
-        raise UnfitFile(f"The file is damaged: {verdict}")
+        raise UnfitFile(_damaged(verdict))
+
+
+def _damaged(reason):
+    return (
+        f"The file is damaged: {reason}. Restore a backup, or repair it with `.recover` of the sqlite3 shell."
+    )
 
 
 def _lacking(error):
@@ -74,8 +81,8 @@ def is_python_function(word):
 def _remedy(word):
     if is_python_function(word):
         return (
-            "Django's own sqlite3 engine computes it in Python, which no other SQLite can. Remove that "
-            "constraint, index or field from the model and migrate the file; add it again after the load."
+            "Django's own sqlite3 engine computes it in Python. Remove the constraint, index or field from "
+            "the model and migrate the file. Add it again after the load."
         )
     return "Another program added it. Drop the constraint, index or collation in the file."
 
@@ -90,14 +97,19 @@ def refuse_python_triggers(schema):
             word for word, sign in zip(words, words[1:], strict=False) if sign == "(" or word == "REGEXP"
         ]
         if found := next(filter(is_python_function, called), None):
-            raise UnfitFile(f"{_capital(what)} needs what SQLite does not have: {found}. {_remedy(found)}")
+            raise UnfitFile(
+                f"{_capital(what)} needs something that SQLite does not have: {found}. {_remedy(found)}"
+            )
 
 
 def refuse_long_statements(schema):
     """Raise UnfitFile for a table, index, view or trigger whose SQL the platform does not take."""
     for what, sql in schema.made:
         if (size := len(sql.encode())) > SQL_BYTES:
-            raise UnfitFile(f"{_capital(what)} has {size:,} bytes of SQL. The platform takes {SQL_BYTES:,}.")
+            raise UnfitFile(
+                f"{_capital(what)} has {size:,} bytes of SQL, and Cloudflare accepts "
+                f"{SQL_BYTES:,}. Shorten it in the file."
+            )
 
 
 def refuse_dangling_rows(source, schema):
@@ -107,20 +119,21 @@ def refuse_dangling_rows(source, schema):
         for row in source.execute(f"PRAGMA foreign_key_list({quote(table.name)})").fetchall():
             if row[2].lower() not in names:
                 raise UnfitFile(
-                    f"The table {table.name!r} has a foreign key to {row[2]!r}, and the file has no "
-                    "such table. "
-                    f"SQLite refuses every write to {table.name!r} then: drop it, or make it again "
-                    "without the key."
+                    f"The table {table.name!r} has a foreign key to {row[2]!r}, which the file does not "
+                    "have. SQLite would refuse every write to the table. Drop the table in the file, or "
+                    "create it again without the foreign key."
                 )
     try:
         dangling = source.execute("PRAGMA foreign_key_check").fetchall()
     except sqlite3.Error as error:
-        raise UnfitFile(f"The foreign keys of the file cannot be checked: {error}") from error
+        raise UnfitFile(
+            f"The foreign keys of the file can't be checked: {error}. Correct the table in the file."
+        ) from error
     if dangling:
         tables = ", ".join(sorted({row[0] for row in dangling}))
         raise UnfitFile(
-            f"{len(dangling)} rows point nowhere by their foreign keys, in: {tables}. "
-            "`PRAGMA foreign_key_check` in the sqlite3 shell lists them: correct or delete them."
+            f"{len(dangling)} rows refer to missing rows by their foreign keys, in: {tables}. Correct or "
+            "delete them. `PRAGMA foreign_key_check` in the sqlite3 shell lists them."
         )
 
 
@@ -133,10 +146,13 @@ def refuse_broken_views(source):
             columns = source.execute(f"SELECT * FROM {quote(name)} LIMIT 0").description  # noqa: S608
         except sqlite3.Error as error:
             raise UnfitFile(
-                f"The view {name!r} cannot be read: {error}. Correct it in the file, or drop it there."
+                f"The view {name!r} can't be read: {error}. Correct it in the file, or drop it there."
             ) from error
         if len(columns) > COLUMNS:
-            raise UnfitFile(f"The view {name!r} has more than {COLUMNS} columns.")
+            raise UnfitFile(
+                f"The view {name!r} has more than {COLUMNS} columns, which Cloudflare does not allow. "
+                "Drop it in the file."
+            )
 
 
 def refuse_large_values(source, tables):
@@ -151,14 +167,13 @@ def refuse_large_values(source, tables):
         for name, size in zip(table.columns, found, strict=True):
             if size is not None and size > VALUE_BYTES:
                 raise UnfitFile(
-                    f"{table.name}.{name} holds a value of {size:,} bytes. The platform takes "
-                    f"{VALUE_BYTES:,}: shorten it, or keep it outside of the database."
+                    f"{table.name}.{name} has a value of {size:,} bytes, and Cloudflare accepts "
+                    f"{VALUE_BYTES:,}. Shorten the value, or store it outside the database."
                 )
         if whole is not None and whole > VALUE_BYTES:
             raise UnfitFile(
-                f"{table.name} holds a row of {whole:,} bytes. The platform takes {VALUE_BYTES:,}: "
-                "shorten its "
-                "values, or keep them outside of the database."
+                f"{table.name} has a row of {whole:,} bytes, and Cloudflare accepts {VALUE_BYTES:,}. "
+                "Shorten its values, or store them outside the database."
             )
 
 
@@ -171,7 +186,7 @@ def refuse_strange_schema(schema):
             except sqlite3.Error as error:
                 word = _lacking(error)
                 remedy = _remedy(word) if word and is_python_function(word) else "Correct it in the file."
-                raise UnfitFile(f"{_capital(what)} cannot be made again: {error}. {remedy}") from error
+                raise UnfitFile(f"{_capital(what)} can't be created again: {error}. {remedy}") from error
 
 
 def refuse_schema(connection, schema):
@@ -195,7 +210,9 @@ def refuse_schema(connection, schema):
             good = middle
         else:
             error, bad = failed, middle
-    raise UnfitFile(f"The platform cannot have {steps[good][0]}: {error}") from error
+    raise UnfitFile(
+        f"Cloudflare does not accept {steps[good][0]}: {error}. Change or drop it in the file."
+    ) from error
 
 
 def _tried(connection, steps):

@@ -90,15 +90,15 @@ def _look(connection, alias, units, restart):
     if names[0] != MARK:
         more = ", …" if len(names) > _SHOWN else ""
         raise NotEmpty(
-            f"The database {alias!r} holds {len(names)} tables ({', '.join(names[:_SHOWN])}{more}). A "
-            "file is "
-            "loaded into an empty database, before the first `migrate`. Name another one in its NAME."
+            f"The database {alias!r} already has {len(names)} tables ({', '.join(names[:_SHOWN])}{more}). A "
+            "file is loaded only into an empty database, before the first `migrate`. Set NAME in "
+            f"DATABASES[{alias!r}] to an empty database."
         )
     found = unfinished(connection)
     if found is not None and found.plan != units.plan and not restart:
         raise NotEmpty(
-            f"The database {alias!r} holds a part of another file, or of this one before it was changed. "
-            "Load that file to its end, or throw the part away with --restart."
+            f"The database {alias!r} has part of another file, or of this file before it was changed. "
+            "Load that file again to finish, or delete the part with --restart."
         )
     return found
 
@@ -126,7 +126,7 @@ def _give_up(connection, units, error):
     if isinstance(error, Overtaken):
         return
     if is_resumable(error):
-        error.add_note("What was sent stays: the same command goes on behind it.")
+        error.add_note("The rows that were sent are kept. Run the same command again to continue.")
         return
     try:
         with stopping():

@@ -34,22 +34,23 @@ def opened(path):
     with contextlib.closing(_connect(path)) as connection:
         if _signature(path) != before:
             raise UnfitFile(
-                f"{path} was written to while it was read. Stop the site, and whatever else writes to the "
-                "file, and run this again."
+                f"{path} was changed while it was read. Stop the site and all other programs that write to "
+                "the file, then run the command again."
             )
         yield SourceFile(connection, digest)
 
 
 def _refuse_no_file(path):
     if not path.is_file():
-        raise UnfitFile(f"There is no file {path}.")
+        raise UnfitFile(f"The file {path} does not exist.")
     if path.stat().st_size == 0 and not _parts(path)[1:]:
-        raise UnfitFile(f"{path} is empty: it holds no database. Name the site's own file.")
+        raise UnfitFile(f"The file {path} is empty. Name the site's database file.")
     journal = path.with_name(f"{path.name}-journal")
     if journal.is_file() and _is_hot(journal):
         raise UnfitFile(
-            f"{journal} stands beside the file: a program writes to it now, or was killed while it did. Stop "
-            f"it, repair the file with `sqlite3 {path} .tables`, which opens it, and run this again."
+            f"{journal} exists, so a program is writing to the file or was killed while it wrote. Stop the "
+            f"program. Open the file with `sqlite3 {path} .tables`, which repairs it. Then run the command "
+            "again."
         )
 
 
@@ -76,13 +77,13 @@ def _connect(path):
 def _why(path, error):
     text = str(error)
     if "locked" in text or "busy" in text:
-        return f"{path} is in use: another program holds it locked. Stop the site, and run this again."
+        return f"{path} is locked by another program. Stop the site, then run the command again."
     if "unable to open" in text or "readonly" in text:
         return (
-            f"{path} cannot be opened: {error}. A file in WAL mode is read with a file -shm beside it, which "
-            "SQLite makes: copy the file, and its -wal, into a folder that you may write to."
+            f"{path} can't be opened: {error}. For a file in WAL mode, SQLite has to create a file -shm next "
+            "to it. Copy the file and its -wal file into a folder in which you can write."
         )
-    return f"{path} is no SQLite database: {error}"
+    return f"{path} is not a SQLite database: {error}. Check the file's name."
 
 
 def _parts(path):

@@ -155,7 +155,10 @@ def _table(name, has_rowid, columns):
     taken = {column.lower() for column, *_ in columns}
     free = next((alias for alias in ("rowid", "_rowid_", "oid") if alias not in taken), None)
     if free is None:
-        raise NotSupportedError(f"The table {name!r} hides its rowid by columns of all three of its names.")
+        raise NotSupportedError(
+            f"The rows of table {name!r} can't be read in order, because it has columns named rowid, "
+            "_rowid_ and oid. Rename one of these columns."
+        )
     # https://www.sqlite.org/lang_createtable.html#rowid
     shown = len(by_position) == 1 and by_position[0][2].upper() == "INTEGER"
     return Table(name, stored, (free,), carries_rowid=not shown)

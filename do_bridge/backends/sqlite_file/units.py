@@ -118,7 +118,8 @@ class stopping:  # noqa: N801 - reads as the context that it is
 
 def _overtaken():
     return Overtaken(
-        "Another process fills this database, or has filled it, so this load stopped and wrote no more."
+        "Another load has taken over this database, and this load changed nothing more. Wait until the other "
+        "one has ended, and check the database."
     )
 
 

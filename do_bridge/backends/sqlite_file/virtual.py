@@ -50,24 +50,25 @@ def derived(name, sql):
         return Derived(name, sql, is_rebuilt=False)
     if module != "FTS5":
         raise NotSupportedError(
-            f"{name!r} is a virtual table of the module {module.lower()}, whose content no dump carries. "
-            "Drop it first, and make it again afterwards."
+            f"{name!r} is a virtual table of the module {module.lower()}, whose content can't be dumped. "
+            "Drop the table first, and create it again afterwards."
         )
     with contextlib.closing(sqlite3.connect(":memory:")) as probe:
         try:
             probe.execute(sql)
         except sqlite3.Error as error:
             raise NotSupportedError(
-                f"{name!r} is a virtual table that SQLite {sqlite3.sqlite_version} of this process can't "
-                f"make ({error}). Use a newer SQLite, or drop the table first and make it again afterwards."
+                f"{name!r} is a virtual table that SQLite {sqlite3.sqlite_version}, which this Python uses, "
+                f"can't create ({error}). Use a newer SQLite, or drop the table first and create it again "
+                "afterwards."
             ) from error
         try:
             probe.execute(rebuild(name))
         except sqlite3.Error as error:
             if "contentless" in str(error):
                 raise NotSupportedError(
-                    f"{name!r} is a contentless FTS5 table: the texts that it was made of are not in it, so "
-                    "no dump carries it. Drop it first, and fill it again afterwards."
+                    f"{name!r} is a contentless FTS5 table, which does not store its texts, so it can't be "
+                    "dumped. Drop the table first, and fill it again afterwards."
                 ) from error
             # The table of its texts is not there, in memory.
             return Derived(name, sql, is_rebuilt=True)

@@ -55,7 +55,7 @@ def encrypted(relay: Relay) -> None:
     "token-required",
     on=RELAY,
     fact="Without a token every path but `/healthz` answers 401, whether it exists or not.",
-    why="Otherwise anybody could read and write all databases.",
+    why="Otherwise anyone could read and write all databases.",
     fix=_CLOSE,
 )
 def token_required(relay: Relay) -> None:

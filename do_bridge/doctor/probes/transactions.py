@@ -81,7 +81,7 @@ def savepoints(database: Database) -> None:
 @_group.probe(
     "failed-statement",
     on=OBJECT,
-    fact="A statement that fails is undone alone, and the transaction goes on.",
+    fact="A failed statement is undone alone, and the transaction continues.",
     why="get_or_create() and forms catch an IntegrityError inside a block.",
     fix=_STOP,
 )

@@ -1,4 +1,4 @@
-"""Runs one of Django's commands for every tenant."""
+"""The command all_tenants_command: run another command for each tenant."""
 
 from io import StringIO
 from threading import Lock
@@ -15,26 +15,34 @@ from .tenant_command import add_command_arguments, check_command, run_for_tenant
 
 
 class Command(TenantsCommand):
-    """Goes on past failures, and ends with a table and an error that names those that failed."""
+    """Continue after failures.
+
+    Ends with a table of the tenants, and an error that names the failed ones.
+    """
 
     help = (
-        "Runs a command for every tenant, e.g. showmigrations; options of this command come before COMMAND, "
-        "those of the other one after it."
+        "Runs another command for each tenant, for example showmigrations. Write the options of "
+        "all_tenants_command before COMMAND, and those of COMMAND after it."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("--jobs", type=int, default=1, help="tenants at once; default %(default)s")
         parser.add_argument(
-            "--tenant", action="append", default=[], metavar="SLUG", help="This one alone; may be repeated."
+            "--jobs", type=int, default=1, help="Number of tenants at once. Default: %(default)s."
+        )
+        parser.add_argument(
+            "--tenant", action="append", default=[], metavar="SLUG", help="Only this tenant. Can be repeated."
         )
         add_command_arguments(parser)
 
     def handle(self, *, command_name, arguments, jobs, tenant, verbosity, **options):
         if jobs < 1:
-            raise CommandError("--jobs is at least 1.")
+            raise CommandError("--jobs must be 1 or more.")
         check_command(command_name, arguments)
         if command_name in ("shell", "dbshell"):
-            raise CommandError(f"{command_name} is for one tenant: use tenant_command SLUG {command_name}.")
+            raise CommandError(
+                f"{command_name} can't run for all tenants at once. Run `manage.py tenant_command SLUG "
+                f"{command_name}` for one of them."
+            )
         slugs, lock = _chosen(tenant), Lock()
 
         def work(slug):
@@ -44,7 +52,7 @@ class Command(TenantsCommand):
             return outcome
 
         fleet = Fleet(work, jobs=jobs)
-        # The stream itself: Django's wrapper would end each step of the bar with a new line.
+        # The raw stream, because Django's wrapper adds a newline after each step of the bar.
         hidden = verbosity < 1 or not self.stderr.isatty()
         with tqdm(total=len(slugs), unit="tenant", file=self.stderr._out, disable=hidden) as bar:
             fleet.run(slugs, bar)
@@ -61,38 +69,45 @@ class Command(TenantsCommand):
         if verbosity >= 1:
             width = max((len(outcome.slug) for outcome in outcomes), default=0)
             for one in outcomes:
-                told = self.style.ERROR(one.error) if one.failed else self.style.SUCCESS(one.text)
-                self.stdout.write(f"  {one.slug:<{width}}  {one.seconds:6.1f} s  {told}")
+                text = self.style.ERROR(one.error) if one.failed else self.style.SUCCESS(one.text)
+                self.stdout.write(f"  {one.slug:<{width}}  {one.seconds:6.1f} s  {text}")
             self.stdout.write(f"{len(outcomes)} tenants, {len(failures)} failed.")
         if fleet.interrupted:
             raise CommandError(
-                f"Interrupted after {len(outcomes)} of {total} tenants; the others are as they were.",
+                f"Interrupted after {len(outcomes)} of {total} tenants. The command did not run for the "
+                "others.",
                 returncode=130,
             )
         if failures:
-            raise CommandError(f"{len(failures)} of {len(outcomes)} tenants failed: {', '.join(failures)}.")
+            raise CommandError(
+                f"{len(failures)} of {len(outcomes)} tenants failed: {', '.join(failures)}. Run the command "
+                "again for them with --tenant SLUG."
+            )
 
 
 def _chosen(wanted):
-    """Return the slugs of all tenants, or of those wanted. Raises CommandError for one that is none."""
+    """Return the registered slugs, or those in `wanted`.
+
+    Raises CommandError for an unknown one.
+    """
     slugs = registered_slugs()
     unknown = sorted(set(wanted) - set(slugs))
     if unknown:
-        raise CommandError(f"No such tenant: {', '.join(map(repr, unknown))}.")
+        raise CommandError(f"Not registered as tenants: {', '.join(map(repr, unknown))}. Check the slugs.")
     return [slug for slug in slugs if not wanted or slug in wanted]
 
 
 def _run(slug, name, arguments):
-    """Return (the Outcome, what the command wrote)."""
+    """Run the command for one tenant; return its Outcome and its output."""
     out, error = StringIO(), ""
     try:
         run_for_tenant(slug, name, arguments, stdout=out, stderr=out)
-    except SystemExit as stop:  # migrate --check and its like end so
+    except SystemExit as stop:  # for example `migrate --check`
         error = f"ended with {stop.code}" if stop.code else ""
     except Exception as failure:
-        # Whatever the command raises concerns this tenant alone; the others go on.
+        # The command may raise anything, and must not stop the other tenants.
         error = f"{type(failure).__name__}: {failure}"
     finally:
-        # This thread's, the shared database's among them: nobody else would close them.
+        # Connections are bound to this thread, which nobody else cleans up.
         connections.close_all()
     return Outcome(slug, error=error), out.getvalue()

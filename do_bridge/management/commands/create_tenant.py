@@ -1,4 +1,4 @@
-"""Creates a tenant: its object with its first members, and its rows in the directory."""
+"""The command create_tenant: create a tenant's Durable Object and its rows in D1."""
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import CommandError
@@ -28,19 +28,25 @@ from do_bridge.tenancy.tenants import tenant_model
 
 
 class Command(TenantsCommand):
-    """Safe to repeat: what is there already stays, what is missing is made."""
+    """Create what is missing and keep what exists, so the command can be repeated."""
 
-    help = "Creates a tenant and its database, ready for use; safe to repeat."
+    help = "Creates a tenant and its database. Run it again after a failure: it keeps what exists."
 
     def add_arguments(self, parser):
-        parser.add_argument("slug", help="1 to 63 lower-case letters, digits and inner hyphens")
-        parser.add_argument("--name", help="What people read; the slug if left out.")
+        parser.add_argument("slug", help="1 to 63 lower-case letters, digits and inner hyphens.")
+        parser.add_argument("--name", help="The displayed name. Default: the slug.")
         parser.add_argument(
-            "--member", action="append", default=[], metavar="USERNAME", help="A member; may be repeated."
+            "--member",
+            action="append",
+            default=[],
+            metavar="USERNAME",
+            help="Add this user as a member. Can be repeated.",
         )
         add_set_argument(parser)
         parser.add_argument(
-            "--adopt", action="store_true", help="Take over the data of a former tenant of this name."
+            "--adopt",
+            action="store_true",
+            help="Take over tables that the database already has, for example those of a former tenant.",
         )
 
     def handle(self, *, slug, name, member, verbosity, adopt=False, fields=(), **options):
@@ -49,7 +55,7 @@ class Command(TenantsCommand):
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
         try:
-            # Where the site has no function for first members, members are added one by one at the end.
+            # Without DO_BRIDGE['FIRST_MEMBERS'], members are added one by one at the end.
             together = users_by_name(member) if first_members_function() else {}
             tenant, created, how = create_tenant(
                 slug, name or "", list(together.values()), adopt=adopt, fields=parse_fields(fields)
@@ -57,7 +63,7 @@ class Command(TenantsCommand):
         except (ObjectDoesNotExist, ObjectTaken, LeaseError, FieldsMissing, WrongField) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            first = f"Run `migrate --database {conf('DIRECTORY_ALIAS')}` first"
+            first = f"Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first"
             advice = first if is_missing_table(error) else ""
             raise CommandError(
                 f"Tenant {slug!r} is not ready: {error}. {advice or 'Run the command again'}."
@@ -66,19 +72,24 @@ class Command(TenantsCommand):
             if username not in together:
                 self._add(tenant, username)
         if name and not has_name(tenant_model()):
-            self.stderr.write(f"{tenant_model()._meta.label} has no field `name`: --name was left out.")
+            self.stderr.write(
+                f"--name was ignored, because {tenant_model()._meta.label} has no field `name`."
+            )
         if verbosity >= 1:
-            state = "created" if created else "was there already"
+            state = "created" if created else "already exists"
             self.stdout.write(self.style.SUCCESS(f"Tenant {slug}: {state}, database {how}."))
 
     def _add(self, tenant, username):
         path = conf("ADD_MEMBER")
         if not path:
-            raise CommandError(f"The tenant is ready, without members. {NO_FIRST_MEMBERS}")
+            raise CommandError(f"The tenant is ready, but has no members. {NO_FIRST_MEMBERS}")
         try:
             import_string(path)(tenant, username)
         except ObjectDoesNotExist as error:
-            raise CommandError(f"There is no user {username!r}; the tenant is ready.") from error
+            raise CommandError(
+                f"The tenant is ready, but user {username!r} does not exist. Create the user, then run the "
+                "command again."
+            ) from error
         except Exception as error:
             # ADD_MEMBER is the project's own function, and may raise anything.
-            raise CommandError(f"The tenant is ready, {username!r} is no member yet: {error}") from error
+            raise CommandError(f"The tenant is ready, but adding {username!r} failed: {error}") from error

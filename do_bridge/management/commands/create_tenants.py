@@ -1,4 +1,4 @@
-"""Creates many tenants from a file, at the same time."""
+"""The command create_tenants: create the tenants that a CSV file lists."""
 
 import csv
 import sys
@@ -39,18 +39,26 @@ SHOWN = 20
 
 
 class Command(TenantsCommand):
-    """Each tenant's object is one trip; their rows in the directory are written for many at once."""
+    """Create several tenants at once, with one round trip for each Durable Object.
+
+    The rows in D1 are written for many tenants in one batch.
+    """
 
     help = (
-        "Creates the tenants that a CSV file names: slug, then if one likes what people read, then its "
-        "members' user names, separated by spaces. Safe to repeat: run it again after a failure or Ctrl-C."
+        "Creates the tenants that a CSV file lists. Its columns are the slug, the displayed name (optional) "
+        "and the user names of the members (optional, separated by spaces). "
+        "Run it again after a failure or Ctrl-C: it keeps what exists."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("file", metavar="FILE", help="The CSV file; - is standard input.")
+        parser.add_argument("file", metavar="FILE", help="The CSV file, or - for standard input.")
         add_set_argument(parser)
         parser.add_argument(
-            "--jobs", type=int, default=JOBS, metavar="N", help="So many at the same time; %(default)s."
+            "--jobs",
+            type=int,
+            default=JOBS,
+            metavar="N",
+            help="Number of tenants at once. Default: %(default)s.",
         )
 
     def handle(self, *, file, jobs, verbosity, fields=(), **options):
@@ -61,14 +69,14 @@ class Command(TenantsCommand):
                 new.fields = given
                 new.may_insert = refuse_missing(new.slug, given)
         except (FieldsMissing, WrongField) as error:
-            raise CommandError(f"{error} Nothing was made.") from error
+            raise CommandError(f"{error} Nothing was created.") from error
         self._find_members(wanted)
         try:
             scratch_dump()
         except DatabaseError as error:
             advice = f"Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first."
             raise CommandError(
-                f"{error}. {advice if is_missing_table(error) else 'Nothing was made.'}"
+                f"{error}. {advice if is_missing_table(error) else 'Nothing was created. Run it again.'}"
             ) from error
         fleet = self._fleet(wanted, jobs)
         quiet = verbosity < 1 or not self.stderr.isatty()
@@ -78,7 +86,10 @@ class Command(TenantsCommand):
 
     @staticmethod
     def _fleet(wanted, jobs):
-        """Return the Fleet that makes tenants: the rows of each piece in one trip, then each object."""
+        """Return the Fleet that creates tenants.
+
+        It writes the rows of each chunk to D1 in one batch, and then fills each Durable Object.
+        """
         made = {}
 
         def register(slugs):
@@ -89,7 +100,7 @@ class Command(TenantsCommand):
                 for one in write_rows([(wanted[slug], firsts[slug]) for slug in slugs]):
                     made[one.row.slug][0] = one
             except Unsettled:
-                # One of them; each is put right when its turn comes.
+                # `work` writes the rows of this chunk one by one instead.
                 return
 
         def work(slug):
@@ -106,17 +117,17 @@ class Command(TenantsCommand):
         return Fleet(work, before=register, after=take_back, jobs=jobs)
 
     def _read(self, file):
-        """Return {slug: NewTenant} of the file; nothing is made where a line of it is wrong."""
+        """Return {slug: NewTenant} for the file; raise CommandError if a line is wrong."""
         try:
             text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise CommandError(f"{file} can't be read: {error}") from error
-        # Strictly: a quotation mark that is never closed would take all lines behind it into one name.
+            raise CommandError(f"{file} can't be read: {error}. Nothing was created.") from error
+        # Strict, because an unclosed quotation mark would join all following lines into one name.
         rows = csv.reader(text.splitlines(), strict=True)
         try:
             return self._parse(rows)
         except csv.Error as error:
-            raise CommandError(f"Line {rows.line_num}: {error}. Nothing was made.") from error
+            raise CommandError(f"Line {rows.line_num}: {error}. Nothing was created.") from error
 
     @staticmethod
     def _parse(rows):
@@ -129,10 +140,10 @@ class Command(TenantsCommand):
             try:
                 validate_slug(slug)
             except InvalidSlug as error:
-                raise CommandError(f"Line {rows.line_num}: {error} Nothing was made.") from error
+                raise CommandError(f"Line {rows.line_num}: {error} Nothing was created.") from error
             if slug in wanted or len(more) > 2:
-                what = "has more than three columns" if len(more) > 2 else f"names {slug!r} again"
-                raise CommandError(f"Line {rows.line_num} {what}. Nothing was made.")
+                what = "has more than three columns" if len(more) > 2 else f"repeats the slug {slug!r}"
+                raise CommandError(f"Line {rows.line_num} {what}. Nothing was created.")
             wanted[slug] = NewTenant(slug, name, members.split())
         return wanted
 
@@ -143,7 +154,7 @@ class Command(TenantsCommand):
         try:
             users = users_by_name(names)
         except ObjectDoesNotExist as error:
-            raise CommandError(f"{error} Nothing was made.") from error
+            raise CommandError(f"{error} Nothing was created.") from error
         for new in wanted.values():
             new.members = [users[name] for name in new.members]
 
@@ -155,11 +166,16 @@ class Command(TenantsCommand):
             made = sum(one.text == "provisioned" for one in fleet.outcomes if not one.failed)
             there = len(fleet.outcomes) - len(failures) - made
             self.stdout.write(
-                f"{total} tenants, {len(failures)} failed: {made} made, {there} were there already."
+                f"{total} tenants, {len(failures)} failed: {made} created, {there} already existed."
             )
         if fleet.interrupted:
             left = total - len(fleet.outcomes)
-            raise CommandError(f"Interrupted; {left} are left. Run it again to continue.", returncode=130)
+            raise CommandError(
+                f"Interrupted with {left} of {total} tenants not done. Run the command again to continue.",
+                returncode=130,
+            )
         if failures:
             names = ", ".join(one.slug for one in failures[:SHOWN])
-            raise CommandError(f"{len(failures)} of {total} tenants failed: {names}. Run it again.")
+            raise CommandError(
+                f"{len(failures)} of {total} tenants failed: {names}. Run the command again for them."
+            )

@@ -1,4 +1,4 @@
-"""Django's dumpdata, which says where the rows of tenants' models are."""
+"""Django's dumpdata command, with a warning about tenants' rows."""
 
 from django.apps import apps
 from django.core.management.base import CommandError
@@ -10,7 +10,7 @@ from do_bridge.tenancy.sides import is_tenant_model
 
 
 class Command(dumpdata.Command):
-    """Refuses the tenants' template, and warns of models whose rows are not in the shared database."""
+    """Refuse to dump the tenants' template; warn of models whose rows are not in D1."""
 
     def handle(self, *app_labels, **options):
         databases = tenant_databases()
@@ -18,21 +18,24 @@ class Command(dumpdata.Command):
             return super().handle(*app_labels, **options)
         labels = "".join(f" {label}" for label in app_labels)
         way = (
-            f"Dump one of them with `manage.py tenant_command SLUG dumpdata{labels}`, all of them with "
-            f"`manage.py all_tenants_command dumpdata{labels}`."
+            f"To dump one tenant, run `manage.py tenant_command SLUG dumpdata{labels}`. To dump all tenants, "
+            f"run `manage.py all_tenants_command dumpdata{labels}`."
         )
         if options["database"] == databases.template:
             raise CommandError(
-                f"{databases.template!r} is the template of the tenants' databases, and has no rows. {way}"
+                f"{databases.template!r} is only the template for tenants' databases and has no rows. {way}"
             )
         if names := _tenant_models(app_labels, options["exclude"]):
-            told = f"The rows of {', '.join(names)} are in the tenants' databases, not in this dump. {way}"
-            self.stderr.write(self.style.WARNING(told))
+            warning = (
+                f"This dump does not contain the rows of {', '.join(names)}, because they are in the "
+                f"tenants' databases. {way}"
+            )
+            self.stderr.write(self.style.WARNING(warning))
         return super().handle(*app_labels, **options)
 
 
 def _tenant_models(labels, excluded):
-    """Return the names of the tenants' models that a dump with these arguments takes."""
+    """Return the sorted labels of the tenant models that this dump would contain."""
     wanted, left_out = ({label.lower() for label in given} for given in (labels, excluded))
     return sorted(
         model._meta.label

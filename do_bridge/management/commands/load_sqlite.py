@@ -1,4 +1,4 @@
-"""Fills D1, or one Durable Object, from the file of a site that Django's own sqlite3 engine made."""
+"""The command load_sqlite: load a database file of Django's sqlite3 engine."""
 
 import sqlite3
 from pathlib import Path
@@ -14,8 +14,8 @@ from do_bridge.management.loads import (
     add_dry_run,
     interrupted,
     one_line_with_notes,
-    tell_counts,
     warn_left_out,
+    write_counts,
 )
 from do_bridge.management.other_projects import refuse_other_projects_file
 from do_bridge.tenancy.databases import tenant_databases
@@ -23,25 +23,24 @@ from do_bridge.tenancy.slugs import alias_slug
 
 
 class Command(BaseCommand):
-    """Beside Django's loaddata: a whole database at once, with its schema, and nothing of it or all of it."""
+    """Load a whole database with its schema, unlike Django's loaddata."""
 
     help = (
-        "Fills an empty D1 database, or an empty Durable Object, from a database file of Django's "
-        "sqlite3 engine. "
-        "Run it again after an interruption: it goes on."
+        "Fills an empty D1 database or an empty Durable Object from a database file of Django's sqlite3 "
+        "engine. After an interruption, run it again to continue."
     )
     # The database may be empty.
     requires_migrations_checks = False
 
     def add_arguments(self, parser):
-        parser.add_argument("file", type=Path, help="the site's database, db.sqlite3 in most projects")
+        parser.add_argument("file", type=Path, help="The database file, db.sqlite3 in most projects.")
         parser.add_argument(
-            "--database", default=DEFAULT_DB_ALIAS, help="the alias to fill; default: %(default)s"
+            "--database", default=DEFAULT_DB_ALIAS, help="The alias to fill. Default: %(default)s."
         )
         parser.add_argument(
             "--restart",
             action="store_true",
-            help="Throw away what an interrupted load left, and begin again.",
+            help="Delete what an interrupted load left, and start from the beginning.",
         )
         add_dry_run(parser)
 
@@ -69,7 +68,7 @@ class Command(BaseCommand):
         except (UnfitFile, NotEmpty, CountsDiffer, DatabaseError, OSError, sqlite3.Error) as error:
             raise CommandError(f"{database!r} was not loaded: {one_line_with_notes(error)}") from error
         if verbosity >= 1:
-            tell_counts(self, report, f"Database {database!r}", dry_run=dry_run)
+            write_counts(self, report, f"Database {database!r}", dry_run=dry_run)
             if not dry_run:
                 options = " ".join([database, *filter(None, needed)])
                 self.stdout.write(f"Now run: manage.py migrate --database {options}")
@@ -77,20 +76,22 @@ class Command(BaseCommand):
 
     @staticmethod
     def _refuse_database(alias):
-        """Raise CommandError for an alias that is none, is a tenant's, or is another engine's."""
+        """Raise CommandError if the alias is unknown, a tenant's, or of another engine."""
         databases = tenant_databases()
         if databases is not None and (alias == databases.template or alias_slug(alias) is not None):
             slug = alias_slug(alias) or "SLUG"
             raise CommandError(
-                "load_sqlite does not fill the databases of tenants. Run `manage.py tenant_load "
-                f"{slug} FILE`, "
-                "which makes a tenant of a file."
+                "load_sqlite does not fill the databases of tenants. To create a tenant from a file, run "
+                f"`manage.py tenant_load {slug} FILE`."
             )
         if alias not in connections.settings:
-            raise CommandError(f"There is no database {alias!r}. Name one of {', '.join(connections)}.")
+            raise CommandError(
+                f"DATABASES has no alias {alias!r}. Use --database with one of {', '.join(connections)}."
+            )
         engine = connections.settings[alias]["ENGINE"]
         if not engine.startswith("do_bridge."):
             raise CommandError(
-                f"{alias!r} is a database of {engine}. load_sqlite fills those of do_bridge's engines: point "
-                f"DATABASES[{alias!r}] at D1 or at a Durable Object first."
+                f"load_sqlite can't fill {alias!r}, because its engine is {engine}. Set "
+                f"DATABASES[{alias!r}]['ENGINE'] to 'do_bridge.backends.d1' or "
+                "'do_bridge.backends.durable_object' first."
             )

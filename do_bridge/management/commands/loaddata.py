@@ -1,4 +1,4 @@
-"""Django's loaddata, which loads into this package's engines in bulk, all or nothing."""
+"""Django's loaddata command, which loads in bulk, all or nothing."""
 
 import io
 import sys
@@ -17,14 +17,14 @@ from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.sides import follows_context, is_tenant_model
 from do_bridge.tenancy.slugs import is_tenant_side
 
-# Receivers of fewer objects are through before any lease ends.
+# Receivers for fewer objects finish well before a lease ends.
 MANY = 500
 
 
 class Command(loaddata.Command):
-    """An alias of any other engine is loaded as Django does it."""
+    """Load in bulk on this package's engines, and as Django does on others."""
 
-    #: The Load that takes the objects, None where Django saves them.
+    #: The Load that collects the objects, or None if Django saves them.
     _load = None
     _fixture = None
     _stdin = None
@@ -35,7 +35,7 @@ class Command(loaddata.Command):
             return super().handle(*fixture_labels, **options)
         connection.ensure_connection()
         if getattr(connection.connection, "batch", None) is not None:
-            # The block of do_bridge.batch() around this sends the rows with its own.
+            # A do_bridge.batch() block around the command sends the rows with its own.
             return super().handle(*fixture_labels, **options)
         try:
             self._load_in_bulk(fixture_labels, options)
@@ -58,13 +58,14 @@ class Command(loaddata.Command):
 
     @cached_property
     def compression_formats(self):
-        """Django's, with a note of the file that is read, and standard input that can be read twice."""
+        """Record which file is being read, and let standard input be read twice."""
         formats = {
-            name: (self._noting(opener), mode) for name, (opener, mode) in super().compression_formats.items()
+            name: (self._recording(opener), mode)
+            for name, (opener, mode) in super().compression_formats.items()
         }
-        return {**formats, "stdin": (self._noting(self._open_stdin), None)}
+        return {**formats, "stdin": (self._recording(self._open_stdin), None)}
 
-    def _noting(self, opener):
+    def _recording(self, opener):
         def open_fixture(name, *args):
             self._fixture = name
             return opener(name, *args)
@@ -89,11 +90,11 @@ class Command(loaddata.Command):
             for label in fixture_labels:
                 self.load_label(label)
             self._load.resolve()
-        self._announce()
+        self._warn_of_receivers()
         self._load.write()
         if self.loaded_object_count > 0:
             self.reset_sequences(connections[self.using], self.models)
-        self._tell()
+        self._write_counts()
 
     def save_obj(self, obj):
         if self._load is None:
@@ -111,38 +112,39 @@ class Command(loaddata.Command):
         return True
 
     def _refuse_unseen(self, model):
-        """Raise CommandError for a tenants' model on the way into the table of D1 that nobody reads."""
+        """Raise CommandError for a tenant model, whose table in D1 is never read."""
         if (
             tenant_databases() is not None
             and self.using == conf("DIRECTORY_ALIAS")
             and is_tenant_model(model)
         ):
             raise CommandError(
-                f"The rows of {model._meta.label} belong into a tenant's database, not into {self.using!r}. "
-                "Nothing was loaded. Name a tenant: --database tenant/<slug>"
+                f"The rows of {model._meta.label} belong in a tenant's database, not in {self.using!r}. "
+                "Nothing was loaded. Name the tenant with --database tenant/<slug>."
             )
 
     def _warn_of_unseen(self, model):
-        """Warn of a model whose rows are read from D1 alone, on the way into a tenant's database."""
+        """Warn if rows that are read only from D1 are loaded into a tenant's database."""
         if is_tenant_side(self.using) and model._meta.concrete_model not in _models_of_tenants():
-            told = (
-                f"The rows of {model._meta.label} are read from the shared database, so those in "
-                f"{self.using!r} are never seen. Load them with --database {conf('DIRECTORY_ALIAS')}."
+            warning = (
+                f"The rows of {model._meta.label} are read only from the shared database, so rows in "
+                f"{self.using!r} have no effect. Load them with --database {conf('DIRECTORY_ALIAS')}."
             )
-            self.stderr.write(self.style.WARNING(told))
+            self.stderr.write(self.style.WARNING(warning))
 
-    def _announce(self):
+    def _warn_of_receivers(self):
         names, count = self._load.receivers(), self.loaded_object_count
         if not names or count < MANY or not connections[self.using].features.supports_transactions:
             return
         self.stderr.write(
             self.style.WARNING(
                 f"Receivers of {', '.join(names)} run for these {count} objects inside one transaction of "
-                f"{self.using!r}. If they run queries it may end with its lease: raise OPTIONS['lease']."
+                f"{self.using!r}. If they run queries, the transaction may exceed its lease. In that case "
+                "raise OPTIONS['lease'], or load the fixture in several parts."
             )
         )
 
-    def _tell(self):
+    def _write_counts(self):
         if self.verbosity < 1:
             return
         count, total = self.loaded_object_count, self.fixture_object_count
@@ -151,7 +153,7 @@ class Command(loaddata.Command):
 
 
 def _models_of_tenants():
-    """Return the tenants' models, and those whose rows they may point at: copies of users and the like."""
+    """Return the tenant models and all models that they refer to."""
     left = [model for model in apps.get_models() if follows_context(model)]
     found = set()
     while left:

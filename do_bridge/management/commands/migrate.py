@@ -1,4 +1,4 @@
-"""Django's migrate, for the directory, one tenant, or all of them."""
+"""Django's migrate command for the shared database, one tenant, or all tenants."""
 
 from functools import partial
 
@@ -42,14 +42,17 @@ BEHIND = "behind"
 
 
 class Command(MigrateCommand):
-    """Adds `--database tenant`, every registered tenant, and `--database tenant/<slug>`, one of them."""
+    """Accept `--database tenant` and `--database tenant/<slug>`.
+
+    The first migrates all tenants, the second one of them.
+    """
 
     help = (
-        "Updates database schema: of the shared database (--database default), of one tenant "
-        "(--database tenant/<slug>), or of all tenants (--database tenant), of which those that the ledger "
-        "knows to be there already are not touched. Run it again after a failure or Ctrl-C: it continues."
+        "Updates the schema of the shared database (--database default), of one tenant "
+        "(--database tenant/<slug>) or of all tenants (--database tenant). Tenants that are up to date "
+        "according to the ledger in D1 are skipped. After a failure or Ctrl-C, run it again to continue."
     )
-    # False: the caller writes to the ledger himself.
+    # `noted` is False if the caller itself writes to the ledger.
     stealth_options = ("noted",)
     is_typed = False
 
@@ -57,31 +60,31 @@ class Command(MigrateCommand):
         super().add_arguments(parser)
         for action in parser._actions:
             if action.dest == "database":
-                # The tenants are too many to list; `handle` says what is wrong with a name.
+                # There may be too many tenants to list; `handle` checks the name.
                 action.choices = None
         parser.add_argument(
             "--tenant",
             action="append",
             dest="tenants",
             metavar="SLUG",
-            help="With --database tenant: this tenant alone; may be repeated.",
+            help="With --database tenant: only this tenant. Can be repeated.",
         )
         parser.add_argument(
             "--jobs",
             type=int,
             default=JOBS,
             metavar="N",
-            help="With --database tenant: so many tenants at the same time; %(default)s if left out.",
+            help="With --database tenant: number of tenants at once. Default: %(default)s.",
         )
         parser.add_argument(
             OPTION,
             action="store_true",
-            help="Migrate a database that another project has migrated, which is refused otherwise.",
+            help="Migrate the database even if another project has migrated it.",
         )
 
     def get_check_kwargs(self, options):
         kwargs = super().get_check_kwargs(options)
-        # Checks of a tenant's alias are the directory's; of one that cannot be, `handle` says what is wrong.
+        # A tenant's alias has no checks of its own. `handle` raises for an unknown alias.
         database = options["database"]
         configured = database in connections.settings
         if not configured or self._is_template(database) or is_tenant_side(database):
@@ -89,7 +92,7 @@ class Command(MigrateCommand):
         return kwargs
 
     def run_from_argv(self, argv):
-        # Whoever types a name may mistype it; code that calls the command has the name from somewhere.
+        # A typed slug may be mistyped, so it is looked up in D1. A slug from code is not.
         self.is_typed = True
         super().run_from_argv(argv)
 
@@ -98,17 +101,16 @@ class Command(MigrateCommand):
         if self._is_template(database):
             return self._migrate_all(options)
         if options.get("tenants"):
-            raise CommandError("--tenant goes with --database tenant.")
+            raise CommandError("--tenant needs --database tenant.")
         if database not in connections.settings:
             raise CommandError(
-                f"There is no database {database!r}. Name one of {', '.join(connections)}, or tenant/<slug>."
+                f"DATABASES has no alias {database!r}. Use --database with one of {', '.join(connections)}, "
+                "or with tenant/<slug>."
             )
         slug = alias_slug(database)
         if self.is_typed and slug is not None and not self._ask_directory(is_registered, slug):
-            # It would become a database of nobody.
             raise CommandError(
-                f"No tenant is registered as {slug!r}. "
-                f"`manage.py create_tenant {slug}` makes it, ready for use."
+                f"Tenant {slug!r} is not registered. Check the slug, or run `manage.py create_tenant {slug}`."
             )
         looks_only = options["plan"] or options["check_unapplied"]
         if not (looks_only or options.get("with_other_apps")):
@@ -127,7 +129,10 @@ class Command(MigrateCommand):
 
     @staticmethod
     def _ask_directory(question, *args):
-        """Return what `question` finds in the directory; raise CommandError where that can't be read."""
+        """Return `question(*args)`, a query on D1.
+
+        Raises CommandError if D1 can't be read.
+        """
         try:
             return question(*args)
         except DatabaseError as error:
@@ -157,9 +162,9 @@ class Command(MigrateCommand):
             settle_fingerprint(connections[alias])
 
     def _migrate_noted(self, slug, options):
-        """Migrate one tenant under a lease, with its outcome in the ledger."""
+        """Migrate one tenant under a lease and record the outcome in the ledger."""
         alias = tenant_alias(slug)
-        # Code that calls the command says by that whose the object is.
+        # A call from code adopts an object with tables; a typed command does not.
         lease = leases.take(slug, Operation.MIGRATE, partial(read_tenant, slug), adopts=not self.is_typed)
         if not lease.fence:
             self._refuse(lease)
@@ -178,9 +183,12 @@ class Command(MigrateCommand):
 
     @staticmethod
     def _refuse(lease):
-        """Raise CommandError for what may not be migrated."""
+        """Raise CommandError if the tenant may not be migrated."""
         if lease.step == Do.GONE:
-            raise CommandError(f"Tenant {lease.slug!r} was deleted.")
+            raise CommandError(
+                f"Tenant {lease.slug!r} was deleted, so it can't be migrated. To create it again, run "
+                f"`manage.py create_tenant {lease.slug}`."
+            )
         try:
             leases.refuse(lease)
         except leases.Unfinished as error:
@@ -190,7 +198,10 @@ class Command(MigrateCommand):
     # All tenants
 
     def _migrate_all(self, options):
-        """Migrate the registered tenants; end with a table, and an error if any failed."""
+        """Migrate the registered tenants.
+
+        Prints a table, and raise CommandError if any failed.
+        """
         try:
             total, todo, states, target = self._ask_directory(self._places, options)
         except TargetError as error:
@@ -198,7 +209,7 @@ class Command(MigrateCommand):
         if options["plan"]:
             return self._show_plans(todo, states, options)
         fleet = self._fleet(options)
-        # The stream itself: Django's wrapper would end each step of the bar with a new line.
+        # The raw stream, because Django's wrapper adds a newline after each step of the bar.
         quiet = options["verbosity"] < 1 or not self.stderr.isatty()
         with tqdm(total=len(todo), unit="tenant", file=self.stderr._out, disable=quiet) as bar:
             fleet.run(todo, bar)
@@ -210,19 +221,25 @@ class Command(MigrateCommand):
 
     @staticmethod
     def _note_reached(fleet, target):
-        """Note the schemas that tenants reached with migrations of other code, for the next run to know."""
+        """Record the schemas that tenants reached with migrations of other code.
+
+        The next run then skips these tenants.
+        """
         reached = {outcome.fingerprint for outcome in fleet.outcomes if not outcome.failed} - {of(target)}
         found = {mark: applied for mark in reached if (applied := known.migrations_of(mark)) is not None}
         ledger.note_schemas({mark: found[mark] for mark in found if is_there(found[mark], target)})
 
     def _places(self, options):
-        """Return how many tenants are chosen, those to be touched, their ledger, and the goal."""
+        """Return (number of tenants, slugs to migrate, their ledger rows, target)."""
         target, chosen = migrations_at_target(options), options["tenants"]
         if chosen:
             tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
             registered = registered_slugs(tenants.filter(slug__in=chosen))
             if unknown := sorted({*chosen} - {*registered}):
-                raise CommandError(f"There is no tenant {', '.join(map(repr, unknown))}.")
+                raise CommandError(
+                    f"Not registered as tenants: {', '.join(map(repr, unknown))}. "
+                    "Check the slugs after --tenant."
+                )
         total, noted = ledger.survey(chosen)
         there = []
         if target is not None:
@@ -243,7 +260,7 @@ class Command(MigrateCommand):
             return Fleet(lambda slug: self._check_one(slug, quiet), jobs=options["jobs"])
 
         def migrate_one(slug):
-            # A command of its own for each: Django's keeps what it was told on itself.
+            # One Command for each tenant, because Django's keeps its options as attributes.
             Command(stdout=self.stdout._out, stderr=self.stderr._out)._migrate_alias(
                 tenant_alias(slug), quiet
             )
@@ -261,24 +278,26 @@ class Command(MigrateCommand):
     def _check_one(self, slug, options):
         try:
             Command(stdout=self.stdout._out)._migrate_alias(tenant_alias(slug), options)
-        except SystemExit:  # Django's --check ends the process where migrations are missing
+        except SystemExit:  # Django's --check ends the process if migrations are missing
             return Outcome(slug, BEHIND)
         return Outcome(slug)
 
     def _show_plans(self, todo, states, options):
-        """Show what would be done, once for all tenants of the same schema."""
+        """Print the plan once for all tenants with the same schema."""
         groups = {}
         for slug in todo:
             state = states.get(slug)
             groups.setdefault(state.fingerprint if state is not None else "", []).append(slug)
         for slugs in groups.values():
-            others = f", and {len(slugs) - 1} tenants like it" if len(slugs) > 1 else ""
+            others = f", and {len(slugs) - 1} other tenants with the same schema" if len(slugs) > 1 else ""
             self.stdout.write(self.style.MIGRATE_HEADING(f"Tenant {slugs[0]}{others}"))
             self._migrate_alias(tenant_alias(slugs[0]), {**options, "check_unapplied": False})
         if not todo:
-            self.stdout.write("Every tenant is there already.")
+            self.stdout.write("All tenants are up to date.")
         elif options["check_unapplied"]:
-            raise CommandError(f"{len(todo)} tenants are behind.")
+            raise CommandError(
+                f"{len(todo)} tenants are behind. Run `manage.py migrate --database tenant` to migrate them."
+            )
 
     def _report(self, fleet, total, todo, verbosity, *, is_check=False):
         failures = [outcome for outcome in fleet.outcomes if outcome.failed]
@@ -293,38 +312,40 @@ class Command(MigrateCommand):
                 self.stdout.write(f"  {one.slug:<{width}}  {one.seconds:6.1f} s  {text}")
             there, left = total - todo, todo - len(fleet.outcomes)
             if is_check:
-                told = f"{len(behind)} behind, {there + done} up to date, {left} not asked."
+                counts = f"{len(behind)} behind, {there + done} up to date, {left} not checked."
             else:
-                told = f"{done} done now, {there} at their place already, {left} not begun."
-            self.stdout.write(f"{total} tenants, {len(failures)} failed: {told}")
+                counts = f"{done} migrated, {there} already up to date, {left} not started."
+            self.stdout.write(f"{total} tenants, {len(failures)} failed: {counts}")
         self._end(fleet, total, todo, [one.slug for one in failures], behind)
 
     @staticmethod
     def _end(fleet, total, todo, failed, behind):
-        """Raise CommandError if not every tenant is where it should be."""
+        """Raise CommandError if a tenant failed, was not reached, or is behind."""
         if fleet.interrupted:
             raise CommandError(
-                f"Interrupted after {len(fleet.outcomes)} of {todo} tenants; each is before or after a "
-                "migration, none in between. Run it again to continue.",
+                f"Interrupted after {len(fleet.outcomes)} of {todo} tenants. No tenant has a half-applied "
+                "migration. Run the command again to continue.",
                 returncode=130,
             )
         if failed:
-            raise CommandError(f"{len(failed)} of {total} tenants failed: {_some(failed)}. Run it again.")
+            raise CommandError(
+                f"{len(failed)} of {total} tenants failed: {_some(failed)}. Run the command again for them."
+            )
         if behind:
             verb = "is" if len(behind) == 1 else "are"
             raise CommandError(
                 f"{len(behind)} of {total} tenants {verb} behind: {_some(behind)}. "
-                "`manage.py migrate --database tenant` migrates them."
+                "Run `manage.py migrate --database tenant` to migrate them."
             )
 
 
 def _some(slugs):
-    """Return the first slugs, and how many more there are."""
+    """Return the first slugs as text, and the number of the others."""
     more = f" and {len(slugs) - SHOWN} more" if len(slugs) > SHOWN else ""
     return ", ".join(slugs[:SHOWN]) + more
 
 
 def _refusal(fingerprint):
-    """Return why this code refuses the schema that a tenant has reached, "" where it does not."""
+    """Return why this code refuses a schema, or an empty string."""
     unknown = known.unknown(known.migrations_of(fingerprint) or frozenset())
     return f"it has migrations that this code does not have: {named(unknown)}" if unknown else ""

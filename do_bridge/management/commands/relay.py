@@ -1,17 +1,17 @@
-"""What concerns the relay Worker: `manage.py relay doctor`."""
+"""The command relay, with the subcommand `manage.py relay doctor`."""
 
 from django.core.management.base import BaseCommand
 
 from do_bridge.management.relay import doctor
 
-# By name: a module with `help`, `add_arguments(parser)` and `handle(command, **options)`.
+# Each module has `help`, `add_arguments(parser)` and `handle(command, **options)`.
 SUBCOMMANDS = {"doctor": doctor}
 
 
 class Command(BaseCommand):
-    """Hands on to a subcommand; none of them needs the project's checks or a database of its own."""
+    """Run a subcommand, without the project's system checks."""
 
-    help = "Examines the relay Worker and the databases behind it."
+    help = "Checks the relay Worker and its databases. `manage.py relay doctor` runs all checks."
     requires_system_checks = []
 
     def add_arguments(self, parser):

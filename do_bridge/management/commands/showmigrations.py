@@ -1,4 +1,4 @@
-"""Django's showmigrations, which looks at a tenant without bringing it to head first."""
+"""Django's showmigrations command, which does not migrate a tenant on first use."""
 
 from django.core.management.commands import showmigrations
 
@@ -6,7 +6,7 @@ from do_bridge.tenancy.lifecycle.looking import unchecked
 
 
 class Command(showmigrations.Command):
-    """A tenant that is behind is shown as it is."""
+    """Show the migrations of a tenant as they are, without catching up first."""
 
     def handle(self, *args, **options):
         with unchecked(options["database"]):

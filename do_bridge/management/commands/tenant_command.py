@@ -1,4 +1,4 @@
-"""Runs one of Django's commands for one tenant."""
+"""The command tenant_command: run another command for one tenant."""
 
 import argparse
 
@@ -12,13 +12,11 @@ from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import InvalidSlug, tenant_alias
 from do_bridge.tenancy.tenants import is_registered
 
-_ACCOUNTS = (
-    "people sign in by the shared database, and a tenant's holds copies without a password. Run it alone"
-)
-_SHARED = "it works on what all tenants share. Run it alone"
-_NESTED = "it chooses its tenants by itself. Run it alone"
+_ACCOUNTS = "users and their passwords are in the shared database. Run `manage.py {name}`"
+_SHARED = "it works on what all tenants share. Run `manage.py {name}`"
+_NESTED = "it chooses its own tenants. Run `manage.py {name}`"
 REFUSED = {
-    "createsuperuser": f"{_ACCOUNTS}, and make the user a member by `create_tenant SLUG --member NAME`",
+    "createsuperuser": _ACCOUNTS + ", then `manage.py create_tenant SLUG --member USERNAME`",
     "changepassword": _ACCOUNTS,
     "clearsessions": _SHARED,
     "createcachetable": _SHARED,
@@ -35,12 +33,14 @@ REFUSED = {
     "testserver": _SHARED,
     "create_tenant": _NESTED,
     "create_tenants": _NESTED,
-    "empty_scratch": _SHARED,
+    "empty_template_objects": _SHARED,
     "tenant_command": _NESTED,
     "all_tenants_command": _NESTED,
     "tenant_dump": _NESTED,
     "tenant_load": _NESTED,
-    "load_sqlite": "it fills a whole database. `tenant_load SLUG FILE` makes a tenant of a file",
+    "load_sqlite": (
+        "it fills a whole database. To create a tenant from a file, run `manage.py tenant_load SLUG FILE`"
+    ),
     "tenant_copy": _NESTED,
     "tenant_delete": _NESTED,
     "sync_members": _NESTED,
@@ -48,11 +48,14 @@ REFUSED = {
 
 
 class Command(TenantsCommand):
-    """The tenant is current, and a command that takes `--database` gets the tenant's."""
+    """Run the command inside the tenant's context.
+
+    It gets the tenant's alias as `--database`.
+    """
 
     help = (
-        "Runs a command for one tenant, e.g. dumpdata, loaddata, showmigrations, shell; "
-        "options of this command come before SLUG, those of the other one after its name."
+        "Runs another command for one tenant, for example dumpdata, loaddata, showmigrations or shell. "
+        "Write the options of tenant_command before SLUG, and those of COMMAND after it."
     )
 
     def add_arguments(self, parser):
@@ -65,36 +68,43 @@ class Command(TenantsCommand):
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
         if not is_registered(slug):
-            raise CommandError(f"There is no tenant {slug!r}.")
+            raise CommandError(
+                f"Tenant {slug!r} does not exist. Check the slug, or run `manage.py create_tenant {slug}`."
+            )
         run_for_tenant(slug, command_name, arguments, stdout=self.stdout, stderr=self.stderr)
 
 
 def add_command_arguments(parser):
-    """Let a parser take a command's name and everything behind it."""
+    """Add the arguments for another command's name and everything after it."""
     parser.add_argument("command_name", metavar="COMMAND")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own arguments and options")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="The arguments and options of COMMAND.")
 
 
 def check_command(name, arguments):
-    """Raise CommandError for a command that is none, is not a tenant's, or names a database by itself."""
+    """Raise CommandError if the command can't run for a tenant.
+
+    Commands for all tenants are refused, as are unknown commands and the option `--database`.
+    """
     if name in REFUSED:
-        raise CommandError(f"{name} is no command for a tenant: {REFUSED[name]}.")
+        raise CommandError(f"{name} can't run inside a tenant: {REFUSED[name].replace('{name}', name)}.")
     if name not in get_commands():
-        raise CommandError(f"There is no command {name!r}.")
+        raise CommandError(f"The command {name!r} does not exist. `manage.py help` lists all commands.")
     if any(argument.partition("=")[0] == "--database" for argument in arguments):
-        raise CommandError("Leave --database out: the tenant's own is given.")
+        raise CommandError("Leave --database out. The command runs on the tenant's own database.")
 
 
 def run_for_tenant(slug, name, arguments, **streams):
-    """Run the command with the tenant current and its alias as `--database`; raise what the command raises.
+    """Run a command for one tenant.
 
-    `streams` are `stdout` and `stderr`. The thread's connection to the tenant is closed afterwards.
+    The tenant is current, and its alias is passed as `--database`. `arguments` are strings as on a command
+    line, `streams` are `stdout` and `stderr`. Closes the thread's connection to the tenant afterwards. Raises
+    whatever the command raises.
     """
     check_command(name, arguments)
     command = _load(name)
     alias = tenant_alias(slug)
     parser = command.create_parser("manage.py tenant_command", name)
-    # Not as text: the parser's choices are the databases that are listed, which tenants are not.
+    # Passed as a keyword, because the parser's choices for --database do not include tenants.
     database = {"database": alias} if any(action.dest == "database" for action in parser._actions) else {}
     try:
         with tenant_context(slug):

@@ -1,4 +1,4 @@
-"""Copies a tenant, with its members, into a new one."""
+"""The command tenant_copy: copy a tenant and its members into a new tenant."""
 
 import tempfile
 from pathlib import Path
@@ -21,20 +21,26 @@ from .tenant_load import load_from
 
 
 class Command(TenantsCommand):
-    """By way of a temporary SQLite file: neither side holds the tenant in memory."""
+    """Copy through a temporary SQLite file.
+
+    So a tenant of any size fits into memory.
+    """
 
     help = "Copies a tenant's database and its members into a new tenant."
 
     def add_arguments(self, parser):
-        parser.add_argument("source", help="the slug of the tenant that there is")
-        parser.add_argument("target", help="the slug of the new one")
-        parser.add_argument("--name", help="What people read; the new slug if left out.")
+        parser.add_argument("source", help="The slug of the existing tenant.")
+        parser.add_argument("target", help="The slug of the new tenant.")
+        parser.add_argument("--name", help="The displayed name. Default: the new slug.")
         add_set_argument(parser)
         parser.add_argument(
             "--lease",
             type=float,
             default=LONGEST_LEASE,
-            help="seconds (0.1 to 25) for which the source may be held still; default %(default)s",
+            help=(
+                "Longest time in seconds (0.1 to 25) for which writers of the source may have to wait. "
+                "Default: %(default)s."
+            ),
         )
 
     def handle(self, *, source, target, name, lease, verbosity, fields=(), **options):
@@ -46,9 +52,9 @@ class Command(TenantsCommand):
             raise CommandError(str(error)) from error
         with tempfile.TemporaryDirectory(prefix="tenant-copy-") as folder:
             file = Path(folder) / "tenant.sqlite3"
-            # A copy whose rows are of several moments would be a tenant that never was.
+            # Rows from different moments would make a tenant that never existed.
             dump_to(self, source, file, lease=lease, quiet=quiet, strict=True)
             report = load_from(self, target, file, name, source=source, fields=fields, quiet=quiet)
         if not quiet:
-            told = f"Tenant {target}: {report.tables} tables, {report.rows} rows copied from {source}."
-            self.stdout.write(self.style.SUCCESS(told))
+            text = f"Tenant {target}: {report.tables} tables, {report.rows} rows copied from {source}."
+            self.stdout.write(self.style.SUCCESS(text))

@@ -1,4 +1,4 @@
-"""Deletes a tenant: its database's content, its members' places, its row."""
+"""The command tenant_delete: delete a tenant and all its data."""
 
 from functools import partial
 from pathlib import Path
@@ -16,18 +16,18 @@ from .tenant_dump import dump_to
 
 
 class Command(TenantsCommand):
-    """Can be run again after a failure in the middle; the slug is free afterwards.
+    """Delete a tenant, so that its slug can be used again.
 
-    It empties a database without a tenant, too: whatever made the tables, the slug is free afterwards.
+    It can be run again after a failure. It also empties a database whose tenant is not registered.
     """
 
-    help = "Deletes a tenant, or what a database without a tenant holds; asks first."
+    help = "Deletes a tenant and all its data, or the data of a database without a tenant. Asks first."
 
     def add_arguments(self, parser):
         parser.add_argument("slug")
-        parser.add_argument("--yes", action="store_true", help="Don't ask.")
+        parser.add_argument("--yes", action="store_true", help="Delete without asking.")
         parser.add_argument(
-            "--dump", type=Path, metavar="FILE", help="Write the tenant into a new SQLite file first."
+            "--dump", type=Path, metavar="FILE", help="First write the tenant into this new SQLite file."
         )
 
     def handle(self, *, slug, yes, dump, verbosity, **options):
@@ -35,36 +35,38 @@ class Command(TenantsCommand):
             validate_slug(slug)
             known = is_known(slug)
             if not known and not has_tables(slug):
-                raise CommandError(f"There is no tenant {slug!r}.")
+                raise CommandError(f"Tenant {slug!r} does not exist, and its database is empty.")
             if not yes:
                 self._ask(slug, known)
             delete_tenant(slug, partial(self._dump, slug, dump, verbosity < 1) if dump else None)
         except (ProtectedError, RestrictedError) as error:
-            raise CommandError(f"Tenant {slug!r} is not deleted: {error.args[0]}") from error
+            raise CommandError(f"Tenant {slug!r} was not deleted: {error.args[0]}") from error
         except (InvalidSlug, DatabaseError) as error:
-            raise CommandError(f"Tenant {slug!r} is not deleted: {error}. Run the command again.") from error
+            raise CommandError(f"Tenant {slug!r} was not deleted: {error}. Run the command again.") from error
         if verbosity >= 1:
-            self.stdout.write(self.style.SUCCESS(f"Tenant {slug} is deleted."))
+            self.stdout.write(self.style.SUCCESS(f"Tenant {slug} was deleted."))
 
     def _dump(self, slug, file, quiet, then):
         def empty(connection):
             try:
                 then(connection)
             except DatabaseError as error:
-                # Not the dump's: that is whole.
+                # The dump itself is complete.
                 raise CommandError(
-                    f"Tenant {slug!r} is in {file}, but not deleted: {error}. Run the command again, with "
-                    "another file."
+                    f"Tenant {slug!r} was written to {file}, but was not deleted: {error}. Run the command "
+                    "again with another file."
                 ) from error
 
         dump_to(self, slug, file, quiet=quiet, strict=True, then=empty)
 
     def _ask(self, slug, known):
-        whose = f"the tenant {slug!r}" if known else f"the database of {slug!r}, which is no tenant,"
-        self.stdout.write(f"This deletes everything that {whose} holds, for good.")
+        whose = f"of tenant {slug!r}" if known else f"in the database of {slug!r}, which is not a tenant"
+        self.stdout.write(f"This deletes all data {whose}. It cannot be undone.")
         try:
-            answer = input("Type its slug to go on: ")
+            answer = input("Type the slug to continue: ")
         except EOFError as error:
-            raise CommandError("Nobody is there to be asked: say --yes.") from error
+            raise CommandError(
+                "Nothing was deleted, because standard input is closed. Use --yes to delete without asking."
+            ) from error
         if answer != slug:
-            raise CommandError("Nothing was deleted.")
+            raise CommandError("Nothing was deleted, because the answer is not the slug.")

@@ -1,4 +1,4 @@
-"""Writes a tenant into a SQLite file."""
+"""The command tenant_dump: write a tenant's database into a SQLite file."""
 
 import os
 from pathlib import Path
@@ -15,21 +15,26 @@ from do_bridge.tenancy.tenants import is_registered
 
 
 class Command(TenantsCommand):
-    """Reads in one transaction for as long as its lease lasts, and says so where that was too short."""
+    """Read the tenant in one transaction, or warn if it takes too long."""
 
-    help = "Writes everything that a tenant's database holds into a new SQLite file."
+    help = "Writes a tenant's whole database into a new SQLite file."
 
     def add_arguments(self, parser):
         parser.add_argument("slug")
-        parser.add_argument("file", type=Path, help="a new file; sqlite3 opens it")
+        parser.add_argument("file", type=Path, help="The SQLite file to write. It must not exist yet.")
         parser.add_argument(
             "--lease",
             type=float,
             default=LONGEST_LEASE,
-            help="seconds (0.1 to 25) for which the tenant may be held still; default %(default)s",
+            help=(
+                "Longest time in seconds (0.1 to 25) for which writers of the tenant may have to wait. "
+                "Default: %(default)s."
+            ),
         )
         parser.add_argument(
-            "--strict", action="store_true", help="Fail, and leave no file, where that is too short."
+            "--strict",
+            action="store_true",
+            help="Fail and write no file if the tenant can't be read in that time.",
         )
 
     def handle(self, *, slug, file, lease, strict, verbosity, **options):
@@ -41,15 +46,16 @@ class Command(TenantsCommand):
 
 
 def dump_to(command, slug, file, *, lease=LONGEST_LEASE, quiet=False, strict=False, then=None):
-    """Write the dump with a progress bar; return its DumpReport, raise CommandError for what fails.
+    """Write the dump with a progress bar and return its DumpReport.
 
-    `then` is as `dump_tenant` takes it.
+    Raises CommandError if it fails. `lease` is in seconds. With `strict`, a dump that could not be read in
+    one transaction is deleted and an error. `then` is passed on to `dump_tenant`.
     """
     try:
         validate_slug(slug)
         if not is_registered(slug):
-            raise CommandError(f"There is no tenant {slug!r}.")
-        # The stream itself: Django's wrapper would end each step of the bar with a new line.
+            raise CommandError(f"Tenant {slug!r} does not exist. Check the slug.")
+        # The raw stream, because Django's wrapper adds a newline after each step of the bar.
         terminal = not quiet and command.stderr.isatty()
         with tqdm(unit="row", file=command.stderr._out, disable=not terminal) as bar:
             report = dump_tenant(
@@ -58,13 +64,15 @@ def dump_to(command, slug, file, *, lease=LONGEST_LEASE, quiet=False, strict=Fal
     except (InvalidSlug, DatabaseError, OSError) as error:
         raise CommandError(f"Tenant {slug!r} was not written to {os.fspath(file)!r}: {error}") from error
     if not report.consistent:
-        told = (
-            f"The tenant could not be read in one transaction of at most {lease:g} s: the rows of {file} "
-            "are not those of one moment"
-        )
+        why = f"Reading tenant {slug!r} took longer than one transaction may take ({lease:g} s)."
         if strict:
             file.unlink(missing_ok=True)
-            raise CommandError(f"{told}, so it was removed.")
-        dangling = f", and {report.dangling} point nowhere by their foreign keys" if report.dangling else ""
-        command.stderr.write(command.style.WARNING(f"{told}{dangling}."))
+            raise CommandError(
+                f"{why} No file was written. Run the command again when the tenant is less busy, or with "
+                "--lease 25 (an option of tenant_dump and tenant_copy)."
+            )
+        dangling = f" {report.dangling} rows refer to missing rows." if report.dangling else ""
+        command.stderr.write(
+            command.style.WARNING(f"{why} So the rows in {file} are from different moments.{dangling}")
+        )
     return report

@@ -1,4 +1,4 @@
-"""Makes a tenant of a SQLite file that tenant_dump wrote, or of a site's own."""
+"""The command tenant_load: create a tenant from a SQLite file."""
 
 import sqlite3
 from pathlib import Path
@@ -14,8 +14,8 @@ from do_bridge.management.loads import (
     add_dry_run,
     interrupted,
     one_line_with_notes,
-    tell_counts,
     warn_left_out,
+    write_counts,
 )
 from do_bridge.tenancy.lifecycle.creation import add_row
 from do_bridge.tenancy.lifecycle.load import TenantExists, load_tenant
@@ -35,63 +35,67 @@ from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
 class Command(TenantsCommand):
-    """The tenant's row in the directory is made last: nobody uses a tenant that is not whole."""
+    """Create a tenant from a file.
+
+    Register it last, so that nobody uses an incomplete tenant.
+    """
 
     help = (
-        "Makes a tenant of a SQLite file, that of tenant_dump or of a site of Django's sqlite3 "
-        "engine; refuses a "
-        "tenant whose database holds something. Run it again after an interruption: it goes on."
+        "Creates a tenant from a SQLite file: one that tenant_dump wrote, or a database file of Django's "
+        "sqlite3 engine. The tenant's database must be empty. "
+        "After an interruption, run it again to continue."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("slug", help="1 to 63 lower-case letters, digits and inner hyphens")
-        parser.add_argument("file", type=Path)
-        parser.add_argument("--name", help="What people read; the slug if left out.")
+        parser.add_argument("slug", help="1 to 63 lower-case letters, digits and inner hyphens.")
+        parser.add_argument("file", type=Path, help="The SQLite file.")
+        parser.add_argument("--name", help="The displayed name. Default: the slug.")
         add_set_argument(parser)
         add_dry_run(parser)
 
     def handle(self, *, slug, file, name, verbosity, fields=(), dry_run=False, **options):
         report = load_from(self, slug, file, name, fields=fields, quiet=verbosity < 1, dry_run=dry_run)
         if verbosity >= 1:
-            tell_counts(self, report, f"Tenant {slug}", dry_run=dry_run)
-            self._tell_rows_left_out(report)
+            write_counts(self, report, f"Tenant {slug}", dry_run=dry_run)
+            self._write_rows_left_out(report)
         warn_left_out(self, report)
         if not dry_run:
             self._warn(slug, known.migrations_of(report.fingerprint) or frozenset())
 
-    def _tell_rows_left_out(self, report):
-        """Write which of the site's rows are the shared database's alone."""
+    def _write_rows_left_out(self, report):
+        """Print which rows of the file were left out because they belong in D1."""
         if report.rows_left_out:
             rows = ", ".join(
                 f"{name} {left} of {total}" for name, (left, total) in sorted(report.rows_left_out.items())
             )
             self.stdout.write(
-                f"Left out, because these rows are the shared database's: {rows}. Users come without "
-                "a password."
+                f"Left out, because these rows belong in the shared database: {rows}. Users were copied "
+                "without their passwords."
             )
 
     def _warn(self, slug, applied):
         if missing := lacking(applied):
             self.stderr.write(
                 self.style.WARNING(
-                    f"Its schema lacks migrations of this code: {named(missing)}. "
-                    f"Run: manage.py migrate --database tenant/{slug}"
+                    f"The tenant's schema lacks migrations of this code: {named(missing)}. "
+                    f"Run `manage.py migrate --database tenant/{slug}`."
                 )
             )
         if refused := known.unknown(applied):
             self.stderr.write(
                 self.style.WARNING(
-                    f"It has migrations that this code does not have: {named(refused)}. "
-                    "DO_BRIDGE['REQUIRE_EXACT_SCHEMA'] refuses such a database. Run the code that has them."
+                    f"The tenant's schema has migrations that this code does not have: {named(refused)}. "
+                    "DO_BRIDGE['REQUIRE_EXACT_SCHEMA'] is on, so this code can't use it. Deploy the code "
+                    "that has these migrations."
                 )
             )
 
 
 def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=False, dry_run=False):
-    """Make a tenant of the file, with a progress bar; return the LoadReport. Raises CommandError.
+    """Create a tenant from the file, with a progress bar, and return the LoadReport.
 
-    `source` is the slug of the tenant that the file was made of just now, whose members come along. With
-    `dry_run` nothing is written.
+    `source` is the slug of the tenant that the file was just dumped from, if any; its members are copied too.
+    `fields` are `FIELD=VALUE` strings. With `dry_run` nothing is written. Raises CommandError.
     """
 
     def register(lease):

@@ -1,4 +1,4 @@
-"""`manage.py relay doctor`: check the relay and the databases that the settings name."""
+"""The subcommand `manage.py relay doctor`: check relay and databases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from do_bridge.driver.transport import is_on_this_machine
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 OBJECTS, D1 = "do_bridge.backends.durable_object", "do_bridge.backends.d1"
 
-help = "Check on the configured relay and databases what this package relies on. Leaves nothing behind."
+help = "Checks what this package relies on, on the configured relay and databases. Leaves nothing behind."
 
 
 def add_arguments(parser):
@@ -44,7 +44,7 @@ def add_arguments(parser):
 
 
 def handle(command, **options):
-    """Run the probes and print the report; a failed one is a CommandError."""
+    """Run the probes and print the report; raise CommandError if one fails."""
     probes = _chosen(options["only"])
     if options["list"]:
         for probe in probes:
@@ -69,7 +69,10 @@ def handle(command, **options):
 
 
 def configured_site():
-    """Return the Site that DATABASES and the environment name; raise CommandError if something is missing."""
+    """Return the Site that DATABASES and the environment name.
+
+    Raises CommandError if something is missing.
+    """
     objects, d1 = _settings_of(OBJECTS), _settings_of(D1)
     if objects is None and d1 is None:
         raise CommandError(
@@ -89,7 +92,10 @@ def configured_site():
 
 
 def _settings_of(engine):
-    """Return the settings of the first alias with this engine, `default` first; None if there is none."""
+    """Return the settings of the first alias with this engine, `default` first.
+
+    None if there is none.
+    """
     # The plain dictionary, because a tenant's alias has the settings of its template.
     aliases = sorted(dict.items(connections.settings), key=lambda item: item[0] != "default")
     found = next((alias for alias, settings in aliases if settings.get("ENGINE") == engine), None)
@@ -109,7 +115,7 @@ def _settings_of(engine):
 
 
 def _rest(d1, over_rest):
-    """Return the way over D1's REST API: the alias's own, else the environment's; None without one."""
+    """Return access to D1's REST API from the alias or the environment, or None."""
     account = d1["OPTIONS"].get("account_id") or os.environ.get("CLOUDFLARE_ACCOUNT_ID", "")
     admin = os.environ.get("CLOUDFLARE_API_TOKEN", "")
     if over_rest:
@@ -129,7 +135,7 @@ def _chosen(names):
     unknown = sorted(set(names) - known.keys())
     if unknown:
         raise CommandError(
-            f"There is no probe {unknown[0]!r}. List them with `manage.py relay doctor --list`."
+            f"The probe {unknown[0]!r} does not exist. `manage.py relay doctor --list` lists all probes."
         )
     return [probe for probe in doctor.PROBES if not names or probe.name in names]
 
@@ -147,7 +153,10 @@ def _print(command, site, report, verbosity):
 
 @contextmanager
 def _ended_by_signals():
-    """Let Ctrl-C and SIGTERM end the run through its clean-up, with the usual exit codes."""
+    """Let Ctrl-C and SIGTERM end the run through its clean-up.
+
+    The exit codes are the usual ones.
+    """
 
     def end(number, _frame):
         raise SystemExit(128 + number)

@@ -35,7 +35,8 @@ default_first_members = None
 
 
 NO_FIRST_MEMBERS = (
-    "A new tenant can't have members yet. Add the app do_bridge.members, or set DO_BRIDGE['FIRST_MEMBERS']."
+    "This project has no function that adds members to a new tenant. Add the app do_bridge.members to "
+    "INSTALLED_APPS, or set DO_BRIDGE['FIRST_MEMBERS']."
 )
 
 
@@ -132,7 +133,7 @@ def users_by_name(names):
     users = {user.get_username(): user for user in rows}
     for name in names:
         if name not in users:
-            raise ObjectDoesNotExist(f"There is no user {name!r}.")
+            raise ObjectDoesNotExist(f"User {name!r} does not exist.")
     return users
 
 
@@ -273,7 +274,9 @@ def write_rows(made):
     except DatabaseError as error:
         if told(error, _UNSETTLED) is None:
             raise
-        raise Unsettled(f"A tenant among {', '.join(slugs)} is not settled.") from error
+        raise Unsettled(
+            f"At least one tenant of {', '.join(slugs)} has an unfinished operation. Create them one by one."
+        ) from error
     before, fences = leases.rows_of(results[1]), dict(results[2].rows)
     keys = {slug: key for key, slug in results[-1].rows}
     rows = []

@@ -71,10 +71,10 @@ def _take(connection, seconds, stderr):
             return rows[0][0]
         if time.monotonic() >= deadline:
             raise Held(
-                f"Another process migrates {connection.alias!r}. "
+                f"Another process is migrating {connection.alias!r}. "
                 "Wait until it has ended, then run the command again."
             )
         if stderr is not None and not has_said:
-            stderr.write(f"Another process migrates {connection.alias!r}: waiting for it.")
+            stderr.write(f"Waiting for another process, which is migrating {connection.alias!r}.")
             has_said = True
         time.sleep(_PAUSE)

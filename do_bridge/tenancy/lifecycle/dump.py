@@ -48,7 +48,7 @@ def dump_tenant(slug, path, *, lease=LONGEST_LEASE, page_bytes=PAGE_BYTES, on_pa
     """
     path = Path(path)
     if path.exists():
-        raise FileExistsError(f"{path} is there already.")
+        raise FileExistsError(f"{path} already exists. Choose another file.")
     wrapper = connections[tenant_alias(slug)]
     with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper, lease=lease)) as source:
         with _temporary(path) as target:
@@ -87,7 +87,7 @@ def _give_name(temporary, path):
         os.link(temporary, path)
     except OSError:
         if path.exists():
-            raise FileExistsError(f"{path} is there already.") from None
+            raise FileExistsError(f"{path} already exists. Choose another file.") from None
         # The file system has no links.
         temporary.replace(path)
 

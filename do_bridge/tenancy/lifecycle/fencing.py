@@ -191,8 +191,9 @@ def _behind(guard, send, steps):
     except driver.Error as error:
         if (higher := told(error, FENCED)) is not None:
             raise driver.OperationalError(
-                f"Another process has taken over this database, with the lease {higher.partition(' ')[0]}. "
-                "Nothing of this request was done. Look at the database before you run the command again.",
+                "Another operation has taken over this database (its fencing token is "
+                f"{higher.partition(' ')[0]}). This request changed nothing. Check the database, then run "
+                "the command again if you still need it.",
                 kind=FENCED,
                 effect=error.effect,
                 step=0,

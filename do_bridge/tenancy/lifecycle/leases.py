@@ -122,8 +122,8 @@ def take(slug, operation, read, *, adopts=False, wait=None, waits_for=tuple(Oper
         if row.is_live and not _has_ended(row, read):
             if time.monotonic() >= deadline or row.operation not in waits_for:
                 raise Held(
-                    f"Tenant {slug!r} is busy: another process runs '{row.operation}' on it. "
-                    "Wait until that has ended, then try again."
+                    f"Tenant {slug!r} is busy, because another process runs '{row.operation}' on it. "
+                    "Wait until that has ended, then run the command again."
                 )
             time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause, has_waited = min(2 * pause, _LONGEST_PAUSE), True
@@ -323,8 +323,8 @@ def is_lost(error):
 def lost(lease):
     """Return the error for a lease that is lost."""
     return LeaseLost(
-        f"Tenant {lease.slug!r} was taken over by another operation while '{lease.operation}' ran. "
-        "Look at the tenant, then run the command again if it is still wanted."
+        f"Another operation took over tenant {lease.slug!r} while '{lease.operation}' ran. "
+        "Check the tenant, then run the command again if you still need it."
     )
 
 
@@ -372,8 +372,8 @@ def refuse(lease):
         row = lease.row
         again = f"tenant_{row.operation}" if row.operation in (*FILLING, Operation.DELETE) else row.operation
         raise Unfinished(
-            f"Tenant {row.slug!r} is not ready: {row.operation} is not finished. "
-            f"Run {again} again, or delete the tenant with `manage.py tenant_delete {row.slug}`."
+            f"Tenant {row.slug!r} is not ready, because '{row.operation}' was interrupted. Run the same "
+            f"{again} command again, or delete the tenant with `manage.py tenant_delete {row.slug}`."
         )
 
 

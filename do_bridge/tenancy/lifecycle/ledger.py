@@ -213,6 +213,7 @@ class clear_errors:  # noqa: N801 - reads as the context that it is
     def __exit__(self, exc_type, error, traceback):
         if isinstance(error, DatabaseError) and is_missing_table(error, "do_bridge_"):
             raise LedgerMissing(
-                f"The directory has no ledger yet. Run `migrate --database {conf('DIRECTORY_ALIAS')}` first."
+                "The shared database has no ledger of tenants. Run "
+                f"`manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first."
             ) from error
         return False

@@ -93,8 +93,9 @@ def _refuse(lease):
     """Raise TenantExists where the object holds what is not to be lost, Unfinished for a deletion."""
     if lease.step == Do.TAKEN:
         raise TenantExists(
-            f"The database of tenant {lease.slug!r} has tables. Delete them first with "
-            f"`manage.py tenant_delete {lease.slug}`."
+            f"The database of tenant {lease.slug!r} already has tables, and a file is loaded only into an "
+            "empty database. Choose another slug, or delete the tables with `manage.py tenant_delete "
+            f"{lease.slug}`."
         )
     leases.refuse(lease)
 
@@ -117,7 +118,8 @@ def _refuse_strangers(schema):
         table = apps.get_model("contenttypes", "ContentType")._meta.db_table
         if all(found.name != table for found in schema.tables):
             raise UnfitFile(
-                f"The file has no table {table}: it was made of no tenant, and of no Django site."
+                f"The file has no table {table}, so it comes neither from tenant_dump nor from a migrated "
+                "Django site. Check the file's name."
             )
 
 
@@ -192,7 +194,7 @@ def _give_up(lease, error):
     if isinstance(error, leases.LeaseError):
         return
     if is_resumable(error):
-        error.add_note("What was sent stays: the same command goes on behind it.")
+        error.add_note("The rows that were sent are kept. Run the same command again to continue.")
     else:
         try:
             empty_tenant(lease)

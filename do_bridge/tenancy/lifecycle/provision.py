@@ -136,9 +136,9 @@ def make(slug, copies=()):
 
 def _taken(slug):
     return (
-        f"The database of {slug!r} has tables already that were not made for this tenant. "
-        f"They may be a former tenant's. Choose another slug, or take them over with "
-        f"`manage.py create_tenant --adopt {slug}`, or delete them with `manage.py tenant_delete {slug}`."
+        f"The database of tenant {slug!r} has tables that were not made for this tenant, perhaps those of "
+        f"a former tenant. Choose another slug. Or keep the tables with `manage.py create_tenant --adopt "
+        f"{slug}`, or delete them with `manage.py tenant_delete {slug}`."
     )
 
 
@@ -165,7 +165,10 @@ def _refuse_unsettled(tenant):
         return
     row = leases.Row(*json.loads(tenant.unsettled), is_registered=True)
     if row.operation in (*FILLING, Operation.DELETE):
-        raise TenantBehind(f"Tenant {tenant.slug!r} is not ready: {row.operation} is not finished.")
+        raise TenantBehind(
+            f"Tenant {tenant.slug!r} is not ready, because '{row.operation}' has not finished. Wait until it "
+            "has, or run the same command again if it was interrupted."
+        )
     # Those that a test run has made for an alias of its own are for whatever row a test makes.
     if isolation.is_known(connections[tenant_alias(tenant.slug)]):
         return
@@ -188,7 +191,7 @@ def _drop_on_use(slug):
     """Make the object anew whose tables are left over: they may have the schema that a use expects."""
     if not conf("CATCH_UP"):
         raise TenantBehind(
-            f"Tenant {slug!r} is not made yet, and DO_BRIDGE['CATCH_UP'] is off. "
+            f"The database of tenant {slug!r} has not been created, and DO_BRIDGE['CATCH_UP'] is off. "
             f"Run `manage.py create_tenant {slug}`."
         )
     try:
@@ -236,7 +239,9 @@ def provision_noted(slug):
     lease = leases.take(slug, Operation.MIGRATE, lambda: read_tenant(slug))
     if not lease.fence:
         refuse(lease)
-        raise ObjectTaken(f"Tenant {slug!r} was deleted.")
+        raise ObjectTaken(
+            f"Tenant {slug!r} was deleted. To create it again, run `manage.py create_tenant {slug}`."
+        )
     return work_under(lease, lambda: ready(lease))[0]
 
 
@@ -308,7 +313,10 @@ def _read_scratch(alias):
             call_command("migrate", database=alias, interactive=False, verbosity=0)
             dump = dump_database(connections[alias])
         except NotSupportedError as error:
-            logger.warning("Tenants are migrated one by one, not made by one batch: %s", error)
+            logger.warning(
+                "The template object can't be read, so each new tenant is migrated, which is slower: %s",
+                error,
+            )
             return None
         except DatabaseError as error:
             if not is_missing_table(error):

@@ -78,18 +78,16 @@ def _compare(table, columns, rows):
     missing = [row[0] for row in rows if row[0] not in there]
     if missing:
         raise UnfitFile(
-            f"The tenant's rows point at {len(missing)} rows of {table} that {alias!r} does not have (keys: "
-            f"{_some(missing)}). Load the site there first, with `manage.py load_sqlite FILE "
+            f"The tenant's rows refer to {len(missing)} rows of {table} that {alias!r} does not have (keys: "
+            f"{_some(missing)}). First load the site's shared rows with `manage.py load_sqlite FILE "
             f"--database {alias}`."
         )
     others = [row[0] for row in rows if tuple(row) != there[row[0]]]
     if others:
         raise UnfitFile(
-            f"{len(others)} keys of {table} that the tenant's rows point at are other people's in "
-            f"{alias!r} (keys: "
-            f"{_some(others)}). A copy has the key of its user there. Load the file of the site that "
-            f"{alias!r} "
-            "was loaded from, or give those users other keys in a copy of the file."
+            f"The tenant's rows refer to {len(others)} keys of {table} that belong to other people in "
+            f"{alias!r} (keys: {_some(others)}). Load the same file from which {alias!r} was loaded, or "
+            "give those users other keys in a copy of the file."
         )
 
 
@@ -210,11 +208,10 @@ class _Chosen:
         name = table.name.lower()
         model = self._models.get(name)
         if model is None or model._meta.app_label in SECRET_APPS or not _has_rowid(table):
-            why = "holds what no tenant may get" if model else "is not a table of this project's models"
+            why = "may not be copied into a tenant" if model else "is not a table of this project's models"
             raise UnfitFile(
-                f"{self._tables[child].name}.{', '.join(columns)} points at rows of {table.name}, "
-                f"which {why}. "
-                "Set it to NULL in a copy of the file, or make both tenant models."
+                f"{self._tables[child].name}.{', '.join(columns)} refers to rows of {table.name}, "
+                f"which {why}. Set it to NULL in a copy of the file, or make both models tenant models."
             )
         user = _is_user(model)
         facts = self._facts(table, model)

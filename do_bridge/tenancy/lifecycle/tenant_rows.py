@@ -61,7 +61,7 @@ def refuse_missing(slug, fields=None):
     listed = " ".join(f"--set {name}=<value>" for name in missing)
     raise FieldsMissing(
         f"{tenant_model()._meta.label} needs a value for {', '.join(missing)}. "
-        f"Give it with {listed}, or in code with create_tenant(…, fields={{…}})."
+        f"Add {listed} to the command. In code, call create_tenant(…, fields={{…}})."
     )
 
 
@@ -73,7 +73,7 @@ def add_set_argument(parser):
         default=[],
         metavar="FIELD=VALUE",
         dest="fields",
-        help="The value of another field of the model for tenants; may be repeated.",
+        help="Set another field of the tenant's row. Can be repeated.",
     )
 
 
@@ -89,7 +89,7 @@ def parse_fields(pairs):
                 json.loads(text) if isinstance(field, JSONField) else text, None
             )
         except (ValidationError, ValueError) as error:
-            raise WrongField(f"--set {name}: this value is not one that {field} takes.") from error
+            raise WrongField(f"--set {name}: the value is not valid for {field}.") from error
     return values
 
 
@@ -101,7 +101,7 @@ def _find_field(model, name):
     if field is None or not field.concrete or field.many_to_many or field.name in ("slug", "name"):
         names = [one.name for one in model._meta.concrete_fields if one.name not in ("slug", "name")]
         raise WrongField(
-            f"--set takes FIELD=VALUE, and a field of {model._meta.label}: {', '.join(names)}. "
-            "The slug is the first argument, the name is --name."
+            f"--set takes FIELD=VALUE. The fields of {model._meta.label} are: {', '.join(names)}. "
+            "Give the slug as the first argument, and the name with --name."
         )
     return field

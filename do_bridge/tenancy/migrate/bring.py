@@ -95,7 +95,9 @@ class Steps:
             # The batch is atomic. The ordinary way says better what is wrong, or works where this did not.
             if getattr(error.__cause__, "effect", None) == "unknown":
                 raise
-            logger.info("Tenant %s did not take the batch and goes the ordinary way: %s", slug, error)
+            logger.info(
+                "Tenant %s can't be migrated in one batch, so its migrations run one by one: %s", slug, error
+            )
             return None
         return step.reached
 
@@ -168,7 +170,7 @@ class LeasedFleet:
             if lease.step == Do.TAKEN:
                 raise TenantUnclaimed(slug)
             leases.refuse(lease)
-            return Outcome(slug, error="it was deleted meanwhile")
+            return Outcome(slug, error="the tenant was deleted while this command ran")
         self._leases[slug] = lease
         with leases.kept(lease):
             return self._bring(lease, held[-1].fingerprint if held else read_tenant(slug).fingerprint)

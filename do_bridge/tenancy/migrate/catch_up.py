@@ -91,7 +91,7 @@ def _refuse_gone(slug):
     if directory_is_closed():
         return
     if lookup.forget(slug) or _is_deleted(ledger.states(slug).get(slug)):
-        raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
+        raise TenantGone(f"Tenant {slug!r} was deleted.")
 
 
 def _is_deleted(state):
@@ -135,8 +135,9 @@ def _refuse_unknown(slug, applied):
     if unknown := known.unknown(applied):
         raise CodeTooOld(
             f"The database of tenant {slug!r} has migrations that this code does not have: {named(unknown)}. "
-            "DO_BRIDGE['REQUIRE_EXACT_SCHEMA'] refuses such a database. Run the code that has them. If they "
-            f"were removed for good, run `migrate {unknown[0][0]} --prune --database {tenant_alias(slug)}`."
+            "DO_BRIDGE['REQUIRE_EXACT_SCHEMA'] is on, so this code can't use it. Deploy the code that has "
+            "these migrations. If they were removed for good, run "
+            f"`manage.py migrate {unknown[0][0]} --prune --database {tenant_alias(slug)}`."
         )
 
 
@@ -151,11 +152,14 @@ def _refuse_catching_up(slug):
     if not conf("CATCH_UP"):
         raise TenantBehind(
             f"The database of tenant {slug!r} is behind this code, and DO_BRIDGE['CATCH_UP'] is off. "
-            f"Run `migrate --database tenant --tenant {slug}`."
+            f"Run `manage.py migrate --database {tenant_alias(slug)}`."
         )
     until, reason = _failures.get(slug, (0, ""))
     if time.monotonic() < until:
-        raise TenantBehind(f"The database of tenant {slug!r} could not be migrated just now: {reason}")
+        raise TenantBehind(
+            f"The database of tenant {slug!r} could not be migrated a moment ago: {reason.rstrip('.')}. "
+            f"Run `manage.py migrate --database {tenant_alias(slug)}`."
+        )
 
 
 def _take(slug, held):
@@ -182,12 +186,13 @@ def _take(slug, held):
     if lease.step == Do.GONE:
         # It had its row when this began.
         lookup.forget(slug)
-        raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
+        raise TenantGone(f"Tenant {slug!r} was deleted.")
     if lease.step == Do.TAKEN:
         raise TenantUnclaimed(slug)
     if lease.step == Do.UNFINISHED:
         raise TenantBehind(
-            f"The database of tenant {slug!r} is not ready: {lease.row.operation} is not finished."
+            f"The database of tenant {slug!r} is not ready, because '{lease.row.operation}' has not "
+            "finished. Wait until it has, or run the same command again if it was interrupted."
         )
     if lease.step == Do.KEEP and not held.has_tables:
         lease.step = Do.MAKE
@@ -217,7 +222,8 @@ def _migrate(lease):
         logger.exception("Tenant %s could not be migrated on first use.", slug)
         leases.fail(lease, error)
         raise TenantBehind(
-            f"The database of tenant {slug!r} is behind this code and could not be migrated: {reason}"
+            f"The database of tenant {slug!r} is behind this code and could not be migrated: "
+            f"{reason.rstrip('.')}. Run `manage.py migrate --database {tenant_alias(slug)}`."
         ) from error
     _failures.pop(slug, None)
     try:

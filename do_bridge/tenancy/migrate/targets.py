@@ -87,9 +87,14 @@ def _unapplied(loader, label, name):
         except AmbiguityError as error:
             raise TargetError(f"More than one migration of {label!r} begins with {name!r}.") from error
         except KeyError as error:
-            raise TargetError(f"App {label!r} has no migration that begins with {name!r}.") from error
+            raise TargetError(
+                f"App {label!r} has no migration that begins with {name!r}. "
+                f"`manage.py showmigrations {label}` lists its migrations."
+            ) from error
         if key not in graph.nodes:
-            raise TargetError(f"{label}.{key[1]} is part of a squashed migration; name that one.")
+            raise TargetError(
+                f"{label}.{key[1]} is part of a squashed migration. Name the squashed migration instead."
+            )
         starts = [child.key for child in graph.node_map[key].children if child.key[0] == label]
     undone = {step for start in starts for step in graph.backwards_plan(start)}
     return undone | {key for step in undone for key in graph.nodes[step].replaces}

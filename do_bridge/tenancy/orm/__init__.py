@@ -1,1 +1,1 @@
-"""Keeps tenants apart in Django's ORM, forms and signals; `isolation` installs it."""
+"""Keep tenants apart in Django's ORM, forms and signals; `install` sets it up."""

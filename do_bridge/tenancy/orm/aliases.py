@@ -1,7 +1,8 @@
-"""How a queryset came to its database: by `using`, by the row that it starts from, or by the context.
+"""The aliases of querysets, whose class tells where the alias comes from.
 
-The alias is in `QuerySet._db` and, for the compiler, in `Query._db`, where Django itself notes that of a
-subquery. An alias by `using` is a plain str.
+A plain str comes from `using()`, a BoundAlias from the row that the queryset starts from, and a ContextAlias
+from the context. The alias is in `QuerySet._db` and, for the compiler, in `Query._db`, where Django itself
+stores the alias of a subquery.
 """
 
 from django.db.models import QuerySet
@@ -11,7 +12,7 @@ from do_bridge.tenancy.slugs import is_tenant_side
 
 
 class BoundAlias(str):
-    """The alias that a queryset has by the row from which it was made, not by `using`."""
+    """The alias of a queryset that was made from a row, not with `using()`."""
 
     __slots__ = ()
 
@@ -23,35 +24,38 @@ class BoundAlias(str):
 
 
 class ContextAlias(BoundAlias):
-    """The alias that a queryset has by the context in which it was made."""
+    """The alias of the context in which a queryset was made."""
 
     __slots__ = ()
 
 
 def is_chosen(alias):
-    """Say whether `using` chose the alias: conditions then take rows of any database for their keys."""
+    """Return whether the alias comes from `using()`.
+
+    Then conditions accept rows of any database.
+    """
     return alias is not None and not isinstance(alias, BoundAlias)
 
 
 def query_alias(query):
-    """Return the alias that the queryset of a Query has, or None."""
+    """Return the alias of a Query's queryset, or None."""
     return getattr(query, "_db", None)
 
 
 def involve_tenants(*aliases):
-    """Say whether these are different databases of which one is a tenant's."""
+    """Return whether the aliases differ and at least one is a tenant's."""
     return len(set(aliases)) > 1 and any(map(is_tenant_side, aliases))
 
 
 def refuse_reading(queryset):
-    """Raise TenantMismatch if the queryset was made in one context and is read inside another tenant."""
+    """Raise TenantMismatch if a queryset of another context is read in a tenant."""
     own, scope = queryset._db, current()
     if not scope.is_tenant or not isinstance(own, ContextAlias) or own == scope.alias:
         return
     if isinstance(queryset, QuerySet) and queryset.query.is_empty():
-        return  # none() sends nothing
+        return  # none() sends no query
     raise TenantMismatch(
-        f"A queryset of {queryset.model._meta.label} was made for {str(own)!r} and is read while tenant "
-        f"{scope.slug!r} is current. Make it where it is read, or choose its database with "
-        f"using({str(own)!r})."
+        f"A queryset of {queryset.model._meta.label} was made for {str(own)!r} but is read while tenant "
+        f"{scope.slug!r} is current. Make the queryset inside the tenant that reads it, or choose its "
+        f"database with using({str(own)!r})."
     )

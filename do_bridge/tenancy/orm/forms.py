@@ -1,4 +1,4 @@
-"""Form fields of tenant models' relations: they offer the current tenant's rows, never the directory's."""
+"""Form fields that offer only the current tenant's rows."""
 
 from functools import wraps
 
@@ -15,7 +15,7 @@ from .querysets import detached
 
 
 class _OffersTenantsRows:
-    """Mixed into choice fields: they offer rows of the tenant that is current when they are used."""
+    """A mixin for choice fields that offer the current tenant's rows."""
 
     @property
     def queryset(self):
@@ -30,9 +30,10 @@ class _OffersTenantsRows:
 
 
 def bind_forms():
-    """Let the relations in every ModelForm of a tenant model stay in the tenant.
+    """Make relations in the ModelForms of tenant models offer only the tenant's rows.
 
-    Without this a ModelForm with a foreign key to a user would offer, and accept, every company's users.
+    Otherwise a ModelForm with a foreign key to the user model would offer and accept the users of all
+    tenants.
     """
     replace(BaseModelForm, "__init__", _offering)
 
@@ -49,7 +50,7 @@ def _offering(init):
             field = self.fields[name]
             if isinstance(field, ModelChoiceField):
                 field.__class__ = mixed(_OffersTenantsRows, type(field))
-                # The widget's choices are made of it.
+                # Set again, because the widget's choices are made from it.
                 field.queryset = field.queryset
 
     return offering

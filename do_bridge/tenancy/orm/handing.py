@@ -1,4 +1,4 @@
-"""Runs what Django hands over, callbacks and signals, in the tenant that it is about."""
+"""Run `on_commit()` callbacks and signal receivers in the right tenant's context."""
 
 from functools import wraps
 
@@ -11,13 +11,17 @@ from do_bridge.tenancy.slugs import alias_slug
 
 
 def keep_contexts():
-    """Let callbacks of `on_commit()` and receivers of models' signals run in their context."""
+    """Run callbacks and receivers in the right context.
+
+    Callbacks of `on_commit()` run in the context of their registration, receivers of a model's signals in
+    that of the row.
+    """
     callbacks.install(_in_this_context)
     replace(ModelSignal, "send", _sending)
 
 
 def _in_this_context(func):
-    """Return a callback that runs `func` in the context of now, whenever the block is committed."""
+    """Return a callback that runs `func` in the present context."""
     scope = current()
 
     @wraps(func, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
@@ -34,13 +38,13 @@ def _sending(send):
     @wraps(send)
     def sending(self, sender, **named):
         using = named.get("using")
-        # Signals of instances being made have none.
+        # Signals about the creation of instances have no `using`.
         if using is None or (slug := alias_slug(using)) is None:
             return send(self, sender, **named)
         scope = current()
         if scope.alias == using or scope.is_migration:
             return send(self, sender, **named)
-        # A row that was saved elsewhere with using(): a receiver that writes belongs to the same tenant.
+        # The row was saved with using() in another database, and receivers must write there too.
         with scope_context(Scope(slug, str(using))):
             return send(self, sender, **named)
 

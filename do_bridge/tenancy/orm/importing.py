@@ -1,4 +1,4 @@
-"""Finds out whether a module is being imported, and imports early what Django imports late."""
+"""Detect running imports, and import early what Django imports late."""
 
 import sys
 
@@ -9,9 +9,9 @@ _IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
 
 
 def is_importing():
-    """Return whether this thread is in the middle of an import; takes some microseconds.
+    """Return whether this thread is importing a module; takes some microseconds.
 
-    Python has no public question for this, but its import machinery is on the stack during every import:
+    Python has no public function for this, but its import machinery is on the stack during every import:
     https://docs.python.org/3/reference/import.html#loading
     """
     frame = sys._getframe(1)
@@ -23,12 +23,13 @@ def is_importing():
 
 
 def import_late_modules(urlconf=None):
-    """Import now what Django would import in the first request: views, template tags, context processors.
+    """Import views, template tags and context processors before the first request.
 
-    The first request then has no tenant that their module-level code could depend on.
+    Otherwise their module-level code would run inside the tenant of the first request.
     """
     _ = get_resolver(urlconf).url_patterns
     for engine in engines.all():
-        # Django's engine has imported its tag libraries by now; both kinds import context processors late.
+        # Django's engine has already imported its tag libraries, but both kinds import context processors
+        # late.
         for owner in (engine, getattr(engine, "engine", None)):
             _ = getattr(owner, "template_context_processors", None)

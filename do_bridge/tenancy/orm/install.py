@@ -1,4 +1,4 @@
-"""Installs what keeps tenants apart in Django's ORM, forms and signals."""
+"""Install the checks that keep tenants apart in Django's ORM, forms and signals."""
 
 from django.apps import apps
 from django.db.models.signals import class_prepared
@@ -17,7 +17,10 @@ from .statements import watch_statements
 
 
 def keep_tenants_apart():
-    """Install the checks that `docs/apart.md` describes; may be called again."""
+    """Install the checks that `docs/apart.md` describes.
+
+    It can be called more than once.
+    """
     watch_statements()
     watch_raw_cursors()
     keep_contexts()
@@ -29,7 +32,7 @@ def keep_tenants_apart():
 
 
 def bind(model):
-    """Bind a model's querysets, relations and rows, if it has rows in tenants' databases."""
+    """Bind the querysets, relations and rows of a tenant model."""
     if has_rows_in_tenants(model):
         bind_managers(model)
         bind_rows(model)
@@ -37,11 +40,14 @@ def bind(model):
 
 
 def has_rows_in_tenants(model):
-    """Say whether a model's rows are in tenants' databases, if only as copies of users."""
+    """Return whether a model has rows in tenants' databases.
+
+    Copies of users count too.
+    """
     return follows_context(model) or is_user_model(model)
 
 
 def _bind_late(sender, **kwargs):
-    # Those of migrations live as long as one migration, of one database.
+    # Models of migrations exist only during one migration of one database.
     if sender.__module__ != "__fake__":
         bind(sender)

@@ -1,6 +1,6 @@
-"""Refuses a row of another database in a condition, wherever in the query the condition stands.
+"""Refuse rows of another database in the conditions of a query.
 
-`filter()` takes the key of a given row. In another database the same key may be a different row's.
+`filter(user=row)` compares only the row's key, which may be another row's key in another database.
 """
 
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ from do_bridge.tenancy.slugs import is_tenant_side
 
 from .aliases import is_chosen, query_alias
 
-# `queryset`: the one whose conditions this thread makes.
+# `queryset`: the queryset whose conditions this thread is building.
 _building = local()
 
 
 def building(queryset, make, *args, **kwargs):
-    """Call `make`, and let the conditions that it makes know the queryset that they are for."""
+    """Call `make`, during which new conditions can look up their queryset."""
     before, _building.queryset = getattr(_building, "queryset", None), queryset
     try:
         return make(*args, **kwargs)
@@ -30,7 +30,7 @@ def building(queryset, make, *args, **kwargs):
 
 
 class _NotesRows:
-    """Mixed into the lookups of relations: remembers where the given rows came from."""
+    """A mixin for lookups that records the databases of the given rows."""
 
     row_aliases = frozenset()
     user_aliases = frozenset()
@@ -38,7 +38,7 @@ class _NotesRows:
     def get_prep_lookup(self):
         if self.rhs_is_direct_value():
             if self.lookup_name == "in":
-                self.rhs = list(self.rhs)  # a generator can be read once
+                self.rhs = list(self.rhs)  # a generator can be read only once
             for row in _rows_in(self.rhs):
                 if is_tenant_side(alias := str(row._state.db)):
                     self._refuse_early(row, alias)
@@ -59,10 +59,10 @@ class _NotesRows:
         return row_mismatch(field.model, field.name, other, alias)
 
     def as_sql(self, compiler, connection):
-        # A query that was sent elsewhere with using() compares keys on purpose.
+        # A query with using() compares keys of another database on purpose.
         aliases = self.row_aliases
         if connection.alias != conf("DIRECTORY_ALIAS"):
-            # There a user's copy stands for the user, who has the same key.
+            # In D1 a user's copy stands for the user, who has the same key.
             aliases |= self.user_aliases
         if aliases and not is_chosen(query_alias(compiler.query)):
             for other in aliases - {connection.alias}:
@@ -71,14 +71,17 @@ class _NotesRows:
 
 
 def register_lookups():
-    """Let conditions on relations, in any query, check where the given rows came from."""
+    """Make conditions on relations check the databases of the given rows."""
     for lookup in list(ForeignObject.get_class_lookups().values()):
         if not issubclass(lookup, _NotesRows):
             ForeignObject.register_lookup(type(lookup.__name__, (_NotesRows, lookup), {}))
 
 
 def _rows_in(value):
-    """Return the model instances that a condition was given: one, or several in any collection."""
+    """Return the model instances in a condition's value.
+
+    The value may be one instance or a collection.
+    """
     if isinstance(value, int | str | bytes):
         return ()  # nearly every value
     if isinstance(value, Model):
@@ -87,7 +90,10 @@ def _rows_in(value):
 
 
 def row_mismatch(model, name, other, alias):
-    """Return the TenantMismatch for a row of `other` in the condition `name` of a query on `alias`."""
+    """Return the error for a row of another database in a condition.
+
+    `other` is the row's database, `name` the field, and `alias` the query's database.
+    """
     return TenantMismatch(
         f"{model._meta.label}.{name}: the given row was loaded from {str(other)!r} but the query runs on "
         f"{str(alias)!r}. Load it from {str(alias)!r}, or filter by primary key."

@@ -1,4 +1,4 @@
-"""Binds querysets to a database when they are made: to that of their row, or of the current tenant."""
+"""Bind new querysets to the database of their row or of the current tenant."""
 
 from django.db.models import QuerySet
 from django.db.models.manager import BaseManager
@@ -16,7 +16,10 @@ from .querysets import BoundQuerySet, bound_class, detached
 
 
 def bind_managers(model):
-    """Make all managers of a model bind the querysets that they make, those added later too."""
+    """Make all managers of a model bind their querysets.
+
+    Managers that are added later do so too.
+    """
     if not isinstance(model._meta, _BoundOptions):
         model._meta.__class__ = _BoundOptions
         model._meta._expire_cache(reverse=False)
@@ -35,25 +38,25 @@ class _BoundOptions(Options):
 
 
 def _bound(manager):
-    # Not by __class__, which Python does not change for every layout of a class.
+    # Not by assigning __class__, which Python does not allow for every layout of a class.
     made = remake(_BoundManager, type(manager))
     made.__dict__.update(manager.__dict__)
     return made
 
 
 class _BoundManager:
-    """Mixed into managers, from which Django derives those of relations."""
+    """A mixin for managers; Django derives the managers of relations from them."""
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if (base := vars(cls).get("do_bridge_base")) is not None:
-            # Also for what calls Django's get_queryset() past this one.
+            # For code that calls Django's get_queryset() directly.
             cls._queryset_class = bound_class(base._queryset_class)
-            #: Whether nobody else can have what the manager makes.
+            #: Whether get_queryset() always returns a new queryset that nobody else refers to.
             cls._makes_new = base.get_queryset is BaseManager.get_queryset
 
     def __eq__(self, other):
-        # Migrations compare it with the one that they have written down.
+        # The autodetector of migrations compares managers.
         return isinstance(other, self.do_bridge_base) and self._constructor_args == other._constructor_args
 
     __hash__ = BaseManager.__hash__
@@ -70,17 +73,17 @@ class _BoundManager:
 
 
 def _bound_alias(manager):
-    """Return the alias for a queryset that `manager` makes now, or None to leave it to its reader.
+    """Return the alias for a new queryset, or None to choose it later.
 
-    Django notes the row that a queryset starts from as a hint, which clones share and anybody may add later;
-    the alias of a queryset belongs to that queryset alone.
+    Django stores the row that a queryset starts from as a hint. Clones share hints, and code may add hints
+    later, so hints are not enough. The alias belongs to the queryset alone.
     """
-    # A related manager has its row, every other manager made from a row has a hint.
+    # A related manager has its row as an attribute; other managers that are made from a row have a hint.
     for row in (manager.__dict__.get("instance"), manager._hints.get("instance")):
         if (alias := related_alias(row, manager.model)) is not None:
             return BoundAlias(alias)
     alias = current().alias
     if alias is None or not follows_context(manager.model):
         return None
-    # What a module makes while it is imported is everybody's, whoever's request imports it.
+    # Module-level querysets are shared by all tenants, even if a tenant's request imports the module.
     return None if is_importing() else ContextAlias(alias)

@@ -1,4 +1,4 @@
-"""Querysets that know their database and refuse to take rows, or their keys, into another tenant's."""
+"""Querysets that refuse rows of another tenant's database."""
 
 from django.db import router
 from django.db.models import Model
@@ -18,9 +18,10 @@ from .statements import reads_copies
 
 
 def detached(queryset, alias):
-    """Return an unread copy of the queryset that runs on `alias`, or where the routers say if that is None.
+    """Return an unread copy of the queryset that runs on `alias`.
 
-    Nothing that is added to the copy later reaches the given queryset, which others may keep and share.
+    With None the routers choose the database. Later changes of the copy do not affect the given queryset,
+    which may be shared.
     """
     copy = remake(BoundQuerySet, _base(type(queryset)))
     copy.__dict__.update(queryset.__dict__)
@@ -34,7 +35,7 @@ def detached(queryset, alias):
 
 
 def bound_class(queryset_class):
-    """Return the subclass of a QuerySet class that refuses other tenants' rows."""
+    """Return a subclass of the given QuerySet class that refuses other tenants' rows."""
     return mixed(BoundQuerySet, _base(queryset_class))
 
 
@@ -44,13 +45,14 @@ def _base(queryset_class):
 
 def _combining(name):
     def combining(self, *others, **kwargs):
-        # Django sends both sides to the first one's database; of `none() | other` the other is left.
+        # Django runs the combined query on the first one's database; `none() | other` is just `other`.
         for other in others:
             one, two = self._db, getattr(other, "_db", None)
             if None not in (one, two) and involve_tenants(one, two):
                 raise TenantMismatch(
-                    f"{self.model._meta.label} querysets of {str(one)!r} and {str(two)!r} were to become "
-                    "one, which would be answered by one of them. Read each by itself."
+                    f"{self.model._meta.label} querysets of {str(one)!r} and {str(two)!r} can't be combined, "
+                    "because one query runs on one database. Read each of them, and combine the rows in "
+                    "Python."
                 )
         return getattr(super(BoundQuerySet, self), name)(*others, **kwargs)
 
@@ -58,18 +60,18 @@ def _combining(name):
 
 
 class BoundQuerySet(ResultsByContext):
-    """Mixed into the querysets of models that have rows in tenants' databases."""
+    """A mixin for the querysets of models with rows in tenants' databases."""
 
     def __reduce__(self):
         return remake, (BoundQuerySet, self.do_bridge_base), self.__getstate__()
 
     @property
     def db(self):
-        """The alias that the next statement goes to. Raises NoTenant and TenantMismatch."""
+        """The alias for the next statement. Raises NoTenant and TenantMismatch."""
         own = self._db
         if own is None:
-            # The managers have bound what starts from a tenant's row, so a hint that is still in use was
-            # added later, for somebody else's clone of this queryset.
+            # The managers have bound all querysets that start from a tenant's row. So this hint was added
+            # later, for another clone of this queryset.
             if self._hints and hinted_alias(self._hints, self.model) is not None:
                 return (router.db_for_write if self._for_write else router.db_for_read)(self.model)
             if not self._for_write and reads_copies(self):
@@ -78,11 +80,11 @@ class BoundQuerySet(ResultsByContext):
             try:
                 check_same_tenant(str(own), self.model)
             except TenantMismatch:
-                self._for_write = False  # Django set it for this write, and would keep it for later reads
+                self._for_write = False  # Django set it for this write, and later reads would use it
                 raise
         else:
             refuse_reading(self)
-        # Rows and connections take their alias from here, and anybody may pass it to using().
+        # A plain str, because rows and connections copy this alias, and code may pass it to using().
         return str(super().db)
 
     def using(self, alias):
@@ -99,9 +101,9 @@ class BoundQuerySet(ResultsByContext):
         made._prefetch_related_lookups = self._prefetch_related_lookups[:]
         return made
 
-    # `save()` asks the routers about its row. What follows goes by keys alone, which are other rows' in
-    # another tenant. Conditions are checked when they are made, if the database is known by then, and again
-    # when they are compiled: see `lookups` and `statements`.
+    # The routers check `save()`. The methods below use only keys, which are other rows' in another tenant.
+    # Conditions are checked when they are built, if the database is known by then, and again when they are
+    # compiled: see `lookups` and `statements`.
 
     def filter(self, *args, **kwargs):
         return building(self, super().filter, *args, **kwargs)
@@ -128,7 +130,7 @@ class BoundQuerySet(ResultsByContext):
         return super().update(**values)
 
     def contains(self, obj):
-        # Whoever says `using` compares keys on purpose.
+        # A queryset with using() compares keys on purpose.
         if isinstance(self._db, BoundAlias) and isinstance(obj, Model) and is_tenant_side(obj._state.db):
             _refuse_row(self, "contains()", obj)
         return super().contains(obj)
@@ -147,13 +149,13 @@ class BoundQuerySet(ResultsByContext):
 
 def _own_rows(queryset, rows):
     rows = list(rows)
-    # Whoever says `using` means a copy.
+    # A queryset with using() copies the rows on purpose.
     aliases = set() if is_chosen(queryset._db) else {row._state.db for row in rows} - {None, queryset._db}
     for other in aliases:
         if involve_tenants(str(other), alias := _target(queryset)):
             raise TenantMismatch(
-                f"{queryset.model._meta.label} rows of {str(other)!r} were to be written into {alias!r}. "
-                f"Enter their own context, or say using({alias!r}) where a copy is meant."
+                f"{queryset.model._meta.label} rows of {str(other)!r} can't be written into {alias!r}. Write "
+                f"them in the context of {str(other)!r}. To copy them, choose using({alias!r})."
             )
     return rows
 

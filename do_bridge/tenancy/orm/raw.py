@@ -1,4 +1,7 @@
-"""Raw querysets that keep to their tenant: Django's choose a database when they are made."""
+"""Raw querysets that choose their database when they are read.
+
+Django's choose it when they are made.
+"""
 
 from django.db import router
 from django.db.models.query import RawQuerySet
@@ -11,22 +14,25 @@ from .results import ResultsByContext
 
 
 class TenantRawQuerySet(ResultsByContext, RawQuerySet):
-    """A raw queryset of a tenants' model; a plain one of the database that it is read from answers for it."""
+    """A raw queryset of a tenant model.
+
+    It delegates to a plain one for the current database.
+    """
 
     def __init__(self, raw_query, model=None, query=None, params=(), **kwargs):
-        # Django would ask the routers now. The alias here is a placeholder, which nothing is sent to.
+        # A placeholder, so that Django does not call the routers now. Nothing is sent to it.
         query = query or RawQuery(sql=raw_query, using=conf("DIRECTORY_ALIAS"), params=params)
         super().__init__(raw_query, model, query, params, **kwargs)
 
     @property
     def db(self):
-        """The alias that a read now would go to. Raises NoTenant and TenantMismatch."""
+        """The alias that a read would use now. Raises NoTenant and TenantMismatch."""
         refuse_reading(self)
         return str(self._db or router.db_for_read(self.model))
 
     @property
     def columns(self):
-        """The names of the columns that the statement gives."""
+        """The names of the statement's columns."""
         return self.using(self.db).columns
 
     def iterator(self):

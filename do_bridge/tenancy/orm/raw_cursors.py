@@ -1,8 +1,8 @@
-"""Keeps raw SQL that names no database from D1's empty namesakes of tenants' tables.
+"""Refuse raw SQL on `django.db.connection` that uses tenants' tables.
 
-`django.db.connection` is the default alias for code that names none. Inside a tenant it stays that, and a
-statement of its cursors that names a tenant's table is refused before it is sent. `connections[alias]`, which
-names a database, is never looked at: that is what Django itself uses.
+`django.db.connection` is always the default alias, D1, which has empty tables of the same names. A statement
+of its cursors that names a tenants' table is refused before it is sent. `connections[alias]` is not checked,
+because it names its database, and Django itself uses it.
 """
 
 from contextlib import contextmanager
@@ -19,12 +19,15 @@ from .statements import tenant_tables
 
 
 def watch_raw_cursors():
-    """Look at the statements of the cursors that `django.db.connection` gives."""
+    """Check the statements of all cursors of `django.db.connection`."""
     replace(connection, "__class__", partial(mixed, _WatchedConnection))
 
 
 class _WatchedConnection:
-    """Mixed into Django's proxy, which passes on to the connection only what it does not have itself."""
+    """A mixin for Django's proxy of the default connection.
+
+    The proxy forwards only names that it does not have itself.
+    """
 
     def cursor(self):
         return _watched(self.__getattr__("cursor")())
@@ -48,15 +51,18 @@ def _run(run, sql, *args, **kwargs):
     scope = current()
     if scope.is_tenant and isinstance(sql, str) and (found := tables_in(sql) & _names(tenant_tables())):
         raise TenantMismatch(
-            f"The statement names the tenants' table {min(found)!r}, but django.db.connection is "
-            f"{DEFAULT_DB_ALIAS!r} while tenant {scope.slug!r} is current. Use "
+            f"The statement reads or writes the tenants' table {min(found)!r} through django.db.connection, "
+            f"which is always {DEFAULT_DB_ALIAS!r}, while tenant {scope.slug!r} is current. Use "
             f"connections[{scope.alias!r}].cursor() for the tenant's rows, or "
-            f"connections[{DEFAULT_DB_ALIAS!r}].cursor() for the shared database's own."
+            f"connections[{DEFAULT_DB_ALIAS!r}].cursor() for those in the shared database."
         )
     return run(sql, *args, **kwargs)
 
 
 @lru_cache(maxsize=16)
 def _names(tables):
-    """Return tables as `tables_in` names them: unquoted and in lower case."""
+    """Return the tables' names as `tables_in` returns them.
+
+    They are unquoted and in lower case.
+    """
     return frozenset(table.strip('"').lower() for table in tables)

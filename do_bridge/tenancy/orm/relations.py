@@ -1,8 +1,8 @@
-"""Keeps relations in the database of their row: what is prefetched, and which rows stand for which keys.
+"""Keep relations and prefetches in the database of their row.
 
-Django asks the routers before `add()`. `remove()`, `set()` and `contains()` go by keys alone, which are other
-rows' in another tenant. A prefetch adds its first row as a hint to the very queryset that a `Prefetch` holds,
-and a class-level `Prefetch` would carry that from one request to another.
+The routers check `add()`. `remove()`, `set()` and `contains()` use only keys, which are other rows' in
+another tenant. Django's prefetch adds its first row as a hint to the queryset of the `Prefetch`, and a
+class-level `Prefetch` would carry the hint from one request to another.
 """
 
 from django.db.models import Model
@@ -28,9 +28,10 @@ from .rows import in_scope_of
 
 
 def bind_relations(model, is_bound):
-    """Let the relations of a model check; `is_bound(model)` says which models have rows in tenants.
+    """Add the checks to a model's relations.
 
-    Of a relation between two models, each end belongs to the model that has it as an attribute.
+    `is_bound(model)` returns whether a model has rows in tenants. Each end of a relation is bound on the
+    model that has it as an attribute.
     """
     fields = [*model._meta.local_fields, *model._meta.local_many_to_many]
     for field in fields:
@@ -41,7 +42,7 @@ def bind_relations(model, is_bound):
             _bind(model, field.name)
     else:
         for field in model._meta.private_fields:
-            # Generic keys lead to rows of any model, tenants' too.
+            # Generic keys refer to rows of any model, tenant models included.
             if not isinstance(vars(model).get(field.name), ReverseManyToOneDescriptor):
                 _bind(model, field.name)
 
@@ -67,7 +68,7 @@ def _bind(owner, name):
 
 
 class _FromOneRow:
-    """Mixed into the descriptors of relations to one row."""
+    """A mixin for the descriptors of relations to one row."""
 
     def get_prefetch_querysets(self, instances, querysets=None):
         _refuse_several(instances)
@@ -77,7 +78,7 @@ class _FromOneRow:
 
 class _ReverseOne(_FromOneRow):
     def __get__(self, instance, cls=None):
-        # A row of the directory keeps no tenant's row for another tenant.
+        # A row of D1 must not cache one tenant's row for another tenant.
         if instance is not None and row_alias(instance) is None:
             kept, scope = self.related.get_cached_value(instance, default=None), current()
             alias = row_alias(kept) if kept is not None else None
@@ -87,7 +88,7 @@ class _ReverseOne(_FromOneRow):
 
 
 class _ToMany:
-    """Mixed into the descriptors of relations to several rows."""
+    """A mixin for the descriptors of relations to several rows."""
 
     @cached_property
     def related_manager_cls(self):
@@ -95,7 +96,7 @@ class _ToMany:
 
 
 class _GenericKey:
-    """Mixed into generic foreign keys."""
+    """A mixin for generic foreign keys."""
 
     def get_prefetch_querysets(self, instances, querysets=None):
         _refuse_several(instances)
@@ -111,8 +112,9 @@ class _GenericKey:
             elif own != alias:
                 name = getattr(self, "field", self).name
                 raise TenantMismatch(
-                    f"{instance._meta.label}.{name}: the given row is from {str(alias)!r}, and this row "
-                    f"belongs to {str(own or 'the shared database')!r}. A relation stays in one database."
+                    f"{instance._meta.label}.{name}: the given row was loaded from {str(alias)!r}, but this "
+                    f"row belongs to {str(own or conf('DIRECTORY_ALIAS'))!r}. Both rows of a relation must "
+                    "be in one database."
                 )
         super().__set__(instance, value)
 
@@ -125,13 +127,13 @@ _MIXINS = {
 
 
 def _related_class(manager_class):
-    # Some relations have no remove().
+    # Not all relations have remove().
     mixin = _Removing if hasattr(manager_class, "remove") else _Related
     return subclass(mixin, manager_class)
 
 
 class _Related:
-    """Mixed into the managers of relations."""
+    """A mixin for the managers of relations."""
 
     def __call__(self, *, manager):
         made = super().__call__(manager=manager)
@@ -139,7 +141,7 @@ class _Related:
         return made
 
     def _apply_rel_filters(self, queryset):
-        # Of a Prefetch this is the shared queryset, for rows that have been read already.
+        # For a Prefetch this is its shared queryset, and the rows have been read already.
         return super()._apply_rel_filters(_for_row(queryset, self.instance))
 
     def get_prefetch_querysets(self, instances, querysets=None):
@@ -165,8 +167,8 @@ class _Removing(_Related):
 def _refuse_several(instances):
     if involve_tenants(*(instance._state.db for instance in instances)):
         raise TenantMismatch(
-            f"Related rows were to be prefetched for {instances[0]._meta.label} rows of several databases at "
-            "once, which would all get those of one. Prefetch them for each tenant by itself."
+            f"Related rows can't be prefetched for {instances[0]._meta.label} rows of several databases, "
+            "because one query runs on one database. Call prefetch_related_objects() once for each tenant."
         )
 
 
@@ -175,12 +177,15 @@ def _for_rows(instances, querysets):
 
 
 def _for_row(queryset, row):
-    """Return the queryset, or a copy of it, in the database of what is related to the row."""
+    """Return the queryset on the database of the row's related rows.
+
+    It may be a copy.
+    """
     own = queryset._db
     if own is None:
         alias = related_alias(row, queryset.model)
         return detached(queryset, None if alias is None else BoundAlias(alias))
-    # A user of the directory is the same person in the tenant whose rows the queryset reads.
+    # A user of D1 is the same person in the tenant whose rows the queryset reads.
     if row_alias(row) is not None or own != current().alias:
         _refuse_other(queryset, own, row._state.db)
     return queryset
@@ -189,11 +194,11 @@ def _for_row(queryset, row):
 def _refuse_other(queryset, own, alias):
     if alias is None or not involve_tenants(own, alias):
         return
-    # What using() chose outside of the tenants is meant: the same people have the same keys everywhere.
+    # using() with an alias outside the tenants is deliberate, because users have the same keys everywhere.
     if not is_chosen(own) or is_tenant_side(own) and is_tenant_side(alias):
         raise TenantMismatch(
-            f"A Prefetch of {queryset.model._meta.label} made for {str(own)!r} was to be used on rows of "
-            f"{str(alias)!r}. Make it in their own context, or say using({str(alias)!r})."
+            f"A Prefetch of {queryset.model._meta.label} was made for {str(own)!r} and can't be used on rows "
+            f"of {str(alias)!r}. Make it inside that tenant, or choose using({str(alias)!r})."
         )
 
 
@@ -206,6 +211,6 @@ def _refuse_others(row, objs):
         refuse_stray(row, obj)
         if involve_tenants(own, other) and not may_cross(row, obj):
             raise TenantMismatch(
-                f"A {obj._meta.label} of {other!r} was to be taken for that of {own!r} with the same key, "
-                f"which may be another row. Read it from {own!r}, or go by its key."
+                f"A {obj._meta.label} row of {other!r} can't be related to a row of {own!r}, where its key "
+                f"may be another row's. Load it from {own!r}, or pass its primary key."
             )

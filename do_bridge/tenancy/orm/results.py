@@ -1,7 +1,7 @@
-"""Keeps the rows of a queryset that follows the context apart by context, however long it lives.
+"""Cache the rows of a shared queryset separately for each context.
 
-A queryset at module level belongs to no tenant and is shared by threads. Django stores the rows of its first
-reader in it, for all later ones.
+A module-level queryset belongs to no tenant and is shared by threads. Django would cache the rows of its
+first reader for all later readers.
 """
 
 from django.db.models import QuerySet
@@ -12,11 +12,14 @@ from do_bridge.tenancy.sides import follows_context
 from .aliases import ContextAlias, refuse_reading
 
 if "_result_cache" not in vars(QuerySet()):
-    raise RuntimeError("QuerySet of this Django keeps its rows elsewhere than in _result_cache.")
+    raise RuntimeError(
+        "do_bridge overrides QuerySet._result_cache, which this version of Django does not have. Install a "
+        "version of Django that do_bridge supports."
+    )
 
 
 class ResultsByContext:
-    """Part of a queryset, before Django's own."""
+    """A mixin for querysets that caches rows in the context's block."""
 
     @property
     def _result_cache(self):
@@ -32,7 +35,7 @@ class ResultsByContext:
     @_result_cache.setter
     def _result_cache(self, rows):
         values = self.__dict__
-        # Django clears each new queryset, which has nothing to forget.
+        # A new queryset has nothing to clear.
         results = _results(self) if "_result_cache" in values else None
         if results is None or rows is None:
             values["_result_cache"] = rows
@@ -51,9 +54,12 @@ class ResultsByContext:
 
 
 def _results(queryset):
-    """Return {queryset: bound copy} of the current context, None for one that keeps its own rows."""
+    """Return {queryset: bound copy} of the current context, or None.
+
+    None means that the queryset caches its own rows.
+    """
     values = queryset.__dict__
-    # It has no model while Django copies it.
+    # The model is None while Django copies the queryset.
     if values["_db"] is not None or values["model"] is None:
         return None
     block = current_block()

@@ -1,4 +1,4 @@
-"""Keeps what Django does with a row, outside of querysets, in the database that the row came from."""
+"""Keep the methods and files of a row in the database that the row came from."""
 
 from django.db.models import FileField, QuerySet
 from django.db.models.fields.files import FieldFile
@@ -12,12 +12,12 @@ from .aliases import BoundAlias, ContextAlias, is_chosen
 from .mixing import mixed, override, remake
 from .querysets import detached
 
-# Methods that read without naming the row's database. The last one is the admin's log's.
+# Methods that read without naming the row's database. The last one belongs to LogEntry.
 _READERS = ("get_next_in_order", "get_previous_in_order", "get_edited_object")
 
 
 def bind_rows(model):
-    """Bind the methods and files of a model's rows to the database that each row came from."""
+    """Bind the methods and files of a model's rows to the database of each row."""
     override(model, "refresh_from_db", _refreshing)
     for name in _READERS:
         if hasattr(model, name):
@@ -36,7 +36,7 @@ def _bind_order(model, owner):
 
 
 def in_scope_of(row, method, *args, **kwargs):
-    """Call a method while the tenant that the row came from is current."""
+    """Call a method in the context of the tenant that the row came from."""
     alias = row_alias(row)
     slug = alias_slug(alias) if alias is not None else None
     if slug is None or current().alias == alias:
@@ -54,8 +54,8 @@ def _refreshing(refresh):
                 from_queryset = detached(from_queryset, BoundAlias(alias))
             elif own != alias and not is_chosen(own):
                 raise TenantMismatch(
-                    f"A row of {self._meta.label} from {str(alias)!r} was to be read again with a queryset "
-                    f"that was made for {str(own)!r}. Make the queryset with using({str(alias)!r})."
+                    f"A {self._meta.label} row of {str(alias)!r} can't be refreshed from a queryset that was "
+                    f"made for {str(own)!r}. Make the queryset with using({str(alias)!r})."
                 )
         return refresh(self, using, fields, from_queryset)
 
@@ -65,7 +65,7 @@ def _refreshing(refresh):
 def _reading(method):
     def reading(self, *args, **kwargs):
         found = in_scope_of(self, method, self, *args, **kwargs)
-        # It belongs to the row, not to the context in which it was made just now.
+        # The queryset belongs to the row, not to the context of this call.
         is_lazy = isinstance(found, QuerySet) and isinstance(found._db, ContextAlias)
         return detached(found, BoundAlias(found._db)) if is_lazy else found
 
@@ -100,7 +100,10 @@ def _file_property(name):
 
 
 class _RowsFile:
-    """Mixed into the files of rows: a storage may keep each tenant's in a folder of its own."""
+    """A mixin for the files of rows.
+
+    A storage may have a folder for each tenant.
+    """
 
     open, save, delete = map(_file_method, ("open", "save", "delete"))
     path, url, size = map(_file_property, ("path", "url", "size"))

@@ -1,7 +1,7 @@
-"""Looks at each statement while it is compiled: at the databases of its parts, and at the tables it names.
+"""Check the databases and tables of each statement while it is compiled.
 
-Both sides have the same tables. A query for users goes to D1, and a condition on their posts would be
-answered from D1's own table of posts, which is empty. `directory_context()` asks for just that.
+D1 and the tenants have the same tables. A query for users runs on D1, so a condition on their posts would
+read D1's own table of posts, which is empty. That is refused, except inside `directory_context()`.
 """
 
 from functools import lru_cache
@@ -17,13 +17,13 @@ from do_bridge.tenancy.sides import follows_context
 
 from .aliases import involve_tenants, is_chosen, query_alias
 
-# `now`: of the statement that a thread compiles, its database, and the tables of all its queries so far. Not
-# a ContextVar, which asgiref copies from a thread to its task, also in the middle of a compilation.
+# `now`: the database of the statement that this thread is compiling, and the tables found in it so far. Not a
+# ContextVar, which asgiref copies from a thread to its task, even during a compilation.
 _statement = local()
 
 
 def watch_statements():
-    """Look at each statement that an engine of this package compiles."""
+    """Check each statement that an engine of this package compiles."""
     compiling.install(_compiled)
 
 
@@ -36,7 +36,7 @@ def _compiled(compiler, compile_sql):
         found.update(_tables_of(query))
         return sql
     found = set()
-    # For being printed, Django compiles any query for the default database.
+    # Django compiles a query for the default database when it is printed.
     _statement.now = query_alias(query) or compiler.connection.alias, found
     try:
         sql = compile_sql()
@@ -52,19 +52,20 @@ def _tables_of(query):
 
 
 def _refuse_alias(query, alias):
-    """Raise TenantMismatch if an inner query was made for another database than the one that answers."""
+    """Raise TenantMismatch if a subquery was made for another database."""
     own = query_alias(query)
     if own is not None and involve_tenants(own, alias):
         raise TenantMismatch(
-            f"A subquery of {query.model._meta.label} made for {str(own)!r} was to be answered by "
-            f"{str(alias)!r}, from its own rows. Make it in the context of {str(alias)!r}, or read its keys "
-            "first."
+            f"A subquery of {query.model._meta.label} was made for {str(own)!r}, but the query runs on "
+            f"{str(alias)!r}. Make the subquery in the context of {str(alias)!r}, or read its keys first and "
+            "pass them as a list."
         )
 
 
 def _refuse_namesakes(query, inner_tables):
     scope, model, tables = current(), query.model, tenant_tables()
-    # using() means the tables there, in subqueries too. A tenants' model comes here by that, or by a row.
+    # using() selects D1's own tables, in subqueries too. A query on a tenant model runs on D1 only through
+    # using() or a row of D1.
     if scope.is_directory or scope.is_migration or is_chosen(query_alias(query)):
         return
     if model._meta.db_table in tables or not (found := tables & inner_tables.union(_tables_of(query))):
@@ -72,26 +73,29 @@ def _refuse_namesakes(query, inner_tables):
     alias = conf("DIRECTORY_ALIAS")
     if not scope.is_tenant:
         raise NoTenant(
-            f"{model._meta.label} is read from {alias!r} while no tenant is current, and the query names "
-            f"{min(found)!r}, whose rows are in the tenants' databases. Choose one with "
-            "using('tenant/<slug>'), or use directory_context() for the shared database's own rows."
+            f"The query on {model._meta.label} runs on {alias!r}, because no tenant is current, but it also "
+            f"reads {min(found)!r}, whose rows are in the tenants' databases. Choose a tenant with "
+            "using('tenant/<slug>'). For rows in the shared database use directory_context()."
         )
     raise TenantMismatch(
-        f"{model._meta.label} is read from {alias!r} while tenant {scope.slug!r} is current, and the "
-        f"query names {min(found)!r}, whose rows are in the tenant's database. Choose the database: "
-        f"using({scope.alias!r}) for the tenant's rows, using({alias!r}) for the shared ones."
+        f"The query on {model._meta.label} runs on {alias!r}, but it also reads {min(found)!r}, whose rows "
+        f"are in the database of the current tenant {scope.slug!r}. Choose using({scope.alias!r}) for the "
+        f"tenant's rows, or using({alias!r}) for those in the shared database."
     )
 
 
 def reads_copies(queryset):
-    """Say whether a queryset of users names a tenant's table, and so is answered from the tenant's copies."""
+    """Return whether a queryset of users reads the tenant's copies.
+
+    It does so if it joins a tenant's table.
+    """
     if not conf("USERS_FROM_COPIES") or not current().is_tenant or not is_user_model(queryset.model):
         return False
     return not tenant_tables().isdisjoint(_tables_of(queryset.query))
 
 
 def tenant_tables():
-    """Return the tables whose rows are the tenants', as their models name them."""
+    """Return the names of the tables whose rows are in the tenants' databases."""
     return _tables(tuple(conf("TENANT_MODELS")), tuple(conf("CONTEXT_MODELS")))
 
 

@@ -1,1 +1,4 @@
-"""Rows of D1 that every tenant's object holds too, under the same keys: users, content types, permissions."""
+"""Rows of D1 with copies in all tenants' databases, under the same keys.
+
+These are users, content types and permissions.
+"""

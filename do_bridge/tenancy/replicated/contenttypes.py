@@ -1,4 +1,4 @@
-"""Keeps content types and permissions under the same primary keys in every tenant as in the directory."""
+"""Keep the keys of content types and permissions equal everywhere."""
 
 import json
 from threading import Lock
@@ -23,14 +23,14 @@ _known = {}
 
 
 class DirectoryNotReady(DatabaseError):
-    """The directory has no content types to copy, because nobody has migrated it yet."""
+    """D1 has no content types to copy, because it has not been migrated."""
 
 
 def copy_content_types(alias):
-    """Give the tenant `alias` the directory's content types and permissions, keys and all.
+    """Copy D1's content types and permissions into a tenant's database.
 
-    One round trip when nothing is to be done, two otherwise. Rows that the tenant has under other keys get
-    the directory's, and so does everything that points at them.
+    The copies have the same primary keys. Rows that the tenant has under other keys are moved to D1's keys,
+    and so are references to them. Takes one round trip if nothing has to change, two otherwise.
     """
     connection = connections[alias]
     wanted = directory_rows()
@@ -51,14 +51,17 @@ def copy_content_types(alias):
 
 
 def _natural_key(model, row, moved_types):
-    """Return what names a content type or a permission everywhere, after its content type has moved."""
+    """Return the natural key of a content type or a permission.
+
+    `moved_types` are the new keys of content types that have moved.
+    """
     if model._meta.model_name == "contenttype":
         return tuple(row[1:])
     return moved_types.get(row[2], row[2]), row[3]
 
 
 def _moves(model, existing, rows, moved_types):
-    """Return {old key: new key} of the tenant's rows that stand under another key than the directory's."""
+    """Return {old key: new key} for the tenant's rows whose keys differ from D1's."""
     wanted = {_natural_key(model, row, {}): row[0] for row in rows}
     taken = set(wanted.values())
     free = max([*taken, *(row[0] for row in existing)], default=0) + 1
@@ -66,7 +69,7 @@ def _moves(model, existing, rows, moved_types):
     for row in existing:
         target = wanted.get(_natural_key(model, row, moved_types))
         if target is None and row[0] in taken:
-            # Not the directory's any more, and in the way of one that is.
+            # D1 no longer has this row, and its key is needed for another one.
             target, free = free, free + 1
         if target is not None and target != row[0]:
             moved[row[0]] = target
@@ -74,15 +77,15 @@ def _moves(model, existing, rows, moved_types):
 
 
 def _move_statements(connection, model, moved):
-    """Return the statements that change keys of `model`, and what points at them."""
+    """Return the statements that change keys of `model` and the references to them."""
     quote = connection.ops.quote_name
     pairs = json.dumps(sorted(moved.items()))
     columns = [(model._meta.db_table, model._meta.pk.column), *_references(model)]
     statements = []
     for table, column in columns:
         table, column = quote(table), quote(column)
-        # By way of negative keys: two rows may change places, and each key is unique at every moment.
-        # Names are qualified, since json_each has a column "id" too.
+        # Keys are made negative first, because two rows may swap keys and each key must stay unique.
+        # Names are qualified, because json_each has a column "id" too.
         statements += [
             (
                 f"UPDATE {table} SET {column} = -(SELECT pair.value->>1 FROM json_each(%s) AS pair "  # noqa: S608
@@ -96,7 +99,7 @@ def _move_statements(connection, model, moved):
 
 
 def _references(model):
-    """Return [(table, column)] of the foreign keys that point at `model`."""
+    """Return [(table, column)] of the foreign keys that refer to `model`."""
     return [
         (other._meta.db_table, field.column)
         for other in apps.get_models(include_auto_created=True)
@@ -107,18 +110,19 @@ def _references(model):
 
 
 def content_type_statements(connection):
-    """Return the statements that write the directory's content types and permissions into a new object."""
+    """Return the statements that insert D1's content types and permissions."""
     statements = []
-    # Content types come first: permissions point at them.
+    # Content types come first, because permissions refer to them.
     for model, columns, rows in directory_rows():
         statements += insert_statements(connection, model._meta.db_table, columns, rows)
     return statements
 
 
 def content_type_upserts(connection):
-    """Return prepared statements that bring an object's content types and permissions to the directory's.
+    """Return statements that update content types and permissions from D1.
 
-    They fail where the object has one under another key: `copy_content_types` moves it.
+    They are prepared. They fail if the tenant has one under another key; `copy_content_types` moves such
+    rows.
     """
     statements = []
     for model, columns, rows in directory_rows():
@@ -127,9 +131,9 @@ def content_type_upserts(connection):
 
 
 def directory_rows():
-    """Return [(model, columns, rows)] of the directory, created there first where a model is new."""
+    """Return [(model, columns, rows)] from D1, after creating missing rows there."""
     with _lock:
-        # A test run restores rows behind our back.
+        # Never cached in a test run, which restores rows in D1.
         if "rows" not in _known or in_test_environment():
             rows = _read_directory()
             if missing := _missing_app_configs(rows):
@@ -140,7 +144,7 @@ def directory_rows():
 
 
 def forget_directory_rows():
-    """Read the directory's rows again when they are needed next."""
+    """Clear the cache of D1's content types and permissions."""
     with _lock:
         _known.clear()
 
@@ -166,7 +170,8 @@ def _read_directory():
     except DatabaseError as error:
         if is_missing_table(error):
             raise DirectoryNotReady(
-                f"The directory has no content types yet. Run `migrate --database {directory}` first."
+                f"The shared database {directory!r} has not been migrated. Run `manage.py migrate --database "
+                f"{directory}` first."
             ) from error
         raise
     return [(model, columns, rows) for (model, columns), rows in zip(models, results, strict=True)]
@@ -178,7 +183,7 @@ def _select(connection, model, columns):
 
 
 def _missing_app_configs(tables):
-    """Return the app configs with a model whose content type, or a permission of it, the directory lacks."""
+    """Return the app configs with a content type or permission that D1 lacks."""
     if not tables:
         return []
     types = {(label, model): pk for pk, label, model in tables[0][2]}
@@ -217,9 +222,10 @@ def _create_in_directory(app_configs):
 
 
 def take_over_post_migrate():
-    """Replace Django's two row-by-row handlers by ones that leave the tenants' objects to a copy.
+    """Replace Django's handlers for content types and permissions.
 
-    Ours take the identifiers of Django's, so that these are not connected any more if their apps come later.
+    Django's handlers create the rows one by one in each tenant. The new handlers have the same dispatch_uid,
+    so Django's are not connected if their apps load later.
     """
     if apps.is_installed("django.contrib.contenttypes"):
         from django.contrib.contenttypes.management import create_contenttypes
@@ -234,9 +240,9 @@ def take_over_post_migrate():
 
 
 def directory_is_closed():
-    """Say whether this is a test run that made no test database for the directory, so that nobody may ask it.
+    """Return whether this is a test run without a test database for D1.
 
-    The tenants' objects of such a run then get keys of their own, by Django's handlers.
+    Then D1 must not be read, and Django's handlers create the tenants' rows with keys of their own.
     """
     creation = connections[conf("DIRECTORY_ALIAS")].creation
     return in_test_environment() and not getattr(creation, "is_test_database", lambda: True)()
@@ -266,7 +272,10 @@ def _after_migrate(sender, using, apps=None, **kwargs):
 
 
 def _has_tables(state_apps):
-    """Say whether the migrated state still has the tables: `migrate contenttypes zero` takes them away."""
+    """Return whether the migrated state has the tables.
+
+    `migrate contenttypes zero` drops them.
+    """
     if state_apps is None:
         return True
     return all(

@@ -1,4 +1,4 @@
-"""Copies rows of the directory into a tenant's object, each copy in one round trip."""
+"""Copy rows from D1 into a tenant's database, in one round trip."""
 
 from django.contrib.auth.hashers import make_password
 from django.db import connections
@@ -11,12 +11,12 @@ VALUES_IN_A_STATEMENT = 4000
 
 
 def copy_rows(model, rows, alias, blank=("password",)):
-    """Write copies of `rows` into the database `alias`, with the same primary keys; return how many.
+    """Insert or update copies of `rows` in the database `alias`; return their number.
 
-    `rows` are instances of `model`, or dictionaries by attribute name as `values()` gives them, all with the
-    same keys. Fields named in `blank` are not copied: a password becomes an unusable one, others empty. A row
-    that is there already is brought up to date. All of it is one atomic batch, a step of the open transaction
-    if there is one. Raises what the database raises, e.g. IntegrityError.
+    `rows` are instances of `model`, or dictionaries as `values()` returns them, all with the same keys. The
+    copies have the same primary keys. Fields named in `blank` are not copied: a password becomes unusable,
+    others become empty. It is one atomic batch, inside the open transaction if there is one. Raises Django's
+    database errors, for example IntegrityError.
     """
     rows = list(rows)
     if not rows:
@@ -35,7 +35,10 @@ def copy_rows(model, rows, alias, blank=("password",)):
 
 
 def copy_statements(connection, instances):
-    """Return [(sql, params), …] that write unsaved model instances with primary keys, new or not."""
+    """Return [(sql, params), …] that insert or update unsaved instances.
+
+    The instances have primary keys.
+    """
     statements = []
     for model in dict.fromkeys(type(instance) for instance in instances):
         fields = model._meta.concrete_fields
@@ -70,7 +73,10 @@ def _blank_value(field):
 
 
 def insert_statements(connection, table, columns, rows, suffix=""):
-    """Return [(sql, params), …] that insert `rows` into `table`, as few statements as the limits allow."""
+    """Return [(sql, params), …] that insert `rows` into `table`.
+
+    They are as few statements as the limits allow.
+    """
     quote = connection.ops.quote_name
     into = f"INSERT INTO {quote(table)} ({', '.join(map(quote, columns))}) VALUES "  # noqa: S608 - quoted names
     one = f"({', '.join(['%s'] * len(columns))})"
@@ -81,7 +87,7 @@ def insert_statements(connection, table, columns, rows, suffix=""):
 
 
 def upsert_statements(connection, table, columns, rows, key):
-    """Return [(sql, params), …] that insert `rows`, or update those whose `key` column is there already."""
+    """Return [(sql, params), …] that insert or update `rows` by their `key`."""
     quote = connection.ops.quote_name
     updates = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in columns if name != key)
     action = f"DO UPDATE SET {updates}" if updates else "DO NOTHING"
@@ -93,8 +99,9 @@ def _weight(row):
 
 
 def run_batch(connection, statements):
-    """Run [(sql, params), …] on a connection of this package's engines as one atomic unit, in one round trip.
+    """Run [(sql, params), …] as one atomic batch, in one round trip.
 
-    Returns one result for each statement, with `.columns` and `.rows`. Raises Django's database errors.
+    `connection` is one of this package's engines. Returns one result for each statement, with `.columns` and
+    `.rows`. Raises Django's database errors.
     """
     return send(connection, statements)

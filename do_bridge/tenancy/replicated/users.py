@@ -1,4 +1,4 @@
-"""Users: a row in D1, and copies under the same primary key in the objects of tenants that refer to them."""
+"""Users in D1, and their copies in tenants' databases."""
 
 import asyncio
 import copy
@@ -20,7 +20,7 @@ from do_bridge.tenancy.context import TenantMismatch, current_request
 from do_bridge.tenancy.sides import follows_context
 from do_bridge.tenancy.slugs import is_tenant_side
 
-# Rows of these have the same keys in every database, too; see contenttypes.py.
+# Rows of these models have the same keys in every database too; see contenttypes.py.
 SAME_KEYS = ("contenttypes.contenttype", "auth.permission")
 
 _PENDING = "_do_bridge_copies"
@@ -28,19 +28,22 @@ _KNOWN_MOST = 10_000
 
 
 class RelationRefused(TenantMismatch, ValueError):
-    """Two rows of different databases were to be related; nothing was sent."""
+    """Rows of different databases can't be related; nothing was sent."""
 
 
 class CopyMissing(RelationRefused):
-    """A user of D1 was to be related to a tenant's row, and the tenant's object has no copy of the user."""
+    """A tenant's row can't refer to a user without a copy in the tenant's database."""
 
 
 class CopyWriter:
-    """How copies of users are made: `do_bridge.members` gives both functions when it is installed."""
+    """The functions for writing copies of users.
 
-    #: (connection, users) → [(sql, params), …] that make or refresh their copies.
+    do_bridge.members sets them if it is installed.
+    """
+
+    #: (connection, users) → [(sql, params), …] that create or update their copies.
     statements = None
-    #: (user) → the values that a copy has, hashable.
+    #: (user) → the hashable values of the user's copy.
     values = None
 
 
@@ -48,38 +51,44 @@ writer = CopyWriter()
 
 
 def is_user_model(model):
-    """Say whether `model` is the project's user model, or a proxy of it."""
+    """Return whether `model` is the project's user model or a proxy of it."""
     concrete = model._meta.concrete_model
     return concrete is not None and concrete._meta.label_lower == settings.AUTH_USER_MODEL.lower()
 
 
 def has_same_keys(model):
-    """Say whether a model's rows, content types or permissions, are in every tenant as they are in D1."""
+    """Return whether a model is ContentType or Permission.
+
+    Their rows have the same keys in all databases.
+    """
     concrete = model._meta.concrete_model
     return concrete is not None and concrete._meta.label_lower in SAME_KEYS
 
 
 def is_user(row):
-    """Say whether a row is a user's, from D1 or a tenant's copy."""
+    """Return whether a row is a user of D1 or a tenant's copy of one."""
     return is_user_model(row.__class__)  # not type(): request.user is a lazy object
 
 
 def is_full(row):
-    """Say whether a row stands for a tenant's copy but has D1's values: `request.user` inside a tenant."""
+    """Return whether a row is a copy with D1's values.
+
+    `request.user` is such a row inside a tenant.
+    """
     return getattr(row._state, "do_bridge_is_full", False)
 
 
 def as_copy(user, alias):
-    """Return D1's row `user` as the one that stands for its copy in the tenant's database `alias`.
+    """Return D1's row `user` as a row of the tenant's database `alias`.
 
-    It has D1's values, and is saved there. Nothing is sent: the copy itself is written together with the
-    first statement after a relation to it. Anything but a user's row of D1 is returned as it is.
+    It has D1's values and is saved in D1. Nothing is sent now: the copy itself is written together with the
+    next statement after a row was related to it. Anything that is not a user of D1 is returned unchanged.
     """
     return _moved(user, alias, is_full=True) if _is_of_directory(user) else user
 
 
 def as_directory_row(user):
-    """Return D1's row again, of what `as_copy` returned."""
+    """Return D1's row again for a row that `as_copy` returned."""
     return _moved(user, conf("DIRECTORY_ALIAS"), is_full=False)
 
 
@@ -90,7 +99,7 @@ def _is_of_directory(user):
 
 def _moved(user, alias, is_full):
     if isinstance(user, LazyObject):
-        user = copy.copy(user)  # of what it wraps
+        user = copy.copy(user)  # a copy of the wrapped user
     made = user.__class__.__new__(user.__class__)
     values = user.__getstate__()
     values.pop("_prefetched_objects_cache", None)
@@ -100,20 +109,23 @@ def _moved(user, alias, is_full):
 
 
 def refuse_full_copies():
-    """Connect a receiver that keeps D1's values of `request.user`, a password among them, out of tenants."""
+    """Connect a receiver that refuses to save `request.user` in a tenant.
+
+    It has D1's password.
+    """
     pre_save.connect(_refuse_full, sender=settings.AUTH_USER_MODEL, dispatch_uid="do_bridge.refuse_full")
 
 
 def _refuse_full(sender, instance, using, **kwargs):
     if is_full(instance) and is_tenant_side(using):
         raise TenantMismatch(
-            f"This user has the values of D1, a password among them, and can't be saved in {str(using)!r}. "
-            "Leave out `using`: D1 is written then, and the copy follows."
+            f"request.user can't be saved in {str(using)!r}, because it holds the password from the shared "
+            "database. Call save() without `using`, which saves the user in the shared database."
         )
 
 
 def has_same_key(row, alias):
-    """Say whether a row of another database may stand for the one of its key in the database `alias`."""
+    """Return whether `row` and the row with its key in `alias` are the same."""
     own, directory = row._state.db, conf("DIRECTORY_ALIAS")
     if own == directory and is_tenant_side(alias):
         return is_user(row) or has_same_keys(row)
@@ -121,27 +133,32 @@ def has_same_key(row, alias):
 
 
 def may_cross(one, two):
-    """Say whether rows of two databases may be related by key: a tenant's, and one of D1."""
+    """Return whether a row of a tenant and one of D1 may be related by primary key."""
     return has_same_key(one, two._state.db) or has_same_key(two, one._state.db)
 
 
 def refuse_stray(user, row):
-    """Raise RelationRefused for a row of a tenant although such rows, and their relations to users, are D1's.
+    """Raise RelationRefused if users' relations to `row` are only in D1.
 
-    By its key it would be taken for another row, e.g. for a group of D1.
+    `row` is then a tenant's row of a shared model. D1 may have another row, for example another group, with
+    its key.
     """
     if not (is_tenant_side(row._state.db) and is_user(user)) or is_user(row):
         return
     model = row.__class__
     if not follows_context(model) and not has_same_keys(row):
         raise RelationRefused(
-            f"A {row._meta.label} of {str(row._state.db)!r} can't be related to a user, because users' "
-            f"relations to {row._meta.label} are in D1. Read it from D1."
+            f"A {row._meta.label} row of {str(row._state.db)!r} can't be related to a user, because users' "
+            f"relations to {row._meta.label} are in the shared database. Load the row with "
+            f"using({conf('DIRECTORY_ALIAS')!r})."
         )
 
 
 def allow_relation(one, two):
-    """Answer as a router does; raises RelationRefused for a row of D1 that no tenant has."""
+    """Return what a router's `allow_relation` returns.
+
+    Raises RelationRefused for rows only in D1.
+    """
     aliases = one._state.db, two._state.db
     if None in aliases or not any(map(is_tenant_side, aliases)):
         return None
@@ -160,17 +177,18 @@ def allow_relation(one, two):
 
 def _refused(row, other):
     return RelationRefused(
-        f"A {other._meta.label} of {str(other._state.db)!r} can't be related to a {row._meta.label} of "
-        f"{str(row._state.db)!r}, because a relation stays in one database. Keep its primary key in a plain "
-        f"field, or add {other._meta.label!r} to DO_BRIDGE['TENANT_MODELS']."
+        f"A {other._meta.label} row of {str(other._state.db)!r} can't be related to a {row._meta.label} row "
+        f"of {str(row._state.db)!r}, because both rows of a relation must be in one database. Store its "
+        f"primary key in a plain field, or add {other._meta.label!r} to DO_BRIDGE['TENANT_MODELS']."
     )
 
 
 def need_copy(user, alias, row=None):
-    """See to it that the tenant's database `alias` has a copy of the user to whom `row` is to be related.
+    """Make sure that the tenant's database has a copy of the user.
 
-    The copy of who is signed in is written, made or refreshed, together with the next statement. For anybody
-    else it must be there: raises CopyMissing after one round trip, which is saved if the copy is known.
+    `row` will refer to it. The copy of the signed-in user is created or updated together with the next
+    statement. For other users it raises CopyMissing if there is no copy. That takes one round trip, unless
+    the copy is known.
     """
     alias = str(alias)
     if user._state.db == alias and not is_full(user):
@@ -184,15 +202,15 @@ def need_copy(user, alias, row=None):
         if not user.__class__._base_manager.using(alias).filter(pk=user.pk).exists():
             model = user._meta.object_name
             raise CopyMissing(
-                f"User {user.pk} was loaded from {str(user._state.db)!r} and has no copy in {alias!r}. Make "
-                f"the user a member of the tenant, or copy the row with "
+                f"User {user.pk} was loaded from {str(user._state.db)!r} and has no copy in {alias!r}, so "
+                "rows there can't refer to it. Make the user a member of the tenant, or copy the row with "
                 f"do_bridge.tenancy.replicated.sql.copy_rows({model}, [user], {alias!r})."
             )
         _remember([(alias, user.pk)])
 
 
 def _refers_to(row, user):
-    """Say whether one of the row's foreign keys refers to the user, as rows that were read do."""
+    """Return whether one of the row's foreign keys already refers to the user."""
     return any(row.__dict__.get(name) == user.pk for name in _user_keys(row.__class__))
 
 
@@ -207,7 +225,7 @@ def _is_signed_in(user):
         return False
     if is_full(user):
         return True
-    # Whoever has been authenticated meanwhile, by a view or a REST framework; nobody is read for this.
+    # A view or a REST framework may have authenticated the user later. This reads nothing.
     present = request.__dict__.get("user")
     if isinstance(present, LazyObject) and present._wrapped is empty:
         return False
@@ -215,7 +233,7 @@ def _is_signed_in(user):
 
 
 def _has_event_loop():
-    # Nothing can be read here; a foreign key without its row fails when it is written.
+    # In an event loop nothing can be read. A foreign key without its row then fails when it is written.
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -223,7 +241,7 @@ def _has_event_loop():
     return True
 
 
-# What this process knows of copies: {(alias, key): (until, values)}.
+# The copies that this process knows of: {(alias, key): (until, values)}.
 
 _known = OrderedDict()
 _lock = Lock()
@@ -249,7 +267,10 @@ def _remember(places, values=None):
 
 
 def send_copies():
-    """Let tenants' connections send the copies that a request needs along with their next statements."""
+    """Let tenants' connections send the copies that a request needs.
+
+    They are sent with the next statement.
+    """
     connection_created.connect(_watch, dispatch_uid="do_bridge.copies_ahead")
 
 
@@ -261,7 +282,10 @@ def _watch(sender, connection, **kwargs):
 
 @contextmanager
 def _ahead(alias):
-    """Give the statements that go before others of a request; what was not sent waits for the next ones."""
+    """Yield the statements to send before the next statement of a request.
+
+    Keeps them if sending fails.
+    """
     request = current_request()
     pending = request.__dict__.get(_PENDING) if request is not None else None
     users = pending.pop(alias, None) if pending else None
@@ -283,7 +307,7 @@ def _ahead(alias):
 
     connection = connections[alias]
     if connection.in_atomic_block:
-        # What a transaction writes may be rolled back.
+        # The transaction may be rolled back.
         transaction.on_commit(note, using=alias)
     elif connection.get_autocommit():
         note()

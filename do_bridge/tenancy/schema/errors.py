@@ -20,9 +20,9 @@ class TenantUnclaimed(SchemaMismatch):
 
     def __init__(self, slug):
         super().__init__(
-            f"The database of tenant {slug!r} has tables that were not made for this tenant. They may be a "
-            f"former tenant's. Take them over with `manage.py create_tenant --adopt {slug}`, or delete them "
-            f"with `manage.py tenant_delete {slug}`."
+            f"The database of tenant {slug!r} has tables that were not made for this tenant, perhaps those "
+            f"of a former tenant. To keep them, run `manage.py create_tenant --adopt {slug}`. To delete "
+            f"them, run `manage.py tenant_delete {slug}`."
         )
 
 

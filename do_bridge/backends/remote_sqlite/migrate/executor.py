@@ -236,7 +236,7 @@ class _Pieces:
     def _announce(self):
         if self.done:
             logger.warning(
-                "%s was interrupted before. It goes on after %d of its %d operations.",
+                "%s was interrupted earlier. It continues after %d of its %d operations.",
                 self.migration,
                 self.done,
                 len(self.steps),
@@ -246,7 +246,7 @@ class _Pieces:
         if pieces > 1 and not self._each_alone:
             logger.warning(
                 "%s runs Python code, so on %s it needs %d batches instead of one. If it fails in "
-                "between, run the same command again: it goes on with the batch that failed.",
+                "between, run the same command again to continue with the batch that failed.",
                 self.migration,
                 self.connection.display_name,
                 pieces,

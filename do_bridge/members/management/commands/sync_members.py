@@ -1,4 +1,4 @@
-"""Repairs the copies of members in one tenant's object, or in all of them."""
+"""The command sync_members: update the copies of members."""
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -9,19 +9,19 @@ from do_bridge.tenancy.tenants import tenant_model
 
 
 class Command(BaseCommand):
-    help = "Brings the copies of members in the tenants' objects to what D1 says; safe to repeat."
+    help = "Updates the copies of members in the tenants' databases. It can be run at any time."
 
     def add_arguments(self, parser):
-        parser.add_argument("slug", nargs="*", help="the tenants; without one: all")
+        parser.add_argument("slug", nargs="*", help="The slugs of the tenants. Default: all tenants.")
         parser.add_argument(
             "--out-of-sync",
             "--out-of-step",
             action="store_true",
             dest="out_of_sync",
-            help="Only those with a change that is not copied yet.",
+            help="Update only tenants that are out of sync.",
         )
         parser.add_argument(
-            "--check", action="store_true", help="List those with such a change, and write nothing."
+            "--check", action="store_true", help="List the tenants that are out of sync. Write nothing."
         )
 
     def handle(self, *, slug, check, out_of_sync=False, **options):
@@ -30,12 +30,13 @@ class Command(BaseCommand):
             tenants = tenants.filter(slug__in=slug)
             unknown = sorted(set(slug) - set(tenants.values_list("slug", flat=True)))
             if unknown:
-                raise CommandError(f"No such tenant: {', '.join(unknown)}")
+                raise CommandError(f"Not registered as tenants: {', '.join(unknown)}. Check the slugs.")
         if check or out_of_sync:
             if not triggers.are_there():
                 raise CommandError(
-                    "Changes of members are not flagged, because D1's triggers are missing. A migrate is "
-                    "running, or was interrupted. Run migrate, which flags all members when it is done."
+                    "It is unknown which tenants are out of sync, because triggers are missing in the shared "
+                    "database. A migrate command is running or was interrupted. Run "
+                    f"`manage.py migrate --database {conf('DIRECTORY_ALIAS')}`, then run this command again."
                 )
             tenants = _out_of_sync(slug)
         if check:
@@ -54,14 +55,18 @@ class Command(BaseCommand):
             else:
                 self.stdout.write(f"{tenant.slug}: {count} members")
         if failed:
-            raise CommandError(f"Not repaired: {', '.join(failed)}")
+            raise CommandError(
+                f"Not updated: {', '.join(failed)}. Run `manage.py sync_members {' '.join(failed)}` again."
+            )
 
     def _list(self, tenants):
         for tenant in tenants:
             self.stdout.write(f"{tenant.slug}: out of sync since {tenant.behind_since:%Y-%m-%d %H:%M:%S} UTC")
         if tenants:
-            raise CommandError(f"{len(tenants)} out of sync.")
-        self.stdout.write("All are in sync.")
+            raise CommandError(
+                f"{len(tenants)} tenants are out of sync. Run `manage.py sync_members --out-of-sync`."
+            )
+        self.stdout.write("All tenants are in sync.")
 
 
 def _out_of_sync(slugs):

@@ -1,4 +1,4 @@
-"""Empties scratch objects, from which tenants are made, of code that nobody runs any more."""
+"""The command empty_template_objects: empty the template objects of former code."""
 
 from django.core.management.base import CommandError
 from django.db import DatabaseError
@@ -10,9 +10,12 @@ from do_bridge.tenancy.lifecycle.template_objects import DAYS, empty_scratch, su
 
 
 class Command(TenantsCommand):
-    """Each state of the migrations has a scratch object of its own; that of this code is never touched."""
+    """Empty unused template objects; the one for this code's migrations is kept."""
 
-    help = "Empties the scratch objects of former code, from which tenants were made."
+    help = (
+        "Empties template objects of former code. A template object holds the migrated schema from which "
+        "tenants are created, one for each state of the migrations."
+    )
 
     def add_arguments(self, parser):
         parser.add_argument(
@@ -20,31 +23,33 @@ class Command(TenantsCommand):
             type=int,
             default=DAYS,
             metavar="N",
-            help="Those that nobody has used for so many days; %(default)s.",
+            help="Empty those that have not been used for N days. Default: %(default)s.",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Only list them.")
+        parser.add_argument("--dry-run", action="store_true", help="List them and empty nothing.")
 
     def handle(self, *, days, dry_run, verbosity, **options):
         if days < 0:
-            raise CommandError("--days is a number of days that have passed, 0 or more.")
+            raise CommandError("--days must be 0 or more.")
         current = tenant_databases().scratch_alias(fingerprint_once())
         failed = []
         try:
             found = superseded(current, days)
         except DatabaseError as error:
-            raise CommandError(f"The ledger can't be read: {error}") from error
+            raise CommandError(f"The ledger in D1 can't be read: {error}") from error
         for alias in found:
-            told = alias
+            text = alias
             try:
                 if not dry_run:
                     empty_scratch(alias)
-                    told = f"{alias} is empty."
+                    text = f"{alias}: emptied"
             except DatabaseError as error:
                 failed.append(alias)
-                told = self.style.ERROR(f"{alias}: {error}")
+                text = self.style.ERROR(f"{alias}: {error}")
             if verbosity >= 1:
-                self.stdout.write(told)
+                self.stdout.write(text)
         if failed:
-            raise CommandError(f"{len(failed)} of {len(found)} were not emptied. Run it again.")
+            raise CommandError(
+                f"{len(failed)} of {len(found)} template objects were not emptied. Run the command again."
+            )
         if verbosity >= 1 and not found:
-            self.stdout.write("There is no scratch object of former code.")
+            self.stdout.write("No template objects to empty.")
