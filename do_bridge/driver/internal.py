@@ -15,10 +15,8 @@ PLATFORM_AND_SQLITE: Final = ("sqlite_*", *PLATFORM)
 KEYS_TABLE: Final = "_do_bridge_keys"
 #: The lease of a migration.
 LEASE_TABLE: Final = "_do_bridge_lease"
-#: Begins the names of the tables in which `loaddata` collects the rows of a large fixture.
-FIXTURE_TABLES: Final = "_do_bridge_fixture_"
 #: Tables that appear and go while a database is used; dumps, loads and test databases skip them.
-RUNTIME: Final = (*PLATFORM_AND_SQLITE, KEYS_TABLE, LEASE_TABLE, f"{FIXTURE_TABLES}*")
+RUNTIME: Final = (*PLATFORM_AND_SQLITE, KEYS_TABLE, LEASE_TABLE)
 #: This package's tables.
 OWN: Final = ("_do_bridge_*",)
 #: All tables that are not the project's.

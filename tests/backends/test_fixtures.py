@@ -3,13 +3,8 @@
 import gzip
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import unittest
-from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -19,9 +14,7 @@ from django.test import TestCase
 from engine_aliases import alias_for
 from fixture_files import contents, load, make_tables, record, write
 
-from do_bridge import driver
-from do_bridge.backends.remote_sqlite.fixtures import staging
-from do_bridge.driver.transport import size_of
+from do_bridge.backends.remote_sqlite.fixtures import load as fixture_load
 from do_bridge.management.commands import loaddata
 
 
@@ -71,12 +64,6 @@ def names(engine, model):
     return list(model.objects.using(engine.alias).order_by("pk").values_list("name", flat=True))
 
 
-def staging_tables(engine):
-    with connections[engine.alias].cursor() as cursor:
-        cursor.execute(staging.LISTED)
-        return [name for (name,) in cursor.fetchall()]
-
-
 def tags(count, size=0):
     return [record("tag", key, name=f"t{key}".ljust(size, "x")) for key in range(1, count + 1)]
 
@@ -119,25 +106,20 @@ def test_natural_keys_cost_a_few_requests_whatever_their_number(engine, depot, l
     assert depot.Article.objects.using(engine.alias).exclude(author=None).count() == count
 
 
-def test_a_large_fixture_travels_in_requests_of_two_megabytes(engine, depot, loads, requests, monkeypatch):
-    sizes, run = [], driver.Connection.run
-
-    def measured(self, statements):
-        sizes.append(size_of(statements))
-        return run(self, statements)
-
-    monkeypatch.setattr(driver.Connection, "run", measured)
+def test_a_fixture_of_several_megabytes_is_one_request(engine, depot, loads, requests):
     loads(articles(3000, body="b" * 2000))
-    assert max(sizes) < 2_200_000
-    assert len(requests) == 1 + 4
-    assert max(call.statements for call in requests) < 12
+    assert [call.operation for call in requests] == ["batch"]
+    assert requests[0].statements < 12
     assert depot.Article.objects.using(engine.alias).count() == 3000
-    assert staging_tables(engine) == []
 
 
-def test_large_values_and_many_links_of_one_object_travel_apart(engine, depot, loads, monkeypatch):
-    monkeypatch.setattr(staging, "DIRECT", 10_000)
-    monkeypatch.setattr("do_bridge.backends.remote_sqlite.queries.json_rows.PIECE_BYTES", 5_000)
+def test_a_fixture_beyond_one_request_loads_nothing_and_names_the_other_ways(engine, depot, loads):
+    with pytest.raises(DatabaseError, match="Nothing was loaded. Load the fixture in several parts"):
+        loads(articles(9000, body="b" * 2000))
+    assert depot.Article.objects.using(engine.alias).count() == 0
+
+
+def test_large_values_and_many_links_of_one_object_are_loaded(engine, depot, loads):
     body = "b\x00" * 6_000
     loads([record("article", 1, title="t", body=body, tags=list(range(1, 2001))), *tags(2000)])
     article = depot.Article.objects.using(engine.alias).get(pk=1)
@@ -145,7 +127,6 @@ def test_large_values_and_many_links_of_one_object_travel_apart(engine, depot, l
     assert article.tags.count() == 2000
     loads([record("article", 1, title="t", body=body, tags=list(range(1, 1001)))])
     assert article.tags.count() == 1000
-    assert staging_tables(engine) == []
 
 
 def test_a_load_of_more_statements_than_d1_takes_is_refused_before_it(engine, depot, loads, monkeypatch):
@@ -158,12 +139,9 @@ def test_a_load_of_more_statements_than_d1_takes_is_refused_before_it(engine, de
 # All or nothing
 
 
-@pytest.mark.parametrize("size", [0, 45])
-def test_a_failing_fixture_leaves_nothing_and_names_the_row(engine, depot, loads, monkeypatch, size):
-    if size:
-        monkeypatch.setattr(staging, "DIRECT", 1_000)
+def test_a_failing_fixture_leaves_nothing_and_names_the_row(engine, depot, loads):
     before = contents(engine.alias)
-    rows = [*tags(50, size), record("author", 1, name="a")]
+    rows = [*tags(50), record("author", 1, name="a")]
     rows += [
         record("article", key, title="t", author=1, tags=[1, 2], number=key % 19) for key in range(1, 21)
     ]
@@ -171,7 +149,6 @@ def test_a_failing_fixture_leaves_nothing_and_names_the_row(engine, depot, loads
         loads(rows)
     assert caught.match(r"Problem installing fixture '.*': Could not load depot.Article\(pk=20\): UNIQUE")
     assert contents(engine.alias) == before
-    assert staging_tables(engine) == []
 
 
 @pytest.mark.parametrize(
@@ -240,60 +217,6 @@ def test_a_receiver_that_fails_leaves_nothing_in_an_object(durable_object, setti
     assert names(durable_object, Tag) == []
 
 
-def test_an_interrupted_load_leaves_nothing(engine, depot, loads, monkeypatch):
-    monkeypatch.setattr(staging, "DIRECT", 1_000)
-
-    def interrupt(self):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(staging.Staging, "last", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        loads(tags(100, 45))
-    assert names(engine, depot.Tag) == []
-    assert staging_tables(engine) == []
-
-
-# Staging tables
-
-
-def left_by(process, began=10**10):
-    return f"{staging.FIXTURE_TABLES}{began}_{staging._host()}_{process}_abcd"
-
-
-def test_what_killed_loads_leave_is_dropped_by_the_next_and_a_running_one_stays(engine, depot, loads):
-    dead = subprocess.Popen(["/bin/true"])
-    dead.wait()
-    old = f"{staging.FIXTURE_TABLES}1000_00000000_1_abcd"
-    elsewhere = f"{staging.FIXTURE_TABLES}{10**10}_00000000_1_abcd"
-    running, failed = left_by(os.getppid()), left_by(os.getpid())
-    with engine.cursor() as cursor:
-        for name in (left_by(dead.pid), old, failed, elsewhere, running):
-            cursor.execute(f'CREATE TABLE "{name}" (n INTEGER PRIMARY KEY, v)')
-    loads(tags(2))
-    assert staging_tables(engine) == sorted([elsewhere, running], key=staging_tables(engine).index)
-    assert not [name for name in engine.introspection.table_names() if "fixture" in name]
-
-
-def test_a_load_that_is_killed_leaves_no_row_and_its_table_goes_with_the_next(engine, depot, loads, tmp_path):
-    path = write(tmp_path / "tags.json", tags(100, 45))
-    here = Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, str(here / "killed_loaddata.py"), str(path)],
-        input=json.dumps({**engine.settings_dict, "PASSWORD": str(engine.settings_dict["PASSWORD"])}),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent.parent)])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert names(engine, depot.Tag) == []
-    assert len(staging_tables(engine)) == 1
-    loads(tags(3))
-    assert names(engine, depot.Tag) == ["t1", "t2", "t3"]
-    assert staging_tables(engine) == []
-
-
 def test_d1_takes_a_large_fixture_over_rest(local_worker, django_db_blocker, settings, tmp_path):
     settings.DATABASE_ROUTERS = []
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "depot"]
@@ -333,15 +256,14 @@ def test_fixtures_of_a_test_case_are_there_for_each_test(engine, depot, tmp_path
 
 
 def test_two_loads_at_once_do_not_mix(engine, depot, tmp_path, monkeypatch):
-    monkeypatch.setattr(staging, "DIRECT", 1_000)
     barrier = threading.Barrier(2, timeout=60)
-    take = staging.Staging.take
+    send = fixture_load.Load._send
 
     def together(self, steps):
-        take(self, steps)
         barrier.wait()
+        send(self, steps)
 
-    monkeypatch.setattr(staging.Staging, "take", together)
+    monkeypatch.setattr(fixture_load.Load, "_send", together)
     outcomes = {}
 
     def run(name):
@@ -360,19 +282,17 @@ def test_two_loads_at_once_do_not_mix(engine, depot, tmp_path, monkeypatch):
         (tag,) = article.tags.all()
         assert tag.name.startswith(article.title)
     assert depot.Tag.objects.using(engine.alias).count() == 120
-    assert staging_tables(engine) == []
 
 
 # Inside blocks
 
 
-def test_a_load_in_an_open_block_belongs_to_it(durable_object, settings, tmp_path, monkeypatch):
+def test_a_load_in_an_open_block_belongs_to_it(durable_object, settings, tmp_path):
     settings.DATABASE_ROUTERS = []
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "depot"]
     make_tables(durable_object)
     from depot.models import Author, Tag
 
-    monkeypatch.setattr(staging, "DIRECT", 1_000)
     with transaction.atomic("durable_object"):
         Author.objects.using("durable_object").create(name="ann")
         assert load(
@@ -389,7 +309,6 @@ def test_a_load_in_an_open_block_belongs_to_it(durable_object, settings, tmp_pat
         transaction.set_rollback(True, "durable_object")
     assert names(durable_object, Tag) == []
     assert names(durable_object, Author) == []
-    assert staging_tables(durable_object) == []
 
 
 # Signals

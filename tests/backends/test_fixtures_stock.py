@@ -3,8 +3,6 @@
 import pytest
 from fixture_files import Shapes, contents, load, make_tables, record, stock_sqlite3, write
 
-from do_bridge.backends.remote_sqlite.fixtures import staging
-
 
 @pytest.fixture
 def both(engine, settings, tmp_path):
@@ -49,12 +47,10 @@ def test_links_through_a_model(both, tmp_path):
         compare(both, write(tmp_path / "club.json", [club, *people]))
 
 
-@pytest.mark.parametrize("direct", [10, 2_000, 20_000])
-def test_fixtures_that_travel_in_parts(both, direct, tmp_path, monkeypatch):
-    monkeypatch.setattr(staging, "DIRECT", direct)
-    monkeypatch.setattr(staging, "SMALL", 1)
+@pytest.mark.parametrize("seed", range(3))
+def test_fixtures_whose_rows_need_several_parameters(both, seed, tmp_path, monkeypatch):
     monkeypatch.setattr("do_bridge.backends.remote_sqlite.queries.json_rows.PIECE_BYTES", 300)
-    shapes = Shapes(direct)
+    shapes = Shapes(seed)
     for number in range(3):
         compare(both, write(tmp_path / f"{number}.json", shapes.fixture()))
         compare(both, write(tmp_path / f"{number}.json", shapes.natural()))
