@@ -293,7 +293,7 @@ def test_the_row_of_a_child_model_is_not_given_to_another_parent(engine, key):
 
 def test_an_object_that_waits_for_its_key_is_not_inserted_twice(d1, d1_tables):
     items = d1_tables[1].objects.using("d1")
-    with pytest.raises(NotSupportedError, match="gets its primary key only once"), do_bridge.batch("d1"):
+    with pytest.raises(NotSupportedError, match="has no primary key until its batch"), do_bridge.batch("d1"):
         item = items.create(size=1)
         item.size = 2
         item.save()

@@ -39,7 +39,7 @@ def test_two_migrations_at_once_run_python_code_once(newer, number):
     ended = [finish(process) for process in running]
     assert [code for code, _ in ended] == [0, 0], ended
     assert ask("SELECT count(*) FROM auth_group") == [(1,)]
-    assert sum("waiting for it" in output for _, output in ended) == 1
+    assert sum("Waiting for another process" in output for _, output in ended) == 1
     assert sum("No migrations to apply" in output for _, output in ended) == 1
 
 
@@ -50,7 +50,7 @@ def test_a_migration_that_waits_too_long_says_so(db, monkeypatch):
         second = database_lease.database_lease("default", out)
         with pytest.raises(Held, match="migrating 'default'"):
             second.__enter__()
-    assert "waiting for it" in out.getvalue()
+    assert "Waiting for another process" in out.getvalue()
     with database_lease.database_lease("default", out):
         pass
 
