@@ -119,9 +119,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         standing = self.connection.written - written
         if standing:
             logger.error(
-                "A block of atomic() on %r failed, but %d of its statement(s) had already been committed "
-                "and are not undone, because D1 has no rollback. Put writes that belong together into "
-                "one do_bridge.batch() block.",
+                "A block of atomic() on %r failed after %d statement(s) have been committed, and D1 can't "
+                "undo them. Put writes that belong together into one do_bridge.batch() block.",
                 self.alias,
                 standing,
                 extra={"alias": self.alias, "statements": standing},
