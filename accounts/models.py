@@ -13,7 +13,7 @@ class User(AbstractUser):
     Tenants have copies without a password (see `do_bridge.members`).
     """
 
-    name = models.CharField(max_length=150, blank=True, help_text="As shown beside posts.")
+    name = models.CharField(max_length=150, blank=True, help_text="The name shown next to posts.")
 
     def get_full_name(self):
         return self.name or super().get_full_name()
@@ -32,7 +32,7 @@ class Tenant(models.Model):
         max_length=63,
         unique=True,
         validators=[validate_tenant_slug],
-        help_text="Names the tenant's Durable Object, and so never changes.",
+        help_text="The name of the tenant's Durable Object. It can't be changed later.",
     )
     name = models.CharField(max_length=150)
     created = models.DateTimeField(auto_now_add=True)
@@ -60,7 +60,7 @@ class Membership(models.Model):
         max_length=10,
         choices=Role,
         default=Role.MEMBER,
-        help_text="Members write posts and edit their own; owners edit everybody's.",
+        help_text="Members can write posts and edit their own. Owners can edit all posts.",
     )
     created = models.DateTimeField(auto_now_add=True)
 
@@ -86,7 +86,7 @@ class SignInFailure(models.Model):
     failures = models.PositiveIntegerField(default=1)
     last_at = models.BigIntegerField(db_index=True)
     blocked_until = models.BigIntegerField(default=0)
-    token = models.CharField(max_length=32, help_text="Of the attempt that was counted last.")
+    token = models.CharField(max_length=32, help_text="The token of the attempt that was counted last.")
 
     class Meta:
         ordering = ["-last_at"]

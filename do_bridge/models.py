@@ -17,20 +17,25 @@ class TenantState(models.Model):
 
     slug = models.CharField(max_length=63, primary_key=True)
     fingerprint = models.CharField(
-        max_length=64, blank=True, help_text="Of the applied migrations, as last seen."
+        max_length=64, blank=True, help_text="The schema fingerprint, as last read from the object."
     )
     state = models.CharField(max_length=10, choices=State, db_index=True)
-    since = models.DateTimeField(help_text="When that state was reached.")
+    since = models.DateTimeField(help_text="When the object reached this state.")
     operation = models.CharField(
-        max_length=10, blank=True, default="", help_text="What holds the lease, or was cut off."
+        max_length=10,
+        blank=True,
+        default="",
+        help_text="The operation that holds the lease, or was interrupted.",
     )
     owner = models.CharField(max_length=32, blank=True, default="")
     expires = models.DateTimeField(null=True, blank=True, help_text="When the lease ends, by D1's clock.")
-    fence = models.BigIntegerField(default=0, help_text="Grows with each lease.")
-    emptied = models.BigIntegerField(default=0, help_text="The fence of the last deletion.")
-    version = models.CharField(max_length=100, blank=True, help_text="Of the code that brought it there.")
+    fence = models.BigIntegerField(default=0, help_text="The fencing token of the latest lease.")
+    emptied = models.BigIntegerField(default=0, help_text="The fencing token of the last deletion.")
+    version = models.CharField(
+        max_length=100, blank=True, help_text="The version of the code that reached this state."
+    )
     error = models.TextField(blank=True)
-    checked = models.DateTimeField(null=True, blank=True, help_text="When the object was last looked at.")
+    checked = models.DateTimeField(null=True, blank=True, help_text="When the object was last checked.")
 
     class Meta:
         ordering = ["slug"]
@@ -57,7 +62,9 @@ class KnownSchema(models.Model):
     """
 
     fingerprint = models.CharField(max_length=64, primary_key=True)
-    migrations = models.TextField(help_text="The text that is hashed, with one app.name in a line.")
+    migrations = models.TextField(
+        help_text="The migrations, one app.name in each line. The fingerprint is the hash of this text."
+    )
     noted = models.DateTimeField()
 
     class Meta:

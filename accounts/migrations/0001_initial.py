@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
             name='Tenant',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.CharField(help_text="Names the tenant's Durable Object, and so never changes.", max_length=63, unique=True, validators=[accounts.validators.validate_tenant_slug])),
+                ('slug', models.CharField(help_text="The name of the tenant's Durable Object. It can't be changed later.", max_length=63, unique=True, validators=[accounts.validators.validate_tenant_slug])),
                 ('name', models.CharField(max_length=150)),
                 ('created', models.DateTimeField(auto_now_add=True)),
             ],
@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
                 ('is_staff', models.BooleanField(default=False, help_text='Designates whether the user can log into this admin site.', verbose_name='staff status')),
                 ('is_active', models.BooleanField(default=True, help_text='Designates whether this user should be treated as active. Unselect this instead of deleting accounts.', verbose_name='active')),
                 ('date_joined', models.DateTimeField(default=django.utils.timezone.now, verbose_name='date joined')),
-                ('name', models.CharField(blank=True, help_text='As shown beside posts.', max_length=150)),
+                ('name', models.CharField(blank=True, help_text='The name shown next to posts.', max_length=150)),
                 ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
                 ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
             ],
@@ -61,7 +61,7 @@ class Migration(migrations.Migration):
             name='Membership',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('member', 'Member'), ('owner', 'Owner')], default='member', help_text="Members write posts and edit their own; owners edit everybody's.", max_length=10)),
+                ('role', models.CharField(choices=[('member', 'Member'), ('owner', 'Owner')], default='member', help_text="Members can write posts and edit their own. Owners can edit all posts.", max_length=10)),
                 ('created', models.DateTimeField(auto_now_add=True)),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to=settings.AUTH_USER_MODEL)),
                 ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to='accounts.tenant')),

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ('failures', models.PositiveIntegerField(default=1)),
                 ('last_at', models.BigIntegerField(db_index=True)),
                 ('blocked_until', models.BigIntegerField(default=0)),
-                ('token', models.CharField(help_text='Of the attempt that was counted last.', max_length=32)),
+                ('token', models.CharField(help_text='The token of the attempt that was counted last.', max_length=32)),
             ],
             options={
                 'verbose_name': 'failed sign-in',

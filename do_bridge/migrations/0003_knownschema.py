@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
                 ("fingerprint", models.CharField(max_length=64, primary_key=True, serialize=False)),
                 (
                     "migrations",
-                    models.TextField(help_text="The text that is hashed, with one app.name in a line."),
+                    models.TextField(help_text="The migrations, one app.name in each line. The fingerprint is the hash of this text."),
                 ),
                 ("noted", models.DateTimeField()),
             ],

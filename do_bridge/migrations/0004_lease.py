@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="tenantstate",
             name="operation",
-            field=models.CharField(blank=True, default="", help_text="What holds the lease, or was cut off.", max_length=10),
+            field=models.CharField(blank=True, default="", help_text="The operation that holds the lease, or was interrupted.", max_length=10),
         ),
         migrations.AddField(
             model_name="tenantstate",
@@ -39,12 +39,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="tenantstate",
             name="fence",
-            field=models.BigIntegerField(default=0, help_text="Grows with each lease."),
+            field=models.BigIntegerField(default=0, help_text="The fencing token of the latest lease."),
         ),
         migrations.AddField(
             model_name="tenantstate",
             name="emptied",
-            field=models.BigIntegerField(default=0, help_text="The fence of the last deletion."),
+            field=models.BigIntegerField(default=0, help_text="The fencing token of the last deletion."),
         ),
         migrations.RunSQL([_KEEP, _EXPIRED], migrations.RunSQL.noop),
         migrations.RemoveField(

@@ -97,7 +97,7 @@ def test_every_row_is_there_with_its_type_and_its_keys_are_immediate(engine, sit
         "applied_app", "noted", "shop_product_sold", "shop_sold", "shop_tags_once",
     }  # fmt: skip
     assert re.search(r"^  shop_product +40$", told, re.MULTILINE)
-    assert "rows loaded. Each table has as many as the file." in told
+    assert "rows loaded. Each table has the same number" in told
     assert f"Now run: manage.py migrate --database {engine.alias}" in told
 
 
@@ -336,7 +336,7 @@ def test_d1_is_filled_over_its_own_api(local_worker, django_db_blocker, large):
             "CREATE TRIGGER r AFTER DELETE ON gone_app BEGIN SELECT reverse(OLD.key); END",
             "The trigger 'r' needs .*REVERSE.* computes it in Python",
         ),
-        ("CREATE VIEW v AS SELECT django_time_trunc(1)", "The view 'v' cannot be read"),
+        ("CREATE VIEW v AS SELECT django_time_trunc(1)", "The view 'v' can't be read"),
         ("CREATE TABLE t (a INTEGER REFERENCES nowhere (id))", "'t' has a foreign key to 'nowhere'"),
         (
             "INSERT INTO shop_line VALUES (9, 99, '')",
@@ -344,7 +344,7 @@ def test_d1_is_filled_over_its_own_api(local_worker, django_db_blocker, large):
         ),
         (
             "INSERT INTO gone_app VALUES (printf('%.*c', 1500000, 'x'), printf('%.*c', 1500000, 'x'))",
-            "gone_app holds a row of 3,000,000 bytes",
+            "gone_app has a row of 3,000,000 bytes",
         ),
         (f"CREATE VIEW long AS SELECT '{'x' * 100_000}' AS a", "The view 'long' has 100,0.. bytes of SQL"),
         ("DROP TABLE django_migrations", "no table django_migrations"),
@@ -432,7 +432,7 @@ def test_a_file_that_is_no_database_to_read_says_what_to_do(tmp_path, site, monk
             load_database("default", path)
     with closing(sqlite3.connect(site, isolation_level=None)) as file:
         file.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(UnfitFile, match="another program holds it locked. Stop the site"):
+        with pytest.raises(UnfitFile, match="is locked by another program. Stop the site"):
             load_database("default", site)
     site.with_name("db.sqlite3-journal").write_bytes(b"rolled back by nobody")
     with pytest.raises(UnfitFile, match="-journal exists"):
@@ -479,7 +479,7 @@ def test_the_file_of_another_project_is_refused_without_a_trip(d1, tmp_path, tri
 @pytest.mark.parametrize(
     ("alias", "told"),
     [
-        ("tenant", "does not fill the databases of tenants. Run `manage.py tenant_load SLUG FILE`"),
+        ("tenant", "does not fill the databases of tenants. .*`manage.py tenant_load SLUG FILE`"),
         ("tenant/acme", "`manage.py tenant_load acme FILE`"),
         ("nowhere", "no alias 'nowhere'"),
     ],
@@ -494,7 +494,7 @@ def test_a_database_of_another_engine_is_refused(site, monkeypatch):
     monkeypatch.setitem(
         connections.settings, "old", {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
     )
-    with pytest.raises(CommandError, match="is a database of django.db.backends.sqlite3"):
+    with pytest.raises(CommandError, match="its engine is django.db.backends.sqlite3"):
         command(site, "--database", "old")
 
 

@@ -139,7 +139,7 @@ def test_a_post_without_a_title_is_asked_for_one_and_not_saved(site, sign_in):
 def test_who_is_no_member_may_not_write(site, sign_in, name):
     response = sign_in(name).post("/t/acme/posts/new/", {"title": "Hello", "content": "World"})
     assert response.status_code == 403
-    assert "Only members of this tenant write here." in text(response)
+    assert "Only members of this tenant can write posts." in text(response)
     assert not Post.objects.using("tenant/acme").exists()
 
 

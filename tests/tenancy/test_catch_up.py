@@ -101,7 +101,7 @@ def test_with_catching_up_switched_off_visitors_get_a_clear_503_and_the_tenant_s
         response = Client().get(f"/t/{acme.slug}/")
         assert (response.status_code, response.headers["Retry-After"]) == (503, "60")
         assert "try again" in response.content.decode()
-        with pytest.raises(TenantBehind, match=f"migrate --database tenant --tenant {acme.slug}"):
+        with pytest.raises(TenantBehind, match=f"migrate --database tenant/{acme.slug}"):
             count(acme.slug)
         assert times_applied(acme.slug) == 0
 

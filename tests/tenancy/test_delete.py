@@ -293,7 +293,7 @@ def half_deleted(lived_in):
 def test_a_half_deleted_tenant_is_not_created_again_with_its_former_members(half_deleted, tmp_path, other):
     file = tmp_path / "tenants.csv"
     file.write_text(f"{half_deleted}\n{other}\n")
-    with pytest.raises(CommandError, match="not finished"):
+    with pytest.raises(CommandError, match="was interrupted"):
         call_command("create_tenant", half_deleted, verbosity=0)
     with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {half_deleted}"):
         call_command("create_tenants", file, stdout=StringIO(), stderr=StringIO())

@@ -167,11 +167,11 @@ def test_a_load_that_leaves_nothing_out_says_nothing_of_it(dumped, other):
     [
         (
             ["CREATE VIEW broken AS SELECT * FROM gone"],
-            "The view 'broken' cannot be read: no such table: .*gone",
+            "The view 'broken' can't be read: no such table: .*gone",
         ),
         (
             ["CREATE VIEW broken AS SELECT missing FROM leaf"],
-            "The view 'broken' cannot be read: no such column: missing",
+            "The view 'broken' can't be read: no such column: missing",
         ),
         (
             ["CREATE VIEW broken AS SELECT regexp('a', word) FROM leaf"],
@@ -179,11 +179,11 @@ def test_a_load_that_leaves_nothing_out_says_nothing_of_it(dumped, other):
         ),
         (
             ["CREATE VIEW first AS SELECT * FROM gone", "CREATE VIEW second AS SELECT * FROM first"],
-            "The view 'first' cannot be read",
+            "The view 'first' can't be read",
         ),
         (
             ["CREATE VIEW x AS SELECT word FROM d1_migrations", "CREATE VIEW y AS SELECT 1"],
-            "The view 'x' cannot be read: no such table",
+            "The view 'x' can't be read: no such table",
         ),
         (
             ["CREATE TABLE odd (a TEXT CHECK (regexp('a', a)))", "INSERT INTO odd VALUES ('a')"],
@@ -195,7 +195,7 @@ def test_a_load_that_leaves_nothing_out_says_nothing_of_it(dumped, other):
         ),
         (
             ["CREATE TABLE large (a TEXT, b BLOB)", "INSERT INTO large VALUES ('x', zeroblob(2000001))"],
-            r"large\.b holds a value of 2,000,001 bytes",
+            r"large\.b has a value of 2,000,001 bytes",
         ),
         (
             [f"CREATE VIEW wide AS SELECT {', '.join(f'1 AS c{n}' for n in range(101))}"],
@@ -248,7 +248,7 @@ def test_an_error_of_rows_on_their_way_names_the_table(dumped, other):
         "CREATE TABLE texts (a TEXT)",
         "INSERT INTO texts VALUES (CAST(x'ff' AS TEXT))",
     )
-    with pytest.raises(load.UnfitFile, match="The table 'texts' cannot be read: Could not decode"):
+    with pytest.raises(load.UnfitFile, match="The table 'texts' can't be read: Could not decode"):
         load.load_tenant(other, dumped)
     assert is_empty(other)
 

@@ -117,9 +117,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         standing = self.connection.written - written
         if standing:
             logger.error(
-                "A block of atomic() on %r failed after it had written: %d statement(s) have been "
-                "committed and stay, because D1 cannot roll back. Collect writes that belong "
-                "together with do_bridge.batch().",
+                "A block of atomic() on %r failed after %d statement(s) have been committed, and D1 can't "
+                "undo them. Put writes that belong together into one do_bridge.batch() block.",
                 self.alias,
                 standing,
                 extra={"alias": self.alias, "statements": standing},

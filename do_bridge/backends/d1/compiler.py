@@ -67,10 +67,9 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
             # With `adding` set by hand, for the same table once more, it is meant as a copy.
             if model is not None and not (instance._state.adding and model is self.query.model):
                 raise NotSupportedError(
-                    f"This {instance._meta.object_name} gets its primary key only once the batch has been "
-                    "sent, at the end of its block, and nothing that needs the key can be written before: no "
-                    "second save(), and no row of a model that inherits from another one's table. Write it "
-                    "outside of the block, or with a key of your own and save(force_insert=(models.Model,))."
+                    f"This {instance._meta.object_name} has no primary key until its batch is sent at the "
+                    "end of the block, so it can't be saved again, and no row can refer to it. Save it "
+                    "outside the block, or set its key and call save(force_insert=(models.Model,))."
                 )
 
     def _expect_keys(self, batch):

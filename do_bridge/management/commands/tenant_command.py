@@ -59,7 +59,7 @@ class Command(TenantsCommand):
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("slug")
+        parser.add_argument("slug", help="The tenant's slug.")
         add_command_arguments(parser)
 
     def handle(self, *, slug, command_name, arguments, **options):
@@ -76,7 +76,7 @@ class Command(TenantsCommand):
 
 def add_command_arguments(parser):
     """Add the arguments for another command's name and everything after it."""
-    parser.add_argument("command_name", metavar="COMMAND")
+    parser.add_argument("command_name", metavar="COMMAND", help="The name of the other command.")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="The arguments and options of COMMAND.")
 
 

@@ -24,7 +24,7 @@ class Command(TenantsCommand):
     help = "Deletes a tenant and all its data, or the data of a database without a tenant. Asks first."
 
     def add_arguments(self, parser):
-        parser.add_argument("slug")
+        parser.add_argument("slug", help="The tenant's slug.")
         parser.add_argument("--yes", action="store_true", help="Delete without asking.")
         parser.add_argument(
             "--dump", type=Path, metavar="FILE", help="First write the tenant into this new SQLite file."

@@ -20,7 +20,7 @@ class Command(TenantsCommand):
     help = "Writes a tenant's whole database into a new SQLite file."
 
     def add_arguments(self, parser):
-        parser.add_argument("slug")
+        parser.add_argument("slug", help="The tenant's slug.")
         parser.add_argument("file", type=Path, help="The SQLite file to write. It must not exist yet.")
         parser.add_argument(
             "--lease",
@@ -68,8 +68,8 @@ def dump_to(command, slug, file, *, lease=LONGEST_LEASE, quiet=False, strict=Fal
         if strict:
             file.unlink(missing_ok=True)
             raise CommandError(
-                f"{why} No file was written. Run the command again when the tenant is less busy, or with "
-                "--lease 25 (an option of tenant_dump and tenant_copy)."
+                f"{why} No file was written. Run the command again when the tenant is less busy. "
+                f"`manage.py tenant_dump {slug} FILE` without --strict writes rows from different moments."
             )
         dangling = f" {report.dangling} rows refer to missing rows." if report.dangling else ""
         command.stderr.write(

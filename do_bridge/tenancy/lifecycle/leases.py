@@ -370,10 +370,11 @@ def refuse(lease):
     """Raise Unfinished where a lease was not taken because another operation has to be run again."""
     if lease.step == Do.UNFINISHED:
         row = lease.row
-        again = f"tenant_{row.operation}" if row.operation in (*FILLING, Operation.DELETE) else row.operation
+        is_named = row.operation in (*FILLING, Operation.DELETE)
+        again = f"tenant_{row.operation}" if is_named else "the interrupted command"
         raise Unfinished(
-            f"Tenant {row.slug!r} is not ready, because '{row.operation}' was interrupted. Run the same "
-            f"{again} command again, or delete the tenant with `manage.py tenant_delete {row.slug}`."
+            f"Tenant {row.slug!r} is not ready, because an operation ({row.operation}) was interrupted. "
+            f"Run {again} again, or delete the tenant with `manage.py tenant_delete {row.slug}`."
         )
 
 

@@ -114,7 +114,7 @@ class _GenericKey:
                 raise TenantMismatch(
                     f"{instance._meta.label}.{name}: the given row was loaded from {str(alias)!r}, but this "
                     f"row belongs to {str(own or conf('DIRECTORY_ALIAS'))!r}. Both rows of a relation must "
-                    "be in one database."
+                    "be in one database. Load the given row from there."
                 )
         super().__set__(instance, value)
 

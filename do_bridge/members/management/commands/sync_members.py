@@ -15,7 +15,6 @@ class Command(BaseCommand):
         parser.add_argument("slug", nargs="*", help="The slugs of the tenants. Default: all tenants.")
         parser.add_argument(
             "--out-of-sync",
-            "--out-of-step",
             action="store_true",
             dest="out_of_sync",
             help="Update only tenants that are out of sync.",
