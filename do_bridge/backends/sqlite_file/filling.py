@@ -1,4 +1,4 @@
-"""Fills an empty database from a SQLite file: unit after unit, whole or not usable, resumable."""
+"""Fill an empty database from a SQLite file, in units that can be resumed; usable after the last one."""
 
 import contextlib
 import hashlib
@@ -270,7 +270,7 @@ def _naming(table):
 
 
 def is_resumable(error):
-    """Say whether the same load may go on behind what `error` ended: an interruption, a lost connection."""
+    """Return whether the same load may continue after `error`: an interruption or a lost connection."""
     if isinstance(error, KeyboardInterrupt):
         return True
     error = error if isinstance(error, driver.Error) else error.__cause__

@@ -1,4 +1,4 @@
-"""Finds out whether a database can be filled from a SQLite file, before any of its rows travel."""
+"""Check whether a database can be filled from a SQLite file, before any row is sent."""
 
 import contextlib
 import re
@@ -198,7 +198,7 @@ def refuse_schema(connection, schema):
     probes = [(f"the view {name!r}", f"SELECT * FROM {quote(name)} LIMIT 0") for name in schema.view_names]  # noqa: S608
     steps = [*schema.made, *probes]
     error = _tried(connection, steps)
-    # Somebody else's tables: the load itself finds that, too, and says whose.
+    # Another process's tables: the load itself finds that, too, and says whose.
     if error is None or "already exists" in str(error):
         return
     good, bad = 0, len(steps)

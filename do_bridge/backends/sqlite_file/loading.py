@@ -1,4 +1,4 @@
-"""Fills one database of this package, D1 or one Durable Object, from the SQLite file of a site."""
+"""Fill one database of this package, D1 or one Durable Object, from the SQLite file of a site."""
 
 import contextlib
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ def load_database(alias, path, *, check=None, on_start=None, on_piece=None, rest
     lost its connection, stays for the same call to go on; after another failure the database is emptied.
     `restart` throws away what an interrupted load of any file left. `on_start(rows)` is called before the
     first unit, and `on_piece(table, rows)` after each unit of rows. With `dry_run` nothing is written.
-    Raises UnfitFile and NotEmpty, both before anything is written, Overtaken if somebody else fills the
+    Raises UnfitFile and NotEmpty, both before anything is written, Overtaken if another process fills the
     database at the same time, CountsDiffer, and Django's database errors.
     """
     with opened(path) as file:
@@ -122,7 +122,7 @@ def _load(connection, filling, schema, found, on_piece):
 
 
 def _give_up(connection, units, error):
-    """Empty the database, unless the same load may go on or somebody else has it; the first error counts."""
+    """Empty the database, unless the same load may continue or another has taken it over."""
     if isinstance(error, Overtaken):
         return
     if is_resumable(error):

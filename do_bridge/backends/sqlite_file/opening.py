@@ -1,4 +1,4 @@
-"""Opens a SQLite file for reading alone, and knows the file again by a digest."""
+"""Open a SQLite file for reading only, and identify it by a digest."""
 
 import contextlib
 import hashlib

@@ -105,7 +105,7 @@ def unless_ended(names):
 
 
 class stopping:  # noqa: N801 - reads as the context that it is
-    """Raises Overtaken for the failure of a guard."""
+    """Raise Overtaken for the failure of a guard."""
 
     def __enter__(self):
         return self

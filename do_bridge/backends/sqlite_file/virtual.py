@@ -1,4 +1,4 @@
-"""Virtual tables in dumps: which hold rows of their own, and which are made anew of other tables."""
+"""Virtual tables in dumps: which hold rows of their own, and which are made again of other tables."""
 
 import contextlib
 import sqlite3
@@ -25,7 +25,7 @@ class Derived:
 
 
 def rebuild(name):
-    """Return the statement by which FTS5 makes its index anew of the rows."""
+    """Return the statement by which FTS5 makes its index again of the rows."""
     return f"INSERT INTO {quote(name)} ({quote(name)}) VALUES ('rebuild')"  # noqa: S608
 
 

@@ -1,4 +1,4 @@
-"""Makes tenants in two round trips: D1's rows with a lease on the object, then the object, whole."""
+"""Create tenants in two round trips: D1's rows with a lease, then the whole object."""
 
 import json
 from contextlib import suppress
@@ -44,9 +44,9 @@ NO_FIRST_MEMBERS = (
 class FirstMembers:
     """What a new tenant's first members need on both sides; DO_BRIDGE["FIRST_MEMBERS"] makes it of users.
 
-    `copies` are unsaved instances for the tenant's object, `places` unsaved instances for the directory whose
+    `copies` are unsaved instances for the tenant's object, `places` unsaved instances for D1 whose
     foreign key `tenant_field` is filled in. `before(connection)` returns statements, (sql, params), that run
-    before the copies in an object that has rows already; those of `after(slug)` run in the directory, after
+    before the copies in an object that has rows already; those of `after(slug)` run in D1, after
     the places and in the same batch, where `made_now()` says whether the tenant's row is one of them.
     """
 
@@ -58,25 +58,25 @@ class FirstMembers:
 
 
 class Unsettled(DatabaseError):
-    """The ledger does not say that a tenant's row may be written at once; none of the batch was."""
+    """The ledger does not allow a tenant's row to be written at once; nothing of the batch was written."""
 
 
 @dataclass
 class NewTenant:
-    """A tenant to be made: its slug, what people read, and users of the directory who are its members."""
+    """A tenant to create: its slug, its name, and the users of D1 who are its members."""
 
     slug: str
     name: str = ""
     members: list = field(default_factory=list)
     #: Values of other fields of the tenant's row, by name.
     fields: dict = field(default_factory=dict)
-    #: False if the row is there already and `fields` would not be enough for another.
+    #: False if the row exists and `fields` would not be enough for a new one.
     may_insert: bool = True
 
 
 @dataclass
 class Made:
-    """A tenant's row as it was written, whether it is new, and the lease of a new one's creation."""
+    """A tenant's row as written, whether it is new, and the lease of a new tenant's creation."""
 
     row: object
     created: bool
@@ -91,7 +91,7 @@ def create_tenant(slug, name="", members=(), *, adopt=False, fields=None):
     object, and then the object in one batch. If that fails, the rows go again. A creation that was killed
     between the two is finished by whoever uses the tenant next. With `adopt` a new tenant takes over what is
     in its object. Raises InvalidSlug, FieldsMissing, ObjectTaken, and Django's database errors, of which
-    Held, Unfinished and LeaseLost say that somebody else works on the tenant, or did.
+    Held, Unfinished and LeaseLost say that another process works on the tenant, or did.
     """
     new = NewTenant(validate_slug(slug), name, list(members), dict(fields or {}))
     new.may_insert = refuse_missing(slug, new.fields)
@@ -99,7 +99,7 @@ def create_tenant(slug, name="", members=(), *, adopt=False, fields=None):
     made = write_row(new, first, adopt=adopt)
     how = fill(made, first, adopt=adopt)
     if new.members and not made.created:
-        # D1's triggers have marked who is new, which whoever reads the row next sees to.
+        # D1's triggers have set the new members' dirty flags; reading the row makes their copies.
         lookup.get(slug)
     if adopt:
         # Its members were a former tenant's.
@@ -123,7 +123,7 @@ def first_members_function():
 
 
 def users_by_name(names):
-    """Return {name: user of the directory} for each name; one trip. Raises ObjectDoesNotExist."""
+    """Return {name: user of D1} for each name; one round trip. Raises ObjectDoesNotExist."""
     if not names:
         return {}
     model = get_user_model()
@@ -138,7 +138,7 @@ def users_by_name(names):
 
 
 def write_row(new, first, *, adopt=False):
-    """Do as `write_rows` does for one tenant, whose ledger row is settled first; return its Made."""
+    """Do what `write_rows` does for one tenant, whose ledger row is settled first; return its Made."""
     while True:
         try:
             return write_rows([(new, first)])[0]
@@ -147,7 +147,7 @@ def write_row(new, first, *, adopt=False):
 
 
 def _settle(slug, adopt):
-    """Bring a tenant whose row in the ledger is not settled to where its row in D1 may be written."""
+    """Finish or undo earlier operations, so that the tenant's row in D1 may be written."""
 
     def read():
         return read_tenant(slug)
@@ -158,14 +158,15 @@ def _settle(slug, adopt):
     if lease.row.is_registered:
         work_under(lease, lambda: ready(lease))
     else:
-        # Taken only to wait for whoever was at work, and to look at what is left of that.
+        # The lease was taken only to wait for another operation, and to check what it left.
         leases.settle(lease, State.DELETED)
 
 
 def fill(made, first, *, adopt=False):
     """Make the object of a tenant whose row was written just now; return "provisioned" or "migrated".
 
-    A new tenant's rows go again if that fails. Raises ObjectTaken, LeaseLost and Django's database errors.
+    If that fails, a new tenant's rows are deleted again. Raises ObjectTaken, LeaseLost and Django's database
+    errors.
     """
     lease = made.lease
     if lease is None:
@@ -191,7 +192,7 @@ def _tell_made(row):
 
 
 def _fill(lease, first, adopt):
-    """Fill the object in one trip; of one that has tables decide what they are."""
+    """Fill the object in one round trip; if it has tables, decide what to do with them."""
     try:
         return ready(lease, first.copies, first.before)
     except ObjectFilled:
@@ -206,9 +207,9 @@ def _fill(lease, first, adopt):
 
 
 def _undo(made, error):
-    """Take the rows of a tenant away whose object was not made, as far as D1 can be reached.
+    """Delete the rows of a tenant whose object was not made, if D1 can be reached.
 
-    Where nobody knows whether it was made the row stays, for whoever comes next to look at the object.
+    If it is unknown whether the object was made, the row stays, and the next holder checks the object.
     """
     lease, effect = made.lease, getattr(error.__cause__, "effect", None)
     with suppress(DatabaseError):
@@ -220,16 +221,16 @@ def _undo(made, error):
 
 
 def undo(made):
-    """Take back the rows of a new tenant of which nothing more was done."""
+    """Delete the rows of a new tenant for which nothing else was done."""
     if made.lease is not None:
         with suppress(DatabaseError):
             remove_rows(made.lease, State.DELETED, emptied=False)
 
 
 def add_row(lease, name="", fields=None):
-    """Write the row of a tenant whose object was filled under a lease, where it is not there yet; one trip.
+    """Write the row of a tenant whose object was filled under a lease, unless it exists; one round trip.
 
-    Raises LeaseLost, with nothing done.
+    Raises LeaseLost; then nothing was written.
     """
     connection, slug = connections[conf("DIRECTORY_ALIAS")], lease.slug
     new = NewTenant(slug, name, fields=dict(fields or {}))
@@ -250,8 +251,8 @@ def add_row(lease, name="", fields=None):
 def write_rows(made):
     """Write D1's rows of tenants, in one batch, with a lease for each new one; return a list of Made.
 
-    `made` is [(NewTenant, FirstMembers)]. A tenant that is there already keeps its row, but for a new name.
-    Raises Unsettled, with none written, where the ledger does not allow it for one of them.
+    `made` is [(NewTenant, FirstMembers)]. An existing tenant keeps its row, except for a new name. Raises
+    Unsettled if the ledger does not allow it for one of them; then nothing was written.
     """
     if not made:
         return []
@@ -289,7 +290,7 @@ def write_rows(made):
 
 
 def _refusal(connection, slugs):
-    """Return the statement that fails unless each tenant is ready, or neither there nor worked on."""
+    """Return the statement that fails unless each tenant is ready, or has neither a row nor a lease."""
     states, tenants = (
         connection.ops.quote_name(model._meta.db_table)
         for model in (type(ledger.new_state("")), tenant_model())
@@ -306,11 +307,11 @@ def _refusal(connection, slugs):
 
 
 def _written(new, connection, key):
-    """Return the model's row for what was written."""
+    """Return the written row as a model instance."""
     row = _tenant(new)
     row.pk = key
     for made_there in [name for name, value in vars(row).items() if isinstance(value, DatabaseDefault)]:
-        delattr(row, made_there)  # read from D1 when somebody asks for it
+        delattr(row, made_there)  # read from D1 when it is used
     row._state.db, row._state.adding = connection.alias, False
     lookup.forget(new.slug)
     return row
@@ -321,7 +322,7 @@ def _tenant(new):
 
 
 def _values(instance, connection, leave_out=()):
-    """Return {column: value} of an unsaved instance, but for what the database makes itself."""
+    """Return {column: value} of an unsaved instance, without values that the database makes."""
     values = {
         field.column: field.pre_save(instance, add=True)
         for field in instance._meta.concrete_fields
@@ -384,7 +385,7 @@ def _present(connection, slugs):
 
 
 def made_now(connection):
-    """Return the SQL, with one parameter, that says in `after` whether this batch makes the row of a slug."""
+    """Return the SQL condition, for `after`, that this batch makes the row of its one parameter, a slug."""
     table = connection.ops.quote_name(ledger.new_state("")._meta.db_table)
     return (
         f"EXISTS (SELECT 1 FROM {table} WHERE slug = %s "  # noqa: S608 - a quoted name

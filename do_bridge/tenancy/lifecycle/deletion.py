@@ -1,4 +1,4 @@
-"""Deletes tenants: the object's content first, then all that belongs to the tenant in D1."""
+"""Delete tenants: the object's content first, then the tenant's rows in D1."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ from .states import Operation, State
 
 
 def is_known(slug):
-    """Say whether the tenant has a row, or the ledger knows of anything that its object may hold."""
+    """Return whether the tenant has a row, or its object may hold something by the ledger."""
     row = leases.look(slug)
     return row.is_registered or (bool(row.fence or row.operation) and row.state != State.DELETED)
 
@@ -25,11 +25,11 @@ def is_known(slug):
 def delete_tenant(slug, dump=None):
     """Empty the tenant's object, then remove its rows from D1, memberships too, in one batch.
 
-    Safe to repeat after a failure: until both are done the ledger says that the deletion is not finished, and
-    nothing else is done with the tenant. Raises Django's database errors, Held and LeaseLost among them;
-    ProtectedError or RestrictedError, before anything is done, where other rows of D1 keep the tenant's.
-    `dump(then)` keeps the tenant first, and calls `then(connection)` in the transaction in which it has read
-    the object, so that no write comes in between; what it raises instead ends the deletion before it begins.
+    Safe to repeat after a failure: until both are done, the ledger says that the deletion is not finished,
+    and no other operation begins. `dump(then)` saves the tenant first, and calls `then(connection)` in the
+    transaction that has read the object, so that no write is lost. If it raises, nothing is deleted. Raises
+    Django's database errors, Held and LeaseLost among them, and ProtectedError or RestrictedError, before
+    anything is done, if other rows of D1 protect the tenant's.
     """
     _refuse_kept(slug)
     lease = leases.take(slug, Operation.DELETE, partial(read_tenant, slug))
@@ -39,11 +39,11 @@ def delete_tenant(slug, dump=None):
         else:
             _dump_first(lease, dump)
         remove_rows(lease, State.DELETED)
-    # Somebody whose lease had expired may have made tables again.
+    # A process whose lease had expired may have made tables again.
     try:
         drop_left_over(lease)
     except leases.LeaseLost:
-        # They are a new tenant's.
+        # The tables are a new tenant's.
         return
 
 
@@ -70,9 +70,9 @@ def _empty(lease, empty):
 
 
 def remove_rows(lease, state, emptied=True):
-    """Remove the tenant's row from D1 with all that belongs to it, and end the lease, in one batch.
+    """Delete the tenant's row from D1 with all that belongs to it, and end the lease, in one batch.
 
-    `emptied`: whether the object was emptied under this lease. Raises LeaseLost, with nothing done.
+    `emptied` is whether the object was emptied under this lease. Raises LeaseLost; then nothing was done.
     """
     directory, slug = conf("DIRECTORY_ALIAS"), lease.slug
     values = {"state": state, "fingerprint": "", "operation": "", "owner": "", "expires": None, "error": ""}
@@ -83,7 +83,7 @@ def remove_rows(lease, state, emptied=True):
         with batch(using=directory), rows_may_go():
             with connections[directory].cursor() as cursor:
                 cursor.execute(sql, params)
-            # Before the row: D1's triggers keep that of a tenant that is not noted as deleted.
+            # This comes first: D1's triggers keep the row of a tenant that is not recorded as deleted.
             ledger.all_states().filter(slug=slug).update(**values, **ledger.stamp())
             for tenant in tenant_model()._base_manager.using(directory).filter(slug=slug):
                 tenant.delete(using=directory)
@@ -99,5 +99,5 @@ def remove_rows(lease, state, emptied=True):
 def _refuse_kept(slug):
     directory = conf("DIRECTORY_ALIAS")
     tenants = tenant_model()._base_manager.using(directory).filter(slug=slug)
-    # It collects what would go along, and raises for what may not.
+    # It collects what would be deleted, and raises for protected rows.
     Collector(using=directory).collect(list(tenants))

@@ -1,4 +1,4 @@
-"""Writes a tenant's whole object into a SQLite file, page by page, with every value's own type."""
+"""Write a tenant's whole object into a SQLite file, page by page, with every value's own type."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, connect, read_
 from do_bridge.driver.limits import LIST_BYTES, LONGEST_LEASE, chunks
 from do_bridge.tenancy.slugs import tenant_alias
 
-# What one answer should weigh: far below the 30 MB that it may, and large enough to cost few trips.
+# Bytes of one answer: far below the limit of 30 MB, and enough for few round trips.
 PAGE_BYTES = LIST_BYTES
 _HAS_COUNTERS = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
 FIRST_PAGE = 10
@@ -27,7 +27,7 @@ COLUMNS_IN_A_RESULT = 80
 
 @dataclass(slots=True)
 class DumpReport:
-    """What was written: `consistent` is False where the rows are not those of one moment."""
+    """What was written; `consistent` is False if the rows were not read in one transaction."""
 
     tables: int = 0
     rows: int = 0
@@ -39,7 +39,7 @@ class DumpReport:
 def dump_tenant(slug, path, *, lease=LONGEST_LEASE, page_bytes=PAGE_BYTES, on_page=None, then=None):
     """Write the object of tenant `slug` into a new SQLite file at `path`; return a DumpReport.
 
-    All is read in one transaction, which holds the object for at most `lease` seconds (0.1 to 25). Where that
+    All is read in one transaction, which holds the object for at most `lease` seconds (0.1 to 25). If that
     is too short the rest is read without one, and the report's `consistent` is False. `on_page(table, rows)`
     is called after each page. The file appears under its name when it is whole, readable by its owner alone.
     `then(connection)`, called when it has, goes on in the same transaction, unless that was too short.
@@ -63,13 +63,13 @@ def dump_tenant(slug, path, *, lease=LONGEST_LEASE, page_bytes=PAGE_BYTES, on_pa
 
 @contextlib.contextmanager
 def _temporary(path):
-    """Give a SQLite connection to a new file beside `path`; rename it in the end, remove it on failure."""
+    """Yield a SQLite connection to a new file, which is renamed to `path` at the end or removed."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as target:
-            # Nobody reads the file before it is whole, so nothing has to be undone in it.
+            # The file is removed on failure, so nothing has to be undone in it.
             target.execute("PRAGMA journal_mode = OFF")
             target.execute("PRAGMA synchronous = OFF")
             yield target
@@ -81,7 +81,7 @@ def _temporary(path):
 
 
 def _give_name(temporary, path):
-    """Give the file its name; raise FileExistsError where somebody else has taken that meanwhile."""
+    """Rename the file; raise FileExistsError if another process has made one of that name."""
     try:
         # A rename would replace what is there.
         os.link(temporary, path)
@@ -137,7 +137,7 @@ def _settings(reader, schema):
 
 
 class Reader:
-    """Reads a database page by page, in one transaction for as long as its lease lasts."""
+    """Read a database page by page, in one transaction for as long as its lease lasts."""
 
     def __init__(self, connection, page_bytes=PAGE_BYTES):
         self.connection = connection

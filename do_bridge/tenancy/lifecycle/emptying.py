@@ -1,4 +1,4 @@
-"""Empties tenants' objects under a lease, and gives their storage back."""
+"""Empty tenants' objects under a lease, and release their storage."""
 
 import contextlib
 from functools import partial
@@ -16,27 +16,27 @@ from .fencing import is_fenced, refuse_older
 
 @contextlib.contextmanager
 def connected(alias):
-    """Give a driver connection of its own to `alias`, whose errors are Django's."""
+    """Yield a new driver connection to `alias`, whose errors are Django's."""
     wrapper = connections[alias]
     with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper)) as connection:
         yield connection
 
 
 def empty_tenant(lease):
-    """Drop all that the object of a lease's tenant holds, and give its storage back.
+    """Drop everything in the object of a lease's tenant, and release its storage.
 
-    Raises LeaseLost where a newer lease has written to it, and Django's database errors.
+    Raises LeaseLost if a newer lease has written to it, and Django's database errors.
     """
     alias = tenant_alias(lease.slug)
     with noticing(lease), connected(alias) as connection:
         empty(connection, partial(refuse_older, lease.fence))
-        # Not where somebody has made tables since: those are not this call's.
+        # This does nothing if another process has made tables since.
         connection.erase()
     _forget_connection(alias)
 
 
 def empty_held_tenant(lease, connection):
-    """Do as `empty_tenant` does in the open transaction of a driver connection, and commit it."""
+    """Do what `empty_tenant` does in the open transaction of a driver connection, and commit it."""
     alias = tenant_alias(lease.slug)
     with noticing(lease), connections[alias].wrap_database_errors, connection.unkeyed():
         empty(connection, partial(refuse_older, lease.fence))
@@ -46,16 +46,16 @@ def empty_held_tenant(lease, connection):
 
 
 def drop_left_over(lease):
-    """Drop what is left of operations that were cut off; the storage stays."""
+    """Drop what interrupted operations have left; the storage stays."""
     alias = tenant_alias(lease.slug)
     with noticing(lease), connected(alias) as connection:
         empty(connection, partial(refuse_older, lease.fence))
 
 
 def settle(lease, fingerprint):
-    """End a lease whose tenant is ready at the schema `fingerprint`; raises LeaseLost.
+    """End a lease whose tenant is ready at the schema `fingerprint`. Raises LeaseLost.
 
-    Where the tenant was deleted meanwhile, what was made under the lease since is dropped.
+    If the tenant was deleted under the lease, what was made since is dropped.
     """
     try:
         leases.settle(lease, fingerprint=fingerprint)
@@ -65,16 +65,16 @@ def settle(lease, fingerprint):
 
 
 def clear(lease):
-    """Drop what was made under a lease that is lost since its tenant was deleted, if that is so."""
+    """Drop what was made under a lost lease, if its tenant was deleted."""
     if leases.look(lease.slug).emptied > lease.fence:
-        # What a newer lease has written bears its fence, and stays.
+        # What a newer lease has written is protected by its fencing token.
         with contextlib.suppress(leases.LeaseLost):
             drop_left_over(lease)
 
 
 @contextlib.contextmanager
 def noticing(lease):
-    """Raise LeaseLost for what the object refuses by its fence."""
+    """Raise LeaseLost if the object refuses a write because of a newer lease."""
     try:
         yield
     except DatabaseError as error:

@@ -23,7 +23,7 @@ from do_bridge.tenancy.schema.fingerprint import CREATE_META, META_TABLE
 
 from .states import Held
 
-#: Under this key an object keeps "fence owner" of the lease that wrote last.
+#: The key under which an object keeps "<fencing token> <owner>" of the lease that wrote last.
 KEY = "fence"
 #: The kind of error after which a newer lease has taken over.
 FENCED = "fenced"
@@ -46,12 +46,12 @@ _guards: ContextVar[dict] = ContextVar("do_bridge_guards", default={})  # noqa: 
 
 
 def is_fenced(error):
-    """Say whether a database error means that a newer lease has written to the object."""
+    """Return whether a database error means that a newer lease has written to the object."""
     return told(error, FENCED) is not None or getattr(error.__cause__, "kind", None) == FENCED
 
 
 def read_object(connection):
-    """Return what an object holds as `lifecycle.Held`; one trip, and two more if it lacks a table."""
+    """Return what an object holds, as `states.Held`; one round trip, and two more if it lacks a table."""
     try:
         tables, meta, applied = (
             result.rows
@@ -80,15 +80,15 @@ def read_object(connection):
 
 
 def refuse_older(fence, names):
-    """Return the statements that fail where an object with tables of these `names` has a higher fence.
+    """Return the statements that fail if an object with tables of these `names` has a higher token.
 
-    A guard of `emptying.empty()`, which lists the names again where the object has got its first fence since.
+    This is a guard of `empty()`, which reads the names again if the object has got its first token since.
     """
     return [(_CHECK, (fence,))] if META_TABLE in names else [(_UNLESS_NEW, None)]
 
 
 def raise_fence(connection, lease):
-    """Let the object refuse what leases before this one send, though nothing is written yet; one trip.
+    """Let the object refuse older leases before anything else is written; one round trip.
 
     What the object holds counts as this lease's from now on.
     """
@@ -146,7 +146,7 @@ def _install(connection, guard):
 
 
 class _FencedTransport(WrappedTransport):
-    """Begins each batch and transaction that writes with the guard, in the same request."""
+    """Begin each batch and transaction that writes with the guard, in the same request."""
 
     def __init__(self, inner, guard):
         super().__init__(inner)
@@ -163,7 +163,7 @@ class _FencedTransport(WrappedTransport):
 
 
 class _FencedTransaction(RemoteTransaction):
-    """One transaction, whose first request brings the guard along."""
+    """One transaction, whose first request begins with the guard."""
 
     def __init__(self, inner, guard):
         self.inner = inner
@@ -173,7 +173,7 @@ class _FencedTransaction(RemoteTransaction):
         try:
             answers = _behind(self.guard, lambda all_steps: self.inner.run(all_steps, deadline), steps)
         except driver.Error as error:
-            # A transaction that goes on after it has passed the guard.
+            # The transaction has passed the guard and continues.
             if error.effect == "statement":
                 self.guard = []
             raise
@@ -185,7 +185,7 @@ class _FencedTransaction(RemoteTransaction):
 
 
 def _behind(guard, send, steps):
-    """Send steps behind the guard; return their answers, and count an error's step without it."""
+    """Send steps after the guard, and return their answers; an error's step does not count the guard."""
     try:
         return send([*guard, *steps])[len(guard) :]
     except driver.Error as error:

@@ -1,9 +1,9 @@
-"""Keeps tenants' rows in D1 for as long as their Durable Objects hold something.
+"""Keep tenants' rows in D1 for as long as their Durable Objects hold something.
 
-A row that goes alone would leave an object that the next tenant of the slug reads. So `tenant_delete` alone
-removes the row of a tenant that was ever used: a signal refuses the ORM before it deletes anything, and D1's
-own triggers refuse everything else. They also note in the ledger a row that comes alone: what its object
-holds, if anything, is somebody else's.
+If a row were deleted alone, the next tenant of the slug would read the old object. So only `tenant_delete`
+deletes the row of a tenant that was ever used: a signal refuses the ORM before it deletes anything, and
+triggers in D1 refuse everything else. The triggers also record a row that was inserted alone as unused,
+because its object, if it holds anything, was not made for it.
 """
 
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from do_bridge.tenancy.tenants import tenant_model
 from . import ledger
 from .states import Operation
 
-# Constants: an older SQLite that reads a copy of D1 knows no expression in RAISE.
+# Constants, because an older SQLite that reads a copy of D1 accepts no expression in RAISE.
 _KEPT = "This tenant is in use: its row "
 _NOT_DELETED = (
     f"{_KEPT}is not deleted, because its database would stay behind. "
@@ -40,20 +40,20 @@ _may_go: ContextVar[bool] = ContextVar("do_bridge_row_may_go", default=False)
 
 
 class TenantKept(ProtectedError):
-    """A tenant's row was to be deleted without the tenant's Durable Object; nothing was done."""
+    """A tenant's row can't be deleted without the tenant's Durable Object; nothing was done."""
 
     def __str__(self):
         return self.args[0]
 
 
 def is_kept(error):
-    """Say whether an error is a refusal of this module, by its signal or by D1's triggers."""
+    """Return whether an error comes from this module's signal or triggers."""
     return isinstance(error, TenantKept) or _KEPT in str(error)
 
 
 @contextmanager
 def rows_may_go():
-    """Let this block delete tenants' rows by the ORM; D1's triggers look at the ledger all the same."""
+    """Let this block delete tenants' rows with the ORM; D1's triggers still check the ledger."""
     token = _may_go.set(True)
     try:
         yield
@@ -62,7 +62,7 @@ def rows_may_go():
 
 
 def keep_rows():
-    """Connect the signals: the refusal, and what makes the triggers after each migration of D1."""
+    """Connect the signals that refuse deletions, and that make the triggers after D1's migrations."""
     pre_delete.connect(_refuse, sender=conf("TENANT_MODEL"), dispatch_uid="do_bridge.tenant_kept")
     guarded_tables.add(tenant_model()._meta.db_table)
     own = apps.get_app_config("do_bridge")
@@ -86,7 +86,7 @@ def trigger_statements(connection):
     tenants, slug = quote(tenant_model()._meta.db_table), quote("slug")
     old, new = f"OLD.{slug}", f"NEW.{slug}"
     states, never_used = _states(quote), f"slug = {old} AND state = '{ledger.UNUSED}' AND operation = ''"
-    # A fence stays known: what a lease before the last deletion writes is refused for ever.
+    # A row with a fencing token stays, so that leases before the last deletion are refused for ever.
     forget = f"DELETE FROM {states} WHERE {never_used} AND fence = 0"  # noqa: S608
     delete = f"UPDATE {states} SET state = '{ledger.DELETED}' WHERE {never_used}"  # noqa: S608
     bodies = {
@@ -111,18 +111,18 @@ def _states(quote):
 
 
 def _refusal(quote, message):
-    """Return the statement that refuses what happens to a row in use, as `ledger.may_go` says."""
+    """Return the statement that refuses a change to a row in use, as `ledger.may_go` defines it."""
     slug = f"OLD.{quote('slug')}"
     may_go = (
         f"SELECT 1 FROM {_states(quote)} WHERE slug = {slug} AND (state = '{ledger.DELETED}' "  # noqa: S608
         f"OR state = '{ledger.UNUSED}' AND operation = '')"
     )
-    # The deletion notes that the object is empty in the batch that removes the row.
+    # A deletion records that the object is empty in the batch that deletes the row.
     return f"SELECT RAISE(ABORT, '{message}') WHERE NOT EXISTS ({may_go})"
 
 
 def _note_unused(quote):
-    """Return the statement that notes a new row, unless an operation is at work that makes it."""
+    """Return the statement that records a new row as unused, unless an operation makes it."""
     unused = (
         f"state = '{ledger.UNUSED}', fingerprint = '', "
         f"operation = CASE operation WHEN '{Operation.CREATE}' THEN '' ELSE operation END"
@@ -135,7 +135,7 @@ def _note_unused(quote):
 
 
 def make_triggers(alias):
-    """Make the triggers where both tables are there; two round trips, one where a table is missing."""
+    """Make the triggers if both tables exist; two round trips, or one if a table is missing."""
     connection = connections[alias]
     tables = [tenant_model()._meta.db_table, apps.get_model("do_bridge", "TenantState")._meta.db_table]
     found = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (%s, %s)"
@@ -145,7 +145,7 @@ def make_triggers(alias):
 
 
 def drop_triggers(alias):
-    """Take the triggers away while tables change: SQLite renames no table that another's trigger names."""
+    """Drop the triggers before tables change: SQLite renames no table that another's trigger names."""
     run_batch(connections[alias], [(f"DROP TRIGGER IF EXISTS {name}", None) for name in TRIGGERS])
 
 

@@ -1,8 +1,8 @@
-"""Leases of tenants: one holder at a time, by the ledger's row in D1, each with a higher fence.
+"""Leases of tenants: one holder at a time, in the ledger's row in D1, each with a higher fencing token.
 
-A lease is taken by one conditional statement, kept by renewals while its work goes on, and ends when its
-outcome is written, both only as long as the row has its fence. D1's own clock says when it expires; the fence
-follows that clock too, so that it grows even where D1 was restored from a backup.
+One conditional statement takes a lease. A thread renews it while its work goes on, and writing the outcome
+ends it. Both work only as long as the row has the lease's token. D1's own clock decides when a lease expires.
+The token follows that clock too, so that it grows even if D1 was restored from a backup.
 """
 
 import contextlib
@@ -32,29 +32,29 @@ _EXPIRY = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s)"
 #: The present time by D1's clock, in milliseconds.
 FENCE_NOW = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _LOST = "lost"
-# Seconds between two looks at a lease that somebody else has, at first and at most.
+# Seconds between two reads of another process's lease, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 
 
 class LeaseError(OperationalError):
-    """An operation on a tenant that can't begin or go on."""
+    """An operation on a tenant can't begin or go on."""
 
 
 class Held(LeaseError):
-    """Another operation works on the tenant, and did not end in time; nothing was done."""
+    """Another operation on the tenant did not end in time; nothing was done."""
 
 
 class LeaseLost(LeaseError):
-    """Another operation has taken the tenant over meanwhile."""
+    """Another operation has taken the tenant over."""
 
 
 class Unfinished(LeaseError):
-    """Another operation on the tenant was cut off, and has to be run again first; nothing was done."""
+    """Another operation on the tenant was interrupted and must be run again first; nothing was done."""
 
 
 @dataclass
 class Lease:
-    """An operation's right to work on a tenant; `row` is the ledger's as it was before."""
+    """An operation's right to work on a tenant; `row` is the ledger's row before it was taken."""
 
     operation: str
     row: Row
@@ -70,12 +70,12 @@ class Lease:
 
 
 def look(slug):
-    """Return the `lifecycle.Row` of a tenant, also where the ledger has none; one trip to D1."""
+    """Return the Row of a tenant, with defaults if the ledger has none; one round trip to D1."""
     return look_at_many([slug])[slug]
 
 
 def look_at_many(slugs):
-    """Return {slug: Row} of all `slugs`; one trip to D1."""
+    """Return {slug: Row} of all `slugs`; one round trip to D1."""
     with ledger.clear_errors():
         (result,) = run_batch(_directory(), [look_statement(list(slugs))])
     return rows_of(result)
@@ -98,7 +98,7 @@ def rows_of(result):
     for (text,) in result.rows:
         slug, state, *rest, is_live, is_registered = json.loads(text)
         if state is None:
-            # Of a row that is older than the ledger nothing is known but that it is in use.
+            # The tenant is older than the ledger: all that is known is that it is in use.
             found[slug] = Row(
                 slug, State.READY if is_registered else State.UNUSED, is_registered=bool(is_registered)
             )
@@ -108,12 +108,12 @@ def rows_of(result):
 
 
 def take(slug, operation, read, *, adopts=False, wait=None, waits_for=tuple(Operation)):
-    """Return the Lease of an operation, which waits for others; its `step` says what to do (see `lifecycle`).
+    """Wait for other operations, then take a lease; its `step` is what to do (see `states`).
 
-    `read()` returns what the object holds, as `lifecycle.Held`; it is called where the row alone doesn't tell
-    enough. `adopts`: tables that are not the tenant's are taken over. `wait`: seconds, at most, and
-    `waits_for` which operations. Raises Held, and returns a Lease whose `fence` is 0, of which nothing was
-    taken, where the step is a refusal.
+    `read()` returns what the object holds, as `states.Held`; it is called if the row alone is not enough to
+    decide. With `adopts` the operation keeps tables that are not the tenant's. It waits at most `wait`
+    seconds, and only for the operations in `waits_for`. If the step is a refusal, nothing is taken, and the
+    Lease returned has the `fence` 0. Raises Held.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + 5 if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
@@ -135,13 +135,13 @@ def take(slug, operation, read, *, adopts=False, wait=None, waits_for=tuple(Oper
             continue
         lease.step = step
         if step == Do.KEEP and (row.operation or adopts):
-            # Who was cut off may only stand still: what he sends from now on is refused.
+            # The interrupted process may still run: from now on the object refuses what it sends.
             lease.step = Do.KEEP if close_to_older(lease).has_tables else Do.MAKE
         return lease
 
 
 def _has_ended(row, read):
-    """Say whether a creation whose lease is alive has come to its end: it leaves its lease behind."""
+    """Return whether a creation whose lease is alive has ended: a creation leaves its lease behind."""
     return row.operation == Operation.CREATE and is_its_work(row, read())
 
 
@@ -156,18 +156,18 @@ def _decide(row, operation, read, adopts, has_waited):
     step = next_step(row, held, operation)
     if adopts and held.has_tables and step in (Do.TAKEN, Do.DROP):
         step = Do.KEEP
-    # Whoever finishes another's work, and is cut off too, leaves it known as that.
+    # If this process is interrupted too, the work stays known as the first owner's.
     return step, row.owner if is_its_work(row, held) or not held.has_tables else ""
 
 
 def take_many(rows, operation, owner="", seconds=None):
-    """Take the leases of tenants that are still as in `rows`; return {slug: Lease} of those; one trip to D1.
+    """Take the leases of tenants whose ledger rows are still `rows`, in one round trip to D1.
 
-    What the rows say of states is left as it is until the leases are settled.
+    Return {slug: Lease} of those. The rows keep their states until the leases are settled.
     """
     seconds = conf("LEASE_SECONDS") if seconds is None else seconds
     rows, owner = list(rows), owner or uuid4().hex
-    # A creation that was cut off stays known as that until it is finished.
+    # An interrupted creation keeps its owner until it is finished.
     of = {
         row.slug: (row, row.owner if operation == row.operation == Operation.CREATE else owner)
         for row in rows
@@ -188,7 +188,7 @@ def _take_statement(rows, operation, seconds):
     asked = json.dumps(
         [[row.slug, row.fence, row.state, row.operation == Operation.CREATE, owner] for row, owner in rows]
     )
-    # Another creation's is taken over alive where the caller has seen that it has come to its end.
+    # A creation's lease may be taken over alive, because the caller has seen that the creation has ended.
     free = f"s.operation = '' OR s.expires <= {_NOW} OR s.operation = '{Operation.CREATE}'"
     is_as_seen = "value->>0 = s.slug AND value->>1 = s.fence"
     sql = _taking("value->>0, '', value->>2", "value->>4", "true").format(
@@ -200,9 +200,9 @@ def _take_statement(rows, operation, seconds):
 
 
 def begin_statement(slugs, operation, owner, seconds, fingerprint):
-    """Return the statement that takes the leases of slugs without a tenant, noted as ready already.
+    """Return the statement that takes leases of slugs without a tenant, with the state "ready" already.
 
-    It stands behind one that fails where somebody has such a lease; its rows are (slug, fence).
+    The batch must first fail if such a lease is held. The statement's rows are (slug, fence).
     """
     _, tenants, key = _names()
     sql = _taking(f"value, %s, '{State.READY}'", "%s", f"value NOT IN (SELECT {key} FROM {tenants})").format(  # noqa: S608
@@ -213,7 +213,7 @@ def begin_statement(slugs, operation, owner, seconds, fingerprint):
 
 
 def _taking(row, owner, condition):
-    """Return the SQL that takes leases; `row`: slug, fingerprint and state of a row that is not there yet."""
+    """Return the SQL that takes leases; `row` is the slug, fingerprint and state of a new row."""
     states, _, _ = _names()
     return (
         f"INSERT INTO {states} AS s (slug, fingerprint, state, since, operation, owner, expires, fence, "  # noqa: S608
@@ -226,7 +226,7 @@ def _taking(row, owner, condition):
 
 
 def settle(lease, state=State.READY, fingerprint=""):
-    """End a lease: the tenant is what `state` says, at the schema `fingerprint`. Raises LeaseLost."""
+    """End a lease, and record the tenant's state and schema fingerprint. Raises LeaseLost."""
     if lease.slug not in settle_many([(lease, state, fingerprint)]):
         raise lost(lease)
 
@@ -265,7 +265,7 @@ def fail_many(failed):
 
 
 def give_back(leases):
-    """End leases under which nothing was done; the ledger gets back what it said; one round trip."""
+    """End leases under which nothing was done, and restore the ledger's rows; one round trip."""
     values = [
         [one.slug, one.fence, row.operation, row.owner, row.error, row.fingerprint, _state_of_old(row)]
         for one in leases
@@ -301,12 +301,12 @@ def _state_of_old(row):
 
 
 def settle_creation(row):
-    """Note that a creation that was found finished is; one trip, and nothing where the row has moved on."""
+    """Record that a creation is finished, unless its row has changed since; one round trip."""
     settle_many([(Lease(row.operation, row, row.fence, row.owner, 0), State.READY, row.fingerprint)])
 
 
 def still_mine(lease):
-    """Return the statement that fails its batch where the lease is lost (see `is_lost`)."""
+    """Return the statement that fails its batch if the lease is lost (see `is_lost`)."""
     states, _, _ = _names()
     mine = "CASE WHEN fence = %s THEN fence ELSE "
     return f"UPDATE {states} SET fence = {mine}{failing(_LOST, 'fence')} END WHERE slug = %s", [  # noqa: S608
@@ -316,12 +316,12 @@ def still_mine(lease):
 
 
 def is_lost(error):
-    """Say whether an error is that of `still_mine`."""
+    """Return whether an error is that of `still_mine`."""
     return told(error, _LOST) is not None
 
 
 def lost(lease):
-    """Return the error for a lease that is lost."""
+    """Return the error for a lost lease."""
     return LeaseLost(
         f"Another operation took over tenant {lease.slug!r} while '{lease.operation}' ran. "
         "Check the tenant, then run the command again if you still need it."
@@ -367,7 +367,7 @@ def _keep(alias, renewal, pause, ended):
 
 
 def refuse(lease):
-    """Raise Unfinished where a lease was not taken because another operation has to be run again."""
+    """Raise Unfinished if a lease was not taken because another operation has to be run again."""
     if lease.step == Do.UNFINISHED:
         row = lease.row
         is_named = row.operation in (*FILLING, Operation.DELETE)

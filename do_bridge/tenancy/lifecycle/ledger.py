@@ -1,6 +1,7 @@
-"""The ledger in D1: each tenant's state as last known, read and written for many in one trip.
+"""The ledger in D1: each tenant's last known state, read and written for many in one round trip.
 
-The object's own fingerprint is the truth. What works on a tenant holds a lease in its row (see `leases`).
+The schema fingerprint in the object itself is authoritative. An operation on a tenant holds a lease in the
+tenant's row (see `leases`).
 """
 
 from django.db import DatabaseError, connections
@@ -19,20 +20,20 @@ from .states import Operation, State
 
 UNUSED, READY, DELETED = State.UNUSED, State.READY, State.DELETED
 LONGEST_ERROR = 2000
-#: Rows in one answer of the directory: at most some 12 MB, far below the 30 MB that an answer may have.
+#: Rows in one answer of D1: some 12 MB, far below the limit of 30 MB.
 PIECE = 5000
-#: Schemas that are read at once, those noted last; of an older one an object is asked again.
+#: Schemas that are read at once, the latest first; older ones are read from an object again.
 SCHEMAS = 100
 
 
 class LedgerMissing(DatabaseError):
-    """The directory has no ledger, because nobody has migrated it yet."""
+    """D1 has no ledger, because it has not been migrated."""
 
 
 def reached(slugs, fingerprint):
-    """Note, without a lease, that the objects of `slugs`, one or many, are ready at the schema `fingerprint`.
+    """Record, without a lease, that the objects of `slugs`, one or many, have the schema `fingerprint`.
 
-    For scratch objects, which have no life, and for tests.
+    For template objects and for tests.
     """
     rows = [new_state(slug, state=READY, fingerprint=fingerprint) for slug in _many(slugs)]
     fields = ["fingerprint", "state", "operation", "owner", "expires", "error", "since", "version"]
@@ -44,12 +45,12 @@ def reached(slugs, fingerprint):
 
 
 def forget(slugs):
-    """Take the rows of `slugs`, one slug or many, out of the ledger."""
+    """Delete the rows of `slugs`, one slug or many, from the ledger."""
     all_states().filter(slug__in=_many(slugs)).delete()
 
 
 def states(slugs):
-    """Return {slug: TenantState} of the tenants named that the ledger knows; one trip for each PIECE."""
+    """Return {slug: TenantState} of those tenants that the ledger has; one round trip for each PIECE."""
     wanted, found = _many(slugs), {}
     with clear_errors():
         for chunk in chunks(wanted, PIECE):
@@ -59,14 +60,14 @@ def states(slugs):
 
 
 def behind(slugs=None, fingerprints=None):
-    """Return the sorted slugs of registered tenants that are not known to be ready at one of `fingerprints`.
+    """Return the sorted slugs of registered tenants that are not ready at one of `fingerprints`.
 
-    `slugs` limits it to some; the fingerprint is the code's if left out. The directory compares, so that the
-    answer grows with those that are behind alone; a trip for some thousands of them, none to an object.
+    `slugs` limits it to some; without `fingerprints` the code's own is meant. D1 compares, so the answer
+    has only the tenants that are behind: one round trip for some thousands, none to an object.
     """
     tenants = _registered(slugs)
     wanted = [code_fingerprint()] if fingerprints is None else list(fingerprints)
-    # A creation notes what it is about to make, and leaves its lease behind.
+    # A creation records its outcome in advance, and leaves its lease behind.
     ready = all_states().filter(
         state=READY, fingerprint__in=wanted, operation__in=["", Operation.CREATE], error=""
     )
@@ -75,9 +76,9 @@ def behind(slugs=None, fingerprints=None):
 
 
 def survey(slugs=None):
-    """Return how many tenants are registered, and {fingerprint: migrations} of the schemas noted; one trip.
+    """Return the number of registered tenants, and {fingerprint: migrations} of recorded schemas.
 
-    `slugs` limits the tenants to some; those whose deletion is noted do not count.
+    One round trip. `slugs` limits the tenants to some; deleted ones do not count.
     """
     deleted = all_states().filter(state=DELETED, slug=OuterRef("slug"))
     tenants = _registered(slugs).exclude(Exists(deleted)).order_by().values("pk")
@@ -92,7 +93,7 @@ def survey(slugs=None):
 
 
 def note_schemas(schemas):
-    """Note what stands behind some fingerprints, {fingerprint: migrations}; one trip, none for no schema."""
+    """Record {fingerprint: migrations}; one round trip, none for an empty dictionary."""
     rows = [
         all_schemas().model(fingerprint=fingerprint, migrations=text_of(applied), noted=now())
         for fingerprint, applied in schemas.items()
@@ -105,7 +106,7 @@ def note_schemas(schemas):
 
 
 def schemas(fingerprints):
-    """Return {fingerprint: migrations} of those among `fingerprints` that were noted; one trip."""
+    """Return {fingerprint: migrations} of those `fingerprints` that were recorded; one round trip."""
     rows = all_schemas().filter(fingerprint__in=list(fingerprints))
     with clear_errors():
         return {row.fingerprint: migrations_in(row.migrations) for row in rows}
@@ -117,20 +118,20 @@ def _registered(slugs):
 
 
 def is_at(state, *fingerprints):
-    """Say whether a TenantState, or None, is ready at one of `fingerprints`."""
+    """Return whether a TenantState, or None, is ready at one of `fingerprints`."""
     return is_ready(state) and state.fingerprint in fingerprints
 
 
 def is_ready(state):
-    """Say whether a TenantState, or None, is ready, and nothing works on it that may change it."""
+    """Return whether a TenantState, or None, is ready, and no operation may change it."""
     return state is not None and state.state == READY and state.operation in ("", Operation.CREATE)
 
 
 def unsettled(slug):
-    """Return the query for the row of `slug`, a text or an expression, that a look-up has to look at closely.
+    """Return the query for the row of `slug`, a text or an expression, if the row alone is not enough.
 
-    The row alone does not tell whose the object is: it is unused, a creation may not have come to its end, or
-    a load or a deletion may be at work.
+    It is not known whose the object is: it is unused, a creation may not have ended, or a load or a deletion
+    may be running.
     """
     at_rest = Q(operation__in=["", Operation.MIGRATE])
     return all_states().filter(~(Q(state=READY) & at_rest), slug=slug)
@@ -150,30 +151,30 @@ def unsettled_text(slug):
 
 
 def may_go(slug):
-    """Say whether the row of a tenant may go without its object: no work on the tenant has ever ended."""
+    """Return whether a tenant's row may be deleted alone, because its object was never used or is empty."""
     return all_states().filter(Q(state=DELETED) | Q(state=UNUSED, operation=""), slug=slug).exists()
 
 
 def emptied(slug):
-    """Note that a test has emptied the object of `slug`; its row, if any, may go."""
+    """Record that a test has emptied the object of `slug`, so that its row may be deleted."""
     rows = all_states().filter(slug=slug)
     rows.update(state=UNUSED, operation="", owner="", expires=None, fingerprint="", error="")
     rows.filter(~Exists(_registered([slug]))).delete()
 
 
 def error_text(error):
-    """Return what the ledger keeps of an error, an exception or a text."""
+    """Return the text that the ledger stores for an exception or a text."""
     text = str(error) if isinstance(error, str) else f"{type(error).__name__}: {error}"
     return (text or "failed")[:LONGEST_ERROR]
 
 
 def version():
-    """Return what the ledger writes as the version of this code."""
+    """Return the version of this code for the ledger."""
     return str(conf("VERSION") or f"do_bridge {do_bridge.__version__}")[:100]
 
 
 def stamp():
-    """Return when, and by which version, as values of a row that changes."""
+    """Return the present time and this code's version, as values for a changed row."""
     return {"since": now(), "version": version()}
 
 
@@ -193,19 +194,19 @@ def _model():
 
 
 def all_states():
-    """Return the query for all rows of the ledger; scratch objects stand in it by their aliases."""
+    """Return the query for all rows of the ledger; template objects are in it under their aliases."""
     return _model()._base_manager.using(conf("DIRECTORY_ALIAS"))
 
 
 def all_schemas():
-    """Return the query for the schemas that were noted."""
+    """Return the query for the recorded schemas."""
     from do_bridge.models import KnownSchema
 
     return KnownSchema._base_manager.using(conf("DIRECTORY_ALIAS"))
 
 
 class clear_errors:  # noqa: N801 - reads as the context that it is
-    """Says what to do where the directory has no ledger yet."""
+    """Raise LedgerMissing, which says what to do, if D1 has no ledger yet."""
 
     def __enter__(self):
         return self

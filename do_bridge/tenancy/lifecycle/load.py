@@ -1,4 +1,4 @@
-"""Makes a tenant's object of a SQLite file: checked, sent in units, usable when all of them are there."""
+"""Fill a tenant's object from a SQLite file: checked, sent in units, usable when all have arrived."""
 
 from dataclasses import dataclass, field
 
@@ -23,12 +23,12 @@ from .looking import close_to_older, read_tenant, unchecked
 from .states import FILLING, Do, Operation, next_step
 
 _META = fingerprint.META_TABLE
-# What the object says of its own making is not the file's.
+# These facts of the object are not taken from the file.
 _OWN_NOTES = ("schema", KEY)
 
 
 class TenantExists(Exception):
-    """The tenant's object holds something already."""
+    """The tenant's object is not empty."""
 
 
 @dataclass(slots=True)
@@ -54,17 +54,18 @@ def load_tenant(
 ):
     """Fill the object of tenant `slug` from the SQLite file at `path`; return a LoadReport.
 
-    The file is checked first. One that Django's own sqlite3 engine made is a whole site: of it a tenant gets
-    what `site` says. Each unit is a request of its own of about a megabyte, all under one lease; until the
-    last one the object has no fingerprint. After a failure the object is emptied and the ledger says why;
-    what was interrupted, or lost its connection, stays for the same call to go on. What an interrupted load
-    of another file left behind is thrown away.
-    `on_start(rows)` is called before the first unit, `on_piece(table, rows)` after each unit of rows.
-    `then(lease)` makes what belongs to the tenant in D1, its row first of all, before the ledger says
-    "ready"; until that the row's users are turned away. With `dry_run` nothing is written or thrown away,
-    and `then` is not called.
-    Raises UnfitFile, TenantExists, Held, Unfinished (all before anything is written), LeaseLost if somebody
-    else takes the tenant over, CountsDiffer, and Django's database errors.
+    The file is checked first. A file of Django's own sqlite3 engine is a whole site, of which a tenant gets
+    the rows that `site_file` chooses. Each unit is one request of about a megabyte, all under one lease. The
+    object has no schema fingerprint before the last one. After a failure the object is emptied, and the
+    ledger has the reason. After an interruption or a lost connection the rows stay, and the same call
+    continues. Rows of an interrupted load of another file are dropped.
+
+    `on_start(rows)` is called before the first unit, and `on_piece(table, rows)` after each unit of rows.
+    `then(lease)` makes the tenant's rows in D1 before the ledger says "ready"; visitors are turned away until
+    then. With `dry_run` nothing is written or dropped, and `then` is not called.
+
+    Raises UnfitFile, TenantExists, Held and Unfinished before anything is written; LeaseLost if another
+    operation takes the tenant over; CountsDiffer; and Django's database errors.
     """
     with opened(path) as file:
         schema = check_file(file.connection)
@@ -90,7 +91,7 @@ def load_tenant(
 
 
 def _refuse(lease):
-    """Raise TenantExists where the object holds what is not to be lost, Unfinished for a deletion."""
+    """Raise TenantExists if the object holds data, Unfinished if another operation was interrupted."""
     if lease.step == Do.TAKEN:
         raise TenantExists(
             f"The database of tenant {lease.slug!r} already has tables, and a file is loaded only into an "
@@ -101,7 +102,7 @@ def _refuse(lease):
 
 
 def _found(slug, row):
-    """Return the load that was cut off in a tenant's object, or None."""
+    """Return the interrupted load in a tenant's object, or None."""
     if row.operation not in FILLING:
         return None
     with connected(tenant_alias(slug)) as connection:
@@ -113,7 +114,7 @@ def _done_by(found, units):
 
 
 def _refuse_strangers(schema):
-    """Raise UnfitFile if the file is not a project's: each has the directory's content types."""
+    """Raise UnfitFile if the file has no content types, which every tenant and site has."""
     if apps.is_installed("django.contrib.contenttypes"):
         table = apps.get_model("contenttypes", "ContentType")._meta.db_table
         if all(found.name != table for found in schema.tables):
@@ -124,13 +125,13 @@ def _refuse_strangers(schema):
 
 
 def _planned(file, schema):
-    """Return (Filling, LoadReport, notes of the file about itself) of a checked file. Raises UnfitFile."""
+    """Return (Filling, LoadReport, the file's facts to keep) of a checked file. Raises UnfitFile."""
     is_tenants = any(table.name == _META for table in schema.tables)
     choices, notes = {}, []
     if is_tenants:
         rows = file.connection.execute(f"SELECT key, value FROM {_META}")  # noqa: S608
         notes = [pair for pair in rows if pair[0] not in _OWN_NOTES]
-        # The guard of the lease makes it.
+        # The lease's guard makes this table.
         schema.remove(_META)
     else:
         choices = site.choices(file.connection, schema)
@@ -153,7 +154,7 @@ def _load(lease, schema, filling, report, on_start, on_piece, notes):
     found = _found(lease.slug, lease.row) if lease.step == Do.DROP else None
     report.units_before = _done_by(found, filling.units)
     if report.units_before is not None:
-        # Whoever was cut off may only stand still.
+        # The interrupted process may still run.
         close_to_older(lease)
     elif lease.step == Do.DROP:
         drop_left_over(lease)
@@ -166,7 +167,7 @@ def _load(lease, schema, filling, report, on_start, on_piece, notes):
 
 
 def _refuse_schema(lease, schema):
-    """Raise UnfitFile for what only the empty object refuses."""
+    """Raise UnfitFile if the empty object refuses the schema."""
     try:
         with connected(tenant_alias(lease.slug)) as connection:
             refuse_schema(connection, schema)
@@ -179,7 +180,7 @@ def _fill(lease, filling, found, report, on_piece, notes):
     alias = tenant_alias(lease.slug)
     with noticing(lease), connected(alias) as connection:
         filling.fill(fence(connection, lease), found, on_piece)
-        # The directory's keys, so that permissions and the admin's log mean here what they mean there.
+        # With D1's keys, so that permissions and the admin's log mean the same here.
         with unchecked(alias), fenced(alias, lease):
             copy_content_types(alias)
         statements = [statement for pair in notes for statement in note_statements(*pair)]
@@ -187,9 +188,9 @@ def _fill(lease, filling, found, report, on_piece, notes):
 
 
 def _give_up(lease, error):
-    """Empty the object and note the failure, as far as either can be reached; the first error counts.
+    """Empty the object and record the failure, as far as both can be reached; the first error counts.
 
-    What somebody else has taken over stays as it is, and so does that for which the same load may go on.
+    Nothing is dropped if another operation has taken the tenant over, or if the same load may continue.
     """
     if isinstance(error, leases.LeaseError):
         return

@@ -1,4 +1,4 @@
-"""Looks at tenants' objects as they are: nobody catches up, and no schema is refused."""
+"""Read tenants' objects as they are: no catch-up, and no schema is refused."""
 
 import contextvars
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ _unchecked: contextvars.ContextVar[bool] = contextvars.ContextVar("do_bridge_unc
 
 @contextmanager
 def unchecked(alias=None):
-    """Take tenants' objects as they are inside this block: nobody catches up, and no schema is refused.
+    """Accept tenants' objects as they are inside this block: no catch-up, and no schema is refused.
 
-    For migrations and for whoever inspects. With `alias` its open connection expects nothing meanwhile.
+    For migrations and inspection. With `alias`, its open connection expects no schema until the block ends.
     """
     token = _unchecked.set(True)
     _expect(alias, lambda database: None)
@@ -30,26 +30,26 @@ def unchecked(alias=None):
 
 
 def _expect(alias, fingerprint):
-    """Change what this thread's open connection to a tenant expects, to `fingerprint(database)`."""
+    """Let this thread's open connection to a tenant expect the schema `fingerprint(database)`."""
     connection = getattr(connections._connections, alias, None) if alias_slug(alias) else None
     if connection is not None and connection.connection is not None:
         connection.connection.expect = fingerprint(connection.connection.database)
 
 
 def is_unchecked():
-    """Say whether the code that runs takes tenants' objects as they are."""
+    """Return whether the running code accepts tenants' objects as they are."""
     return _unchecked.get() or current().is_migration
 
 
 def read_tenant(slug):
-    """Return what the object of `slug` holds, whatever that is, as `lifecycle.Held`."""
+    """Return what the object of `slug` holds, as `states.Held`."""
     alias = tenant_alias(slug)
     with unchecked(alias):
         return read_object(connections[alias])
 
 
 def close_to_older(lease):
-    """Let the object of a lease's tenant refuse older leases from now on, and return what it holds then."""
+    """Let the object of a lease's tenant refuse older leases from now on, and return what it holds."""
     alias = tenant_alias(lease.slug)
     with unchecked(alias):
         raise_fence(connections[alias], lease)

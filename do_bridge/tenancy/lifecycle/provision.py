@@ -1,4 +1,4 @@
-"""Makes a tenant's object ready: schema and first rows come from a scratch object, in one atomic batch."""
+"""Make a tenant's object ready, with the schema and rows of a template object, in one atomic batch."""
 
 import hashlib
 import inspect
@@ -42,7 +42,7 @@ from .template_objects import note_used
 
 logger = logging.getLogger("do_bridge.migrations")
 
-# How often the scratch object is tried.
+# Attempts to read the template object.
 ATTEMPTS = 3
 _APPLIED = "django_migrations"
 _TAKEN = "taken"
@@ -61,18 +61,18 @@ _dumps = {}
 
 
 class ObjectTaken(DatabaseError):
-    """The object of a tenant that is to be made holds what somebody else wrote, maybe a former tenant."""
+    """The object of a new tenant holds tables that may be a former tenant's."""
 
 
 class ObjectFilled(ObjectTaken):
-    """An object that was empty when its lease was taken has tables now."""
+    """The object has tables, although it was empty when its lease was taken."""
 
 
 @dataclass
 class Dump:
-    """What a migrated object holds: its schema as SQL, and the rows that its migrations made.
+    """A migrated object: its schema as SQL, and the rows that its migrations made.
 
-    `late` is the SQL of views and triggers, which would act on the rows; `counters` are AUTOINCREMENT's.
+    `late` is the SQL of views and triggers, which must not act on the rows. `counters` are AUTOINCREMENT's.
     """
 
     schema: list[str] = field(default_factory=list)
@@ -94,12 +94,11 @@ class Dump:
 def provision(slug, copies=(), *, before=None, lease=None):
     """Make the object of tenant `slug` ready; safe to repeat. Return "provisioned" or "migrated".
 
-    A new object gets everything in one round trip, once this process has seen the scratch object; `copies`,
-    unsaved model instances with their primary keys, come along. An object that has a schema already is
-    migrated in the ordinary way, and statements of `before(connection)` run there before the copies. With a
-    `lease` it is all fenced, and the ledger is the caller's. Raises ObjectTaken where the object has tables,
-    none of which a migration made, and ObjectFilled where the lease was taken for an empty object, and that
-    has tables.
+    A new object gets everything in one round trip, once this process has read the template object. `copies`,
+    unsaved model instances with their primary keys, are written with it. An object that has a schema is
+    migrated in the ordinary way, and statements of `before(connection)` run there before the copies. Writes
+    are fenced by the `lease`; the caller keeps the ledger. Raises ObjectTaken if the object has tables but no
+    migrations, and ObjectFilled if it has tables although the lease was taken for an empty object.
     """
     alias = tenant_alias(slug)
     with fenced(alias, lease):
@@ -108,7 +107,7 @@ def provision(slug, copies=(), *, before=None, lease=None):
         if lease is not None and lease.step == Do.MAKE and scratch_dump() is not None:
             raise ObjectFilled(_taken(slug))
         if lease is None and (names := tables_of(slug)) and _APPLIED not in names:
-            # The caller knows whose migrations these are; tables without any are nobody's.
+            # The caller knows whose migrations these are.
             raise ObjectTaken(_taken(slug))
         call_command("migrate", database=alias, interactive=False, verbosity=0, noted=False, skip_checks=True)
         if copied := copy_statements(connections[alias], copies):
@@ -118,7 +117,7 @@ def provision(slug, copies=(), *, before=None, lease=None):
 
 
 def make(slug, copies=()):
-    """Fill an empty object by one batch; say whether that was done. Not where it has any table."""
+    """Fill the object with one batch, and return whether it was empty."""
     connection = connections[tenant_alias(slug)]
     if (dump := scratch_dump()) is None:
         return False
@@ -127,7 +126,7 @@ def make(slug, copies=()):
             statements = [(_REFUSE_TAKEN, None), *_statements(connection, dump)]
             run_batch(connection, statements + copy_statements(connection, copies))
     except DatabaseError as error:
-        # The batch is atomic: an object in use refuses it unharmed.
+        # The batch is atomic: an object in use refuses it and stays as it is.
         if not is_mismatch(error) and told(error, _TAKEN) is None:
             raise
         return False
@@ -143,20 +142,20 @@ def _taken(slug):
 
 
 def refuse(lease):
-    """Raise what the step of a lease that was not taken says."""
+    """Raise the error for a lease that was not taken."""
     leases.refuse(lease)
     if lease.step == Do.TAKEN:
         raise ObjectTaken(_taken(lease.slug))
 
 
 def guard_lookup():
-    """Let the look-up refuse a row whose object holds what was not made for it, in the row's own trip."""
+    """Let the look-up refuse a row whose object was not made for it, in the row's own round trip."""
     lookup.annotations = lambda: {"unsettled": ledger.unsettled_text(OuterRef("slug"))}
     lookup.check = _refuse_unsettled
 
 
 def _refuse_unsettled(tenant):
-    """Raise TenantUnclaimed for a row whose object is somebody else's, TenantBehind while it is filled.
+    """Raise TenantUnclaimed for a row whose object is another process's, TenantBehind while it is filled.
 
     One round trip for a row that no work has ended for, and one more that notes the end of a creation; none
     for a tenant in use, since the ledger's word came with its row.
@@ -169,7 +168,7 @@ def _refuse_unsettled(tenant):
             f"Tenant {tenant.slug!r} is not ready, because '{row.operation}' has not finished. Wait until it "
             "has, or run the same command again if it was interrupted."
         )
-    # Those that a test run has made for an alias of its own are for whatever row a test makes.
+    # A test run's own objects belong to whatever row a test makes.
     if isolation.is_known(connections[tenant_alias(tenant.slug)]):
         return
     if not row.operation and not has_tables(tenant.slug):
@@ -188,7 +187,7 @@ def _refuse_unsettled(tenant):
 
 
 def _drop_on_use(slug):
-    """Make the object anew whose tables are left over: they may have the schema that a use expects."""
+    """Replace left-over tables, which may have the schema that a use expects."""
     if not conf("CATCH_UP"):
         raise TenantBehind(
             f"The database of tenant {slug!r} has not been created, and DO_BRIDGE['CATCH_UP'] is off. "
@@ -201,7 +200,7 @@ def _drop_on_use(slug):
 
 
 def tables_of(slug):
-    """Return the names of what the object of `slug` holds, for whomever it was made; one round trip."""
+    """Return the names of all tables and other things in the object of `slug`; one round trip."""
     alias = tenant_alias(slug)
     with unchecked(alias):
         (result,) = run_batch(connections[alias], [(_TABLES, None)])
@@ -209,7 +208,7 @@ def tables_of(slug):
 
 
 def has_tables(slug):
-    """Say whether the object of tenant `slug` has tables already, for whomever they were; one round trip."""
+    """Return whether the object of tenant `slug` has any tables; one round trip."""
     return bool(tables_of(slug))
 
 
@@ -228,14 +227,14 @@ def _statements(connection, dump):
 
 
 def _applied_now(connection, columns, rows):
-    """Return the rows of django_migrations with the present time, the tenant's own."""
+    """Return the rows of django_migrations with the present time."""
     at = columns.index("applied")
     present = connection.ops.adapt_datetimefield_value(now())
     return [[*row[:at], present, *row[at + 1 :]] for row in rows]
 
 
 def provision_noted(slug):
-    """Make the object of a tenant that has its row in D1, or migrate it, under a lease; see `provision`."""
+    """Make or migrate the object of a tenant that has its row in D1, under a lease; see `provision`."""
     lease = leases.take(slug, Operation.MIGRATE, lambda: read_tenant(slug))
     if not lease.fence:
         refuse(lease)
@@ -246,7 +245,7 @@ def provision_noted(slug):
 
 
 def work_under(lease, work):
-    """Run work(), which returns (how, the fingerprint reached), and write its outcome into the ledger.
+    """Run work(), which returns (how, the schema fingerprint reached), and record its outcome.
 
     Returns what it returned.
     """
@@ -261,7 +260,7 @@ def work_under(lease, work):
 
 
 def finishes_creation(lease):
-    """Say whether a lease was taken over from a creation that was cut off before it reached the object."""
+    """Return whether a lease was taken over from a creation that never reached the object."""
     return lease.row.operation == Operation.CREATE and lease.step in (Do.MAKE, Do.DROP)
 
 
@@ -271,7 +270,7 @@ def ready(lease, copies=(), before=None):
         drop_left_over(lease)
     how = provision(lease.slug, copies, before=before, lease=lease)
     if how == "provisioned" and finishes_creation(lease):
-        # Its members' copies would have come along.
+        # The creation would have written the members' copies.
         tenant_filled.send(sender=None, source=None, target=lease.slug)
     # A migrated object may have migrations that this code does not have.
     alias = tenant_alias(lease.slug)
@@ -279,7 +278,7 @@ def ready(lease, copies=(), before=None):
 
 
 def fingerprint():
-    """Return 16 hexadecimal digits that change with any migration, Django, and the dialect's schema code."""
+    """Return 16 hexadecimal digits that change with any migration, Django or our schema editor."""
     digest = hashlib.sha256(django.__version__.encode() + inspect.getsource(schema).encode())
     loader = MigrationLoader(None, ignore_no_migrations=True)
     for key in sorted(loader.disk_migrations):
@@ -290,13 +289,13 @@ def fingerprint():
 
 
 def scratch_dump():
-    """Return the Dump of the scratch object for this state of the code; migrate that object where needed.
+    """Return the Dump of the template object for this state of the code, migrating that object if needed.
 
-    None where it can't be dumped, because of a virtual table of a kind that nothing can be made of again.
+    None if it can't be dumped, because of a virtual table of a kind that can't be copied.
     """
     databases = tenant_databases()
     alias = databases.scratch_alias(fingerprint_once())
-    # The object's name is part of the key: a test run has a scratch object of its own.
+    # The key is the object's name, because a test run has a template object of its own.
     key = databases[alias]["NAME"]
     with _lock:
         if key not in _dumps:
@@ -307,7 +306,7 @@ def scratch_dump():
 
 
 def _read_scratch(alias):
-    """Migrate the scratch object and return its Dump, or None; again where somebody empties it meanwhile."""
+    """Migrate the template object and return its Dump or None; again if another process empties it."""
     for _ in range(ATTEMPTS):
         try:
             call_command("migrate", database=alias, interactive=False, verbosity=0)
@@ -328,7 +327,7 @@ def _read_scratch(alias):
 
 
 def fingerprint_once():
-    """Return the fingerprint, computed once: a process runs one state of the code."""
+    """Return the fingerprint, computed once, because a process runs one state of the code."""
     if "fingerprint" not in _known:
         _known["fingerprint"] = fingerprint()
     return _known["fingerprint"]
@@ -338,7 +337,7 @@ _known = {}
 
 
 def forget_dumps():
-    """Read the scratch object again when it is needed next."""
+    """Read the template object again when it is needed next."""
     with _lock:
         _dumps.clear()
 
@@ -346,14 +345,14 @@ def forget_dumps():
 def dump_database(connection):
     """Return the Dump of the database behind `connection`, in two round trips.
 
-    Raises NotSupportedError for a virtual table that can't be made anew (see `virtual`).
+    Raises NotSupportedError for a virtual table that can't be made again (see `virtual`).
     """
     master, tables = run_batch(connection, [(MASTER, None), (TABLES, None)])
     entries = [row for row in master.rows if not is_among(row[1], OWN)]
     found = read_schema(entries, tables.rows)
     derived = [sql for item in found.derived for sql in item.statements()]
     dump = Dump(schema=found.table_sql + found.index_sql, late=found.other_sql + derived)
-    # The directory's rows of these are copied instead, so that keys are equal everywhere.
+    # D1's rows of these models are copied instead, so that keys are the same everywhere.
     copied = {
         apps.get_model(*model)._meta.db_table
         for model in _COPIED_APPS_TABLES
@@ -374,7 +373,7 @@ def dump_database(connection):
 
 
 def _select_all(table):
-    """Return the query for a table's stored values, by its key; a rowid that no column shows comes first."""
+    """Return the query for a table's stored values by key; a rowid without a column comes first."""
     names = table.stored_remotely
     key = ", ".join(map(quote, table.key))
     return f"SELECT {', '.join(map(quote, names))} FROM {quote(table.name)} ORDER BY {key}"  # noqa: S608

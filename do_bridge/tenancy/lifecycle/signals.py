@@ -1,8 +1,7 @@
-"""The signal by which a project makes members of a tenant that was filled."""
+"""The signal with which a project gives a filled tenant its members."""
 
 from django.dispatch import Signal
 
-#: Sent with `target`, the slug of a tenant that was filled by a load or a copy, that took over an object,
-#: or whose creation somebody else finished, and `source`, the slug of the one that it was copied from, or
-#: None: members' places are the project's.
+#: Sent with `target`, the slug of a tenant that a load or a copy has filled, that has taken over an object,
+#: or whose creation another process has finished. `source` is the slug of the copied tenant, or None.
 tenant_filled = Signal()

@@ -1,4 +1,4 @@
-"""What a tenant gets of a whole site's file: the rows of tenant models, and what those rows point at.
+"""Choose a tenant's rows from a whole site's file: the rows of tenant models and what they point at.
 
 Passwords, sessions, tokens and everything else of the shared database stay out of the tenant's object.
 """
@@ -142,7 +142,7 @@ def _has_rowid(table):
 
 
 class _Chosen:
-    """Finds the rows of the shared database that a tenant's rows point at, through any number of keys."""
+    """Find the rows of the shared database that a tenant's rows point at, through any number of keys."""
 
     def __init__(self, source, schema):
         self._source = source

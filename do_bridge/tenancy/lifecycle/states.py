@@ -137,7 +137,7 @@ def content(row, held):
 
 
 def is_its_work(row, held):
-    """Say whether the object holds what the operation in the row, alive or cut off, has written."""
+    """Return whether the object holds what the operation in the row, alive or cut off, has written."""
     return bool(row.operation) and held.has_tables and held.owner == row.owner
 
 

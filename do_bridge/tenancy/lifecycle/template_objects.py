@@ -1,4 +1,4 @@
-"""Scratch objects in the ledger: noted when they are used, emptied when no code needs them any more."""
+"""Template objects in the ledger: recorded when they are used, emptied when no code needs them."""
 
 import contextlib
 from datetime import timedelta
@@ -13,17 +13,17 @@ from do_bridge.tenancy.slugs import SCRATCH_PREFIX, is_scratch_alias
 
 from . import ledger
 
-#: Days after which nobody is expected to run the code of a scratch object that was not used since.
+#: Days without use after which no process is expected to run a template object's code.
 DAYS = 7
 
 
 def note_used(alias):
-    """Note in the ledger, under its alias, that a scratch object was used just now; one trip."""
+    """Record in the ledger, under its alias, that a template object was used just now; one round trip."""
     ledger.reached(alias, code_fingerprint())
 
 
 def superseded(current, days=DAYS):
-    """Return the aliases of scratch objects, but `current`, that nobody has used for so many days."""
+    """Return the aliases of template objects, without `current`, that were unused for `days`."""
     rows = ledger.all_states().filter(
         slug__startswith=SCRATCH_PREFIX, since__lte=now() - timedelta(days=days)
     )
@@ -32,9 +32,10 @@ def superseded(current, days=DAYS):
 
 
 def empty_scratch(alias):
-    """Drop all that a scratch object holds, give its storage back and take it out of the ledger.
+    """Drop everything in a template object, release its storage and delete its row from the ledger.
 
-    Whoever runs its code still has read it, or makes it anew. Raises Django's database errors.
+    A process that still runs its code has read it already, or makes it again. Raises Django's database
+    errors.
     """
     wrapper = connections[alias]
     with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper)) as connection:

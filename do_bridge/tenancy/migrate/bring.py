@@ -1,4 +1,4 @@
-"""Brings one tenant's object to where it should be: by replay, by provisioning, or by Django's command."""
+"""Bring tenants' objects up to date: by replay, by provisioning, or by Django's command."""
 
 import json
 import logging
@@ -32,23 +32,23 @@ logger = logging.getLogger("do_bridge.migrations")
 
 @dataclass
 class Step:
-    """The way from one schema to another, as one object went it."""
+    """What one object needed to get from one schema to another."""
 
     statements: list
     reached: str
-    #: The migrations that it notes as applied, (app, name).
+    #: The migrations that it records as applied, (app, name).
     notes: list
 
 
 class Steps:
-    """For each schema that tenants start from, what the first of them did, to be sent to the others.
+    """For each schema that tenants start from, what the first of them needed, for the others.
 
-    The first goes the ordinary way, through Django's executor. Where what it did is the same for every object
-    of its schema, the others get it as one batch, in one trip; else they go the ordinary way too.
+    The first tenant is migrated by Django's executor. If what that did is the same for every object of the
+    schema, the others get it as one batch in one round trip. Otherwise they go the ordinary way, too.
     """
 
     def __init__(self, migrate):
-        """`migrate(slug)` goes the ordinary way and returns the fingerprint reached."""
+        """`migrate(slug)` goes the ordinary way and returns the schema fingerprint reached."""
         self._migrate = migrate
         self._steps = {}
         self._locks = {}
@@ -56,7 +56,7 @@ class Steps:
         self._can_replay = signals_are_known()
 
     def bring(self, slug, start):
-        """Bring one tenant on, whose object is thought to hold the schema `start`; return what it reached."""
+        """Migrate one tenant, whose object should have the schema `start`; return the one reached."""
         if not start or not self._can_replay:
             return self._migrate(slug)
         with self._guard:
@@ -83,7 +83,7 @@ class Steps:
         return reached, Step(statements, reached, made.notes)
 
     def _replay(self, slug, start):
-        """Return the fingerprint reached, or None where this tenant has to go the ordinary way."""
+        """Return the schema fingerprint reached, or None if this tenant has to go the ordinary way."""
         step = self._steps[start]
         if step is None:
             return None
@@ -92,7 +92,7 @@ class Steps:
             with guarded(), expecting(connection, start) as sender, connection.wrap_database_errors:
                 sender.run([*step.statements, *_applied_now(connection, step.notes)])
         except DatabaseError as error:
-            # The batch is atomic. The ordinary way says better what is wrong, or works where this did not.
+            # The batch is atomic. The ordinary way works, or raises a better error.
             if getattr(error.__cause__, "effect", None) == "unknown":
                 raise
             logger.info(
@@ -103,7 +103,7 @@ class Steps:
 
 
 def _applied_now(connection, notes):
-    """Return the prepared statement that gives the rows of django_migrations this tenant's own time."""
+    """Return the prepared statement that sets the present time in the rows of django_migrations."""
     if not notes:
         return []
     sql = (
@@ -119,10 +119,10 @@ def _keeps_content_types(applied):
 
 @dataclass
 class LeasedFleet:
-    """A run of migrations over many tenants, each under a lease; a piece's leases are taken in one trip.
+    """A run of migrations over many tenants, each under a lease; a chunk's leases take one round trip.
 
-    `steps` (None: each goes the ordinary way) and `migrate(slug)` bring a tenant on, `makes` says whether an
-    empty object is filled by one batch, `refusal(fingerprint)` why this code refuses what was reached, or "".
+    `steps` (None: each goes the ordinary way) and `migrate(slug)` migrate a tenant. `makes` is whether one
+    batch fills an empty object. `refusal(fingerprint)` returns why this code refuses a schema, or "".
     """
 
     steps: object
@@ -137,7 +137,7 @@ class LeasedFleet:
         return Fleet(self._work, before=self._begin, after=self._end, jobs=self.jobs)
 
     def _begin(self, slugs):
-        """Take the leases of those of which the ledger knows whose their objects are."""
+        """Take the leases of those tenants that are at rest by the ledger."""
         at_rest = [
             row
             for row in leases.look_at_many(slugs).values()
@@ -150,7 +150,7 @@ class LeasedFleet:
     def _work(self, slug):
         if (lease := self._leases.get(slug)) is None:
             return self._work_alone(slug)
-        # Where a run was cut off nobody knows how far it came: the object itself says so.
+        # After an interrupted run only the object itself tells how far it came.
         if lease.row.operation:
             start = close_to_older(lease).fingerprint
         else:
@@ -186,7 +186,7 @@ class LeasedFleet:
         return Outcome(slug, fingerprint=reached, error=self.refusal(reached))
 
     def _end(self, done, untouched):
-        """Write what became of a piece into the ledger, in at most three trips."""
+        """Record the outcomes of a chunk in the ledger, in at most three round trips."""
         self._keeping.close()
         own = self._leases
         ready_ones = [one for one in done if not one.failed and one.slug in own]

@@ -1,4 +1,4 @@
-"""Lets code run on any schema that has its migrations, and migrates a tenant without them on first use."""
+"""Let code run on any schema that has its migrations, and migrate a tenant without them on first use."""
 
 import contextvars
 import logging
@@ -40,7 +40,7 @@ _failures = {}
 
 
 class _Lock:
-    """A lock that can be referenced weakly, so that only those in use are kept."""
+    """A lock that can be referenced weakly, so that only locks in use are kept."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -56,7 +56,7 @@ def _expect_schema(sender, connection, **kwargs):
     if alias_slug(connection.alias) is None or not hasattr(driver_connection, "on_mismatch"):
         return
     driver_connection.expect = None if is_unchecked() else known.expected(driver_connection.database)
-    # Weakly, or a connection that nobody closes would be kept by what it calls.
+    # A strong reference would keep a connection alive that is never closed.
     driver_connection.on_mismatch = partial(_on_mismatch, weakref.ref(driver_connection), connection.alias)
 
 
@@ -64,7 +64,7 @@ def _on_mismatch(reference, alias, found):
     """Return the fingerprint with which a request may go on; raises SchemaMismatch."""
     if is_unchecked():
         return found
-    # In a thread of its own: its connection to the object must not be the one that waits here.
+    # In another thread, because the connection to the object is waiting here.
     usable = found if known.is_known_usable(found) else _in_thread(_answer, alias_slug(alias), found)
     driver_connection = reference()
     if usable and driver_connection is not None:
@@ -74,20 +74,20 @@ def _on_mismatch(reference, alias, found):
 
 
 def _answer(slug, found):
-    # Not registered by the look-up's word: that is a memory, and whoever listens there would use the tenant.
+    # The look-up is not asked: it is a cache, and its listeners would use the tenant.
     if not found and (directory_is_closed() or not is_registered(slug)):
         _refuse_gone(slug)
-        # An object of which the directory knows nothing is whatever its user makes of it.
+        # An object without a row in D1 is not this package's to migrate.
         return found
     if found and (applied := known.migrations_of(found)) is not None:
-        # What is known to be refused needs no trip to be refused again.
+        # What is known to be refused is refused without a round trip.
         _refuse_unknown(slug, applied)
         _refuse_catching_up(slug)
     return catch_up(slug, found)
 
 
 def _refuse_gone(slug):
-    """Raise TenantGone for a tenant without a row that had one a moment ago, or that the ledger saw go."""
+    """Raise TenantGone for a tenant whose row was just deleted, or that is deleted by the ledger."""
     if directory_is_closed():
         return
     if lookup.forget(slug) or _is_deleted(ledger.states(slug).get(slug)):
@@ -101,18 +101,17 @@ def _is_deleted(state):
 def catch_up(slug, found=""):
     """Migrate tenant `slug` if it lacks migrations of this code; return the fingerprint of what it has then.
 
-    Once, however many threads and processes ask: threads wait for each other at a lock; among processes the
-    object itself is the lock, since a migration's transaction begins only on the schema that was found.
-    Migrations that this code does not have stay. `found` is the fingerprint that made somebody ask. Raises
-    TenantGone, CodeTooOld, or TenantBehind where DO_BRIDGE["CATCH_UP"] is off, the migration failed, or a
-    load or a deletion is not finished.
+    It is migrated once, however many threads and processes need it: threads wait at a lock, and processes for
+    the tenant's lease. Migrations that this code does not have stay. `found` is the schema fingerprint that
+    the object answered. Raises TenantGone, CodeTooOld, and TenantBehind if DO_BRIDGE["CATCH_UP"] is off, the
+    migration failed, or a load or a deletion is not finished.
     """
     with _guard:
         lock = _locks.setdefault(slug, _Lock())
     alias = tenant_alias(slug)
     with lock.lock, unset_context(), unchecked(alias):
         if known.is_known_usable(found):
-            # Another thread has asked meanwhile.
+            # Another thread has done it.
             return found
         while True:
             held = read_object(connections[alias])
@@ -142,13 +141,13 @@ def _refuse_unknown(slug, applied):
 
 
 def named(migrations):
-    """Return a few words about some migrations, pairs of (app label, name)."""
+    """Return the first names of some migrations, pairs of (app label, name), as text."""
     names = ", ".join(f"{app}.{name}" for app, name in migrations[:3])
     return names + (f" and {len(migrations) - 3} more" if len(migrations) > 3 else "")
 
 
 def _refuse_catching_up(slug):
-    """Raise TenantBehind where this process does not migrate the tenant now, as it knows without a trip."""
+    """Raise TenantBehind if catch-up is off, or has just failed for this tenant; no round trip."""
     if not conf("CATCH_UP"):
         raise TenantBehind(
             f"The database of tenant {slug!r} is behind this code, and DO_BRIDGE['CATCH_UP'] is off. "
@@ -163,7 +162,7 @@ def _refuse_catching_up(slug):
 
 
 def _take(slug, held):
-    """Return the lease for a migration, or None where somebody else has just brought the tenant on."""
+    """Return the lease for a migration, or None if another process has just migrated the tenant."""
 
     def read():
         held = read_tenant(slug)
@@ -184,7 +183,7 @@ def _take(slug, held):
     except leases.Held as error:
         raise TenantBehind(f"The database of tenant {slug!r} is not ready: {error}") from error
     if lease.step == Do.GONE:
-        # It had its row when this began.
+        # The tenant had its row when this began.
         lookup.forget(slug)
         raise TenantGone(f"Tenant {slug!r} was deleted.")
     if lease.step == Do.TAKEN:
@@ -200,13 +199,13 @@ def _take(slug, held):
 
 
 class _Done(Exception):
-    """The tenant is where this code wants it."""
+    """The tenant has the migrations of this code."""
 
 
 def _migrate(lease):
-    """Bring the tenant to head under a lease, with its outcome in the ledger; return the fingerprint.
+    """Migrate the tenant under a lease, record the outcome, and return the schema fingerprint.
 
-    None where somebody else has taken the tenant over meanwhile.
+    None if another operation has taken the tenant over.
     """
 
     slug, start = lease.slug, time.monotonic()
@@ -236,7 +235,7 @@ def _migrate(lease):
 
 
 def _in_thread(function, *arguments):
-    """Run a function in a thread of its own, with connections of its own, and wait for it."""
+    """Run a function in a new thread, which has its own connections, and wait for it."""
     outcome = Future()
 
     def run():

@@ -1,4 +1,4 @@
-"""Runs migrations on a tenant's object, and writes the schema's fingerprint in each one's own transaction."""
+"""Run migrations on a tenant's object, each with the new schema fingerprint in its transaction."""
 
 from django.db import DatabaseError
 
@@ -15,7 +15,7 @@ _MARK = fingerprint.READ_META
 
 
 def read_fingerprint(connection):
-    """Return the fingerprint that the object holds, empty for none; one trip."""
+    """Return the object's schema fingerprint, or an empty text; one round trip."""
     rows = _read(connection, _MARK)
     return rows[0][0] if rows else ""
 
@@ -31,9 +31,9 @@ def _read(connection, sql):
 
 
 def settle_fingerprint(connection, state=None):
-    """Write the fingerprint of what the object says is applied, if it holds another one; return it.
+    """Correct the schema fingerprint after a change that no migration made; return it.
 
-    For changes that no migration made. `state` is the object's, where it was read already.
+    `state` is what the object holds, if it was read already.
     """
     state = read_object(connection) if state is None else state
     wanted = known.learn(state.applied)
@@ -45,9 +45,9 @@ def settle_fingerprint(connection, state=None):
 
 
 def prune_removed(connection, label):
-    """Take the rows of an app that has no migrations here out of an object's django_migrations.
+    """Delete an object's rows in django_migrations of an app that has no migrations here.
 
-    Django's `--prune` refuses an app that is not installed. Returns the names; the tables of the app stay.
+    Django's `--prune` refuses an app that is not installed. Return the names; the app's tables stay.
     """
     state = read_object(connection)
     gone = {key for key in state.applied if key[0] == label}
@@ -61,7 +61,7 @@ def prune_removed(connection, label):
 
 
 class TenantMigrationExecutor(MigrationExecutor):
-    """The executor of tenants' objects; for every other database it is its parent and nothing else.
+    """The executor of tenants' objects; for other databases it does what its parent does.
 
     Each transaction expects the schema fingerprint that was found at the start, so that nothing runs in an
     object that was emptied in between.
@@ -70,7 +70,7 @@ class TenantMigrationExecutor(MigrationExecutor):
     def __init__(self, connection, progress_callback=None):
         self.keeps_fingerprint = is_tenant_side(connection.alias)
         if self.keeps_fingerprint:
-            # Before the migrations are read: what changes in between must not look like what was read.
+            # Read before the migrations, so that a change in between is noticed.
             self._stored = read_fingerprint(connection)
         super().__init__(connection, progress_callback)
         self._applied = frozenset(self.loader.applied_migrations)
@@ -126,7 +126,7 @@ class TenantMigrationExecutor(MigrationExecutor):
             self.connection.connection.expect = self._stored
 
     def _settle(self):
-        """Write the fingerprint where no migration of this run did: in an object older than the ledger."""
+        """Write the schema fingerprint if no migration of this run did, in an object older than the ledger."""
         self._applied = self._coming
         wanted = fingerprint.of(self._applied)
         if wanted != self._stored and (self._applied or self._stored):

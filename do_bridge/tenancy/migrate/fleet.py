@@ -1,4 +1,4 @@
-"""Works through many tenants in threads: in pieces, past failures, and to a clean stop at Ctrl-C."""
+"""Work on many tenants in threads: in chunks, past failures, and to a clean stop at Ctrl-C."""
 
 import contextvars
 import signal
@@ -13,16 +13,16 @@ from django.db import connections
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import tenant_alias
 
-#: Tenants between two writes to the ledger; so many are looked at again after a crash.
+#: Tenants between two writes to the ledger; as many are checked again after a crash.
 PIECE = 64
 JOBS = 4
-#: Seconds after which a run looks whether somebody wants it to end.
+#: Seconds after which a run notices Ctrl-C at the latest.
 AWAKE = 0.5
 
 
 @dataclass
 class Outcome:
-    """What became of one tenant."""
+    """The outcome for one tenant."""
 
     slug: str
     text: str = "ok"
@@ -32,7 +32,7 @@ class Outcome:
 
     @property
     def failed(self):
-        """Whether it is not where it should be."""
+        """Whether the work failed."""
         return bool(self.error)
 
 
@@ -41,7 +41,7 @@ class Fleet:
     """One run over many tenants.
 
     `work(slug)` returns an Outcome and may raise anything; `before(slugs)` and `after(outcomes, untouched)`
-    are called around each piece, in the calling thread, to write many rows in one trip.
+    are called around each chunk, in the calling thread, to write many rows in one round trip.
     """
 
     work: object
@@ -52,7 +52,7 @@ class Fleet:
     interrupted: bool = False
 
     def run(self, slugs, bar=None):
-        """Work through `slugs`; return outcomes. After Ctrl-C `interrupted` is true, the rest untouched."""
+        """Work on `slugs` and return outcomes; after Ctrl-C `interrupted` is true and the rest untouched."""
         self._stop = threading.Event()
         slugs = list(slugs)
         with self._ctrl_c(), ThreadPoolExecutor(max(1, self.jobs), "do-bridge") as pool:
@@ -64,7 +64,7 @@ class Fleet:
 
     @contextmanager
     def _ctrl_c(self):
-        """Let the first Ctrl-C end the run when the tenants that have begun are done, the second at once."""
+        """Let the first Ctrl-C end the run after the tenants that have begun, and the second at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -85,7 +85,7 @@ class Fleet:
         if self.before is not None:
             self.before(slugs)
         futures = {slug: pool.submit(contextvars.copy_context().run, self._one, slug, bar) for slug in slugs}
-        # A Ctrl-C that comes just as this thread falls asleep is seen when it wakes.
+        # A Ctrl-C just before this thread sleeps is handled when it wakes.
         while wait(futures.values(), timeout=AWAKE).not_done:
             pass
         done = [outcome for future in futures.values() if (outcome := future.result()) is not None]
@@ -101,7 +101,7 @@ class Fleet:
         try:
             outcome = self.work(slug)
         except Exception as error:
-            # Whatever a tenant's work raises concerns it alone; the others go on.
+            # One tenant's failure must not end the run.
             outcome = Outcome(slug, error=f"{type(error).__name__}: {error}")
             connection = getattr(connections._connections, tenant_alias(slug), None)
             outcome.fingerprint = getattr(connection, "schema_fingerprint", "")

@@ -1,4 +1,4 @@
-"""Which migrations a tenant has after a `migrate` with given arguments, told without asking any object."""
+"""Find which migrations a tenant has after a `migrate` with given arguments, without reading its object."""
 
 from itertools import islice
 
@@ -15,14 +15,14 @@ from do_bridge.tenancy.slugs import tenant_alias
 
 
 class TargetError(ValueError):
-    """The arguments name no migration."""
+    """The arguments do not name a migration."""
 
 
 def migrations_at_target(options):
     """Return this code's migrations in a tenant for which `migrate` with these options has nothing to do.
 
-    None where that can't be told beforehand, and each tenant has to be asked. `options` are the command's.
-    Raises TargetError for an app or a migration that is not there.
+    None if each tenant has to be read to find out. `options` are the command's. Raises TargetError for an
+    app or a migration that does not exist.
     """
     if options["prune"] or options["run_syncdb"]:
         return None
@@ -38,27 +38,27 @@ def migrations_at_target(options):
 
 
 def has_migrations(label):
-    """Say whether this code has an app of that label, with migrations."""
+    """Return whether this code has an app with that label that has migrations."""
     return label in MigrationLoader(None, ignore_no_migrations=True).migrated_apps
 
 
 def is_there(applied, target):
-    """Say whether a tenant with these migrations has nothing to do for `target`, whatever else it has."""
+    """Return whether a tenant with these migrations has nothing to do for `target`, whatever else it has."""
     return applied & code_migrations() == target and not known.unknown(applied)
 
 
 def find_there(states, noted, target):
-    """Return {fingerprint: migrations} of those in the ledger's `states` at which a tenant is there.
+    """Return {fingerprint: migrations} of those schemas in the ledger's `states` that fulfil `target`.
 
-    `noted` are the schemas that the ledger knows. Of each other one that this process does not know either a
-    tenant is asked; for the rest the ledger's word holds.
+    `noted` are the schemas that the ledger has. For each other one that this process does not know either,
+    one tenant's object is read.
     """
     one_of = {}
     for state in states:
         if state.state == ledger.READY and state.fingerprint and state.fingerprint not in noted:
             one_of.setdefault(state.fingerprint, state.slug)
     found = {}
-    # Where there are more, each tenant's own turn tells.
+    # If there are more, each tenant is checked in its turn.
     for fingerprint, slug in islice(one_of.items(), ledger.SCHEMAS):
         applied = known.migrations_of(fingerprint) or _ask(slug)
         if known.learn(applied) == fingerprint and is_there(applied, target):
@@ -67,7 +67,7 @@ def find_there(states, noted, target):
 
 
 def _ask(slug):
-    """Return the migrations that an object has, none if it can't be asked: its own turn will tell why."""
+    """Return the migrations of an object, or none if it can't be read: its turn will show why."""
     alias = tenant_alias(slug)
     with unchecked(alias):
         try:
@@ -77,7 +77,7 @@ def _ask(slug):
 
 
 def _unapplied(loader, label, name):
-    """Return the migrations that are taken back when a database at head goes to this one."""
+    """Return the migrations that are unapplied when a database that is up to date goes to this one."""
     graph = loader.graph
     if name == "zero":
         starts = [key for key in graph.root_nodes() if key[0] == label]

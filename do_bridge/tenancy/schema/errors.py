@@ -8,7 +8,7 @@ class SchemaMismatch(OperationalError):
 
 
 class TenantBehind(SchemaMismatch):
-    """The tenant has not been migrated to where this code is."""
+    """The tenant lacks migrations of this code."""
 
 
 class CodeTooOld(SchemaMismatch):
@@ -27,4 +27,4 @@ class TenantUnclaimed(SchemaMismatch):
 
 
 class TenantGone(SchemaMismatch):
-    """The tenant was deleted, by another process maybe; nothing was run, and nothing is made anew."""
+    """The tenant was deleted, perhaps by another process; nothing was run."""

@@ -1,4 +1,4 @@
-"""The fingerprint of a schema: one hash of the migrations that are applied."""
+"""The schema fingerprint: one hash of the applied migrations."""
 
 import hashlib
 from functools import lru_cache
@@ -13,27 +13,27 @@ _WRITE_META = f"INSERT OR REPLACE INTO {META_TABLE} (key, value) VALUES (%s, %s)
 
 
 def of(applied):
-    """Return the fingerprint of applied migrations, pairs of (app label, name): 64 hexadecimal digits."""
+    """Return the schema fingerprint of migrations, (app label, name): 64 hexadecimal digits."""
     return hashlib.sha256(text_of(applied).encode()).hexdigest()
 
 
 def text_of(applied):
-    """Return the text that is hashed: "app.name" in a line each, sorted."""
+    """Return the text that is hashed: sorted lines "app.name"."""
     return "\n".join(sorted(f"{app}.{name}" for app, name in applied))
 
 
 def migrations_in(text):
-    """Return the set of (app label, name) that `text_of` has written."""
+    """Return the set of (app label, name) in a text of `text_of`."""
     return frozenset(tuple(line.split(".", 1)) for line in text.splitlines())
 
 
 def write_statements(fingerprint):
-    """Return the statements that write `fingerprint` into an object, for a batch or a transaction."""
+    """Return the statements that write the schema fingerprint into an object."""
     return note_statements("schema", fingerprint)
 
 
 def note_statements(key, value):
-    """Return the statements that write one pair into an object's table of its own facts."""
+    """Return the statements that write one pair into the object's table META_TABLE."""
     return [(CREATE_META, None), (_WRITE_META, (key, value))]
 
 
@@ -44,7 +44,7 @@ def _loader():
 
 @lru_cache(maxsize=1)
 def code_migrations():
-    """Return the (app label, name) of all migrations that stand in a database that is at head."""
+    """Return the (app label, name) of all migrations recorded in a database that is up to date."""
     loader = _loader()
     applied = set(loader.graph.nodes)
     for key in loader.graph.nodes:
@@ -54,14 +54,14 @@ def code_migrations():
 
 
 def known_migrations():
-    """Return the (app label, name) of all migrations that this code has, or has had under a squashed name."""
+    """Return the (app label, name) of all migrations on disk, squashed and replaced ones too."""
     return code_migrations() | set(_loader().disk_migrations)
 
 
 def lacking(applied):
     """Return the sorted (app label, name) of this code's migrations that are not among `applied`.
 
-    As Django does, it takes a squashed migration for applied if, and only if, all are that it replaces.
+    As in Django, a squashed migration counts as applied if all migrations that it replaces are.
     """
     if applied >= code_migrations():
         return []
@@ -76,11 +76,11 @@ def lacking(applied):
 
 @lru_cache(maxsize=1)
 def code_fingerprint():
-    """Return the fingerprint that this code expects; computed once, without a trip."""
+    """Return the schema fingerprint that this code expects; computed once, without a round trip."""
     return of(code_migrations())
 
 
 def forget_code():
-    """Read the migrations on disk again: tests change them."""
+    """Read the migrations on disk again, for tests that change them."""
     for cached in (_loader, code_migrations, code_fingerprint):
         cached.cache_clear()

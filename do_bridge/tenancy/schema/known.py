@@ -1,6 +1,7 @@
-"""What this process knows of schemas: the migrations behind a fingerprint, and what each object holds.
+"""Remember the migrations behind schema fingerprints, and the last schema of each object.
 
-A fingerprint is a hash of a set of migrations, so what one tenant's object has taught holds for every tenant.
+A schema fingerprint is a hash of a set of migrations, so what was read from one tenant's object holds for
+all of them.
 """
 
 import threading
@@ -10,9 +11,9 @@ from do_bridge.tenancy.conf import conf
 
 from .fingerprint import code_fingerprint, code_migrations, known_migrations, lacking, of
 
-#: Sets of migrations that a process remembers, some 20 kB each.
+#: Sets of migrations in memory, some 20 kB each.
 SETS = 64
-#: Objects of which a process remembers what they held last.
+#: Objects in memory with their last schema.
 OBJECTS = 10_000
 
 _lock = threading.Lock()
@@ -22,7 +23,7 @@ _latest = {}
 
 
 def learn(applied):
-    """Remember the set of (app label, name) behind a fingerprint, and return that fingerprint."""
+    """Remember a set of (app label, name), and return its schema fingerprint."""
     applied = frozenset(applied)
     fingerprint = of(applied)
     with _lock:
@@ -31,7 +32,7 @@ def learn(applied):
 
 
 def migrations_of(fingerprint):
-    """Return the set of migrations that `fingerprint` stands for, or None if this process never met it."""
+    """Return the set of migrations behind `fingerprint`, or None if this process does not know it."""
     if fingerprint == code_fingerprint():
         return code_migrations()
     with _lock:
@@ -41,17 +42,17 @@ def migrations_of(fingerprint):
 
 
 def unknown(applied):
-    """Return the sorted migrations among `applied` that this code does not have; [] where they may be there.
+    """Return the sorted migrations among `applied` that this code does not have and refuses.
 
-    They harm nobody, unless DO_BRIDGE["REQUIRE_EXACT_SCHEMA"] is set.
+    They are accepted, and the list is empty, unless DO_BRIDGE["REQUIRE_EXACT_SCHEMA"] is set.
     """
     return sorted(applied - known_migrations()) if conf("REQUIRE_EXACT_SCHEMA") else []
 
 
 def is_usable(applied):
-    """Say whether this code may run on a schema of these migrations as it is.
+    """Return whether this code may run on a schema of these migrations as it is.
 
-    A squashed migration that is not recorded, though all that it replaces are, is for a catch-up to record.
+    A catch-up records a squashed migration whose replaced migrations are all recorded.
     """
     if unknown(applied) or lacking(applied):
         return False
@@ -59,33 +60,33 @@ def is_usable(applied):
 
 
 def is_known_usable(fingerprint):
-    """Say whether this process knows that this code may run on the schema `fingerprint`."""
+    """Return whether this process knows that this code may run on the schema `fingerprint`."""
     applied = migrations_of(fingerprint) if fingerprint else None
     return applied is not None and is_usable(applied)
 
 
 def expected(database):
-    """Return the fingerprint to expect of an object, by its name on the wire.
+    """Return the schema fingerprint to expect of an object, by its name on the wire.
 
-    It is the one that the object was last seen with, or else the last one that was found anywhere.
+    It is the object's last known one, or else the last one found in any object.
     """
     default = code_fingerprint()
     with _lock:
         fingerprint = _held.get(database) or _latest.get("fingerprint", default)
-        # As from now it is this object's, so that what is found in others no longer changes it.
+        # It is this object's from now on, so that finds in other objects do not change it.
         _put(_held, database, fingerprint, OBJECTS)
     return fingerprint
 
 
 def found(database, fingerprint):
-    """Remember that an object holds the schema `fingerprint`, on which this code runs."""
+    """Remember that an object has the schema `fingerprint`, on which this code runs."""
     with _lock:
         _put(_held, database, fingerprint, OBJECTS)
         _latest["fingerprint"] = fingerprint
 
 
 def forget():
-    """Forget all of it: tests change the code."""
+    """Forget everything, for tests that change the code."""
     with _lock:
         for memory in (_sets, _held, _latest):
             memory.clear()

@@ -1,4 +1,4 @@
-"""Records a migration's statements on one object, for others of the same schema to get them in one batch."""
+"""Record a migration's statements on one object, to send them to others of the same schema in one batch."""
 
 import weakref
 from contextlib import contextmanager
@@ -14,25 +14,25 @@ from do_bridge.driver.exceptions import Error
 from do_bridge.driver.transport import Control, RemoteTransaction, WrappedTransport
 
 _OWN_OPERATIONS = "django.db.migrations.operations."
-# Modules whose receivers of the two signals leave objects to `copy_content_types`.
+# Modules whose receivers of the two signals do not write to objects.
 _OWN_RECEIVERS = ("do_bridge.", "django.contrib.auth.", "django.contrib.contenttypes.")
-# Every row of every tenant gets the same of these.
+# These defaults are the same for every row of every tenant.
 _CONSTANT_DEFAULTS = (dict, list, str, int, bool, float, timezone.now, date.today, datetime.now)
 
 _wanted: ContextVar["Recording | None"] = ContextVar("do_bridge_recording", default=None)
 
 
 class Recording:
-    """What one run of migrations wrote: prepared statements in their order, and what was applied after it."""
+    """What one run of migrations did: its prepared statements in order, and what is applied after it."""
 
     def __init__(self):
         self.statements = []
         self.plan = []
         self.started_at = ""
         self.applied = frozenset()
-        #: False once something happened that a batch cannot repeat: savepoints, a statement that failed.
+        #: False after something that a batch cannot repeat: a savepoint, or a statement that failed.
         self.is_plain = True
-        #: Whether others of the schema may hold a migration that was unapplied in part.
+        #: Whether a migration may have been unapplied in part in other objects of the schema.
         self.may_be_half_unapplied = False
 
     def note(self, statements):
@@ -41,19 +41,19 @@ class Recording:
 
     @property
     def notes(self):
-        """The (app, name) that the run noted as applied."""
+        """The (app, name) that the run recorded as applied."""
         forwards = [migration for migration, is_backwards in self.plan if not is_backwards]
         return [key for one in forwards for key in one.replaces or [(one.app_label, one.name)]]
 
     @property
     def can_be_replayed(self):
-        """Whether the statements do on any object of the same schema what they did here."""
+        """Whether the statements do the same on any object of the same schema."""
         return self.is_plain and bool(self.plan) and all(_is_static(step) for step, _ in self.plan)
 
 
 @contextmanager
 def recording():
-    """Record what a run of migrations inside this block does; yields the Recording."""
+    """Record what a run of migrations inside this block does; yield the Recording."""
     made = Recording()
     token = _wanted.set(made)
     try:
@@ -64,9 +64,9 @@ def recording():
 
 @contextmanager
 def recorded(connection, plan, started_at):
-    """Record on `connection`, where somebody wants that. Signals' work stays outside.
+    """Record on `connection`, inside a block of `recording()`; signals are not recorded.
 
-    `plan` is the executor's, `started_at` the fingerprint before it.
+    `plan` is the executor's, `started_at` the schema fingerprint before it.
     """
     made = _wanted.get()
     if made is None:
@@ -83,16 +83,16 @@ def recorded(connection, plan, started_at):
 
 
 def directory_only(receiver):
-    """Mark a receiver of pre_migrate or post_migrate that leaves the tenants' objects alone.
+    """Declare that a receiver of pre_migrate or post_migrate does not use tenants' objects.
 
-    Without the mark it has to be called for each tenant, and so each one goes through Django's executor.
+    Otherwise it has to be called for each tenant, and each tenant goes through Django's executor.
     """
     receiver.is_directory_only = True
     return receiver
 
 
 def signals_are_known():
-    """Say whether nobody but this package and Django's own apps acts on an object before or after."""
+    """Return whether all receivers of the two signals are this package's, Django's, or for D1 only."""
     for signal in (pre_migrate, post_migrate):
         for _, receiver, _ in signal.receivers:
             receiver = receiver() if isinstance(receiver, weakref.ReferenceType) else receiver
@@ -116,7 +116,7 @@ def _flat(operation):
 
 
 def _is_static_operation(operation):
-    """Say whether an operation writes the same statements for every object of one schema."""
+    """Return whether an operation writes the same statements for every object of one schema."""
     if isinstance(operation, RunPython) or not type(operation).__module__.startswith(_OWN_OPERATIONS):
         return False
     fields = [field for _, field in getattr(operation, "fields", None) or ()]
@@ -129,7 +129,7 @@ def _is_static_operation(operation):
 
 
 class _RecordingTransport(WrappedTransport):
-    """Records the statements that were carried out."""
+    """Record the statements that were carried out."""
 
     def __init__(self, inner, made):
         super().__init__(inner)
@@ -145,7 +145,7 @@ class _RecordingTransport(WrappedTransport):
 
 
 class _RecordedTransaction(RemoteTransaction):
-    """One transaction; what it did is noted at its commit."""
+    """One transaction, which is recorded when it commits."""
 
     def __init__(self, inner, made):
         self.inner = inner
