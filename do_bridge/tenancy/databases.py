@@ -12,7 +12,14 @@ from do_bridge.backends.environment import in_test_environment
 
 from .conf import conf
 from .linking import link_blocks
-from .slugs import SCRATCH_PREFIX, alias_slug, is_tenant_side, object_name, tenant_alias, validate_slug
+from .slugs import (
+    TEMPLATE_OBJECT_PREFIX,
+    alias_slug,
+    is_tenant_side,
+    object_name,
+    tenant_alias,
+    validate_slug,
+)
 
 DURABLE_OBJECT_ENGINE = "do_bridge.backends.durable_object"
 
@@ -142,12 +149,12 @@ class TenantDatabases(dict):
         with self._lock:
             self._registered.pop(tenant_alias(slug), None)
 
-    def scratch_alias(self, name):
+    def template_object_alias(self, name):
         """Return the alias of the template object `name`.
 
         No command and no iteration shows it.
         """
-        return SCRATCH_PREFIX + validate_slug(name)
+        return TEMPLATE_OBJECT_PREFIX + validate_slug(name)
 
     # Live connections
 

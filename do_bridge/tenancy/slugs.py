@@ -3,7 +3,7 @@
 import re
 
 ALIAS_PREFIX = "tenant/"
-SCRATCH_PREFIX = "scratch/"
+TEMPLATE_OBJECT_PREFIX = "scratch/"
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 
@@ -42,21 +42,21 @@ def alias_slug(alias):
     return slug if is_valid_slug(slug) else None
 
 
-def is_scratch_alias(alias):
+def is_template_object_alias(alias):
     """Return whether `alias` is that of a template object.
 
     Tenants are created from template objects.
     """
     return (
         isinstance(alias, str)
-        and alias.startswith(SCRATCH_PREFIX)
-        and is_valid_slug(alias[len(SCRATCH_PREFIX) :])
+        and alias.startswith(TEMPLATE_OBJECT_PREFIX)
+        and is_valid_slug(alias[len(TEMPLATE_OBJECT_PREFIX) :])
     )
 
 
 def is_tenant_side(alias):
     """Return whether `alias` is a tenant's or a template object's."""
-    return alias_slug(alias) is not None or is_scratch_alias(alias)
+    return alias_slug(alias) is not None or is_template_object_alias(alias)
 
 
 def object_name(alias, prefix=""):

@@ -26,7 +26,7 @@ from do_bridge.tenancy.lifecycle.provision import (
     forget_dumps,
     has_tables,
     provision,
-    scratch_dump,
+    template_dump,
 )
 from do_bridge.tenancy.replicated.sql import copy_rows
 from do_bridge.testing import empty_object, unique_slug
@@ -250,7 +250,7 @@ def test_other_commands_take_a_tenants_alias(acme, in_both):
 
 
 def test_a_new_tenant_takes_at_most_two_trips(bare, trips):
-    scratch_dump()
+    template_dump()
     ContentType.objects.exists()
     provision(unique_slug("warm"))
     before = trips.count
@@ -283,7 +283,11 @@ def test_the_fingerprint_stays_the_same_for_the_same_code():
 
 def test_the_scratch_object_is_no_tenant_and_no_choice(acme):
     assert not any(alias.startswith("scratch/") for alias in connections)
-    assert connections[tenant_databases().scratch_alias("0a1b")].settings_dict["NAME"].startswith("test/")
+    assert (
+        connections[tenant_databases().template_object_alias("0a1b")]
+        .settings_dict["NAME"]
+        .startswith("test/")
+    )
 
 
 # create_tenant
@@ -325,7 +329,7 @@ def test_a_new_tenant_is_not_given_what_a_deleted_one_of_its_name_wrote(acme, in
 def test_a_tenant_can_be_created_twice_at_once(bare):
     # As after a change of the code: nobody has migrated the scratch object yet.
     forget_dumps()
-    empty_object(tenant_databases().scratch_alias(fingerprint()))
+    empty_object(tenant_databases().template_object_alias(fingerprint()))
     barrier = threading.Barrier(2, timeout=60)
     failures = []
 

@@ -48,7 +48,7 @@ def test_two_migrations_at_once_run_python_code_once(newer, number):
 @pytest.mark.parametrize("alias", ["default", "scratch/lease"])
 def test_a_migration_that_waits_too_long_says_so(db, monkeypatch, alias):
     monkeypatch.setattr(database_lease, "WAIT", 0.3)
-    alias = alias if alias == "default" else tenant_databases().scratch_alias("lease")
+    alias = alias if alias == "default" else tenant_databases().template_object_alias("lease")
     out = StringIO()
     with database_lease.database_lease(alias, out):
         second = database_lease.database_lease(alias, out)

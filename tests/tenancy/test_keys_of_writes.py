@@ -20,7 +20,7 @@ from do_bridge.tenancy.lifecycle.provision import (
     dump_database,
     fingerprint_once,
     provision,
-    scratch_dump,
+    template_dump,
 )
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object, unique_slug
@@ -130,8 +130,8 @@ def test_an_object_that_holds_keys_alone_can_be_provisioned_and_loaded(written, 
 
 
 def test_a_new_tenant_gets_none_of_the_scratch_object(acme):
-    scratch_dump()
-    alias = tenant_databases().scratch_alias(fingerprint_once())
+    template_dump()
+    alias = tenant_databases().template_object_alias(fingerprint_once())
     dump = dump_database(connections[alias])
     connections[alias].close()
     assert not any(KEYS in sql for sql in dump.schema)

@@ -17,7 +17,7 @@ from do_bridge.tenancy.lifecycle import leases, ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.dump import dump_tenant
 from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
-from do_bridge.tenancy.lifecycle.provision import has_tables, scratch_dump
+from do_bridge.tenancy.lifecycle.provision import has_tables, template_dump
 from do_bridge.tenancy.lifecycle.states import Do, Operation, next_step
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of
 from do_bridge.testing import empty_object, unique_slug
@@ -86,7 +86,7 @@ def titles(slug):
 
 
 def test_creating_many(slugs, author, tmp_path):
-    scratch_dump()
+    template_dump()
     groups = [slugs(3) for _ in range(4)]
     files = [tmp_path / f"{group[0]}.csv" for group in groups]
     for file, group in zip(files, groups, strict=True):

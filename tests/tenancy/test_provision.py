@@ -21,7 +21,7 @@ from do_bridge.tenancy.lifecycle.provision import (
     dump_database,
     fingerprint_once,
     provision,
-    scratch_dump,
+    template_dump,
 )
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
@@ -64,7 +64,7 @@ def newer(tmp_path):
     def make(*operations):
         context = newer_code(tmp_path, *operations)
         context.__enter__()
-        made.append((context, tenant_databases().scratch_alias(fingerprint_once())))
+        made.append((context, tenant_databases().template_object_alias(fingerprint_once())))
 
     yield make
     for context, scratch in made:
@@ -97,14 +97,14 @@ def test_rows_counters_triggers_and_indexes_of_every_form_come_along(new, newer)
 
 def test_where_the_scratch_object_cannot_be_read_tenants_are_migrated(new, newer):
     newer(CONTENTLESS)
-    assert scratch_dump() is None
+    assert template_dump() is None
     _, created, how = create_tenant(new)
     assert (created, how) == (True, "migrated")
     assert ledger.is_at(ledger.states(new)[new], code_fingerprint())
 
 
 def test_the_migrations_of_a_new_tenant_have_its_own_time(new):
-    scratch_dump()
+    template_dump()
     before = timezone.now().replace(tzinfo=None).isoformat(" ")
     provision(new)
     (oldest,) = ask(new, "SELECT min(applied) FROM django_migrations")[0]

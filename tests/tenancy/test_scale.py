@@ -19,7 +19,7 @@ from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.looking import unchecked
-from do_bridge.tenancy.lifecycle.provision import scratch_dump
+from do_bridge.tenancy.lifecycle.provision import template_dump
 from do_bridge.tenancy.replicated import contenttypes
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.testing import empty_object, unique_slug
@@ -71,7 +71,7 @@ def remembered_rows(monkeypatch, db):
     """Let the directory's content types be read once, as outside of test runs."""
     monkeypatch.setattr(contenttypes, "in_test_environment", lambda: False)
     contenttypes.forget_directory_rows()
-    scratch_dump()
+    template_dump()
     contenttypes.directory_rows()
     yield
     contenttypes.forget_directory_rows()

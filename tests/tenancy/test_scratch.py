@@ -12,14 +12,14 @@ from django.utils import timezone
 from do_bridge.models import TenantState
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle import provision as provision_module
-from do_bridge.tenancy.lifecycle.provision import fingerprint_once, forget_dumps, scratch_dump
-from do_bridge.tenancy.lifecycle.template_objects import empty_scratch, note_used
+from do_bridge.tenancy.lifecycle.provision import fingerprint_once, forget_dumps, template_dump
+from do_bridge.tenancy.lifecycle.template_objects import empty_template_object, note_used
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from tests.tenancy.newer_code import RATING, newer_code
 
 
 def current():
-    return tenant_databases().scratch_alias(fingerprint_once())
+    return tenant_databases().template_object_alias(fingerprint_once())
 
 
 def applied(alias):
@@ -39,12 +39,12 @@ def former(empty_ledger, tmp_path):
     # Other tests of this process may have read the object: then nothing would be noted.
     forget_dumps()
     with newer_code(tmp_path, RATING):
-        scratch_dump()
+        template_dump()
         alias = current()
     forget_dumps()
-    scratch_dump()
+    template_dump()
     yield alias
-    empty_scratch(alias)
+    empty_template_object(alias)
 
 
 def test_one_of_former_code_is_emptied_when_nobody_has_used_it_for_long(former):
@@ -61,7 +61,7 @@ def test_one_of_former_code_is_emptied_when_nobody_has_used_it_for_long(former):
 
 def test_code_that_finds_its_object_emptied_makes_it_anew(former, tmp_path, monkeypatch):
     with newer_code(tmp_path, RATING):
-        empty_scratch(former)
+        empty_template_object(former)
         forget_dumps()
         migrate, tried = provision_module.call_command, []
 
@@ -69,10 +69,10 @@ def test_code_that_finds_its_object_emptied_makes_it_anew(former, tmp_path, monk
             migrate(*args, database=database, **options)
             tried.append(database)
             if len(tried) == 1:
-                empty_scratch(database)
+                empty_template_object(database)
 
         monkeypatch.setattr(provision_module, "call_command", emptied_meanwhile)
-        assert scratch_dump().fingerprint == code_fingerprint()
+        assert template_dump().fingerprint == code_fingerprint()
         assert tried == [former, former]
     forget_dumps()
 
@@ -85,21 +85,21 @@ def test_one_that_is_emptied_while_it_is_read_is_made_anew(former, tmp_path, mon
         def emptied_before_the_rows_are_read(*answers):
             found.append(read(*answers))
             if len(found) == 1:
-                empty_scratch(former)
+                empty_template_object(former)
             return found[-1]
 
         monkeypatch.setattr(provision_module, "read_schema", emptied_before_the_rows_are_read)
-        assert scratch_dump().fingerprint == code_fingerprint()
+        assert template_dump().fingerprint == code_fingerprint()
         assert len(found) == 2
     forget_dumps()
 
 
 def test_each_process_notes_its_own_once(empty_ledger, trips):
     forget_dumps()
-    scratch_dump()
+    template_dump()
     assert TenantState.objects.get().slug == current()
     before = trips.count
-    scratch_dump()
+    template_dump()
     assert trips.count == before
     note_used(current())
     assert trips.count == before + 1

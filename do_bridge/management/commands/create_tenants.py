@@ -24,7 +24,7 @@ from do_bridge.tenancy.lifecycle.creation import (
     write_row,
     write_rows,
 )
-from do_bridge.tenancy.lifecycle.provision import scratch_dump
+from do_bridge.tenancy.lifecycle.provision import template_dump
 from do_bridge.tenancy.lifecycle.tenant_rows import (
     FieldsMissing,
     WrongField,
@@ -72,7 +72,7 @@ class Command(TenantsCommand):
             raise CommandError(f"{error} Nothing was created.") from error
         self._find_members(wanted)
         try:
-            scratch_dump()
+            template_dump()
         except DatabaseError as error:
             advice = f"Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first."
             raise CommandError(

@@ -6,7 +6,7 @@ from django.db import DatabaseError
 from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle.provision import fingerprint_once
-from do_bridge.tenancy.lifecycle.template_objects import DAYS, empty_scratch, superseded
+from do_bridge.tenancy.lifecycle.template_objects import DAYS, empty_template_object, superseded
 
 
 class Command(TenantsCommand):
@@ -30,7 +30,7 @@ class Command(TenantsCommand):
     def handle(self, *, days, dry_run, verbosity, **options):
         if days < 0:
             raise CommandError("--days must be 0 or more.")
-        current = tenant_databases().scratch_alias(fingerprint_once())
+        current = tenant_databases().template_object_alias(fingerprint_once())
         failed = []
         try:
             found = superseded(current, days)
@@ -40,7 +40,7 @@ class Command(TenantsCommand):
             text = alias
             try:
                 if not dry_run:
-                    empty_scratch(alias)
+                    empty_template_object(alias)
                     text = f"{alias}: emptied"
             except DatabaseError as error:
                 failed.append(alias)

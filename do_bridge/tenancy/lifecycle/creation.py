@@ -24,7 +24,7 @@ from . import leases, ledger
 from .deletion import remove_rows
 from .emptying import settle
 from .looking import close_to_older, read_tenant
-from .provision import ObjectFilled, provision_noted, ready, refuse, scratch_dump, work_under
+from .provision import ObjectFilled, provision_noted, ready, refuse, template_dump, work_under
 from .signals import tenant_filled
 from .states import Do, Operation, State, next_step
 from .tenant_rows import has_name, refuse_missing, row_values
@@ -214,7 +214,7 @@ def _undo(made, error):
     lease, effect = made.lease, getattr(error.__cause__, "effect", None)
     with suppress(DatabaseError):
         is_known = isinstance(error, DatabaseError) and effect != "unknown"
-        if is_known and lease.step != Do.KEEP and scratch_dump() is not None:
+        if is_known and lease.step != Do.KEEP and template_dump() is not None:
             remove_rows(lease, State.DELETED, emptied=False)
         else:
             leases.fail(lease, error if isinstance(error, Exception) else "interrupted")

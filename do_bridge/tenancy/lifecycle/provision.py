@@ -104,7 +104,7 @@ def provision(slug, copies=(), *, before=None, lease=None):
     with fenced(alias, lease):
         if (lease is None or lease.step != Do.KEEP) and make(slug, copies):
             return "provisioned"
-        if lease is not None and lease.step == Do.MAKE and scratch_dump() is not None:
+        if lease is not None and lease.step == Do.MAKE and template_dump() is not None:
             raise ObjectFilled(_taken(slug))
         if lease is None and (names := tables_of(slug)) and _APPLIED not in names:
             # The caller knows whose migrations these are.
@@ -119,7 +119,7 @@ def provision(slug, copies=(), *, before=None, lease=None):
 def make(slug, copies=()):
     """Fill the object with one batch, and return whether it was empty."""
     connection = connections[tenant_alias(slug)]
-    if (dump := scratch_dump()) is None:
+    if (dump := template_dump()) is None:
         return False
     try:
         with expecting(connection, ""):
@@ -155,7 +155,7 @@ def guard_lookup():
 
 
 def _refuse_unsettled(tenant):
-    """Raise TenantUnclaimed for a row whose object is another process's, TenantBehind while it is filled.
+    """Raise TenantUnclaimed for a row whose object was not made for it, TenantBehind while it is filled.
 
     One round trip for a row that no work has ended for, and one more that notes the end of a creation; none
     for a tenant in use, since the ledger's word came with its row.
@@ -288,24 +288,24 @@ def fingerprint():
     return digest.hexdigest()[:16]
 
 
-def scratch_dump():
+def template_dump():
     """Return the Dump of the template object for this state of the code, migrating that object if needed.
 
     None if it can't be dumped, because of a virtual table of a kind that can't be copied.
     """
     databases = tenant_databases()
-    alias = databases.scratch_alias(fingerprint_once())
+    alias = databases.template_object_alias(fingerprint_once())
     # The key is the object's name, because a test run has a template object of its own.
     key = databases[alias]["NAME"]
     with _lock:
         if key not in _dumps:
-            _dumps[key] = _read_scratch(alias)
+            _dumps[key] = _read_template_object(alias)
             connections[alias].close()
             note_used(alias)
         return _dumps[key]
 
 
-def _read_scratch(alias):
+def _read_template_object(alias):
     """Migrate the template object and return its Dump or None; again if another process empties it."""
     for _ in range(ATTEMPTS):
         try:

@@ -9,7 +9,7 @@ from django.utils.timezone import now
 from do_bridge.backends.remote_sqlite.emptying import empty
 from do_bridge.backends.sqlite_file.schema import connect
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
-from do_bridge.tenancy.slugs import SCRATCH_PREFIX, is_scratch_alias
+from do_bridge.tenancy.slugs import TEMPLATE_OBJECT_PREFIX, is_template_object_alias
 
 from . import ledger
 
@@ -25,13 +25,13 @@ def note_used(alias):
 def superseded(current, days=DAYS):
     """Return the aliases of template objects, without `current`, that were unused for `days`."""
     rows = ledger.all_states().filter(
-        slug__startswith=SCRATCH_PREFIX, since__lte=now() - timedelta(days=days)
+        slug__startswith=TEMPLATE_OBJECT_PREFIX, since__lte=now() - timedelta(days=days)
     )
     names = rows.exclude(slug=current).order_by("slug").values_list("slug", flat=True)
-    return [name for name in names if is_scratch_alias(name)]
+    return [name for name in names if is_template_object_alias(name)]
 
 
-def empty_scratch(alias):
+def empty_template_object(alias):
     """Drop everything in a template object, release its storage and delete its row from the ledger.
 
     A process that still runs its code has read it already, or makes it again. Raises Django's database

@@ -126,7 +126,7 @@ class TenantMigrationExecutor(MigrationExecutor):
             self.connection.connection.expect = self._stored
 
     def _settle(self):
-        """Write the schema fingerprint if no migration of this run did, in an object older than the ledger."""
+        """Write the schema fingerprint if no migration of this run did: the object predates the ledger."""
         self._applied = self._coming
         wanted = fingerprint.of(self._applied)
         if wanted != self._stored and (self._applied or self._stored):
