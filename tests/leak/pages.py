@@ -12,7 +12,7 @@ from tests.leak.actor import Actor
 from tests.leak.marks import MixUp, check, mark, owners, require
 
 PASSWORD = "a-pass-word-of-theirs"
-PUBLISHED = "The post is published."
+PUBLISHED = "The post was published."
 CLOSED = "Too many attempts to log in."
 _SIGNING_IN = threading.Lock()
 _TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')

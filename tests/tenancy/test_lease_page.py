@@ -61,7 +61,7 @@ def test_a_transaction_that_outlives_its_lease_ends_with_a_page_of_words(acme, i
     finally:
         connections[alias].close()
     assert page.status_code == 503
-    assert "split the file, or choose fewer rows" in page.content.decode()
+    assert "split the file, or select fewer" in page.content.decode()
     assert "raise OPTIONS['lease']" in caplog.text
     assert lease_ended(caught[0])
     assert not Post.objects.using(alias).exists()

@@ -308,11 +308,11 @@ def test_people_who_could_not_be_made_inactive_after_a_load_are_so_by_the_first_
 
 
 def test_a_copy_onto_a_tenant_or_of_none_is_refused(acme, zeta):
-    with pytest.raises(CommandError, match="Delete them first with"):
+    with pytest.raises(CommandError, match="delete the tables with"):
         call_command("tenant_copy", acme.slug, zeta.slug, verbosity=0)
     with pytest.raises(CommandError, match="does not exist"):
         call_command("tenant_copy", "nobody", "somebody", verbosity=0)
-    with pytest.raises(CommandError, match="A tenant's slug is"):
+    with pytest.raises(CommandError, match="not a valid slug"):
         call_command("tenant_copy", acme.slug, "../x", verbosity=0)
 
 
@@ -344,7 +344,7 @@ def test_a_load_that_a_second_one_overtakes_stops_and_leaves_the_seconds_tenant_
         if name == table and not seen:
             seen.append(finish(start("tenant_load", other, files[1])))
 
-    with pytest.raises(LeaseLost, match="taken over by another operation"):
+    with pytest.raises(LeaseLost, match="took over tenant"):
         load.load_tenant(other, files[0], on_piece=on_piece)
     assert [code for code, _ in seen] == [0], seen
     assert titles_of(other) == [zeta.slug] * 3
@@ -388,7 +388,7 @@ def test_a_load_leaves_a_tenant_alone_that_was_created_meanwhile(
 
     # The lease is taken, and nothing was written yet.
     monkeypatch.setattr(load, "refuse_schema", created)
-    with pytest.raises(DatabaseError, match="taken over|already exists"):
+    with pytest.raises(DatabaseError, match="took over tenant|already exists"):
         load.load_tenant(other, files[0])
     assert titles_of(other) == ["Mine"]
     assert ledger.states(other)[other].state == ledger.READY
