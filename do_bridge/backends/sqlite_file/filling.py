@@ -50,15 +50,15 @@ NOTHING = Choice("0")
 
 
 class Filling:
-    """A load of one file into one database; `choices` say by table's name which rows are sent, else all.
+    """A load of one file into one database.
 
-    `own` names tables that the database writes by itself: they are made, and stay empty.
+    `choices` has a Choice of rows for each table of which not all are sent.
     """
 
-    def __init__(self, file, schema, choices=None, own=(), purpose=""):
+    def __init__(self, file, schema, choices=None, purpose=""):
         self._source = file.connection
         self._schema = schema
-        self._choices = {**(choices or {}), **dict.fromkeys(own, NOTHING)}
+        self._choices = choices or {}
         self._staged = {}
         self._before, circles, self._after = in_order(self._source, schema.tables)
         for index, table in enumerate(circles):
@@ -87,12 +87,6 @@ class Filling:
     def _count(self, table):
         sql = f"SELECT count(*) FROM {quote(table.name)}{self.choice(table).condition()}"  # noqa: S608
         return self._source.execute(sql).fetchone()[0]
-
-    def rows_of(self, name):
-        """Return all rows of the file's table `name`, by its columns; [] if the file does not have it."""
-        table = next((table for table in self._schema.tables if table.name == name), None)
-        columns = ", ".join(map(quote, table.columns)) if table else ""
-        return self._source.execute(f"SELECT {columns} FROM {quote(name)}").fetchall() if table else []  # noqa: S608
 
     # Units
 
