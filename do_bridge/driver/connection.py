@@ -434,14 +434,5 @@ def _result(statement: Statement, answer: Answer, rows: list[tuple[Any, ...]]) -
     return Result(answer.columns, rows, rowcount, lastrowid)
 
 
-def connect(
-    transport: Transport,
-    database: str,
-    *,
-    timeout: float = 30.0,
-    lease: float = 10.0,
-    expect: str | None = None,
-    write_keys: bool = True,
-) -> Connection:
-    """Return a connection to ``do:<object>`` or ``d1:<id>``; see Connection for the arguments."""
-    return Connection(transport, database, timeout=timeout, lease=lease, expect=expect, write_keys=write_keys)
+#: The name that PEP 249 gives to opening a connection.
+connect: Final = Connection

@@ -157,6 +157,11 @@ def shape_of(sql: str) -> Shape:
     return Shape(verb, reads, verb in _COUNTED, _lasting(sql) if "pragma" in sql.lower() else "")
 
 
+def quote(name: str) -> str:
+    """Return a name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def bare(sql: str) -> str:
     """Return the statement without the semicolons and comments that follow it."""
     end = 0

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from do_bridge.backends.sqlite_file.quoting import quote
 from do_bridge.driver.internal import NOT_INTERNAL
 from do_bridge.driver.limits import COLUMNS
+from do_bridge.driver.sql import quote
 
 from . import row_names
 

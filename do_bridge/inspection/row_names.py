@@ -5,7 +5,7 @@ A name is the primary key's text if that is unambiguous, else the rowid or the k
 
 import json
 
-from do_bridge.backends.sqlite_file.quoting import quote
+from do_bridge.driver.sql import quote
 
 # Begins a name that is not the plain text of the key's one column.
 EXACT = "="

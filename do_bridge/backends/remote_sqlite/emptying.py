@@ -4,6 +4,7 @@ import json
 
 from do_bridge.driver import Error
 from do_bridge.driver.internal import PLATFORM_AND_SQLITE, outside
+from do_bridge.driver.sql import quote
 
 from .refusals import failing, told
 
@@ -43,8 +44,8 @@ def _empty(connection, guard):
     objects = connection.execute(_OBJECTS).fetchall()
     views = [name for name, kind, _ in objects if kind == "view"]
     tables = {name: _referenced(keys, name) for name, kind, keys in objects if kind != "view"}
-    statements = [f"DROP VIEW IF EXISTS {_quote(name)}" for name in views]
-    statements += [f"DROP TABLE IF EXISTS {_quote(name)}" for name in _children_first(tables)]
+    statements = [f"DROP VIEW IF EXISTS {quote(name)}" for name in views]
+    statements += [f"DROP TABLE IF EXISTS {quote(name)}" for name in _children_first(tables)]
     if statements:
         first = guard({name for name, *_ in objects}) if guard is not None else []
         # The table of the idempotency keys is dropped, too.
@@ -68,7 +69,3 @@ def _children_first(tables):
         for name in free:
             del left[name]
     return order
-
-
-def _quote(name):
-    return '"' + name.replace('"', '""') + '"'

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from do_bridge import driver
 from do_bridge.driver.limits import LIST_BYTES, chunks
+from do_bridge.driver.sql import quote
 
 from . import virtual
 from .checking import APPLIED
 from .fitness import UnfitFile
 from .order import in_order
-from .quoting import quote
 from .rows import LARGE_ROW, ROWS_AT_ONCE, insert, pieces
 from .units import Units
 

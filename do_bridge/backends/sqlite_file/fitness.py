@@ -7,9 +7,7 @@ import sqlite3
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.refusals import ALWAYS_FAILS, has_passed
 from do_bridge.driver.limits import COLUMNS, SQL_BYTES, VALUE_BYTES
-from do_bridge.driver.sql import tokens
-
-from .quoting import quote
+from do_bridge.driver.sql import quote, tokens
 
 #: What Django's own sqlite3 engine computes in Python, in upper case; all others begin with DJANGO_.
 PYTHON_FUNCTIONS = frozenset(

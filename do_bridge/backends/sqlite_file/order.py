@@ -1,6 +1,6 @@
 """The order in which tables are filled, so that no foreign key points at a row that is not there yet."""
 
-from .quoting import quote
+from do_bridge.driver.sql import quote
 
 
 def in_order(source, tables):

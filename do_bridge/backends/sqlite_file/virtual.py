@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from django.db import NotSupportedError
 
-from do_bridge.driver.sql import tokens
-
-from .quoting import quote
+from do_bridge.driver.sql import quote, tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from django.contrib.auth import get_user_model
 from django.db import models
 
-from do_bridge.backends.sqlite_file.quoting import quote
+from do_bridge.driver.sql import quote
 
 #: Of a user a copy holds these, the name by which the user signs in, and the primary key.
 COPIED = frozenset({"name", "first_name", "last_name", "date_joined"})

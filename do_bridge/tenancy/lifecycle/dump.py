@@ -11,9 +11,9 @@ from django.db import connections
 
 from do_bridge import driver
 from do_bridge.backends.sqlite_file import virtual
-from do_bridge.backends.sqlite_file.quoting import quote
 from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, connect, read_schema
 from do_bridge.driver.limits import LIST_BYTES, LONGEST_LEASE, chunks
+from do_bridge.driver.sql import quote
 from do_bridge.tenancy.slugs import tenant_alias
 
 # Bytes of one answer: far below the limit of 30 MB, and enough for few round trips.

@@ -19,9 +19,9 @@ from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite import isolation, schema
 from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table, told
-from do_bridge.backends.sqlite_file.quoting import quote
 from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, read_schema
 from do_bridge.driver.internal import NOT_INTERNAL, OWN, is_among
+from do_bridge.driver.sql import quote
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.replicated.contenttypes import content_type_statements

@@ -13,8 +13,8 @@ from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.backends.sqlite_file.checking import APPLIED
 from do_bridge.backends.sqlite_file.filling import NOTHING, Choice
 from do_bridge.backends.sqlite_file.fitness import UnfitFile
-from do_bridge.backends.sqlite_file.quoting import quote
 from do_bridge.driver.limits import chunks
+from do_bridge.driver.sql import quote
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.sides import is_tenant_model
