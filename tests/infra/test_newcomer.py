@@ -257,7 +257,7 @@ def test_a_tenant_model_of_ones_own_gets_the_values_that_it_needs(tmp_path, own_
         project.manage("migrate")
         for _ in range(2):
             told = project.manage("create_tenant", "acme", "--name", "Acme")
-            assert "accounts.Tenant has no field `name`: --name was left out." in told
+            assert "accounts.Tenant has no field `name`" in told
 
         settings = tmp_path / "shop" / "settings.py"
         settings.write_text(settings.read_text() + '\nDO_BRIDGE["TENANT_MODEL"] = "clients.Client"\n')

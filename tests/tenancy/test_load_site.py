@@ -217,7 +217,7 @@ def test_a_row_that_points_at_a_session_is_refused(site_db, people, other, sent)
         "UPDATE blog_post SET session_id = (SELECT session_key FROM django_session) WHERE id = 3",
     )
     with pytest.raises(
-        CommandError, match="blog_post.session_id points at rows of django_session, which holds what"
+        CommandError, match="blog_post.session_id refers to rows of django_session"
     ):
         loaded(other, site_db)
     assert sent == []
@@ -234,7 +234,7 @@ def test_a_row_that_points_at_a_table_of_no_model_is_refused(site_db, people, ot
         "UPDATE blog_post SET old_id = 1 WHERE id = 3",
     )
     with pytest.raises(
-        CommandError, match="points at rows of old, which is not a table of this project's models"
+        CommandError, match="refers to rows of old, which is not a table of this project's models"
     ):
         loaded(other, site_db)
 
