@@ -79,3 +79,14 @@ def test_a_migration_whose_lease_was_taken_over_writes_nothing_more(db):
         with pytest.raises(OperationalError, match="has taken over this database"):
             run_batch(connections["default"], [("INSERT INTO auth_group (name) VALUES ('late')", None)])
     assert ask("SELECT count(*) FROM auth_group") == [(0,)]
+
+
+def test_a_text_of_several_statements_gives_its_last_rows_under_a_lease_too(db):
+    several = "DROP TABLE IF EXISTS lease_several; SELECT 5 AS n"
+    with database_lease.database_lease("default", StringIO()):
+        with connections["default"].cursor() as cursor:
+            cursor.execute(several)
+            assert cursor.fetchall() == [(5,)]
+        run_batch(connections["default"], [("UPDATE _do_bridge_lease SET fence = fence + 1", None)])
+        with pytest.raises(OperationalError, match="has taken over this database"):
+            connections["default"].cursor().execute(several)
