@@ -12,6 +12,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export WRANGLER_SEND_METRICS := false
 export WRANGLER_HIDE_BANNER := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Else each process that a test starts would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 TEST_PROCESSES ?= 2
 
 # A stamp carries the hash of what it stands for: a checkout that changes dates alone installs nothing.

@@ -70,7 +70,7 @@ def test_the_rows_are_found_by_their_keys_whatever_the_table_was_like_before(usi
     Book.objects.using(using).bulk_create([Book() for _ in range(5)])
     with connections[using].cursor() as cursor:
         cursor.execute("ANALYZE")
-    Book.objects.using(using).bulk_create([Book() for _ in range(3000)])
+    Book.objects.using(using).bulk_create([Book() for _ in range(600)])
     books = list(Book.objects.using(using).all())
     for book in books:
         book.rank = 1

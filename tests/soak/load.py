@@ -61,8 +61,10 @@ def _without_slugs(text: str) -> str:
     return re.sub(r"\bt\d+\b", "t…", text)[:160]
 
 
-def browse(base: str, cast: Cast, seed: str, number: int, book: Book, over: threading.Event) -> None:
-    """Go from page to page until it is over; a mix-up is a leak, whatever the time."""
+def browse(
+    base: str, cast: Cast, seed: str, number: int, reading: float, book: Book, over: threading.Event
+) -> None:
+    """Go from page to page until it is over, with `reading` seconds between; a mix-up is always a leak."""
     actor, table = Actor(f"soak{number}", seed, cast), Table(pages.OPERATIONS)
     people = pages.People(base, lambda where, username: RecordingBrowser(where, username, book))
     while not over.is_set():
@@ -75,7 +77,7 @@ def browse(base: str, cast: Cast, seed: str, number: int, book: Book, over: thre
             over.wait(0.2)  # it stands in the book already
         except MixUp as error:
             book.leaks.append(str(error))
-        over.wait(actor.random.random() / 20)
+        over.wait(2 * reading * actor.random.random())
 
 
 def maintain(seed: str, pause: float, book: Book, over: threading.Event) -> None:
