@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import unittest
 from pathlib import Path
@@ -23,6 +22,7 @@ from do_bridge import driver
 from do_bridge.backends.remote_sqlite.fixtures import staging
 from do_bridge.driver.transport import size_of
 from do_bridge.management.commands import loaddata
+from tests import forking
 
 
 @pytest.fixture
@@ -277,14 +277,10 @@ def test_what_killed_loads_leave_is_dropped_by_the_next_and_a_running_one_stays(
 def test_a_load_that_is_killed_leaves_no_row_and_its_table_goes_with_the_next(engine, depot, loads, tmp_path):
     path = write(tmp_path / "tags.json", tags(100, 45))
     here = Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, str(here / "killed_loaddata.py"), str(path)],
-        input=json.dumps({**engine.settings_dict, "PASSWORD": str(engine.settings_dict["PASSWORD"])}),
+    done = forking.run(
+        [here / "killed_loaddata.py", path],
+        text=json.dumps({**engine.settings_dict, "PASSWORD": str(engine.settings_dict["PASSWORD"])}),
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent.parent)])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert names(engine, depot.Tag) == []

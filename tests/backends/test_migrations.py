@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from migration_cases import APP, add_length, create_boat, create_sailor, executo
 from do_bridge import batch, driver
 from do_bridge.backends.remote_sqlite.progress import TABLE
 from do_bridge.backends.remote_sqlite.rebuild import Overtaken
+from tests import forking
 
 HERE = Path(__file__).parent
 
@@ -96,14 +95,10 @@ def test_a_migration_and_its_record_are_two_round_trips_on_an_object(durable_obj
 
 @pytest.mark.parametrize("case", ["schema", "python"])
 def test_a_migration_killed_between_its_statements_leaves_nothing_and_runs_again(engine, case):
-    result = subprocess.run(
-        [sys.executable, str(HERE / "killed_migration.py"), case],
-        input=json.dumps({**engine.settings_dict}),
+    result = forking.run(
+        [HERE / "killed_migration.py", case],
+        text=json.dumps({**engine.settings_dict}),
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent.parent)])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
     assert result.returncode == -signal.SIGKILL, result.stderr
     assert recorded(engine) == ["0001"]

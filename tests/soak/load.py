@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 
+from tests import forking
 from tests.leak import pages
 from tests.leak.actor import Actor, Cast
 from tests.leak.marks import MixUp
 from tests.leak.role import Table
-from tests.leak.stage import ROOT
 from tests.soak.book import Book
 
 
@@ -99,14 +96,7 @@ def maintain(seed: str, pause: float, book: Book, over: threading.Event) -> None
 
 def _run(command: list[str], book: Book) -> bool:
     began = time.monotonic()
-    process = subprocess.run(  # noqa: S603
-        [sys.executable, "manage.py", *command, "--verbosity", "0"],
-        cwd=ROOT,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = forking.run(["manage.py", *command, "--verbosity", "0"])
     if process.returncode:
         words = (process.stderr.strip().splitlines() or ["no reason"])[-1]
         book.note(command[0], began, "CommandFailed", words[:160])

@@ -4,8 +4,6 @@ import json
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
@@ -24,6 +22,7 @@ from do_bridge.driver.relay_session import RelaySession
 from do_bridge.tenancy import copied_rows, keeping, ledger, load, site, tenant_alias
 from do_bridge.tenancy.copies import run_batch
 from do_bridge.testing import empty_object, unique_slug
+from tests import forking
 from tests.tenancy import site_project
 from tests.tenancy.processes import finish, start
 
@@ -35,7 +34,7 @@ def made(tmp_path_factory):
     """The file of the site, as its program left it."""
     path = tmp_path_factory.mktemp("site") / "db.sqlite3"
     program = Path(site_project.__file__)
-    done = subprocess.run([sys.executable, program, path], capture_output=True, text=True)
+    done = forking.run([program, path])
     assert done.returncode == 0, done.stderr
     return path
 
