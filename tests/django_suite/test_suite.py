@@ -29,7 +29,6 @@ def load(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("engine", LABELS)
 def test_djangos_own_tests_lose_nothing_unexpected(engine: str, local_worker: Any, tmp_path: Path) -> None:
     run = load("run")

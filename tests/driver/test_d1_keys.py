@@ -65,7 +65,7 @@ class Faults:
 def keyed(request: pytest.FixtureRequest) -> Iterator[driver.Connection]:
     """A connection to D1 that gives its writes keys; its table `item` is empty."""
     transport = request.getfixturevalue(request.param)
-    with driver.connect(transport, D1, timeout=10, write_keys=True) as made:
+    with driver.connect(transport, D1, timeout=60, write_keys=True) as made:
         made.execute("CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY, v UNIQUE)")
         made.execute("DELETE FROM item")
         yield made
@@ -259,7 +259,7 @@ def test_an_answer_that_the_network_lost_is_asked_for(way: str, proxy: Proxy, lo
     transport: RelayTransport | RestTransport = RelayTransport(proxy.url, local_worker.token)
     if way == "rest":
         transport = RestTransport(f"{proxy.url}/cdn-cgi/local/explorer/api", "token")
-    connection = driver.connect(transport, D1, timeout=10, write_keys=True)
+    connection = driver.connect(transport, D1, timeout=60, write_keys=True)
     connection.execute("CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY, v UNIQUE)")
     connection.execute("DELETE FROM item")
     proxy.lose_answers = 1

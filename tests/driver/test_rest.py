@@ -218,7 +218,7 @@ def test_tls_that_fails_is_told_with_its_reason(faulty: Faulty) -> None:
 def cuttable(proxy: Proxy) -> Iterator[driver.Connection]:
     """A connection to the local API through the proxy, its socket already open."""
     transport = RestTransport(f"{proxy.url}/cdn-cgi/local/explorer/api", "token")
-    connection = driver.connect(transport, D1, timeout=5)
+    connection = driver.connect(transport, D1, timeout=60)
     connection.execute(READ)
     yield connection
     transport.close()

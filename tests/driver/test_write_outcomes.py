@@ -25,7 +25,7 @@ def put(connection: driver.Connection, value: int) -> None:
 def test_a_write_that_is_known_to_be_done_is_never_said_to_be_undone(
     proxied: RelayTransport, tenant: driver.Connection, proxy: Proxy, items: Items
 ) -> None:
-    connection = driver.connect(proxied, tenant.database, timeout=10)
+    connection = driver.connect(proxied, tenant.database, timeout=60)
     connection.execute("SELECT 1")
     request = RelaySession.request
 

@@ -186,7 +186,7 @@ def test_a_relay_that_takes_no_more_connections_is_asked_again_when_it_says_so(
         thread.start()
         transport = RelayTransport(f"http://127.0.0.1:{server.server_port}", "t" * 40)
         with pytest.raises(driver.OperationalError) as caught:
-            driver.connect(transport, "do:a", timeout=5).execute("SELECT 1")
+            driver.connect(transport, "do:a", timeout=60).execute("SELECT 1")
         server.shutdown()
         thread.join()
     assert (len(asked), caught.value.http_status) == ((3, 401) if passes else (1, 429))

@@ -44,7 +44,6 @@ def skewed(own_worker: Callable[..., Any], tmp_path: Path) -> tuple[Any, Path]:
     return own_worker(worker_dir=new.parent, others=[old], wrangler=True).start(), code
 
 
-@pytest.mark.timeout(180)
 def test_a_new_worker_before_old_objects_loses_nothing_and_waits_for_the_new_ones(
     skewed: tuple[Any, Path],
 ) -> None:

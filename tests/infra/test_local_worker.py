@@ -120,7 +120,7 @@ def test_a_process_whose_name_is_no_text_keeps_nothing_from_its_end():
         named.stdout.readline()
         assert list(local.group_members(named.pid)) == [named.pid]
         local.end_group(named.pid)
-        assert named.wait(10) == -signal.SIGTERM
+        assert named.wait(60) == -signal.SIGTERM
     finally:
         named.kill()
         named.communicate()

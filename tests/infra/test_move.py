@@ -222,7 +222,6 @@ def one_object():
 
 
 @pytest.mark.parametrize("settings", [ONLY_D1, one_object()], ids=["d1", "durable_object"])
-@pytest.mark.timeout(300)
 def test_every_row_arrives_and_goes_back(site, settings):
     site.configure(settings)
     dry, loaded, migrated = run(site, "To D1")
@@ -250,7 +249,6 @@ def test_every_row_arrives_and_goes_back(site, settings):
     assert read(site, ("auth",))["auth.User"] == after["auth.User"]
 
 
-@pytest.mark.timeout(300)
 def test_a_tenant_of_the_site_has_its_rows_and_comes_back_as_a_file(site):
     site.configure(ONLY_D1)
     run(site, "To D1")

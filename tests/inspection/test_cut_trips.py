@@ -14,8 +14,6 @@ from project import settings as site_settings
 from tests.driver.proxy import Proxy
 from tests.inspection.pages import ACME, D1, plain, text
 
-pytestmark = pytest.mark.timeout(300)
-
 SIDES = {"d1": ("default",), "do": ("tenant/acme", "tenant/globex")}
 
 

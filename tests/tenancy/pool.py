@@ -2,6 +2,7 @@
 
 from django.db import DatabaseError, connections
 
+from accounts.models import Tenant
 from do_bridge.backends.remote_sqlite.rebuild import DEFER_FOREIGN_KEYS
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias
@@ -21,7 +22,8 @@ _COLUMNS = "SELECT group_concat(quote(name)) FROM pragma_table_info(t.name)"
 # The keys of writes may stay: no other process writes with them.
 _TABLES = (
     f"SELECT name, replace(({_COLUMNS}), char(39), char(34)) FROM pragma_table_list AS t "
-    "WHERE schema = 'main' AND type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' AND name <> '_do_bridge_keys'"
+    "WHERE schema = 'main' AND type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' "
+    "AND name <> '_do_bridge_keys'"
 )
 
 #: {(prefix, fingerprint): [(slug, ledger's row, statements that empty it, statements that read it, answers)]}
@@ -30,20 +32,23 @@ _taken = {}
 
 
 def take(prefix):
-    """Return the slug of an object that holds what its migrations made, noted in the ledger as ready."""
+    """Return the row of a new tenant, whose object holds what its migrations made; the ledger says ready."""
     key = prefix, code_fingerprint()
     if free := _free.get(key):
         slug, row, *how = free.pop()
-        TenantState.objects.create(**row)
+        tenant = Tenant.objects.create(slug=slug, name=slug.title())
+        TenantState(**row).save()
         _taken[slug] = key, row, *how
-        return slug
+        return tenant
     slug = unique_slug(prefix)
+    # The lease stays, so that the tables are known to be the tenant's once it has its row.
     lease = leases.take_many([leases.look(slug)], Operation.MIGRATE, seconds=0)[slug]
     provision(slug, lease=lease)
+    tenant = Tenant.objects.create(slug=slug, name=slug.title())
     ledger.reached(slug, code_fingerprint())
     row = TenantState.objects.filter(slug=slug).values().get()
     _taken[slug] = key, row, *_learn(slug)
-    return slug
+    return tenant
 
 
 def give_back(slug):
