@@ -165,3 +165,25 @@ class Shapes:
 def write(path: Path, records: list[dict[str, Any]]) -> Path:
     path.write_text(json.dumps(records))
     return path
+
+
+def names(engine: Any, model: Any) -> list[str]:
+    """The names in a model's table."""
+    return list(model.objects.using(engine.alias).order_by("pk").values_list("name", flat=True))
+
+
+def staging_tables(engine: Any) -> list[str]:
+    """The tables through which a load passes rows."""
+    from do_bridge.backends.remote_sqlite.fixtures import staging
+
+    with connections[engine.alias].cursor() as cursor:
+        cursor.execute(staging.LISTED)
+        return [name for (name,) in cursor.fetchall()]
+
+
+def tags(count: int, size: int = 0) -> list[dict[str, Any]]:
+    return [record("tag", key, name=f"t{key}".ljust(size, "x")) for key in range(1, count + 1)]
+
+
+def articles(count: int, **fields: Any) -> list[dict[str, Any]]:
+    return [record("article", key, title=f"a{key}", **fields) for key in range(1, count + 1)]
