@@ -14,7 +14,8 @@ export WRANGLER_HIDE_BANNER := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Else each process that a test starts would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
-TEST_PROCESSES ?= 2
+# One more than the cores of a small machine, because many tests wait.
+TEST_PROCESSES ?= 3
 
 # A stamp carries the hash of what it stands for: a checkout that changes dates alone installs nothing.
 hash = $(shell cat $(1) | cksum | tr ' ' '-')
@@ -52,15 +53,17 @@ MESSAGES ?= 200000
 fuzz: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.gate.fuzz --messages $(MESSAGES) $(if $(SEED),--seed $(SEED))
 
-# The quick checks come first. The Worker's tests mostly wait, so pytest runs beside them; both results come last.
-test: check
-	@log=$$(mktemp); $(MAKE) --no-print-directory vitest >"$$log" 2>&1 & vitest=$$!; \
-	trap 'kill $$vitest 2>/dev/null; rm -f "$$log"' EXIT; \
-	$(MAKE) --no-print-directory pytest; pytest=$$?; \
-	wait $$vitest; vitest=$$?; trap - EXIT; \
-	if [ $$vitest = 0 ]; then tail -n 5 "$$log"; else cat "$$log"; fi; rm -f "$$log"; \
-	if [ $$pytest != 0 ]; then echo "pytest failed: its report stands above."; fi; \
-	exit $$((pytest || vitest))
+# Three at once: what each finds beside pytest's report stands at the end.
+test: $(DEV_STAMP) $(NODE_STAMP)
+	@logs=$$(mktemp -d); \
+	$(MAKE) --no-print-directory check >"$$logs/check" 2>&1 & check=$$!; \
+	$(MAKE) --no-print-directory vitest >"$$logs/vitest" 2>&1 & vitest=$$!; \
+	trap 'kill $$check $$vitest 2>/dev/null; rm -rf "$$logs"' EXIT; \
+	$(MAKE) --no-print-directory pytest; failed=$$?; \
+	[ $$failed = 0 ] || echo "pytest failed: its report stands above."; \
+	for name in check vitest; do \
+	  if wait $${!name}; then tail -n 5 "$$logs/$$name"; else failed=1; cat "$$logs/$$name"; fi; \
+	done; exit $$failed
 
 check: $(DEV_STAMP) $(NODE_STAMP)
 	ruff check
