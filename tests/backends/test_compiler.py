@@ -38,7 +38,7 @@ def test_rows_beyond_a_statements_size_are_cut_and_stay_in_order(using, monkeypa
 def test_a_cut_bulk_insert_is_one_unit(using, monkeypatch):
     monkeypatch.setattr(json_rows, "PIECE_BYTES", 1000)
     authors = [Author(id=n, name="x" * 90) for n in range(1, 50)]
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="UNIQUE constraint failed"):
         Author.objects.using(using).bulk_create([*authors, Author(id=1, name="again")])
     assert Author.objects.using(using).count() == 0
 

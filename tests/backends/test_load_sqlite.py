@@ -143,7 +143,7 @@ def interrupted(alias, path, at):
         if len(seen) == at:
             raise Stop
 
-    with pytest.raises(Stop):
+    with pytest.raises(Stop, match="^$"):
         load_database(alias, path, on_piece=on_piece)
 
 
@@ -302,7 +302,7 @@ def test_a_worker_that_dies_in_the_middle_is_waited_for_by_the_same_command(
             if len(seen) == 3:
                 worker.kill()
 
-        with pytest.raises(OperationalError):
+        with pytest.raises(OperationalError, match="RELAY_URL"):
             load_database(name, large, on_piece=on_piece)
         worker.restart()
         connection.close()

@@ -141,7 +141,7 @@ def test_of_two_who_run_a_migration_without_a_transaction_one_runs_each_piece(en
 
 def test_a_migration_that_fails_leaves_nothing_behind_on_an_object(durable_object):
     steps = [migration("0001", create_boat(), python(add_boat), add_length(), python(fail))]
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="in the middle"):
         migrate(durable_object, steps, "0001")
     assert (recorded(durable_object), tables(durable_object)) == ([], [])
 
@@ -164,7 +164,7 @@ def test_a_python_migration_on_d1_goes_on_where_it_failed(d1, caplog):
         return [migration("0001", create_boat(), python(count_and_add), add_length(), python(second),
                           create_sailor())]  # fmt: skip
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="in the middle"):
         migrate(d1, steps(fail), "0001")
     assert "runs Python code, so on Cloudflare D1 it needs 5 batches" in caplog.text
     assert recorded(d1) == []
@@ -187,7 +187,7 @@ def test_python_code_that_failed_on_d1_is_repeated_whole_and_stands_in_part_but_
             add_boat(apps, editor)
             fail(apps, editor)
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="in the middle"):
         migrate(d1, [migration("0001", create_boat(), python(half))], "0001")
     again = python(lambda apps, editor: boats(apps, editor).create(name="Bea", home="Kiel"))
     migrate(d1, [migration("0001", create_boat(), again)], "0001")
@@ -218,7 +218,7 @@ def test_python_code_may_use_the_schema_editor_and_read_at_once(engine):
 
 def test_a_block_that_fails_inside_python_code_undoes_nothing_that_came_before(engine):
     def swallow(apps, editor):
-        with pytest.raises(ZeroDivisionError), atomic(editor.connection.alias):
+        with pytest.raises(ZeroDivisionError, match="^$"), atomic(editor.connection.alias):
             assert boats(apps, editor).count() == 0
             raise ZeroDivisionError
 
@@ -251,7 +251,7 @@ def test_unapplying_a_python_migration_on_d1_goes_on_where_it_failed(d1):
         return [migration("0001", create_boat(), python(add_boat, reverse), create_sailor())]
 
     migrate(d1, steps(fail), "0001")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="in the middle"):
         executor(d1, *steps(fail)).migrate([(APP, None)])
     assert (recorded(d1), tables(d1)) == (["0001"], ["ship_boat"])
     executor(d1, *steps(migrations.RunPython.noop)).migrate([(APP, None)])
@@ -259,7 +259,7 @@ def test_unapplying_a_python_migration_on_d1_goes_on_where_it_failed(d1):
 
 
 def test_an_unfinished_migration_whose_operations_were_changed_is_refused(d1):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="in the middle"):
         migrate(d1, [migration("0001", create_boat(), python(fail))], "0001")
     with pytest.raises(InvalidMigrationPlan, match="interrupted after 1 operations"):
         migrate(d1, [migration("0001", create_sailor(), python(fail))], "0001")
@@ -269,7 +269,7 @@ def test_an_unfinished_migration_whose_operations_were_changed_is_refused(d1):
 
 def test_what_an_unfinished_migration_stands_on_is_not_unapplied(d1):
     steps = [migration("0001", create_boat()), migration("0002", add_length(), python(fail))]
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="in the middle"):
         migrate(d1, steps, "0002")
     with pytest.raises(InvalidMigrationPlan, match="^ship.0002 was interrupted after 1") as caught:
         executor(d1, *steps).migrate([(APP, None)])
@@ -288,7 +288,7 @@ def test_nothing_is_built_on_a_migration_that_is_half_unapplied(engine):
         ]
 
     executor(engine, *steps(fail)).migrate([(APP, "0002")])
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="in the middle"):
         executor(engine, *steps(fail)).migrate([(APP, "0001")])
     assert (recorded(engine), tables(engine)) == (["0001", "0002"], ["ship_boat"])
     for target in ("0002", "0003"):

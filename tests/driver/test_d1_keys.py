@@ -160,7 +160,7 @@ def test_a_delayed_write_whose_repetition_failed_never_runs(
 ) -> None:
     put(keyed, 1)
     faults.plan = ["delay"]
-    with pytest.raises(driver.IntegrityError) as caught:
+    with pytest.raises(driver.IntegrityError, match="UNIQUE constraint failed") as caught:
         put(keyed, 1)
     assert caught.value.effect == "none"
     keyed.transport.batch(D1, [driver.sql.prepare("DELETE FROM item", None)], Deadline(10))
@@ -206,7 +206,7 @@ def test_an_outcome_is_final(keyed: driver.Connection, faults: Faults, items: It
         return d1_keys.outcome_on_d1(send, key, Deadline(10))
 
     assert [outcome(keys[0]), outcome(keys[0])] == ["none", "none"]
-    with pytest.raises(driver.OperationalError) as caught:
+    with pytest.raises(driver.OperationalError, match="key_given_up") as caught:
         write(keys[0], 1)
     assert (caught.value.kind, caught.value.effect) == ("stale_key", "none")
     write(keys[2], 2)

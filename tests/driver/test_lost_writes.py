@@ -78,7 +78,7 @@ def test_a_delayed_write_whose_repetition_failed_never_runs(
 ) -> None:
     put(tenant, 1)
     proxy.delay_requests = 1
-    with pytest.raises(driver.IntegrityError) as caught:
+    with pytest.raises(driver.IntegrityError, match="UNIQUE constraint failed") as caught:
         put(cuttable, 1)
     assert caught.value.effect == "none"
     tenant.execute("DELETE FROM item")

@@ -46,7 +46,7 @@ def test_the_session_turns_the_example_into_results_and_errors(
             continue
         if "error" in item["expect"]:
             expected = item["expect"]["error"]
-            with pytest.raises(driver.Error) as caught:
+            with pytest.raises(driver.Error, match=r"\w") as caught:
                 session.request(request, Deadline(10))
             error = caught.value
             assert (error.kind, error.effect, error.step) == (

@@ -146,7 +146,7 @@ def test_a_sql_error_of_cloudflares_api_is_known_by_its_message(
 ) -> None:
     message = "UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)"
     faulty.replies = [refusal(400, 7500, message)]
-    with pytest.raises(driver.IntegrityError) as caught:
+    with pytest.raises(driver.IntegrityError, match="UNIQUE constraint failed") as caught:
         api.execute("INSERT INTO t VALUES (1)")
     assert (caught.value.sqlite_code, caught.value.http_status) == ("SQLITE_CONSTRAINT_UNIQUE", 400)
 
