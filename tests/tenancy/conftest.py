@@ -13,12 +13,13 @@ def make_tenant(db):
     made = []
 
     def make(prefix="t"):
-        made.append(pool.take(prefix))
-        return made[-1]
+        tenant = pool.take(prefix)
+        made.append(tenant.slug)
+        return tenant
 
     yield make
-    for tenant in made:
-        pool.give_back(tenant.slug)
+    for slug in made:
+        pool.give_back(slug)
     lookup.forget()
 
 

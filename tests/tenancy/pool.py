@@ -19,7 +19,6 @@ from do_bridge.testing import empty_object, unique_slug
 _SCHEMA = "SELECT json_group_array(json_array(name, sql)) FROM (SELECT * FROM sqlite_master ORDER BY name)"
 _COUNTERS = "SELECT json_group_array(json_array(name, seq)) FROM sqlite_sequence"
 _COLUMNS = "SELECT group_concat(quote(name)) FROM pragma_table_info(t.name)"
-# The keys of writes may stay: no other process writes with them.
 _TABLES = (
     f"SELECT name, replace(({_COLUMNS}), char(39), char(34)) FROM pragma_table_list AS t "
     "WHERE schema = 'main' AND type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' "
@@ -76,7 +75,7 @@ def _learn(slug):
     counts = _ask(alias, [f'SELECT count(*) FROM "{name}"' for name, _ in tables])
     held = {name: columns for (name, columns), count in zip(tables, counts, strict=True) if count != [(0,)]}
     empty = [name for name, _ in tables if name not in held]
-    emptying = [DEFER_FOREIGN_KEYS, *(f'DELETE FROM "{name}"' for name in empty)]
+    emptying = [DEFER_FOREIGN_KEYS, *(f'DELETE FROM "{name}"' for name in [*empty, "_do_bridge_keys"])]
     emptying.append(f"DELETE FROM sqlite_sequence WHERE name IN ({', '.join(map(repr, empty))})")
     reading = [_SCHEMA, _COUNTERS]
     reading += [
