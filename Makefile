@@ -12,7 +12,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export WRANGLER_SEND_METRICS := false
 export WRANGLER_HIDE_BANNER := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-TEST_PROCESSES ?= 2
+# Else each process that a test starts would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+# One more than the cores of a small machine, because many tests wait.
+TEST_PROCESSES ?= 3
 
 # A stamp carries the hash of what it stands for: a checkout that changes dates alone installs nothing.
 hash = $(shell cat $(1) | cksum | tr ' ' '-')
@@ -50,15 +53,17 @@ MESSAGES ?= 200000
 fuzz: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.gate.fuzz --messages $(MESSAGES) $(if $(SEED),--seed $(SEED))
 
-# The quick checks come first. The Worker's tests mostly wait, so pytest runs beside them; both results come last.
-test: check
-	@log=$$(mktemp); $(MAKE) --no-print-directory vitest >"$$log" 2>&1 & vitest=$$!; \
-	trap 'kill $$vitest 2>/dev/null; rm -f "$$log"' EXIT; \
-	$(MAKE) --no-print-directory pytest; pytest=$$?; \
-	wait $$vitest; vitest=$$?; trap - EXIT; \
-	if [ $$vitest = 0 ]; then tail -n 5 "$$log"; else cat "$$log"; fi; rm -f "$$log"; \
-	if [ $$pytest != 0 ]; then echo "pytest failed: its report stands above."; fi; \
-	exit $$((pytest || vitest))
+# Three at once: what each finds beside pytest's report stands at the end.
+test: $(DEV_STAMP) $(NODE_STAMP)
+	@logs=$$(mktemp -d); \
+	$(MAKE) --no-print-directory check >"$$logs/check" 2>&1 & check=$$!; \
+	$(MAKE) --no-print-directory vitest >"$$logs/vitest" 2>&1 & vitest=$$!; \
+	trap 'kill $$check $$vitest 2>/dev/null; rm -rf "$$logs"' EXIT; \
+	$(MAKE) --no-print-directory pytest; failed=$$?; \
+	[ $$failed = 0 ] || echo "pytest failed: its report stands above."; \
+	for name in check vitest; do \
+	  if wait $${!name}; then tail -n 5 "$$logs/$$name"; else failed=1; cat "$$logs/$$name"; fi; \
+	done; exit $$failed
 
 check: $(DEV_STAMP) $(NODE_STAMP)
 	ruff check
@@ -107,11 +112,11 @@ applications: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.applications.run $(LABEL)
 
 # The tests of `make test` that take a number, with a large one, and with other choices each time.
-LONG := FUZZ_EXAMPLES=300 KEYS_ROUNDS=500 HELD_CALL_KILLS=20 SCALE_TENANTS=500 ITERATOR_ROWS=1000000
+LONG := FUZZ_EXAMPLES=300 KEYS_ROUNDS=500 HELD_CALL_KILLS=20 SCALE_TENANTS=500 ITERATOR_ROWS=1000000 FIXTURE_SEEDS=50
 long: $(DEV_STAMP) $(NODE_STAMP)
 	$(LONG) KEYS_SEED=$(SEED) python -m pytest --timeout 1800 $(if $(SEED),--hypothesis-seed $(SEED)) \
 	  tests/gate/test_driver_model.py tests/driver/test_lost_writes.py tests/driver/test_d1_keys.py \
-	  tests/driver/test_held_call.py tests/tenancy/test_scale.py tests/backends/test_iterator.py
+	  tests/driver/test_held_call.py tests/tenancy/test_scale.py tests/backends/test_iterator.py tests/backends/test_fixtures_stock.py
 
 # The exact versions of everything, for every platform, each with the hashes of its files; no version moves by
 # itself: change one in requirements.txt or requirements/*.txt and run this.

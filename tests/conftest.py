@@ -81,6 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(site_environment(worker), DJANGO_SETTINGS_MODULE=SETTINGS)
     # pytest-django sets Django up only where the settings were ready before this file was read.
     django.setup()
+    # Slow by design: a password would cost more than the rest of most tests.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     if needs_worker(config):
         try:
             worker.spawn()

@@ -6,10 +6,8 @@ import atexit
 import json
 import os
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
-
-import httpx
 
 from do_bridge.version import __version__
 
@@ -26,6 +24,10 @@ from .transport import (
     with_retries,
 )
 from .trips import trip
+
+if TYPE_CHECKING:
+    # At run time its first use imports it: that takes a third of a command's start, and the relay needs none.
+    import httpx
 
 _CONNECT_TIMEOUT: Final = 10.0
 _MAX_REQUEST: Final = 4_000_000
@@ -107,6 +109,8 @@ class RestTransport(Transport):
     def _http(self) -> httpx.Client:
         client = self._clients.get(os.getpid())
         if client is None:
+            import httpx
+
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=60)
             made = httpx.Client(
                 limits=limits,
@@ -123,6 +127,8 @@ class RestTransport(Transport):
         return {"Authorization": Secret(f"Bearer {self._token}")}
 
     def _post(self, url: str, content: bytes, deadline: Deadline) -> tuple[httpx.Response, bytes]:
+        import httpx
+
         left = deadline.remaining()
         if not left:
             raise OperationalError(

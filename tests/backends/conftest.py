@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from engine_aliases import alias_for
+from fixture_files import make_tables, write
 
 
 @pytest.fixture(params=["d1", "durable_object"])
@@ -28,3 +32,45 @@ def durable_object(local_worker: Any, django_db_blocker: Any) -> Iterator[Any]:
     """A connection to an empty Durable Object."""
     with django_db_blocker.unblock(), alias_for("durable_object", local_worker) as connection:
         yield connection
+
+
+@pytest.fixture
+def depot(engine: Any, settings: Any) -> Any:
+    """The depot's models, with tables in the engine's database."""
+    settings.DATABASE_ROUTERS = []
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "depot"]
+    make_tables(engine)
+    from depot import models
+
+    return models
+
+
+@pytest.fixture
+def loads(engine: Any, depot: Any, tmp_path: Path) -> Callable[..., str]:
+    """loads(records): runs loaddata with a fixture of them, and returns what it wrote."""
+
+    def run(records: Any, **options: Any) -> str:
+        out = io.StringIO()
+        path = write(tmp_path / "fixture.json", records)
+        call_command("loaddata", str(path), database=engine.alias, stdout=out, **options)
+        return out.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def requests(engine: Any) -> Iterator[list[Any]]:
+    """The requests of the engine's connection so far: a Call for each."""
+    made: list[Any] = []
+    engine.ensure_connection()
+
+    def note(sender: Any, connection: Any, **kwargs: Any) -> None:
+        if connection.alias == engine.alias:
+            connection.connection.on_call = made.append
+
+    from django.db.backends.signals import connection_created
+
+    connection_created.connect(note)
+    note(None, engine)
+    yield made
+    connection_created.disconnect(note)

@@ -165,3 +165,16 @@ class Shapes:
 def write(path: Path, records: list[dict[str, Any]]) -> Path:
     path.write_text(json.dumps(records))
     return path
+
+
+def names(engine: Any, model: Any) -> list[str]:
+    """The names in a model's table."""
+    return list(model.objects.using(engine.alias).order_by("pk").values_list("name", flat=True))
+
+
+def tags(count: int, size: int = 0) -> list[dict[str, Any]]:
+    return [record("tag", key, name=f"t{key}".ljust(size, "x")) for key in range(1, count + 1)]
+
+
+def articles(count: int, **fields: Any) -> list[dict[str, Any]]:
+    return [record("article", key, title=f"a{key}", **fields) for key in range(1, count + 1)]

@@ -92,7 +92,7 @@ def test_a_decorated_function_is_a_batch_in_whatever_thread_it_is_called(engine,
     def call():
         connection = connections[engine.alias]
         try:
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(ZeroDivisionError, match="^$"):
                 write(fails=True)
             write(fails=False)
         finally:
@@ -104,7 +104,7 @@ def test_a_decorated_function_is_a_batch_in_whatever_thread_it_is_called(engine,
 
 
 def test_an_exception_inside_carries_nothing_out(engine, tags):
-    with pytest.raises(ZeroDivisionError), do_bridge.batch(engine.alias):
+    with pytest.raises(ZeroDivisionError, match="^$"), do_bridge.batch(engine.alias):
         tags.create(name="one")
         raise ZeroDivisionError
     assert names(tags) == []
@@ -154,7 +154,7 @@ def test_reads_inside_run_at_once_and_do_not_see_what_is_queued(d1, d1_tags):
 
 
 def test_a_nested_batch_joins_the_outer_one(d1, d1_tags):
-    with pytest.raises(ZeroDivisionError), do_bridge.batch("d1"):
+    with pytest.raises(ZeroDivisionError, match="^$"), do_bridge.batch("d1"):
         with do_bridge.batch("d1"):
             d1_tags.create(name="inner")
         raise ZeroDivisionError
@@ -164,7 +164,7 @@ def test_a_nested_batch_joins_the_outer_one(d1, d1_tags):
 def test_a_nested_batch_that_fails_is_carried_out_in_no_part(engine, tags):
     with do_bridge.batch(engine.alias):
         tags.create(name="kept")
-        with pytest.raises(ZeroDivisionError), do_bridge.batch(engine.alias):
+        with pytest.raises(ZeroDivisionError, match="^$"), do_bridge.batch(engine.alias):
             tags.create(name="half")
             raise ZeroDivisionError
     assert names(tags) == ["kept"]
@@ -173,7 +173,7 @@ def test_a_nested_batch_that_fails_is_carried_out_in_no_part(engine, tags):
 def test_a_block_that_fails_inside_takes_back_what_it_queued(d1, d1_tags):
     with do_bridge.batch("d1"):
         kept = d1_tags.create(name="kept")
-        with pytest.raises(ZeroDivisionError), transaction.atomic("d1"):
+        with pytest.raises(ZeroDivisionError, match="^$"), transaction.atomic("d1"):
             d1_tags.create(name="dropped")
             raise ZeroDivisionError
     assert names(d1_tags) == ["kept"]
@@ -224,7 +224,7 @@ def test_counts_are_known_after_the_batch_and_refused_before(d1, d1_tags):
         deleted, by_model = d1_tags.filter(name="4").delete()
         with pytest.raises(NotSupportedError, match=r"inside batch\(\)"):
             int(updated)
-        with pytest.raises(NotSupportedError):
+        with pytest.raises(NotSupportedError, match="The result of this"):
             assert updated == 2
     assert (updated, deleted, int(by_model["bag.Tag"])) == (2, 1, 1)
 
@@ -317,7 +317,7 @@ def test_copies_of_a_row_are_made_as_django_documents_it(engine, tables):
 def test_an_object_whose_insert_was_taken_back_may_be_written_again(d1, d1_tags):
     tag = d1_tags.model(name="one")
     with do_bridge.batch("d1"):
-        with pytest.raises(ZeroDivisionError), transaction.atomic("d1"):
+        with pytest.raises(ZeroDivisionError, match="^$"), transaction.atomic("d1"):
             tag.save(using="d1")
             raise ZeroDivisionError
         tag.save(using="d1")
@@ -331,7 +331,7 @@ def test_on_commit_waits_for_the_batch_and_is_dropped_with_it(d1, d1_tags):
         transaction.on_commit(lambda: calls.append(tag.pk), using="d1")
         assert calls == []
     assert calls == [1]
-    with pytest.raises(IntegrityError), do_bridge.batch("d1"):
+    with pytest.raises(IntegrityError, match="UNIQUE constraint failed"), do_bridge.batch("d1"):
         d1_tags.create(name="one")
         transaction.on_commit(lambda: calls.append("never"), using="d1")
     assert calls == [1]
@@ -357,7 +357,7 @@ def test_an_error_that_is_no_constraint_is_raised_at_the_end(d1, d1_tags):
 
 
 def test_the_connection_works_as_before_after_a_batch_failed(d1, d1_tags):
-    with pytest.raises(ZeroDivisionError), do_bridge.batch("d1"):
+    with pytest.raises(ZeroDivisionError, match="^$"), do_bridge.batch("d1"):
         raise ZeroDivisionError
     assert d1_tags.create(name="one").pk == 1
 

@@ -70,7 +70,7 @@ def test_the_rows_are_found_by_their_keys_whatever_the_table_was_like_before(usi
     Book.objects.using(using).bulk_create([Book() for _ in range(5)])
     with connections[using].cursor() as cursor:
         cursor.execute("ANALYZE")
-    Book.objects.using(using).bulk_create([Book() for _ in range(3000)])
+    Book.objects.using(using).bulk_create([Book() for _ in range(600)])
     books = list(Book.objects.using(using).all())
     for book in books:
         book.rank = 1
@@ -137,7 +137,7 @@ def test_other_case_expressions_stay_what_they_are(using):
     ranks = Book.objects.using(using).order_by("pk").values_list("rank", flat=True)
     assert list(ranks) == [one.pk * 10, two.pk * 10, 5]
     some = Book.objects.using(using).filter(pk__in=[one.pk, three.pk])
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="NOT NULL constraint failed"):
         # For the third row this is NULL, as on every other engine.
         some.update(rank=Case(*cases, output_field=field))
     condition = Q(pk=one.pk) | Q(pk=two.pk)
@@ -170,7 +170,7 @@ def test_what_violates_a_constraint_changes_nothing(using, monkeypatch):
 def test_inside_a_transaction_it_is_undone_with_it(durable_object):
     with tables(durable_object) as alias:
         book = Book.objects.using(alias).create(rank=1)
-        with pytest.raises(ZeroDivisionError), transaction.atomic(alias):
+        with pytest.raises(ZeroDivisionError, match="^$"), transaction.atomic(alias):
             book.rank = 2
             assert Book.objects.using(alias).bulk_update([book], ["rank"]) == 1
             assert Book.objects.using(alias).get().rank == 2

@@ -61,6 +61,6 @@ def test_a_failing_statement_ends_a_pipe_with_an_error(shell):
 
 
 def test_an_unknown_command_says_which_there_are(shell):
-    with pytest.raises(CommandError):
+    with pytest.raises(CommandError, match="A statement failed"):
         shell(".frobnicate\n")
     assert ".tables lists tables" in shell.err

@@ -141,5 +141,5 @@ def test_a_session_that_was_deleted_meanwhile_is_not_made_anew(sessions):
     session.create()
     Session.objects.all().delete()
     session["user"] = 1
-    with pytest.raises(UpdateError):
+    with pytest.raises(UpdateError, match="^$"):
         session.save()

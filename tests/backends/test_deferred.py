@@ -91,7 +91,7 @@ def test_many_to_many_relations_may_point_at_later_rows(engine, made):
 
 
 def test_a_row_that_points_nowhere_leaves_nothing(engine, person):
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="bag_person|FOREIGN KEY"):
         load_people(engine, person, [(1, "a", None), (2, "b", 99)])
         engine.check_constraints()
     if not engine.features.supports_transactions:
@@ -271,7 +271,7 @@ def test_d1_compares_what_was_read_to_its_last_character(d1, d1_person):
 
 def test_d1_drops_what_waits_when_the_block_fails(d1, d1_person):
     people = d1_person.objects.using("d1")
-    with pytest.raises(ZeroDivisionError), d1.constraint_checks_disabled():
+    with pytest.raises(ZeroDivisionError, match="^$"), d1.constraint_checks_disabled():
         people.create(id=1, name="a", boss_id=2)
         raise ZeroDivisionError
     assert stored(d1, d1_person) == []
@@ -323,7 +323,11 @@ def test_what_waits_on_d1_is_not_sent_by_another_thread(d1, d1_person):
 
 def test_d1_tells_how_many_statements_of_a_block_that_failed_stand(d1, d1_person, caplog):
     people = d1_person.objects.using("d1")
-    with pytest.raises(ZeroDivisionError), transaction.atomic("d1"), d1.constraint_checks_disabled():
+    with (
+        pytest.raises(ZeroDivisionError, match="^$"),
+        transaction.atomic("d1"),
+        d1.constraint_checks_disabled(),
+    ):
         people.create(name="a")
         people.create(id=5, name="b", boss_id=6)
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""loaddata in bulk: round trips, all or nothing, signals, natural keys, what a failure says."""
+"""loaddata in bulk: round trips, all or nothing, natural keys, what a failure says."""
 
 import gzip
 import io
@@ -8,69 +8,13 @@ import unittest
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, IntegrityError, connections, transaction
-from django.db.models.signals import m2m_changed, post_save, pre_save
+from django.db import DatabaseError, IntegrityError, connections
+from django.db.models.signals import post_save, pre_save
 from django.test import TestCase
 from engine_aliases import alias_for
-from fixture_files import contents, load, make_tables, record, write
+from fixture_files import articles, contents, load, make_tables, names, record, tags, write
 
 from do_bridge.backends.remote_sqlite.fixtures import load as fixture_load
-from do_bridge.management.commands import loaddata
-
-
-@pytest.fixture
-def depot(engine, settings):
-    """The depot's models, with tables in the engine's database."""
-    settings.DATABASE_ROUTERS = []
-    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "depot"]
-    make_tables(engine)
-    from depot import models
-
-    return models
-
-
-@pytest.fixture
-def loads(engine, depot, tmp_path):
-    """loads(records): runs loaddata with a fixture of them, and returns what it wrote."""
-
-    def run(records, **options):
-        out = io.StringIO()
-        path = write(tmp_path / "fixture.json", records)
-        call_command("loaddata", str(path), database=engine.alias, stdout=out, **options)
-        return out.getvalue()
-
-    return run
-
-
-@pytest.fixture
-def requests(engine):
-    """The requests of the engine's connection so far: a Call for each."""
-    made = []
-    engine.ensure_connection()
-
-    def note(sender, connection, **kwargs):
-        if connection.alias == engine.alias:
-            connection.connection.on_call = made.append
-
-    from django.db.backends.signals import connection_created
-
-    connection_created.connect(note)
-    note(None, engine)
-    yield made
-    connection_created.disconnect(note)
-
-
-def names(engine, model):
-    return list(model.objects.using(engine.alias).order_by("pk").values_list("name", flat=True))
-
-
-def tags(count, size=0):
-    return [record("tag", key, name=f"t{key}".ljust(size, "x")) for key in range(1, count + 1)]
-
-
-def articles(count, **fields):
-    return [record("article", key, title=f"a{key}", **fields) for key in range(1, count + 1)]
-
 
 # Round trips
 
@@ -224,9 +168,9 @@ def test_d1_takes_a_large_fixture_over_rest(local_worker, django_db_blocker, set
         make_tables(connection)
         from depot.models import Article
 
-        rows = articles(1500, body='"é' * 700, tags=[1])
+        rows = articles(600, body='"é' * 1700, tags=[1])
         assert load("d1", write(tmp_path / "f.json", [*rows, *tags(1)]))[1] == ""
-        assert Article.tags.through.objects.using("d1").count() == 1500
+        assert Article.tags.through.objects.using("d1").count() == 600
 
 
 @pytest.mark.parametrize("switch", [True, False])
@@ -282,114 +226,6 @@ def test_two_loads_at_once_do_not_mix(engine, depot, tmp_path, monkeypatch):
         (tag,) = article.tags.all()
         assert tag.name.startswith(article.title)
     assert depot.Tag.objects.using(engine.alias).count() == 120
-
-
-# Inside blocks
-
-
-def test_a_load_in_an_open_block_belongs_to_it(durable_object, settings, tmp_path):
-    settings.DATABASE_ROUTERS = []
-    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "depot"]
-    make_tables(durable_object)
-    from depot.models import Author, Tag
-
-    with transaction.atomic("durable_object"):
-        Author.objects.using("durable_object").create(name="ann")
-        assert load(
-            "durable_object",
-            write(tmp_path / "bad.json", [*tags(50, 45), *tags(1), record("tag", 99, name="t1")]),
-        )[1]
-        assert names(durable_object, Tag) == []
-        rows = [record("article", 1, title="t", author=["ann"], tags=[3]), *tags(50, 45)]
-        assert load("durable_object", write(tmp_path / "good.json", rows))[1] == ""
-        assert len(names(durable_object, Tag)) == 50
-        # Keys are checked at once again.
-        with pytest.raises(IntegrityError, match="FOREIGN KEY"), transaction.atomic("durable_object"):
-            Author.objects.using("durable_object").create(name="x", boss_id=77)
-        transaction.set_rollback(True, "durable_object")
-    assert names(durable_object, Tag) == []
-    assert names(durable_object, Author) == []
-
-
-# Signals
-
-
-def test_signals_are_those_of_django(engine, depot, loads):
-    heard = []
-
-    def hear(signal, instance, **kwargs):
-        kind = "pre" if signal is pre_save else "post"
-        heard.append((kind, instance.name, kwargs["raw"], kwargs.get("created"), kwargs["using"]))
-
-    def hear_links(instance, action, pk_set, reverse, model, using, **kwargs):
-        heard.append((action, sorted(pk_set), reverse, model.__name__, using))
-
-    loads([record("author", 1, name="a"), *tags(3), record("article", 1, title="t", tags=[1, 2])])
-    for each in (pre_save, post_save):
-        each.connect(hear, sender=depot.Author)
-    m2m_changed.connect(hear_links, sender=depot.Article.tags.through)
-    try:
-        loads(
-            [
-                record("author", 1, name="A", boss=["b"]),
-                record("author", 2, name="b"),
-                record("article", 1, title="t", tags=[2, 3]),
-            ]
-        )
-    finally:
-        for each in (pre_save, post_save):
-            each.disconnect(hear, sender=depot.Author)
-        m2m_changed.disconnect(hear_links, sender=depot.Article.tags.through)
-    alias = engine.alias
-    saved = [each for each in heard if each[0] in ("pre", "post")]
-    assert [each for each in saved if each[0] == "pre"] == [
-        ("pre", "A", True, None, alias),
-        ("pre", "b", True, None, alias),
-        ("pre", "A", True, None, alias),
-    ]
-    assert [each for each in saved if each[0] == "post"] == [
-        ("post", "A", True, False, alias),
-        ("post", "b", True, True, alias),
-        ("post", "A", True, False, alias),
-    ]
-    assert [each for each in heard if each not in saved] == [
-        ("pre_remove", [1], False, "Tag", alias),
-        ("post_remove", [1], False, "Tag", alias),
-        ("pre_add", [3], False, "Tag", alias),
-        ("post_add", [3], False, "Tag", alias),
-    ]
-
-
-def test_a_receiver_finds_the_rows_and_writes_its_own(engine, depot, loads):
-    def follow(instance, created, using, **kwargs):
-        if created:
-            depot.Article.objects.using(using).create(title=instance.name, author=instance)
-
-    post_save.connect(follow, sender=depot.Author)
-    try:
-        loads([record("author", key, name=f"n{key}") for key in range(1, 4)])
-    finally:
-        post_save.disconnect(follow, sender=depot.Author)
-    titles = depot.Article.objects.using(engine.alias).order_by("pk").values_list("title", flat=True)
-    assert list(titles) == ["n1", "n2", "n3"]
-
-
-def test_a_long_block_for_receivers_is_announced_in_one_line(engine, depot, tmp_path, monkeypatch):
-    monkeypatch.setattr(loaddata, "MANY", 3)
-    heard, err, path = [], io.StringIO(), write(tmp_path / "f.json", tags(3))
-
-    def hear(instance, **kwargs):
-        heard.append((instance.pk, bool(err.getvalue())))
-
-    post_save.connect(hear, sender=depot.Tag)
-    try:
-        call_command("loaddata", str(path), database=engine.alias, verbosity=0, stderr=err)
-    finally:
-        post_save.disconnect(hear, sender=depot.Tag)
-    told = "Receivers of post_save run for these 3 objects inside one transaction of 'durable_object'."
-    holds = engine.features.supports_transactions
-    assert heard == [(key, holds) for key in (1, 2, 3)]
-    assert (err.getvalue().startswith(told), err.getvalue().count("\n")) == (holds, int(holds))
 
 
 # Natural keys

@@ -112,6 +112,8 @@ def differences(both, keys, read, column):
     return found
 
 
+# Each kind of value by these, all of them for one field of each way of conversion.
+OFTEN = {"get", "max", "raw"}
 READS = {
     "get": lambda books, field: getattr(books.get(), field),
     "values_list": lambda books, field: books.values_list(field, flat=True).get(),
@@ -137,6 +139,7 @@ def test_a_field_reads_each_value_as_on_sqlite3_or_names_its_column(both, field)
     wrong = {
         name: found
         for name, read in READS.items()
+        if name in OFTEN or (both[0] != "d1" and field in ("moment", "price", "token", "number"))
         # D1 gives raw SQL's infinities as NULL.
         if name != "raw" or field != "weight" or both[0] != "d1"
         if (found := differences(both, keys, partial(read, field=field), f"shelf_book.{field}"))
@@ -150,30 +153,30 @@ def test_what_is_no_date_or_time_reads_as_none_also_where_sqlite3_raises(both, f
     words = {"''", "'abc'", "'now'", "1700000000.5", "9e999", "2", "x'616263'"}
     books = Book.objects.using(both[0])
     for key in (key for key in keys if VALUES[key - 1] in words):
-        for read in READS.values():
-            assert read(books.filter(pk=key), field) is None
+        for name in OFTEN:
+            assert READS[name](books.filter(pk=key), field) is None
+
+
+# One of each way that a function looks at its value; test_dates.py has every part.
+FUNCTIONS = {
+    "moment": [
+        *(fn.Extract("moment", part) for part in ("year", "iso_year", "week_day", "hour", "microsecond")),
+        *(fn.Trunc("moment", part) for part in ("month", "week", "hour")),
+        fn.TruncDate("moment"),
+        fn.TruncTime("moment"),
+    ],
+    "day": [fn.Extract("day", "year"), fn.Extract("day", "week"), fn.Trunc("day", "quarter")],
+    "clock": [fn.Extract("clock", "second"), fn.Trunc("clock", "minute")],
+}
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/Chicago"])
 @pytest.mark.parametrize("field", TEMPORALS)
 def test_functions_of_dates_and_times_read_each_value_as_on_sqlite3(both, field, zone):
-    kinds = {
-        "moment": ["year", "iso_year", "quarter", "month", "week", "week_day", "iso_week_day", "day"],
-        "clock": [],
-    }
-    parts = kinds.get(field, kinds["moment"])
-    parts = [*parts, *(["hour", "minute", "second", "microsecond"] if field != "day" else [])]
-    expressions = [fn.Extract(field, part) for part in parts]
-    expressions += [
-        fn.Trunc(field, part) for part in parts if part in ("year", "quarter", "month", "week", "day")
-    ]
-    expressions += [fn.Trunc(field, part) for part in parts if part in ("hour", "minute", "second")]
-    if field == "moment":
-        expressions += [fn.TruncDate(field), fn.TruncTime(field)]
     wrong = {}
     keys = store(both, field)
     with override_settings(USE_TZ=True, TIME_ZONE=zone):
-        for expression in expressions:
+        for expression in FUNCTIONS[field]:
 
             def read(books, expression=expression):
                 return books.annotate(x=expression).values_list("x", flat=True).get()
@@ -183,11 +186,10 @@ def test_functions_of_dates_and_times_read_each_value_as_on_sqlite3(both, field,
     assert wrong == {}
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Europe/Paris"])
-def test_dates_and_groups_of_foreign_values_do_not_fail(both, zone):
+def test_dates_and_groups_of_foreign_values_do_not_fail(both):
     store(both, "moment")
     books = Book.objects.using(both[0])
-    with override_settings(USE_TZ=True, TIME_ZONE=zone):
+    with override_settings(USE_TZ=True, TIME_ZONE="Europe/Paris"):
         assert datetime.date(2024, 1, 1) in books.dates("moment", "month")
         assert len(books.filter(moment__year=2024)) >= 2
         assert list(books.filter(moment__date=datetime.date(1999, 1, 1))) == []

@@ -58,7 +58,7 @@ def test_bulk_create_whose_commit_was_lost_is_there_once(using, proxy):
 
 
 def test_a_block_whose_commit_was_interrupted_is_left_by_the_interrupt(using, monkeypatch):
-    with pytest.raises(KeyboardInterrupt), atomic(using=using):
+    with pytest.raises(KeyboardInterrupt, match="^$"), atomic(using=using):
         Author.objects.using(using).create(name="second")
         (session,) = connections[using].connection.transport.pool._sessions
         receive = session._socket.recv

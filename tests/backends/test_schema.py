@@ -107,7 +107,7 @@ def test_altering_a_table_keeps_the_rows_that_point_at_it(engine):
     assert rows(engine, "SELECT id, name FROM zoo_parent ORDER BY id") == [(1, "one"), (2, "two")]
     assert rows(engine, CHILDREN) == [(1, 1), (2, 1), (3, 2)]
     assert rows(engine, "PRAGMA foreign_key_check") == []
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="FOREIGN KEY constraint failed"):
         run(engine, "DELETE FROM zoo_parent WHERE id = 1")
 
 
@@ -331,7 +331,7 @@ def test_generated_columns_database_defaults_and_indexes_survive_a_rebuild(engin
     run(engine, "INSERT INTO zoo_thing (a, name) VALUES (3, 'Two')")
     assert rows(engine, "SELECT a, twice, name FROM zoo_thing ORDER BY id") == [(7, 14, "One"), (3, 6, "Two")]
     for wrong in ("(a, name) VALUES (-9, 'x')", "(name) VALUES ('oNE')"):
-        with pytest.raises(IntegrityError):
+        with pytest.raises(IntegrityError, match="(CHECK|UNIQUE) constraint failed"):
             run(engine, f"INSERT INTO zoo_thing {wrong}")
     with engine.cursor() as cursor:
         found = engine.introspection.get_constraints(cursor, "zoo_thing")
@@ -377,7 +377,7 @@ def test_renaming_a_table_and_a_column_that_others_point_at_keeps_the_links(engi
         ("zoo_elder", "number")
     ]
     assert rows(engine, CHILDREN) == [(1, 1), (2, 1), (3, 2)]
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="FOREIGN KEY constraint failed"):
         run(engine, "INSERT INTO zoo_child (parent_id) VALUES (77)")
 
 

@@ -110,7 +110,7 @@ def test_it_is_removed_from_the_fake_api_after_an_interruption(site, cloudflare)
         raise KeyboardInterrupt
 
     probe = Probe("made-up", "Made up", (REST,), "", "", "", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="^$"):
         examine(site, probes=[probe])
     assert cloudflare.removed == [SCRATCH_ID]
 

@@ -72,6 +72,6 @@ def cuttable(
     proxied: RelayTransport, tenant: driver.Connection, items: Callable[[], list[Any]]
 ) -> driver.Connection:
     """A connection to the object through the proxy, its session already open."""
-    connection = driver.connect(proxied, tenant.database, timeout=10)
+    connection = driver.connect(proxied, tenant.database, timeout=60)
     connection.execute("SELECT 1")
     return connection

@@ -51,7 +51,7 @@ def test_a_read_alone_gives_the_same_rows_metered_or_not(
 def test_what_is_not_known_is_none(
     connection: driver.Connection, table: str, usage: Callable[[], Usage]
 ) -> None:
-    with pytest.raises(driver.OperationalError):
+    with pytest.raises(driver.OperationalError, match="no such table: nowhere"):
         connection.execute("SELECT * FROM nowhere")
     assert usage() == [(None, None)]
 

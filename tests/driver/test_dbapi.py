@@ -84,7 +84,7 @@ def test_executemany_is_one_atomic_trip(connection: driver.Connection, table: st
     with driver.count_trips() as trips:
         cursor.executemany(f"INSERT INTO {table} (u) VALUES (%s)", [[str(n)] for n in range(200)])
     assert (cursor.rowcount, trips.count) == (200, 1)
-    with pytest.raises(driver.IntegrityError):
+    with pytest.raises(driver.IntegrityError, match="UNIQUE constraint failed"):
         cursor.executemany(f"INSERT INTO {table} (u) VALUES (%s)", [["new"], ["7"]])
     assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (200,)
 
@@ -148,7 +148,7 @@ def test_a_batch_is_atomic_and_gives_each_result(connection: driver.Connection, 
         )
     assert (first.rowcount, first.lastrowid, trips.count) == (1, 1, 1)
     assert (nothing.rows, second.columns, second.rows, second.rowcount) == ([], ["u"], [("a",)], -1)
-    with pytest.raises(driver.IntegrityError):
+    with pytest.raises(driver.IntegrityError, match="UNIQUE constraint failed"):
         connection.execute_batch(
             [
                 (f"DELETE FROM {table}", None),

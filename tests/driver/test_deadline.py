@@ -34,7 +34,7 @@ def test_a_call_may_be_repeated_more_often_than_a_float_can_be_doubled() -> None
 
 def test_what_may_be_repeated_at_once_is_repeated_with_pauses_when_that_does_not_help() -> None:
     failing = Mock(side_effect=OperationalError("gone", effect="none", transient=True, retry_after=0.0))
-    with patch("time.sleep") as sleep, pytest.raises(OperationalError):
+    with patch("time.sleep") as sleep, pytest.raises(OperationalError, match="gone"):
         with_retries(failing, reads_only=True, deadline=Deadline(10))
     pauses = [pause for (pause,), _ in sleep.call_args_list]
     assert pauses[0] == 0

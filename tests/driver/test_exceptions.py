@@ -45,14 +45,14 @@ def test_a_refusal_of_sqlite_has_its_class_code_and_text(
 
 def test_a_unique_constraint_is_an_integrity_error(connection: driver.Connection, table: str) -> None:
     connection.execute(f"INSERT INTO {table} (u) VALUES ('a')")
-    with pytest.raises(driver.IntegrityError) as caught:
+    with pytest.raises(driver.IntegrityError, match="UNIQUE constraint failed") as caught:
         connection.execute(f"INSERT INTO {table} (u) VALUES (%s)", ["a"])
     assert str(caught.value) == f"UNIQUE constraint failed: {table}.u"
     assert caught.value.sqlite_code == "SQLITE_CONSTRAINT_UNIQUE"
 
 
 def test_a_message_does_not_show_a_parameter(connection: driver.Connection) -> None:
-    with pytest.raises(driver.OperationalError) as caught:
+    with pytest.raises(driver.OperationalError, match=r"bad JSON path \(the") as caught:
         connection.execute("SELECT json_extract('{}', %s)", ["hidden-value"])
     assert "hidden-value" not in str(caught.value)
 
@@ -63,7 +63,7 @@ def test_an_unbound_d1_database_is_an_error_that_says_where_to_bind_it(relay: dr
 
 
 def test_a_name_that_the_relay_refuses_is_an_interface_error(relay: driver.Transport) -> None:
-    with pytest.raises(driver.InterfaceError):
+    with pytest.raises(driver.InterfaceError, match="The relay could not"):
         driver.connect(relay, "do:../etc").execute("SELECT 1")
 
 

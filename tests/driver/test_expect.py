@@ -57,14 +57,14 @@ def test_a_schema_that_changes_in_the_life_of_a_connection_is_noticed(marked):
     marked.expect = None
     marked.execute(WRITE, ("bb",))
     marked.expect = "aa"
-    with pytest.raises(driver.OperationalError) as caught:
+    with pytest.raises(driver.OperationalError, match="The schema of the") as caught:
         count(marked)
     assert caught.value.found == "bb"
 
 
 def test_the_second_try_is_the_last(marked):
     marked.expect, marked.on_mismatch = "bb", lambda found: "cc"
-    with pytest.raises(driver.OperationalError) as caught:
+    with pytest.raises(driver.OperationalError, match="The schema of the") as caught:
         count(marked)
     assert caught.value.kind == "schema_mismatch"
 

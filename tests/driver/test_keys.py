@@ -170,7 +170,7 @@ def test_a_write_whose_schema_was_changed_after_it_is_known_when_it_comes_again(
     for _ in range(2):
         answers = ask(tenant, op="batch", key=key, expect="", steps=steps)
         assert [answer.rows for answer in answers] == [[[1]], [], []]
-    with pytest.raises(driver.OperationalError) as caught:
+    with pytest.raises(driver.OperationalError, match="The schema of the") as caught:
         insert(tenant, key.replace(":1", ":2"), 2, expect="cd")
     assert caught.value.kind == "schema_mismatch"
     assert insert(tenant, key.replace(":1", ":2"), 2, expect="ab").rows == [[2]]

@@ -47,7 +47,7 @@ def test_a_commit_that_was_interrupted_is_not_said_to_be_rolled_back(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(session._socket, "recv", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="^$"):
         cuttable.commit()
     # As Django does, whatever came of the commit.
     cuttable.commit()
@@ -59,7 +59,7 @@ def test_a_commit_that_was_interrupted_is_not_said_to_be_rolled_back(
 def test_a_commit_that_comes_too_late_is_known_not_to_be_done(
     proxied: RelayTransport, tenant: driver.Connection, proxy: Proxy, items: Items
 ) -> None:
-    connection = driver.connect(proxied, tenant.database, timeout=10, lease=0.5)
+    connection = driver.connect(proxied, tenant.database, timeout=60, lease=0.5)
     connection.begin()
     put(connection, 1)
     proxy.delay_requests = 1
@@ -89,7 +89,7 @@ def test_a_commit_that_arrives_while_its_outcome_is_asked_for_is_done(
         return request(self, message, deadline)
 
     def arrive() -> None:
-        assert asked.wait(10)
+        assert asked.wait(60)
         proxy.deliver()
 
     thread = threading.Thread(target=arrive)

@@ -30,7 +30,7 @@ Items = Callable[[], list[Any]]
 @pytest.fixture
 def cuttable(proxied: RelayTransport, tenant: driver.Connection, items: Items) -> driver.Connection:
     """A connection to the object through the proxy, its session already open."""
-    connection = driver.connect(proxied, tenant.database, timeout=5)
+    connection = driver.connect(proxied, tenant.database, timeout=60)
     connection.execute("SELECT 1")
     return connection
 
@@ -42,7 +42,7 @@ def put(connection: driver.Connection, value: Any) -> None:
 def wait_until_closed(transport: RelayTransport) -> None:
     """Wait until the client has seen that its idle sessions are gone."""
     for session in list(transport.pool._idle):
-        session._socket.recv_events_thread.join(5)
+        session._socket.recv_events_thread.join(60)
         assert not session.usable
 
 
@@ -92,7 +92,7 @@ def large(
     tls = server if request.param == "https" else None
     with Proxy(local_worker.port, tls) as proxy:
         transport = RelayTransport(proxy.url, local_worker.token)
-        connection = driver.connect(transport, tenant.database, timeout=5)
+        connection = driver.connect(transport, tenant.database, timeout=60)
         connection.execute("SELECT 1")
         transport.pool._idle[-1].max_message = 64 * 2**20
         yield connection, proxy
@@ -191,7 +191,7 @@ def test_a_call_that_is_interrupted_does_not_leave_its_answer_to_the_next(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt, match="^$"):
         patched.setattr(session._socket, "recv", interrupt)
         cuttable.execute("SELECT 'first'")
     assert not session.usable
@@ -205,7 +205,7 @@ def test_a_transaction_whose_begin_is_interrupted_holds_nobody_up(
         raise KeyboardInterrupt
 
     cuttable.begin()
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt, match="^$"):
         # After the answer has come, so that the connection is not cut.
         patched.setattr(relay_session, "_answer", interrupt)
         put(cuttable, 1)
@@ -216,7 +216,6 @@ def test_a_transaction_whose_begin_is_interrupted_holds_nobody_up(
     assert tenant.execute("SELECT v FROM item ORDER BY v").fetchall() == [(2,), (3,)]
 
 
-@pytest.mark.timeout(20)
 def test_a_call_that_is_interrupted_inside_the_library_ends_at_once(
     cuttable: driver.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,7 +232,7 @@ def test_a_call_that_is_interrupted_inside_the_library_ends_at_once(
         cuttable.execute("SELECT 'first'")
     except KeyboardInterrupt:
         assert cuttable.execute("SELECT 'second'").fetchone() == ("second",)
-    socket.recv_events_thread.join(5)
+    socket.recv_events_thread.join(60)
     assert not socket.recv_events_thread.is_alive()
     assert cuttable.execute("SELECT 'third'").fetchone() == ("third",)
 
@@ -302,7 +301,9 @@ def test_a_worker_without_its_secret_is_said_to_be_not_ready(own_worker: Callabl
     connection = driver.connect(RelayTransport(worker.url, "short"), "do:a")
     told = driver.Error(transient=True)
     while told.transient:  # It does not listen yet.
-        with pytest.raises(driver.OperationalError) as caught:
+        with pytest.raises(
+            driver.OperationalError, match="RELAY_TOKEN|could not be reached|Worker"
+        ) as caught:
             connection.execute("SELECT 1")
         told = caught.value
     assert "its secret RELAY_TOKEN is missing or shorter than 32" in str(told)
@@ -319,8 +320,8 @@ def test_an_address_that_is_no_url_is_named_by_its_setting(url: str) -> None:
 
 def test_a_session_names_the_package_and_its_version_as_its_user_agent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        transport = RelayTransport(f"ws://127.0.0.1:{server.getsockname()[1]}", "token", connect_timeout=5)
-        connection = driver.connect(transport, "do:a", timeout=5)
+        transport = RelayTransport(f"ws://127.0.0.1:{server.getsockname()[1]}", "token", connect_timeout=60)
+        connection = driver.connect(transport, "do:a", timeout=60)
         with ThreadPoolExecutor() as pool:
             asked = pool.submit(connection.execute, "SELECT 1")
             client, _ = server.accept()
@@ -431,6 +432,6 @@ def test_no_proxy_stands_before_a_worker_on_this_machine(
     monkeypatch.setenv(name, "http://127.0.0.1:9")
     relay = RelayTransport(local_worker.url, local_worker.token)
     for transport in (relay, RestTransport(local_worker.api_base, local_worker.token)):
-        with driver.connect(transport, D1, timeout=5) as connection:
+        with driver.connect(transport, D1, timeout=60) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
         transport.close()

@@ -102,7 +102,7 @@ def test_a_session_that_a_finalizer_gives_back_is_taken_by_who_was_about_to_wait
         done.set()
 
     threading.Thread(target=ask).start()
-    assert done.wait(5)
+    assert done.wait(60)
 
 
 def test_a_signals_handler_does_not_wait_behind_the_call_that_it_interrupts(
@@ -147,7 +147,7 @@ def test_two_threads_of_a_forked_child_share_its_pool_from_the_first_moment(
 
     def start_together(self: Any) -> None:
         if threading.current_thread() is not threading.main_thread():
-            together.wait(5)
+            together.wait(60)
         start(self)
 
     monkeypatch.setattr(relay_pool.RelayPool, "_start", start_together)
@@ -164,7 +164,7 @@ def test_two_threads_of_a_forked_child_share_its_pool_from_the_first_moment(
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(10)
+                thread.join(60)
             os._exit(0 if len(pools) == 2 and pools[0] is pools[1] and len(small.pool._idle) == 1 else 1)
         finally:
             os._exit(2)
@@ -233,7 +233,7 @@ def test_of_those_that_wait_for_a_full_pool_the_first_is_served_first(
 
     def work(number: int) -> None:
         connection = driver.connect(transport, tenant_name)
-        together.wait(10)
+        together.wait(60)
         for _ in range(100):
             connection.execute("SELECT 1")
             served.append(number)
@@ -259,7 +259,7 @@ def test_a_thread_does_not_join_the_session_that_it_gave_back_and_another_thread
             holder.execute(PUT, [1])
             holds.set()
             # The reader's request has left as soon as it holds a session of its own.
-            reads.wait(10)
+            reads.wait(60)
             holder.execute(PUT, [2])
             holder.commit()
         except driver.Error as error:
@@ -267,7 +267,7 @@ def test_a_thread_does_not_join_the_session_that_it_gave_back_and_another_thread
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert holds.wait(10)
+    assert holds.wait(60)
     acquire = relay.pool.acquire
 
     def noted(deadline: Any) -> Any:

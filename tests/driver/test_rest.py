@@ -146,7 +146,7 @@ def test_a_sql_error_of_cloudflares_api_is_known_by_its_message(
 ) -> None:
     message = "UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)"
     faulty.replies = [refusal(400, 7500, message)]
-    with pytest.raises(driver.IntegrityError) as caught:
+    with pytest.raises(driver.IntegrityError, match="UNIQUE constraint failed") as caught:
         api.execute("INSERT INTO t VALUES (1)")
     assert (caught.value.sqlite_code, caught.value.http_status) == ("SQLITE_CONSTRAINT_UNIQUE", 400)
 
@@ -218,7 +218,7 @@ def test_tls_that_fails_is_told_with_its_reason(faulty: Faulty) -> None:
 def cuttable(proxy: Proxy) -> Iterator[driver.Connection]:
     """A connection to the local API through the proxy, its socket already open."""
     transport = RestTransport(f"{proxy.url}/cdn-cgi/local/explorer/api", "token")
-    connection = driver.connect(transport, D1, timeout=5)
+    connection = driver.connect(transport, D1, timeout=60)
     connection.execute(READ)
     yield connection
     transport.close()

@@ -122,7 +122,7 @@ def test_a_failed_statement_undoes_itself_alone(tenant: driver.Connection, items
     tenant.begin()
     tenant.savepoint("a")
     put(tenant, 1)
-    with pytest.raises(driver.IntegrityError) as caught:
+    with pytest.raises(driver.IntegrityError, match="UNIQUE constraint failed") as caught:
         tenant.execute("INSERT INTO item (v) VALUES (7), (1)")
     assert caught.value.effect == "statement"
     put(tenant, 2)

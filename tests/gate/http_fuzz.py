@@ -26,7 +26,7 @@ PATHS = (
 SUBPROTOCOLS = ("do-bridge.v1", "do-bridge.v2", "", "do-bridge.v1, {}", "DO-BRIDGE.V1", "a, do-bridge.v1,, b")
 # What the relay says to nobody but who has a token.
 ADMITTED = ("no such path", "this path needs a WebSocket", "the subprotocol must be")
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class HttpFuzzer:

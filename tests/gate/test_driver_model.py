@@ -221,7 +221,11 @@ class Model(RuleBasedStateMachine):
             failed = True
         if not self.inside:
             self.model.execute("ROLLBACK" if failed else "COMMIT")
-        with pytest.raises(driver.IntegrityError) if failed else contextlib.nullcontext():
+        with (
+            pytest.raises(driver.IntegrityError, match="constraint failed")
+            if failed
+            else contextlib.nullcontext()
+        ):
             self.real.execute_batch(items)
 
     def control(self, what: str, name: str) -> None:

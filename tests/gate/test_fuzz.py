@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from . import fuzz
-
-pytestmark = pytest.mark.timeout(240)
 
 SEED = 20261123
 # Where the relay's code is broken on purpose, and what the fuzzer must say about it.

@@ -150,7 +150,7 @@ def test_a_step_of_an_open_transaction_is_never_repeated(
         connection.begin()
         connection.execute(READ)
         relay.fail("retry", "ended")
-        with pytest.raises(driver.OperationalError):
+        with pytest.raises(driver.OperationalError, match="The runtime failed for"):
             connection.execute(sql)
         assert len(relay.asked) == 1
         connection.rollback()

@@ -44,7 +44,6 @@ def skewed(own_worker: Callable[..., Any], tmp_path: Path) -> tuple[Any, Path]:
     return own_worker(worker_dir=new.parent, others=[old], wrangler=True).start(), code
 
 
-@pytest.mark.timeout(180)
 def test_a_new_worker_before_old_objects_loses_nothing_and_waits_for_the_new_ones(
     skewed: tuple[Any, Path],
 ) -> None:
@@ -66,7 +65,7 @@ def test_a_new_worker_before_old_objects_loses_nothing_and_waits_for_the_new_one
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(patient.execute, "INSERT INTO item VALUES (3, 'by the new one')")
         # Longer than the attempts that a call has otherwise.
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match="^$"):
             waiting.result(3)
         code.write_text((local.WORKER_DIR / "src" / "tenant.ts").read_text())
         waiting.result(60)

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.forking import Program
 from worker.local import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,30 +85,30 @@ class Release:
     def manage(self, *arguments):
         """Run a command of this release to its end; return (exit code, what it wrote)."""
         process = self.command(*arguments)
-        output = process.communicate()[0]
-        return process.returncode, output
+        return process.wait(), process.stdout + process.stderr
 
     def command(self, *arguments):
         """Start a command of this release."""
-        return self._start("manage.py", *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return Program(["manage.py", *arguments], cwd=self.folder, env=self._environment())
 
     def serve(self):
         """Start gunicorn with this release; return the process and its address."""
         port = free_port()
         options = ("--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "4")
         with (self.folder / "log").open("a") as log:
-            process = self._start("-m", "gunicorn", *options, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", *options],
+                cwd=self.folder,
+                env=self._environment(),
+                text=True,
+                stdout=log,
+                stderr=log,
+            )
         return process, f"http://127.0.0.1:{port}"
 
     def log(self):
         """Return what the processes that serve have written."""
         return (self.folder / "log").read_text()
 
-    def _start(self, *arguments, **streams):
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env={**os.environ, **self.environment, "PYTHONPATH": ""},
-            text=True,
-            **streams,
-        )
+    def _environment(self):
+        return {**os.environ, **self.environment, "PYTHONPATH": ""}

@@ -1,16 +1,12 @@
 """A command that cannot reach its databases says so in one line; a mistake in a program has its traceback."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.conftest import DATABASE_ID, site_environment
 from worker import local
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -18,13 +14,8 @@ def manage(local_worker):
     """manage(*arguments, **settings): the ended process of a command, as typed in a terminal."""
 
     def run(*arguments, **settings):
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env={"PATH": os.environ["PATH"], **site_environment(local_worker), **settings},
-            capture_output=True,
-            text=True,
-        )
+        environment = {"PATH": os.environ["PATH"], **site_environment(local_worker), **settings}
+        return forking.run(["manage.py", *arguments], env=environment)
 
     return run
 

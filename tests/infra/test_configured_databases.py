@@ -1,13 +1,12 @@
 """A run of Django's own test runner leaves the configured databases as they are, or refuses to start."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from do_bridge import driver
+from tests import forking
 from tests.conftest import DATABASE_ID
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,15 +14,9 @@ CONFIGURED, FOR_TESTS = DATABASE_ID.format(7), DATABASE_ID.format(8)
 KEPT = (f"d1:{CONFIGURED}", "do:tenant/untouched")
 
 
-def run_inner_tests(test_database: str) -> subprocess.CompletedProcess:
+def run_inner_tests(test_database: str) -> forking.Program:
     environment = os.environ | {"CLOUDFLARE_DATABASE_ID": CONFIGURED, "D1_TEST_DATABASE_ID": test_database}
-    return subprocess.run(
-        [sys.executable, "manage.py", "test", "--noinput", "tests.infra.inner.site_cases"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    return forking.run(["manage.py", "test", "--noinput", "tests.infra.inner.site_cases"], env=environment)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_wrangler_accepts_the_configuration_for_deploying(tmp_path, monkeypatch)
 
 
 def test_every_missing_setting_is_listed_at_once_with_its_meaning():
-    with pytest.raises(deploy.DeployError) as caught:
+    with pytest.raises(deploy.DeployError, match="Not deployed") as caught:
         deploy.check_settings({"RELAY_TOKEN": TOKEN})
     for name, meaning in deploy.REQUIRED.items():
         assert (f"{name}: {meaning}" in str(caught.value)) == (name != "RELAY_TOKEN")

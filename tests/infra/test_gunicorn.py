@@ -160,7 +160,7 @@ def test_sigterm_lets_a_running_transaction_finish(gunicorn, local_worker, tmp_p
         wait_until(lambda: len(children_of(process.pid)) == 1)  # the idle processes have stopped
         assert answers == []
         go_on.touch()
-        asking.join(20)
+        asking.join(60)
         assert answers == [(200, "done")]
         process.communicate(timeout=20)
         assert process.returncode == 0
@@ -193,7 +193,7 @@ def test_a_process_that_is_killed_in_a_transaction_leaves_nothing_and_another_on
     victim = int(entered.read_text())
     assert victim in children_of(process.pid)
     os.kill(victim, signal.SIGKILL)
-    asking.join(20)
+    asking.join(60)
     assert answers == [(None, "")]
     # At once, and not when the lease of 25 s has run out.
     transport = driver.relay(local_worker.url, local_worker.token)

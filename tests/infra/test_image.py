@@ -179,6 +179,6 @@ def test_the_image_serves_the_site_from_what_it_holds_and_takes_a_new_token_with
         assert image.run("-c", health).returncode == 0
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
     assert process.returncode == 0
     assert image.run("-c", health).returncode != 0

@@ -1,14 +1,13 @@
 """Django's checks pass, the site's own find what they should, and no model waits for a migration."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 
 from project.checks import check_migrate_token
+from tests import forking
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,8 +18,7 @@ def test_the_system_checks_find_no_error(deploy):
 
 
 def test_no_model_has_changed_without_a_migration(local_worker):
-    command = [sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = forking.run(["manage.py", "makemigrations", "--check", "--dry-run"])
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -160,7 +160,6 @@ class Run:
         return opener, opener.open(request, timeout=20).read().decode()
 
 
-@pytest.mark.timeout(240)
 def test_a_fresh_checkout_is_served_with_secrets_of_its_own_and_ends_without_a_trace(checkout):
     with Run(checkout) as run:
         assert "Log out" in run.sign_in()
@@ -267,7 +266,6 @@ def compute(worker):
     threading.Thread(target=ask, daemon=True).start()
 
 
-@pytest.mark.timeout(180)
 def test_a_worker_that_computes_is_busy_and_one_that_was_killed_then_is_gone(
     own_worker, silent_quickly, monkeypatch
 ):
@@ -281,7 +279,6 @@ def test_a_worker_that_computes_is_busy_and_one_that_was_killed_then_is_gone(
         assert "The local Worker has ended" in watch.ended()
 
 
-@pytest.mark.timeout(180)
 def test_a_worker_that_neither_answers_nor_computes_has_ended(own_worker, silent_quickly, monkeypatch):
     with own_worker(wrangler=True) as worker:
         watch = Watch(worker, monkeypatch)
@@ -303,7 +300,6 @@ def test_the_processor_time_of_a_process_grows_with_its_work():
     assert local.cpu_seconds(2**22 + 1) == 0
 
 
-@pytest.mark.timeout(120)
 def test_the_worker_alone_serves_at_the_port_and_keeps_its_data_in_the_folder_that_are_asked_for(checkout):
     port, state = local.free_port(), checkout / "elsewhere"
     with Run(checkout, "worker/local.py", RELAY_PORT=str(port), RELAY_STATE=str(state)) as run:
@@ -390,7 +386,7 @@ def test_what_speaks_no_http_is_not_healthy_and_no_crash(answer):
         thread = threading.Thread(target=serve_once, daemon=True)
         thread.start()
         assert not serve.healthy(f"http://{local.HOST}:{server.getsockname()[1]}/healthz")
-        thread.join(5)
+        thread.join(60)
 
 
 def test_the_folder_may_have_spaces_in_its_name(tmp_path):

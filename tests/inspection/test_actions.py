@@ -129,7 +129,7 @@ def test_a_tenant_whose_members_are_out_of_sync_is_marked(root, site):
         patience = settings["OPTIONS"].get("timeout")
         settings["OPTIONS"]["timeout"] = 0.5
         try:
-            with pytest.raises(CopyFailed):
+            with pytest.raises(CopyFailed, match="sync_members"):
                 remove_member(site.gil, site.tenants["globex"])
         finally:
             settings["OPTIONS"]["timeout"] = patience or 30

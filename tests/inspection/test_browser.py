@@ -10,7 +10,7 @@ from do_bridge.inspection import facts as facts_module
 from do_bridge.inspection.databases import Inspected
 from tests.site.test_browser import BROWSER, server  # noqa: F401 - a fixture
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1200, "height": 800}
 PAGES = (

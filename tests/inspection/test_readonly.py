@@ -164,7 +164,7 @@ def test_a_statement_that_takes_too_long_is_given_up(database):
     slow = (
         "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 4000000) SELECT count(*) FROM n"
     )
-    with pytest.raises(driver.OperationalError):
+    with pytest.raises(driver.OperationalError, match="The statement took longer"):
         readonly.run(database, slow, seconds=0.3)
     # The database has outlived it.
     assert readonly.run(database, "SELECT count(*) FROM prey", seconds=20).rows == [(3,)]

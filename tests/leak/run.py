@@ -8,17 +8,17 @@ import json
 import os
 import random
 import secrets
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.driver.proxy import Proxy
+from tests.forking import Program
 from tests.leak.actor import Cast
 from tests.leak.marks import Tally
 from tests.leak.role import Progress, beside
-from tests.leak.stage import ROOT, make_tenants, set_up, site
+from tests.leak.stage import make_tenants, set_up, site
 from tests.production import ProductionWorker
 from tests.soak.watch import look
 from worker.local import LocalWorker, say
@@ -36,15 +36,15 @@ SITE_OPTIONS = ("--max-requests", "300", "--max-requests-jitter", "200")
 def main() -> int:
     """Run what the arguments ask for; 0 where nothing was mixed up and no error is unexplained."""
     options = arguments()
-    what = "Leaks made on purpose" if options.self_test else f"{options.operations} operations"
-    say(f"{what} over {options.tenants} tenants, seed {options.seed}")
+    say(f"{options.operations} operations over {options.tenants} tenants, seed {options.seed}")
     with tempfile.TemporaryDirectory(prefix="leak-") as name:
         folder = Path(name)
         with ProductionWorker(0, folder / "state", secrets.token_hex(16)) as worker:
             set_up(worker, "tests.leak.settings")
             cast = make_tenants(options.tenants)
             seed_shop(cast)
-            return (self_test if options.self_test else run)(options, cast, worker, folder)
+            code = run(options, cast, worker, folder)
+            return code or (self_test(options, cast, worker, folder) if options.self_test else 0)
 
 
 def seed_shop(cast: Cast) -> None:
@@ -63,7 +63,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", default="")
     parser.add_argument("--roles", nargs="+", choices=SHARES, default=list(SHARES))
     parser.add_argument(
-        "--self-test", action="store_true", help="find the leaks of plants.py, each in its operations"
+        "--self-test", action="store_true", help="then find the leaks of plants.py, each in its operations"
     )
     options = parser.parse_args()
     options.seed = options.seed or secrets.token_hex(4)
@@ -134,25 +134,22 @@ def _disturbed(proxy: Proxy, seed: str) -> contextlib.AbstractContextManager[Non
     return beside(lambda over: disturb(proxy, chance, over, 0.5, 8.0))
 
 
-def _start(role: str, options: argparse.Namespace, folder: Path) -> subprocess.Popen[str]:
+def _start(role: str, options: argparse.Namespace, folder: Path) -> Program:
     shares = sum(SHARES[name] for name in options.roles)
     part = round(options.operations * SHARES[role] / shares)
-    command = [sys.executable, "-m", "tests.leak.process", role, "--seed", options.seed]
+    command = ["-m", "tests.leak.process", role, "--seed", options.seed]
     command += ["--operations", str(options.operations), "--part", str(part)]
     command += ["--seconds", str(options.seconds), "--cast", str(folder / "cast.json")]
     command += ["--progress", str(folder / "progress"), "--place", str(options.roles.index(role))]
     if role == next(iter(SHARES)):
         command.append("--fills")
-    return subprocess.Popen(  # noqa: S603
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return Program(command)
 
 
-def _result(role: str, process: subprocess.Popen[str]) -> dict:
-    output, errors = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"The role {role} ended with {process.returncode}:\n{errors[-3000:]}")
-    return json.loads(output.splitlines()[-1])
+def _result(role: str, process: Program) -> dict:
+    if process.wait(timeout=None):
+        raise RuntimeError(f"The role {role} ended with {process.returncode}:\n{process.stderr[-3000:]}")
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def report(options: argparse.Namespace, tally: Tally, seconds: float, rows: int, wrong: list[str]) -> str:

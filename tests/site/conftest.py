@@ -25,11 +25,10 @@ def ready_tenants():
 
 
 @pytest.fixture
-def site(django_db_setup, django_db_blocker, settings):
+def site(django_db_setup, django_db_blocker):
     """The people: ada owns acme, bo is a member of it, gil of globex; root is staff and nobody's."""
     from do_bridge.tenancy.tenants import lookup
 
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     with django_db_blocker.unblock():
         tenants = ready_tenants()
         _empty()

@@ -2,11 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import forking
 
 HERE = Path(__file__).resolve().parent
 
@@ -15,14 +15,7 @@ HERE = Path(__file__).resolve().parent
 def stock():
     """{"users": n, "posts": n}: the queries of Django's admin on sqlite3."""
     environment = os.environ | {"PYTHONPATH": str(HERE.parent.parent)}
-    done = subprocess.run(
-        [sys.executable, str(HERE / "stock_admin.py")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = forking.run([HERE / "stock_admin.py"], env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

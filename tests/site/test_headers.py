@@ -2,17 +2,15 @@
 
 import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import pytest
-from django.conf import settings as site_settings
 from django.contrib.auth.models import Group
 from django.contrib.messages import get_messages
 from django.test import Client
 
 from blog.models import Post
+from tests import forking
 
 PAGES = [
     "/",
@@ -92,14 +90,8 @@ def cookies_with(**environment):
         "from django.conf import settings as s;"
         "print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME, s.SESSION_COOKIE_DOMAIN, s.CSP_FORM_TARGETS)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=site_settings.BASE_DIR,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = forking.run(["-c", code], env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 

@@ -27,7 +27,7 @@ def test_a_member_has_a_copy_with_the_same_key_and_no_password(site):
 
 
 def test_a_second_membership_of_the_same_tenant_is_refused(site):
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="UNIQUE constraint failed"):
         add_member(site.bo, site.tenants["acme"])
 
 
@@ -86,7 +86,7 @@ def test_a_tenant_out_of_reach_does_not_keep_the_others_from_hearing_of_it(site,
     # Else the first use would provision them.
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "CATCH_UP": False}
     unready = Tenant.objects.create(slug="a-unready", name="No database yet")
-    with pytest.raises(CopyFailed):
+    with pytest.raises(CopyFailed, match="sync_members a-unready"):
         add_member(site.bo, unready)
     add_member(site.bo, site.tenants["globex"])
     ordered = Membership.objects.filter(user=site.bo).order_by("tenant__slug")
@@ -101,7 +101,7 @@ def test_all_tenants_out_of_reach_are_named(site, settings):
     # Else the first use would provision them.
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "CATCH_UP": False}
     for slug in ("unready-1", "unready-2"):
-        with pytest.raises(CopyFailed):
+        with pytest.raises(CopyFailed, match=f"sync_members {slug}"):
             add_member(site.bo, Tenant.objects.create(slug=slug, name=slug))
     site.bo.name = "Bo the Second"
     with pytest.raises(CopyFailed, match="sync_members unready-1 unready-2"):

@@ -2,12 +2,11 @@
 
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 from django.conf import settings
 
+from tests import forking
 from worker.local import OPTIONAL_TOKENS
 
 SETTINGS = settings.BASE_DIR / "project" / "settings.py"
@@ -16,11 +15,14 @@ GOOD = {"SECRET_KEY": "Long-and-random-enough-0123456789-" * 2, "SECURE": "True"
 
 def check(*options, **environment):
     """Run `manage.py check` in a process of its own; returns it."""
-    command = [sys.executable, "manage.py", "check", *options]
-    values = {**os.environ, **GOOD, **environment}
-    return subprocess.run(
-        command, cwd=settings.BASE_DIR, env=values, capture_output=True, text=True, check=False
-    )
+    return forking.run(["manage.py", "check", *options], env={**os.environ, **GOOD, **environment})
+
+
+def output_of(code, **environment):
+    """Return what a program writes in a process of its own."""
+    done = forking.run(["-c", code], env={**os.environ, **GOOD, **environment})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_a_deployed_site_has_no_warning():
@@ -49,15 +51,7 @@ def test_a_missing_or_wrong_setting_is_named(environment, message):
 def test_tokens_for_one_kind_of_database_each_need_no_other(whole):
     code = "from project.settings import DATABASES as d; print(d['default'], d['tenant'])"
     scoped = {"RELAY_TOKEN_TENANTS": "for-tenants", "RELAY_TOKEN_DIRECTORY": "for-d1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=settings.BASE_DIR,
-        env={**os.environ, **GOOD, "RELAY_TOKEN": whole, **scoped},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    passwords = re.findall(r"'PASSWORD': '([^']*)'", done.stdout)
+    passwords = re.findall(r"'PASSWORD': '([^']*)'", output_of(code, RELAY_TOKEN=whole, **scoped))
     assert passwords == ["for-d1", "for-tenants"]
 
 
@@ -66,15 +60,7 @@ def test_tokens_for_one_kind_of_database_each_need_no_other(whole):
 )
 def test_a_secret_may_begin_with_a_dollar(name):
     secret = "$ecret-of-many-different-characters-0123456789"
-    done = subprocess.run(
-        [sys.executable, "-c", f"from project import settings; print(settings.{name})"],
-        cwd=settings.BASE_DIR,
-        env={**os.environ, **GOOD, name: secret},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == secret
+    assert output_of(f"from project import settings; print(settings.{name})", **{name: secret}) == secret
 
 
 def test_lists_may_have_spaces_and_levels_small_letters():
@@ -86,15 +72,7 @@ def test_lists_may_have_spaces_and_levels_small_letters():
         "CSRF_TRUSTED_ORIGINS": "https://a.example , https://b.example",
         "LOG_LEVEL": "warning",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=settings.BASE_DIR,
-        env={**os.environ, **GOOD, **values},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == (
+    assert output_of(code, **values) == (
         "['a.example', 'b.example'] ['https://a.example', 'https://b.example'] WARNING"
     )
 
@@ -103,22 +81,8 @@ def test_the_rest_transport_speaks_to_cloudflare_unless_another_api_is_named():
     code = "from project.settings import DATABASES as d; print(d['default']['HOST'])"
     hosts = []
     for base in ("", "http://localhost:1/api"):
-        values = {
-            **os.environ,
-            **GOOD,
-            "D1_TRANSPORT": "rest",
-            "D1_API_BASE": base,
-            "CLOUDFLARE_D1_TOKEN": "t",
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=settings.BASE_DIR,
-            env=values,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        hosts.append(done.stdout.strip())
+        values = {"D1_TRANSPORT": "rest", "D1_API_BASE": base, "CLOUDFLARE_D1_TOKEN": "t"}
+        hosts.append(output_of(code, **values))
     assert hosts == ["https://api.cloudflare.com/client/v4", "http://localhost:1/api"]
 
 

@@ -171,7 +171,7 @@ def side_by_side(count, work):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(results) == count
     return results
 

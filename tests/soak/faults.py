@@ -20,7 +20,6 @@ from tests.leak.actor import Cast
 from tests.soak.book import Book, Fault
 from worker.local import LocalWorker
 
-RECOVERY = 15.0  # seconds within which the site is to work again
 LEASE = 3.0  # of the client that holds a tenant
 
 
@@ -33,6 +32,8 @@ class Stage:
     site: str
     gunicorn: int  # the leader of the process group
     cast: Cast
+    patience: float = 15.0  # seconds within which the site is to work again
+    flooding: float = 5.0  # seconds
 
 
 def cut(stage: Stage, chance: random.Random) -> None:
@@ -70,7 +71,7 @@ def kill_gunicorn_worker(stage: Stage, chance: random.Random) -> None:
 
 def flood(stage: Stage, chance: random.Random) -> None:
     """Ask one tenant for pages as fast as it gives them, from many threads."""
-    until, slug = time.monotonic() + 5, chance.choice(stage.cast.slugs)
+    until, slug = time.monotonic() + stage.flooding, chance.choice(stage.cast.slugs)
 
     def ask() -> None:
         with httpx.Client(base_url=stage.site, trust_env=False, timeout=30) as client:
@@ -129,8 +130,8 @@ def disturb(stage: Stage, schedule: Schedule, book: Book, over: threading.Event)
 
 def recover(stage: Stage, slug: str, fault: Fault) -> None:
     """Note after how long a tenant's page works again."""
-    with httpx.Client(base_url=stage.site, trust_env=False, timeout=RECOVERY) as client:
-        while time.monotonic() < fault.ended + RECOVERY:
+    with httpx.Client(base_url=stage.site, trust_env=False, timeout=stage.patience) as client:
+        while time.monotonic() < fault.ended + stage.patience:
             with contextlib.suppress(httpx.TransportError):
                 if client.get(f"/t/{slug}/").status_code == 200:
                     fault.recovered = time.monotonic() - fault.ended

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 
+from tests import forking
 from tests.leak import pages
 from tests.leak.actor import Actor, Cast
 from tests.leak.marks import MixUp
 from tests.leak.role import Table
-from tests.leak.stage import ROOT
 from tests.soak.book import Book
 
 
@@ -61,8 +58,10 @@ def _without_slugs(text: str) -> str:
     return re.sub(r"\bt\d+\b", "t…", text)[:160]
 
 
-def browse(base: str, cast: Cast, seed: str, number: int, book: Book, over: threading.Event) -> None:
-    """Go from page to page until it is over; a mix-up is a leak, whatever the time."""
+def browse(
+    base: str, cast: Cast, seed: str, number: int, reading: float, book: Book, over: threading.Event
+) -> None:
+    """Go from page to page until it is over, with `reading` seconds between; a mix-up is always a leak."""
     actor, table = Actor(f"soak{number}", seed, cast), Table(pages.OPERATIONS)
     people = pages.People(base, lambda where, username: RecordingBrowser(where, username, book))
     while not over.is_set():
@@ -75,7 +74,7 @@ def browse(base: str, cast: Cast, seed: str, number: int, book: Book, over: thre
             over.wait(0.2)  # it stands in the book already
         except MixUp as error:
             book.leaks.append(str(error))
-        over.wait(actor.random.random() / 20)
+        over.wait(2 * reading * actor.random.random())
 
 
 def maintain(seed: str, pause: float, book: Book, over: threading.Event) -> None:
@@ -97,14 +96,7 @@ def maintain(seed: str, pause: float, book: Book, over: threading.Event) -> None
 
 def _run(command: list[str], book: Book) -> bool:
     began = time.monotonic()
-    process = subprocess.run(  # noqa: S603
-        [sys.executable, "manage.py", *command, "--verbosity", "0"],
-        cwd=ROOT,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = forking.run(["manage.py", *command, "--verbosity", "0"])
     if process.returncode:
         words = (process.stderr.strip().splitlines() or ["no reason"])[-1]
         book.note(command[0], began, "CommandFailed", words[:160])

@@ -24,7 +24,6 @@ from tests.soak.watch import Watch, evidence, watchdog
 from worker.local import HOST, say
 
 GUNICORN_PROCESSES = 2  # as in the image
-CALM = 10.0  # seconds without a fault in the end
 
 
 def main() -> int:
@@ -39,7 +38,9 @@ def main() -> int:
         cast = make_tenants(options.tenants)
         proxy = stack.enter_context(Proxy(worker.port))
         address, gunicorn = stack.enter_context(site(folder / "gunicorn.log", proxy.url, GUNICORN_PROCESSES))
-        stage = faults.Stage(worker, proxy, address, gunicorn.pid, cast)
+        stage = faults.Stage(
+            worker, proxy, address, gunicorn.pid, cast, options.patience, min(5.0, options.seconds / 8)
+        )
         return soak(options, stage)
 
 
@@ -50,6 +51,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tenants", type=int, default=20)
     parser.add_argument("--browsers", type=int, default=6)
     parser.add_argument("--pause", type=float, default=12, help="seconds between two faults")
+    parser.add_argument("--calm", type=float, default=10, help="seconds without a fault in the end")
+    parser.add_argument("--reading", type=float, default=0.025, help="seconds between two pages")
+    parser.add_argument("--patience", type=float, default=15, help="seconds for a recovery, and for a stall")
     parser.add_argument("--without-kills", type=float, default=0.6, help="part of the time")
     parser.add_argument("--seed", default="")
     parser.add_argument("--report", type=Path, default=ROOT / "state" / "soak.md")
@@ -88,21 +92,25 @@ def work(options: argparse.Namespace, stage: faults.Stage, book: Book, watch: Wa
     schedule = faults.Schedule(options.seed, options.pause, options.seconds * options.without_kills)
     jobs: list[Callable[[], None]] = [
         lambda: faults.disturb(stage, schedule, book, calm),
-        lambda: load.maintain(options.seed, options.pause, book, over),
+        lambda: load.maintain(options.seed, max(options.pause, 4), book, over),
         lambda: watch.run(over),
-        lambda: watchdog(urls, lambda: evidence(processes(stage), stage.worker.log_tail), book, over),
+        lambda: watchdog(
+            urls, lambda: evidence(processes(stage), stage.worker.log_tail), book, over, options.patience
+        ),
     ]
     for number in range(options.browsers):
         jobs.append(
-            lambda number=number: load.browse(stage.site, stage.cast, options.seed, number, book, over)
+            lambda number=number: load.browse(
+                stage.site, stage.cast, options.seed, number, options.reading, book, over
+            )
         )
     threads = [threading.Thread(target=book.work, args=(job,)) for job in jobs]
     for thread in threads:
         thread.start()
-    time.sleep(max(options.seconds - CALM, 0))
+    time.sleep(max(options.seconds - options.calm, 0))
     calm.set()
     threads[0].join()
-    time.sleep(CALM)
+    time.sleep(options.calm)
     over.set()
     for thread in threads:
         thread.join()

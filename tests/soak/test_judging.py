@@ -123,17 +123,17 @@ def broken_site():
 
 def test_a_page_that_fails_stands_in_the_book(broken_site):
     book = Book()
-    with pytest.raises(WrongStatus):
+    with pytest.raises(WrongStatus, match="HTTP 500"):
         RecordingBrowser(broken_site, "", book).get("/t/t001/")
     assert told(book) == "1 × WrongStatus GET /t/t…/ by '': HTTP 500, not 200, and no fault explains it"
 
 
 def test_a_stream_that_fails_stands_in_the_book_and_may_be_explained_by_a_fault(broken_site):
     quiet, disturbed = Book(), Book()
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match="HTTP 500"):
         list(RecordingBrowser(broken_site, "", quiet).lines("/t/t001/"))
     assert told(quiet) == "1 × Unavailable GET /t/t…/ by '': HTTP 500, not 200, and no fault explains it"
-    with disturbed.fault("kill_workerd") as fault, pytest.raises(Unavailable):
+    with disturbed.fault("kill_workerd") as fault, pytest.raises(Unavailable, match="HTTP 500"):
         list(RecordingBrowser(broken_site, "", disturbed).lines("/t/t001/"))
     fault.recovered = 0.2
     assert told(disturbed) == ""

@@ -16,7 +16,6 @@ from tests.soak.book import Book
 
 # Processes whose memory is not judged: they grow by each connection, whatever Worker is behind them.
 WRANGLERS_OWN = ("wrangler", "wrangler's proxy")
-STALLED = 15.0  # seconds without an answer, and without a fault, that are a stall
 _ANSWER = 3.0  # seconds that the watchdog waits for one
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -102,9 +101,9 @@ def watchdog(
     evidence: Callable[[], str],
     book: Book,
     over: threading.Event,
-    limit: float = STALLED,
+    limit: float,
 ) -> None:
-    """Ask each URL all the time; where one is silent without a fault, write down what there is to see."""
+    """Ask each URL all the time; note what there is to see if one is silent for too long."""
     answered = dict.fromkeys(urls, time.monotonic())
     while not over.wait(1):
         for name, url in urls.items():

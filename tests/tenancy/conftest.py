@@ -7,25 +7,19 @@ import pytest
 @pytest.fixture
 def make_tenant(db):
     """Makes tenants with a row in the directory and a provisioned object; returns the row."""
-    from accounts.models import Tenant
-    from do_bridge.tenancy.lifecycle import ledger
-    from do_bridge.tenancy.schema.fingerprint import code_fingerprint
     from do_bridge.tenancy.tenants import lookup
-    from do_bridge.testing import provision_test_tenant, unique_slug
+    from tests.tenancy import pool
 
-    opened = []
+    made = []
 
     def make(prefix="t"):
-        context = provision_test_tenant(unique_slug(prefix))
-        slug = context.__enter__()
-        opened.append(context)
-        tenant = Tenant.objects.create(slug=slug, name=slug.title())
-        ledger.reached(slug, code_fingerprint())
+        tenant = pool.take(prefix)
+        made.append(tenant.slug)
         return tenant
 
     yield make
-    for context in opened:
-        context.__exit__(None, None, None)
+    for slug in made:
+        pool.give_back(slug)
     lookup.forget()
 
 

@@ -1,13 +1,12 @@
 """Starts management commands in processes of their own, on this test run's databases."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from django.conf import settings
 from django.db import connections
+
+from tests.forking import Program
 
 PROGRAM = Path(__file__).parent / "other_process.py"
 
@@ -26,21 +25,10 @@ def start(*arguments, kill=None, folder=None, directory=None):
         "migrations": [str(folder), package] if package else None,
         "kill": dict(zip(("to", "text", "at", "sent"), kill, strict=True)) if kill else None,
     }
-    process = subprocess.Popen(
-        [sys.executable, str(PROGRAM)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ},
-    )
-    process.stdin.write(json.dumps(orders))
-    process.stdin.close()
-    return process
+    return Program([PROGRAM], text=json.dumps(orders))
 
 
-def finish(process, seconds=60):
+def finish(process):
     """Wait for a process; return (exit code, what it wrote)."""
-    with process:
-        output = process.stdout.read()
-        return process.wait(seconds), output
+    code = process.wait()
+    return code, process.stdout + process.stderr

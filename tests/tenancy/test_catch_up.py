@@ -31,7 +31,7 @@ def in_threads(number, function):
     start = threading.Barrier(number)
 
     def run(_):
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         try:
             return function()
         finally:

@@ -181,7 +181,7 @@ def test_a_database_that_cannot_be_is_refused_from_the_command_line_too(db):
 
 def test_a_tenant_that_nobody_registered_is_not_migrated_by_a_slip_of_the_hand(bare, capsys):
     command = load_command_class("do_bridge", "migrate")
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="^1$"):
         command.run_from_argv(["manage.py", "migrate", "--database", tenant_alias(bare)])
     assert (
         f"Tenant {bare!r} is not registered. Check the slug, or run `manage.py create_tenant {bare}`"

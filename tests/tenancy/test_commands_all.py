@@ -90,7 +90,7 @@ def test_what_makes_no_sense_in_a_tenant_is_refused_with_the_reason(acme, argume
 
 def test_a_tenant_that_is_not_there_gets_no_command(db):
     for slug in ("nobody", "../acme", "ACME"):
-        with pytest.raises(CommandError):
+        with pytest.raises(CommandError, match="tenant"):
             run("tenant_command", slug, "showmigrations")
     with pytest.raises(CommandError, match="'nobody'"):
         run("all_tenants_command", "--tenant", "nobody", "showmigrations")

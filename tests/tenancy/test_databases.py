@@ -47,7 +47,7 @@ def test_a_plain_alias_is_what_was_written(databases):
 
 @pytest.mark.parametrize("slug", HOSTILE)
 def test_a_hostile_alias_does_not_exist_and_reaches_nothing(slug, trips):
-    with pytest.raises(ConnectionDoesNotExist):
+    with pytest.raises(ConnectionDoesNotExist, match="tenant/"):
         connections[f"tenant/{slug}"]
     assert f"tenant/{slug}" not in connections.settings
     assert trips.count == 0
@@ -56,7 +56,7 @@ def test_a_hostile_alias_does_not_exist_and_reaches_nothing(slug, trips):
 def test_without_a_template_no_tenant_has_an_alias():
     plain = TenantDatabases({"default": {}})
     assert "tenant/acme" not in plain
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="tenant/acme"):
         plain["tenant/acme"]
 
 

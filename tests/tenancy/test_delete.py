@@ -212,7 +212,7 @@ def test_rows_in_the_directory_go_in_one_batch_or_not_at_all(lived_in, monkeypat
 
 def test_a_tenant_that_is_not_there_cannot_be_deleted(db):
     for slug in ("nobody", "../acme", "ACME"):
-        with pytest.raises(CommandError):
+        with pytest.raises(CommandError, match="[Tt]enant"):
             delete(slug, yes=True)
 
 

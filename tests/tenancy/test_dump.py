@@ -225,7 +225,7 @@ def test_a_page_that_is_too_large_for_an_answer_is_cut(acme, tmp_path):
 
 def test_a_tenant_that_is_not_there_has_no_dump(db, tmp_path):
     for slug in ("nobody", "../acme", "ACME"):
-        with pytest.raises(CommandError):
+        with pytest.raises(CommandError, match="[Tt]enant"):
             call_command("tenant_dump", slug, tmp_path / "a.sqlite3")
     assert list(tmp_path.iterdir()) == []
 

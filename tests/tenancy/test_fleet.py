@@ -12,14 +12,14 @@ SLUGS = [f"fleet-{number}" for number in range(2 * PIECE)]
 
 
 def test_the_first_ctrl_c_lets_those_end_that_have_begun_and_touches_no_other():
-    begun, told = threading.Barrier(3, timeout=20), []
+    begun, told = threading.Barrier(3, timeout=60), []
 
     def work(slug):
         begun.wait()
         # In the main thread, which waits for the workers.
         if slug == SLUGS[0]:
             os.kill(os.getpid(), signal.SIGINT)
-        assert fleet._stop.wait(20)
+        assert fleet._stop.wait(60)
         return Outcome(slug)
 
     fleet = Fleet(work, after=lambda done, untouched: told.append((len(done), len(untouched))), jobs=3)
@@ -34,13 +34,13 @@ def test_the_second_ctrl_c_ends_the_run_without_a_word_to_the_ledger():
 
     def work(slug):
         os.kill(os.getpid(), signal.SIGINT)
-        assert fleet._stop.wait(20)
+        assert fleet._stop.wait(60)
         os.kill(os.getpid(), signal.SIGINT)
         return Outcome(slug)
 
     fleet = Fleet(work, after=lambda done, untouched: told.append(done), jobs=1)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="^$"):
         fleet.run(SLUGS)
     # What was begun stays "migrating", and is looked at by the next run.
     assert told == []

@@ -75,7 +75,7 @@ def test_a_use_between_the_deletions_two_parts_makes_nothing_anew(remembered, mo
     from do_bridge.testing import empty_object
 
     empty_object(tenant_alias(remembered.slug))
-    with pytest.raises(TenantGone):
+    with pytest.raises(TenantGone, match="deleted"):
         posts(remembered.slug)
     assert seen == [True]
     assert not has_tables(remembered.slug)
@@ -100,7 +100,7 @@ def overtaken(monkeypatch, no_renewals):
 
 def test_a_tenant_deleted_while_it_was_caught_up_is_emptied_again(remembered, overtaken, tmp_path):
     overtaken(lambda: call_command("tenant_delete", remembered.slug, "--yes", verbosity=0))
-    with newer_code(tmp_path, RATING), pytest.raises(TenantGone):
+    with newer_code(tmp_path, RATING), pytest.raises(TenantGone, match="deleted"):
         posts(remembered.slug)
     assert not has_tables(remembered.slug)
     assert ledger.states(remembered.slug)[remembered.slug].state == ledger.DELETED

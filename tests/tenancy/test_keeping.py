@@ -236,7 +236,7 @@ def test_a_slug_that_is_changed_in_an_admin_is_kept_with_a_message(root, lived_i
 def test_a_row_that_is_renamed_to_the_slug_of_an_object_of_before_is_refused(orphan):
     Tenant.objects.create(slug="unused", name="New")
     Tenant.objects.filter(slug="unused").update(slug=orphan)
-    with pytest.raises(TenantUnclaimed):
+    with pytest.raises(TenantUnclaimed, match="create_tenant --adopt"):
         lookup.get(orphan)
 
 
@@ -246,7 +246,7 @@ def test_a_row_that_replaces_another_by_sql_is_refused(lived_in):
     Membership.objects.all().delete()
     sql(f"INSERT OR REPLACE INTO accounts_tenant VALUES (999, '{lived_in.slug}', 'New', '2026-01-01')")
     assert User.objects.using(tenant_alias(lived_in.slug)).filter(pk=author.pk).exists()
-    with pytest.raises(TenantUnclaimed):
+    with pytest.raises(TenantUnclaimed, match="create_tenant --adopt"):
         lookup.get(lived_in.slug)
 
 
@@ -302,7 +302,7 @@ def test_a_row_made_for_what_a_killed_creation_left_is_refused(db):
     ledger.forget(slug)
     try:
         Tenant.objects.create(slug=slug, name="By hand")
-        with pytest.raises(TenantUnclaimed):
+        with pytest.raises(TenantUnclaimed, match="create_tenant --adopt"):
             lookup.get(slug)
     finally:
         empty_object(tenant_alias(slug))
@@ -315,7 +315,7 @@ def test_a_failed_run_over_many_does_not_make_an_object_the_tenants(orphan):
         with pytest.raises(CommandError, match="1 of 1 tenants failed"):
             call_command("migrate", database="tenant", tenants=[orphan], stdout=out, stderr=out)
         assert "TenantUnclaimed" in out.getvalue()
-    with pytest.raises(TenantUnclaimed):
+    with pytest.raises(TenantUnclaimed, match="create_tenant --adopt"):
         lookup.get(orphan)
 
 

@@ -25,7 +25,6 @@ from tests.tenancy import newer_code
 from tests.tenancy.newer_code import NAME, RATING
 from tests.tenancy.processes import finish, start
 
-pytestmark = pytest.mark.timeout(300)
 D1 = "d1:"
 
 

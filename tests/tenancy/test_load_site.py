@@ -4,8 +4,6 @@ import json
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
@@ -26,6 +24,7 @@ from do_bridge.tenancy.lifecycle import copied_rows, keeping, ledger, load
 from do_bridge.tenancy.lifecycle import site_file as site
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object, unique_slug
+from tests import forking
 from tests.tenancy import site_project
 from tests.tenancy.processes import finish, start
 
@@ -37,7 +36,7 @@ def made(tmp_path_factory):
     """The file of the site, as its program left it."""
     path = tmp_path_factory.mktemp("site") / "db.sqlite3"
     program = Path(site_project.__file__)
-    done = subprocess.run([sys.executable, program, path], capture_output=True, text=True)
+    done = forking.run([program, path])
     assert done.returncode == 0, done.stderr
     return path
 
@@ -216,9 +215,7 @@ def test_a_row_that_points_at_a_session_is_refused(site_db, people, other, sent)
         POINTING.format("session_id TEXT", "django_session (session_key)"),
         "UPDATE blog_post SET session_id = (SELECT session_key FROM django_session) WHERE id = 3",
     )
-    with pytest.raises(
-        CommandError, match="blog_post.session_id refers to rows of django_session"
-    ):
+    with pytest.raises(CommandError, match="blog_post.session_id refers to rows of django_session"):
         loaded(other, site_db)
     assert sent == []
     change(site_db, "UPDATE blog_post SET session_id = NULL")

@@ -78,7 +78,10 @@ def test_a_transaction_is_logged_to_its_commit(acme, in_both, queries):
 
 
 def test_a_request_that_fails_is_logged_with_its_error(acme, queries):
-    with pytest.raises(DatabaseError), connections[tenant_alias(acme.slug)].cursor() as cursor:
+    with (
+        pytest.raises(DatabaseError, match="no such table: nowhere"),
+        connections[tenant_alias(acme.slug)].cursor() as cursor,
+    ):
         cursor.execute("SELECT * FROM nowhere")
     (record,) = [record for record in queries() if record.error]
     assert (record.error, record.tenant) == ("OperationalError", acme.slug)

@@ -150,7 +150,7 @@ def test_threads_that_meet_a_newer_schema_at_once_all_go_on(acme, newer):
     start = threading.Barrier(6)
 
     def read(_):
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         try:
             return count(acme.slug)
         finally:

@@ -31,7 +31,7 @@ def test_another_tenants_queryset_is_refused(acme, zeta, posts):
 def test_another_tenants_queryset_is_refused_one_level_down(acme, zeta, posts):
     with tenant_context(acme):
         prefetch = Prefetch("user__posts", queryset=Post.objects.all())
-    with tenant_context(zeta), pytest.raises(TenantMismatch):
+    with tenant_context(zeta), pytest.raises(TenantMismatch, match=r"blog\.Post"):
         list(Post.objects.prefetch_related(prefetch))
 
 

@@ -206,7 +206,7 @@ def expire(slug):
 def test_a_creation_that_came_to_its_end_is_no_unfinished_one(new, author):
     create_tenant(new, "New", [author])
     lose_row(new)
-    with pytest.raises(ObjectTaken):
+    with pytest.raises(ObjectTaken, match="create_tenant --adopt"):
         create_tenant(new, "New", [author])
     call_command("create_tenant", new, "--adopt", "--name", "New", stdout=StringIO())
     call_command("tenant_delete", new, "--yes", stdout=StringIO())

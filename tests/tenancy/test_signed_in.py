@@ -146,7 +146,10 @@ def test_a_copy_that_was_rolled_back_is_written_again(acme, ada, visit, inner):
     def fail(request):
         with transaction.atomic(using=of(acme)):
             if inner:
-                with pytest.raises(ZeroDivisionError), transaction.atomic(using=of(acme)):
+                with (
+                    pytest.raises(ZeroDivisionError, match="division by zero"),
+                    transaction.atomic(using=of(acme)),
+                ):
                     write(request)
                     1 / 0  # noqa: B018
             else:
@@ -184,7 +187,7 @@ def test_a_copy_in_a_transaction_that_is_managed_by_hand_is_written(acme, ada, v
 
 def test_a_statement_that_fails_takes_the_copy_along_and_the_next_one_writes_it(acme, ada, visit):
     def work(request):
-        with pytest.raises(IntegrityError):
+        with pytest.raises(IntegrityError, match="NOT NULL constraint failed"):
             Post.objects.create(pk=1, title=None, content="-", user=request.user)
         assert copies(acme) == ["ada"]
         return write(request)
@@ -204,7 +207,7 @@ def test_a_copy_of_one_tenant_is_refused_in_another(acme, zeta, ada, in_both, vi
                 lambda: Post.objects.update(user=user),
                 lambda: user.posts.create(title="x", content="-"),
             ):
-                with pytest.raises(TenantMismatch):
+                with pytest.raises(TenantMismatch, match=r"blog\.Post"):
                     use()
             with pytest.raises(ValueError, match="prevents this relation"):
                 post.user = user
@@ -379,7 +382,7 @@ def test_somebody_else_than_who_is_signed_in_is_not_copied_by_a_relation(acme, a
 
     def work(request):
         assert request.user.pk == ada.pk
-        with pytest.raises(CopyMissing):
+        with pytest.raises(CopyMissing, match="has no copy"):
             Post.objects.create(title="t", content="-", user=other)
 
     visit(acme, work, ada)

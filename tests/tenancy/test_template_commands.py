@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from django.core.management import CommandError, call_command
 from blog.models import Post
 from do_bridge.backends.durable_object.base import TemplateUsed
 from do_bridge.tenancy import tenant_alias, tenant_context
+from tests import forking
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,12 +37,7 @@ def test_a_command_for_the_template_is_refused_in_one_line(local_worker, argumen
     )
     words = [argument.format(fixture=fixture) for argument in arguments]
     # In a test run the template is a database of tests, so this is a process of its own.
-    done = subprocess.run(
-        [sys.executable, ROOT / "manage.py", *words, "--database", "tenant"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
+    done = forking.run(["manage.py", *words, "--database", "tenant"])
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "'tenant'" in done.stderr

@@ -54,7 +54,7 @@ def test_a_test_run_without_the_directory_never_asks_it(acme, monkeypatch):
     directory.close()
     # As in a run whose tests name a tenant's alias alone; the engine then refuses to connect.
     monkeypatch.setattr(directory.creation, "is_test_database", lambda: False)
-    with pytest.raises(ImproperlyConfigured):
+    with pytest.raises(ImproperlyConfigured, match="A test run may"):
         User.objects.exists()
     call_command("flush", database=alias, interactive=False, verbosity=0)
     assert ContentType.objects.using(alias).filter(app_label="blog", model="post").exists()

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
 from tests.driver.proxy import Proxy
@@ -221,7 +219,6 @@ class Flood:
                 self.errors.append(error)
 
 
-@pytest.mark.timeout(300)
 def test_a_flood_on_one_tenant_slows_another_no_more_than_a_flood_on_anything_else_of_the_worker(
     local_worker: Any, relay: RelayTransport, make_object: MakeObject
 ) -> None:

@@ -1,0 +1,29 @@
+"""Print the test files of a module, from docs/tests.md: `python -m tests.map do_bridge/driver/relay.py`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def lines() -> list[tuple[list[str], list[str]]]:
+    """Return the table's lines: (patterns of files in do_bridge/, files in tests/)."""
+    rows = re.findall(r"^\| (`.+`) \| (`.+`) \|$", (ROOT / "docs" / "tests.md").read_text(), re.MULTILINE)
+    return [(re.findall("`(.+?)`", modules), re.findall("`(.+?)`", tests)) for modules, tests in rows]
+
+
+def tests_of(module: str) -> list[str]:
+    """Return the test files of one file of do_bridge/; those of the first line that has it come first."""
+    found = (tests for patterns, tests in lines() if any(fnmatch(module, pattern) for pattern in patterns))
+    return list(dict.fromkeys(test for tests in found for test in tests))
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        path = name.replace(".", "/") + ".py" if not name.endswith(".py") else name
+        for test in tests_of(path.removeprefix("do_bridge/")):
+            print(f"tests/{test}")  # noqa: T201
