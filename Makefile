@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak lifecycle soak applications long lock audit
+.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak lifecycle soak applications long docs lock audit
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -22,6 +22,7 @@ RUN_STAMP := .venv/run-$(call hash,requirements/lock.txt)
 SUITE_STAMP := .venv/suite-$(call hash,tests/django_suite/requirements-lock.txt)
 DEV_STAMP := .venv/dev-$(call hash,requirements/dev-lock.txt)
 TOOLS_STAMP := .venv-tools/tools-$(call hash,requirements/tools.txt requirements/tools-lock.txt)
+DOCS_STAMP := .venv-docs/docs-$(call hash,requirements/docs-lock.txt)
 NODE_STAMP := worker/node_modules/.installed-$(call hash,worker/package-lock.json)
 
 run: $(RUN_STAMP) $(NODE_STAMP)
@@ -74,7 +75,7 @@ vitest: $(NODE_STAMP)
 pytest: $(DEV_STAMP) $(NODE_STAMP)
 	python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
-# Kills and cuts on a local Worker, with a look at what is left after each; docs/torture.md tells it all.
+# Kills and cuts on a local Worker, with a look at what is left after each; docs/explanation/torture.md.
 ROUNDS ?= 500
 torture: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.torture --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) \
@@ -113,6 +114,10 @@ long: $(DEV_STAMP) $(NODE_STAMP)
 	  tests/gate/test_driver_model.py tests/driver/test_lost_writes.py tests/driver/test_d1_keys.py \
 	  tests/driver/test_held_call.py tests/tenancy/test_scale.py tests/backends/test_iterator.py
 
+# The documentation as a site, in docs/_build/html; a broken link or reference is an error.
+docs: $(DOCS_STAMP)
+	.venv-docs/bin/python -m sphinx --builder html --fail-on-warning --keep-going --jobs auto docs docs/_build/html
+
 # The exact versions of everything, for every platform, each with the hashes of its files; no version moves by
 # itself: change one in requirements.txt or requirements/*.txt and run this.
 LOCK := .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -120,6 +125,7 @@ LOCK := .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11
 lock: $(TOOLS_STAMP)
 	$(LOCK) requirements.txt -o requirements/lock.txt
 	$(LOCK) requirements/dev.txt -c requirements/lock.txt -o requirements/dev-lock.txt
+	$(LOCK) requirements/docs.txt -c requirements/lock.txt -o requirements/docs-lock.txt
 	$(LOCK) requirements/tools.txt --no-emit-package uv -o requirements/tools-lock.txt
 	$(LOCK) tests/django_suite/requirements.txt -o tests/django_suite/requirements-lock.txt
 	for site in tests/applications/*/requirements.txt; do \
@@ -154,6 +160,11 @@ $(TOOLS_STAMP): | $(VENV)
 	.venv-tools/bin/pip install --quiet --require-hashes -r requirements/tools-lock.txt
 	.venv-tools/bin/pip install --quiet --no-deps $$(grep '^uv==' requirements/tools.txt)  # it makes the hashes
 	@rm -f .venv-tools/tools-* && touch $@
+
+$(DOCS_STAMP): | $(VENV)
+	$(BIN)/python -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --require-hashes -r requirements/docs-lock.txt
+	@rm -f .venv-docs/docs-* && touch $@
 
 $(SUITE_STAMP): | $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r tests/django_suite/requirements-lock.txt

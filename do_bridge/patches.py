@@ -1,4 +1,4 @@
-"""The names of Django that this package replaces for everybody; `docs/patches.md` lists them."""
+"""The names of Django that this package replaces for everybody; `docs/explanation/patches.md` lists them."""
 
 from django.core.exceptions import ImproperlyConfigured
 

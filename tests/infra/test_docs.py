@@ -12,7 +12,7 @@ from do_bridge.driver.exceptions import _BY_KIND
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "worker" / "PROTOCOL.md", ROOT / "benchmarks" / "README.md"]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 # Made by a run, so that no checkout has them.
 MADE = ("state/", ".venv/", "worker/.dev.vars", "worker/wrangler.deploy.jsonc")
 CODE = re.compile(r"```[a-z]*\n.*?```|`[^`\n]+`", re.DOTALL)
@@ -121,7 +121,7 @@ def test_the_protocols_kinds_of_errors_are_those_of_the_relay_and_of_the_driver(
 
 
 def test_the_limits_of_signing_in_are_those_that_the_threat_model_tells():
-    text = " ".join((ROOT / "docs" / "threat-model.md").read_text().split())
+    text = " ".join((ROOT / "docs" / "explanation" / "threat-model.md").read_text().split())
     told = re.search(
         r"(\d+) failures of a name from an address; (\d+) failures of an address.* up to (\d+) min",
         text,

@@ -1,4 +1,4 @@
-"""docs/move.md works as it is written: a site of Django's sqlite3 engine arrives with every row."""
+"""docs/howto/move.md works as it is written: a site of Django's sqlite3 engine arrives with every row."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from tests.infra.test_newcomer import ONLY_D1, TENANT, TENANTS, Project
 from tests.production import ProductionWorker
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "move.md").read_text()
+PAGE = (ROOT / "docs" / "howto" / "move.md").read_text()
 OLD = """
 INSTALLED_APPS += ["accounts", "blog"]
 """

@@ -37,6 +37,7 @@ def asked_for(name):
 
 
 LOCKS = ["requirements/lock.txt", "requirements/dev-lock.txt", "requirements/tools-lock.txt"]
+LOCKS.append("requirements/docs-lock.txt")
 LOCKS.append("tests/django_suite/requirements-lock.txt")
 SITES = (ROOT / "tests" / "applications").glob("*/requirements-lock.txt")
 LOCKS += sorted(str(lock.relative_to(ROOT)) for lock in SITES)

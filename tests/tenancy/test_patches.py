@@ -24,7 +24,7 @@ from do_bridge.tenancy.middleware import TenantMiddleware
 
 PROGRAM = Path(__file__).parent / "wrapped_first.py"
 PACKAGE = Path(do_bridge.__file__).parent
-PAGE = PACKAGE.parent / "docs" / "patches.md"
+PAGE = PACKAGE.parent / "docs" / "explanation" / "patches.md"
 #: Replaces methods of Django's test cases, in test runs alone.
 IN_TESTS = "backends/remote_sqlite/isolation.py"
 #: What tracing libraries wrap, pairs of (module or class, name).

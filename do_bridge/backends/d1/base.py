@@ -46,7 +46,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         options = self.settings_dict["OPTIONS"]
         self.require_known_options(OPTIONS)
         parameters = {"transport": self._transport(), "database": "d1:" + self.settings_dict["NAME"]}
-        # Off by default; docs/costs.md gives the reason.
+        # Off by default; docs/explanation/costs.md gives the reason.
         parameters["write_keys"] = bool(options.get("write_keys", False))
         if "timeout" in options:
             parameters["timeout"] = float(options["timeout"])

@@ -117,7 +117,7 @@ def size(database: Database) -> Measured:
     on=(OBJECT, D1),
     fact="The runtime reports how many rows a write has read and written.",
     why="The SQL page and the table of costs show them.",
-    fix="Report this, because docs/costs.md counts differently.",
+    fix="Report this, because docs/explanation/costs.md counts differently.",
 )
 def billed_rows(database: Database) -> Measured:
     table = database.table("rows")

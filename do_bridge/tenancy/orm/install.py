@@ -17,7 +17,7 @@ from .statements import watch_statements
 
 
 def keep_tenants_apart():
-    """Install the checks that `docs/apart.md` describes; may be called again."""
+    """Install the checks that `docs/explanation/apart.md` describes; may be called again."""
     watch_statements()
     watch_raw_cursors()
     keep_contexts()
