@@ -53,7 +53,7 @@ autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 
-_LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
+_LINK = re.compile(r"((?<!!)\[[^\]]*\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 _SOURCE = "https://github.com/do-bridge/do-bridge"
 
 

@@ -34,7 +34,7 @@ def _medians_ms(*calls: Callable[[], object]) -> list[float]:
     on=EVERY,
     fact="The median time of `SELECT 1`, without the first one.",
     why="Each statement of a page takes one round trip: 6 statements at 20 ms are 120 ms.",
-    fix="Run Django near the database; see the README about distance.",
+    fix="Run Django near the database: docs/howto/host-django.md.",
 )
 def round_trip(database: Database) -> Measured:
     def call() -> None:
