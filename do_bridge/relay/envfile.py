@@ -8,7 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-_LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
+_LINE = re.compile(
+    r"^(?P<before>\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*)"
+    r"(?P<quote>[\"']?)(?P<value>.*?)(?P=quote)\s*$"
+)
 
 
 def write_private(path: Path, text: str) -> None:
@@ -29,26 +32,25 @@ def read(path: Path) -> dict[str, str]:
     """Return the names and values of an env file; nothing if there is no such file."""
     lines = path.read_text().splitlines() if path.exists() else []
     found = (_LINE.match(line) for line in lines)
-    return {match[1]: match[2].strip("\"'") for match in found if match}
+    return {match["name"]: match["value"] for match in found if match}
 
 
-def update(path: Path, settings: Mapping[str, str]) -> bool:
+def update(path: Path, settings: Mapping[str, str], *, add: bool = True) -> bool:
     """Set names in an env file, and keep its other lines; return True if the file changed.
 
-    Names that the file does not have are added at its end.
+    add: whether names that the file does not have are added at its end.
     """
     before = path.read_text() if path.exists() else ""
     lines, left = [], dict(settings)
     for line in before.splitlines():
         match = _LINE.match(line)
-        if match and match[1] in settings:
-            if left.pop(match[1], None) is None:
-                continue  # a repeated name: the last one would win
-            line = f"{match[1]}={settings[match[1]]}"
+        if match and match["name"] in settings:
+            left.pop(match["name"], None)
+            line = f"{match['before']}{match['quote']}{settings[match['name']]}{match['quote']}"
         lines.append(line)
-    lines += [f"{name}={value}" for name, value in left.items()]
-    text = "".join(f"{line}\n" for line in lines)
-    if text == before:
+    if add:
+        lines += [f"{name}={value}" for name, value in left.items()]
+    if lines == before.splitlines():
         return False
-    write_private(path, text)
+    write_private(path, "".join(f"{line}\n" for line in lines))
     return True

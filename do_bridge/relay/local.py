@@ -10,12 +10,13 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from . import bundle, tokens, tools
+from . import bundle, envfile, tokens, tools
 from .envfile import write_private
 from .errors import RelayError
 from .locking import lock_folder
@@ -31,6 +32,11 @@ DATABASES: Final = 9
 def database_id(number: int) -> str:
     """Return the id of a D1 database that exists on this machine only; number 0 is the site's."""
     return f"d0b41d9e-0000-4000-8000-{number:012}"
+
+
+def is_local(url: str) -> bool:
+    """Whether a relay's address is on this machine."""
+    return (urlsplit(url).hostname or "") in (HOST, "localhost", "::1")
 
 
 class LocalRelay:
@@ -111,6 +117,20 @@ class LocalRelay:
             found["D1_TEST_DATABASE_ID"] = self.database_ids[1]
         return found
 
+    def is_named_by(self, settings: Mapping[str, str]) -> bool:
+        """Whether settings name a local relay's database, and no relay elsewhere."""
+        own = settings.get("CLOUDFLARE_DATABASE_ID") in self.database_ids
+        return own and is_local(settings.get("RELAY_URL", ""))
+
+    def refresh(self, path: Path) -> bool:
+        """Write the current address and token into an env file that names a local relay.
+
+        Return True if the file changed. A file that names another database or another relay stays as it is.
+        """
+        if not self.is_named_by(envfile.read(path)):
+            return False
+        return envfile.update(path, {"RELAY_URL": self.url, "RELAY_TOKEN": self.token}, add=False)
+
     @property
     def pid(self) -> int | None:
         """The leader of the process group, or None while nothing runs."""
@@ -168,7 +188,7 @@ class LocalRelay:
                 stdin=subprocess.DEVNULL,
                 stdout=None if self.echo else log,
                 stderr=None if self.echo else subprocess.STDOUT,
-                cwd=self.source or self._private,
+                cwd=self.source or self.folder,
                 env=self._environment(),
                 start_new_session=True,
                 pass_fds=[self._lock],  # the guard holds it too, in case this process dies first
