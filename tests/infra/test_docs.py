@@ -11,8 +11,9 @@ from accounts import throttle
 from do_bridge.driver.exceptions import _BY_KIND
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "worker" / "PROTOCOL.md", ROOT / "benchmarks" / "README.md"]
-PAGES += sorted((ROOT / "docs").rglob("*.md"))
+PAGES += sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
 # Made by a run, so that no checkout has them.
 MADE = ("state/", ".venv/", "worker/.dev.vars", "worker/wrangler.deploy.jsonc")
 CODE = re.compile(r"```[a-z]*\n.*?```|`[^`\n]+`", re.DOTALL)
@@ -56,6 +57,8 @@ def slug(heading):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_is_there_with_its_options(page):
     for command, arguments in commands_of(page):
+        if command == "help":
+            command, arguments = arguments[0], []
         assert command in get_commands(), command
         given = {word.partition("=")[0] for word in arguments if word.startswith("-")}
         assert given <= options_of(command, arguments), command
@@ -78,17 +81,30 @@ def test_every_target_of_make_is_there_with_its_variables(page):
             assert f"$({name})" in makefile, line
 
 
+def file_of(module):
+    """The file that `python -m` runs for a module or a package."""
+    path = module.replace(".", "/")
+    return f"{path}/__main__.py" if (ROOT / path).is_dir() else f"{path}.py"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_is_named_is_there(page):
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", page.read_text())
     modules = re.findall(r"python -m ((?:\w+\.)+\w+)", page.read_text())
-    named += [f"{module.replace('.', '/')}.py" for module in modules]
+    named += [file_of(module) for module in modules]
     top = {place.name for place in ROOT.iterdir()}
     for name in named:
         if name.startswith(MADE) or name.partition("/")[0] not in top | {"src", "results"}:
             continue
         places = [ROOT / name, page.parent / name]
         assert any(place.exists() for place in places), name
+
+
+def with_included(page):
+    """The page's text and that of the page which it includes."""
+    text = page.read_text()
+    included = re.search(r"```\{include\} (\S+)", text)
+    return text + (page.parent / included[1]).read_text() if included else text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -100,14 +116,20 @@ def test_every_link_leads_somewhere(page):
         place = (page.parent / name).resolve() if name else page
         assert place.exists(), target
         if anchor:
-            headings = re.findall(r"^#+ (.+)$", place.read_text(), re.MULTILINE)
+            headings = re.findall(r"^#+ (.+)$", with_included(place), re.MULTILINE)
             assert anchor in map(slug, headings), target
 
 
 def test_every_page_and_picture_is_linked_from_somewhere():
     texts = {page: page.read_text() for page in PAGES}
-    for place in [*PAGES[1:], *sorted((ROOT / "docs" / "screenshots").iterdir())]:
+    for place in [*PAGES[1:], *sorted((DOCS / "screenshots").iterdir())]:
         assert any(place.name in text for page, text in texts.items() if page != place), place.name
+
+
+def test_every_page_is_in_the_sites_contents():
+    contents = re.findall(r"^(\w+/[\w-]+)$", (DOCS / "index.md").read_text(), re.MULTILINE)
+    pages = [str(page.relative_to(DOCS).with_suffix("")) for page in PAGES if page.is_relative_to(DOCS)]
+    assert sorted(contents) == sorted(set(pages) - {"index"})
 
 
 def test_the_protocols_kinds_of_errors_are_those_of_the_relay_and_of_the_driver():

@@ -1,4 +1,4 @@
-"""What the README shows for a project of one's own works there, as it is written."""
+"""What the guides show for a project of one's own works there, as it is written."""
 
 import json
 import re
@@ -6,7 +6,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,10 @@ from tests.conftest import site_environment
 from tests.production import ProductionWorker
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTION = (
-    (ROOT / "README.md").read_text().partition("## Use it in your own project\n")[2].partition("\n## ")[0]
-)
+GUIDES = ROOT / "docs" / "howto"
+SECTION = (GUIDES / "existing-project.md").read_text() + (GUIDES / "admin.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
-# What the table says of a Worker on one's own machine.
+# What the table says of a relay on one's own machine.
 LOCAL = dict(re.findall(r"^\| `(.+?)` \| `(.+?)` \|", SECTION, re.MULTILINE))
 # Each names the file that it belongs to, in its first line.
 FILES = [(match[1], block) for block in BLOCKS if (match := re.match(r"# ([a-z_/]+\.py)", block))]
@@ -156,7 +154,7 @@ class Project:
         (self.folder / name).write_text("\n".join(texts))
 
     def configure(self, *blocks):
-        """Put the README's settings behind those of `startproject`; what it leaves out is filled in."""
+        """Put the guide's settings behind those of `startproject`; what it leaves out is filled in."""
         text = "\n".join(blocks)
         filled = {
             "<the database's id>": LOCAL["NAME"],
@@ -197,12 +195,6 @@ def worker(tmp_path_factory):
 @pytest.fixture
 def project(tmp_path, worker):
     return Project(tmp_path, worker)
-
-
-def test_what_a_copy_needs_is_what_the_package_depends_on():
-    asked = re.search(r"and `pip install (\".*?\")`", SECTION)[1]
-    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert re.findall(r'"(.*?)"', asked) == needed
 
 
 def test_the_databases_of_a_local_worker_are_those_that_the_text_names():

@@ -1,4 +1,4 @@
-"""Every setting that the site reads is in `.env.example` and in the README's table, and nothing else is."""
+"""Every setting that the site reads is in `.env.example` and in the docs' table, and nothing else is."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ from project import deploy
 from tests.conftest import site_environment
 
 ROOT = Path(__file__).resolve().parents[2]
-# Read by the tools around the site; the README explains them where it shows `make run`.
+# Read by the tools around the site; the page explains them below the table.
 TOOLS = {ROOT / "project" / "serve.py", ROOT / "project" / "deploy.py"}
 
 
@@ -36,9 +36,10 @@ def names_in_code() -> set[str]:
     }
 
 
-def names_in_readme() -> set[str]:
-    section = (ROOT / "README.md").read_text().partition("## Settings\n")[2].partition("\n## ")[0]
-    return set(re.findall(r"^\| `([A-Z0-9_]+)` \|", section, re.MULTILINE))
+def names_in_docs() -> set[str]:
+    page = (ROOT / "docs" / "reference" / "environment.md").read_text()
+    table = page.partition("<!-- settings:")[2].partition("\nThe targets of `make`")[0]
+    return set(re.findall(r"^\| `([A-Z0-9_]+)` \|", table, re.MULTILINE))
 
 
 def names_in_example() -> set[str]:
@@ -49,15 +50,24 @@ def test_the_code_reads_what_the_example_lists():
     assert names_in_code() == names_in_example()
 
 
-def test_the_readme_explains_what_the_example_lists():
-    assert names_in_readme() == names_in_example()
+def test_the_docs_explain_what_the_example_lists():
+    assert names_in_docs() == names_in_example()
 
 
 def test_a_test_run_sets_every_setting_itself(local_worker):
     assert site_environment(local_worker).keys() == names_in_example()
 
 
-@pytest.mark.parametrize("target", ["run", "test", "worker", "deploy"])
-def test_the_readme_shows_every_target_that_people_call(target):
-    assert f"make {target}" in (ROOT / "README.md").read_text()
+@pytest.mark.parametrize(
+    ("target", "page"),
+    [
+        ("run", "README.md"),
+        ("test", "README.md"),
+        ("docs", "README.md"),
+        ("worker", "docs/howto/deploy.md"),
+        ("deploy", "docs/howto/deploy.md"),
+    ],
+)
+def test_a_page_shows_every_target_that_people_call(target, page):
+    assert f"make {target}" in (ROOT / page).read_text()
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
