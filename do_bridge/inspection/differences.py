@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from django.apps import apps
 from django.db import connections, models, router
 
-from do_bridge.tenancy import schemas
-from do_bridge.tenancy.fingerprint import code_migrations, known_migrations, of
+from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema.fingerprint import code_migrations, known_migrations, of
 
 
 @dataclass(frozen=True)

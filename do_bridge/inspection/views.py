@@ -10,9 +10,11 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from do_bridge import driver
-from do_bridge.tenancy import InvalidSlug, current_tenant, ledger, schemas, validate_slug
+from do_bridge.tenancy import InvalidSlug, current_tenant, validate_slug
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.directory import row_annotations, tenant_model
+from do_bridge.tenancy.lifecycle.states import ledger
+from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.tenants import row_annotations, tenant_model
 
 from . import actions, queries
 from .access import check_scope, inspection, may_read_rows, page_context

@@ -22,13 +22,13 @@ from django.utils.encoding import escape_uri_path
 from do_bridge import patches
 
 from .addresses import path_of
-from .catch_up import SchemaMismatch, TenantGone
 from .conf import conf
 from .context import keep_urlconf, request_context
-from .directory import lookup
-from .keeping import is_kept
+from .lifecycle.keeping import is_kept
+from .migrate.catch_up import SchemaMismatch, TenantGone
 from .orm.importing import import_late_modules
 from .slugs import InvalidSlug
+from .tenants import lookup
 
 logger = logging.getLogger("do_bridge.tenancy")
 

@@ -15,8 +15,9 @@ from do_bridge.inspection import facts as facts_module
 from do_bridge.inspection import queries
 from do_bridge.inspection.databases import Inspected
 from do_bridge.models import KnownSchema
-from do_bridge.tenancy import ledger, schemas
-from do_bridge.tenancy.fingerprint import code_migrations, of
+from do_bridge.tenancy.lifecycle.states import ledger
+from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema.fingerprint import code_migrations, of
 from tests.inspection.pages import ACME, D1, LOOK, plain, text
 from tests.tenancy.cut_off import cut_off
 

@@ -6,9 +6,10 @@ from django.core.management import call_command
 from django.db import connections
 
 from blog.models import Post
-from do_bridge.tenancy import schemas, tenant_alias
-from do_bridge.tenancy.catch_up import unchecked
-from do_bridge.tenancy.executor import read_object, settle_fingerprint
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.migrate.catch_up import unchecked
+from do_bridge.tenancy.migrate.executor import read_object, settle_fingerprint
+from do_bridge.tenancy.schema import known as schemas
 
 GONE = ("shop", "0001_initial")
 RECORD = "INSERT INTO django_migrations (app, name, applied) VALUES (%s, %s, '2026-01-01 00:00:00')"

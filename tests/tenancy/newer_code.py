@@ -11,8 +11,11 @@ from django.conf import settings
 from django.db import connections
 from django.test import override_settings
 
-from do_bridge.tenancy import catch_up, fingerprint, provision, schemas
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.lifecycle.states import provision
+from do_bridge.tenancy.migrate import catch_up
+from do_bridge.tenancy.schema import fingerprint
+from do_bridge.tenancy.schema import known as schemas
 
 NAME = "0099_newer"
 RATING = 'migrations.AddField("post", "rating", models.IntegerField(null=True))'

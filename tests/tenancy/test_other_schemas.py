@@ -10,13 +10,15 @@ from django.test import Client
 from blog.models import Post
 from do_bridge.driver.relay_session import RelaySession
 from do_bridge.models import KnownSchema
-from do_bridge.tenancy import ledger, schemas, tenant_alias
-from do_bridge.tenancy.catch_up import TenantBehind, unchecked
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.creation import create_tenant
-from do_bridge.tenancy.executor import read_object
-from do_bridge.tenancy.fingerprint import code_fingerprint, code_migrations, of, write_statements
-from do_bridge.tenancy.provision import provision_noted
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.provision import provision_noted
+from do_bridge.tenancy.lifecycle.states import ledger
+from do_bridge.tenancy.migrate.catch_up import TenantBehind, unchecked
+from do_bridge.tenancy.migrate.executor import read_object
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint, code_migrations, of, write_statements
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.extra_schemas import GONE, RECORD, close, count, found_in, leave_app, migrate
 from tests.tenancy.newer_code import INDEX, NAME, RATING

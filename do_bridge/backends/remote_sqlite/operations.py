@@ -9,9 +9,10 @@ from django.utils.functional import cached_property
 
 from do_bridge.driver.sql import fill
 
-from . import functions_datetime as dates
-from . import reading, rebuild
-from .keyed_updates import goes_as_json
+from . import reading
+from .functions import datetimes as dates
+from .migrate import rebuild
+from .queries.keyed_updates import goes_as_json
 from .snapshot import GUARDS, guarded_tables, without_guards
 from .statements import send
 

@@ -14,8 +14,8 @@ from django.utils.duration import duration_microseconds
 
 from do_bridge.driver.sql import tokens
 
-from . import rebuild
-from .deep import GroupsConditions
+from .migrate import rebuild
+from .queries.deep import GroupsConditions
 from .statements import send, settle
 
 logger = logging.getLogger("django.db.backends.schema")

@@ -11,31 +11,31 @@ from tqdm import tqdm
 from do_bridge.management.failures import is_without_tables
 from do_bridge.management.migrating import MigrateCommand
 from do_bridge.management.other_projects import OPTION, refuse_other_project
-from do_bridge.tenancy import leases, ledger, schemas
-from do_bridge.tenancy.bring import LeasedFleet, Steps
-from do_bridge.tenancy.catch_up import TenantUnclaimed, named, read_tenant, unchecked
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.contenttypes import directory_is_closed
 from do_bridge.tenancy.context import migration_context
-from do_bridge.tenancy.database_lease import database_lease
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.directory import is_registered, registered_slugs, tenant_model
-from do_bridge.tenancy.emptying import drop_left_over, settle
-from do_bridge.tenancy.executor import prune_removed, settle_fingerprint
-from do_bridge.tenancy.expecting import is_overtaken
-from do_bridge.tenancy.fencing import fenced
-from do_bridge.tenancy.fingerprint import of
-from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
-from do_bridge.tenancy.lifecycle import Do, Operation
-from do_bridge.tenancy.provision import finishes_creation, ready
-from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
-from do_bridge.tenancy.targets import (
+from do_bridge.tenancy.lifecycle.database_lease import database_lease
+from do_bridge.tenancy.lifecycle.emptying import drop_left_over, settle
+from do_bridge.tenancy.lifecycle.fencing import fenced
+from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
+from do_bridge.tenancy.lifecycle.states import Do, Operation, leases, ledger
+from do_bridge.tenancy.migrate.bring import LeasedFleet, Steps
+from do_bridge.tenancy.migrate.catch_up import TenantUnclaimed, named, read_tenant, unchecked
+from do_bridge.tenancy.migrate.executor import prune_removed, settle_fingerprint
+from do_bridge.tenancy.migrate.fleet import JOBS, Fleet, Outcome
+from do_bridge.tenancy.migrate.targets import (
     TargetError,
     find_there,
     has_migrations,
     is_there,
     migrations_at_target,
 )
+from do_bridge.tenancy.replicated.contenttypes import directory_is_closed
+from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema.expecting import is_overtaken
+from do_bridge.tenancy.schema.fingerprint import of
+from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
+from do_bridge.tenancy.tenants import is_registered, registered_slugs, tenant_model
 
 # How often one tenant is tried that somebody else migrates at the same time.
 ATTEMPTS = 10

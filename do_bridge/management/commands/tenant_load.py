@@ -16,21 +16,21 @@ from do_bridge.management.loads import (
     tell_counts,
     warn_left_out,
 )
-from do_bridge.tenancy import schemas
-from do_bridge.tenancy.catch_up import named
-from do_bridge.tenancy.creation import add_row
-from do_bridge.tenancy.fingerprint import lacking
-from do_bridge.tenancy.lifecycle import Operation
-from do_bridge.tenancy.load import TenantExists, UnfitFile, load_tenant
-from do_bridge.tenancy.members import tenant_filled
-from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
-from do_bridge.tenancy.tenant_rows import (
+from do_bridge.tenancy.lifecycle.creation import add_row
+from do_bridge.tenancy.lifecycle.load import TenantExists, UnfitFile, load_tenant
+from do_bridge.tenancy.lifecycle.signals import tenant_filled
+from do_bridge.tenancy.lifecycle.states import Operation
+from do_bridge.tenancy.lifecycle.tenant_rows import (
     FieldsMissing,
     WrongField,
     add_set_argument,
     parse_fields,
     refuse_missing,
 )
+from do_bridge.tenancy.migrate.catch_up import named
+from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema.fingerprint import lacking
+from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
 class Command(TenantsCommand):

@@ -4,7 +4,7 @@ from django.db import router
 from django.db.models import Model
 
 from do_bridge.tenancy.context import TenantMismatch, current
-from do_bridge.tenancy.people import has_same_key, is_user, need_copy
+from do_bridge.tenancy.replicated.users import has_same_key, is_user, need_copy
 from do_bridge.tenancy.routers import check_same_tenant, follows_context, hinted_alias
 from do_bridge.tenancy.slugs import is_tenant_side
 
