@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.apps import apps
 from django.db import connections, models, router
 
-from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import code_migrations, known_migrations, of
 
 
@@ -22,7 +22,7 @@ class History:
         """ "head", "behind", "ahead" (too new for this code, which wants its own schema), or "empty"."""
         if not self.applied:
             return "empty"
-        if schemas.unknown(frozenset(self.unknown)):
+        if known.unknown(frozenset(self.unknown)):
             return "ahead"
         return "behind" if self.missing else "head"
 

@@ -15,8 +15,8 @@ from django.db.models.signals import post_delete, post_migrate, post_save, pre_m
 
 from do_bridge.tenancy import tenants as directory
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.lifecycle import creation
 from do_bridge.tenancy.lifecycle.signals import tenant_filled
-from do_bridge.tenancy.lifecycle.states import creation
 from do_bridge.tenancy.replicated import users as people
 from do_bridge.tenancy.schema.replay import directory_only
 

@@ -20,12 +20,12 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
 from do_bridge import patches
+from do_bridge.tenancy.schema.errors import SchemaMismatch, TenantGone
 
 from .addresses import path_of
 from .conf import conf
 from .context import keep_urlconf, request_context
 from .lifecycle.keeping import is_kept
-from .migrate.catch_up import SchemaMismatch, TenantGone
 from .orm.importing import import_late_modules
 from .slugs import InvalidSlug
 from .tenants import lookup

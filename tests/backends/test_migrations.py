@@ -20,7 +20,7 @@ from migration_cases import APP, add_length, create_boat, create_sailor, executo
 
 from do_bridge import batch, driver
 from do_bridge.backends.remote_sqlite.migrate.progress import TABLE
-from do_bridge.backends.remote_sqlite.migrate.rebuild import Overtaken
+from do_bridge.backends.remote_sqlite.rebuild import Overtaken
 
 HERE = Path(__file__).parent
 

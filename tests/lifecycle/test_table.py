@@ -14,6 +14,7 @@ from blog.models import Post
 from do_bridge.management.commands import migrate
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import leases, ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.dump import dump_tenant
 from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
@@ -27,13 +28,11 @@ from do_bridge.tenancy.lifecycle.states import (
     State,
     content,
     found,
-    leases,
-    ledger,
     next_step,
 )
 from do_bridge.tenancy.migrate import catch_up
-from do_bridge.tenancy.migrate.catch_up import SchemaMismatch
 from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema.errors import SchemaMismatch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, unique_slug

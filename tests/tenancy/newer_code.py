@@ -12,10 +12,9 @@ from django.db import connections
 from django.test import override_settings
 
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.lifecycle.states import provision
+from do_bridge.tenancy.lifecycle import provision
 from do_bridge.tenancy.migrate import catch_up
-from do_bridge.tenancy.schema import fingerprint
-from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema import fingerprint, known
 
 NAME = "0099_newer"
 RATING = 'migrations.AddField("post", "rating", models.IntegerField(null=True))'
@@ -36,7 +35,7 @@ def forget():
     """Let everybody read the migrations again."""
     importlib.invalidate_caches()
     fingerprint.forget_code()
-    schemas.forget()
+    known.forget()
     provision._known.clear()
     catch_up._failures.clear()
 

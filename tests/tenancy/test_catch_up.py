@@ -10,10 +10,12 @@ from django.test import Client
 
 from blog.models import Post
 from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.fencing import read_object
+from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import provision_noted
-from do_bridge.tenancy.lifecycle.states import ledger
-from do_bridge.tenancy.migrate.catch_up import TenantBehind, unchecked
-from do_bridge.tenancy.migrate.executor import read_fingerprint, read_object
+from do_bridge.tenancy.migrate.executor import read_fingerprint
+from do_bridge.tenancy.schema.errors import TenantBehind
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of
 from tests.tenancy import newer_code
 from tests.tenancy.cut_off import cut_off

@@ -15,8 +15,8 @@ from django.test.utils import isolate_apps
 
 from accounts.models import Tenant, User
 from blog.models import Post
-from do_bridge.checks.settings import safety as checks_safety
-from do_bridge.checks.settings import settings as ours
+from do_bridge.checks import safety as checks_safety
+from do_bridge.checks import settings as ours
 from do_bridge.tenancy.databases import DURABLE_OBJECT_ENGINE
 from tests.tenancy.test_checks import ids
 

@@ -19,6 +19,8 @@ from do_bridge.management import base
 from do_bridge.tenancy import register_tenant, tenant_alias, tenant_context
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.lifecycle import provision as provision_module
+from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import (
     dump_database,
     fingerprint,
@@ -27,8 +29,6 @@ from do_bridge.tenancy.lifecycle.provision import (
     provision,
     scratch_dump,
 )
-from do_bridge.tenancy.lifecycle.states import provision as provision_module
-from do_bridge.tenancy.migrate.catch_up import unchecked
 from do_bridge.tenancy.replicated.sql import copy_rows
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.cut_off import cut_off

@@ -12,12 +12,13 @@ from django.test import Client
 from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle import provision as provisioning
 from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import has_tables, provision_noted
-from do_bridge.tenancy.lifecycle.states import ledger
-from do_bridge.tenancy.lifecycle.states import provision as provisioning
 from do_bridge.tenancy.migrate import bring, catch_up
-from do_bridge.tenancy.migrate.catch_up import TenantBehind, TenantGone, unchecked
+from do_bridge.tenancy.schema.errors import TenantBehind, TenantGone
 from do_bridge.tenancy.tenants import lookup
 from tests.tenancy.cut_off import cut_off
 from tests.tenancy.lost_rows import lose_row

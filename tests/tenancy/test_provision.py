@@ -13,7 +13,9 @@ from blog.models import Post
 from do_bridge.members.models import DirtyFlag
 from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.lifecycle import creation, ledger
 from do_bridge.tenancy.lifecycle.creation import NewTenant, create_tenant, first_members, write_row
+from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import (
     ObjectTaken,
     dump_database,
@@ -21,8 +23,6 @@ from do_bridge.tenancy.lifecycle.provision import (
     provision,
     scratch_dump,
 )
-from do_bridge.tenancy.lifecycle.states import creation, ledger
-from do_bridge.tenancy.migrate.catch_up import unchecked
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.tenants import lookup

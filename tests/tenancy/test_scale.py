@@ -16,10 +16,10 @@ from do_bridge.members.models import DirtyFlag
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import scratch_dump
-from do_bridge.tenancy.lifecycle.states import ledger
-from do_bridge.tenancy.migrate.catch_up import unchecked
 from do_bridge.tenancy.replicated import contenttypes
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.testing import empty_object, unique_slug

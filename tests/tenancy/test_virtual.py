@@ -7,10 +7,10 @@ import pytest
 from django.db import NotSupportedError, connections
 
 from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.dump import dump_tenant
 from do_bridge.tenancy.lifecycle.load import load_tenant
-from do_bridge.tenancy.lifecycle.states import ledger
-from do_bridge.tenancy.migrate.catch_up import unchecked
+from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object, unique_slug
 

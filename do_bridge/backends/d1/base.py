@@ -9,9 +9,8 @@ from django.db import transaction
 from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite import base
+from do_bridge.backends.remote_sqlite import base, rebuild
 from do_bridge.backends.remote_sqlite.blocks import linked
-from do_bridge.backends.remote_sqlite.migrate import rebuild
 
 from .connection import Batch, Connection
 from .creation import DatabaseCreation

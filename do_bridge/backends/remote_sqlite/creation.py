@@ -6,9 +6,9 @@ from django.db.backends.base.creation import BaseDatabaseCreation
 from django.db.backends.sqlite3 import creation as sqlite3_creation
 from django.db.transaction import atomic
 
+from . import rebuild
 from .emptying import empty
 from .introspection import NOT_RUNTIME
-from .migrate import rebuild
 
 # Names of the test databases that this process made. No other database is reached while tests run.
 _test_names = set()

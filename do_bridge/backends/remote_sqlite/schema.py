@@ -14,7 +14,7 @@ from django.utils.duration import duration_microseconds
 
 from do_bridge.driver.sql import tokens
 
-from .migrate import rebuild
+from . import rebuild
 from .queries.deep import GroupsConditions
 from .statements import send, settle
 

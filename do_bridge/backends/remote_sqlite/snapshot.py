@@ -3,7 +3,7 @@
 import json
 from typing import NamedTuple
 
-from .migrate import rebuild
+from . import rebuild
 from .statements import send
 
 # `_cf_*` tables cannot be read; `sqlite_sequence` holds AUTOINCREMENT's counters.

@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 from do_bridge.backends.remote_sqlite.refusals import failing, told
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
-from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.slugs import validate_slug
 from do_bridge.tenancy.tenants import lookup, tenant_model
@@ -169,7 +169,7 @@ def fill(made, first, *, adopt=False):
     lease = made.lease
     if lease is None:
         held = read_tenant(made.row.slug)
-        if not (held.fingerprint and schemas.is_usable(held.applied)):
+        if not (held.fingerprint and known.is_usable(held.applied)):
             provision_noted(made.row.slug)
         return "migrated"
     try:

@@ -11,8 +11,7 @@ from do_bridge.backends.sqlite_file.filling import Filling, is_resumable
 from do_bridge.backends.sqlite_file.fitness import UnfitFile, refuse_schema
 from do_bridge.backends.sqlite_file.opening import opened
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types
-from do_bridge.tenancy.schema import fingerprint
-from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema import fingerprint, known
 from do_bridge.tenancy.schema.fingerprint import note_statements
 from do_bridge.tenancy.slugs import tenant_alias
 
@@ -139,7 +138,7 @@ def _planned(file, schema):
     report = LoadReport(
         tables=len(schema.tables),
         rows=filling.rows,
-        fingerprint=schemas.learn(applied),
+        fingerprint=known.learn(applied),
         left_out=tuple(schema.left_out),
         counts=dict(filling.expected),
     )

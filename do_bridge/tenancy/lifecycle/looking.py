@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from django.db import connections
 
 from do_bridge.tenancy.context import current
-from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.slugs import alias_slug, tenant_alias
 
 from .fencing import raise_fence, read_object
@@ -26,7 +26,7 @@ def unchecked(alias=None):
         yield
     finally:
         _unchecked.reset(token)
-        _expect(alias, schemas.expected)
+        _expect(alias, known.expected)
 
 
 def _expect(alias, fingerprint):

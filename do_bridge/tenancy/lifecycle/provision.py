@@ -24,9 +24,9 @@ from do_bridge.backends.sqlite_file.quoting import quote
 from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, read_schema
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.migrate.catch_up import TenantBehind, TenantUnclaimed
 from do_bridge.tenancy.replicated.contenttypes import content_type_statements
 from do_bridge.tenancy.replicated.sql import copy_statements, insert_statements, run_batch
+from do_bridge.tenancy.schema.errors import TenantBehind, TenantUnclaimed
 from do_bridge.tenancy.schema.expecting import expecting, is_overtaken
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of, write_statements
 from do_bridge.tenancy.slugs import tenant_alias

@@ -15,7 +15,7 @@ from do_bridge.backends.sqlite_file.fitness import UnfitFile
 from do_bridge.backends.sqlite_file.quoting import quote
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
-from do_bridge.tenancy.routers import is_tenant_model
+from do_bridge.tenancy.sides import is_tenant_model
 
 from .copied_rows import Column, blanked, user_copy
 

@@ -7,11 +7,11 @@ from django.db import connections
 from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite.emptying import empty
+from do_bridge.backends.sqlite_file.schema import connect
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.slugs import SCRATCH_PREFIX, is_scratch_alias
 
 from . import ledger
-from .dump import connect
 
 #: Days after which nobody is expected to run the code of a scratch object that was not used since.
 DAYS = 7

@@ -10,20 +10,21 @@ from django.db import DatabaseError, connections
 from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite.migrate.progress import REFUSE_HALF_UNAPPLIED
-from do_bridge.backends.remote_sqlite.migrate.rebuild import guarded
+from do_bridge.backends.remote_sqlite.rebuild import guarded
 from do_bridge.driver.sql import prepare
+from do_bridge.tenancy.lifecycle import leases
 from do_bridge.tenancy.lifecycle.emptying import clear
 from do_bridge.tenancy.lifecycle.fencing import fenced
 from do_bridge.tenancy.lifecycle.looking import close_to_older, read_tenant
 from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
-from do_bridge.tenancy.lifecycle.states import Do, Operation, State, leases
+from do_bridge.tenancy.lifecycle.states import Do, Operation, State
 from do_bridge.tenancy.replicated.contenttypes import content_type_upserts
+from do_bridge.tenancy.schema.errors import TenantUnclaimed
 from do_bridge.tenancy.schema.expecting import expecting
 from do_bridge.tenancy.schema.fingerprint import of
 from do_bridge.tenancy.schema.replay import recording, signals_are_known
 from do_bridge.tenancy.slugs import tenant_alias
 
-from .catch_up import TenantUnclaimed
 from .fleet import JOBS, Fleet, Outcome
 
 logger = logging.getLogger("do_bridge.migrations")

@@ -8,53 +8,30 @@ import weakref
 from concurrent.futures import Future
 from functools import partial
 
-from django.db import DatabaseError, OperationalError, connections
+from django.db import DatabaseError, connections
 from django.db.backends.signals import connection_created
 
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import unset_context
-from do_bridge.tenancy.lifecycle.fencing import is_fenced
+from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle.emptying import settle
+from do_bridge.tenancy.lifecycle.fencing import is_fenced, read_object
 from do_bridge.tenancy.lifecycle.looking import is_unchecked, read_tenant, unchecked
-from do_bridge.tenancy.lifecycle.states import Do, Operation, leases, ledger
+from do_bridge.tenancy.lifecycle.provision import ready
+from do_bridge.tenancy.lifecycle.states import Do, Operation
 from do_bridge.tenancy.replicated.contenttypes import directory_is_closed
-from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema import known
+from do_bridge.tenancy.schema.errors import CodeTooOld, TenantBehind, TenantGone, TenantUnclaimed
 from do_bridge.tenancy.schema.expecting import is_overtaken
 from do_bridge.tenancy.slugs import alias_slug, tenant_alias
 from do_bridge.tenancy.tenants import is_registered, lookup
 
-from .executor import read_object, settle_fingerprint
+from .executor import settle_fingerprint
 
 logger = logging.getLogger("do_bridge.migrations")
 
 #: Seconds for which a process does not try again what has just failed.
 PAUSE_AFTER_FAILURE = 30
-
-
-class SchemaMismatch(OperationalError):
-    """A tenant's object does not hold the schema that this code expects; nothing was run."""
-
-
-class TenantBehind(SchemaMismatch):
-    """The tenant has not been migrated to where this code is."""
-
-
-class CodeTooOld(SchemaMismatch):
-    """The tenant has migrations that this code lacks, which DO_BRIDGE["REQUIRE_EXACT_SCHEMA"] refuses."""
-
-
-class TenantUnclaimed(SchemaMismatch):
-    """The tenant's object holds tables that were not made for the tenant's row; nothing was run."""
-
-    def __init__(self, slug):
-        super().__init__(
-            f"The database of tenant {slug!r} has tables that were not made for this tenant. They may be a "
-            f"former tenant's. Take them over with `manage.py create_tenant --adopt {slug}`, or delete them "
-            f"with `manage.py tenant_delete {slug}`."
-        )
-
-
-class TenantGone(SchemaMismatch):
-    """The tenant was deleted, by another process maybe; nothing was run, and nothing is made anew."""
 
 
 _guard = threading.Lock()
@@ -78,7 +55,7 @@ def _expect_schema(sender, connection, **kwargs):
     driver_connection = connection.connection
     if alias_slug(connection.alias) is None or not hasattr(driver_connection, "on_mismatch"):
         return
-    driver_connection.expect = None if is_unchecked() else schemas.expected(driver_connection.database)
+    driver_connection.expect = None if is_unchecked() else known.expected(driver_connection.database)
     # Weakly, or a connection that nobody closes would be kept by what it calls.
     driver_connection.on_mismatch = partial(_on_mismatch, weakref.ref(driver_connection), connection.alias)
 
@@ -88,11 +65,11 @@ def _on_mismatch(reference, alias, found):
     if is_unchecked():
         return found
     # In a thread of its own: its connection to the object must not be the one that waits here.
-    usable = found if schemas.is_known_usable(found) else _in_thread(_answer, alias_slug(alias), found)
+    usable = found if known.is_known_usable(found) else _in_thread(_answer, alias_slug(alias), found)
     driver_connection = reference()
     if usable and driver_connection is not None:
         driver_connection.expect = usable
-        schemas.found(driver_connection.database, usable)
+        known.found(driver_connection.database, usable)
     return usable
 
 
@@ -102,7 +79,7 @@ def _answer(slug, found):
         _refuse_gone(slug)
         # An object of which the directory knows nothing is whatever its user makes of it.
         return found
-    if found and (applied := schemas.migrations_of(found)) is not None:
+    if found and (applied := known.migrations_of(found)) is not None:
         # What is known to be refused needs no trip to be refused again.
         _refuse_unknown(slug, applied)
         _refuse_catching_up(slug)
@@ -134,14 +111,14 @@ def catch_up(slug, found=""):
         lock = _locks.setdefault(slug, _Lock())
     alias = tenant_alias(slug)
     with lock.lock, unset_context(), unchecked(alias):
-        if schemas.is_known_usable(found):
+        if known.is_known_usable(found):
             # Another thread has asked meanwhile.
             return found
         while True:
             held = read_object(connections[alias])
-            schemas.learn(held.applied)
+            known.learn(held.applied)
             _refuse_unknown(slug, held.applied)
-            if not schemas.is_usable(held.applied):
+            if not known.is_usable(held.applied):
                 _refuse_catching_up(slug)
                 lease = _take(slug, held)
                 if lease is not None and (reached := _migrate(lease)) is not None:
@@ -155,7 +132,7 @@ def catch_up(slug, found=""):
 
 
 def _refuse_unknown(slug, applied):
-    if unknown := schemas.unknown(applied):
+    if unknown := known.unknown(applied):
         raise CodeTooOld(
             f"The database of tenant {slug!r} has migrations that this code does not have: {named(unknown)}. "
             "DO_BRIDGE['REQUIRE_EXACT_SCHEMA'] refuses such a database. Run the code that has them. If they "
@@ -186,7 +163,7 @@ def _take(slug, held):
 
     def read():
         held = read_tenant(slug)
-        if schemas.is_usable(held.applied):
+        if known.is_usable(held.applied):
             raise _Done
         return held
 
@@ -226,8 +203,6 @@ def _migrate(lease):
 
     None where somebody else has taken the tenant over meanwhile.
     """
-    from do_bridge.tenancy.lifecycle.emptying import settle
-    from do_bridge.tenancy.lifecycle.provision import ready
 
     slug, start = lease.slug, time.monotonic()
     try:

@@ -5,8 +5,7 @@ from django.db import DatabaseError
 from do_bridge.backends.remote_sqlite.migrate.executor import MigrationExecutor
 from do_bridge.tenancy.lifecycle.fencing import read_object
 from do_bridge.tenancy.replicated.sql import run_batch
-from do_bridge.tenancy.schema import fingerprint
-from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.schema import fingerprint, known
 from do_bridge.tenancy.schema.expecting import expecting
 from do_bridge.tenancy.schema.replay import recorded
 from do_bridge.tenancy.slugs import is_tenant_side
@@ -36,7 +35,7 @@ def settle_fingerprint(connection, state=None):
     For changes that no migration made. `state` is the object's, where it was read already.
     """
     state = read_object(connection) if state is None else state
-    wanted = schemas.learn(state.applied)
+    wanted = known.learn(state.applied)
     if wanted != state.fingerprint:
         with expecting(connection, state.fingerprint):
             run_batch(connection, fingerprint.write_statements(wanted))
@@ -51,7 +50,7 @@ def prune_removed(connection, label):
     """
     state = read_object(connection)
     gone = {key for key in state.applied if key[0] == label}
-    wanted = schemas.learn(state.applied - gone)
+    wanted = known.learn(state.applied - gone)
     if gone:
         delete = ("DELETE FROM django_migrations WHERE app = %s", (label,))
         with expecting(connection, state.fingerprint):
@@ -90,7 +89,7 @@ class TenantMigrationExecutor(MigrationExecutor):
                 state = super().migrate(targets, plan, state, fake, fake_initial)
                 self._settle()
             recording.applied = self._applied
-            schemas.learn(self._applied)
+            known.learn(self._applied)
         finally:
             self.connection.schema_fingerprint = self._stored
         return state

@@ -6,13 +6,12 @@ from django.db import Error, connections
 from django.db.migrations.exceptions import AmbiguityError
 from django.db.migrations.loader import MigrationLoader
 
-from do_bridge.tenancy.lifecycle.states import ledger
-from do_bridge.tenancy.schema import known as schemas
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.fencing import read_object
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import code_migrations
 from do_bridge.tenancy.slugs import tenant_alias
-
-from .catch_up import unchecked
-from .executor import read_object
 
 
 class TargetError(ValueError):
@@ -45,7 +44,7 @@ def has_migrations(label):
 
 def is_there(applied, target):
     """Say whether a tenant with these migrations has nothing to do for `target`, whatever else it has."""
-    return applied & code_migrations() == target and not schemas.unknown(applied)
+    return applied & code_migrations() == target and not known.unknown(applied)
 
 
 def find_there(states, noted, target):
@@ -61,8 +60,8 @@ def find_there(states, noted, target):
     found = {}
     # Where there are more, each tenant's own turn tells.
     for fingerprint, slug in islice(one_of.items(), ledger.SCHEMAS):
-        applied = schemas.migrations_of(fingerprint) or _ask(slug)
-        if schemas.learn(applied) == fingerprint and is_there(applied, target):
+        applied = known.migrations_of(fingerprint) or _ask(slug)
+        if known.learn(applied) == fingerprint and is_there(applied, target):
             found[fingerprint] = applied
     return found
 

@@ -4,7 +4,7 @@ from django.apps import apps
 from django.db.models.signals import class_prepared
 
 from do_bridge.tenancy.replicated.users import has_same_keys, is_user_model
-from do_bridge.tenancy.routers import follows_context
+from do_bridge.tenancy.sides import follows_context
 
 from .forms import bind_forms
 from .handing import keep_contexts

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from do_bridge.backends.remote_sqlite.migrate.rebuild import Overtaken
+from do_bridge.backends.remote_sqlite.rebuild import Overtaken
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from django.core.management.base import CommandError
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.migrations.exceptions import InvalidMigrationPlan
 
-from .rebuild import OVERTAKEN
+from do_bridge.backends.remote_sqlite.rebuild import OVERTAKEN
 
 TABLE = "_do_bridge_migration_progress"
 

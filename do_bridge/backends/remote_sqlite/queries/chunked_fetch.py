@@ -11,7 +11,7 @@ from django.db.models.sql import compiler
 from django.db.models.sql.constants import CURSOR, GET_ITERATOR_CHUNK_SIZE, MULTI
 from django.db.models.sql.where import AND, WhereNode
 
-from do_bridge.backends.remote_sqlite.operations import INTEGER_TYPES
+from do_bridge.backends.remote_sqlite.reading import INTEGER_TYPES
 
 from .wide import COLUMNS, literals, value_of
 
