@@ -62,13 +62,13 @@ def test_everything_is_installed_by_its_hash_but_the_tool_that_makes_the_hashes(
 
 def test_new_versions_are_proposed_for_everything_that_names_one():
     text = (ROOT / ".github" / "dependabot.yml").read_text()
-    found = re.findall(r"package-ecosystem: (\S+)\n    directory: (\S+)\n    schedule: (.*)", text)
+    found = re.findall(r"package-ecosystem: (\S+)\n    director(?:y|ies): (.+)\n    schedule: (.*)", text)
     weekly = "{ interval: weekly }"
     assert sorted(found) == [
         ("docker", "/", weekly),
         ("github-actions", "/", weekly),
         ("npm", "/worker", weekly),
-        ("pip", "/", weekly),
+        ("pip", "[/, /requirements]", weekly),
     ]
 
 
@@ -80,7 +80,7 @@ def test_every_version_of_nodes_packages_is_exact():
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_file_is_of_the_versions_that_are_asked_for(lock):
-    asked = asked_for(lock.replace("-lock", ""))
+    asked = asked_for("requirements.txt" if lock == LOCKS[0] else lock.replace("-lock", ""))
     asked.pop("uv", None)
     assert asked.items() <= locked(lock).items()
 

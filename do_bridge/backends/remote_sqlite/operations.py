@@ -12,6 +12,7 @@ from do_bridge.driver.sql import fill
 from . import reading, rebuild
 from .functions import datetimes as dates
 from .queries.keyed_updates import goes_as_json
+from .reading import INTEGER_TYPES
 from .snapshot import GUARDS, guarded_tables, without_guards
 from .statements import send
 
