@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: README.md with absolute links, because PyPI shows it without the repository."""
+"""What pyproject.toml cannot say: README.md with absolute links, as PyPI needs them."""
 
 import re
 import tomllib

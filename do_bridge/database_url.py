@@ -17,6 +17,7 @@ __all__ = ["parse", "register"]
 
 ENGINES: Final = {"d1": "do_bridge.backends.d1", "do": "do_bridge.backends.durable_object"}
 CLOUDFLARE_API: Final = "api.cloudflare.com"
+_WRITE: Final = "Write {}://:<token>@<host>/<name>."
 _WORDS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -112,42 +113,38 @@ def _settings(
     host: str,
     port: int | None,
     name: str,
-    options: Mapping[str, Any],
+    given: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the settings that the decoded parts of a URL stand for."""
-    read = _read_options(scheme, options)
-    tls, test = read.pop("tls", None), {}
-    for key in ("name", "clones"):
-        if f"test_{key}" in read:
-            test[key.upper()] = read.pop(f"test_{key}")
+    options = _read_options(scheme, given)
+    tls = options.pop("tls", None)
+    test = {key[5:].upper(): options.pop(key) for key in ("test_name", "test_clones") if key in options}
     if not host:
-        raise ImproperlyConfigured(f"The {scheme}:// URL has no host. Write {scheme}://:<token>@<host>/<name>.")
+        raise ImproperlyConfigured(f"The {scheme}:// URL has no host. {_WRITE.format(scheme)}")
+    if user and password:
+        if options.get("transport") != "rest":
+            raise ImproperlyConfigured(
+                f"The {scheme}:// URL has a user name, which only transport=rest takes, for the account's "
+                f"id. {_WRITE.format(scheme)}"
+            )
+        options["account_id"] = user
+    base = _base(host, port, tls)
+    if scheme == "d1":
+        path, _, name = name.rpartition("/")
+        base += _base_path(options, host, path)
+        if not name:
+            raise ImproperlyConfigured(f"The d1:// URL has no database's id. {_WRITE.format(scheme)}")
+    made = {"ENGINE": ENGINES[scheme], "NAME": name, "HOST": base, "PORT": "", "USER": ""}
+    made |= {"PASSWORD": password or user, "OPTIONS": options}
+    return made | ({"TEST": test} if test else {})
+
+
+def _base(host: str, port: int | None, tls: bool | None) -> str:
+    """Return the address of the relay or the API; without a word about TLS this machine does without."""
     netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
     if tls is None:
         tls = not is_on_this_machine(f"http://{netloc}")
-    base = f"{'https' if tls else 'http'}://{netloc}"
-    if scheme == "d1":
-        path, _, name = name.rpartition("/")
-        base += _base_path(read, host, path)
-        if not name:
-            raise ImproperlyConfigured("The d1:// URL has no database. Put the database's id behind the host.")
-    if user and password:
-        if read.get("transport") != "rest":
-            raise ImproperlyConfigured(
-                f"The {scheme}:// URL has a user name, which only transport=rest takes, for the account's "
-                f"id. Write {scheme}://:<token>@<host>/<name>."
-            )
-        read["account_id"] = user
-    made = {
-        "ENGINE": ENGINES[scheme],
-        "NAME": name,
-        "HOST": base,
-        "PORT": "",
-        "USER": "",
-        "PASSWORD": password or user,
-        "OPTIONS": read,
-    }
-    return made | ({"TEST": test} if test else {})
+    return f"{'https' if tls else 'http'}://{netloc}"
 
 
 def _base_path(options: Mapping[str, Any], host: str, path: str) -> str:

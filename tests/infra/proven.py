@@ -1,4 +1,4 @@
-"""Whether the package has to be built and installed again: only if a file that decides about it has changed."""
+"""Whether the package was proven already: built, installed and used, with the same deciding files."""
 
 import hashlib
 import os
