@@ -28,7 +28,7 @@ run: $(RUN_STAMP) $(NODE_STAMP)
 	@exec $(BIN)/python -m project.serve
 
 worker: $(RUN_STAMP) $(NODE_STAMP)
-	@exec $(BIN)/python worker/local.py
+	@exec $(BIN)/python -m do_bridge.relay dev --source worker --folder "$${RELAY_STATE:-state}"
 
 deploy: $(RUN_STAMP) $(NODE_STAMP)
 	@exec $(BIN)/python -m project.deploy

@@ -1,13 +1,36 @@
-"""What pyproject.toml cannot say: README.md with absolute links, as PyPI needs them."""
+"""What pyproject.toml cannot say: the relay's bundle, and README.md with links that work on PyPI."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from do_bridge.relay import bundle  # noqa: E402
+
 PROJECT = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
+
+
+class BuildPy(build_py):
+    """Includes the relay's bundle, which a checkout builds with Node and an sdist contains."""
+
+    def run(self):
+        bundle.ensure()
+        super().run()
+
+
+class Sdist(sdist):
+    """Includes the relay's bundle, so that a build from the sdist needs no Node."""
+
+    def run(self):
+        bundle.ensure()
+        super().run()
 
 
 def readme():
@@ -28,4 +51,8 @@ def readme():
     return "".join(parts)
 
 
-setup(long_description=readme(), long_description_content_type="text/markdown")
+setup(
+    cmdclass={"build_py": BuildPy, "sdist": Sdist},
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+)

@@ -17,17 +17,15 @@ from typing import Any
 
 import environ
 
-from project.serve import DATABASE_ID as LOCAL_DATABASE_ID
-from worker.local import (
-    OPTIONAL_TOKENS,
-    UNSET,
-    WORKER_DIR,
-    LocalWorkerError,
-    say,
-    wrangler_command,
-    write_private,
-)
+from do_bridge.relay.bundle import SOURCE as WORKER_DIR
+from do_bridge.relay.envfile import write_private
+from do_bridge.relay.errors import RelayError as LocalWorkerError
+from do_bridge.relay.local import database_id
+from do_bridge.relay.terminal import say
+from do_bridge.relay.tokens import OPTIONAL_TOKENS, UNSET
+from do_bridge.relay.tools import wrangler_command as command_of
 
+LOCAL_DATABASE_ID = database_id(0)
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = WORKER_DIR / "wrangler.jsonc"
 DEPLOY_CONFIG = WORKER_DIR / "wrangler.deploy.jsonc"
@@ -113,7 +111,7 @@ def deploy_worker(settings: dict[str, str]) -> list[str]:
         secrets_file, output = Path(folder, "secrets.json"), Path(folder, "output.ndjson")
         write_private(secrets_file, json.dumps(relay_tokens(settings)))
         command = [
-            *wrangler_command(),
+            *command_of(WORKER_DIR),
             *("deploy", "--config", str(DEPLOY_CONFIG), "--secrets-file", str(secrets_file)),
         ]
         # The tokens reach wrangler only through a private file.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from do_bridge.relay import ports, tokens, tools
 from project import deploy
-from worker import local
 
 ROOT = Path(__file__).resolve().parents[2]
 DATABASE = "11111111-2222-4333-8444-555555555555"
@@ -81,7 +81,7 @@ def test_wrangler_accepts_the_configuration_for_deploying(tmp_path, monkeypatch)
     monkeypatch.setattr(deploy, "DEPLOY_CONFIG", deploy.WORKER_DIR / f"wrangler.deploy.{os.getpid()}.jsonc")
     try:
         deploy.write_config(DATABASE, "v1")
-        command = [*local.wrangler_command(), "deploy", "--dry-run", "--outdir", str(tmp_path)]
+        command = [*tools.wrangler_command(), "deploy", "--dry-run", "--outdir", str(tmp_path)]
         done = subprocess.run(
             [*command, "--config", str(deploy.DEPLOY_CONFIG)],
             cwd=deploy.WORKER_DIR,
@@ -142,7 +142,7 @@ def test_a_token_that_is_weak_or_used_twice_is_refused_for_a_deploy(settings, me
 
 def test_the_workflow_hands_every_token_to_the_worker():
     workflow = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
-    for name in local.OPTIONAL_TOKENS:
+    for name in tokens.OPTIONAL_TOKENS:
         assert f"{name}: ${{{{ secrets.{name} }}}}" in workflow
 
 
@@ -195,7 +195,7 @@ def test_a_relay_without_its_secret_or_without_an_answer_is_told_apart(versions)
     url, answers = versions
     answers.append("")
     assert deploy.answered_version(url) == "HTTP 503"
-    assert "no usable answer" in deploy.answered_version(f"http://127.0.0.1:{local.free_port()}")
+    assert "no usable answer" in deploy.answered_version(f"http://127.0.0.1:{ports.free_port()}")
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"v1"', b"null", b'{"ok": true}', b"\xff", b"", b'{"version": "v'])
@@ -254,7 +254,7 @@ def test_the_worker_alone_is_deployed_without_a_migration_for_a_project_of_ones_
     monkeypatch.setattr(deploy, "wait_for_version", lambda url, version: done.append("wait"))
     monkeypatch.setattr(deploy, "wait_for_objects", lambda config: done.append("wait for objects"))
     monkeypatch.setattr(deploy, "migrate", lambda url: done.append("migrate"))
-    given = COMPLETE | {"RELAY_URL": "", "D1_TRANSPORT": "", **dict.fromkeys(local.OPTIONAL_TOKENS, "")}
+    given = COMPLETE | {"RELAY_URL": "", "D1_TRANSPORT": "", **dict.fromkeys(tokens.OPTIONAL_TOKENS, "")}
     if arguments:
         del given["SECRET_KEY"]
         monkeypatch.delenv("SECRET_KEY")

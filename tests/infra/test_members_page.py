@@ -94,7 +94,7 @@ show("changed", copies())
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
-    with ProductionWorker(0, tmp_path_factory.mktemp("state"), secrets.token_urlsafe(32)) as running:
+    with ProductionWorker(tmp_path_factory.mktemp("state"), token=secrets.token_urlsafe(32)) as running:
         yield running
 
 

@@ -162,7 +162,7 @@ EVERYTHING = ("admin", "auth", "blog", "contenttypes", "sessions")
 @pytest.fixture
 def worker(tmp_path_factory):
     """A Worker of its own, whose databases are empty."""
-    with ProductionWorker(0, tmp_path_factory.mktemp("state"), secrets.token_urlsafe(32)) as running:
+    with ProductionWorker(tmp_path_factory.mktemp("state"), token=secrets.token_urlsafe(32)) as running:
         yield running
 
 

@@ -190,7 +190,7 @@ class Project:
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
     """A Worker of their own: what they write is configured data, which no test run empties."""
-    with ProductionWorker(0, tmp_path_factory.mktemp("state"), secrets.token_urlsafe(32)) as running:
+    with ProductionWorker(tmp_path_factory.mktemp("state"), token=secrets.token_urlsafe(32)) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 from django.conf import settings
 
-from worker.local import OPTIONAL_TOKENS
+from do_bridge.relay.tokens import OPTIONAL_TOKENS
 
 SETTINGS = settings.BASE_DIR / "project" / "settings.py"
 GOOD = {"SECRET_KEY": "Long-and-random-enough-0123456789-" * 2, "SECURE": "True", "HSTS_SECONDS": "3600"}

@@ -1,17 +1,19 @@
-"""What concerns the relay Worker: `manage.py relay doctor`."""
+"""What concerns the relay Worker: `manage.py relay dev`, `deploy`, `status`, `doctor` and others."""
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from do_bridge.management.relay import doctor
+from do_bridge.relay import RelayError
+from do_bridge.relay.commands import dev
 
 # By name: a module with `help`, `add_arguments(parser)` and `handle(command, **options)`.
-SUBCOMMANDS = {"doctor": doctor}
+SUBCOMMANDS = {"dev": dev, "doctor": doctor}
 
 
 class Command(BaseCommand):
     """Hands on to a subcommand; none of them needs the project's checks or a database of its own."""
 
-    help = "Examines the relay Worker and the databases behind it."
+    help = "Runs, deploys and examines the relay Worker."
     requires_system_checks = []
 
     def add_arguments(self, parser):
@@ -20,4 +22,7 @@ class Command(BaseCommand):
             module.add_arguments(subparsers.add_parser(name, help=module.help, description=module.help))
 
     def handle(self, *, subcommand, **options):
-        SUBCOMMANDS[subcommand].handle(self, **options)
+        try:
+            SUBCOMMANDS[subcommand].handle(self, **options)
+        except RelayError as error:
+            raise CommandError(str(error)) from None

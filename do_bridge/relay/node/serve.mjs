@@ -1,14 +1,12 @@
-// Runs Workers on Miniflare, as `wrangler dev` does, without wrangler: node tests/workers.mjs PORT STATE SECRETS CONFIG...
+// Runs Workers on Miniflare, as `wrangler dev` does, without wrangler: node serve.mjs TOOLS PORT STATE SECRETS CONFIG...
 // The first configuration is the one that answers. Each start costs a third of the time of wrangler's.
 
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import path from "node:path";
 
-const [port, state, secretsFile, ...configFiles] = process.argv.slice(2);
-const require = createRequire(path.resolve(configFiles[0]));
-const { Log, LogLevel, Miniflare, convertV4MiniflareOptions } = require("miniflare");
-const esbuild = require("esbuild");
+import { bundle, fromWrangler } from "./bundle.mjs";
+
+const [tools, port, state, secretsFile, ...configFiles] = process.argv.slice(2);
 
 function secrets() {
     const lines = readFileSync(secretsFile, "utf8").split("\n").filter(Boolean);
@@ -18,18 +16,8 @@ function secrets() {
 }
 
 async function script(config, folder) {
-    const built = await esbuild.build({
-        absWorkingDir: folder,
-        bundle: true,
-        conditions: ["workerd", "worker", "browser"],
-        entryPoints: [config.main],
-        external: ["cloudflare:*", "node:*"],
-        format: "esm",
-        logLevel: "silent",
-        target: "es2024",
-        write: false,
-    });
-    return built.outputFiles[0].text;
+    const main = path.resolve(folder, config.main);
+    return config.no_bundle ? readFileSync(main, "utf8") : await bundle(tools, main);
 }
 
 async function worker(configFile) {
@@ -64,6 +52,7 @@ async function worker(configFile) {
 }
 
 try {
+    const { Log, LogLevel, Miniflare, convertV4MiniflareOptions } = fromWrangler(tools)("miniflare");
     const options = {
         host: "127.0.0.1",
         port: Number(port),
