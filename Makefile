@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak lifecycle soak applications long docs lock audit
+.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak lifecycle soak applications long docs lock audit package
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -131,6 +131,14 @@ lock: $(TOOLS_STAMP)
 	for site in tests/applications/*/requirements.txt; do \
 	  $(LOCK) $$site -c requirements/lock.txt -o $${site%.txt}-lock.txt || exit 1; \
 	done
+
+# The source archive and the wheel that is built from it, in dist/, checked as PyPI checks them; sends nothing.
+DIST ?= dist
+package: $(TOOLS_STAMP)
+	rm -rf "$(DIST)"
+	.venv-tools/bin/python -m build --no-isolation --outdir "$(DIST)" .
+	.venv-tools/bin/twine check --strict "$(DIST)"/*
+	.venv-tools/bin/check-wheel-contents "$(DIST)"/*.whl
 
 # Known faults of what is installed; asks the registries' advisory services, so it is no part of `make test`.
 audit: $(TOOLS_STAMP) $(NODE_STAMP)

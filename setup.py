@@ -1,15 +1,20 @@
-"""Build the relay's bundle before the package; everything else is in pyproject.toml."""
+"""What pyproject.toml cannot say: the relay's bundle, and README.md with links that work on PyPI."""
 
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
 
 from do_bridge.relay import bundle  # noqa: E402
+
+PROJECT = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
 
 
 class BuildPy(build_py):
@@ -28,4 +33,26 @@ class Sdist(sdist):
         super().run()
 
 
-setup(cmdclass={"build_py": BuildPy, "sdist": Sdist})
+def readme():
+    """Return README.md with links and pictures that work anywhere."""
+    source = PROJECT["urls"]["Source"]
+
+    def absolute(match):
+        picture, text, target = match.groups()
+        if re.match(r"[a-z]+:|#", target):
+            return match[0]
+        kind = "raw" if picture else "tree" if target.endswith("/") else "blob"
+        return f"{picture}[{text}]({source}/{kind}/main/{target})"
+
+    text = (HERE / "README.md").read_text()
+    # Code is shown as it is, so every second part stays.
+    parts = re.split(r"(^```.*?^```|`[^`\n]+`)", text, flags=re.MULTILINE | re.DOTALL)
+    parts[::2] = [re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", absolute, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+setup(
+    cmdclass={"build_py": BuildPy, "sdist": Sdist},
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+)

@@ -22,6 +22,9 @@ SETTINGS = "project.settings"
 
 TAKE_MINUTES = tuple(f"tests/{folder}/test_" for folder in ("torture", "leak", "django_suite", "soak"))
 
+# Tests of the site use the package's plugin as other projects do.
+pytest_plugins = ["do_bridge.pytest_plugin"]
+
 WORKER = pytest.StashKey[Any]()
 STATE = pytest.StashKey[Path]()
 
@@ -81,6 +84,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(site_environment(worker), DJANGO_SETTINGS_MODULE=SETTINGS)
     # pytest-django sets Django up only where the settings were ready before this file was read.
     django.setup()
+    # The Worker of this file instead of the plugin's, and rows that D1 keeps from one test to the next.
+    settings.DO_BRIDGE = settings.DO_BRIDGE | {"TEST_RELAY": "configured", "RESTORE_TEST_ROWS": True}
     if needs_worker(config):
         try:
             worker.spawn()

@@ -6,10 +6,8 @@ import atexit
 import json
 import os
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
-
-import httpx
 
 from do_bridge.version import __version__
 
@@ -28,6 +26,10 @@ from .transport import (
 )
 from .trips import trip
 
+if TYPE_CHECKING:
+    # Imported when a transport is made: a project that uses the relay alone does without it.
+    import httpx
+
 _CONNECT_TIMEOUT: Final = 10.0
 _MAX_REQUEST: Final = 4_000_000
 _DEFAULT_RETRY_AFTER: Final = 1.0
@@ -45,6 +47,7 @@ class RestTransport(Transport):
     """
 
     def __init__(self, api_base: str, token: str, account_id: str | None = None) -> None:
+        _require_httpx()
         self._base = api_base.rstrip("/")
         self._token = Secret(token)
         self._account_id = account_id
@@ -110,6 +113,8 @@ class RestTransport(Transport):
         return f"{self._base}{account}/d1/database/{quote(name, safe='')}/raw"
 
     def _http(self) -> httpx.Client:
+        import httpx
+
         client = self._clients.get(os.getpid())
         if client is None:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=60)
@@ -128,6 +133,8 @@ class RestTransport(Transport):
         return {"Authorization": Secret(f"Bearer {self._token}")}
 
     def _post(self, url: str, content: bytes, deadline: Deadline) -> tuple[httpx.Response, bytes]:
+        import httpx
+
         left = deadline.remaining()
         if not left:
             raise OperationalError(
@@ -169,6 +176,18 @@ class RestTransport(Transport):
                 effect="unknown",
                 transient=True,
             ) from without_frames(error)
+
+
+def _require_httpx() -> None:
+    """Raise InterfaceError if httpx is not installed."""
+    try:
+        import httpx  # noqa: F401 - only whether it is there
+    except ImportError as error:
+        raise InterfaceError(
+            "The REST transport needs the package httpx, which is not installed. Run "
+            '`pip install "do-bridge[rest]"`, or set OPTIONS["transport"] to "relay"',
+            effect="none",
+        ) from error
 
 
 _transports: dict[tuple[str, str, str | None], RestTransport] = {}

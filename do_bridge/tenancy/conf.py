@@ -40,6 +40,11 @@ DEFAULTS = {
     "LEASE_SECONDS": 30,
     # Whether code refuses a tenant with migrations that it does not have; else it needs its own alone.
     "REQUIRE_EXACT_SCHEMA": False,
+    # Whether test cases restore rows on databases without transactions; see do_bridge.testing.RestoreRows.
+    "RESTORE_TEST_ROWS": False,
+    # Where do_bridge.testing's runner and pytest plugin run tests: "local" starts a relay on this machine,
+    # "configured" takes the one that DATABASES names.
+    "TEST_RELAY": "local",
     # What the ledger notes as the version of the code, e.g. a commit; do_bridge's own if left out.
     "VERSION": None,
 }

@@ -210,6 +210,14 @@ class TenantDatabases(dict):
         if getattr(creation, "is_template", lambda: False)():
             creation.create_test_db(verbosity=0, serialize=False)
 
+    def update_tenants(self, values):
+        """Change settings of the template and of every alias that was made from it, as a test run does."""
+        with self._lock:
+            for settings in (super().__getitem__(self.template), *self._derived.values()):
+                settings.update(values)
+        for alias in self.live_aliases():
+            connections[alias].close()
+
     def _template_is_test(self):
         return bool(super().__contains__(self.template) and super().__getitem__(self.template).get("NAME"))
 

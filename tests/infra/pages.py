@@ -1,4 +1,4 @@
-"""The code blocks of a page, and a walk through them as a reader takes it: files, commands, pieces of Python."""
+"""The code blocks of a page, and a walk through them as a reader takes it."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The tutorial, walked through from an empty folder: its blocks in their order, and the pages in a browser."""
+"""The tutorial, walked through from an empty folder, with its pages in a browser."""
 
 import re
 import socket

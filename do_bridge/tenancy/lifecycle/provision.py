@@ -18,7 +18,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import OuterRef
 from django.utils.timezone import now
 
-from do_bridge.backends.remote_sqlite import isolation, schema
+from do_bridge.backends.remote_sqlite import schema
 from do_bridge.backends.remote_sqlite.refusals import failing, told
 from do_bridge.backends.sqlite_file.quoting import quote
 from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, read_schema
@@ -166,7 +166,7 @@ def _refuse_unsettled(tenant):
     if row.operation in (*FILLING, Operation.DELETE):
         raise TenantBehind(f"Tenant {tenant.slug!r} is not ready: {row.operation} is not finished.")
     # Those that a test run has made for an alias of its own are for whatever row a test makes.
-    if isolation.is_known(connections[tenant_alias(tenant.slug)]):
+    if connections[tenant_alias(tenant.slug)].creation.was_made_here():
         return
     if not row.operation and not has_tables(tenant.slug):
         return
