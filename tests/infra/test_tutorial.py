@@ -27,7 +27,7 @@ def test_every_block_of_the_tutorial_does_what_the_page_says(tmp_path):
     with Tutorial(folder, environment, replaced) as tutorial:
         tutorial.walk()
     shell, tests = tutorial.printed[-2:]
-    assert shell.split("\n")[:3] == ["['chess', 'rowing']", "1", "1"]
+    assert shell.splitlines()[-3:] == ["['chess', 'rowing']", "1", "1"]
     assert "2 passed" in tests
 
 
