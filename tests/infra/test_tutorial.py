@@ -1,4 +1,4 @@
-"""The tutorial works as it is written, with the package of this checkout."""
+"""The tutorial and the README work as they are written, with the package of this checkout."""
 
 import os
 import sys
@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.pages import ROOT
-from tests.infra.tutorial import COMMANDS, Tutorial
+from tests.infra.pages import ROOT, blocks_of
+from tests.infra.tutorial import BLOCKS, COMMANDS, Tutorial
 
 INSTALL, *_, TEST = COMMANDS
+README = blocks_of((ROOT / "README.md").read_text())
+INDEX = blocks_of((ROOT / "docs" / "index.md").read_text())
+SNIPPETS = [block.text for block in [*README, *INDEX] if block.language == "python" and not block.file]
 
 
 @pytest.mark.timeout(300)
@@ -26,9 +29,21 @@ def test_every_block_of_the_tutorial_does_what_the_page_says(tmp_path):
     folder.mkdir()
     with Tutorial(folder, environment, replaced) as tutorial:
         tutorial.walk()
-    shell, tests = tutorial.printed[-2:]
+        shell, tests = tutorial.printed[-2:]
+        for text in SNIPPETS:
+            tutorial.run_snippet(text)
     assert shell.splitlines()[-3:] == ["['chess', 'rowing']", "1", "1"]
     assert "2 passed" in tests
+
+
+def test_every_block_of_the_readme_is_one_that_is_run():
+    commands = [command for block in README for command in block.commands if block.language == "sh"]
+    targets = ["make run", "make test"]
+    assert [command for command in commands if command not in COMMANDS] == targets
+    for block in README:
+        assert block.language in ("sh", "python")
+        assert block.language == "sh" or block.text in SNIPPETS or block in BLOCKS
+    assert len(SNIPPETS) == 2
 
 
 def test_the_tutorial_has_at_most_eight_commands():

@@ -38,7 +38,7 @@ class Tutorial(Walk):
                 for command in block.commands:
                     self._command(command)
             elif block.language == "python":
-                self._snippet(block.text)
+                self.run_snippet(block.text)
             else:
                 raise AssertionError(f"a block of {block.language} is neither a file nor a command")
 
@@ -62,7 +62,7 @@ class Tutorial(Walk):
             return False
         return (self.folder / ".env").exists()
 
-    def _snippet(self, text: str) -> None:
+    def run_snippet(self, text: str) -> None:
         """Give Python to the project's shell; the page says what it raises."""
         done = self.attempt("python manage.py shell", input=text)
         if raised := re.search(r"# raises (\w+)", text):
