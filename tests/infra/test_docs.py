@@ -1,5 +1,7 @@
 """What README, docs and PROTOCOL.md name is there: commands, their options, targets, files, links."""
 
+import ast
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -9,6 +11,9 @@ from django.core.management import get_commands, load_command_class
 
 from accounts import throttle
 from do_bridge.driver.exceptions import _BY_KIND
+from do_bridge.management.commands.relay import SUBCOMMANDS
+from do_bridge.tenancy.conf import DEFAULTS
+from tests.infra.pages import blocks_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -16,6 +21,7 @@ PAGES = [ROOT / "README.md", ROOT / "worker" / "PROTOCOL.md", ROOT / "benchmarks
 PAGES += sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
 # Made by a run, so that no checkout has them.
 MADE = ("state/", ".venv/", "worker/.dev.vars", "worker/wrangler.deploy.jsonc")
+LOGGERS = {"do_bridge.queries", "do_bridge.d1", "do_bridge.transactions", "do_bridge.inspection"}
 CODE = re.compile(r"```[a-z]*\n.*?```|`[^`\n]+`", re.DOTALL)
 
 
@@ -62,6 +68,13 @@ def test_every_command_is_there_with_its_options(page):
         assert command in get_commands(), command
         given = {word.partition("=")[0] for word in arguments if word.startswith("-")}
         assert given <= options_of(command, arguments), command
+
+
+def test_every_command_of_the_package_is_in_the_reference():
+    text = (DOCS / "reference" / "commands.md").read_text()
+    own = {name for name, app in get_commands().items() if str(app).startswith("do_bridge")}
+    own = (own - {"relay"}) | {f"relay {name}" for name in SUBCOMMANDS}
+    assert {name for name in own if f"`{name}" not in text} == set()
 
 
 def test_commands_were_found():
@@ -151,3 +164,46 @@ def test_the_limits_of_signing_in_are_those_that_the_threat_model_tells():
     limits = (throttle.OF_NAME.failures, throttle.OF_ADDRESS.failures, throttle.OF_NAME.longest_delay // 60)
     assert tuple(map(int, told.groups())) == limits
     assert throttle.OF_ADDRESS.longest_delay == throttle.OF_NAME.longest_delay
+
+
+def python_of(page):
+    """The Python blocks of a page; one inside a list is moved to the left."""
+    return [block.text for block in blocks_of(page.read_text()) if block.language == "python"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_piece_of_python_can_be_read(page):
+    for text in python_of(page):
+        ast.parse(text)
+
+
+def is_name_of_package(dotted):
+    """Whether a dotted name is a module of the package, or a name in one."""
+    parent, _, name = dotted.rpartition(".")
+    try:
+        importlib.import_module(dotted)
+    except ImportError:
+        return bool(parent) and hasattr(importlib.import_module(parent), name)
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_name_of_the_package_in_python_is_there(page):
+    for text in python_of(page):
+        names = re.findall(r'"(do_bridge(?:\.\w+)+)"', text)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("do_bridge"):
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            # Loggers have names of their own.
+            assert name in LOGGERS or is_name_of_package(name), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_of_the_package_is_there(page):
+    text = page.read_text()
+    named = set(re.findall(r'DO_BRIDGE\["(\w+)"\]', text))
+    for block in python_of(page):
+        for given in re.findall(r"^DO_BRIDGE \|?= \{(.*?)^\}", block, re.MULTILINE | re.DOTALL):
+            named |= set(re.findall(r'^    "(\w+)":', given, re.MULTILINE))
+    assert named <= set(DEFAULTS)
