@@ -32,11 +32,11 @@ worker: $(RUN_STAMP) $(NODE_STAMP)
 	@exec $(BIN)/python -m do_bridge.relay dev --source worker --folder "$${RELAY_STATE:-state}"
 
 deploy: $(RUN_STAMP) $(NODE_STAMP)
-	@exec $(BIN)/python -m project.deploy
+	@exec $(BIN)/python -m do_bridge.relay deploy
 
 # The Worker alone, for a project of your own: it migrates nothing.
 deploy-worker: $(RUN_STAMP) $(NODE_STAMP)
-	@exec $(BIN)/python -m project.deploy worker
+	@exec $(BIN)/python -m do_bridge.relay deploy --no-migrate
 
 # Minutes of measurements on this machine; benchmarks/README.md says how to read them.
 bench: $(RUN_STAMP) $(NODE_STAMP)

@@ -159,8 +159,7 @@ def outcome_of(pool: RelayPool, database: str, key: str, deadline: Deadline) -> 
         try:
             if not session.knows_keys:
                 raise OperationalError(
-                    "The relay's Worker is too old for idempotency keys. Deploy the Worker of the "
-                    "installed version of do_bridge"
+                    "The relay is too old for idempotency keys. Run `manage.py relay deploy`"
                 )
             return session.request({"op": "outcome", "db": database, "key": key}, deadline)
         except DatabaseError as error:

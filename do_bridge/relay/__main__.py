@@ -6,11 +6,11 @@ import argparse
 import sys
 from typing import Any
 
-from .commands import dev
+from .commands import deploy, dev, logs, token
 from .errors import RelayError
 from .terminal import say
 
-SUBCOMMANDS: dict[str, Any] = {"dev": dev}
+SUBCOMMANDS: dict[str, Any] = {"dev": dev, "deploy": deploy, "token": token, "logs": logs}
 
 
 class _Output:

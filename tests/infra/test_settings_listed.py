@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from project import deploy
+from do_bridge.relay.settings import ACCOUNT
+from do_bridge.relay.tokens import OPTIONAL_TOKENS
 from tests.conftest import site_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 # Read by the tools around the site; the page explains them below the table.
-TOOLS = {ROOT / "project" / "serve.py", ROOT / "project" / "deploy.py"}
+TOOLS = {ROOT / "project" / "serve.py"}
 
 
 def environment_name(node: ast.AST) -> str | None:
@@ -30,10 +31,7 @@ def environment_name(node: ast.AST) -> str | None:
 def names_in_code() -> set[str]:
     files = {path for app in ("project", "accounts", "blog") for path in (ROOT / app).rglob("*.py")} - TOOLS
     nodes = (node for path in files for node in ast.walk(ast.parse(path.read_text())))
-    return {name for node in nodes if (name := environment_name(node))} | {
-        *deploy.REQUIRED,
-        *deploy.OPTIONAL_TOKENS,
-    }
+    return {name for node in nodes if (name := environment_name(node))} | {*ACCOUNT, *OPTIONAL_TOKENS}
 
 
 def names_in_docs() -> set[str]:

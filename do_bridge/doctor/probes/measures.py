@@ -103,7 +103,7 @@ def clock(database: Database) -> Measured:
     on=(OBJECT, D1),
     fact="The relay reports how many bytes a database takes.",
     why="The list of databases and `tenant_load` show it.",
-    fix="Deploy the Worker of this version.",
+    fix="Run `manage.py relay deploy`.",
 )
 def size(database: Database) -> Measured:
     found = database.connection.size()

@@ -2,12 +2,19 @@
 
 from django.core.management.base import BaseCommand, CommandError
 
-from do_bridge.management.relay import doctor
+from do_bridge.management.relay import deploy, doctor, status
 from do_bridge.relay import RelayError
-from do_bridge.relay.commands import dev
+from do_bridge.relay.commands import dev, logs, token
 
 # By name: a module with `help`, `add_arguments(parser)` and `handle(command, **options)`.
-SUBCOMMANDS = {"dev": dev, "doctor": doctor}
+SUBCOMMANDS = {
+    "dev": dev,
+    "deploy": deploy,
+    "status": status,
+    "doctor": doctor,
+    "token": token,
+    "logs": logs,
+}
 
 
 class Command(BaseCommand):

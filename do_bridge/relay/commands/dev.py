@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from do_bridge.relay import envfile
+from do_bridge.relay import envfile, project
 from do_bridge.relay.errors import RelayError
 from do_bridge.relay.local import DATABASES, LocalRelay, is_local
 from do_bridge.relay.ports import check_port, free_port, port_setting
@@ -40,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def handle(command: Any, **options: Any) -> None:
     """Run the relay, and the command beside it; raise RelayError if the relay ends by itself."""
     folder = Path(options["folder"]).absolute()
+    if options["beside"]:
+        project.manage_py()
     if options["write"]:
         _check_file(Path(options["write"]))
     source = options["source"].absolute() if options["source"] else None
@@ -117,13 +119,9 @@ def _greet(command: Any, relay: LocalRelay, file: str | None) -> None:
 
 def _run_beside(relay: LocalRelay, words: list[str]) -> int:
     """Run a command of manage.py with the relay's settings; return its exit code."""
-    script = Path(sys.argv[0]) if Path(sys.argv[0]).name == "manage.py" else Path("manage.py")
-    if not script.exists():
-        raise RelayError(
-            f"There is no manage.py in {Path.cwd()}, so `{words[0]}` cannot run beside the relay."
-        )
+    line = project.manage_command(*words)
     process = subprocess.Popen(  # noqa: S603
-        guarded([sys.executable, str(script), *words]),
+        guarded(line),
         env=os.environ | relay.settings(),
         start_new_session=True,
     )
