@@ -11,11 +11,12 @@ DECIDING = (
     "pyproject.toml",
     "setup.py",
     "MANIFEST.in",
-    "requirements-tools-lock.txt",
+    "requirements/tools-lock.txt",
     "docs/testing.md",
     "do_bridge/testing/**/*.py",
-    "tests/infra/test_package.py",
-    "tests/infra/test_package_testing.py",
+    "do_bridge/pytest_plugin.py",
+    "do_bridge/relay/**/*.py",
+    "tests/infra/inner/package_cases.py",
 )
 
 
