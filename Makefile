@@ -137,6 +137,7 @@ DIST ?= dist
 package: $(TOOLS_STAMP)
 	rm -rf "$(DIST)"
 	.venv-tools/bin/python -m build --no-isolation --outdir "$(DIST)" .
+	@rm -rf do_bridge.egg-info  # pytest would take it for an installed package
 	.venv-tools/bin/twine check --strict "$(DIST)"/*
 	.venv-tools/bin/check-wheel-contents "$(DIST)"/*.whl
 

@@ -39,16 +39,15 @@ def readme():
 
     def absolute(match):
         picture, text, target = match.groups()
-        if re.match(r"[a-z]+:|#", target):
+        if target is None or re.match(r"[a-z]+:|#", target):
             return match[0]
         kind = "raw" if picture else "tree" if target.endswith("/") else "blob"
         return f"{picture}[{text}]({source}/{kind}/main/{target})"
 
-    text = (HERE / "README.md").read_text()
-    # Code is shown as it is, so every second part stays.
-    parts = re.split(r"(^```.*?^```|`[^`\n]+`)", text, flags=re.MULTILINE | re.DOTALL)
-    parts[::2] = [re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", absolute, part) for part in parts[::2]]
-    return "".join(parts)
+    # Code is matched, too, so that nothing in it is taken for a link.
+    link = r"(!?)\[((?:`[^`\n]*`|[^\]`])*)\]\(([^)\s]+)\)"
+    pattern = rf"^```.*?^```|{link}|`[^`\n]+`"
+    return re.sub(pattern, absolute, (HERE / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 setup(

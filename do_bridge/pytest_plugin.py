@@ -33,10 +33,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def _start_relay(config: pytest.Config) -> Any:
     """Start the session's relay, once; return the LocalRelay, or None if tests use the configured one."""
     if _RELAY not in config.stash:
+        from do_bridge.relay import RelayError
         from do_bridge.testing.relay import local_relay, share_out
 
         stack = config.stash[_STACK] = ExitStack()
-        relay = config.stash[_RELAY] = stack.enter_context(local_relay())
+        try:
+            relay = config.stash[_RELAY] = stack.enter_context(local_relay())
+        except RelayError as error:
+            # Once, and not for each test.
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         if relay is None:
             share_out(getattr(config, "workerinput", {}).get("workerid", ""))
     return config.stash[_RELAY]

@@ -13,6 +13,7 @@ import django
 import pytest
 from django.conf import settings
 
+from do_bridge import pytest_plugin
 from do_bridge.relay import RelayError, tokens
 from tests.production import ProductionWorker
 
@@ -21,9 +22,6 @@ DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
 SETTINGS = "project.settings"
 
 TAKE_MINUTES = tuple(f"tests/{folder}/test_" for folder in ("torture", "leak", "django_suite", "soak"))
-
-# Tests of the site use the package's plugin as other projects do.
-pytest_plugins = ["do_bridge.pytest_plugin"]
 
 WORKER = pytest.StashKey[Any]()
 STATE = pytest.StashKey[Path]()
@@ -71,6 +69,9 @@ def needs_worker(config: pytest.Config) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Starts the Worker, without waiting for it yet, and points the settings at it."""
+    if not config.pluginmanager.has_plugin("do_bridge"):
+        # As if the package were installed.
+        config.pluginmanager.register(pytest_plugin, "do_bridge")
     if hands_tests_out(config):
         return
     if settings.configured:

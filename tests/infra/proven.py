@@ -14,13 +14,12 @@ DECIDING = (
     "requirements/tools-lock.txt",
     "docs/howto/testing.md",
     "docs/tutorial/*.md",
-    "do_bridge/relay/**/*.py",
     "do_bridge/testing/**/*.py",
+    "do_bridge/pytest_plugin.py",
+    "do_bridge/relay/**/*.py",
     "tests/infra/pages.py",
     "tests/infra/tutorial.py",
-    "tests/infra/test_tutorial_installed.py",
-    "tests/infra/test_package.py",
-    "tests/infra/test_package_testing.py",
+    "tests/infra/inner/package_cases.py",
 )
 
 
