@@ -23,8 +23,11 @@ from do_bridge import (
 from do_bridge.admin import DirectoryAdminSite, TenantInlineMixin, TenantModelAdmin, tenant_site
 from do_bridge.contrib.cache import directory_key, tenant_key
 from do_bridge.exceptions import CodeTooOld, InvalidSlug, LeaseError, NoTenant, TenancyError, TenantKept
+from do_bridge.members.copies import write_copies
+from do_bridge.members.syncing import CopyFailed, add_member, out_of_sync, remove_member, sync_members
 from do_bridge.relay import LocalRelay
 from do_bridge.signals import tenant_filled, tenant_used
+from do_bridge.tenancy.schema.replay import directory_only
 from do_bridge.testing import (
     RestoreRows,
     TenantClient,
@@ -75,6 +78,22 @@ def sign_up(slug: str, fields: dict[str, object]) -> bool:
     _row, is_new, how = create_tenant(slug, "Acme", fields=fields)
     assert_type(how, str)
     return is_new
+
+
+def join(user: object, tenant: object) -> int:
+    """Use members."""
+    try:
+        add_member(user, tenant, role="guest")
+        remove_member(user, tenant)
+        write_copies([user], "tenant/acme", are_members=False)
+    except CopyFailed:
+        return len(out_of_sync())
+    return sync_members(tenant)
+
+
+@directory_only
+def after_migrate(sender: object, **kwargs: object) -> None:
+    """Write to D1 alone."""
 
 
 def ask(url: str, token: str) -> list[Any]:
