@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .lazy import names_from
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -12,11 +12,30 @@ if TYPE_CHECKING:
     from .tenancy.context import current_tenant, directory_context, tenant_context, unset_context
     from .tenancy.databases import TenantDatabases, register_tenant
     from .tenancy.lifecycle.creation import create_tenant
-    from .tenancy.slugs import tenant_alias, validate_slug
+    from .tenancy.slugs import alias_slug, tenant_alias, validate_slug
+else:
+    # Settings name TenantDatabases before there are models, and the driver works without Django.
+    __getattr__ = names_from(
+        __name__,
+        {
+            "TenantDatabases": "tenancy.databases",
+            "alias_slug": "tenancy.slugs",
+            "batch": "batches",
+            "create_tenant": "tenancy.lifecycle.creation",
+            "current_tenant": "tenancy.context",
+            "directory_context": "tenancy.context",
+            "register_tenant": "tenancy.databases",
+            "tenant_alias": "tenancy.slugs",
+            "tenant_context": "tenancy.context",
+            "unset_context": "tenancy.context",
+            "validate_slug": "tenancy.slugs",
+        },
+    )
 
 __all__ = [
     "TenantDatabases",
     "__version__",
+    "alias_slug",
     "batch",
     "create_tenant",
     "current_tenant",
@@ -27,29 +46,3 @@ __all__ = [
     "unset_context",
     "validate_slug",
 ]
-
-# Imported when they are used: settings name TenantDatabases before there are models, and the driver works
-# without Django.
-_HOMES = {
-    "TenantDatabases": "tenancy.databases",
-    "batch": "batches",
-    "create_tenant": "tenancy.lifecycle.creation",
-    "current_tenant": "tenancy.context",
-    "directory_context": "tenancy.context",
-    "register_tenant": "tenancy.databases",
-    "tenant_alias": "tenancy.slugs",
-    "tenant_context": "tenancy.context",
-    "unset_context": "tenancy.context",
-    "validate_slug": "tenancy.slugs",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-        return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})

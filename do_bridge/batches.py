@@ -1,12 +1,15 @@
 """Writes that belong together: one atomic batch on D1, one transaction elsewhere."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 
 @contextmanager
-def batch(using=None):
+def batch(using: str | None = None) -> Iterator[None]:
     """Return a context manager that carries out its block's writes all together or not at all.
 
     On a D1 alias the writes wait and are sent as one batch when the block ends. An exception inside sends

@@ -1,7 +1,10 @@
 """Keep what a tenant's admin offers, in form fields, filters and inlines, inside that tenant's object."""
 
+from __future__ import annotations
+
 from functools import lru_cache
 from operator import attrgetter
+from typing import Any
 
 from django.contrib.admin.filters import AllValuesFieldListFilter, FieldListFilter, RelatedFieldListFilter
 from django.contrib.admin.utils import get_fields_from_path
@@ -11,7 +14,7 @@ from do_bridge.tenancy.orm.aliases import ContextAlias
 from do_bridge.tenancy.orm.querysets import detached
 
 
-def bound_form(form, alias):
+def bound_form(form: Any, alias: str) -> Any:
     """Return a subclass of the ModelForm `form` whose new rows are validated in the database `alias`."""
 
     class BoundForm(form):
@@ -25,15 +28,15 @@ def bound_form(form, alias):
 class TenantFieldsMixin:
     """For admins and their inlines on a tenant's site: choices come from the tenant's object."""
 
-    def get_queryset(self, request):
+    def get_queryset(self, request: Any) -> Any:
         # Not using(): projects keep the returned queryset, and another tenant must not read it.
         return detached(super().get_queryset(request), ContextAlias(self.admin_site.alias()))
 
-    def formfield_for_foreignkey(self, db_field, request, **kwargs):
+    def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("using", ContextAlias(self.admin_site.alias()))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
-    def formfield_for_manytomany(self, db_field, request, **kwargs):
+    def formfield_for_manytomany(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("using", ContextAlias(self.admin_site.alias()))
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
@@ -41,7 +44,7 @@ class TenantFieldsMixin:
 class TenantInlineMixin(TenantFieldsMixin):
     """For `admin.TabularInline` and `StackedInline` inside a TenantModelAdmin."""
 
-    def get_formset(self, request, obj=None, **kwargs):
+    def get_formset(self, request: Any, obj: Any = None, **kwargs: Any) -> Any:
         form = bound_form(kwargs.pop("form", self.form), self.admin_site.alias())
         return super().get_formset(request, obj, form=form, **kwargs)
 
@@ -87,7 +90,7 @@ class _TenantsValues:
 _MIXINS = {RelatedFieldListFilter: _TenantsRelatedRows, AllValuesFieldListFilter: _TenantsValues}
 
 
-def tenant_filter(model, item):
+def tenant_filter(model: Any, item: Any) -> Any:
     """Return an item of `list_filter` whose filter, Django's or a subclass, queries the tenant's database."""
     if isinstance(item, str):
         field = get_fields_from_path(model, item)[-1]

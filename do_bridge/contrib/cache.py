@@ -1,11 +1,13 @@
 """Keys of Django's cache that say whose they are: it is one store, and every tenant writes to it."""
 
+from __future__ import annotations
+
 from do_bridge.tenancy.context import current
 
 DIRECTORY_SPACE = "directory"
 
 
-def tenant_key(key, key_prefix, version):
+def tenant_key(key: str, key_prefix: str, version: int) -> str:
     """A `KEY_FUNCTION` for CACHES: the tenant is part of the key, so that no tenant reads another's.
 
     Inside a tenant its space is the tenant's own. Everywhere else, in the directory and where nothing
@@ -18,6 +20,6 @@ def tenant_key(key, key_prefix, version):
     return f"{space}:{key_prefix}:{version}:{key}"
 
 
-def directory_key(key, key_prefix, version):
+def directory_key(key: str, key_prefix: str, version: int) -> str:
     """A `KEY_FUNCTION` for what all tenants share, such as the cache behind `cached_db` sessions."""
     return f"{DIRECTORY_SPACE}:{key_prefix}:{version}:{key}"

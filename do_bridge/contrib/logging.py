@@ -1,7 +1,10 @@
 """Log records that say which tenant they are about, and a hook that traces every statement."""
 
+from __future__ import annotations
+
 import logging
 from functools import partial
+from typing import Any
 
 from django.db import connections
 from django.db.backends.signals import connection_created
@@ -23,7 +26,7 @@ class TenantFilter(logging.Filter):
     current tenant. Lets every record through.
     """
 
-    def filter(self, record):
+    def filter(self, record: Any) -> bool:
         if getattr(record, "alias", None) is None:
             scope = current()
             record.alias = scope.alias or NONE
@@ -32,7 +35,7 @@ class TenantFilter(logging.Filter):
         return True
 
 
-def log_call(alias, call):
+def log_call(alias: str, call: Any) -> Any:
     """Log one request of the driver: `extra` has tenant, alias, operation, statements, duration (seconds),
     rows_returned, rows_changed (without those of triggers and cascades), rows_read and rows_written (the
     runtime's counters, None where it tells none: `do_bridge.driver.calls.Call` says when) and error, a
@@ -71,12 +74,12 @@ def _watch(sender, connection, **kwargs):
         connection.connection.metered = partial(logger.isEnabledFor, logging.DEBUG)
 
 
-def watch_calls():
+def watch_calls() -> Any:
     """Let every connection of this package's engines log its requests to `do_bridge.queries`."""
     connection_created.connect(_watch, dispatch_uid="do_bridge.log_calls")
 
 
-def trace(wrapper):
+def trace(wrapper: Any) -> Any:
     """Install an `execute_wrapper` on every connection, tenants' too, opened from now on; return its undoing.
 
     `wrapper(execute, sql, params, many, context)` is Django's; `context["connection"].alias` tells the

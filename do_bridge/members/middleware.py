@@ -1,6 +1,9 @@
 """Makes `request.user` the tenant's copy of whoever is signed in, inside a tenant."""
 
+from __future__ import annotations
+
 from functools import partial
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.utils.functional import SimpleLazyObject
@@ -19,13 +22,13 @@ class TenantUserMiddleware:
     sync_capable = True
     async_capable = True
 
-    def __init__(self, get_response):
+    def __init__(self, get_response: Any) -> None:
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
 
-    def __call__(self, request):
+    def __call__(self, request: Any) -> Any:
         # A coroutine where the handler is asynchronous: nothing here waits for anything.
         _take_copy(request)
         return self.get_response(request)

@@ -5,9 +5,12 @@ copy is written. If that fails, `CopyFailed` says so. The next use of the tenant
 `manage.py sync_members SLUG`, as often as one likes.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 from functools import partial
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, IntegrityError, InterfaceError, connections, transaction
@@ -31,7 +34,7 @@ logger = logging.getLogger("do_bridge.members")
 class CopyFailed(Exception):
     """D1 holds the change, the tenant's object does not."""
 
-    def __init__(self, what, *slugs):
+    def __init__(self, what: str, *slugs: str) -> None:
         objects = "the object of tenant" if len(slugs) == 1 else "the objects of tenants"
         super().__init__(
             f"{what} in D1, but not in {objects} {', '.join(slugs)}, which did not answer as expected. "
@@ -48,7 +51,7 @@ def memberships(**conditions):
     return rows.filter(**{links[name]: value for name, value in conditions.items()})
 
 
-def add_member(user, tenant, **fields):
+def add_member(user: Any, tenant: Any, **fields: Any) -> Any:
     """Make `user` a member of `tenant`, first in D1 and then in its object; `fields` are the membership's.
 
     Returns the membership. Raises CopyFailed if D1 alone was written, IntegrityError for a second one.
@@ -75,13 +78,13 @@ def add_member_by_name(tenant, username):
     follow(tenant, [user.pk], f"{user} is")
 
 
-def remove_member(user, tenant):
+def remove_member(user: Any, tenant: Any) -> None:
     """End a membership; the object keeps the copy, inactive, for its rows. Raises CopyFailed."""
     for membership in memberships(user=user, tenant=tenant):
         membership.delete()
 
 
-def out_of_sync():
+def out_of_sync() -> Any:
     """Return the tenants with changes that are not copied; `.behind_since` is the oldest one's time."""
     flags = DirtyFlag.objects.using(conf(DIRECTORY)).filter(slug=OuterRef("slug"))
     since = flags.order_by("pk").values("since")[:1]
@@ -186,7 +189,7 @@ def _write(users, keys, alias):
         copies.filter(pk__in=gone).update(**{ACTIVE: False})
 
 
-def sync_members(tenant):
+def sync_members(tenant: Any) -> int:
     """Bring the object's copies to what D1 says: members written, all others inactive.
 
     Returns how many members there are. Raises CopyFailed.

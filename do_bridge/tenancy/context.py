@@ -1,10 +1,14 @@
 """Which tenant is current: unset, a tenant, or the directory; for threads and async tasks alike."""
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import wraps
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import iscoroutinefunction
@@ -16,6 +20,8 @@ from do_bridge.backends.remote_sqlite.blocks import linked
 from . import addresses
 from .conf import conf
 from .slugs import alias_slug, tenant_alias
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class TenancyError(Exception):
@@ -43,12 +49,12 @@ class Scope:
     is_migration: bool = False
 
     @property
-    def is_tenant(self):
+    def is_tenant(self) -> bool:
         """True while a tenant is current."""
         return self.slug is not None
 
     @property
-    def is_directory(self):
+    def is_directory(self) -> bool:
         """True while the directory's own rows are worked on."""
         return self.slug is None and self.alias is not None
 
@@ -70,7 +76,7 @@ class Block:
 _blocks: ContextVar[tuple] = ContextVar("do_bridge_blocks", default=())
 
 
-def current():
+def current() -> Scope:
     """Return the Scope of this thread or task."""
     blocks = _blocks.get()
     return blocks[-1].scope if blocks else UNSET
@@ -90,7 +96,7 @@ def current_request():
     return None
 
 
-def current_tenant():
+def current_tenant() -> str | None:
     """Return the current tenant's slug, or None when no tenant is current."""
     return current().slug
 
@@ -98,7 +104,7 @@ def current_tenant():
 class _ScopeContext(ContextDecorator):
     """Makes a scope current for a `with` or `async with` block, or for a decorated (async) function."""
 
-    def __init__(self, scope, base=None, is_checked=True):
+    def __init__(self, scope: Scope, base: str | None = None, is_checked: bool = True) -> None:
         self.scope = scope
         #: The server's script prefix, if this is a request's block.
         self.base = base
@@ -109,10 +115,10 @@ class _ScopeContext(ContextDecorator):
         #: The rows of querysets that no database was chosen for, as read in this block; see `unbound`.
         self.results = WeakKeyDictionary()
 
-    def _recreate_cm(self):
+    def _recreate_cm(self) -> _ScopeContext:
         return type(self)(self.scope, is_checked=self.is_checked)
 
-    def __call__(self, func):
+    def __call__(self, func: _F) -> _F:
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
             # Its pieces are made when the caller takes them, in whatever is current there.
             raise TypeError(
@@ -129,7 +135,7 @@ class _ScopeContext(ContextDecorator):
 
         return inner
 
-    def __enter__(self):
+    def __enter__(self) -> Scope:
         if self.is_checked:
             _refuse_open_transaction(current(), self.scope)
         blocks = _blocks.get()
@@ -140,7 +146,7 @@ class _ScopeContext(ContextDecorator):
         _blocks.set((*blocks, Block(self, self.scope, before, inside or before)))
         return self.scope
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         # This block alone: a generator may be closed late, inside another tenant's block or in another task,
         # and one manager may be entered by several threads.
         blocks = _blocks.get()
@@ -158,14 +164,14 @@ class _ScopeContext(ContextDecorator):
             addresses.set_current(left.before)
         _blocks.set((*blocks[:place], *later))
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> Scope:
         return self.__enter__()
 
-    async def __aexit__(self, *exc_info):
+    async def __aexit__(self, *exc_info: object) -> None:
         self.__exit__(*exc_info)
 
 
-def tenant_context(tenant):
+def tenant_context(tenant: Any) -> _ScopeContext:
     """Make a tenant current: a slug, or anything with a `.slug`. Raises InvalidSlug, OpenTransaction.
 
     `reverse()` inside makes the tenant's URLs, with its path before them. Works in `with`, `async with` and
@@ -175,22 +181,22 @@ def tenant_context(tenant):
     return _ScopeContext(Scope(slug, tenant_alias(slug)))
 
 
-def directory_context():
+def directory_context() -> _ScopeContext:
     """Make the directory current: tenant models then mean the shared database's own rows."""
     return _ScopeContext(Scope(None, conf("DIRECTORY_ALIAS")))
 
 
-def migration_context(alias):
+def migration_context(alias: str) -> _ScopeContext:
     """Make `alias` current while it is migrated: all models of migrations then mean its own tables."""
     return _ScopeContext(Scope(alias_slug(alias), alias, is_migration=True))
 
 
-def scope_context(scope):
+def scope_context(scope: Scope) -> _ScopeContext:
     """Make a Scope current inside Django's own work, where a transaction of another tenant may be open."""
     return _ScopeContext(scope, is_checked=False)
 
 
-def unset_context():
+def unset_context() -> _ScopeContext:
     """Make no tenant current, whatever was before."""
     return _ScopeContext(UNSET)
 

@@ -1,8 +1,12 @@
 """DATABASES with an alias for each tenant, made on demand from one template."""
 
+from __future__ import annotations
+
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from typing import Any
 from weakref import WeakValueDictionary
 
 from django.apps import apps
@@ -53,7 +57,7 @@ class _Template(dict):
         return dict, (dict(self),)
 
 
-class TenantDatabases(dict):
+class TenantDatabases(dict[str, Any]):
     """A `DATABASES` dictionary that knows an alias "tenant/<slug>" for every valid slug.
 
     `databases` holds the plain aliases; `template` names the one that carries the tenants' settings and is
@@ -61,7 +65,13 @@ class TenantDatabases(dict):
     Iterating gives the plain aliases, those registered by `register`, and those that are live in this thread.
     """
 
-    def __init__(self, databases=(), *, template="tenant", **kwargs):
+    def __init__(
+        self,
+        databases: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+        *,
+        template: str = "tenant",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(databases, **kwargs)
         self.template = template
         self._lock = threading.RLock()
@@ -75,7 +85,7 @@ class TenantDatabases(dict):
 
     # Looking up
 
-    def __missing__(self, alias):
+    def __missing__(self, alias: str) -> Any:
         if self.template not in self or not is_tenant_side(alias):
             raise KeyError(alias)
         self._use_test_objects_in_tests()
@@ -83,19 +93,19 @@ class TenantDatabases(dict):
         self._note_live(alias)
         return derived
 
-    def __contains__(self, alias):
+    def __contains__(self, alias: object) -> bool:
         if super().__contains__(alias):
             return True
         return super().__contains__(self.template) and is_tenant_side(alias)
 
-    def get(self, alias, default=None):
+    def get(self, alias: str, default: Any = None) -> Any:
         """Return the settings of `alias`, or `default` when it is no alias."""
         try:
             return self[alias]
         except KeyError:
             return default
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         # A list made at once: another thread may register a tenant while this one iterates.
         with self._lock:
             plain, registered = list(super().keys()), list(self._registered)
@@ -120,35 +130,35 @@ class TenantDatabases(dict):
 
     # Registering
 
-    def register(self, slug):
+    def register(self, slug: str) -> str:
         """Make the tenant `slug` visible to whoever iterates, in every thread; return its alias."""
         alias = tenant_alias(slug)
         with self._lock:
             self._registered[alias] = self._derive(alias)
         return alias
 
-    def unregister(self, slug):
+    def unregister(self, slug: str) -> None:
         """Undo `register`."""
         with self._lock:
             self._registered.pop(tenant_alias(slug), None)
 
-    def scratch_alias(self, name):
+    def scratch_alias(self, name: str) -> str:
         """Return the alias of the scratch object `name`; no command and no iteration shows it."""
         return SCRATCH_PREFIX + validate_slug(name)
 
     # Live connections
 
-    def live_aliases(self):
+    def live_aliases(self) -> list[str]:
         """Return the tenant-side aliases with a wrapper in this thread, least recently used first."""
         return [alias for alias in self._live() if hasattr(connections._connections, alias)]
 
-    def touch(self, alias):
+    def touch(self, alias: str) -> None:
         """Mark `alias` as used just now in this thread."""
         live = self._live()
         if alias in live:
             live.move_to_end(alias)
 
-    def release(self, alias):
+    def release(self, alias: str) -> None:
         """Close and forget this thread's connection to a tenant, where it has one that is not in a block."""
         if alias in self._live():
             self._discard(alias)
@@ -210,7 +220,7 @@ class TenantDatabases(dict):
         if getattr(creation, "is_template", lambda: False)():
             creation.create_test_db(verbosity=0, serialize=False)
 
-    def update_tenants(self, values):
+    def update_tenants(self, values: Mapping[str, Any]) -> None:
         """Change settings of the template and of every alias that was made from it, as a test run does."""
         with self._lock:
             for settings in (super().__getitem__(self.template), *self._derived.values()):
@@ -231,7 +241,7 @@ class TenantDatabases(dict):
             connections[alias].close()
 
 
-def in_test_environment():
+def in_test_environment() -> bool:
     """Say whether Django's test environment is set up in this process."""
     return hasattr(test_utils._TestState, "saved_data")
 
@@ -240,13 +250,13 @@ def _restore(databases, template):
     return TenantDatabases(databases, template=template)
 
 
-def tenant_databases():
+def tenant_databases() -> TenantDatabases | None:
     """Return the TenantDatabases that the project is configured with, or None."""
     databases = connections.settings
     return databases if isinstance(databases, TenantDatabases) else None
 
 
-def register_tenant(slug):
+def register_tenant(slug: str) -> str:
     """Make "tenant/<slug>" visible to `connections`, `--database` and test cases; return the alias."""
     validate_slug(slug)
     databases = tenant_databases()

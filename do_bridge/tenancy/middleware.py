@@ -1,8 +1,11 @@
 """Finds a request's tenant in its path or host name, and makes it current while the request is served."""
 
+from __future__ import annotations
+
 import logging
 import re
 from contextlib import contextmanager
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.contrib import messages
@@ -45,7 +48,7 @@ class TenantMiddleware:
     sync_capable = True
     async_capable = True
 
-    def __init__(self, get_response):
+    def __init__(self, get_response: Any) -> None:
         patches.require()
         import_late_modules()
         if conf("TENANT_URLCONF"):
@@ -57,7 +60,7 @@ class TenantMiddleware:
         if self.is_async:
             markcoroutinefunction(self)
 
-    def __call__(self, request):
+    def __call__(self, request: Any) -> Any:
         if self.is_async:
             return self._serve_async(request)
         slug, script, rest = find_slug(request)
@@ -85,7 +88,7 @@ class TenantMiddleware:
             response = await self.get_response(request)
         return scope.keep_while_streaming(response)
 
-    def process_exception(self, request, exception):
+    def process_exception(self, request: Any, exception: Any) -> Any:
         """Answer 503 for another schema than this code's or an ended lease, 404 for a tenant that is gone.
 
         In the admin a tenant's row that may not go alone is a message, not an error page.
@@ -130,7 +133,7 @@ database is not ready yet. Nothing is lost: please try again in a minute.</p></b
 SECONDS_BEFORE_ANOTHER_TRY = 60
 
 
-def schema_mismatch_page(request, error):
+def schema_mismatch_page(request: Any, error: Any) -> Any:
     """Return the page that asks visitors to come back: the template 503.html, or a plain one; log why."""
     logger.error("%s", error)
     try:
@@ -166,7 +169,7 @@ little time for it, and was undone. Do less at once: split the file, or choose f
 _LEASE_KINDS = {"lease_expired", "no_transaction"}
 
 
-def lease_ended(exception):
+def lease_ended(exception: Any) -> Any:
     """Say whether an exception, or one that it came from, tells of a transaction that its lease has ended."""
     seen = set()
     while exception is not None and id(exception) not in seen:
@@ -177,7 +180,7 @@ def lease_ended(exception):
     return False
 
 
-def lease_page(request, error):
+def lease_page(request: Any, error: Any) -> Any:
     """Return the page that says what helps: the template lease_expired.html, or a plain one; log the cure."""
     logger.error(
         "%s: a transaction took longer than its lease and was rolled back. Write in bulk, do less in one "
@@ -192,7 +195,7 @@ def lease_page(request, error):
     return HttpResponse(page, status=503)
 
 
-def find_slug(request):
+def find_slug(request: Any) -> Any:
     """Return (slug or None, script, rest): what stands in a slug's place, and the path's two parts."""
     domain = conf("TENANT_DOMAIN").partition(":")[0].lower()
     if domain:
@@ -224,7 +227,7 @@ def _find_tenant(slug):
 class RequestScope:
     """The context of one request, entered for its view and again for each piece that it streams."""
 
-    def __init__(self, request, tenant):
+    def __init__(self, request: Any, tenant: Any) -> None:
         self.request = request
         self.tenant = tenant
         self.script_prefix = request.META.get("SCRIPT_NAME", "").rstrip("/") + "/"
@@ -234,7 +237,7 @@ class RequestScope:
         self.directory = tenant is None and request.path_info.startswith(tuple(conf("DIRECTORY_PATHS")))
 
     @contextmanager
-    def __call__(self):
+    def __call__(self) -> Any:
         before = get_script_prefix()
         # Also where it changes nothing: an earlier request may have left a block open in this thread.
         with request_context(self.tenant, self.directory, self.base, self.request):
@@ -244,7 +247,7 @@ class RequestScope:
             finally:
                 set_script_prefix(before)
 
-    def keep_while_streaming(self, response):
+    def keep_while_streaming(self, response: Any) -> Any:
         """Let what `response` streams run in this context: it is read after the middleware has returned."""
         needed = self.tenant is not None or self.directory
         if needed and getattr(response, "streaming", False) and not isinstance(response, FileResponse):

@@ -1,5 +1,9 @@
 """The two database routers: tenant models go where the context says, everything else to the directory."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from .conf import conf
 from .context import NoTenant, TenantMismatch, current
 from .databases import tenant_databases
@@ -8,7 +12,7 @@ from .sides import follows_context, is_tenant_model
 from .slugs import alias_slug, is_tenant_side
 
 
-def row_alias(row):
+def row_alias(row: Any) -> Any:
     """Return the database that a row belongs to alone, or None for one that is the same person everywhere.
 
     That is a tenant's database for each of its rows, and any database for a row of a tenants' model.
@@ -20,7 +24,7 @@ def row_alias(row):
     return alias if is_tenant_side(alias) or follows_context(model) else None
 
 
-def related_alias(row, model):
+def related_alias(row: Any, model: Any) -> Any:
     """Return the database that rows of `model` related to `row` belong to, or None for the directory's own.
 
     It is the row's own, except for a user's copy: the object has a copy of the user alone, without groups,
@@ -34,12 +38,12 @@ def related_alias(row, model):
     return None
 
 
-def hinted_alias(hints, model):
+def hinted_alias(hints: Any, model: Any) -> Any:
     """Return the alias of the `model`'s rows that belong to the row in the hint `instance`, or None."""
     return related_alias(hints.get("instance"), model)
 
 
-def check_same_tenant(alias, model):
+def check_same_tenant(alias: str, model: Any) -> Any:
     """Raise TenantMismatch when a row of `alias` is to be written while another database is current."""
     scope = current()
     if scope.alias is not None and scope.alias != alias:
@@ -60,10 +64,10 @@ def _used(alias):
 class _Router:
     """What both routers say about relations and migrations."""
 
-    def allow_relation(self, obj1, obj2, **hints):
+    def allow_relation(self, obj1: Any, obj2: Any, **hints: Any) -> bool | None:
         return allow_relation(obj1, obj2)
 
-    def allow_migrate(self, db, app_label, model_name=None, **hints):
+    def allow_migrate(self, db: str, app_label: str, model_name: Any = None, **hints: Any) -> bool | None:
         databases = tenant_databases()
         if databases is not None and db == databases.template and dict.get(databases, db) is not None:
             return False  # The template is never connected to, and so never asked for its history either.
@@ -74,12 +78,12 @@ class _Router:
 class TenantRouter(_Router):
     """Routes tenant models by the context, and refuses where none is current: no quiet way to D1."""
 
-    def db_for_read(self, model, **hints):
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
         if not follows_context(model):
             return None
         return _used(hinted_alias(hints, model) or self._by_context(model))
 
-    def db_for_write(self, model, **hints):
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
         if not follows_context(model):
             return None
         own = hinted_alias(hints, model)
@@ -104,10 +108,10 @@ class TenantRouter(_Router):
 class DirectoryRouter(_Router):
     """Routes every other model to the directory, unless an instance of a tenant's leads there."""
 
-    def db_for_read(self, model, **hints):
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
         return _used(hinted_alias(hints, model) or self._of_new_row(hints) or self._directory(model))
 
-    def db_for_write(self, model, **hints):
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
         own = hinted_alias(hints, model)
         if own is None:
             return self._directory(model)

@@ -18,7 +18,7 @@ class CodeTooOld(SchemaMismatch):
 class TenantUnclaimed(SchemaMismatch):
     """The tenant's object holds tables that were not made for the tenant's row; nothing was run."""
 
-    def __init__(self, slug):
+    def __init__(self, slug: str) -> None:
         super().__init__(
             f"The database of tenant {slug!r} has tables that were not made for this tenant. They may be a "
             f"former tenant's. Take them over with `manage.py create_tenant --adopt {slug}`, or delete them "

@@ -1,9 +1,13 @@
 """Records a migration's statements on one object, for others of the same schema to get them in one batch."""
 
+from __future__ import annotations
+
 import weakref
+from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import date, datetime
+from typing import Any, TypeVar
 
 from django.db.migrations import RunPython, SeparateDatabaseAndState
 from django.db.models.signals import post_migrate, pre_migrate
@@ -20,7 +24,9 @@ _OWN_RECEIVERS = ("do_bridge.", "django.contrib.auth.", "django.contrib.contentt
 # Every row of every tenant gets the same of these.
 _CONSTANT_DEFAULTS = (dict, list, str, int, bool, float, timezone.now, date.today, datetime.now)
 
-_wanted: ContextVar["Recording | None"] = ContextVar("do_bridge_recording", default=None)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_wanted: ContextVar[Recording | None] = ContextVar("do_bridge_recording", default=None)
 
 
 class Recording:
@@ -83,7 +89,7 @@ def recorded(connection, plan, started_at):
         driver_connection.transport = before
 
 
-def directory_only(receiver):
+def directory_only(receiver: _F) -> _F:
     """Mark a receiver of pre_migrate or post_migrate that leaves the tenants' objects alone.
 
     Without the mark it has to be called for each tenant, and so each one goes through Django's executor.
