@@ -33,7 +33,8 @@ version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
-nitpicky = False
+default_role = "code"  # docstrings have single backticks
+smartquotes = False  # an option keeps its two hyphens
 html_theme = "furo"
 html_title = f"do_bridge {__version__}"
 html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
@@ -44,7 +45,6 @@ html_theme_options = {
     "source_directory": "docs/",
 }
 
-myst_enable_extensions = ["colon_fence", "deflist", "smartquotes"]
 myst_heading_anchors = 4
 copybutton_exclude = ".linenos, .gp, .go"
 
