@@ -1,4 +1,4 @@
-"""The public API: one path for each name, annotated, listed in docs/reference/api.md, and no Django at import."""
+"""The public API: one path for each name, annotated, listed in the reference, and no Django at import."""
 
 import importlib
 import inspect
