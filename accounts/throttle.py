@@ -20,7 +20,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import SignInFailure
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.copies import run_batch
+from do_bridge.tenancy.replicated.sql import run_batch
 
 logger = logging.getLogger(__name__)
 

@@ -12,24 +12,24 @@ class DoBridgeConfig(AppConfig):
     verbose_name = "Cloudflare databases"
 
     def ready(self):
-        from . import checks, checks_safety  # noqa: F401 - they register the system checks
+        from .checks import safety, settings  # noqa: F401 - they register the system checks
+        from .contrib.logging import watch_calls
         from .management.failures import expect_failures
-        from .tenancy.contenttypes import take_over_post_migrate
         from .tenancy.databases import register_from_arguments, tenant_databases
-        from .tenancy.logging import watch_calls
+        from .tenancy.replicated.contenttypes import take_over_post_migrate
 
         expect_failures(sys.argv)
         watch_calls()
         if tenant_databases() is None:
             return
-        from .tenancy import fencing
-        from .tenancy.catch_up import watch_connections
-        from .tenancy.directory import watch_tenants
-        from .tenancy.keeping import keep_rows
-        from .tenancy.orm.isolation import keep_tenants_apart
-        from .tenancy.people import refuse_full_copies, send_copies
-        from .tenancy.provision import guard_lookup
-        from .tenancy.typed import check_typed
+        from .management.named_tenants import check_typed
+        from .tenancy.lifecycle import fencing
+        from .tenancy.lifecycle.keeping import keep_rows
+        from .tenancy.lifecycle.provision import guard_lookup
+        from .tenancy.migrate.catch_up import watch_connections
+        from .tenancy.orm.install import keep_tenants_apart
+        from .tenancy.replicated.users import refuse_full_copies, send_copies
+        from .tenancy.tenants import watch_tenants
 
         check_typed(register_from_arguments(sys.argv))
         take_over_post_migrate()

@@ -8,13 +8,14 @@ from django.test import TestCase
 from django.test import utils as test_utils
 from django.test.testcases import DatabaseOperationForbidden
 
+from do_bridge.tenancy.lifecycle.looking import unchecked
+
 from .backends.remote_sqlite.emptying import empty
-from .tenancy import leases, ledger
-from .tenancy.catch_up import unchecked
 from .tenancy.context import tenant_context
 from .tenancy.databases import register_tenant
-from .tenancy.lifecycle import Operation
-from .tenancy.provision import provision
+from .tenancy.lifecycle import leases, ledger
+from .tenancy.lifecycle.provision import provision
+from .tenancy.lifecycle.states import Operation
 from .tenancy.slugs import alias_slug, tenant_alias
 
 

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.core.checks import Tags, Warning, register
 
-from do_bridge.checks_safety import is_weak
+from do_bridge.checks.safety import is_weak
 
 
 @register(Tags.security, deploy=True)

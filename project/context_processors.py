@@ -1,7 +1,7 @@
 """Give every template the current tenant, and the way to the shared site."""
 
-from do_bridge.links import directory_root
 from do_bridge.tenancy import current_tenant
+from do_bridge.tenancy.links import directory_root
 
 
 def tenant(request):

@@ -13,7 +13,7 @@ from django.http import HttpResponseNotAllowed, JsonResponse
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.directory import tenant_model
+from do_bridge.tenancy.tenants import tenant_model
 
 from .faults import BROKEN, D1_BEHIND, NO_RELAY, TIMEOUT, Fault, fault_of
 from .middleware import Middleware

@@ -146,7 +146,7 @@ CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
         # One store, keys by tenant.
-        "KEY_FUNCTION": "do_bridge.tenancy.cache.tenant_key",
+        "KEY_FUNCTION": "do_bridge.contrib.cache.tenant_key",
     },
 }
 
@@ -188,7 +188,7 @@ STORAGES = {
 # Serves the apps' own files if nobody has run collectstatic.
 WHITENOISE_USE_FINDERS = True
 
-MESSAGE_STORAGE = "do_bridge.tenancy.messages.TenantCookieStorage"
+MESSAGE_STORAGE = "do_bridge.contrib.messages.TenantCookieStorage"
 CSRF_FAILURE_VIEW = "project.views.csrf_failure"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -220,7 +220,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"tenant": {"()": "do_bridge.tenancy.logging.TenantFilter"}},
+    "filters": {"tenant": {"()": "do_bridge.contrib.logging.TenantFilter"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(tenant)s] %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "filters": ["tenant"], "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO").upper()},

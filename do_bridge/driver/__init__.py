@@ -17,7 +17,7 @@ from .exceptions import (
     NotSupportedError,
     OperationalError,
     ProgrammingError,
-    Warning,  # noqa: A004 - PEP 249 gives the name.
+    Warning,
 )
 from .relay import relay
 from .rest import rest

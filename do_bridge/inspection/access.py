@@ -9,7 +9,7 @@ from django.shortcuts import render
 
 from do_bridge import driver
 from do_bridge.tenancy import current_tenant
-from do_bridge.tenancy.directory import lookup
+from do_bridge.tenancy.tenants import lookup
 
 from .actions import RUN_SQL
 from .differences import models_of

@@ -10,8 +10,8 @@ from do_bridge import driver
 from do_bridge.backends.remote_sqlite.base import DatabaseWrapper
 from do_bridge.tenancy import alias_slug, tenant_alias
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.directory import tenant_model
-from do_bridge.tenancy.tenant_rows import has_name
+from do_bridge.tenancy.lifecycle.tenant_rows import has_name
+from do_bridge.tenancy.tenants import tenant_model
 
 SHARED = "shared"
 _TENANT = "tenant/"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from django.apps import apps
 from django.db import connections, models, router
 
-from do_bridge.tenancy import schemas
-from do_bridge.tenancy.fingerprint import code_migrations, known_migrations, of
+from do_bridge.tenancy.schema import known
+from do_bridge.tenancy.schema.fingerprint import code_migrations, known_migrations, of
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class History:
         """ "head", "behind", "ahead" (too new for this code, which wants its own schema), or "empty"."""
         if not self.applied:
             return "empty"
-        if schemas.unknown(frozenset(self.unknown)):
+        if known.unknown(frozenset(self.unknown)):
             return "ahead"
         return "behind" if self.missing else "head"
 

@@ -10,9 +10,11 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from do_bridge import driver
-from do_bridge.tenancy import InvalidSlug, current_tenant, ledger, schemas, validate_slug
+from do_bridge.tenancy import InvalidSlug, current_tenant, validate_slug
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.directory import row_annotations, tenant_model
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.schema import known
+from do_bridge.tenancy.tenants import row_annotations, tenant_model
 
 from . import actions, queries
 from .access import check_scope, inspection, may_read_rows, page_context
@@ -59,10 +61,10 @@ def _states(slugs):
 def _learn_schemas(states):
     """Load the schemas of the ledger's `states` into this process; one round trip if one of them is new."""
     marks = {state.fingerprint for state in states if state is not None and state.state == ledger.READY}
-    if unknown := [mark for mark in marks if mark and schemas.migrations_of(mark) is None]:
+    if unknown := [mark for mark in marks if mark and known.migrations_of(mark) is None]:
         with suppress(ledger.LedgerMissing):
             for applied in ledger.schemas(unknown).values():
-                schemas.learn(applied)
+                known.learn(applied)
 
 
 def _listed(database, state):
@@ -70,7 +72,7 @@ def _listed(database, state):
     if state is None:
         return {"database": database, "state": "unknown", "text": "not in the ledger", "known": None}
     if ledger.is_ready(state) and not state.error:
-        if schemas.is_known_usable(state.fingerprint):
+        if known.is_known_usable(state.fingerprint):
             return {"database": database, "state": "head", "text": "up to date", "known": state}
         return {"database": database, "state": "behind", "text": "out of date", "known": state}
     kind = "failed" if state.error else "migrating" if state.operation else state.state

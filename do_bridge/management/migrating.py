@@ -6,7 +6,7 @@ from types import FunctionType
 from django.core.management.base import no_translations
 from django.core.management.commands import migrate
 
-from do_bridge.tenancy.executor import TenantMigrationExecutor
+from do_bridge.tenancy.migrate.executor import TenantMigrationExecutor
 
 # Django's command finds its executor by this name, which stays Django's for everybody else.
 _NAME = "MigrationExecutor"

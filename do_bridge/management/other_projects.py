@@ -9,7 +9,7 @@ from django.db.migrations.loader import MigrationLoader
 from do_bridge.backends.sqlite_file.checking import applied_migrations
 from do_bridge.backends.sqlite_file.claims import MARK
 from do_bridge.backends.sqlite_file.fitness import UnfitFile
-from do_bridge.tenancy.copies import run_batch
+from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.slugs import is_tenant_side
 
 OPTION = "--with-other-apps"

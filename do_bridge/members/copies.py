@@ -5,7 +5,7 @@ import json
 from django.contrib.auth import get_user_model
 from django.db import connections
 
-from do_bridge.tenancy.copies import insert_statements, run_batch
+from do_bridge.tenancy.replicated.sql import insert_statements, run_batch
 
 from .shape import ACTIVE, copied_fields, is_text, unsaved_copy
 

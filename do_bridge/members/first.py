@@ -6,8 +6,8 @@ from django.contrib.auth import get_user_model
 from django.db import connections
 
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.creation import FirstMembers, made_now
-from do_bridge.tenancy.directory import tenant_model
+from do_bridge.tenancy.lifecycle.creation import FirstMembers, made_now
+from do_bridge.tenancy.tenants import tenant_model
 
 from .copies import free_names
 from .models import DirtyFlag

@@ -6,7 +6,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.utils.functional import SimpleLazyObject
 
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.people import as_copy
+from do_bridge.tenancy.replicated.users import as_copy
 
 
 class TenantUserMiddleware:

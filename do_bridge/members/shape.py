@@ -6,7 +6,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models import NOT_PROVIDED
 
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.directory import tenant_model
+from do_bridge.tenancy.tenants import tenant_model
 
 DIRECTORY = "DIRECTORY_ALIAS"
 # Copied if the user model has them, and nothing else is configured.

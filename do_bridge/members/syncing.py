@@ -17,8 +17,8 @@ from django.utils import timezone
 import do_bridge
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.directory import tenant_model
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.tenants import tenant_model
 
 from .copies import write_copies
 from .models import DirtyFlag

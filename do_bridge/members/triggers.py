@@ -4,8 +4,8 @@ from django.contrib.auth import get_user_model
 from django.db import connections
 
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.directory import tenant_model
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.tenants import tenant_model
 
 from .models import DirtyFlag
 from .shape import DIRECTORY, copied_fields, membership_model, tenant_link, user_link

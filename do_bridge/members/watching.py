@@ -13,10 +13,12 @@ from django.contrib.auth import get_user_model
 from django.db import connections, transaction
 from django.db.models.signals import post_delete, post_migrate, post_save, pre_migrate
 
-from do_bridge.tenancy import creation, directory, people
+from do_bridge.tenancy import tenants as directory
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.members import tenant_filled
-from do_bridge.tenancy.replay import directory_only
+from do_bridge.tenancy.lifecycle import creation
+from do_bridge.tenancy.lifecycle.signals import tenant_filled
+from do_bridge.tenancy.replicated import users as people
+from do_bridge.tenancy.schema.replay import directory_only
 
 from . import copies, first, shape, syncing, triggers
 

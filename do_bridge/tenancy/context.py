@@ -11,7 +11,7 @@ from asgiref.sync import iscoroutinefunction
 from django.db import connections
 from django.urls import set_urlconf
 
-from do_bridge.backends.remote_sqlite import linked
+from do_bridge.backends.remote_sqlite.blocks import linked
 
 from . import addresses
 from .conf import conf

@@ -2,7 +2,7 @@
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from do_bridge.backends.remote_sqlite import linked
+from do_bridge.backends.remote_sqlite.blocks import linked
 
 from .context import current
 

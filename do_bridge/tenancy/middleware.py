@@ -20,15 +20,15 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
 from do_bridge import patches
+from do_bridge.tenancy.schema.errors import SchemaMismatch, TenantGone
 
 from .addresses import path_of
-from .catch_up import SchemaMismatch, TenantGone
 from .conf import conf
 from .context import keep_urlconf, request_context
-from .directory import lookup
-from .keeping import is_kept
+from .lifecycle.keeping import is_kept
 from .orm.importing import import_late_modules
 from .slugs import InvalidSlug
+from .tenants import lookup
 
 logger = logging.getLogger("do_bridge.tenancy")
 

@@ -3,7 +3,7 @@
 from .conf import conf
 from .context import NoTenant, TenantMismatch, current
 from .databases import tenant_databases
-from .people import allow_relation, is_full, is_user, is_user_model
+from .replicated.users import allow_relation, is_full, is_user, is_user_model
 from .sides import follows_context, is_tenant_model
 from .slugs import alias_slug, is_tenant_side
 

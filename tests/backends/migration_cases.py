@@ -17,7 +17,7 @@ def migration(name: str, *operations: Any, atomic: bool = True, **attributes: An
 
 def executor(connection: Any, *steps: migrations.Migration, callback: Any = None) -> Any:
     """An executor that knows the migrations, each one standing on the one before it."""
-    from do_bridge.backends.remote_sqlite.migrations import MigrationExecutor
+    from do_bridge.backends.remote_sqlite.migrate.executor import MigrationExecutor
 
     made = MigrationExecutor(connection, callback)
     before = None

@@ -13,7 +13,7 @@ from shelf import Author, Book, Seat, stock_tables, tables
 
 import do_bridge
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite import json_rows
+from do_bridge.backends.remote_sqlite.queries import json_rows
 
 UTC = datetime.UTC
 FIRST, SECOND = uuid.UUID(int=1), uuid.UUID(int=2**128 - 1)

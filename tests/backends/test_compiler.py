@@ -9,7 +9,7 @@ from django.db.models.functions import Lower, Upper
 from shelf import Author, Book, Seat, tables
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite import json_rows
+from do_bridge.backends.remote_sqlite.queries import json_rows
 
 
 @pytest.fixture

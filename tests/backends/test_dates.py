@@ -8,8 +8,8 @@ import pytest
 from django.db import OperationalError
 from django.db.backends.sqlite3 import _functions as stock
 
-from do_bridge.backends.remote_sqlite import functions_datetime as dates
-from do_bridge.backends.remote_sqlite import functions_zones as zones
+from do_bridge.backends.remote_sqlite.functions import datetimes as dates
+from do_bridge.backends.remote_sqlite.functions import zones as zones
 
 VALUE = ("v", ())
 EDGES = [

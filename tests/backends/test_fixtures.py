@@ -137,7 +137,7 @@ def test_a_large_fixture_travels_in_requests_of_two_megabytes(engine, depot, loa
 
 def test_large_values_and_many_links_of_one_object_travel_apart(engine, depot, loads, monkeypatch):
     monkeypatch.setattr(staging, "DIRECT", 10_000)
-    monkeypatch.setattr("do_bridge.backends.remote_sqlite.json_rows.PIECE_BYTES", 5_000)
+    monkeypatch.setattr("do_bridge.backends.remote_sqlite.queries.json_rows.PIECE_BYTES", 5_000)
     body = "b\x00" * 6_000
     loads([record("article", 1, title="t", body=body, tags=list(range(1, 2001))), *tags(2000)])
     article = depot.Article.objects.using(engine.alias).get(pk=1)

@@ -53,7 +53,7 @@ def test_links_through_a_model(both, tmp_path):
 def test_fixtures_that_travel_in_parts(both, direct, tmp_path, monkeypatch):
     monkeypatch.setattr(staging, "DIRECT", direct)
     monkeypatch.setattr(staging, "SMALL", 1)
-    monkeypatch.setattr("do_bridge.backends.remote_sqlite.json_rows.PIECE_BYTES", 300)
+    monkeypatch.setattr("do_bridge.backends.remote_sqlite.queries.json_rows.PIECE_BYTES", 300)
     shapes = Shapes(direct)
     for number in range(3):
         compare(both, write(tmp_path / f"{number}.json", shapes.fixture()))

@@ -30,7 +30,7 @@ from django.test import override_settings
 from shelf import Author, Book, Seat, stock_tables, tables
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite import piecewise
+from do_bridge.backends.remote_sqlite.queries import chunked_fetch as piecewise
 
 UTC = datetime.UTC
 ROWS = 23

@@ -8,7 +8,7 @@ from shelf import Author, stock_tables
 from test_schema import create, make_apps, model_state
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite import key_lists
+from do_bridge.backends.remote_sqlite.queries import key_lists
 
 
 @pytest.fixture

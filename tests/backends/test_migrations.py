@@ -19,7 +19,7 @@ from django.db.transaction import atomic
 from migration_cases import APP, add_length, create_boat, create_sailor, executor, migration, python
 
 from do_bridge import batch, driver
-from do_bridge.backends.remote_sqlite.progress import TABLE
+from do_bridge.backends.remote_sqlite.migrate.progress import TABLE
 from do_bridge.backends.remote_sqlite.rebuild import Overtaken
 
 HERE = Path(__file__).parent

@@ -130,7 +130,7 @@ def image(tmp_path):
 
 def test_the_builder_sees_no_secret_and_nothing_that_no_image_needs(image):
     assert [path for path in PRIVATE if in_context(path)] == []
-    assert in_context("requirements-lock.txt")
+    assert in_context("requirements/lock.txt")
     assert {name.partition("/")[0] for name in image.copied} == {
         *("manage.py", "gunicorn.conf.py"),
         *("do_bridge", "accounts", "blog", "project"),

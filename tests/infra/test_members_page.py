@@ -36,7 +36,7 @@ urlpatterns = [path("", new_post)]
 """
 BEFORE = """
 from accounts.models import Club, Enrolment, Person
-from do_bridge.tenancy.creation import create_tenant
+from do_bridge.tenancy.lifecycle.creation import create_tenant
 
 club = Club.objects.get(slug="acme")
 people = [
@@ -50,8 +50,8 @@ from accounts.models import *
 from blog.models import Post
 from django.test import Client
 from do_bridge.members.syncing import add_member, out_of_sync, remove_member
-from do_bridge.tenancy.creation import create_tenant
-from do_bridge.tenancy.directory import lookup
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.tenants import lookup
 
 ada, bo, cy = Person.objects.order_by("email")
 club = Club.objects.get(slug="acme")

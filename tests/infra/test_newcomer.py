@@ -130,7 +130,7 @@ class Book(models.Model):
 SIGN_UP = """
 from django.contrib.auth.models import User
 from clients.models import Client
-from do_bridge.tenancy.creation import create_tenant
+from do_bridge.tenancy.lifecycle.creation import create_tenant
 
 owner = User.objects.get()
 client, created, how = create_tenant("gamma", "Gamma", fields={"plan": "free", "owner": owner})

@@ -8,7 +8,7 @@ from pathlib import Path
 from do_bridge import driver
 from do_bridge.backends.d1 import base as d1
 from do_bridge.backends.durable_object import base as durable_object
-from do_bridge.backends.remote_sqlite.migrations import DEFAULT_LEASE
+from do_bridge.backends.remote_sqlite.migrate.executor import DEFAULT_LEASE
 from do_bridge.tenancy.conf import DEFAULTS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "settings.md").read_text()

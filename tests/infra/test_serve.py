@@ -419,7 +419,8 @@ def test_the_folder_may_have_spaces_in_its_name(tmp_path):
 
 def test_an_environment_whose_making_was_killed_is_made_whole(tmp_path):
     shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
-    (tmp_path / "requirements-lock.txt").touch()
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements/lock.txt").touch()
     # What is there until pip, the last part, has come.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / ".venv"], check=True)
     command = ["make", ".venv/run", "RUN_STAMP=.venv/run"]

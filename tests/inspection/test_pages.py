@@ -15,8 +15,9 @@ from do_bridge.inspection import facts as facts_module
 from do_bridge.inspection import queries
 from do_bridge.inspection.databases import Inspected
 from do_bridge.models import KnownSchema
-from do_bridge.tenancy import ledger, schemas
-from do_bridge.tenancy.fingerprint import code_migrations, of
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.schema import known
+from do_bridge.tenancy.schema.fingerprint import code_migrations, of
 from tests.inspection.pages import ACME, D1, LOOK, plain, text
 from tests.tenancy.cut_off import cut_off
 
@@ -176,13 +177,13 @@ def newer(site):
             "INSERT INTO django_migrations (app, name, applied) VALUES ('shop', '0001', '2026-01-01')"
         )
     ledger.reached("acme", of(applied))
-    schemas.forget()
+    known.forget()
     yield of(applied)
     with Inspected("acme").connect(10) as connection:
         connection.execute("DELETE FROM django_migrations WHERE app = 'shop'")
     ledger.forget("acme")
     KnownSchema.objects.all().delete()
-    schemas.forget()
+    known.forget()
 
 
 def test_a_schema_with_more_than_this_code_needs_is_up_to_date(root, newer):
@@ -212,7 +213,7 @@ def test_the_list_knows_schemas_that_were_noted_and_asks_no_tenant(root, newer, 
     before = trips.count
     assert listed() == "up to date"
     first = trips.count - before
-    schemas.forget()
+    known.forget()
     before = trips.count
     listed()
     assert trips.count - before == first + 1

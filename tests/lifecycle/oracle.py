@@ -5,8 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from do_bridge.tenancy import fingerprint
-from do_bridge.tenancy.lifecycle import Content, Do, Held, Operation, Row, State, content, next_step
+from do_bridge.tenancy.lifecycle.states import (
+    Content,
+    Do,
+    Held,
+    Operation,
+    Row,
+    State,
+    content,
+    next_step,
+)
+from do_bridge.tenancy.schema import fingerprint
 
 
 @dataclass

@@ -254,8 +254,10 @@ def read_tenant(slug: str) -> Tenant:
 
     from accounts.models import Membership
     from do_bridge.members.models import DirtyFlag
-    from do_bridge.tenancy import catch_up, leases, tenant_alias
-    from do_bridge.tenancy.copies import run_batch
+    from do_bridge.tenancy import tenant_alias
+    from do_bridge.tenancy.lifecycle import leases
+    from do_bridge.tenancy.migrate import catch_up
+    from do_bridge.tenancy.replicated.sql import run_batch
 
     tenant = Tenant(leases.look(slug), catch_up.read_tenant(slug))
     alias = tenant_alias(slug)

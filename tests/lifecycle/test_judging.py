@@ -2,8 +2,8 @@
 
 import pytest
 
-from do_bridge.tenancy.fingerprint import of
-from do_bridge.tenancy.lifecycle import Held, Row
+from do_bridge.tenancy.lifecycle.states import Held, Row
+from do_bridge.tenancy.schema.fingerprint import of
 from tests.lifecycle.oracle import Done, Tenant, judge
 
 APPLIED = frozenset({("blog", "0001_initial")})

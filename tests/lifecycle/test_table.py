@@ -13,14 +13,13 @@ from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.management.commands import migrate
 from do_bridge.models import TenantState
-from do_bridge.tenancy import catch_up, leases, ledger, tenant_alias
-from do_bridge.tenancy.catch_up import SchemaMismatch
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.creation import create_tenant
-from do_bridge.tenancy.directory import lookup
-from do_bridge.tenancy.dump import dump_tenant
-from do_bridge.tenancy.fingerprint import code_fingerprint
-from do_bridge.tenancy.lifecycle import (
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.dump import dump_tenant
+from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.provision import provision
+from do_bridge.tenancy.lifecycle.states import (
     TABLE,
     Content,
     Do,
@@ -31,8 +30,11 @@ from do_bridge.tenancy.lifecycle import (
     found,
     next_step,
 )
-from do_bridge.tenancy.looking import read_tenant, unchecked
-from do_bridge.tenancy.provision import provision
+from do_bridge.tenancy.migrate import catch_up
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema.errors import SchemaMismatch
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
+from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, unique_slug
 
 FIRST_USE = "first use"

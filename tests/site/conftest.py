@@ -12,7 +12,7 @@ SLUGS = ("acme", "globex")
 def ready_tenants():
     """Return {slug: row} of the two tenants, made anew where a test has flushed D1 and its content types."""
     from accounts.models import Tenant
-    from do_bridge.tenancy.directory import lookup
+    from do_bridge.tenancy.tenants import lookup
     from do_bridge.testing import empty_object
 
     rows = Tenant.objects.filter(slug__in=SLUGS)
@@ -27,7 +27,7 @@ def ready_tenants():
 @pytest.fixture
 def site(django_db_setup, django_db_blocker, settings):
     """The people: ada owns acme, bo is a member of it, gil of globex; root is staff and nobody's."""
-    from do_bridge.tenancy.directory import lookup
+    from do_bridge.tenancy.tenants import lookup
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     with django_db_blocker.unblock():
@@ -67,7 +67,7 @@ def _empty():
     from accounts.models import Membership, SignInFailure, Tenant, User
     from blog.models import Post
     from do_bridge.members.models import DirtyFlag
-    from do_bridge.tenancy.copies import run_batch
+    from do_bridge.tenancy.replicated.sql import run_batch
     from do_bridge.testing import empty_object
 
     aliases = [f"tenant/{slug}" for slug in SLUGS]

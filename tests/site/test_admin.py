@@ -22,7 +22,7 @@ from blog.models import Post
 from do_bridge.admin import TenantInlineMixin, tenant_site
 from do_bridge.members.copies import write_copies
 from do_bridge.tenancy import tenant_context
-from do_bridge.tenancy.directory import lookup
+from do_bridge.tenancy.tenants import lookup
 from tests.tenancy.lost_rows import lose_row
 
 POSTS = "/t/acme/admin/blog/post/"

@@ -6,7 +6,7 @@ from django.db import IntegrityError, OperationalError
 
 from do_bridge import driver
 from do_bridge.driver.exceptions import error_from
-from do_bridge.tenancy.catch_up import TenantBehind
+from do_bridge.tenancy.schema.errors import TenantBehind
 from project.faults import fault_of
 
 

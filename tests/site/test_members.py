@@ -9,7 +9,7 @@ from blog.models import Post
 from do_bridge.members import syncing
 from do_bridge.members.models import DirtyFlag
 from do_bridge.members.syncing import CopyFailed, add_member, remove_member, sync_members
-from do_bridge.tenancy import creation
+from do_bridge.tenancy.lifecycle import creation
 
 ACME = "tenant/acme"
 

@@ -14,7 +14,7 @@ from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.rest import RestTransport
 from do_bridge.driver.secret import Secret, without_frames
-from do_bridge.tenancy.directory import lookup
+from do_bridge.tenancy.tenants import lookup
 from tests.driver.proxy import Proxy
 
 TOKEN = "a-very-secret-token-of-this-test"

@@ -5,7 +5,7 @@ from django.test import Client, RequestFactory
 
 from blog.forms import LONGEST_CONTENT
 from blog.models import Post
-from do_bridge.tenancy.directory import lookup
+from do_bridge.tenancy.tenants import lookup
 from project.views import is_api
 
 FORM = "multipart/form-data; boundary=B; charset={}"

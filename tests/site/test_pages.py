@@ -12,7 +12,7 @@ from django.test import AsyncClient, Client
 from accounts.models import Membership
 from blog.models import Post
 from do_bridge.members.syncing import remove_member
-from do_bridge.tenancy.directory import lookup
+from do_bridge.tenancy.tenants import lookup
 
 
 def text(response):

@@ -8,9 +8,9 @@ import pytest
 def make_tenant(db):
     """Makes tenants with a row in the directory and a provisioned object; returns the row."""
     from accounts.models import Tenant
-    from do_bridge.tenancy import ledger
-    from do_bridge.tenancy.directory import lookup
-    from do_bridge.tenancy.fingerprint import code_fingerprint
+    from do_bridge.tenancy.lifecycle import ledger
+    from do_bridge.tenancy.schema.fingerprint import code_fingerprint
+    from do_bridge.tenancy.tenants import lookup
     from do_bridge.testing import provision_test_tenant, unique_slug
 
     opened = []
@@ -52,7 +52,7 @@ def in_both(acme, zeta, author):
     """The author's copies in both tenants, under the same key; returns that key."""
     from accounts.models import User
     from do_bridge.tenancy import tenant_alias
-    from do_bridge.tenancy.copies import copy_rows
+    from do_bridge.tenancy.replicated.sql import copy_rows
 
     for tenant in (acme, zeta):
         copy_rows(User, [author], tenant_alias(tenant.slug))
@@ -83,7 +83,7 @@ def no_renewals(monkeypatch, settings):
     """Lets leases expire at once: nobody renews them, as of a process that stands still."""
     from contextlib import nullcontext
 
-    from do_bridge.tenancy import leases
+    from do_bridge.tenancy.lifecycle import leases
 
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.001}
     monkeypatch.setattr(leases, "kept", lambda *taken: nullcontext())
@@ -92,11 +92,11 @@ def no_renewals(monkeypatch, settings):
 @pytest.fixture
 def no_schemas():
     """Lets this process forget what it knows of schemas, before the test and after it."""
-    from do_bridge.tenancy import schemas
+    from do_bridge.tenancy.schema import known
 
-    schemas.forget()
+    known.forget()
     yield
-    schemas.forget()
+    known.forget()
 
 
 @pytest.fixture

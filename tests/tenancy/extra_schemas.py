@@ -6,9 +6,11 @@ from django.core.management import call_command
 from django.db import connections
 
 from blog.models import Post
-from do_bridge.tenancy import schemas, tenant_alias
-from do_bridge.tenancy.catch_up import unchecked
-from do_bridge.tenancy.executor import read_object, settle_fingerprint
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle.fencing import read_object
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.migrate.executor import settle_fingerprint
+from do_bridge.tenancy.schema import known
 
 GONE = ("shop", "0001_initial")
 RECORD = "INSERT INTO django_migrations (app, name, applied) VALUES (%s, %s, '2026-01-01 00:00:00')"
@@ -47,5 +49,5 @@ def leave_app(slug, *migrations):
         fingerprint = settle_fingerprint(connection)
     connection.close()
     # Another process did it.
-    schemas.forget()
+    known.forget()
     return fingerprint

@@ -1,8 +1,8 @@
 """Rows of tenants that are lost without `tenant_delete`, as by a restored backup of D1."""
 
 from accounts.models import Tenant
-from do_bridge.tenancy.directory import lookup
-from do_bridge.tenancy.keeping import drop_triggers, make_triggers, rows_may_go
+from do_bridge.tenancy.lifecycle.keeping import drop_triggers, make_triggers, rows_may_go
+from do_bridge.tenancy.tenants import lookup
 
 
 def lose_row(slug):

@@ -11,8 +11,10 @@ from django.conf import settings
 from django.db import connections
 from django.test import override_settings
 
-from do_bridge.tenancy import catch_up, fingerprint, provision, schemas
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.lifecycle import provision
+from do_bridge.tenancy.migrate import catch_up
+from do_bridge.tenancy.schema import fingerprint, known
 
 NAME = "0099_newer"
 RATING = 'migrations.AddField("post", "rating", models.IntegerField(null=True))'
@@ -33,7 +35,7 @@ def forget():
     """Let everybody read the migrations again."""
     importlib.invalidate_caches()
     fingerprint.forget_code()
-    schemas.forget()
+    known.forget()
     provision._known.clear()
     catch_up._failures.clear()
 

@@ -102,7 +102,7 @@ def test_a_cached_session_is_the_directorys_and_ends_everywhere(settings, django
         "sessions": {
             "BACKEND": LOCMEM,
             "LOCATION": "sessions",
-            "KEY_FUNCTION": "do_bridge.tenancy.cache.directory_key",
+            "KEY_FUNCTION": "do_bridge.contrib.cache.directory_key",
         },
     }
     settings.SESSION_CACHE_ALIAS = "sessions"

@@ -9,11 +9,14 @@ from django.db import OperationalError, connections
 from django.test import Client
 
 from blog.models import Post
-from do_bridge.tenancy import ledger, tenant_alias
-from do_bridge.tenancy.catch_up import TenantBehind, unchecked
-from do_bridge.tenancy.executor import read_fingerprint, read_object
-from do_bridge.tenancy.fingerprint import code_fingerprint, of
-from do_bridge.tenancy.provision import provision_noted
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.fencing import read_object
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.lifecycle.provision import provision_noted
+from do_bridge.tenancy.migrate.executor import read_fingerprint
+from do_bridge.tenancy.schema.errors import TenantBehind
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of
 from tests.tenancy import newer_code
 from tests.tenancy.cut_off import cut_off
 from tests.tenancy.newer_code import NAME, PYTHON, RATING

@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core import checks
 from django.test import override_settings
 
-from do_bridge import checks as ours
+from do_bridge.checks import settings as ours
 from do_bridge.tenancy import TenantDatabases
 from do_bridge.tenancy import databases as databases_module
 

@@ -10,7 +10,7 @@ from django.core import checks
 from django.db import models
 from django.test import override_settings
 
-from do_bridge import checks_safety
+from do_bridge.checks import safety as checks_safety
 from do_bridge.tenancy.databases import DURABLE_OBJECT_ENGINE
 
 D1 = "do_bridge.backends.d1"

@@ -15,8 +15,8 @@ from django.test.utils import isolate_apps
 
 from accounts.models import Tenant, User
 from blog.models import Post
-from do_bridge import checks as ours
-from do_bridge import checks_safety
+from do_bridge.checks import safety as checks_safety
+from do_bridge.checks import settings as ours
 from do_bridge.tenancy.databases import DURABLE_OBJECT_ENGINE
 from tests.tenancy.test_checks import ids
 
@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GOOD_TOKEN = "Qm7vT2xk9LpR4sW8yB3nZ6cF1hJ5gD0a"
 D1 = "do_bridge.backends.d1"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
-TENANT_KEY = "do_bridge.tenancy.cache.tenant_key"
-DIRECTORY_KEY = "do_bridge.tenancy.cache.directory_key"
+TENANT_KEY = "do_bridge.contrib.cache.tenant_key"
+DIRECTORY_KEY = "do_bridge.contrib.cache.directory_key"
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_sessions_users_and_tenants_stay_in_the_directory(changes, expected):
 @pytest.mark.parametrize(
     ("storage", "expected"),
     [
-        ("do_bridge.tenancy.messages.TenantCookieStorage", []),
+        ("do_bridge.contrib.messages.TenantCookieStorage", []),
         ("django.contrib.messages.storage.fallback.FallbackStorage", ["do_bridge.W012"]),
         ("django.contrib.messages.storage.session.SessionStorage", ["do_bridge.W012"]),
     ],
@@ -245,7 +245,7 @@ def test_the_site_passes_the_checks_of_a_deploy():
 def test_the_documents_table_names_every_check_and_no_other():
     code = "".join(
         (ROOT / "do_bridge" / name).read_text()
-        for name in ("checks.py", "checks_safety.py", "members/checks.py")
+        for name in ("checks/settings.py", "checks/safety.py", "members/checks.py")
     )
     documented = re.findall(r"^\| `(do_bridge\.[EW]\d{3})` \|", (ROOT / "docs/checks.md").read_text(), re.M)
     assert len(documented) == len(set(documented))

@@ -16,13 +16,12 @@ from django.db.migrations.recorder import MigrationRecorder
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.management import base
-from do_bridge.tenancy import provision as provision_module
 from do_bridge.tenancy import register_tenant, tenant_alias, tenant_context
-from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.context import migration_context
-from do_bridge.tenancy.copies import copy_rows
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.provision import (
+from do_bridge.tenancy.lifecycle import provision as provision_module
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.lifecycle.provision import (
     dump_database,
     fingerprint,
     forget_dumps,
@@ -30,6 +29,7 @@ from do_bridge.tenancy.provision import (
     provision,
     scratch_dump,
 )
+from do_bridge.tenancy.replicated.sql import copy_rows
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.cut_off import cut_off
 from tests.tenancy.lost_rows import lose_row
@@ -83,7 +83,7 @@ def test_a_tenant_costs_no_trip_for_each_content_type(bare, trips):
 def test_content_types_that_the_directory_lacks_are_made_there_first(bare):
     stale = ContentType.objects.get(app_label="blog", model="post")
     stale.delete()
-    from do_bridge.tenancy.contenttypes import forget_directory_rows
+    from do_bridge.tenancy.replicated.contenttypes import forget_directory_rows
 
     forget_directory_rows()
     ContentType.objects.clear_cache()

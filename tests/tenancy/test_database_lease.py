@@ -6,9 +6,9 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from do_bridge.tenancy import database_lease
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.leases import Held
+from do_bridge.tenancy.lifecycle import database_lease
+from do_bridge.tenancy.lifecycle.leases import Held
+from do_bridge.tenancy.replicated.sql import run_batch
 from tests.tenancy.newer_code import newer_code
 from tests.tenancy.processes import finish, start
 

@@ -18,12 +18,14 @@ from do_bridge.driver.relay import RelayTransport
 from do_bridge.management.commands import migrate
 from do_bridge.members.models import DirtyFlag
 from do_bridge.members.syncing import add_member
-from do_bridge.tenancy import creation, deletion, dump, leases, ledger, load, tenant_alias, tenant_context
-from do_bridge.tenancy.catch_up import SchemaMismatch, unchecked
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.creation import create_tenant, first_members
-from do_bridge.tenancy.emptying import empty_tenant
-from do_bridge.tenancy.provision import provision
+from do_bridge.tenancy import tenant_alias, tenant_context
+from do_bridge.tenancy.lifecycle import creation, deletion, dump, leases, ledger, load
+from do_bridge.tenancy.lifecycle.creation import create_tenant, first_members
+from do_bridge.tenancy.lifecycle.emptying import empty_tenant
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.lifecycle.provision import provision
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema.errors import SchemaMismatch
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.cut_off import cut_off
 

@@ -7,9 +7,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from do_bridge.tenancy import ledger, tenant_alias
-from do_bridge.tenancy.catch_up import CodeTooOld
-from do_bridge.tenancy.fingerprint import code_fingerprint
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.schema.errors import CodeTooOld
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from tests.tenancy.extra_schemas import GONE, close, count, leave_app, migrate
 from tests.tenancy.newer_code import NAME, RATING
 

@@ -10,10 +10,11 @@ from django.db import IntegrityError, connections
 
 from accounts.models import Tenant
 from do_bridge.backends.sqlite_file import schema
-from do_bridge.tenancy import ledger, load, tenant_alias
-from do_bridge.tenancy.catch_up import unchecked
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.dump import dump_tenant
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import ledger, load
+from do_bridge.tenancy.lifecycle.dump import dump_tenant
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object, unique_slug
 
 KEY = "a INTEGER REFERENCES leaf (id)"

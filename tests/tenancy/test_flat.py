@@ -11,8 +11,8 @@ from django.test import override_settings
 
 from do_bridge import driver
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.catch_up import unchecked
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.testing import unique_slug
 
 TENANTS = 1000

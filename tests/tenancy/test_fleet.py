@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from do_bridge.tenancy.fleet import PIECE, Fleet, Outcome
+from do_bridge.tenancy.migrate.fleet import PIECE, Fleet, Outcome
 
 SLUGS = [f"fleet-{number}" for number in range(2 * PIECE)]
 

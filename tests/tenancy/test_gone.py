@@ -11,12 +11,15 @@ from django.test import Client
 
 from accounts.models import Tenant
 from blog.models import Post
-from do_bridge.tenancy import bring, catch_up, ledger, tenant_alias
-from do_bridge.tenancy import provision as provisioning
-from do_bridge.tenancy.catch_up import TenantBehind, TenantGone, unchecked
-from do_bridge.tenancy.creation import create_tenant
-from do_bridge.tenancy.directory import lookup
-from do_bridge.tenancy.provision import has_tables, provision_noted
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle import provision as provisioning
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.lifecycle.provision import has_tables, provision_noted
+from do_bridge.tenancy.migrate import bring, catch_up
+from do_bridge.tenancy.schema.errors import TenantBehind, TenantGone
+from do_bridge.tenancy.tenants import lookup
 from tests.tenancy.cut_off import cut_off
 from tests.tenancy.lost_rows import lose_row
 from tests.tenancy.newer_code import NAME, RATING, newer_code

@@ -21,14 +21,15 @@ from accounts.admin import TenantAdmin
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.backends.remote_sqlite import operations
-from do_bridge.tenancy import leases, ledger, tenant_alias, tenant_context
-from do_bridge.tenancy.catch_up import TenantUnclaimed
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.creation import create_tenant
-from do_bridge.tenancy.directory import lookup
-from do_bridge.tenancy.fingerprint import code_fingerprint
-from do_bridge.tenancy.keeping import TenantKept
-from do_bridge.tenancy.provision import ObjectTaken, has_tables, provision, provision_noted
+from do_bridge.tenancy import tenant_alias, tenant_context
+from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.keeping import TenantKept
+from do_bridge.tenancy.lifecycle.provision import ObjectTaken, has_tables, provision, provision_noted
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema.errors import TenantUnclaimed
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
+from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, provision_test_tenant, unique_slug
 from tests.tenancy.lost_rows import lose_row
 

@@ -14,10 +14,15 @@ from blog.models import Post
 from do_bridge.inspection.databases import Inspected
 from do_bridge.inspection.queries import table_names
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.catch_up import unchecked
-from do_bridge.tenancy.copies import run_batch
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.provision import dump_database, fingerprint_once, provision, scratch_dump
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.lifecycle.provision import (
+    dump_database,
+    fingerprint_once,
+    provision,
+    scratch_dump,
+)
+from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.lost_rows import lose_row
 

@@ -11,14 +11,15 @@ from django.db import connections
 from accounts.models import Membership, Tenant
 from blog.models import Post
 from do_bridge.members.syncing import add_member
-from do_bridge.tenancy import leases, ledger, tenant_alias, tenant_context
-from do_bridge.tenancy.catch_up import read_tenant, unchecked
-from do_bridge.tenancy.creation import create_tenant
+from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.dump import dump_tenant
-from do_bridge.tenancy.fingerprint import code_fingerprint, of
-from do_bridge.tenancy.lifecycle import Do, Operation, next_step
-from do_bridge.tenancy.provision import has_tables, scratch_dump
+from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.dump import dump_tenant
+from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.provision import has_tables, scratch_dump
+from do_bridge.tenancy.lifecycle.states import Do, Operation, next_step
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy import newer_code
 from tests.tenancy.newer_code import NAME, RATING

@@ -7,9 +7,11 @@ from django.db import connections
 
 from accounts.models import Tenant
 from do_bridge.models import TenantState
-from do_bridge.tenancy import directory, fingerprint, leases, ledger
-from do_bridge.tenancy.fingerprint import code_fingerprint, of
-from do_bridge.tenancy.lifecycle import Row
+from do_bridge.tenancy import tenants as directory
+from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle.states import Row
+from do_bridge.tenancy.schema import fingerprint
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of
 from tests.tenancy.cut_off import cut_off
 
 

@@ -7,10 +7,11 @@ from django.core.management import call_command
 from django.db import connections
 
 from do_bridge.driver.relay_session import RelaySession
-from do_bridge.tenancy import ledger, tenant_alias, tenant_context
-from do_bridge.tenancy.catch_up import unchecked
-from do_bridge.tenancy.executor import read_fingerprint
-from do_bridge.tenancy.fingerprint import code_fingerprint
+from do_bridge.tenancy import tenant_alias, tenant_context
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.migrate.executor import read_fingerprint
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from tests.tenancy import newer_code
 from tests.tenancy.newer_code import RATING
 

@@ -7,9 +7,10 @@ from django.db import connections
 from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.models import TenantState
-from do_bridge.tenancy import leases, ledger, tenant_alias
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.fingerprint import code_fingerprint
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 
 # (state, doing, error) of before: (state, operation) of now.
 ROWS = {

@@ -8,7 +8,7 @@ from django.db.transaction import TransactionManagementError
 
 from accounts.models import User
 from blog.models import Post
-from do_bridge.backends.remote_sqlite import linked
+from do_bridge.backends.remote_sqlite.blocks import linked
 from do_bridge.tenancy import OpenTransaction, directory_context, tenant_alias, tenant_context, unset_context
 from do_bridge.tenancy.context import migration_context
 

@@ -9,8 +9,8 @@ from accounts.models import Membership, User
 from do_bridge.members.models import DirtyFlag
 from do_bridge.members.syncing import add_member, remove_member, sync_members
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.creation import create_tenant
-from do_bridge.tenancy.directory import lookup
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy import newer_code
 from tests.tenancy.newer_code import RATING

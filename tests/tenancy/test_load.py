@@ -13,13 +13,14 @@ from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.backends.sqlite_file.claims import MARK
 from do_bridge.members import syncing
-from do_bridge.tenancy import ledger, load, tenant_alias, tenant_context
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.creation import create_tenant
-from do_bridge.tenancy.directory import lookup
-from do_bridge.tenancy.dump import dump_tenant
-from do_bridge.tenancy.fingerprint import code_fingerprint
-from do_bridge.tenancy.leases import Held, LeaseLost
+from do_bridge.tenancy import tenant_alias, tenant_context
+from do_bridge.tenancy.lifecycle import ledger, load
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.dump import dump_tenant
+from do_bridge.tenancy.lifecycle.leases import Held, LeaseLost
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
+from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.processes import finish, start
 

@@ -21,8 +21,10 @@ from engine_aliases import OWN, alias_for
 from accounts.models import Tenant, User
 from blog.models import Post
 from do_bridge.driver.relay_session import RelaySession
-from do_bridge.tenancy import copied_rows, keeping, ledger, load, site, tenant_alias
-from do_bridge.tenancy.copies import run_batch
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import copied_rows, keeping, ledger, load
+from do_bridge.tenancy.lifecycle import site_file as site
+from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy import site_project
 from tests.tenancy.processes import finish, start
@@ -326,7 +328,7 @@ def test_a_killed_load_goes_on_where_it_stopped_and_sends_nothing_twice(
 
 
 def read_mark(slug):
-    from do_bridge.tenancy.catch_up import unchecked
+    from do_bridge.tenancy.lifecycle.looking import unchecked
 
     with unchecked(tenant_alias(slug)):
         return read(slug, "SELECT done FROM _do_bridge_load")[0][0]

@@ -12,7 +12,7 @@ from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.backends.remote_sqlite.fixtures import staging
 from do_bridge.tenancy import directory_context, tenant_alias, tenant_context
-from do_bridge.tenancy.dump import dump_tenant
+from do_bridge.tenancy.lifecycle.dump import dump_tenant
 
 MOMENT = "2024-02-29T12:00:00Z"
 TENANT = {

@@ -7,8 +7,8 @@ import pytest
 from django.db import DatabaseError, connections, transaction
 
 from blog.models import Post
+from do_bridge.contrib.logging import TenantFilter, trace
 from do_bridge.tenancy import alias_slug, directory_context, tenant_alias, tenant_context
-from do_bridge.tenancy.logging import TenantFilter, trace
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ from do_bridge.management.commands import create_tenants
 from do_bridge.members import syncing, triggers
 from do_bridge.members.models import DirtyFlag
 from do_bridge.members.syncing import CopyFailed, add_member, follow, out_of_sync, remove_member, sync_members
-from do_bridge.tenancy import creation, keeping, tenant_alias
-from do_bridge.tenancy.creation import create_tenant
-from do_bridge.tenancy.directory import lookup
-from do_bridge.tenancy.members import tenant_filled
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import creation, keeping
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.signals import tenant_filled
+from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object
 from tests.tenancy.lost_rows import lose_row
 

@@ -14,8 +14,8 @@ from django.urls import get_script_prefix, resolve, reverse
 from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.tenancy import current, current_tenant, directory_context, tenant_context
-from do_bridge.tenancy.directory import TenantLookup, lookup
 from do_bridge.tenancy.middleware import TenantMiddleware
+from do_bridge.tenancy.tenants import TenantLookup, lookup
 from tests.tenancy.test_slugs import HOSTILE
 
 

@@ -10,13 +10,16 @@ from django.test import Client
 from blog.models import Post
 from do_bridge.driver.relay_session import RelaySession
 from do_bridge.models import KnownSchema
-from do_bridge.tenancy import ledger, schemas, tenant_alias
-from do_bridge.tenancy.catch_up import TenantBehind, unchecked
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.creation import create_tenant
-from do_bridge.tenancy.executor import read_object
-from do_bridge.tenancy.fingerprint import code_fingerprint, code_migrations, of, write_statements
-from do_bridge.tenancy.provision import provision_noted
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.fencing import read_object
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.lifecycle.provision import provision_noted
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema import known
+from do_bridge.tenancy.schema.errors import TenantBehind
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint, code_migrations, of, write_statements
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.extra_schemas import GONE, RECORD, close, count, found_in, leave_app, migrate
 from tests.tenancy.newer_code import INDEX, NAME, RATING
@@ -130,14 +133,14 @@ def test_what_is_known_to_be_behind_is_refused_without_another_trip(acme, zeta, 
 
 
 def test_memories_stay_bounded(monkeypatch):
-    monkeypatch.setattr(schemas, "SETS", 2)
-    monkeypatch.setattr(schemas, "OBJECTS", 2)
-    marks = [schemas.learn({("shop", str(number))}) for number in range(3)]
-    assert [schemas.migrations_of(mark) is not None for mark in marks] == [False, True, True]
-    schemas.found("do:a", "aa")
-    schemas.found("do:b", "bb")
-    schemas.found("do:c", "cc")
-    assert [schemas.expected(name) for name in ("do:b", "do:c", "do:a")] == ["bb", "cc", "cc"]
+    monkeypatch.setattr(known, "SETS", 2)
+    monkeypatch.setattr(known, "OBJECTS", 2)
+    marks = [known.learn({("shop", str(number))}) for number in range(3)]
+    assert [known.migrations_of(mark) is not None for mark in marks] == [False, True, True]
+    known.found("do:a", "aa")
+    known.found("do:b", "bb")
+    known.found("do:c", "cc")
+    assert [known.expected(name) for name in ("do:b", "do:c", "do:a")] == ["bb", "cc", "cc"]
 
 
 def test_threads_that_meet_a_newer_schema_at_once_all_go_on(acme, newer):
@@ -183,7 +186,7 @@ def test_an_app_that_was_taken_out_harms_nobody(acme, trips):
 def test_a_tenant_behind_that_has_an_unknown_app_too_catches_up_and_keeps_it(acme, newer):
     leave_app(acme.slug)
     with newer(RATING):
-        schemas.forget()
+        known.forget()
         assert Client().get(f"/t/{acme.slug}/").status_code == 200
         state = found_in(acme.slug)
         assert state.applied == code_migrations() | {GONE}
@@ -202,7 +205,7 @@ def test_a_run_over_all_tenants_asks_one_of_a_schema_and_the_next_run_none(
     assert "2 tenants, 0 failed: 0 done now, 2 at their place already" in said
     assert len(to_objects) == 1
     # Another process, later: nothing but two short answers of D1.
-    schemas.forget()
+    known.forget()
     to_objects.clear()
     before = trips.count
     assert "2 tenants, 0 failed: 0 done now, 2 at their place already" in migrate()
@@ -219,13 +222,13 @@ def test_tenants_with_an_unknown_app_are_migrated_like_others_and_not_visited_ag
     for tenant in (acme, zeta):
         ledger.reached(tenant.slug, leave_app(tenant.slug))
     with newer(RATING):
-        schemas.forget()
+        known.forget()
         assert "3 tenants, 0 failed: 3 done now" in migrate()
         for tenant, extra in ((acme, {GONE}), (zeta, {GONE}), (other, set())):
             state = found_in(tenant.slug)
             assert (state.applied, state.fingerprint) == (code_migrations() | extra, of(state.applied))
             assert ledger.states(tenant.slug)[tenant.slug].fingerprint == state.fingerprint
-        schemas.forget()
+        known.forget()
         to_objects.clear()
         assert "3 tenants, 0 failed: 0 done now, 3 at their place already" in migrate()
         assert "there already" in migrate("--plan")
@@ -287,7 +290,7 @@ def test_older_code_has_nothing_to_migrate_in_newer_tenants_and_new_code_nothing
     to_objects.clear()
     assert "2 tenants, 0 failed: 0 done now, 2 at their place already" in migrate()
     assert len(to_objects) == 1
-    schemas.forget()
+    known.forget()
     to_objects.clear()
     assert "0 done now, 2 at their place already" in migrate()
     assert to_objects == []
@@ -342,7 +345,7 @@ def test_a_schema_that_changes_again_while_a_process_asks_is_asked_for_again(acm
     with newer(RATING, name="0098_between"):
         migrate(database=alias)
     close(acme.slug)
-    usable, passed = schemas.is_usable, []
+    usable, passed = known.is_usable, []
 
     def overtaken(applied):
         # It was asked; before the request is sent again the next migration comes.
@@ -351,7 +354,7 @@ def test_a_schema_that_changes_again_while_a_process_asks_is_asked_for_again(acm
             in_thread(lambda: record_quietly(acme.slug, "blog", "0099_after"))
         return usable(applied)
 
-    monkeypatch.setattr(schemas, "is_usable", overtaken)
+    monkeypatch.setattr(known, "is_usable", overtaken)
     assert count(acme.slug) == 0
     assert passed
     assert found_in(acme.slug).applied == code_migrations() | {

@@ -11,20 +11,21 @@ from django.utils import timezone
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.members.models import DirtyFlag
-from do_bridge.tenancy import creation, ledger, tenant_alias, tenant_context
-from do_bridge.tenancy.catch_up import unchecked
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.creation import NewTenant, create_tenant, first_members, write_row
+from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.directory import lookup
-from do_bridge.tenancy.fingerprint import code_fingerprint
-from do_bridge.tenancy.provision import (
+from do_bridge.tenancy.lifecycle import creation, ledger
+from do_bridge.tenancy.lifecycle.creation import NewTenant, create_tenant, first_members, write_row
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.lifecycle.provision import (
     ObjectTaken,
     dump_database,
     fingerprint_once,
     provision,
     scratch_dump,
 )
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
+from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.lost_rows import lose_row
 from tests.tenancy.newer_code import newer_code

@@ -35,7 +35,7 @@ from do_bridge.tenancy import (
     tenant_alias,
     tenant_context,
 )
-from do_bridge.tenancy.copies import copy_rows
+from do_bridge.tenancy.replicated.sql import copy_rows
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from django.test.utils import isolate_apps
 
 from accounts.models import User
 from blog.models import Post
+from do_bridge.contrib.storage import TenantFileSystemStorage
 from do_bridge.tenancy import TenantMismatch, directory_context, tenant_alias, tenant_context
-from do_bridge.tenancy.storage import TenantFileSystemStorage
 
 POSTS = Post.objects.order_by("pk")
 

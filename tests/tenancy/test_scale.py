@@ -14,12 +14,14 @@ from accounts.models import Membership, Tenant, User
 from do_bridge.driver.relay_session import RelaySession
 from do_bridge.members.models import DirtyFlag
 from do_bridge.models import TenantState
-from do_bridge.tenancy import contenttypes, ledger, tenant_alias
-from do_bridge.tenancy.catch_up import unchecked
-from do_bridge.tenancy.creation import create_tenant
+from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.fingerprint import code_fingerprint
-from do_bridge.tenancy.provision import scratch_dump
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.lifecycle.provision import scratch_dump
+from do_bridge.tenancy.replicated import contenttypes
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy import newer_code
 from tests.tenancy.cut_off import cut_off

@@ -10,11 +10,11 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from do_bridge.models import TenantState
-from do_bridge.tenancy import provision as provision_module
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.fingerprint import code_fingerprint
-from do_bridge.tenancy.provision import fingerprint_once, forget_dumps, scratch_dump
-from do_bridge.tenancy.scratch import empty_scratch, note_used
+from do_bridge.tenancy.lifecycle import provision as provision_module
+from do_bridge.tenancy.lifecycle.provision import fingerprint_once, forget_dumps, scratch_dump
+from do_bridge.tenancy.lifecycle.template_objects import empty_scratch, note_used
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from tests.tenancy.newer_code import RATING, newer_code
 
 

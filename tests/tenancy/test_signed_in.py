@@ -18,8 +18,9 @@ from django.test import AsyncClient, Client
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.members.syncing import add_member
-from do_bridge.tenancy import TenantMismatch, directory_context, people, tenant_alias, tenant_context
-from do_bridge.tenancy.people import CopyMissing, RelationRefused
+from do_bridge.tenancy import TenantMismatch, directory_context, tenant_alias, tenant_context
+from do_bridge.tenancy.replicated import users as people
+from do_bridge.tenancy.replicated.users import CopyMissing, RelationRefused
 from tests.tenancy import calling_urls
 
 

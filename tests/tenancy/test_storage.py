@@ -6,8 +6,8 @@ import pytest
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import ContentFile
 
+from do_bridge.contrib.storage import TenantFileSystemStorage
 from do_bridge.tenancy import NoTenant, directory_context, tenant_context
-from do_bridge.tenancy.storage import TenantFileSystemStorage
 
 
 @pytest.fixture

@@ -9,11 +9,14 @@ from django.db import connections
 
 from accounts.models import Tenant
 from blog.models import Post
-from do_bridge.tenancy import ledger, tenant_alias, typed
-from do_bridge.tenancy.catch_up import TenantUnclaimed, unchecked
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.creation import create_tenant
-from do_bridge.tenancy.provision import ObjectTaken, has_tables
+from do_bridge.management import named_tenants as typed
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.lifecycle.provision import ObjectTaken, has_tables
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema.errors import TenantUnclaimed
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.processes import finish, start
 

@@ -6,11 +6,12 @@ from contextlib import closing
 import pytest
 from django.db import NotSupportedError, connections
 
-from do_bridge.tenancy import ledger, tenant_alias
-from do_bridge.tenancy.catch_up import unchecked
-from do_bridge.tenancy.copies import run_batch
-from do_bridge.tenancy.dump import dump_tenant
-from do_bridge.tenancy.load import load_tenant
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.dump import dump_tenant
+from do_bridge.tenancy.lifecycle.load import load_tenant
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object, unique_slug
 
 TABLES = [

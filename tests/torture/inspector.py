@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from do_bridge import driver
-from do_bridge.tenancy.lifecycle import Row
+from do_bridge.tenancy.lifecycle.states import Row
 
 from . import books, states
 from .journal import Journals

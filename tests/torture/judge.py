@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
-from do_bridge.tenancy.lifecycle import Content, content, is_its_work
+from do_bridge.tenancy.lifecycle.states import Content, content, is_its_work
 
 from .bank import ACCOUNTS, FIRST_BALANCE
 from .books import D1, POSTS, Page

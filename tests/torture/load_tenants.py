@@ -13,11 +13,12 @@ from django.db import connections
 
 from accounts.models import Tenant
 from do_bridge.models import TenantState
-from do_bridge.tenancy import directory_context, ledger, tenant_alias
-from do_bridge.tenancy.catch_up import unchecked
-from do_bridge.tenancy.creation import create_tenant, users_by_name
-from do_bridge.tenancy.executor import read_object
-from do_bridge.tenancy.fingerprint import code_fingerprint
+from do_bridge.tenancy import directory_context, tenant_alias
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.creation import create_tenant, users_by_name
+from do_bridge.tenancy.lifecycle.fencing import read_object
+from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 
 from .bank.models import Entry
 from .books import ORM_TENANTS

@@ -4,8 +4,8 @@ import django
 
 django.setup()
 
-from do_bridge.tenancy.fingerprint import code_fingerprint  # noqa: E402
-from do_bridge.tenancy.provision import fingerprint_once  # noqa: E402
+from do_bridge.tenancy.lifecycle.provision import fingerprint_once  # noqa: E402
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint  # noqa: E402
 
 from . import client  # noqa: E402, F401
 from .setup import set_up  # noqa: E402, F401

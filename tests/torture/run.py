@@ -254,7 +254,7 @@ class Run:
 
 def repair() -> None:
     """What an operator does afterwards: migrate D1 and all tenants; in a process of its own."""
-    from do_bridge.backends.remote_sqlite.progress import UnfinishedMigration
+    from do_bridge.backends.remote_sqlite.migrate.progress import UnfinishedMigration
 
     from .load_tenants import quietly
 

@@ -7,7 +7,7 @@ from django.db import connections
 
 from accounts.models import Tenant
 from do_bridge.tenancy import directory_context, tenant_alias
-from do_bridge.tenancy.copies import run_batch
+from do_bridge.tenancy.replicated.sql import run_batch
 
 from .books import ORM_TENANTS, accounts_statement
 from .load_tenants import MEMBER, quietly

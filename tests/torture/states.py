@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from do_bridge import driver
-from do_bridge.tenancy import fingerprint
-from do_bridge.tenancy.fencing import KEY
-from do_bridge.tenancy.lifecycle import Held, Row
+from do_bridge.tenancy.lifecycle.fencing import KEY
+from do_bridge.tenancy.lifecycle.states import Held, Row
+from do_bridge.tenancy.schema import fingerprint
 
 from .books import D1
 

@@ -9,7 +9,8 @@ from django.db import transaction
 from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver
-from do_bridge.backends.remote_sqlite import base, linked, rebuild
+from do_bridge.backends.remote_sqlite import base, rebuild
+from do_bridge.backends.remote_sqlite.blocks import linked
 
 from .connection import Batch, Connection
 from .creation import DatabaseCreation

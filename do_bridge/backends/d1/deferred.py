@@ -6,8 +6,8 @@ from django.db import IntegrityError, NotSupportedError
 
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite import rebuild
+from do_bridge.backends.remote_sqlite.queries.wide import LITERAL
 from do_bridge.backends.remote_sqlite.snapshot import joined
-from do_bridge.backends.remote_sqlite.wide import LITERAL
 from do_bridge.driver import exact
 from do_bridge.driver.sql import Statement, bare, prepare
 

@@ -3,8 +3,8 @@
 from django.db.models import Avg, Subquery
 from django.db.models.expressions import Ref
 
-from do_bridge.backends.remote_sqlite.fragments import fill
-from do_bridge.backends.remote_sqlite.functions import internal_type
+from do_bridge.backends.remote_sqlite.functions.expressions import internal_type
+from do_bridge.backends.remote_sqlite.functions.fragments import fill
 
 REAL_TYPES = frozenset({"FloatField", "DecimalField"})
 _READABLE = "CASE {x} WHEN 9e999 THEN 'Inf' WHEN -9e999 THEN '-Inf' ELSE {x} END"

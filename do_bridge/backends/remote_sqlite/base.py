@@ -11,7 +11,7 @@ from django.utils.asyncio import async_unsafe
 from do_bridge import driver as Database
 from do_bridge.driver.secret import Secret
 
-from . import callbacks, linked
+from .blocks import callbacks, linked
 from .client import DatabaseClient
 from .creation import DatabaseCreation
 from .features import SQLITE_VERSION, DatabaseFeatures

@@ -8,14 +8,14 @@ from django.db.models.sql import compiler
 
 from do_bridge.driver.sql import prepare
 
-from . import deep, key_lists  # noqa: F401 - the collector's queries take Django's place
-from .compiling import Watched
-from .json_rows import BLOBS, column_of, pieces, row_texts
-from .keyed_updates import KeyedUpdate
-from .piecewise import PiecewiseSelect
+from .queries import deep, key_lists  # noqa: F401 - the collector's queries take Django's place
+from .queries.chunked_fetch import PiecewiseSelect
+from .queries.compiling import Watched
+from .queries.json_rows import BLOBS, column_of, pieces, row_texts
+from .queries.keyed_updates import KeyedUpdate
+from .queries.wide import WideSelect
 from .reading import converted
 from .statements import settle
-from .wide import WideSelect
 
 # The runtime's limit is 100,000 bytes of SQL; a placeholder grows from 2 bytes to some 14.
 SQL_BYTES = 90_000

@@ -9,8 +9,8 @@ from django.db.models import lookups
 from django.db.models.expressions import Value
 from django.db.models.fields.tuple_lookups import TupleIn
 
-from .fragments import Fragment, fill
-from .functions import compiled, refuse, register
+from .functions.expressions import compiled, refuse, register
+from .functions.fragments import Fragment, fill
 
 # Up to this many values stand in the list one by one; more travel as one JSON parameter.
 SHORT_LIST = 50

@@ -9,9 +9,10 @@ from django.utils.functional import cached_property
 
 from do_bridge.driver.sql import fill
 
-from . import functions_datetime as dates
 from . import reading, rebuild
-from .keyed_updates import goes_as_json
+from .functions import datetimes as dates
+from .queries.keyed_updates import goes_as_json
+from .reading import INTEGER_TYPES
 from .snapshot import GUARDS, guarded_tables, without_guards
 from .statements import send
 
@@ -21,20 +22,6 @@ SQL_BYTES = 80_000
 WHEN_BYTES = 75
 # Longer values (in characters) have a parameter of their own. A statement has this many of those.
 LONG_VALUE, LONG_VALUES = 2000, 40
-INTEGER_TYPES = frozenset(
-    [
-        "AutoField",
-        "BigAutoField",
-        "SmallAutoField",
-        "IntegerField",
-        "BigIntegerField",
-        "SmallIntegerField",
-        "PositiveBigIntegerField",
-        "PositiveIntegerField",
-        "PositiveSmallIntegerField",
-        "DurationField",
-    ]
-)
 NUMBER_TYPES = INTEGER_TYPES | {"FloatField", "DecimalField"}
 
 

@@ -15,6 +15,21 @@ KINDS = {
     float: "a real number",
     bytes: "a blob",
 }
+#: Django's internal types of columns that hold integers.
+INTEGER_TYPES = frozenset(
+    [
+        "AutoField",
+        "BigAutoField",
+        "SmallAutoField",
+        "IntegerField",
+        "BigIntegerField",
+        "SmallIntegerField",
+        "PositiveBigIntegerField",
+        "PositiveIntegerField",
+        "PositiveSmallIntegerField",
+        "DurationField",
+    ]
+)
 _BAD_VALUE = (ArithmeticError, AttributeError, TypeError, ValueError)
 _OWN_MODULES = ("django.", "do_bridge.")
 

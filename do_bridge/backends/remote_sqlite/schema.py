@@ -15,7 +15,7 @@ from django.utils.duration import duration_microseconds
 from do_bridge.driver.sql import tokens
 
 from . import rebuild
-from .deep import GroupsConditions
+from .queries.deep import GroupsConditions
 from .statements import send, settle
 
 logger = logging.getLogger("django.db.backends.schema")

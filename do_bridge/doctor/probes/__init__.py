@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..probe import Probe
+from do_bridge.doctor.probe import Probe
+
 from . import access, batches, limits, measures, schema, sql, transactions, types
 from .access import ANSWERS
 

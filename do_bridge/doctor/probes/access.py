@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from do_bridge.doctor.databases import Database
+from do_bridge.doctor.probe import D1, EVERY, OBJECT, RELAY, REST, Group, Measured, Probe, Skip, Wrong, expect
+from do_bridge.doctor.relay import Relay
 from do_bridge.driver import Error
-
-from ..databases import Database
-from ..probe import D1, EVERY, OBJECT, RELAY, REST, Group, Measured, Probe, Skip, Wrong, expect
-from ..relay import Relay
 
 PROBES: list[Probe] = []
 _group = Group("Reaching the databases", PROBES)

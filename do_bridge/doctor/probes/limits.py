@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from do_bridge.doctor.databases import Database, Statement
+from do_bridge.doctor.probe import EVERY, Group, Measured, Probe, Wrong, expect
 from do_bridge.driver import Error
-
-from ..databases import Database, Statement
-from ..probe import EVERY, Group, Measured, Probe, Wrong, expect
 
 PROBES: list[Probe] = []
 _group = Group("Limits", PROBES)

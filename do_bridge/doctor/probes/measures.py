@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from do_bridge.doctor.databases import Database
+from do_bridge.doctor.probe import D1, EVERY, OBJECT, Group, Measured, Probe, Wrong, expect
 from do_bridge.driver.calls import Call
-
-from ..databases import Database
-from ..probe import D1, EVERY, OBJECT, Group, Measured, Probe, Wrong, expect
 
 PROBES: list[Probe] = []
 _group = Group("Measured", PROBES)

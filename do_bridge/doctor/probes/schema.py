@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..databases import Database
-from ..probe import D1, EVERY, OBJECT, Group, Measured, Probe, Wrong, expect
+from do_bridge.doctor.databases import Database
+from do_bridge.doctor.probe import D1, EVERY, OBJECT, Group, Measured, Probe, Wrong, expect
 
 PROBES: list[Probe] = []
 _group = Group("Tables and foreign keys", PROBES)

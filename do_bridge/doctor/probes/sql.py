@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from do_bridge.doctor.databases import Database
+from do_bridge.doctor.probe import EVERY, OBJECT, Group, Measured, Probe, Wrong, expect
 from do_bridge.driver import Error
-
-from ..databases import Database
-from ..probe import EVERY, OBJECT, Group, Measured, Probe, Wrong, expect
 
 PROBES: list[Probe] = []
 _group = Group("SQL", PROBES)

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from do_bridge.doctor.databases import Database
+from do_bridge.doctor.probe import OBJECT, Group, Probe, Wrong, expect
 from do_bridge.driver import Error
-
-from ..databases import Database
-from ..probe import OBJECT, Group, Probe, Wrong, expect
 
 PROBES: list[Probe] = []
 _group = Group("Transactions of an object", PROBES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..databases import Database
-from ..probe import EVERY, OBJECT, Group, Probe, Wrong, expect
+from do_bridge.doctor.databases import Database
+from do_bridge.doctor.probe import EVERY, OBJECT, Group, Probe, Wrong, expect
 
 PROBES: list[Probe] = []
 _group = Group("Values on the wire", PROBES)

@@ -8,8 +8,8 @@ from django.db import connections
 from tqdm import tqdm
 
 from do_bridge.management.base import TenantsCommand
-from do_bridge.tenancy.directory import registered_slugs
-from do_bridge.tenancy.fleet import Fleet, Outcome
+from do_bridge.tenancy.migrate.fleet import Fleet, Outcome
+from do_bridge.tenancy.tenants import registered_slugs
 
 from .tenant_command import add_command_arguments, check_command, run_for_tenant
 

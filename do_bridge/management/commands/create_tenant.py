@@ -8,23 +8,23 @@ from django.utils.module_loading import import_string
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.creation import (
+from do_bridge.tenancy.lifecycle.creation import (
     NO_FIRST_MEMBERS,
     create_tenant,
     first_members_function,
     users_by_name,
 )
-from do_bridge.tenancy.directory import tenant_model
-from do_bridge.tenancy.leases import LeaseError
-from do_bridge.tenancy.provision import ObjectTaken
-from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
-from do_bridge.tenancy.tenant_rows import (
+from do_bridge.tenancy.lifecycle.leases import LeaseError
+from do_bridge.tenancy.lifecycle.provision import ObjectTaken
+from do_bridge.tenancy.lifecycle.tenant_rows import (
     FieldsMissing,
     WrongField,
     add_set_argument,
     has_name,
     parse_fields,
 )
+from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.tenants import tenant_model
 
 
 class Command(TenantsCommand):

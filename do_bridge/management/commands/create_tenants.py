@@ -12,7 +12,7 @@ from tqdm import tqdm
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.failures import is_without_tables
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.creation import (
+from do_bridge.tenancy.lifecycle.creation import (
     NO_FIRST_MEMBERS,
     NewTenant,
     Unsettled,
@@ -24,16 +24,16 @@ from do_bridge.tenancy.creation import (
     write_row,
     write_rows,
 )
-from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
-from do_bridge.tenancy.provision import scratch_dump
-from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
-from do_bridge.tenancy.tenant_rows import (
+from do_bridge.tenancy.lifecycle.provision import scratch_dump
+from do_bridge.tenancy.lifecycle.tenant_rows import (
     FieldsMissing,
     WrongField,
     add_set_argument,
     parse_fields,
     refuse_missing,
 )
+from do_bridge.tenancy.migrate.fleet import JOBS, Fleet, Outcome
+from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 SHOWN = 20
 

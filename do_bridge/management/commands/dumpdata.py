@@ -6,7 +6,7 @@ from django.core.management.commands import dumpdata
 
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.routers import is_tenant_model
+from do_bridge.tenancy.sides import is_tenant_model
 
 
 class Command(dumpdata.Command):

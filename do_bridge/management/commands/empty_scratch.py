@@ -5,8 +5,8 @@ from django.db import DatabaseError
 
 from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.provision import fingerprint_once
-from do_bridge.tenancy.scratch import DAYS, empty_scratch, superseded
+from do_bridge.tenancy.lifecycle.provision import fingerprint_once
+from do_bridge.tenancy.lifecycle.template_objects import DAYS, empty_scratch, superseded
 
 
 class Command(TenantsCommand):

@@ -11,31 +11,34 @@ from tqdm import tqdm
 from do_bridge.management.failures import is_without_tables
 from do_bridge.management.migrating import MigrateCommand
 from do_bridge.management.other_projects import OPTION, refuse_other_project
-from do_bridge.tenancy import leases, ledger, schemas
-from do_bridge.tenancy.bring import LeasedFleet, Steps
-from do_bridge.tenancy.catch_up import TenantUnclaimed, named, read_tenant, unchecked
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.contenttypes import directory_is_closed
 from do_bridge.tenancy.context import migration_context
-from do_bridge.tenancy.database_lease import database_lease
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.directory import is_registered, registered_slugs, tenant_model
-from do_bridge.tenancy.emptying import drop_left_over, settle
-from do_bridge.tenancy.executor import prune_removed, settle_fingerprint
-from do_bridge.tenancy.expecting import is_overtaken
-from do_bridge.tenancy.fencing import fenced
-from do_bridge.tenancy.fingerprint import of
-from do_bridge.tenancy.fleet import JOBS, Fleet, Outcome
-from do_bridge.tenancy.lifecycle import Do, Operation
-from do_bridge.tenancy.provision import finishes_creation, ready
-from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
-from do_bridge.tenancy.targets import (
+from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle.database_lease import database_lease
+from do_bridge.tenancy.lifecycle.emptying import drop_left_over, settle
+from do_bridge.tenancy.lifecycle.fencing import fenced
+from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
+from do_bridge.tenancy.lifecycle.states import Do, Operation
+from do_bridge.tenancy.migrate.bring import LeasedFleet, Steps
+from do_bridge.tenancy.migrate.catch_up import named
+from do_bridge.tenancy.migrate.executor import prune_removed, settle_fingerprint
+from do_bridge.tenancy.migrate.fleet import JOBS, Fleet, Outcome
+from do_bridge.tenancy.migrate.targets import (
     TargetError,
     find_there,
     has_migrations,
     is_there,
     migrations_at_target,
 )
+from do_bridge.tenancy.replicated.contenttypes import directory_is_closed
+from do_bridge.tenancy.schema import known
+from do_bridge.tenancy.schema.errors import TenantUnclaimed
+from do_bridge.tenancy.schema.expecting import is_overtaken
+from do_bridge.tenancy.schema.fingerprint import of
+from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
+from do_bridge.tenancy.tenants import is_registered, registered_slugs, tenant_model
 
 # How often one tenant is tried that somebody else migrates at the same time.
 ATTEMPTS = 10
@@ -87,8 +90,8 @@ class Command(MigrateCommand):
         kwargs = super().get_check_kwargs(options)
         # Checks of a tenant's alias are the directory's; of one that cannot be, `handle` says what is wrong.
         database = options["database"]
-        known = database in connections.settings
-        if not known or self._is_template(database) or is_tenant_side(database):
+        configured = database in connections.settings
+        if not configured or self._is_template(database) or is_tenant_side(database):
             kwargs["databases"] = [conf("DIRECTORY_ALIAS")]
         return kwargs
 
@@ -208,11 +211,11 @@ class Command(MigrateCommand):
     def _migrate_all(self, options):
         """Migrate the registered tenants; end with a table, and an error if any failed."""
         try:
-            total, todo, known, target = self._ask_directory(self._places, options)
+            total, todo, states, target = self._ask_directory(self._places, options)
         except TargetError as error:
             raise CommandError(str(error)) from error
         if options["plan"]:
-            return self._show_plans(todo, known, options)
+            return self._show_plans(todo, states, options)
         fleet = self._fleet(options)
         # The stream itself: Django's wrapper would end each step of the bar with a new line.
         quiet = options["verbosity"] < 1 or not self.stderr.isatty()
@@ -228,7 +231,7 @@ class Command(MigrateCommand):
     def _note_reached(fleet, target):
         """Note the schemas that tenants reached with migrations of other code, for the next run to know."""
         reached = {outcome.fingerprint for outcome in fleet.outcomes if not outcome.failed} - {of(target)}
-        found = {mark: applied for mark in reached if (applied := schemas.migrations_of(mark)) is not None}
+        found = {mark: applied for mark in reached if (applied := known.migrations_of(mark)) is not None}
         ledger.note_schemas({mark: found[mark] for mark in found if is_there(found[mark], target)})
 
     def _places(self, options):
@@ -244,14 +247,14 @@ class Command(MigrateCommand):
         if target is not None:
             there = [of(target), *(mark for mark, applied in noted.items() if is_there(applied, target))]
         todo = ledger.behind(chosen, there)
-        known = ledger.states(todo)
-        todo = [slug for slug in todo if slug not in known or known[slug].state != ledger.DELETED]
+        states = ledger.states(todo)
+        todo = [slug for slug in todo if slug not in states or states[slug].state != ledger.DELETED]
         if target is not None:
-            there = find_there([known[slug] for slug in todo if slug in known], noted, target)
+            there = find_there([states[slug] for slug in todo if slug in states], noted, target)
             if not (options["plan"] or options["check_unapplied"]):
                 ledger.note_schemas(there)
-            todo = [slug for slug in todo if slug not in known or not ledger.is_at(known[slug], *there)]
-        return total, todo, known, target
+            todo = [slug for slug in todo if slug not in states or not ledger.is_at(states[slug], *there)]
+        return total, todo, states, target
 
     def _fleet(self, options):
         quiet = {**options, "verbosity": 0, "noted": False}
@@ -281,11 +284,11 @@ class Command(MigrateCommand):
             return Outcome(slug, BEHIND)
         return Outcome(slug)
 
-    def _show_plans(self, todo, known, options):
+    def _show_plans(self, todo, states, options):
         """Show what would be done, once for all tenants of the same schema."""
         groups = {}
         for slug in todo:
-            state = known.get(slug)
+            state = states.get(slug)
             groups.setdefault(state.fingerprint if state is not None else "", []).append(slug)
         for slugs in groups.values():
             others = f", and {len(slugs) - 1} tenants like it" if len(slugs) > 1 else ""
@@ -342,5 +345,5 @@ def _some(slugs):
 
 def _refusal(fingerprint):
     """Return why this code refuses the schema that a tenant has reached, "" where it does not."""
-    unknown = schemas.unknown(schemas.migrations_of(fingerprint) or frozenset())
+    unknown = known.unknown(known.migrations_of(fingerprint) or frozenset())
     return f"it has migrations that this code does not have: {named(unknown)}" if unknown else ""

@@ -2,7 +2,7 @@
 
 from django.core.management.commands import showmigrations
 
-from do_bridge.tenancy.catch_up import unchecked
+from do_bridge.tenancy.lifecycle.looking import unchecked
 
 
 class Command(showmigrations.Command):

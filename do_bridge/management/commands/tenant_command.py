@@ -9,8 +9,8 @@ from django.db import connections
 from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.context import tenant_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.directory import is_registered
 from do_bridge.tenancy.slugs import InvalidSlug, tenant_alias
+from do_bridge.tenancy.tenants import is_registered
 
 _ACCOUNTS = (
     "people sign in by the shared database, and a tenant's holds copies without a password. Run it alone"

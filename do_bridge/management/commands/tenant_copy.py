@@ -6,15 +6,15 @@ from pathlib import Path
 from django.core.management.base import CommandError
 
 from do_bridge.management.base import TenantsCommand
-from do_bridge.tenancy.dump import LEASE
-from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
-from do_bridge.tenancy.tenant_rows import (
+from do_bridge.tenancy.lifecycle.dump import LEASE
+from do_bridge.tenancy.lifecycle.tenant_rows import (
     FieldsMissing,
     WrongField,
     add_set_argument,
     parse_fields,
     refuse_missing,
 )
+from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 from .tenant_dump import dump_to
 from .tenant_load import load_from

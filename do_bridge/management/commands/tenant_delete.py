@@ -8,8 +8,8 @@ from django.db import DatabaseError
 from django.db.models import ProtectedError, RestrictedError
 
 from do_bridge.management.base import TenantsCommand
-from do_bridge.tenancy.deletion import delete_tenant, is_known
-from do_bridge.tenancy.provision import has_tables
+from do_bridge.tenancy.lifecycle.deletion import delete_tenant, is_known
+from do_bridge.tenancy.lifecycle.provision import has_tables
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 from .tenant_dump import dump_to

@@ -8,9 +8,9 @@ from django.db import DatabaseError
 from tqdm import tqdm
 
 from do_bridge.management.base import TenantsCommand
-from do_bridge.tenancy.directory import is_registered
-from do_bridge.tenancy.dump import LEASE, dump_tenant
+from do_bridge.tenancy.lifecycle.dump import LEASE, dump_tenant
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.tenants import is_registered
 
 
 class Command(TenantsCommand):

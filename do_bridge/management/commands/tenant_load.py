@@ -8,6 +8,7 @@ from django.db import DatabaseError
 from tqdm import tqdm
 
 from do_bridge.backends.sqlite_file.filling import CountsDiffer
+from do_bridge.backends.sqlite_file.fitness import UnfitFile
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.loads import (
     add_dry_run,
@@ -16,21 +17,21 @@ from do_bridge.management.loads import (
     tell_counts,
     warn_left_out,
 )
-from do_bridge.tenancy import schemas
-from do_bridge.tenancy.catch_up import named
-from do_bridge.tenancy.creation import add_row
-from do_bridge.tenancy.fingerprint import lacking
-from do_bridge.tenancy.lifecycle import Operation
-from do_bridge.tenancy.load import TenantExists, UnfitFile, load_tenant
-from do_bridge.tenancy.members import tenant_filled
-from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
-from do_bridge.tenancy.tenant_rows import (
+from do_bridge.tenancy.lifecycle.creation import add_row
+from do_bridge.tenancy.lifecycle.load import TenantExists, load_tenant
+from do_bridge.tenancy.lifecycle.signals import tenant_filled
+from do_bridge.tenancy.lifecycle.states import Operation
+from do_bridge.tenancy.lifecycle.tenant_rows import (
     FieldsMissing,
     WrongField,
     add_set_argument,
     parse_fields,
     refuse_missing,
 )
+from do_bridge.tenancy.migrate.catch_up import named
+from do_bridge.tenancy.schema import known
+from do_bridge.tenancy.schema.fingerprint import lacking
+from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
 class Command(TenantsCommand):
@@ -56,7 +57,7 @@ class Command(TenantsCommand):
             self._tell_rows_left_out(report)
         warn_left_out(self, report)
         if not dry_run:
-            self._warn(slug, schemas.migrations_of(report.fingerprint) or frozenset())
+            self._warn(slug, known.migrations_of(report.fingerprint) or frozenset())
 
     def _tell_rows_left_out(self, report):
         """Write which of the site's rows are the shared database's alone."""
@@ -77,7 +78,7 @@ class Command(TenantsCommand):
                     f"Run: manage.py migrate --database tenant/{slug}"
                 )
             )
-        if refused := schemas.unknown(applied):
+        if refused := known.unknown(applied):
             self.stderr.write(
                 self.style.WARNING(
                     f"It has migrations that this code does not have: {named(refused)}. "

@@ -7,7 +7,7 @@ from django.forms.models import BaseModelForm
 
 from do_bridge.patches import replace
 from do_bridge.tenancy.context import current
-from do_bridge.tenancy.routers import is_tenant_model
+from do_bridge.tenancy.sides import is_tenant_model
 
 from .aliases import ContextAlias
 from .mixing import mixed

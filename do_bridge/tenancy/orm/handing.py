@@ -4,7 +4,7 @@ from functools import wraps
 
 from django.db.models.signals import ModelSignal
 
-from do_bridge.backends.remote_sqlite import callbacks
+from do_bridge.backends.remote_sqlite.blocks import callbacks
 from do_bridge.patches import replace
 from do_bridge.tenancy.context import Scope, current, scope_context
 from do_bridge.tenancy.slugs import alias_slug

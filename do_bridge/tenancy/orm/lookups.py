@@ -10,8 +10,8 @@ from django.db.models import ForeignObject, Model
 
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import TenantMismatch, current
-from do_bridge.tenancy.people import has_same_key, is_user
-from do_bridge.tenancy.routers import follows_context
+from do_bridge.tenancy.replicated.users import has_same_key, is_user
+from do_bridge.tenancy.sides import follows_context
 from do_bridge.tenancy.slugs import is_tenant_side
 
 from .aliases import is_chosen, query_alias

@@ -6,7 +6,8 @@ from django.db.models.options import Options, make_immutable_fields_list
 from django.utils.functional import cached_property
 
 from do_bridge.tenancy.context import current
-from do_bridge.tenancy.routers import follows_context, related_alias
+from do_bridge.tenancy.routers import related_alias
+from do_bridge.tenancy.sides import follows_context
 
 from .aliases import BoundAlias, ContextAlias
 from .importing import is_importing

@@ -4,8 +4,9 @@ from django.db import router
 from django.db.models import Model
 
 from do_bridge.tenancy.context import TenantMismatch, current
-from do_bridge.tenancy.people import has_same_key, is_user, need_copy
-from do_bridge.tenancy.routers import check_same_tenant, follows_context, hinted_alias
+from do_bridge.tenancy.replicated.users import has_same_key, is_user, need_copy
+from do_bridge.tenancy.routers import check_same_tenant, hinted_alias
+from do_bridge.tenancy.sides import follows_context
 from do_bridge.tenancy.slugs import is_tenant_side
 
 from .aliases import BoundAlias, involve_tenants, is_chosen, refuse_reading

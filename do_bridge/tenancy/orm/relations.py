@@ -16,8 +16,9 @@ from django.utils.functional import cached_property
 
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import TenantMismatch, current
-from do_bridge.tenancy.people import as_directory_row, is_full, is_user, may_cross, refuse_stray
-from do_bridge.tenancy.routers import follows_context, related_alias, row_alias
+from do_bridge.tenancy.replicated.users import as_directory_row, is_full, is_user, may_cross, refuse_stray
+from do_bridge.tenancy.routers import related_alias, row_alias
+from do_bridge.tenancy.sides import follows_context
 from do_bridge.tenancy.slugs import is_tenant_side
 
 from .aliases import BoundAlias, involve_tenants, is_chosen

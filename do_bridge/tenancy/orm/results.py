@@ -7,7 +7,7 @@ reader in it, for all later ones.
 from django.db.models import QuerySet
 
 from do_bridge.tenancy.context import current_block
-from do_bridge.tenancy.routers import follows_context
+from do_bridge.tenancy.sides import follows_context
 
 from .aliases import ContextAlias, refuse_reading
 

@@ -9,11 +9,11 @@ from threading import local
 
 from django.apps import apps
 
-from do_bridge.backends.remote_sqlite import compiling
+from do_bridge.backends.remote_sqlite.queries import compiling
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import NoTenant, TenantMismatch, current
-from do_bridge.tenancy.people import is_user_model
-from do_bridge.tenancy.routers import follows_context
+from do_bridge.tenancy.replicated.users import is_user_model
+from do_bridge.tenancy.sides import follows_context
 
 from .aliases import involve_tenants, is_chosen, query_alias
 

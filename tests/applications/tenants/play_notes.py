@@ -15,7 +15,7 @@ def main():
     from django.contrib.auth.models import Permission, User
     from django.core.management import call_command
 
-    from do_bridge.tenancy.creation import create_tenant
+    from do_bridge.tenancy.lifecycle.creation import create_tenant
     from tests.applications.tenants.people.models import Tenant
 
     call_command("migrate", verbosity=0)

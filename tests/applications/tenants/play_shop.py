@@ -28,7 +28,7 @@ def main():
     from django.contrib.auth.models import User
     from django.core.management import call_command
 
-    from do_bridge.tenancy.creation import create_tenant
+    from do_bridge.tenancy.lifecycle.creation import create_tenant
 
     call_command("migrate", verbosity=0)
     root = User.objects.create_superuser("root", "root@shop.test", PASSWORD)

@@ -35,7 +35,7 @@ DATABASE_ROUTERS = ["do_bridge.tenancy.routers.TenantRouter", "do_bridge.tenancy
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "KEY_FUNCTION": "do_bridge.tenancy.cache.tenant_key",
+        "KEY_FUNCTION": "do_bridge.contrib.cache.tenant_key",
     }
 }
 INSTALLED_APPS = [

@@ -22,7 +22,7 @@ MIDDLEWARE = [
     "oscar.apps.basket.middleware.BasketMiddleware",
     "django.contrib.flatpages.middleware.FlatpageFallbackMiddleware",
 ]
-MESSAGE_STORAGE = "do_bridge.tenancy.messages.TenantCookieStorage"
+MESSAGE_STORAGE = "do_bridge.contrib.messages.TenantCookieStorage"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

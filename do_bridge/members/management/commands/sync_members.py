@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandError
 from do_bridge.members import triggers
 from do_bridge.members.syncing import CopyFailed, out_of_sync, sync_members
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.directory import tenant_model
+from do_bridge.tenancy.tenants import tenant_model
 
 
 class Command(BaseCommand):

@@ -6,7 +6,7 @@ from django.dispatch import receiver
 
 from do_bridge.members.syncing import add_member
 from do_bridge.tenancy import current_tenant
-from do_bridge.tenancy.directory import lookup
+from do_bridge.tenancy.tenants import lookup
 
 
 @receiver(post_save, sender=get_user_model())

@@ -1,0 +1,1 @@
+"""Blocks of `atomic()` that cover two connections."""

@@ -1,0 +1,1 @@
+"""Django's database functions in SQL that the runtime has."""

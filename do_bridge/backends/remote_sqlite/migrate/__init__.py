@@ -1,0 +1,1 @@
+"""Migrations that are all or nothing, or that can be continued."""

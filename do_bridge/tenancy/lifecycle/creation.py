@@ -1,0 +1,388 @@
+"""Makes tenants in two round trips: D1's rows with a lease on the object, then the object, whole."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import DatabaseError, connections
+from django.db.models.expressions import DatabaseDefault
+from django.db.models.signals import post_save
+from django.utils.module_loading import import_string
+
+from do_bridge.backends.remote_sqlite.refusals import failing, told
+from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema import known
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
+from do_bridge.tenancy.slugs import validate_slug
+from do_bridge.tenancy.tenants import lookup, tenant_model
+
+from . import leases, ledger
+from .deletion import remove_rows
+from .emptying import settle
+from .looking import close_to_older, read_tenant
+from .provision import ObjectFilled, provision_noted, ready, refuse, scratch_dump, work_under
+from .signals import tenant_filled
+from .states import Do, Operation, State
+from .tenant_rows import has_name, refuse_missing, row_values
+
+_UNSETTLED = "unsettled"
+#: The function (users) that makes FirstMembers when DO_BRIDGE names none; do_bridge.members sets it.
+default_first_members = None
+
+
+NO_FIRST_MEMBERS = (
+    "A new tenant can't have members yet. Add the app do_bridge.members, or set DO_BRIDGE['FIRST_MEMBERS']."
+)
+
+
+@dataclass(frozen=True)
+class FirstMembers:
+    """What a new tenant's first members need on both sides; DO_BRIDGE["FIRST_MEMBERS"] makes it of users.
+
+    `copies` are unsaved instances for the tenant's object, `places` unsaved instances for the directory whose
+    foreign key `tenant_field` is filled in. `before(connection)` returns statements, (sql, params), that run
+    before the copies in an object that has rows already; those of `after(slug)` run in the directory, after
+    the places and in the same batch, where `made_now()` says whether the tenant's row is one of them.
+    """
+
+    copies: list = field(default_factory=list)
+    places: list = field(default_factory=list)
+    tenant_field: str = "tenant"
+    before: object = None
+    after: object = None
+
+
+class Unsettled(DatabaseError):
+    """The ledger does not say that a tenant's row may be written at once; none of the batch was."""
+
+
+@dataclass
+class NewTenant:
+    """A tenant to be made: its slug, what people read, and users of the directory who are its members."""
+
+    slug: str
+    name: str = ""
+    members: list = field(default_factory=list)
+    #: Values of other fields of the tenant's row, by name.
+    fields: dict = field(default_factory=dict)
+    #: False if the row is there already and `fields` would not be enough for another.
+    may_insert: bool = True
+
+
+@dataclass
+class Made:
+    """A tenant's row as it was written, whether it is new, and the lease of a new one's creation."""
+
+    row: object
+    created: bool
+    lease: leases.Lease | None = None
+
+
+def create_tenant(slug, name="", members=(), *, adopt=False, fields=None):
+    """Make a tenant that is up to date and has its first members, in two round trips; safe to repeat.
+
+    `members` are users of D1, `fields` the values of the row's other fields, by name. Returns (the tenant's
+    row, whether it is new, "provisioned" or "migrated"). D1 comes first: the rows, with a lease on the
+    object, and then the object in one batch. If that fails, the rows go again. A creation that was killed
+    between the two is finished by whoever uses the tenant next. With `adopt` a new tenant takes over what is
+    in its object. Raises InvalidSlug, FieldsMissing, ObjectTaken, and Django's database errors, of which
+    Held, Unfinished and LeaseLost say that somebody else works on the tenant, or did.
+    """
+    new = NewTenant(validate_slug(slug), name, list(members), dict(fields or {}))
+    new.may_insert = refuse_missing(slug, new.fields)
+    first = first_members(new.members)
+    made = write_row(new, first, adopt=adopt)
+    how = fill(made, first, adopt=adopt)
+    if new.members and not made.created:
+        # D1's triggers have marked who is new, which whoever reads the row next sees to.
+        lookup.get(slug)
+    if adopt:
+        # Its members were a former tenant's.
+        tenant_filled.send(sender=type(made.row), source=None, target=slug)
+    return made.row, made.created, how
+
+
+def first_members(users):
+    """Return the FirstMembers of some users, by `first_members_function`."""
+    if not users:
+        return FirstMembers()
+    if (make := first_members_function()) is None:
+        raise ObjectDoesNotExist(NO_FIRST_MEMBERS)
+    return make(users)
+
+
+def first_members_function():
+    """Return the function (users) that makes FirstMembers, or None if the project has none."""
+    path = conf("FIRST_MEMBERS")
+    return import_string(path) if path else default_first_members
+
+
+def users_by_name(names):
+    """Return {name: user of the directory} for each name; one trip. Raises ObjectDoesNotExist."""
+    if not names:
+        return {}
+    model = get_user_model()
+    rows = model._base_manager.using(conf("DIRECTORY_ALIAS")).filter(
+        **{f"{model.USERNAME_FIELD}__in": list(names)}
+    )
+    users = {user.get_username(): user for user in rows}
+    for name in names:
+        if name not in users:
+            raise ObjectDoesNotExist(f"There is no user {name!r}.")
+    return users
+
+
+def write_row(new, first, *, adopt=False):
+    """Do as `write_rows` does for one tenant, whose ledger row is settled first; return its Made."""
+    while True:
+        try:
+            return write_rows([(new, first)])[0]
+        except Unsettled:
+            _settle(new.slug, adopt)
+
+
+def _settle(slug, adopt):
+    """Bring a tenant whose row in the ledger is not settled to where its row in D1 may be written."""
+
+    def read():
+        return read_tenant(slug)
+
+    lease = leases.take(slug, Operation.CREATE, read, adopts=adopt)
+    if not lease.fence:
+        refuse(lease)
+    if lease.row.is_registered:
+        work_under(lease, lambda: ready(lease))
+    else:
+        # Taken only to wait for whoever was at work, and to look at what is left of that.
+        leases.settle(lease, State.DELETED)
+
+
+def fill(made, first, *, adopt=False):
+    """Make the object of a tenant whose row was written just now; return "provisioned" or "migrated".
+
+    A new tenant's rows go again if that fails. Raises ObjectTaken, LeaseLost and Django's database errors.
+    """
+    lease = made.lease
+    if lease is None:
+        held = read_tenant(made.row.slug)
+        if not (held.fingerprint and known.is_usable(held.applied)):
+            provision_noted(made.row.slug)
+        return "migrated"
+    try:
+        with leases.kept(lease):
+            how, reached = _fill(lease, first, adopt)
+    except BaseException as error:
+        _undo(made, error)
+        raise
+    if adopt or how != "provisioned":
+        settle(lease, reached)
+    _tell_made(made.row)
+    return how
+
+
+def _tell_made(row):
+    directory = conf("DIRECTORY_ALIAS")
+    post_save.send(type(row), instance=row, created=True, raw=False, using=directory, update_fields=None)
+
+
+def _fill(lease, first, adopt):
+    """Fill the object in one trip; of one that has tables decide what they are."""
+    try:
+        return ready(lease, first.copies, first.before)
+    except ObjectFilled:
+        held = read_tenant(lease.slug)
+        lease.step = leases.step_of_creation(lease, held)
+        if adopt and lease.step in (Do.TAKEN, Do.DROP):
+            lease.step = Do.KEEP
+            close_to_older(lease)
+        refuse(lease)
+        return ready(lease, first.copies, first.before)
+
+
+def _undo(made, error):
+    """Take the rows of a tenant away whose object was not made, as far as D1 can be reached.
+
+    Where nobody knows whether it was made the row stays, for whoever comes next to look at the object.
+    """
+    lease, effect = made.lease, getattr(error.__cause__, "effect", None)
+    with suppress(DatabaseError):
+        is_known = isinstance(error, DatabaseError) and effect != "unknown"
+        if is_known and lease.step != Do.KEEP and scratch_dump() is not None:
+            remove_rows(lease, State.DELETED, emptied=False)
+        else:
+            leases.fail(lease, error if isinstance(error, Exception) else "interrupted")
+
+
+def undo(made):
+    """Take back the rows of a new tenant of which nothing more was done."""
+    if made.lease is not None:
+        with suppress(DatabaseError):
+            remove_rows(made.lease, State.DELETED, emptied=False)
+
+
+def add_row(lease, name="", fields=None):
+    """Write the row of a tenant whose object was filled under a lease, where it is not there yet; one trip.
+
+    Raises LeaseLost, with nothing done.
+    """
+    connection, slug = connections[conf("DIRECTORY_ALIAS")], lease.slug
+    new = NewTenant(slug, name, fields=dict(fields or {}))
+    try:
+        *_, keys = run_batch(
+            connection,
+            [leases.still_mine(lease), _tenant_statement(connection, new), _present(connection, [slug])],
+        )
+    except DatabaseError as error:
+        if leases.is_lost(error):
+            raise leases.lost(lease) from error
+        raise
+    row = _written(new, connection, keys.rows[0][0])
+    if not lease.row.is_registered:
+        _tell_made(row)
+
+
+def write_rows(made):
+    """Write D1's rows of tenants, in one batch, with a lease for each new one; return a list of Made.
+
+    `made` is [(NewTenant, FirstMembers)]. A tenant that is there already keeps its row, but for a new name.
+    Raises Unsettled, with none written, where the ledger does not allow it for one of them.
+    """
+    if not made:
+        return []
+    connection = connections[conf("DIRECTORY_ALIAS")]
+    tenants = [new for new, _ in made]
+    slugs = [new.slug for new in tenants]
+    owner, seconds = uuid4().hex, conf("LEASE_SECONDS")
+    statements = [
+        _refusal(connection, slugs),
+        leases.look_statement(slugs),
+        leases.begin_statement(slugs, Operation.CREATE, owner, seconds, code_fingerprint()),
+    ]
+    for new, first in made:
+        statements.append(_tenant_statement(connection, new))
+        statements += [_place_statement(connection, new.slug, place, first) for place in first.places]
+        statements += first.after(new.slug) if first.after is not None else []
+    statements.append(_present(connection, slugs))
+    try:
+        results = run_batch(connection, statements)
+    except DatabaseError as error:
+        if told(error, _UNSETTLED) is None:
+            raise
+        raise Unsettled(f"A tenant among {', '.join(slugs)} is not settled.") from error
+    before, fences = leases.rows_of(results[1]), dict(results[2].rows)
+    keys = {slug: key for key, slug in results[-1].rows}
+    rows = []
+    for new, _ in made:
+        row, lease = _written(new, connection, keys[new.slug]), None
+        if (fence := fences.get(new.slug)) is not None:
+            lease = leases.Lease(Operation.CREATE, before[new.slug], fence, owner, seconds)
+        rows.append(Made(row, lease is not None, lease))
+    return rows
+
+
+def _refusal(connection, slugs):
+    """Return the statement that fails unless each tenant is ready, or neither there nor worked on."""
+    states, tenants = (
+        connection.ops.quote_name(model._meta.db_table)
+        for model in (type(ledger.new_state("")), tenant_model())
+    )
+    is_there = f"asked.value IN (SELECT {connection.ops.quote_name('slug')} FROM {tenants})"  # noqa: S608
+    settled = f"('', '{Operation.MIGRATE}')"
+    return (
+        f"SELECT {failing(_UNSETTLED, 'asked.value')} FROM json_each(%s) AS asked "  # noqa: S608
+        f"LEFT JOIN {states} AS s ON s.slug = asked.value WHERE CASE WHEN {is_there} "
+        f"THEN coalesce(s.state <> '{State.READY}' OR s.operation NOT IN {settled}, false) "
+        f"ELSE coalesce(s.operation <> '', false) END",
+        [json.dumps(slugs)],
+    )
+
+
+def _written(new, connection, key):
+    """Return the model's row for what was written."""
+    row = _tenant(new)
+    row.pk = key
+    for made_there in [name for name, value in vars(row).items() if isinstance(value, DatabaseDefault)]:
+        delattr(row, made_there)  # read from D1 when somebody asks for it
+    row._state.db, row._state.adding = connection.alias, False
+    lookup.forget(new.slug)
+    return row
+
+
+def _tenant(new):
+    return tenant_model()(**row_values(new.slug, new.name, new.fields))
+
+
+def _values(instance, connection, leave_out=()):
+    """Return {column: value} of an unsaved instance, but for what the database makes itself."""
+    values = {
+        field.column: field.pre_save(instance, add=True)
+        for field in instance._meta.concrete_fields
+        if field.name not in leave_out
+        and not (field.primary_key and instance.pk is None)
+        and not field.generated
+    }
+    fields = {field.column: field for field in instance._meta.concrete_fields}
+    return {
+        column: fields[column].get_db_prep_save(value, connection)
+        for column, value in values.items()
+        if not isinstance(value, DatabaseDefault)
+    }
+
+
+def _tenant_statement(connection, new):
+    row = _tenant(new)
+    values = _values(row, connection)
+    quote = connection.ops.quote_name
+    fields = row._meta.concrete_fields
+    given = {"name", *new.fields} if new.name and has_name(row) else {*new.fields}
+    columns = [field.column for field in fields if {field.name, field.attname} & given]
+    table, slug = quote(row._meta.db_table), quote("slug")
+    if not new.may_insert:
+        assigned = ", ".join(f"{quote(column)} = %s" for column in columns) or f"{slug} = {slug}"
+        params = [*(values[column] for column in columns), new.slug]
+        return f"UPDATE {table} SET {assigned} WHERE {slug} = %s", params  # noqa: S608
+    changed = ", ".join(f"{quote(column)} = excluded.{quote(column)}" for column in columns)
+    change = f"DO UPDATE SET {changed}" if changed else "DO NOTHING"
+    return _insert(connection, row, values, f" ON CONFLICT ({slug}) {change}")
+
+
+def _place_statement(connection, slug, place, first):
+    link = place._meta.get_field(first.tenant_field)
+    values = _values(place, connection, leave_out=(first.tenant_field,))
+    table, column = (connection.ops.quote_name(name) for name in (tenant_model()._meta.db_table, "slug"))
+    key = connection.ops.quote_name(link.target_field.column)
+    found = f"(SELECT {key} FROM {table} WHERE {column} = %s)"  # noqa: S608
+    return _insert(connection, place, values, " ON CONFLICT DO NOTHING", {link.column: (found, slug)})
+
+
+def _insert(connection, instance, values, suffix, expressions=None):
+    quote = connection.ops.quote_name
+    expressions = expressions or {}
+    columns = ", ".join(map(quote, [*values, *expressions]))
+    marks = ", ".join(["%s"] * len(values) + [sql for sql, _ in expressions.values()])
+    table = quote(instance._meta.db_table)
+    params = [*values.values(), *(param for _, param in expressions.values())]
+    return f"INSERT INTO {table} ({columns}) VALUES ({marks}){suffix}", params  # noqa: S608
+
+
+def _present(connection, slugs):
+    model = tenant_model()
+    quote = connection.ops.quote_name
+    key, slug, table = map(quote, (model._meta.pk.column, "slug", model._meta.db_table))
+    return (
+        f"SELECT {key}, {slug} FROM {table} WHERE {slug} IN (SELECT value FROM json_each(%s))",  # noqa: S608
+        [json.dumps(slugs)],
+    )
+
+
+def made_now(connection):
+    """Return the SQL, with one parameter, that says in `after` whether this batch makes the row of a slug."""
+    table = connection.ops.quote_name(ledger.new_state("")._meta.db_table)
+    return (
+        f"EXISTS (SELECT 1 FROM {table} WHERE slug = %s "  # noqa: S608 - a quoted name
+        f"AND operation = '{Operation.CREATE}')"
+    )

@@ -1,0 +1,387 @@
+"""Makes a tenant's object ready: schema and first rows come from a scratch object, in one atomic batch."""
+
+import hashlib
+import inspect
+import json
+import logging
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Lock
+
+import django
+from django.apps import apps
+from django.core.management import call_command
+from django.db import DatabaseError, NotSupportedError, connections
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import OuterRef
+from django.utils.timezone import now
+
+from do_bridge.backends.remote_sqlite import isolation, schema
+from do_bridge.backends.remote_sqlite.refusals import failing, told
+from do_bridge.backends.sqlite_file.quoting import quote
+from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, read_schema
+from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.replicated.contenttypes import content_type_statements
+from do_bridge.tenancy.replicated.sql import copy_statements, insert_statements, run_batch
+from do_bridge.tenancy.schema.errors import TenantBehind, TenantUnclaimed
+from do_bridge.tenancy.schema.expecting import expecting, is_overtaken
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of, write_statements
+from do_bridge.tenancy.slugs import tenant_alias
+from do_bridge.tenancy.tenants import lookup
+
+from . import leases, ledger
+from .emptying import drop_left_over, settle
+from .fencing import INTERNAL, NOT_INTERNAL, fenced
+from .looking import read_tenant, unchecked
+from .signals import tenant_filled
+from .states import FILLING, Do, Found, Operation, found, is_its_work, next_step
+from .template_objects import note_used
+
+logger = logging.getLogger("do_bridge.migrations")
+
+# How often the scratch object is tried.
+ATTEMPTS = 3
+_APPLIED = "django_migrations"
+_TAKEN = "taken"
+# First in the batch that makes everything: it fails in an object that has any table.
+_REFUSE_TAKEN = f"SELECT {failing(_TAKEN, 'name')} FROM sqlite_master WHERE {NOT_INTERNAL}"  # noqa: S608
+# Rows with explicit keys move the counters, but not beyond rows that are no longer there.
+_COUNTERS = (
+    "DELETE FROM sqlite_sequence WHERE name IN (SELECT value->>0 FROM json_each(%s))",
+    "INSERT INTO sqlite_sequence (name, seq) SELECT value->>0, value->>1 FROM json_each(%s)",
+)
+_COPIED_APPS_TABLES = (("contenttypes", "ContentType"), ("auth", "Permission"))
+
+_lock = Lock()
+_dumps = {}
+
+
+class ObjectTaken(DatabaseError):
+    """The object of a tenant that is to be made holds what somebody else wrote, maybe a former tenant."""
+
+
+class ObjectFilled(ObjectTaken):
+    """An object that was empty when its lease was taken has tables now."""
+
+
+@dataclass
+class Dump:
+    """What a migrated object holds: its schema as SQL, and the rows that its migrations made.
+
+    `late` is the SQL of views and triggers, which would act on the rows; `counters` are AUTOINCREMENT's.
+    """
+
+    schema: list[str] = field(default_factory=list)
+    rows: list[tuple[str, list[str], list[list]]] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    counters: list[list] = field(default_factory=list)
+
+    @property
+    def fingerprint(self):
+        """The fingerprint of the migrations that were applied."""
+        recorded = [(columns, rows) for table, columns, rows in self.rows if table == "django_migrations"]
+        return of(
+            (row[columns.index("app")], row[columns.index("name")])
+            for columns, rows in recorded
+            for row in rows
+        )
+
+
+def provision(slug, copies=(), *, before=None, lease=None):
+    """Make the object of tenant `slug` ready; safe to repeat. Return "provisioned" or "migrated".
+
+    A new object gets everything in one round trip, once this process has seen the scratch object; `copies`,
+    unsaved model instances with their primary keys, come along. An object that has a schema already is
+    migrated in the ordinary way, and statements of `before(connection)` run there before the copies. With a
+    `lease` it is all fenced, and the ledger is the caller's. Raises ObjectTaken where the object has tables,
+    none of which a migration made, and ObjectFilled where the lease was taken for an empty object, and that
+    has tables.
+    """
+    alias = tenant_alias(slug)
+    with fenced(alias, lease):
+        if (lease is None or lease.step != Do.KEEP) and make(slug, copies):
+            return "provisioned"
+        if lease is not None and lease.step == Do.MAKE and scratch_dump() is not None:
+            raise ObjectFilled(_taken(slug))
+        if lease is None and (names := tables_of(slug)) and _APPLIED not in names:
+            # The caller knows whose migrations these are; tables without any are nobody's.
+            raise ObjectTaken(_taken(slug))
+        call_command("migrate", database=alias, interactive=False, verbosity=0, noted=False, skip_checks=True)
+        if copied := copy_statements(connections[alias], copies):
+            first = before(connections[alias]) if before is not None else []
+            run_batch(connections[alias], [*first, *copied])
+    return "migrated"
+
+
+def make(slug, copies=()):
+    """Fill an empty object by one batch; say whether that was done. Not where it has any table."""
+    connection = connections[tenant_alias(slug)]
+    if (dump := scratch_dump()) is None:
+        return False
+    try:
+        with expecting(connection, ""):
+            statements = [(_REFUSE_TAKEN, None), *_statements(connection, dump)]
+            run_batch(connection, statements + copy_statements(connection, copies))
+    except DatabaseError as error:
+        # The batch is atomic: an object in use refuses it unharmed.
+        if not is_overtaken(error) and told(error, _TAKEN) is None:
+            raise
+        return False
+    return True
+
+
+def _taken(slug):
+    return (
+        f"The database of {slug!r} has tables already that were not made for this tenant. "
+        f"They may be a former tenant's. Choose another slug, or take them over with "
+        f"`manage.py create_tenant --adopt {slug}`, or delete them with `manage.py tenant_delete {slug}`."
+    )
+
+
+def refuse(lease):
+    """Raise what the step of a lease that was not taken says."""
+    leases.refuse(lease)
+    if lease.step == Do.TAKEN:
+        raise ObjectTaken(_taken(lease.slug))
+
+
+def guard_lookup():
+    """Let the look-up refuse a row whose object holds what was not made for it, in the row's own trip."""
+    lookup.annotations = lambda: {"unsettled": ledger.unsettled_text(OuterRef("slug"))}
+    lookup.check = _refuse_unsettled
+
+
+def _refuse_unsettled(tenant):
+    """Raise TenantUnclaimed for a row whose object is somebody else's, TenantBehind while it is filled.
+
+    One round trip for a row that no work has ended for, and one more that notes the end of a creation; none
+    for a tenant in use, since the ledger's word came with its row.
+    """
+    if tenant.unsettled is None:
+        return
+    row = leases.Row(*json.loads(tenant.unsettled), is_registered=True)
+    if row.operation in (*FILLING, Operation.DELETE):
+        raise TenantBehind(f"Tenant {tenant.slug!r} is not ready: {row.operation} is not finished.")
+    # Those that a test run has made for an alias of its own are for whatever row a test makes.
+    if isolation.is_known(connections[tenant_alias(tenant.slug)]):
+        return
+    if not row.operation and not has_tables(tenant.slug):
+        return
+    held = read_tenant(tenant.slug)
+    step = next_step(row, held, Operation.MIGRATE)
+    if step == Do.TAKEN:
+        raise TenantUnclaimed(tenant.slug)
+    if step == Do.DROP:
+        _drop_on_use(tenant.slug)
+        return
+    is_whole = held.fingerprint and found(row, held) == Found.READY
+    if row.operation == Operation.CREATE and is_whole and is_its_work(row, held):
+        with suppress(DatabaseError):
+            leases.settle_creation(row)
+
+
+def _drop_on_use(slug):
+    """Make the object anew whose tables are left over: they may have the schema that a use expects."""
+    if not conf("CATCH_UP"):
+        raise TenantBehind(
+            f"Tenant {slug!r} is not made yet, and DO_BRIDGE['CATCH_UP'] is off. "
+            f"Run `manage.py create_tenant {slug}`."
+        )
+    try:
+        provision_noted(slug)
+    except leases.LeaseError as error:
+        raise TenantBehind(str(error)) from error
+
+
+def tables_of(slug):
+    """Return the names of what the object of `slug` holds, for whomever it was made; one round trip."""
+    alias = tenant_alias(slug)
+    with unchecked(alias):
+        (result,) = run_batch(connections[alias], [("SELECT name FROM sqlite_master", None)])
+    return [name for (name,) in result.rows if not name.startswith(INTERNAL)]
+
+
+def has_tables(slug):
+    """Say whether the object of tenant `slug` has tables already, for whomever they were; one round trip."""
+    return bool(tables_of(slug))
+
+
+def _statements(connection, dump):
+    statements = [("PRAGMA defer_foreign_keys = on", None)]
+    statements += [(sql, None) for sql in dump.schema]
+    for table, columns, rows in dump.rows:
+        if table == _APPLIED:
+            rows = _applied_now(connection, columns, rows)
+        statements += insert_statements(connection, table, columns, rows)
+    statements += content_type_statements(connection) + [(sql, None) for sql in dump.late]
+    if dump.counters:
+        counters = json.dumps(dump.counters)
+        statements += [(sql, (counters,)) for sql in _COUNTERS]
+    return statements + write_statements(dump.fingerprint)
+
+
+def _applied_now(connection, columns, rows):
+    """Return the rows of django_migrations with the present time, the tenant's own."""
+    at = columns.index("applied")
+    present = connection.ops.adapt_datetimefield_value(now())
+    return [[*row[:at], present, *row[at + 1 :]] for row in rows]
+
+
+def provision_noted(slug):
+    """Make the object of a tenant that has its row in D1, or migrate it, under a lease; see `provision`."""
+    lease = leases.take(slug, Operation.MIGRATE, lambda: read_tenant(slug))
+    if not lease.fence:
+        refuse(lease)
+        raise ObjectTaken(f"Tenant {slug!r} was deleted.")
+    return work_under(lease, lambda: ready(lease))[0]
+
+
+def work_under(lease, work):
+    """Run work(), which returns (how, the fingerprint reached), and write its outcome into the ledger.
+
+    Returns what it returned.
+    """
+    try:
+        with leases.kept(lease):
+            outcome = work()
+    except Exception as error:
+        leases.fail(lease, error)
+        raise
+    settle(lease, outcome[1])
+    return outcome
+
+
+def finishes_creation(lease):
+    """Say whether a lease was taken over from a creation that was cut off before it reached the object."""
+    return lease.row.operation == Operation.CREATE and lease.step in (Do.MAKE, Do.DROP)
+
+
+def ready(lease, copies=(), before=None):
+    """Bring the object of a lease's tenant up to date by the lease's step; return (how, fingerprint)."""
+    if lease.step == Do.DROP:
+        drop_left_over(lease)
+    how = provision(lease.slug, copies, before=before, lease=lease)
+    if how == "provisioned" and finishes_creation(lease):
+        # Its members' copies would have come along.
+        tenant_filled.send(sender=None, source=None, target=lease.slug)
+    # A migrated object may have migrations that this code does not have.
+    alias = tenant_alias(lease.slug)
+    return how, code_fingerprint() if how == "provisioned" else connections[alias].schema_fingerprint
+
+
+def fingerprint():
+    """Return 16 hexadecimal digits that change with any migration, Django, and the dialect's schema code."""
+    digest = hashlib.sha256(django.__version__.encode() + inspect.getsource(schema).encode())
+    loader = MigrationLoader(None, ignore_no_migrations=True)
+    for key in sorted(loader.disk_migrations):
+        module = sys.modules[type(loader.disk_migrations[key]).__module__]
+        digest.update(repr(key).encode())
+        digest.update(inspect.getsource(module).encode())
+    return digest.hexdigest()[:16]
+
+
+def scratch_dump():
+    """Return the Dump of the scratch object for this state of the code; migrate that object where needed.
+
+    None where it can't be dumped, because of a virtual table of a kind that nothing can be made of again.
+    """
+    databases = tenant_databases()
+    alias = databases.scratch_alias(fingerprint_once())
+    # The object's name is part of the key: a test run has a scratch object of its own.
+    key = databases[alias]["NAME"]
+    with _lock:
+        if key not in _dumps:
+            _dumps[key] = _read_scratch(alias)
+            connections[alias].close()
+            note_used(alias)
+        return _dumps[key]
+
+
+def _read_scratch(alias):
+    """Migrate the scratch object and return its Dump, or None; again where somebody empties it meanwhile."""
+    for _ in range(ATTEMPTS):
+        _migrate_scratch(alias)
+        try:
+            dump = dump_database(connections[alias])
+        except NotSupportedError as error:
+            logger.warning("Tenants are migrated one by one, not made by one batch: %s", error)
+            return None
+        except DatabaseError as error:
+            # Emptied between the two trips of the reading.
+            if "no such table" not in str(error):
+                raise
+            continue
+        if dump.fingerprint == code_fingerprint():
+            return dump
+    return None
+
+
+def fingerprint_once():
+    """Return the fingerprint, computed once: a process runs one state of the code."""
+    if "fingerprint" not in _known:
+        _known["fingerprint"] = fingerprint()
+    return _known["fingerprint"]
+
+
+_known = {}
+
+
+def forget_dumps():
+    """Read the scratch object again when it is needed next."""
+    with _lock:
+        _dumps.clear()
+
+
+def _migrate_scratch(alias):
+    """Migrate the scratch object, which other processes may be doing at the same moment."""
+    before = -1
+    while True:
+        try:
+            return call_command("migrate", database=alias, interactive=False, verbosity=0)
+        except DatabaseError:
+            connections[alias].close()
+            applied = len(MigrationRecorder(connections[alias]).applied_migrations())
+            # Whoever else is at it took the migration that failed here: go on while there is such progress.
+            if applied <= before:
+                raise
+            before = applied
+
+
+def dump_database(connection):
+    """Return the Dump of the database behind `connection`, in two round trips.
+
+    Raises NotSupportedError for a virtual table that can't be made anew (see `virtual`).
+    """
+    master, tables = run_batch(connection, [(MASTER, None), (TABLES, None)])
+    entries = [row for row in master.rows if not row[1].startswith(INTERNAL[-1])]
+    found = read_schema(entries, tables.rows)
+    derived = [sql for item in found.derived for sql in item.statements()]
+    dump = Dump(schema=found.table_sql + found.index_sql, late=found.other_sql + derived)
+    # The directory's rows of these are copied instead, so that keys are equal everywhere.
+    copied = {
+        apps.get_model(*model)._meta.db_table
+        for model in _COPIED_APPS_TABLES
+        if apps.is_installed(f"django.contrib.{model[0]}")
+    }
+    wanted = [table for table in found.tables if table.name not in copied]
+    selects = [(_select_all(table), None) for table in wanted]
+    if found.has_sequence:
+        selects.append(("SELECT name, seq FROM sqlite_sequence", None))
+    results = run_batch(connection, selects) if selects else []
+    if found.has_sequence:
+        names = {table.name for table in wanted}
+        dump.counters = [list(row) for row in results.pop().rows if row[0] in names]
+    for table, result in zip(wanted, results, strict=True):
+        if result.rows:
+            dump.rows.append((table.name, list(result.columns), [list(row) for row in result.rows]))
+    return dump
+
+
+def _select_all(table):
+    """Return the query for a table's stored values, by its key; a rowid that no column shows comes first."""
+    names = table.stored_remotely
+    key = ", ".join(map(quote, table.key))
+    return f"SELECT {', '.join(map(quote, names))} FROM {quote(table.name)} ORDER BY {key}"  # noqa: S608

@@ -1,0 +1,197 @@
+"""Brings one tenant's object to where it should be: by replay, by provisioning, or by Django's command."""
+
+import json
+import logging
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from django.db import DatabaseError, connections
+from django.utils.timezone import now
+
+from do_bridge.backends.remote_sqlite.migrate.progress import REFUSE_HALF_UNAPPLIED
+from do_bridge.backends.remote_sqlite.rebuild import guarded
+from do_bridge.driver.sql import prepare
+from do_bridge.tenancy.lifecycle import leases
+from do_bridge.tenancy.lifecycle.emptying import clear
+from do_bridge.tenancy.lifecycle.fencing import fenced
+from do_bridge.tenancy.lifecycle.looking import close_to_older, read_tenant
+from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
+from do_bridge.tenancy.lifecycle.states import Do, Operation, State
+from do_bridge.tenancy.replicated.contenttypes import content_type_upserts
+from do_bridge.tenancy.schema.errors import TenantUnclaimed
+from do_bridge.tenancy.schema.expecting import expecting
+from do_bridge.tenancy.schema.fingerprint import of
+from do_bridge.tenancy.schema.replay import recording, signals_are_known
+from do_bridge.tenancy.slugs import tenant_alias
+
+from .fleet import JOBS, Fleet, Outcome
+
+logger = logging.getLogger("do_bridge.migrations")
+
+
+@dataclass
+class Step:
+    """The way from one schema to another, as one object went it."""
+
+    statements: list
+    reached: str
+    #: The migrations that it notes as applied, (app, name).
+    notes: list
+
+
+class Steps:
+    """For each schema that tenants start from, what the first of them did, to be sent to the others.
+
+    The first goes the ordinary way, through Django's executor. Where what it did is the same for every object
+    of its schema, the others get it as one batch, in one trip; else they go the ordinary way too.
+    """
+
+    def __init__(self, migrate):
+        """`migrate(slug)` goes the ordinary way and returns the fingerprint reached."""
+        self._migrate = migrate
+        self._steps = {}
+        self._locks = {}
+        self._guard = threading.Lock()
+        self._can_replay = signals_are_known()
+
+    def bring(self, slug, start):
+        """Bring one tenant on, whose object is thought to hold the schema `start`; return what it reached."""
+        if not start or not self._can_replay:
+            return self._migrate(slug)
+        with self._guard:
+            lock = self._locks.setdefault(start, threading.Lock())
+        with lock:
+            is_first = start not in self._steps
+            if is_first:
+                # If it fails, the next one is the first.
+                reached, self._steps[start] = self._record(slug, start)
+        if is_first:
+            return reached
+        return self._replay(slug, start) or self._migrate(slug)
+
+    def _record(self, slug, start):
+        with recording() as made:
+            reached = self._migrate(slug)
+        connection = connections[tenant_alias(slug)]
+        usable = made.can_be_replayed and of(made.applied) == reached and _keeps_content_types(made.applied)
+        if not usable or made.started_at != start:
+            return reached, None
+        refusals = REFUSE_HALF_UNAPPLIED if made.may_be_half_unapplied else ()
+        first = [prepare(sql, params) for sql, params in refusals]
+        statements = [*first, *made.statements, *content_type_upserts(connection)]
+        return reached, Step(statements, reached, made.notes)
+
+    def _replay(self, slug, start):
+        """Return the fingerprint reached, or None where this tenant has to go the ordinary way."""
+        step = self._steps[start]
+        if step is None:
+            return None
+        connection = connections[tenant_alias(slug)]
+        try:
+            with guarded(), expecting(connection, start) as sender, connection.wrap_database_errors:
+                sender.run([*step.statements, *_applied_now(connection, step.notes)])
+        except DatabaseError as error:
+            # The batch is atomic. The ordinary way says better what is wrong, or works where this did not.
+            if getattr(error.__cause__, "effect", None) == "unknown":
+                raise
+            logger.info("Tenant %s did not take the batch and goes the ordinary way: %s", slug, error)
+            return None
+        return step.reached
+
+
+def _applied_now(connection, notes):
+    """Return the prepared statement that gives the rows of django_migrations this tenant's own time."""
+    if not notes:
+        return []
+    sql = (
+        "UPDATE django_migrations SET applied = %s "
+        "WHERE (app, name) IN (SELECT value->>0, value->>1 FROM json_each(%s))"
+    )
+    return [prepare(sql, [connection.ops.adapt_datetimefield_value(now()), json.dumps(notes)])]
+
+
+def _keeps_content_types(applied):
+    return {("contenttypes", "0001_initial"), ("auth", "0001_initial")} <= set(applied)
+
+
+@dataclass
+class LeasedFleet:
+    """A run of migrations over many tenants, each under a lease; a piece's leases are taken in one trip.
+
+    `steps` (None: each goes the ordinary way) and `migrate(slug)` bring a tenant on, `makes` says whether an
+    empty object is filled by one batch, `refusal(fingerprint)` why this code refuses what was reached, or "".
+    """
+
+    steps: object
+    migrate: object
+    makes: bool
+    refusal: object
+    jobs: int = JOBS
+
+    def fleet(self):
+        """Return the Fleet."""
+        self._leases, self._keeping = {}, ExitStack()
+        return Fleet(self._work, before=self._begin, after=self._end, jobs=self.jobs)
+
+    def _begin(self, slugs):
+        """Take the leases of those of which the ledger knows whose their objects are."""
+        at_rest = [
+            row
+            for row in leases.look_at_many(slugs).values()
+            if row.state == State.READY and row.operation in ("", Operation.MIGRATE) and not row.is_live
+        ]
+        self._leases = leases.take_many(at_rest, Operation.MIGRATE)
+        self._keeping = ExitStack()
+        self._keeping.enter_context(leases.kept(*self._leases.values()))
+
+    def _work(self, slug):
+        if (lease := self._leases.get(slug)) is None:
+            return self._work_alone(slug)
+        # Where a run was cut off nobody knows how far it came: the object itself says so.
+        if lease.row.operation:
+            start = close_to_older(lease).fingerprint
+        else:
+            start = lease.row.fingerprint or read_tenant(slug).fingerprint
+        lease.step = Do.KEEP if start else Do.MAKE
+        return self._bring(lease, start)
+
+    def _work_alone(self, slug):
+        held = []
+
+        def read():
+            held.append(read_tenant(slug))
+            return held[-1]
+
+        lease = leases.take(slug, Operation.MIGRATE, read)
+        if not lease.fence:
+            if lease.step == Do.TAKEN:
+                raise TenantUnclaimed(slug)
+            leases.refuse(lease)
+            return Outcome(slug, error="it was deleted meanwhile")
+        self._leases[slug] = lease
+        with leases.kept(lease):
+            return self._bring(lease, held[-1].fingerprint if held else read_tenant(slug).fingerprint)
+
+    def _bring(self, lease, start):
+        slug = lease.slug
+        with fenced(tenant_alias(slug), lease):
+            if lease.step in (Do.MAKE, Do.DROP) and self.makes:
+                return Outcome(slug, fingerprint=ready(lease)[1])
+            if finishes_creation(lease):
+                start = ready(lease)[1]
+            reached = self.steps.bring(slug, start) if self.steps else self.migrate(slug)
+        return Outcome(slug, fingerprint=reached, error=self.refusal(reached))
+
+    def _end(self, done, untouched):
+        """Write what became of a piece into the ledger, in at most three trips."""
+        self._keeping.close()
+        own = self._leases
+        ready_ones = [one for one in done if not one.failed and one.slug in own]
+        settled = leases.settle_many([(own[one.slug], State.READY, one.fingerprint) for one in ready_ones])
+        for one in ready_ones:
+            if one.slug not in settled:
+                one.error = str(leases.lost(own[one.slug]))
+                clear(own[one.slug])
+        leases.fail_many([(own[one.slug], one.error) for one in done if one.failed and one.slug in own])
+        leases.give_back([own[slug] for slug in untouched if slug in own])

@@ -1,0 +1,246 @@
+"""Lets code run on any schema that has its migrations, and migrates a tenant without them on first use."""
+
+import contextvars
+import logging
+import threading
+import time
+import weakref
+from concurrent.futures import Future
+from functools import partial
+
+from django.db import DatabaseError, connections
+from django.db.backends.signals import connection_created
+
+from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.context import unset_context
+from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle.emptying import settle
+from do_bridge.tenancy.lifecycle.fencing import is_fenced, read_object
+from do_bridge.tenancy.lifecycle.looking import is_unchecked, read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.provision import ready
+from do_bridge.tenancy.lifecycle.states import Do, Operation
+from do_bridge.tenancy.replicated.contenttypes import directory_is_closed
+from do_bridge.tenancy.schema import known
+from do_bridge.tenancy.schema.errors import CodeTooOld, TenantBehind, TenantGone, TenantUnclaimed
+from do_bridge.tenancy.schema.expecting import is_overtaken
+from do_bridge.tenancy.slugs import alias_slug, tenant_alias
+from do_bridge.tenancy.tenants import is_registered, lookup
+
+from .executor import settle_fingerprint
+
+logger = logging.getLogger("do_bridge.migrations")
+
+#: Seconds for which a process does not try again what has just failed.
+PAUSE_AFTER_FAILURE = 30
+
+
+_guard = threading.Lock()
+_locks = weakref.WeakValueDictionary()
+_failures = {}
+
+
+class _Lock:
+    """A lock that can be referenced weakly, so that only those in use are kept."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+
+def watch_connections():
+    """Let every connection to a tenant expect a schema on which this code runs."""
+    connection_created.connect(_expect_schema, dispatch_uid="do_bridge.expect_schema")
+
+
+def _expect_schema(sender, connection, **kwargs):
+    driver_connection = connection.connection
+    if alias_slug(connection.alias) is None or not hasattr(driver_connection, "on_mismatch"):
+        return
+    driver_connection.expect = None if is_unchecked() else known.expected(driver_connection.database)
+    # Weakly, or a connection that nobody closes would be kept by what it calls.
+    driver_connection.on_mismatch = partial(_on_mismatch, weakref.ref(driver_connection), connection.alias)
+
+
+def _on_mismatch(reference, alias, found):
+    """Return the fingerprint with which a request may go on; raises SchemaMismatch."""
+    if is_unchecked():
+        return found
+    # In a thread of its own: its connection to the object must not be the one that waits here.
+    usable = found if known.is_known_usable(found) else _in_thread(_answer, alias_slug(alias), found)
+    driver_connection = reference()
+    if usable and driver_connection is not None:
+        driver_connection.expect = usable
+        known.found(driver_connection.database, usable)
+    return usable
+
+
+def _answer(slug, found):
+    # Not registered by the look-up's word: that is a memory, and whoever listens there would use the tenant.
+    if not found and (directory_is_closed() or not is_registered(slug)):
+        _refuse_gone(slug)
+        # An object of which the directory knows nothing is whatever its user makes of it.
+        return found
+    if found and (applied := known.migrations_of(found)) is not None:
+        # What is known to be refused needs no trip to be refused again.
+        _refuse_unknown(slug, applied)
+        _refuse_catching_up(slug)
+    return catch_up(slug, found)
+
+
+def _refuse_gone(slug):
+    """Raise TenantGone for a tenant without a row that had one a moment ago, or that the ledger saw go."""
+    if directory_is_closed():
+        return
+    if lookup.forget(slug) or _is_deleted(ledger.states(slug).get(slug)):
+        raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
+
+
+def _is_deleted(state):
+    return state is not None and state.state == ledger.DELETED
+
+
+def catch_up(slug, found=""):
+    """Migrate tenant `slug` if it lacks migrations of this code; return the fingerprint of what it has then.
+
+    Once, however many threads and processes ask: threads wait for each other at a lock; among processes the
+    object itself is the lock, since a migration's transaction begins only on the schema that was found.
+    Migrations that this code does not have stay. `found` is the fingerprint that made somebody ask. Raises
+    TenantGone, CodeTooOld, or TenantBehind where DO_BRIDGE["CATCH_UP"] is off, the migration failed, or a
+    load or a deletion is not finished.
+    """
+    with _guard:
+        lock = _locks.setdefault(slug, _Lock())
+    alias = tenant_alias(slug)
+    with lock.lock, unset_context(), unchecked(alias):
+        if known.is_known_usable(found):
+            # Another thread has asked meanwhile.
+            return found
+        while True:
+            held = read_object(connections[alias])
+            known.learn(held.applied)
+            _refuse_unknown(slug, held.applied)
+            if not known.is_usable(held.applied):
+                _refuse_catching_up(slug)
+                lease = _take(slug, held)
+                if lease is not None and (reached := _migrate(lease)) is not None:
+                    return reached
+                continue
+            try:
+                return settle_fingerprint(connections[alias], held)
+            except DatabaseError as error:
+                if not is_overtaken(error):
+                    raise
+
+
+def _refuse_unknown(slug, applied):
+    if unknown := known.unknown(applied):
+        raise CodeTooOld(
+            f"The database of tenant {slug!r} has migrations that this code does not have: {named(unknown)}. "
+            "DO_BRIDGE['REQUIRE_EXACT_SCHEMA'] refuses such a database. Run the code that has them. If they "
+            f"were removed for good, run `migrate {unknown[0][0]} --prune --database {tenant_alias(slug)}`."
+        )
+
+
+def named(migrations):
+    """Return a few words about some migrations, pairs of (app label, name)."""
+    names = ", ".join(f"{app}.{name}" for app, name in migrations[:3])
+    return names + (f" and {len(migrations) - 3} more" if len(migrations) > 3 else "")
+
+
+def _refuse_catching_up(slug):
+    """Raise TenantBehind where this process does not migrate the tenant now, as it knows without a trip."""
+    if not conf("CATCH_UP"):
+        raise TenantBehind(
+            f"The database of tenant {slug!r} is behind this code, and DO_BRIDGE['CATCH_UP'] is off. "
+            f"Run `migrate --database tenant --tenant {slug}`."
+        )
+    until, reason = _failures.get(slug, (0, ""))
+    if time.monotonic() < until:
+        raise TenantBehind(f"The database of tenant {slug!r} could not be migrated just now: {reason}")
+
+
+def _take(slug, held):
+    """Return the lease for a migration, or None where somebody else has just brought the tenant on."""
+
+    def read():
+        held = read_tenant(slug)
+        if known.is_usable(held.applied):
+            raise _Done
+        return held
+
+    try:
+        lease = leases.take(
+            slug,
+            Operation.MIGRATE,
+            read,
+            wait=conf("LEASE_SECONDS") / 2,
+            waits_for=(Operation.CREATE, Operation.MIGRATE),
+        )
+    except _Done:
+        return None
+    except leases.Held as error:
+        raise TenantBehind(f"The database of tenant {slug!r} is not ready: {error}") from error
+    if lease.step == Do.GONE:
+        # It had its row when this began.
+        lookup.forget(slug)
+        raise TenantGone(f"There is no tenant {slug!r} any more: it was deleted.")
+    if lease.step == Do.TAKEN:
+        raise TenantUnclaimed(slug)
+    if lease.step == Do.UNFINISHED:
+        raise TenantBehind(
+            f"The database of tenant {slug!r} is not ready: {lease.row.operation} is not finished."
+        )
+    if lease.step == Do.KEEP and not held.has_tables:
+        lease.step = Do.MAKE
+    return lease
+
+
+class _Done(Exception):
+    """The tenant is where this code wants it."""
+
+
+def _migrate(lease):
+    """Bring the tenant to head under a lease, with its outcome in the ledger; return the fingerprint.
+
+    None where somebody else has taken the tenant over meanwhile.
+    """
+
+    slug, start = lease.slug, time.monotonic()
+    try:
+        with leases.kept(lease):
+            _, reached = ready(lease)
+    except Exception as error:
+        if is_fenced(error):
+            _refuse_gone(slug)
+            return None
+        reason = f"{type(error).__name__}: {error}"
+        _failures[slug] = (time.monotonic() + PAUSE_AFTER_FAILURE, reason)
+        logger.exception("Tenant %s could not be migrated on first use.", slug)
+        leases.fail(lease, error)
+        raise TenantBehind(
+            f"The database of tenant {slug!r} is behind this code and could not be migrated: {reason}"
+        ) from error
+    _failures.pop(slug, None)
+    try:
+        settle(lease, reached)
+    except leases.LeaseLost:
+        _refuse_gone(slug)
+        return None
+    logger.info("Tenant %s was migrated on first use in %.2f s.", slug, time.monotonic() - start)
+    return reached
+
+
+def _in_thread(function, *arguments):
+    """Run a function in a thread of its own, with connections of its own, and wait for it."""
+    outcome = Future()
+
+    def run():
+        try:
+            outcome.set_result(function(*arguments))
+        except BaseException as error:
+            outcome.set_exception(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
+    thread.start()
+    return outcome.result()

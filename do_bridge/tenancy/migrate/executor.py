@@ -1,0 +1,134 @@
+"""Runs migrations on a tenant's object, and writes the schema's fingerprint in each one's own transaction."""
+
+from django.db import DatabaseError
+
+from do_bridge.backends.remote_sqlite.migrate.executor import MigrationExecutor
+from do_bridge.tenancy.lifecycle.fencing import read_object
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema import fingerprint, known
+from do_bridge.tenancy.schema.expecting import expecting
+from do_bridge.tenancy.schema.replay import recorded
+from do_bridge.tenancy.slugs import is_tenant_side
+
+_MARK = fingerprint.READ_META
+
+
+def read_fingerprint(connection):
+    """Return the fingerprint that the object holds, empty for none; one trip."""
+    rows = _read(connection, _MARK)
+    return rows[0][0] if rows else ""
+
+
+def _read(connection, sql):
+    try:
+        (result,) = run_batch(connection, [(sql, None)])
+    except DatabaseError as error:
+        if "no such table" not in str(error):
+            raise
+        return []
+    return result.rows
+
+
+def settle_fingerprint(connection, state=None):
+    """Write the fingerprint of what the object says is applied, if it holds another one; return it.
+
+    For changes that no migration made. `state` is the object's, where it was read already.
+    """
+    state = read_object(connection) if state is None else state
+    wanted = known.learn(state.applied)
+    if wanted != state.fingerprint:
+        with expecting(connection, state.fingerprint):
+            run_batch(connection, fingerprint.write_statements(wanted))
+    connection.schema_fingerprint = wanted
+    return wanted
+
+
+def prune_removed(connection, label):
+    """Take the rows of an app that has no migrations here out of an object's django_migrations.
+
+    Django's `--prune` refuses an app that is not installed. Returns the names; the tables of the app stay.
+    """
+    state = read_object(connection)
+    gone = {key for key in state.applied if key[0] == label}
+    wanted = known.learn(state.applied - gone)
+    if gone:
+        delete = ("DELETE FROM django_migrations WHERE app = %s", (label,))
+        with expecting(connection, state.fingerprint):
+            run_batch(connection, [delete, *fingerprint.write_statements(wanted)])
+    connection.schema_fingerprint = wanted if gone else state.fingerprint
+    return sorted(name for _, name in gone)
+
+
+class TenantMigrationExecutor(MigrationExecutor):
+    """The executor of tenants' objects; for every other database it is its parent and nothing else.
+
+    Each transaction expects the fingerprint that was found at the start: of two who migrate one object at the
+    same time the second runs nothing, and is told (`is_overtaken`).
+    """
+
+    def __init__(self, connection, progress_callback=None):
+        self.keeps_fingerprint = is_tenant_side(connection.alias)
+        if self.keeps_fingerprint:
+            # Before the migrations are read: what changes in between must not look like what was read.
+            self._stored = read_fingerprint(connection)
+        super().__init__(connection, progress_callback)
+        self._applied = frozenset(self.loader.applied_migrations)
+        self._coming = self._applied
+
+    def migrate(self, targets, plan=None, state=None, fake=False, fake_initial=False):
+        if not self.keeps_fingerprint:
+            return super().migrate(targets, plan, state, fake, fake_initial)
+        if plan is None:
+            plan = self.migration_plan(targets)
+        try:
+            with (
+                expecting(self.connection, self._stored),
+                recorded(self.connection, plan, self._stored) as recording,
+            ):
+                recording.may_be_half_unapplied = self.may_be_half_unapplied
+                state = super().migrate(targets, plan, state, fake, fake_initial)
+                self._settle()
+            recording.applied = self._applied
+            known.learn(self._applied)
+        finally:
+            self.connection.schema_fingerprint = self._stored
+        return state
+
+    def apply_migration(self, state, migration, fake=False, fake_initial=False):
+        state = super().apply_migration(state, migration, fake, fake_initial)
+        self._moved_on()
+        return state
+
+    def unapply_migration(self, state, migration, fake=False):
+        state = super().unapply_migration(state, migration, fake)
+        self._moved_on()
+        return state
+
+    def check_replacements(self):
+        super().check_replacements()
+        if self.keeps_fingerprint and self.loader.replacements:
+            self._coming = frozenset(self.recorder.applied_migrations())
+
+    def _record(self, migration, backwards):
+        statements = super()._record(migration, backwards)
+        if not self.keeps_fingerprint:
+            return statements
+        own = {(migration.app_label, migration.name)}
+        names = set(migration.replaces) | own if backwards else set(migration.replaces) or own
+        self._coming = self._applied - names if backwards else self._applied | names
+        return statements + fingerprint.write_statements(fingerprint.of(self._coming))
+
+    def _moved_on(self):
+        if self.keeps_fingerprint:
+            self._applied = self._coming
+            self._stored = fingerprint.of(self._applied)
+            self.connection.connection.expect = self._stored
+
+    def _settle(self):
+        """Write the fingerprint where no migration of this run did: in an object older than the ledger."""
+        self._applied = self._coming
+        wanted = fingerprint.of(self._applied)
+        if wanted != self._stored and (self._applied or self._stored):
+            run_batch(self.connection, fingerprint.write_statements(wanted))
+            self._stored = wanted
+            self.connection.connection.expect = wanted

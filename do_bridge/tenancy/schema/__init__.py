@@ -1,0 +1,1 @@
+"""What is known about schemas: the migrations behind a fingerprint, and what a tenant's object holds."""
