@@ -50,6 +50,13 @@ def _advice(url: str, found: health.Health) -> str:
         return f"{url} has no RELAY_TOKEN. Run `manage.py relay deploy`."
     if found.problem:
         return f"{url} did not answer as a relay. Check RELAY_URL and the network."
+    if found.protocol not in (0, health.PROTOCOL):
+        older = found.protocol < health.PROTOCOL
+        command = "manage.py relay deploy" if older else "pip install --upgrade do-bridge"
+        return (
+            f"The relay speaks version {found.protocol} of the protocol and the package version "
+            f"{health.PROTOCOL}, so they cannot work together. Run `{command}`."
+        )
     if health.release(found.package) < health.release(__version__):
         return "The relay is older than the package. Run `manage.py relay deploy`."
     if health.release(found.package) > health.release(__version__):

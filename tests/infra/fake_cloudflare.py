@@ -57,6 +57,7 @@ class FakeCloudflare:
         self.requests: list[str] = []
         self.relay: UploadedRelay | None = None
         self.fail_uploads = False
+        self.tail_url = ""
 
     def __enter__(self) -> FakeCloudflare:
         fake = self
@@ -130,6 +131,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif "/workers/workers/" in path or path.endswith("/subdomain"):
             on = {"enabled": True, "previews_enabled": False}
             self._answer(200, {"id": "x", "name": "x", "subdomain": on, "tags": [], **on})
+        elif path.endswith("/tails"):
+            tail = {"id": "t", "url": self.account.tail_url, "expires_at": "2099-01-01T00:00:00Z"}
+            self._answer(200, tail)
+        elif "/tails/" in path:
+            self._answer(200, {})
         elif self.command == "PUT" and not self.account.fail_uploads:
             self.account.upload(self.headers["Content-Type"], body)
             self._answer(200, {"id": "x", "etag": "e", "startup_time_ms": 1})

@@ -1,11 +1,8 @@
 """The relay's bundle and tools: what the package contains, and what it says if something is missing."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -14,9 +11,9 @@ import pytest
 
 from do_bridge.relay import RelayError, bundle, tools
 from do_bridge.version import __version__
+from tests.infra.built import build_sdist, build_wheel, copy_checkout, install
 
 ROOT = Path(__file__).resolve().parents[2]
-NO_NODE = {"PATH": "/nowhere", "HOME": os.environ.get("HOME", "/")}
 
 
 @pytest.fixture
@@ -146,34 +143,13 @@ def test_a_node_that_is_too_old_is_refused_with_its_version(elsewhere, tmp_path,
 
 @pytest.mark.timeout(300)
 def test_an_sdist_contains_the_bundle_so_that_a_wheel_is_built_from_it_without_node(tmp_path):
-    checkout = tmp_path / "checkout"
-    ignored = shutil.ignore_patterns("__pycache__", "node_modules", "dist", ".wrangler", ".dev.vars")
-    for name in ("do_bridge", "worker"):
-        shutil.copytree(ROOT / name, checkout / name, ignore=ignored)
-    for name in ("pyproject.toml", "setup.py", "README.md"):
-        shutil.copyfile(ROOT / name, checkout / name)
-    shutil.rmtree(checkout / "do_bridge" / "relay" / "worker", ignore_errors=True)
-    (checkout / "worker" / "node_modules").symlink_to((ROOT / "worker" / "node_modules").resolve())
-    node = str(tools.node_binary().parent)
-    hook = "from setuptools import build_meta; print(build_meta.build_sdist({!r}))"
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", str(tmp_path)]
-    subprocess.run(
-        [sys.executable, "-c", hook.format(str(tmp_path))],
-        cwd=checkout,
-        env=os.environ | {"PATH": f"{node}:{os.environ['PATH']}"},
-        check=True,
-        capture_output=True,
-    )
-    sdist = next(tmp_path.glob("*.tar.gz"))
+    sdist = build_sdist(copy_checkout(tmp_path / "checkout"), tmp_path)
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     unpacked = next((tmp_path / "unpacked").iterdir())
     assert not (unpacked / "worker").exists()
-    subprocess.run([*build, str(unpacked)], env=os.environ | NO_NODE, check=True)
-    target = tmp_path / "site"
-    wheel = next(tmp_path.glob("*.whl"))
-    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", str(target)]
-    subprocess.run([*install, str(wheel)], check=True)
-    record = json.loads((target / "do_bridge" / "relay" / "worker" / "bundle.json").read_text())
-    assert record["version"] == __version__
-    assert "do-bridge.v" in (target / "do_bridge" / "relay" / "worker" / "relay.js").read_text()
+    target = install(build_wheel(unpacked, tmp_path, PATH="/nowhere"), tmp_path / "site")
+    worker = target / "do_bridge" / "relay" / "worker"
+    assert json.loads((worker / "bundle.json").read_text())["version"] == __version__
+    assert "do-bridge.v" in (worker / "relay.js").read_text()
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in worker.iterdir())

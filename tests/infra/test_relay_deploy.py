@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import os
 import re
 import stat
 import subprocess
@@ -19,7 +18,7 @@ from do_bridge.relay.local import database_id
 from do_bridge.relay.settings import Settings
 from do_bridge.relay.wrangler import Wrangler, deployed_addresses
 from do_bridge.version import __version__
-from tests.infra.fake_cloudflare import DATABASE, FakeCloudflare
+from tests.infra.fake_cloudflare import DATABASE
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-relay-token-of-32-characters-00"
@@ -45,30 +44,6 @@ DATABASES = {
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty folder as the current one, and an environment that names no relay."""
-    place = tmp_path / "shop"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    for name in list(os.environ):
-        if name.startswith(("RELAY_", "CLOUDFLARE_", "D1_")):
-            monkeypatch.delenv(name)
-    return place
-
-
-@pytest.fixture
-def env_file(folder):
-    """Writes the env file of a deployment; returns its path."""
-
-    def write(name=".env", **values):
-        path = folder / name
-        path.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
-        return path
-
-    return write
-
-
-@pytest.fixture
 def project(folder, monkeypatch):
     """A project of `startproject` whose settings read the relay from the environment."""
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
@@ -77,15 +52,6 @@ def project(folder, monkeypatch):
     settings = folder / "shop" / "settings.py"
     settings.write_text(settings.read_text() + SETTINGS)
     return folder
-
-
-@pytest.fixture
-def cloudflare(tmp_path, monkeypatch):
-    """A fake account that wrangler talks to; no wait for busy objects."""
-    monkeypatch.setattr(deploying.time, "sleep", lambda seconds: None)
-    with FakeCloudflare(tmp_path / "data") as fake:
-        monkeypatch.setenv("CLOUDFLARE_API_BASE_URL", fake.api_base)
-        yield fake
 
 
 @pytest.fixture
