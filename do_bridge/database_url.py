@@ -100,8 +100,9 @@ def _finish(scheme: str) -> Callable[[dict[str, Any]], None]:
     """Return the function that completes what dj-database-url has read."""
 
     def finish(config: dict[str, Any]) -> None:
-        parts = (str(config[key]) for key in ("USER", "PASSWORD", "HOST"))
-        config.update(_settings(scheme, *parts, config["PORT"] or None, config["NAME"], config["OPTIONS"]))
+        user, password, host = (str(config[key]) for key in ("USER", "PASSWORD", "HOST"))
+        port, name, given = config["PORT"] or None, config["NAME"], config["OPTIONS"]
+        config.update(_settings(scheme, user, password, host, port, name, given))
 
     return finish
 
@@ -134,7 +135,7 @@ def _settings(
         base += _base_path(options, host, path)
         if not name:
             raise ImproperlyConfigured(f"The d1:// URL has no database's id. {_WRITE.format(scheme)}")
-    made = {"ENGINE": ENGINES[scheme], "NAME": name, "HOST": base, "PORT": "", "USER": ""}
+    made: dict[str, Any] = {"ENGINE": ENGINES[scheme], "NAME": name, "HOST": base, "PORT": "", "USER": ""}
     made |= {"PASSWORD": password or user, "OPTIONS": options}
     return made | ({"TEST": test} if test else {})
 

@@ -47,6 +47,17 @@ def _start_relay(config: pytest.Config) -> Any:
     return config.stash[_RELAY]
 
 
+def _is_used() -> bool:
+    """Whether the project under test has this package in its settings; nothing of the package is imported."""
+    from django.conf import settings
+
+    if not settings.configured:
+        return False
+    # Not .values(): a dictionary of tenants' aliases would look for live ones.
+    engines = [str(database.get("ENGINE")) for database in dict.values(settings.DATABASES)]
+    return "do_bridge" in settings.INSTALLED_APPS or any(name.startswith("do_bridge.") for name in engines)
+
+
 class _Watch:
     """The hooks of a session with pytest-django."""
 
@@ -56,9 +67,9 @@ class _Watch:
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Any:
         """Start the relay before the test databases; let `db` restore rows if the setting is on."""
-        if fixturedef.argname == _DATABASES:
+        if fixturedef.argname == _DATABASES and _is_used():
             _start_relay(self.config)
-        elif fixturedef.argname == _ONE_TEST:
+        elif fixturedef.argname == _ONE_TEST and _is_used():
             from do_bridge.testing.pytest_rows import restoring_cases
 
             with restoring_cases():
@@ -69,7 +80,7 @@ class _Watch:
     def pytest_pycollect_makeitem(self) -> Any:
         """Let test cases restore rows if the setting is on."""
         node = yield
-        if isinstance(node, pytest.Class) and "django.test" in sys.modules:
+        if isinstance(node, pytest.Class) and "django.test" in sys.modules and _is_used():
             from do_bridge.testing.pytest_rows import restore_class
 
             restore_class(node)

@@ -78,7 +78,8 @@ class RestoreRows:
             cls._rows_of_class = {}
             return {connection.alias: _of_class(cls, connection) for connection in used}
         if not is_restored(cls):
-            return super()._enter_atomics()  # type: ignore[misc]
+            atomics: dict[str, Any] = super()._enter_atomics()  # type: ignore[misc]
+            return atomics
         rows = cls._rows_of_class
         for connection in used:
             if connection.alias not in rows:
@@ -102,13 +103,14 @@ class RestoreRows:
             super()._fixture_teardown()  # type: ignore[misc]
             return
         # Django's own flush, in one batch with the rows that its post_migrate handlers would make again.
-        names = self._databases_names(include_mirrors=False)  # type: ignore[attr-defined]
+        case: Any = self
+        names = case._databases_names(include_mirrors=False)
         left = [name for name in names if not _flush(self, connections[name])]
-        self._databases_names = lambda include_mirrors=True: left
+        case._databases_names = lambda include_mirrors=True: left
         try:
             super()._fixture_teardown()  # type: ignore[misc]
         finally:
-            del self._databases_names
+            del case._databases_names
         for name in left:
             if _is_usual_flush(self, connections[name]):
                 _record(connections[name])[_FLUSHED] = Snapshot(connections[name])
@@ -132,7 +134,8 @@ def _connections(cls: Any) -> list[Any]:
 
 def _record(connection: Any) -> dict[str, Snapshot]:
     """Return what is known of a test database's rows: before its first test, and after Django's flush."""
-    return known_rows[connection.settings_dict["NAME"]]
+    record: dict[str, Snapshot] = known_rows[connection.settings_dict["NAME"]]
+    return record
 
 
 def is_known(connection: Any) -> bool:
@@ -220,7 +223,7 @@ class _Restoring(RestoreRows):
 
 
 def _rebuild(original: type, state: dict[str, Any]) -> Any:
-    cls = restoring(original)
+    cls: Any = restoring(original)
     case = cls.__new__(cls)
     case.__dict__.update(state)
     return case
@@ -245,4 +248,5 @@ def restore_in_suite(suite: Any) -> None:
     """Mix RestoreRows into every test case of a suite, if the setting is on."""
     if is_setting_on():
         for case in iter_test_cases(suite):
-            case.__class__ = restoring(type(case))
+            cls: Any = type(case)
+            case.__class__ = restoring(cls)

@@ -186,6 +186,38 @@ def test_the_plugin_imports_no_django_in_somebody_elses_tests(bare):
     assert "do-bridge" in told  # the plugin was there
 
 
+OTHER_SITE = """
+import sys
+
+from django.contrib.contenttypes.models import ContentType
+from django.test import TestCase
+
+
+class OtherTests(TestCase):
+    def test_rows(self):
+        assert ContentType.objects.count() >= 0
+
+
+def test_rows(db):
+    assert ContentType.objects.count() >= 0
+    used = {name for name in sys.modules if name.startswith("do_bridge")}
+    assert used == {"do_bridge", "do_bridge.lazy", "do_bridge.pytest_plugin", "do_bridge.version"}
+"""
+OTHER_SETTINGS = """
+INSTALLED_APPS = ["django.contrib.contenttypes"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+USE_TZ = True
+"""
+
+
+def test_the_plugin_leaves_somebody_elses_django_project_alone(bare):
+    bare.install("pytest", "pytest-django")
+    (bare.folder / "project" / "other_settings.py").write_text(OTHER_SETTINGS)
+    (bare.folder / "project" / "test_site.py").write_text(OTHER_SITE)
+    told = bare.run("python", "-m", "pytest", "--ds", "other_settings", "test_site.py")
+    assert "2 passed" in told
+
+
 def test_the_project_of_the_page_has_its_tests(project):
     shown = [
         line.removeprefix("python -m ").split()
