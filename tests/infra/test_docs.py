@@ -139,6 +139,17 @@ def test_every_page_and_picture_is_linked_from_somewhere():
         assert any(place.name in text for page, text in texts.items() if page != place), place.name
 
 
+def test_every_address_in_a_message_is_a_page_of_the_site():
+    address = re.compile(r"do-bridge\.readthedocs\.io/en/latest/([\w/-]+)\.html(?:#([\w-]+))?")
+    found = [
+        match for path in (ROOT / "do_bridge").rglob("*.py") for match in address.findall(path.read_text())
+    ]
+    assert found
+    for name, anchor in found:
+        text = with_included(DOCS / f"{name}.md")
+        assert not anchor or anchor in map(slug, re.findall(r"^#+ (.+)$", text, re.MULTILINE)), name
+
+
 def test_every_page_is_in_the_sites_contents():
     contents = re.findall(r"^(\w+/[\w-]+)$", (DOCS / "index.md").read_text(), re.MULTILINE)
     pages = [str(page.relative_to(DOCS).with_suffix("")) for page in PAGES if page.is_relative_to(DOCS)]

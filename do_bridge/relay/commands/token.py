@@ -66,8 +66,8 @@ def _check_source(settings: Settings, name: str, previous: str) -> None:
     if not settings.come_from_file((name, previous)):
         raise RelayError(
             f"{name} comes from the environment and not from {settings.file}, where a new one would be kept. "
-            "Name the file that has it with --env-file, or change it where it is set: docs/howto/relay.md "
-            "has the three steps."
+            "Name the file that has it with --env-file, or change it where it is set, in three steps: "
+            "https://do-bridge.readthedocs.io/en/latest/howto/relay.html#change-the-token"
         )
 
 
