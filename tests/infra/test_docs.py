@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "worker" / "PROTOCOL.md", ROOT / "benchmarks" / "README.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 # Made by a run, so that no checkout has them.
-MADE = ("state/", ".venv/", "worker/.dev.vars", "worker/wrangler.deploy.jsonc")
+MADE = ("state/", ".venv/")
 CODE = re.compile(r"```[a-z]*\n.*?```|`[^`\n]+`", re.DOTALL)
 
 
@@ -39,7 +39,7 @@ def parser_of(command):
 def options_of(command, arguments):
     parser = parser_of(command)
     known = set(parser._option_string_actions)
-    if command == "relay":
+    if command == "relay" and arguments:
         (subcommands,) = [action for action in parser._actions if action.dest == "subcommand"]
         known |= set(subcommands.choices[arguments[0]]._option_string_actions)
     for word in arguments:
@@ -82,7 +82,8 @@ def test_every_target_of_make_is_there_with_its_variables(page):
 def test_every_file_that_is_named_is_there(page):
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", page.read_text())
     modules = re.findall(r"python -m ((?:\w+\.)+\w+)", page.read_text())
-    named += [f"{module.replace('.', '/')}.py" for module in modules]
+    places = [module.replace(".", "/") for module in modules]
+    named += [f"{name}{'/__main__' if (ROOT / name).is_dir() else ''}.py" for name in places]
     top = {place.name for place in ROOT.iterdir()}
     for name in named:
         if name.startswith(MADE) or name.partition("/")[0] not in top | {"src", "results"}:

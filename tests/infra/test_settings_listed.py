@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from project import deploy
+from do_bridge.relay.settings import ACCOUNT
+from do_bridge.relay.tokens import OPTIONAL_TOKENS
 from tests.conftest import site_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 # Read by the tools around the site; the README explains them where it shows `make run`.
-TOOLS = {ROOT / "project" / "serve.py", ROOT / "project" / "deploy.py"}
+TOOLS = {ROOT / "project" / "serve.py"}
 
 
 def environment_name(node: ast.AST) -> str | None:
@@ -31,8 +32,8 @@ def names_in_code() -> set[str]:
     files = {path for app in ("project", "accounts", "blog") for path in (ROOT / app).rglob("*.py")} - TOOLS
     nodes = (node for path in files for node in ast.walk(ast.parse(path.read_text())))
     return {name for node in nodes if (name := environment_name(node))} | {
-        *deploy.REQUIRED,
-        *deploy.OPTIONAL_TOKENS,
+        *ACCOUNT,
+        *OPTIONAL_TOKENS,
     }
 
 
