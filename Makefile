@@ -32,11 +32,11 @@ worker: $(RUN_STAMP) $(NODE_STAMP)
 	@exec $(BIN)/python -m do_bridge.relay dev --source worker --folder "$${RELAY_STATE:-state}"
 
 deploy: $(RUN_STAMP) $(NODE_STAMP)
-	@exec $(BIN)/python -m do_bridge.relay deploy
+	@exec $(BIN)/python -m do_bridge.relay deploy $(if $(ENV_FILE),--env-file "$(ENV_FILE)")
 
-# The Worker alone, for a project of your own: it migrates nothing.
+# The relay alone: it migrates nothing.
 deploy-worker: $(RUN_STAMP) $(NODE_STAMP)
-	@exec $(BIN)/python -m do_bridge.relay deploy --no-migrate
+	@exec $(BIN)/python -m do_bridge.relay deploy --no-migrate $(if $(ENV_FILE),--env-file "$(ENV_FILE)")
 
 # Minutes of measurements on this machine; benchmarks/README.md says how to read them.
 bench: $(RUN_STAMP) $(NODE_STAMP)
@@ -122,7 +122,7 @@ docs: $(DOCS_STAMP)
 # itself: change one in requirements.txt or requirements/*.txt and run this.
 LOCK := .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-emit-index-url --custom-compile-command "make lock"
-lock: $(TOOLS_STAMP)
+lock: $(TOOLS_STAMP) $(RUN_STAMP)
 	$(LOCK) requirements.txt -o requirements/lock.txt
 	$(LOCK) requirements/dev.txt -c requirements/lock.txt -o requirements/dev-lock.txt
 	$(LOCK) requirements/docs.txt -c requirements/lock.txt -o requirements/docs-lock.txt
@@ -131,6 +131,8 @@ lock: $(TOOLS_STAMP)
 	for site in tests/applications/*/requirements.txt; do \
 	  $(LOCK) $$site -c requirements/lock.txt -o $${site%.txt}-lock.txt || exit 1; \
 	done
+	cd do_bridge/relay/tools && npm install --package-lock-only --omit-lockfile-registry-resolved --save-exact \
+	  wrangler@$$(node -p "require('../../../worker/package.json').devDependencies.wrangler")
 
 # The source archive and the wheel that is built from it, in dist/, checked as PyPI checks them; sends nothing.
 DIST ?= dist

@@ -14,6 +14,7 @@ from do_bridge.version import __version__
 from . import bundle, health, project, tokens
 from .errors import RelayError
 from .settings import NAME, Settings
+from .urls import database_urls
 from .wrangler import Wrangler
 
 # Seconds added to the objects' update time, because the version reaches each place at its own time.
@@ -185,6 +186,9 @@ class Deployment:
         url, database = self.url or UNKNOWN_URL, self.database_id or UNKNOWN_DATABASE
         token = self.settings.get("RELAY_TOKEN") or "x" * tokens.SHORTEST
         own = {"RELAY_URL": url, "CLOUDFLARE_DATABASE_ID": database, "RELAY_TOKEN": token}
+        for name, value in database_urls(url, token, database).items():
+            if not self.settings.get(name) or self.settings.get(name).startswith(("d1:", "do:")):
+                own[name] = value
         behind = ("relay", "deploy", "--migrate-behind", url, "--database-id", database, *words)
         command = project.manage_command(*behind)
         done = subprocess.run(command, env=self.settings.environment() | own, check=False)  # noqa: S603

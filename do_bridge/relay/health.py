@@ -14,7 +14,7 @@ from typing import Final
 from do_bridge.version import __version__
 
 from .errors import RelayError
-from .local import is_local
+from .urls import is_local
 
 PROTOCOL: Final = 1
 

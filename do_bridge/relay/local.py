@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from . import bundle, envfile, tokens, tools
 from .envfile import write_private
@@ -22,6 +21,7 @@ from .errors import RelayError
 from .locking import lock_folder
 from .ports import HOST, check_port, free_port
 from .processes import cpu_seconds, end_group, group_members, guarded
+from .urls import database_urls, is_local
 
 EXPLORER_PATH: Final = "/cdn-cgi/local/explorer/api"
 TOKEN_FILE: Final = "relay-token"  # noqa: S105
@@ -32,11 +32,6 @@ DATABASES: Final = 9
 def database_id(number: int) -> str:
     """Return the id of a D1 database that exists on this machine only; number 0 is the site's."""
     return f"d0b41d9e-0000-4000-8000-{number:012}"
-
-
-def is_local(url: str) -> bool:
-    """Whether a relay's address is on this machine."""
-    return (urlsplit(url).hostname or "") in (HOST, "localhost", "::1")
 
 
 class LocalRelay:
@@ -106,16 +101,13 @@ class LocalRelay:
         """The ids of the D1 databases. The first is for the site, the second and later ones for its tests."""
         return [database_id(number) for number in range(self.databases)]
 
-    def settings(self) -> dict[str, str]:
-        """Return the names and values for the environment of a Django project."""
-        found = {
-            "RELAY_URL": self.url,
-            "RELAY_TOKEN": self.token,
-            "CLOUDFLARE_DATABASE_ID": self.database_ids[0],
-        }
-        if self.databases > 1:
-            found["D1_TEST_DATABASE_ID"] = self.database_ids[1]
-        return found
+    def settings(self, *, urls: bool = False) -> dict[str, str]:
+        """Return the names and values for the environment of a Django project, or the same as URLs."""
+        database, test = self.database_ids[0], self.database_ids[1] if self.databases > 1 else ""
+        if urls:
+            return database_urls(self.url, self.token, database, test)
+        found = {"RELAY_URL": self.url, "RELAY_TOKEN": self.token, "CLOUDFLARE_DATABASE_ID": database}
+        return found | ({"D1_TEST_DATABASE_ID": test} if test else {})
 
     def is_named_by(self, settings: Mapping[str, str]) -> bool:
         """Whether settings name a local relay's database, and no relay elsewhere."""

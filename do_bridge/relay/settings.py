@@ -9,7 +9,8 @@ from typing import Final
 
 from . import envfile, tokens
 from .errors import RelayError
-from .local import DATABASES, database_id, is_local
+from .local import DATABASES, database_id
+from .urls import is_local
 
 ENV_FILE: Final = ".env"
 NAME: Final = "do-bridge"

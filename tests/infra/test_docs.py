@@ -20,7 +20,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "worker" / "PROTOCOL.md", ROOT / "benchmarks" / "README.md"]
 PAGES += sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
 # Made by a run, so that no checkout has them.
-MADE = ("state/", ".venv/", "worker/.dev.vars", "worker/wrangler.deploy.jsonc")
+MADE = ("state/", ".venv/")
 LOGGERS = {"do_bridge.queries", "do_bridge.d1", "do_bridge.transactions", "do_bridge.inspection"}
 CODE = re.compile(r"```[a-z]*\n.*?```|`[^`\n]+`", re.DOTALL)
 
@@ -46,7 +46,7 @@ def parser_of(command):
 def options_of(command, arguments):
     parser = parser_of(command)
     known = set(parser._option_string_actions)
-    if command == "relay":
+    if command == "relay" and arguments:
         (subcommands,) = [action for action in parser._actions if action.dest == "subcommand"]
         known |= set(subcommands.choices[arguments[0]]._option_string_actions)
     for word in arguments:

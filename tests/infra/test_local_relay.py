@@ -10,6 +10,7 @@ import pytest
 
 from do_bridge import driver
 from do_bridge.relay import LocalRelay, RelayError, processes
+from do_bridge.relay.urls import database_urls, is_other
 
 
 def test_a_local_relay_serves_d1_and_objects_and_its_data_outlive_it(tmp_path):
@@ -81,3 +82,30 @@ def test_the_token_is_on_no_command_line_and_in_no_environment(tmp_path):
             for file in ("cmdline", "environ"):
                 assert relay.token.encode() not in Path(f"/proc/{pid}/{file}").read_bytes()
         assert relay.token not in repr(relay)
+
+
+def test_the_settings_are_given_as_urls_too(tmp_path):
+    relay = LocalRelay(tmp_path, 5, "a+token")
+    test = relay.database_ids[1]
+    assert relay.settings(urls=True) == {
+        "DATABASE_URL": f"d1://:a%2Btoken@127.0.0.1:5/{relay.database_ids[0]}?test_name={test}",
+        "TENANT_DATABASE_URL": "do://:a%2Btoken@127.0.0.1:5/",
+    }
+    relay.close()
+    assert database_urls("http://relay.example", "t", "d") == {
+        "DATABASE_URL": "d1://:t@relay.example/d?tls=false",
+        "TENANT_DATABASE_URL": "do://:t@relay.example/?tls=false",
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "other"),
+    [
+        ("", False),
+        ("d1://:t@127.0.0.1:1/d", False),
+        ("d1://:t@relay.example/d", True),
+        ("postgres://localhost/d", True),
+    ],
+)
+def test_a_url_of_another_database_is_told_apart(url, other):
+    assert is_other(url) == other

@@ -148,7 +148,7 @@ def test_an_empty_folder_has_a_relay_its_settings_and_later_no_need_of_a_network
     nowhere = {"npm_config_registry": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
     process, said = project.dev("--port", str(ports.free_port()), **nowhere)
     url = re.search(r"listens on (\S+)\.", said)[1]
-    assert f"RELAY_URL in .env is now {url}." in said
+    assert f".env now has the address {url}." in said
     again = envfile.read(project.folder / ".env")
     assert again == settings | {"RELAY_URL": url}
     transport = driver.relay(url, again["RELAY_TOKEN"])
@@ -206,6 +206,14 @@ def test_an_env_file_of_a_deployed_relay_is_not_overwritten(project):
     assert done.returncode == 1
     assert "names a deployed relay, so it was not changed. Give another file with --write" in done.stderr
     assert (project.folder / ".env").read_text() == "RELAY_URL=https://relay.example\n"
+
+
+def test_a_url_of_another_database_is_not_overwritten(project):
+    text = "DATABASE_URL=postgres://me@db.example/shop\n"
+    (project.folder / ".env").write_text(text)
+    done = project.run("manage.py", "relay", "dev", "--write", ".env", "--urls")
+    assert "DATABASE_URL in .env names another database, so it was not changed." in done.stderr
+    assert (project.folder / ".env").read_text() == text
 
 
 def test_a_folder_without_a_project_is_named_before_anything_starts(project):

@@ -62,7 +62,7 @@ def test_a_test_run_sets_every_setting_itself(local_worker):
         ("run", "README.md"),
         ("test", "README.md"),
         ("docs", "README.md"),
-        ("worker", "docs/howto/deploy.md"),
+        ("worker", "docs/reference/environment.md"),
         ("deploy", "docs/howto/deploy.md"),
     ],
 )

@@ -67,7 +67,7 @@ def _check_source(settings: Settings, name: str, previous: str) -> None:
         raise RelayError(
             f"{name} comes from the environment and not from {settings.file}, where a new one would be kept. "
             "Name the file that has it with --env-file, or change it where it is set, in three steps: "
-            "https://do-bridge.readthedocs.io/en/latest/howto/relay.html#change-the-token"
+            "https://do-bridge.readthedocs.io/en/latest/howto/deploy.html#change-a-token"
         )
 
 
