@@ -68,6 +68,9 @@ class _Watch:
     def pytest_fixture_setup(self, fixturedef: Any) -> Any:
         """Start the relay before the test databases; let `db` restore rows if the setting is on."""
         if fixturedef.argname == _DATABASES and _is_used():
+            from do_bridge.testing.pytest_rows import require_fixture
+
+            require_fixture(_ONE_TEST)
             _start_relay(self.config)
         elif fixturedef.argname == _ONE_TEST and _is_used():
             from do_bridge.testing.pytest_rows import restoring_cases

@@ -1,4 +1,7 @@
-"""Tenancy: the current tenant, an alias for each tenant, and what routes models to them."""
+"""Tenancy: the current tenant, an alias for each tenant, and what routes models to them.
+
+Projects import from `do_bridge` and `do_bridge.exceptions`, which docs/api.md lists.
+"""
 
 from .context import (
     NoTenant,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import django.test
+import pytest_django.fixtures
 from django.conf import settings
 from django.test import TestCase, TransactionTestCase
 
@@ -27,6 +28,15 @@ class _TestCase(RestoreRows, _SkipClass, TestCase):
 
 class _TransactionTestCase(RestoreRows, TransactionTestCase):
     pass
+
+
+def require_fixture(name: str) -> None:
+    """Raise RuntimeError if rows are to be restored, and pytest-django has no such fixture."""
+    if is_setting_on() and not hasattr(pytest_django.fixtures, name):
+        raise RuntimeError(
+            f"This version of pytest-django has no fixture {name}, so rows are not restored after tests. "
+            "Install an older one, or set DO_BRIDGE['RESTORE_TEST_ROWS'] to False."
+        )
 
 
 @contextmanager

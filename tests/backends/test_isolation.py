@@ -7,6 +7,7 @@ import unittest
 from collections.abc import Iterator
 from typing import Any
 
+import django.test
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
@@ -16,6 +17,7 @@ from django.test.utils import iter_test_cases
 from engine_aliases import alias_for
 
 from do_bridge.testing import RestoreRows
+from do_bridge.testing.pytest_rows import require_fixture, restoring_cases
 from do_bridge.testing.rows import restore_in_suite
 
 MODELS = (ContentType, Permission, Group)
@@ -373,3 +375,20 @@ def test_a_flush_does_without_tables_that_a_test_has_dropped(restored: Any) -> N
     run(Case, connection)
     assert before == [["from a migration"], []]
     assert names(connection.alias) == []
+
+
+def test_a_pytest_django_without_the_fixture_behind_db_is_refused_not_ignored(settings: Any) -> None:
+    require_fixture("_django_db_helper")
+    with pytest.raises(RuntimeError, match="no fixture _gone, so rows are not restored"):
+        require_fixture("_gone")
+    settings.DO_BRIDGE = settings.DO_BRIDGE | {"RESTORE_TEST_ROWS": False}
+    require_fixture("_gone")
+
+
+def test_a_test_behind_pytests_db_restores_rows_by_the_setting() -> None:
+    before = django.test.TestCase, django.test.TransactionTestCase
+    assert not issubclass(django.test.TestCase, RestoreRows)
+    with restoring_cases():
+        assert issubclass(django.test.TestCase, RestoreRows)
+        assert issubclass(django.test.TransactionTestCase, RestoreRows)
+    assert (django.test.TestCase, django.test.TransactionTestCase) == before
