@@ -132,6 +132,13 @@ class Deployment:
         if self.database_id:
             return
         found = self.wrangler.databases().get(self.name)
+        if found and not (self.settings.get("RELAY_URL") and self.settings.get("RELAY_TOKEN")):
+            # A new token would lock the site's hosts out, and the jurisdiction is not known here.
+            raise RelayError(
+                f"The account has a D1 database {self.name!r}, so a relay of this name may be in use. Set "
+                f"RELAY_URL and RELAY_TOKEN as they are in {self.settings.file}. If no relay uses it, set "
+                f"CLOUDFLARE_DATABASE_ID={found}, or deploy under another name with --name."
+            )
         if not found:
             found = self.wrangler.create_database(
                 self.name, location=self.location, jurisdiction=self.jurisdiction

@@ -27,6 +27,27 @@ def lock_file(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def lock_or_refuse(path: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock file during the block; raise RelayError with ``refusal`` if another process has it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise RelayError(
+            f"{path.parent} cannot be written ({error.strerror}). Name another folder with DO_BRIDGE_CACHE."
+        ) from error
+    try:
+        try:
+            if fcntl:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RelayError(refusal) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def lock_folder(folder: Path) -> int:
     """Reserve a data folder for one relay; return the lock's open file. Raises RelayError."""
     if not fcntl:

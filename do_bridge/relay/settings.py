@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from . import envfile, tokens
 from .errors import RelayError
 from .local import DATABASES, database_id
+from .locking import lock_or_refuse
+from .tools import cache_folder
 from .urls import is_local
 
 ENV_FILE: Final = ".env"
@@ -33,8 +37,11 @@ class Settings:
     def __init__(self, file: str | None = None) -> None:
         self.file = Path(file or ENV_FILE)
         self.given = file is not None
-        self._kept = envfile.read(self.file)
         self._assumed: dict[str, str] = {}
+        self._read()
+
+    def _read(self) -> None:
+        self._kept = envfile.read(self.file)
         around = {name: value for name, value in os.environ.items() if value}
         if self.given:
             around = {name: value for name, value in around.items() if not name.startswith(_OF_ONE_RELAY)}
@@ -73,6 +80,15 @@ class Settings:
         if self.given:
             inherited = {name: v for name, v in inherited.items() if not name.startswith(_OF_ONE_RELAY)}
         return inherited | self._values | self._assumed
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other process of this user deploy with this env file; raise RelayError if one does."""
+        name = hashlib.sha256(str(self.file.resolve()).encode()).hexdigest()[:16]
+        refusal = f"Another command deploys with {self.file}. Wait until it has ended, then run this again."
+        with lock_or_refuse(cache_folder() / f"deploy-{name}.lock", refusal):
+            self._read()
+            yield
 
     def check_account(self) -> None:
         """Raise RelayError if Cloudflare's account or API token is missing."""

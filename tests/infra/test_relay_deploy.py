@@ -262,6 +262,35 @@ def test_a_project_that_does_not_use_the_relay_is_named_before_anything_is_deplo
     assert cloudflare.requests == []
 
 
+@pytest.mark.timeout(120)
+def test_against_a_fake_api_a_relay_whose_env_file_was_lost_keeps_its_token(env_file, cloudflare, capsys):
+    cloudflare.databases.append({"uuid": DATABASE.format(3), "name": "do-bridge", "version": "production"})
+    path = env_file(**COMPLETE | {"CLOUDFLARE_DATABASE_ID": "", "RELAY_TOKEN": ""})
+    assert main(["deploy", "--no-migrate"]) == 1
+    said = capsys.readouterr().err
+    assert "a relay of this name may be in use. Set RELAY_URL and RELAY_TOKEN as they are" in said
+    assert f"CLOUDFLARE_DATABASE_ID={DATABASE.format(3)}" in said
+    assert cloudflare.uploads == []
+    assert not envfile.read(path)["RELAY_TOKEN"]
+
+
+def test_two_deployments_with_one_env_file_do_not_run_at_once(env_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DO_BRIDGE_CACHE", str(tmp_path / "cache"))
+    env_file(**COMPLETE)
+    with Settings().alone():
+        assert main(["deploy", "--no-migrate"]) == 1
+    assert "Another command deploys with .env. Wait until it has ended" in capsys.readouterr().err
+
+
+def test_the_demo_reads_the_relay_from_the_environment(env_file, monkeypatch, capfd):
+    path = env_file(**COMPLETE | {"SECRET_KEY": "a-secret-key-of-the-demo"})
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    wrangler = Wrangler(Settings(str(path)), print)
+    assert deploying.Deployment(wrangler.settings, wrangler).check_project() is None
+    wrangler._folder.cleanup()
+
+
 def test_another_name_needs_an_env_file_of_its_own(env_file, capsys):
     env_file(**COMPLETE | {"RELAY_URL": "https://relay.example"})
     assert main(["deploy", "--no-migrate", "--name", "second"]) == 1

@@ -59,7 +59,8 @@ def handle(command: Any, **options: Any) -> None:
         if options["dry_run"]:
             show(command, deployment)
         else:
-            carry_out(command, deployment)
+            with settings.alone():
+                carry_out(command, deployment)
 
 
 def _check_name(settings: Settings, chosen: Mapping[str, str]) -> None:

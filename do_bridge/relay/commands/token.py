@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from do_bridge.relay import tokens
@@ -39,8 +40,15 @@ def handle(command: Any, **options: Any) -> None:
     settings = Settings(options["env_file"])
     name = KINDS[options["kind"]]
     previous = f"{name}_PREVIOUS"
-    settings.check_deployable()
-    _check_source(settings, name, previous)
+    with settings.alone():
+        settings.check_deployable()
+        _check_source(settings, name, previous)
+        _next_step(command, settings, name, previous, options)
+
+
+def _next_step(
+    command: Any, settings: Settings, name: str, previous: str, options: Mapping[str, Any]
+) -> None:
     if options["finish"]:
         _finish(command, settings, name, previous)
     elif settings.get(previous) and not options["leaked"]:
