@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak lifecycle soak applications long lock audit
+.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak lifecycle soak applications long docs lock audit package
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -25,20 +25,21 @@ RUN_STAMP := .venv/run-$(call hash,requirements/lock.txt)
 SUITE_STAMP := .venv/suite-$(call hash,tests/django_suite/requirements-lock.txt)
 DEV_STAMP := .venv/dev-$(call hash,requirements/dev-lock.txt)
 TOOLS_STAMP := .venv-tools/tools-$(call hash,requirements/tools.txt requirements/tools-lock.txt)
+DOCS_STAMP := .venv-docs/docs-$(call hash,requirements/docs-lock.txt)
 NODE_STAMP := worker/node_modules/.installed-$(call hash,worker/package-lock.json)
 
 run: $(RUN_STAMP) $(NODE_STAMP)
 	@exec $(BIN)/python -m project.serve
 
 worker: $(RUN_STAMP) $(NODE_STAMP)
-	@exec $(BIN)/python worker/local.py
+	@exec $(BIN)/python -m do_bridge.relay dev --source worker --folder "$${RELAY_STATE:-state}"
 
 deploy: $(RUN_STAMP) $(NODE_STAMP)
-	@exec $(BIN)/python -m project.deploy
+	@exec $(BIN)/python -m do_bridge.relay deploy $(if $(ENV_FILE),--env-file "$(ENV_FILE)")
 
-# The Worker alone, for a project of your own: it migrates nothing.
+# The relay alone: it migrates nothing.
 deploy-worker: $(RUN_STAMP) $(NODE_STAMP)
-	@exec $(BIN)/python -m project.deploy worker
+	@exec $(BIN)/python -m do_bridge.relay deploy --no-migrate $(if $(ENV_FILE),--env-file "$(ENV_FILE)")
 
 # Minutes of measurements on this machine; benchmarks/README.md says how to read them.
 bench: $(RUN_STAMP) $(NODE_STAMP)
@@ -79,7 +80,7 @@ vitest: $(NODE_STAMP)
 pytest: $(DEV_STAMP) $(NODE_STAMP)
 	python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
-# Kills and cuts on a local Worker, with a look at what is left after each; docs/torture.md tells it all.
+# Kills and cuts on a local Worker, with a look at what is left after each; docs/explanation/torture.md.
 ROUNDS ?= 500
 torture: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.torture --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) \
@@ -115,21 +116,37 @@ applications: $(DEV_STAMP) $(NODE_STAMP)
 LONG := FUZZ_EXAMPLES=300 KEYS_ROUNDS=500 HELD_CALL_KILLS=20 SCALE_TENANTS=500 ITERATOR_ROWS=1000000 FIXTURE_SEEDS=50
 long: $(DEV_STAMP) $(NODE_STAMP)
 	$(LONG) KEYS_SEED=$(SEED) python -m pytest --timeout 1800 $(if $(SEED),--hypothesis-seed $(SEED)) \
-	  tests/gate/test_driver_model.py tests/driver/test_lost_writes.py tests/driver/test_d1_keys.py \
+	  tests/gate/test_driver_model.py tests/driver/test_lost_writes.py  \
 	  tests/driver/test_held_call.py tests/tenancy/test_scale.py tests/backends/test_iterator.py tests/backends/test_fixtures_stock.py
+
+# The documentation as a site, in docs/_build/html; a broken link or reference is an error.
+docs: $(DOCS_STAMP)
+	.venv-docs/bin/python -m sphinx --builder html --fail-on-warning --keep-going --jobs auto docs docs/_build/html
 
 # The exact versions of everything, for every platform, each with the hashes of its files; no version moves by
 # itself: change one in requirements.txt or requirements/*.txt and run this.
 LOCK := .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-emit-index-url --custom-compile-command "make lock"
-lock: $(TOOLS_STAMP)
+lock: $(TOOLS_STAMP) $(RUN_STAMP)
 	$(LOCK) requirements.txt -o requirements/lock.txt
 	$(LOCK) requirements/dev.txt -c requirements/lock.txt -o requirements/dev-lock.txt
+	$(LOCK) requirements/docs.txt -c requirements/lock.txt -o requirements/docs-lock.txt
 	$(LOCK) requirements/tools.txt --no-emit-package uv -o requirements/tools-lock.txt
 	$(LOCK) tests/django_suite/requirements.txt -o tests/django_suite/requirements-lock.txt
 	for site in tests/applications/*/requirements.txt; do \
 	  $(LOCK) $$site -c requirements/lock.txt -o $${site%.txt}-lock.txt || exit 1; \
 	done
+	cd do_bridge/relay/tools && npm install --package-lock-only --omit-lockfile-registry-resolved --save-exact \
+	  wrangler@$$(node -p "require('../../../worker/package.json').devDependencies.wrangler")
+
+# The source archive and the wheel that is built from it, in dist/, checked as PyPI checks them; sends nothing.
+DIST ?= dist
+package: $(TOOLS_STAMP)
+	rm -rf "$(DIST)"
+	.venv-tools/bin/python -m build --no-isolation --outdir "$(DIST)" .
+	@rm -rf do_bridge.egg-info  # pytest would take it for an installed package
+	.venv-tools/bin/twine check --strict "$(DIST)"/*
+	.venv-tools/bin/check-wheel-contents "$(DIST)"/*.whl
 
 # Known faults of what is installed; asks the registries' advisory services, so it is no part of `make test`.
 audit: $(TOOLS_STAMP) $(NODE_STAMP)
@@ -159,6 +176,11 @@ $(TOOLS_STAMP): | $(VENV)
 	.venv-tools/bin/pip install --quiet --require-hashes -r requirements/tools-lock.txt
 	.venv-tools/bin/pip install --quiet --no-deps $$(grep '^uv==' requirements/tools.txt)  # it makes the hashes
 	@rm -f .venv-tools/tools-* && touch $@
+
+$(DOCS_STAMP): | $(VENV)
+	$(BIN)/python -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --require-hashes -r requirements/docs-lock.txt
+	@rm -f .venv-docs/docs-* && touch $@
 
 $(SUITE_STAMP): | $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r tests/django_suite/requirements-lock.txt

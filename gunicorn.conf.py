@@ -1,7 +1,7 @@
 """Configures gunicorn for the site; command-line options and GUNICORN_CMD_ARGS override these values.
 
 gunicorn needs a buffering proxy in front of it: one slow client occupies a whole thread here.
-README, "Put a proxy in front", shows one.
+docs/howto/host-django.md shows one.
 """
 
 import os

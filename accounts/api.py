@@ -12,8 +12,8 @@ from django.views.decorators.http import require_http_methods
 from accounts.members import membership_of
 from accounts.models import User
 from accounts.validators import is_storable
+from do_bridge import current_tenant, tenant_alias
 from do_bridge.members.syncing import CopyFailed, add_member
-from do_bridge.tenancy import current_tenant, tenant_alias
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from django.core.exceptions import ValidationError
 
-from do_bridge.tenancy import validate_slug
+from do_bridge import validate_slug
 
 
 def is_storable(text):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from benchmarks import prices as prices_of
 from benchmarks import stage
 from benchmarks.measuring import write_result
 from do_bridge.driver.calls import Call
-from worker.local import LocalWorker
+from do_bridge.relay import LocalRelay, bundle
 
 # By operation: requests, rows read, rows written.
 Counts = dict[str, tuple[int, int, int]]
@@ -82,7 +81,10 @@ def operations_table(on_object: Counts, on_d1: Counts) -> str:
 def main() -> None:
     """Write and print the tables."""
     state = tempfile.TemporaryDirectory()
-    with state as folder, LocalWorker(0, Path(folder) / "state", os.urandom(16).hex()) as worker:
+    with (
+        state as folder,
+        LocalRelay(Path(folder) / "state", source=bundle.SOURCE) as worker,
+    ):
         item = stage.set_up(worker, Path(folder))
         on_object, on_d1 = (
             {name: counted(alias, work) for name, work in operations(item, alias).items()}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import write_result
-from worker.local import LocalWorker
+from do_bridge.relay import LocalRelay, bundle
 
 DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
 SLUG = "acme"
@@ -150,7 +150,10 @@ def table(counts: list[Count]) -> str:
 
 def main() -> None:
     """Write and print the table."""
-    with tempfile.TemporaryDirectory() as state, LocalWorker(0, Path(state), os.urandom(16).hex()) as worker:
+    with (
+        tempfile.TemporaryDirectory() as state,
+        LocalRelay(Path(state), source=bundle.SOURCE) as worker,
+    ):
         configure(worker)
         import django
         from django.core.management import call_command

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ import httpx
 
 from benchmarks import stage
 from benchmarks.measuring import Figure, machine, medians, plot, shown, table, write_result
-from worker.local import LocalWorker
+from do_bridge.relay import LocalRelay, bundle
 
 QUICK = 300
 SLOW = 7
@@ -25,7 +24,7 @@ BULK = 10_000
 class Parts:
     """The measurements; each adds its figures, and notes for what is no ratio."""
 
-    def __init__(self, worker: LocalWorker, item: Any) -> None:
+    def __init__(self, worker: LocalRelay, item: Any) -> None:
         self.worker = worker
         self.item = item
         self.bare = stage.Bare(worker)
@@ -184,7 +183,10 @@ class Parts:
 def main(chosen: list[str]) -> None:
     """Run the parts named, or all, and write the table and the plot."""
     state = tempfile.TemporaryDirectory()
-    with state as folder, LocalWorker(0, Path(folder) / "state", os.urandom(16).hex()) as worker:
+    with (
+        state as folder,
+        LocalRelay(Path(folder) / "state", source=bundle.SOURCE) as worker,
+    ):
         parts = Parts(worker, stage.set_up(worker, Path(folder)))
         for name in chosen or ("statement", "cpu", "bulk"):
             getattr(parts, name)()

@@ -11,12 +11,12 @@ from unittest import mock
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from worker.local import LocalWorker
+from do_bridge.relay import LocalRelay
 
 D1_IDS = [f"d0b41d9e-0000-4000-8000-00000000000{number}" for number in (1, 2)]
 
 
-def set_up(worker: LocalWorker, folder: Path) -> Any:
+def set_up(worker: LocalRelay, folder: Path) -> Any:
     """Configure Django and make the table on all of them; returns the model."""
     import django
     from django.conf import settings
@@ -99,7 +99,7 @@ def unsaved(objects: list[Any]) -> list[Any]:
 class Bare:
     """A WebSocket to the relay that sends recorded frames: no driver, no Django, no JSON."""
 
-    def __init__(self, worker: LocalWorker) -> None:
+    def __init__(self, worker: LocalRelay) -> None:
         self._socket = connect(
             worker.url.replace("http", "ws", 1) + "/v1/session",
             additional_headers={"Authorization": f"Bearer {worker.token}"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import statistics
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from benchmarks import stage
 from benchmarks.measuring import machine, write_result
 from do_bridge import driver
-from worker.local import LocalWorker
+from do_bridge.relay import LocalRelay, bundle
 
 OBJECTS = 100
 QUERIES = 400
@@ -42,7 +41,7 @@ def throughput(shares: Sequence[Share]) -> float:
     return QUERIES / (time.perf_counter() - start)
 
 
-def by_threads(worker: LocalWorker, transport: driver.Transport) -> list[str]:
+def by_threads(worker: LocalRelay, transport: driver.Transport) -> list[str]:
     """Lines of a table: the driver's throughput, and that of bare sockets that send the same bytes."""
     connections = [driver.connect(transport, f"do:scale/t{number}") for number in range(OBJECTS)]
     for connection in connections:
@@ -107,7 +106,10 @@ def open_files() -> list[Path]:
 def main() -> None:
     """Write and print both tables."""
     state = tempfile.TemporaryDirectory()
-    with state as folder, LocalWorker(0, Path(folder) / "state", os.urandom(16).hex()) as worker:
+    with (
+        state as folder,
+        LocalRelay(Path(folder) / "state", source=bundle.SOURCE) as worker,
+    ):
         transport = driver.relay(worker.url, worker.token)
         text = [*holdings(transport), "", *by_threads(worker, transport), "", machine()]
     write_result("tenants.md", "\n".join(text))

@@ -12,7 +12,7 @@ from accounts.members import membership_of
 from accounts.models import Membership
 from blog.forms import PostForm
 from blog.models import Post
-from do_bridge.tenancy import current_tenant
+from do_bridge import current_tenant
 
 PAGE_SIZE = 10
 EXCERPT = 400  # characters; a whole post can have a hundred thousand

@@ -1,14 +1,48 @@
 """Django on Cloudflare D1 and on one Durable Object for each tenant."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .lazy import names_from
 from .version import __version__
 
-__all__ = ["__version__", "batch"]
+if TYPE_CHECKING:
+    from .batches import batch
+    from .tenancy.context import current_tenant, directory_context, tenant_context, unset_context
+    from .tenancy.databases import TenantDatabases, register_tenant
+    from .tenancy.lifecycle.creation import create_tenant
+    from .tenancy.slugs import alias_slug, tenant_alias, validate_slug
+else:
+    # Settings name TenantDatabases before there are models, and the driver works without Django.
+    __getattr__ = names_from(
+        __name__,
+        {
+            "TenantDatabases": "tenancy.databases",
+            "alias_slug": "tenancy.slugs",
+            "batch": "batches",
+            "create_tenant": "tenancy.lifecycle.creation",
+            "current_tenant": "tenancy.context",
+            "directory_context": "tenancy.context",
+            "register_tenant": "tenancy.databases",
+            "tenant_alias": "tenancy.slugs",
+            "tenant_context": "tenancy.context",
+            "unset_context": "tenancy.context",
+            "validate_slug": "tenancy.slugs",
+        },
+    )
 
-
-def __getattr__(name):
-    # Late, so that importing do_bridge (and its driver) does not import Django.
-    if name == "batch":
-        from .batches import batch
-
-        return batch
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = [
+    "TenantDatabases",
+    "__version__",
+    "alias_slug",
+    "batch",
+    "create_tenant",
+    "current_tenant",
+    "directory_context",
+    "register_tenant",
+    "tenant_alias",
+    "tenant_context",
+    "unset_context",
+    "validate_slug",
+]

@@ -1,12 +1,15 @@
 """The context manager batch(): one atomic batch on D1, one transaction elsewhere."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 
 @contextmanager
-def batch(using=None):
+def batch(using: str | None = None) -> Iterator[None]:
     """Return a context manager that carries out all writes of its block or none.
 
     On a D1 alias the writes are sent as one batch when the block ends. If the block raises an exception, none

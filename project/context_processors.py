@@ -1,6 +1,6 @@
 """Give every template the current tenant, and the way to the shared site."""
 
-from do_bridge.tenancy import current_tenant
+from do_bridge import current_tenant
 from do_bridge.tenancy.links import directory_root
 
 

@@ -6,7 +6,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
 from do_bridge import driver
-from do_bridge.tenancy.schema.errors import SchemaMismatch
+from do_bridge.exceptions import SchemaMismatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,36 +6,23 @@ import contextlib
 import http.client
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
-from types import FrameType
 
-from worker.local import (
-    DATABASE_ID,
-    HOST,
-    OPTIONAL_TOKENS,
-    LocalWorker,
-    LocalWorkerError,
-    check_port,
-    dev_token,
-    end_group,
-    file_settings,
-    free_port,
-    guarded,
-    point_env_file,
-    port_setting,
-    say,
-    write_private,
-)
+from do_bridge.relay import LocalRelay, RelayError, envfile
+from do_bridge.relay.local import database_id
+from do_bridge.relay.ports import HOST, check_port, free_port, port_setting
+from do_bridge.relay.processes import end_group, guarded
+from do_bridge.relay.terminal import Stopped, ended_by_signals, say
+from do_bridge.relay.tokens import OPTIONAL_TOKENS
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
 STATE = ROOT / "state"
-TEST_DATABASE_ID = DATABASE_ID[:-1] + "1"
+DATABASE_ID, TEST_DATABASE_ID = database_id(0), database_id(1)
 RELAY_PORT = 8787
 CHECK_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
@@ -48,18 +35,7 @@ PREPARATION = (
 )
 
 
-class Stopped(BaseException):
-    """Ctrl-C was pressed or SIGTERM was sent."""
-
-
-def stop(number: int, frame: FrameType | None) -> None:
-    """Handle both signals; the `with` blocks around the interrupted code clean up."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the clean-up
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise Stopped
-
-
-def write_env_file(path: Path, relay_port: int, token: str) -> bool:
+def write_env_file(path: Path, worker: LocalRelay) -> bool:
     """Write the settings of this machine's own databases if there is no `.env` yet.
 
     Returns True if it did.
@@ -70,24 +46,22 @@ def write_env_file(path: Path, relay_port: int, token: str) -> bool:
         "SECRET_KEY": secrets.token_urlsafe(50),
         "DEBUG": "False",
         "SECURE": "False",
-        "CLOUDFLARE_DATABASE_ID": DATABASE_ID,
-        "D1_TEST_DATABASE_ID": TEST_DATABASE_ID,
-        "RELAY_URL": f"http://{HOST}:{relay_port}",
-        "RELAY_TOKEN": token,
+        **worker.settings(),
         "MIGRATE_TOKEN": secrets.token_urlsafe(32),
     }
     lines = ["# Made by `make run` for this machine alone; .env.example explains every name."]
-    write_private(path, "\n".join(lines + [f"{name}={value}" for name, value in settings.items()]) + "\n")
+    lines += [f"{name}={value}" for name, value in settings.items()]
+    envfile.write_private(path, "\n".join(lines) + "\n")
     return True
 
 
-def local_environment(worker: LocalWorker) -> dict[str, str]:
+def local_environment(worker: LocalRelay) -> dict[str, str]:
     """Return the environment of Django's processes.
 
     It is `.env`, but always with this machine's databases.
     """
     return os.environ | {
-        "SECRET_KEY": file_settings(ENV_FILE).get("SECRET_KEY") or secrets.token_urlsafe(50),
+        "SECRET_KEY": envfile.read(ENV_FILE).get("SECRET_KEY") or secrets.token_urlsafe(50),
         "DJANGO_SETTINGS_MODULE": "project.settings",
         "ALLOWED_HOSTS": "localhost,127.0.0.1",
         "SECURE": "False",
@@ -109,12 +83,12 @@ def choose_relay_port(site_port: int) -> int:
     port = port_setting("RELAY_PORT", RELAY_PORT)
     if os.environ.get("RELAY_PORT"):
         if port == site_port:
-            raise LocalWorkerError(f"PORT and RELAY_PORT are both {port}. Set one of them to another port.")
-        check_port(port)
+            raise RelayError(f"PORT and RELAY_PORT are both {port}. Set one of them to another port.")
+        check_port(port, "another with RELAY_PORT=<port>")
         return port
     try:
         check_port(RELAY_PORT)
-    except LocalWorkerError:
+    except RelayError:
         return free_port()
     return RELAY_PORT if site_port != RELAY_PORT else free_port()
 
@@ -143,7 +117,7 @@ def prepare(environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "project.serve", "prepare"]
     with child(command, environment) as process:
         if process.wait() != 0:
-            raise LocalWorkerError("The databases could not be prepared. The reason is above.")
+            raise RelayError("The databases could not be prepared. The reason is above.")
 
 
 def run_preparation() -> None:
@@ -177,14 +151,14 @@ def wait_for_site(server: subprocess.Popen[bytes], url: str, seconds: float = 60
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise LocalWorkerError("gunicorn ended while it started. The reason is above.")
+            raise RelayError("gunicorn ended while it started. The reason is above.")
         if healthy(url):
             return
         time.sleep(0.1)
-    raise LocalWorkerError(f"The site did not answer within {seconds:g} s. Run `make run` again.")
+    raise RelayError(f"The site did not answer within {seconds:g} s. Run `make run` again.")
 
 
-def watch(server: subprocess.Popen[bytes], worker: LocalWorker) -> None:
+def watch(server: subprocess.Popen[bytes], worker: LocalRelay) -> None:
     """Watch both until one of them is gone, then raise LocalWorkerError.
 
     Never return. The local runtime has one thread for all databases, so one long statement makes it silent: a
@@ -194,22 +168,20 @@ def watch(server: subprocess.Popen[bytes], worker: LocalWorker) -> None:
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(timeout=CHECK_SECONDS)
-            raise LocalWorkerError(f"gunicorn has ended with code {server.returncode}. Run `make run` again.")
+            raise RelayError(f"gunicorn has ended with code {server.returncode}. Run `make run` again.")
         if not worker.alive():
-            raise LocalWorkerError(f"The local Worker has ended. Run `make run` again.{worker.log_tail()}")
+            raise RelayError(f"The local relay has ended. Run `make run` again.{worker.log_tail()}")
         if healthy(f"{worker.url}/healthz"):
             if len(silent) >= PATIENCE:
-                say("The local Worker answers again.")
+                say("The local relay answers again.")
             silent.clear()
             continue
         silent.append(worker.cpu_seconds())
         if len(silent) >= PATIENCE and silent[-1] == silent[-PATIENCE]:
-            raise LocalWorkerError(
-                f"The local Worker no longer answers. Run `make run` again.{worker.log_tail()}"
-            )
+            raise RelayError(f"The local relay no longer answers. Run `make run` again.{worker.log_tail()}")
         if len(silent) == PATIENCE:
             say(
-                "The local Worker is busy with a long statement, and all databases wait for it. It "
+                "The local relay is busy with a long statement, and all databases wait for it. It "
                 "continues afterwards. Ctrl-C ends everything."
             )
 
@@ -220,7 +192,7 @@ def gunicorn(port: int) -> list[str]:
     return [sys.executable, "-m", "gunicorn", *options, "--log-level", "warning"]
 
 
-def greet(port: int, worker: LocalWorker, seconds: float) -> None:
+def greet(port: int, worker: LocalRelay, seconds: float) -> None:
     """Print the addresses and the login."""
     site = f"http://{HOST}:{port}"
     password = STATE / "demo-password"
@@ -238,14 +210,13 @@ def serve(port: int) -> None:
     Raises LocalWorkerError for everything that goes wrong.
     """
     started = time.monotonic()
-    check_port(port, "PORT")
+    check_port(port, "another with PORT=<port>")
     relay_port = choose_relay_port(port)
-    token = dev_token()
-    if write_env_file(ENV_FILE, relay_port, token):
-        say(f"Wrote {ENV_FILE.name} and worker/.dev.vars with new secrets for this machine.")
-    say("Starting the local Worker…")
-    with LocalWorker(relay_port, STATE, token) as worker:
-        if point_env_file(ENV_FILE, worker.url):
+    say("Starting the local relay…")
+    with LocalRelay(STATE, relay_port) as worker:
+        if write_env_file(ENV_FILE, worker):
+            say(f"Wrote {ENV_FILE.name} with new secrets for this machine.")
+        elif worker.refresh(ENV_FILE):
             say(f"RELAY_URL in {ENV_FILE.name} is now {worker.url}, for commands in another terminal.")
         environment = local_environment(worker)
         say("Preparing D1 and the tenants…")
@@ -258,14 +229,13 @@ def serve(port: int) -> None:
 
 def main() -> int:
     """Return 0 after Ctrl-C or SIGTERM, 1 with a message after a failure."""
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
     try:
-        serve(port_setting("PORT", 8000))
+        with ended_by_signals():
+            serve(port_setting("PORT", 8000))
     except Stopped:
         say("\nStopped.")
         return 0
-    except LocalWorkerError as error:
+    except RelayError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from do_bridge.tenancy import TenantDatabases
+from do_bridge import TenantDatabases
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

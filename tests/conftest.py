@@ -13,8 +13,9 @@ import django
 import pytest
 from django.conf import settings
 
+from do_bridge import pytest_plugin
+from do_bridge.relay import RelayError, tokens
 from tests.production import ProductionWorker
-from worker import local
 
 DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
 
@@ -41,7 +42,7 @@ def site_environment(worker: Any) -> dict[str, str]:
         "D1_API_BASE": worker.api_base,
         "RELAY_URL": worker.url,
         "RELAY_TOKEN": worker.token,
-        **dict.fromkeys(local.OPTIONAL_TOKENS, ""),
+        **dict.fromkeys(tokens.OPTIONAL_TOKENS, ""),
         "MIGRATE_TOKEN": "",
         "CSRF_TRUSTED_ORIGINS": "",
         "TENANT_DOMAIN": "",
@@ -68,6 +69,9 @@ def needs_worker(config: pytest.Config) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Starts the Worker, without waiting for it yet, and points the settings at it."""
+    if not config.pluginmanager.has_plugin("do_bridge"):
+        # As if the package were installed.
+        config.pluginmanager.register(pytest_plugin, "do_bridge")
     if hands_tests_out(config):
         return
     if settings.configured:
@@ -76,17 +80,19 @@ def pytest_configure(config: pytest.Config) -> None:
             "Unset DJANGO_SETTINGS_MODULE, and leave --ds out: the tests set it themselves."
         )
     state = Path(tempfile.mkdtemp(prefix="relay-tests-"))
-    worker = ProductionWorker(0, state, "test-token-" + os.urandom(12).hex())
+    worker = ProductionWorker(state, token="test-token-" + os.urandom(12).hex())
     config.stash[WORKER], config.stash[STATE] = worker, state
     os.environ.update(site_environment(worker), DJANGO_SETTINGS_MODULE=SETTINGS)
     # pytest-django sets Django up only where the settings were ready before this file was read.
     django.setup()
     # Slow by design: a password would cost more than the rest of most tests.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    # The Worker of this file instead of the plugin's, and rows that D1 keeps from one test to the next.
+    settings.DO_BRIDGE = settings.DO_BRIDGE | {"TEST_RELAY": "configured", "RESTORE_TEST_ROWS": True}
     if needs_worker(config):
         try:
             worker.spawn()
-        except local.LocalWorkerError as error:
+        except RelayError as error:
             raise pytest.UsageError(str(error)) from error
 
 
@@ -102,7 +108,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if session.items and needs_worker(session.config):
         try:
             session.config.stash[WORKER].wait()
-        except local.LocalWorkerError as error:
+        except RelayError as error:
             raise pytest.UsageError(str(error)) from error
 
 
@@ -139,7 +145,7 @@ def own_worker(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     made = []
 
     def make(**options: Any) -> Any:
-        options.setdefault("state", tmp_path / f"state-{len(made)}")
+        options.setdefault("folder", tmp_path / f"state-{len(made)}")
         options.setdefault("token", "own-token-" + os.urandom(12).hex())
         worker = ProductionWorker(**options)
         made.append(worker)

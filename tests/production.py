@@ -9,11 +9,10 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from worker import local
+from do_bridge.relay import LocalRelay, bundle
 
 # The entry point whose objects have an internal table each.
 ENTRY = "test/internal-tables.ts"
-SCRIPT = Path(__file__).with_name("workers.mjs")
 # An isolate has 128 MB in production.
 HEAP = {"MINIFLARE_WORKERD_V8_FLAGS": "--max-heap-size=128"}
 _D1_OBJECTS = "miniflare-D1DatabaseObject"
@@ -21,37 +20,35 @@ _D1_OBJECTS = "miniflare-D1DatabaseObject"
 _TABLE = "CREATE TABLE IF NOT EXISTS _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
 
 
-class ProductionWorker(local.LocalWorker):
-    """A LocalWorker whose objects and D1 databases have internal tables; takes what LocalWorker takes.
+class ProductionWorker(LocalRelay):
+    """A LocalRelay whose objects and D1 databases have internal tables; takes what LocalRelay takes.
 
-    A `worker_dir` of its own keeps the entry point that its configuration names. `wrangler`: run wrangler,
+    A `source` of its own keeps the entry point that its configuration names. `wrangler`: run wrangler,
     which reloads code that changes, instead of Miniflare, which starts in a third of the time.
     """
 
     def __init__(
-        self, *arguments: Any, worker_dir: Path | None = None, wrangler: bool = False, **options: Any
+        self, *arguments: Any, source: Path | None = None, wrangler: bool = False, **options: Any
     ) -> None:
-        super().__init__(*arguments, worker_dir=worker_dir or local.WORKER_DIR, **options)
+        super().__init__(*arguments, source=source or bundle.SOURCE, **options)
         self._wrangler = wrangler
-        self._writes_folder = worker_dir is None
+        self._writes_folder = source is None
         if self._writes_folder:
-            self.worker_dir = write_worker_folder(self._private / "worker")
+            self.source = write_worker_folder(self._private / "worker")
 
     def spawn(self) -> None:
         """Starts the processes, with an internal table in each D1 database that they will open."""
         # The guard of a killed Worker has removed it.
-        if self._writes_folder and not self.worker_dir.exists():
-            write_worker_folder(self.worker_dir)
-        for database_id in d1_databases(local.WORKER_DIR):
-            make_internal_table(self.state, database_id)
+        if self._writes_folder and not self.source.exists():
+            write_worker_folder(self.source)
+        for database_id in self.database_ids:
+            make_internal_table(self.folder, database_id)
         super().spawn()
 
     def _command(self, env_file: Path) -> list[str]:
         if self._wrangler:
             return super()._command(env_file)
-        configs = [self.worker_dir / "wrangler.jsonc", *self.others]
-        arguments = [self.port, self.state, env_file, *configs]
-        return [str(local.node_binary()), str(SCRIPT), *map(str, arguments)]
+        return self._serve(env_file, self.source / "wrangler.jsonc", *self.others)
 
     def _environment(self) -> dict[str, str]:
         return super()._environment() | HEAP
@@ -60,17 +57,11 @@ class ProductionWorker(local.LocalWorker):
 def write_worker_folder(folder: Path) -> Path:
     """Make a folder with the relay's own configuration, but for the entry point; return the folder."""
     folder.mkdir(parents=True)
-    config = json.loads((local.WORKER_DIR / "wrangler.jsonc").read_text())
-    config["main"] = str(local.WORKER_DIR / ENTRY)
+    config = json.loads((bundle.SOURCE / "wrangler.jsonc").read_text())
+    config["main"] = str(bundle.SOURCE / ENTRY)
     (folder / "wrangler.jsonc").write_text(json.dumps(config))
-    (folder / "node_modules").symlink_to((local.WORKER_DIR / "node_modules").resolve())
+    (folder / "node_modules").symlink_to((bundle.SOURCE / "node_modules").resolve())
     return folder
-
-
-def d1_databases(worker_dir: Path) -> list[str]:
-    """The ids of the D1 databases that a configuration binds."""
-    config = json.loads((worker_dir / "wrangler.jsonc").read_text())
-    return [database["database_id"] for database in config["d1_databases"]]
 
 
 def make_internal_table(state: Path, database_id: str) -> None:

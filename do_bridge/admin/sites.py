@@ -1,5 +1,9 @@
 """The admin sites of D1 and of the current tenant."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.db.models import Q
@@ -29,15 +33,15 @@ class DatabaseAdminSite(admin.AdminSite):
     It names the database on each page, and offers the other databases to staff.
     """
 
-    def alias(self):
+    def alias(self) -> str:
         """Return the alias of the database that this site shows."""
         raise NotImplementedError
 
-    def tenant_slugs(self):
+    def tenant_slugs(self) -> Any:
         """Return the slugs that the switcher offers, in order, from a short-lived cache."""
         return lookup.first_slugs(SWITCHER_LIMIT)
 
-    def each_context(self, request):
+    def each_context(self, request: Any) -> Any:
         slug = current_tenant() or ""
         name = f"Tenant {slug}" if slug else "D1, the shared database"
         return {
@@ -63,15 +67,15 @@ class DatabaseAdminSite(admin.AdminSite):
             return reverse("admin:database", args=[Inspected(slug)]), "Browse this database"
         return reverse("admin:databases"), "All databases"
 
-    def admin_view(self, view, cacheable=False):
+    def admin_view(self, view: Any, cacheable: Any = False) -> Any:
         return super().admin_view(inside_admin(self, view), cacheable)
 
-    def index(self, request, extra_context=None):
+    def index(self, request: Any, extra_context: Any = None) -> Any:
         log = LogEntry.objects.using(self.alias()).filter(user_id=request.user.pk)
         recent = log.select_related("content_type")[:LOG_LIMIT]
         return super().index(request, {"database_log": recent, **(extra_context or {})})
 
-    def get_urls(self):
+    def get_urls(self) -> Any:
         return [
             path("switch/", self.admin_view(self.switch), name="switch"),
             path("switch/tenants.json", self.admin_view(self.switch_tenants), name="switch_tenants"),
@@ -79,7 +83,7 @@ class DatabaseAdminSite(admin.AdminSite):
             *super().get_urls(),
         ]
 
-    def switch(self, request):
+    def switch(self, request: Any) -> Any:
         """Redirect to the admin of the database in `?tenant=<slug>`, or of D1."""
         slug = request.GET.get("tenant", "").strip()
         if not slug:
@@ -94,7 +98,7 @@ class DatabaseAdminSite(admin.AdminSite):
             return HttpResponseRedirect(directory_root(request) + found)
         return HttpResponseRedirect(tenant_root(request, slug) + self._relative_index())
 
-    def switch_tenants(self, request):
+    def switch_tenants(self, request: Any) -> Any:
         """Answer `?q=<part of a slug or name>` with slugs.
 
         Those that begin with it come first.
@@ -118,7 +122,7 @@ def _slugs(condition):
 class DirectoryAdminSite(DatabaseAdminSite):
     """D1's data, under `/admin/`."""
 
-    def alias(self):
+    def alias(self) -> str:
         return conf("DIRECTORY_ALIAS")
 
 
@@ -128,7 +132,7 @@ class TenantAdminSite(DatabaseAdminSite):
     Permissions and login stay D1's.
     """
 
-    def alias(self):
+    def alias(self) -> str:
         return tenant_alias(current_tenant())
 
 
@@ -138,13 +142,13 @@ tenant_site = TenantAdminSite(name="admin")
 class ReadOnlyAdminMixin:
     """Show rows without allowing any change."""
 
-    def has_add_permission(self, request, *args):
+    def has_add_permission(self, request: Any, *args: Any) -> bool:
         return False
 
-    def has_change_permission(self, request, obj=None):
+    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
         return False
 
-    def has_delete_permission(self, request, obj=None):
+    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
         return False
 
 
@@ -154,19 +158,19 @@ class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
     That includes rows, form fields, filters, autocompletes and the log. Its inlines need TenantInlineMixin.
     """
 
-    def get_form(self, request, obj=None, change=False, **kwargs):
+    def get_form(self, request: Any, obj: Any = None, change: Any = False, **kwargs: Any) -> Any:
         return bound_form(super().get_form(request, obj, change, **kwargs), self.admin_site.alias())
 
-    def get_list_filter(self, request):
+    def get_list_filter(self, request: Any) -> Any:
         return [tenant_filter(self.model, item) for item in super().get_list_filter(request)]
 
-    def save_model(self, request, obj, form, change):
+    def save_model(self, request: Any, obj: Any, form: Any, change: Any) -> None:
         obj.save(using=self.admin_site.alias())
 
-    def delete_model(self, request, obj):
+    def delete_model(self, request: Any, obj: Any) -> None:
         obj.delete(using=self.admin_site.alias())
 
-    def copy_user(self, user, alias):
+    def copy_user(self, user: Any, alias: str) -> None:
         """Make sure that the acting user has a row in the tenant's database.
 
         The rows of the log refer to it. With the app do_bridge.members the row is written in the round trip
@@ -181,15 +185,15 @@ class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
 
     # The log itself follows the context, and content types have the same keys in every database.
 
-    def log_addition(self, request, obj, message):
+    def log_addition(self, request: Any, obj: Any, message: Any) -> Any:
         self.copy_user(request.user, self.admin_site.alias())
         return super().log_addition(request, obj, message)
 
-    def log_change(self, request, obj, message):
+    def log_change(self, request: Any, obj: Any, message: Any) -> Any:
         self.copy_user(request.user, self.admin_site.alias())
         return super().log_change(request, obj, message)
 
-    def log_deletions(self, request, queryset):
+    def log_deletions(self, request: Any, queryset: Any) -> Any:
         self.copy_user(request.user, self.admin_site.alias())
         return super().log_deletions(request, queryset)
 
@@ -204,7 +208,7 @@ class LogEntryAdmin(ReadOnlyAdminMixin, admin.ModelAdmin):
     search_fields = ["object_repr"]
 
     @admin.display(ordering="action_flag")
-    def action(self, entry):
+    def action(self, entry: Any) -> Any:
         # A user who reads rows on the SQL page changes nothing.
         return "Read" if entry.action_flag == READ else entry.get_action_flag_display()
 

@@ -3,8 +3,11 @@
 This applies to form fields, filters and inlines.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
 from operator import attrgetter
+from typing import Any
 
 from django.contrib.admin.filters import AllValuesFieldListFilter, FieldListFilter, RelatedFieldListFilter
 from django.contrib.admin.utils import get_fields_from_path
@@ -14,7 +17,7 @@ from do_bridge.tenancy.orm.aliases import ContextAlias
 from do_bridge.tenancy.orm.querysets import detached
 
 
-def bound_form(form, alias):
+def bound_form(form: Any, alias: str) -> Any:
     """Return a ModelForm whose new rows are validated in `alias`.
 
     It is a subclass of `form`.
@@ -31,15 +34,15 @@ def bound_form(form, alias):
 class TenantFieldsMixin:
     """A mixin for a tenant's admins and inlines, with the tenant's choices."""
 
-    def get_queryset(self, request):
+    def get_queryset(self, request: Any) -> Any:
         # Not using(): projects keep the returned queryset, and another tenant must not read it.
         return detached(super().get_queryset(request), ContextAlias(self.admin_site.alias()))
 
-    def formfield_for_foreignkey(self, db_field, request, **kwargs):
+    def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("using", ContextAlias(self.admin_site.alias()))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
-    def formfield_for_manytomany(self, db_field, request, **kwargs):
+    def formfield_for_manytomany(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("using", ContextAlias(self.admin_site.alias()))
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
@@ -47,7 +50,7 @@ class TenantFieldsMixin:
 class TenantInlineMixin(TenantFieldsMixin):
     """For `admin.TabularInline` and `StackedInline` inside a TenantModelAdmin."""
 
-    def get_formset(self, request, obj=None, **kwargs):
+    def get_formset(self, request: Any, obj: Any = None, **kwargs: Any) -> Any:
         form = bound_form(kwargs.pop("form", self.form), self.admin_site.alias())
         return super().get_formset(request, obj, form=form, **kwargs)
 
@@ -93,7 +96,7 @@ class _TenantsValues:
 _MIXINS = {RelatedFieldListFilter: _TenantsRelatedRows, AllValuesFieldListFilter: _TenantsValues}
 
 
-def tenant_filter(model, item):
+def tenant_filter(model: Any, item: Any) -> Any:
     """Return an item of `list_filter` that queries the tenant's database.
 
     The filter may be Django's or a subclass.

@@ -1,11 +1,13 @@
 """Key functions that keep the tenants' entries in Django's cache apart."""
 
+from __future__ import annotations
+
 from do_bridge.tenancy.context import current
 
 DIRECTORY_SPACE = "directory"
 
 
-def tenant_key(key, key_prefix, version):
+def tenant_key(key: str, key_prefix: str, version: int) -> str:
     """A `KEY_FUNCTION` for CACHES: return a key with the current tenant.
 
     Without a current tenant the key is in a space of its own, which sessions and other shared entries use. A
@@ -17,7 +19,7 @@ def tenant_key(key, key_prefix, version):
     return f"{space}:{key_prefix}:{version}:{key}"
 
 
-def directory_key(key, key_prefix, version):
+def directory_key(key: str, key_prefix: str, version: int) -> str:
     """A `KEY_FUNCTION` for CACHES: return a key that all tenants share.
 
     Use it for example for `cached_db` sessions.

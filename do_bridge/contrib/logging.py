@@ -1,7 +1,10 @@
 """Log records with the tenant, and a hook for tracing statements."""
 
+from __future__ import annotations
+
 import logging
 from functools import partial
+from typing import Any
 
 from django.db import connections
 from django.db.backends.signals import connection_created
@@ -23,7 +26,7 @@ class TenantFilter(logging.Filter):
     that alias's tenant. Otherwise it is the current tenant. No record is dropped.
     """
 
-    def filter(self, record):
+    def filter(self, record: Any) -> bool:
         if getattr(record, "alias", None) is None:
             scope = current()
             record.alias = scope.alias or NONE
@@ -32,7 +35,7 @@ class TenantFilter(logging.Filter):
         return True
 
 
-def log_call(alias, call):
+def log_call(alias: str, call: Any) -> Any:
     """Log one request of the driver, a `do_bridge.driver.calls.Call`.
 
     The record has the attributes tenant, alias, operation, statements, duration (seconds), rows_returned,
@@ -72,7 +75,7 @@ def _watch(sender, connection, **kwargs):
         connection.connection.metered = partial(logger.isEnabledFor, logging.DEBUG)
 
 
-def watch_calls():
+def watch_calls() -> Any:
     """Let this package's connections log their requests.
 
     The logger is `do_bridge.queries`.
@@ -80,7 +83,7 @@ def watch_calls():
     connection_created.connect(_watch, dispatch_uid="do_bridge.log_calls")
 
 
-def trace(wrapper):
+def trace(wrapper: Any) -> Any:
     """Install an execute wrapper on all connections; return a function to undo it.
 
     `wrapper(execute, sql, params, many, context)` has Django's signature. `context["connection"].alias` is

@@ -1,5 +1,7 @@
 """A file storage that keeps the tenants' files in separate folders."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from django.core.files.storage import FileSystemStorage
@@ -16,15 +18,15 @@ class TenantFileSystemStorage(FileSystemStorage):
     """
 
     @property
-    def location(self):
+    def location(self) -> str:
         return str(Path(self.base_location).absolute() / self._folder())
 
     @property
-    def base_url(self):
+    def base_url(self) -> str:
         base = super().base_url
         return base if base is None else f"{base}{self._folder()}/"
 
-    def url(self, name):
+    def url(self, name: str) -> str:
         self.path(name)  # raises for a name that leads out
         return super().url(name)
 

@@ -185,6 +185,6 @@ def _decode_tagged(value: Any) -> bytes | float:
     if value.get("f") in ("inf", "-inf"):
         return float(value["f"])
     raise InterfaceError(
-        "The answer holds a value in a form that this version of the driver cannot read. Deploy the "
-        "Worker of the installed version of do_bridge"
+        "The answer holds a value in a form that this version of the driver cannot read. Run "
+        "`manage.py relay deploy`, which deploys the relay of the installed version"
     )

@@ -111,7 +111,7 @@ _BY_SQLITE_CODE: Final[dict[str, type[Error]]] = {
 _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
     "bad_request": (
         InterfaceError,
-        "The relay could not read the request. Deploy the Worker of the installed version of do_bridge",
+        "The relay could not read the request. If it is older than the package, run `manage.py relay deploy`",
     ),
     "forbidden": (
         OperationalError,

@@ -326,8 +326,9 @@ def _refused(response: Response, where: str) -> OperationalError | InterfaceErro
     unready = status == 503 and b"RELAY_TOKEN" in (response.body or b"")
     if status == 400:
         text = (
-            f"The relay at {where} uses another version of the protocol. Deploy the Worker of the "
-            "installed version of do_bridge"
+            f"The relay at {where} uses another version of the protocol. Run "
+            "`manage.py relay status`, which shows the older side, and `manage.py relay deploy` if it is the "
+            "relay"
         )
         return InterfaceError(text, effect="none", http_status=status)
     texts = {

@@ -46,6 +46,7 @@ class RestTransport(Transport):
     """
 
     def __init__(self, api_base: str, token: str, account_id: str | None = None) -> None:
+        _require_httpx()
         self._base = api_base.rstrip("/")
         self._token = Secret(token)
         self._account_id = account_id
@@ -107,6 +108,8 @@ class RestTransport(Transport):
         return f"{self._base}{account}/d1/database/{quote(name, safe='')}/raw"
 
     def _http(self) -> httpx.Client:
+        import httpx
+
         client = self._clients.get(os.getpid())
         if client is None:
             import httpx
@@ -170,6 +173,18 @@ class RestTransport(Transport):
                 effect="unknown",
                 transient=True,
             ) from without_frames(error)
+
+
+def _require_httpx() -> None:
+    """Raise InterfaceError if httpx is not installed."""
+    try:
+        import httpx  # noqa: F401 - only whether it is there
+    except ImportError as error:
+        raise InterfaceError(
+            "The REST transport needs the package httpx, which is not installed. Run "
+            '`pip install "do-bridge[rest]"`, or set OPTIONS["transport"] to "relay"',
+            effect="none",
+        ) from error
 
 
 _transports: dict[tuple[str, str, str | None], RestTransport] = {}

@@ -1,6 +1,10 @@
 """Write copies of users into a tenant's Durable Object."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import connections
@@ -10,7 +14,7 @@ from do_bridge.tenancy.replicated.sql import insert_statements, run_batch
 from .shape import ACTIVE, copied_fields, is_text, unsaved_copy
 
 
-def write_copies(users, alias, *, are_members=True):
+def write_copies(users: Iterable[Any], alias: str, *, are_members: bool = True) -> Any:
     """Write copies of users into the database `alias`, in one atomic round trip.
 
     `users` are rows of D1. Pass `are_members=False` for staff and authors, who may or may not be members:

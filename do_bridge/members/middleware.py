@@ -1,6 +1,9 @@
 """The middleware that makes `request.user` the tenant's copy of the user."""
 
+from __future__ import annotations
+
 from functools import partial
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.utils.functional import SimpleLazyObject
@@ -20,13 +23,13 @@ class TenantUserMiddleware:
     sync_capable = True
     async_capable = True
 
-    def __init__(self, get_response):
+    def __init__(self, get_response: Any) -> None:
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
 
-    def __call__(self, request):
+    def __call__(self, request: Any) -> Any:
         # For an asynchronous handler this returns its coroutine; nothing here has to be awaited.
         _take_copy(request)
         return self.get_response(request)

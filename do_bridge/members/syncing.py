@@ -5,9 +5,12 @@ copy has been written. If the copy fails, CopyFailed is raised. The next use of 
 `manage.py sync_members SLUG`, repairs the copy.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 from functools import partial
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, IntegrityError, InterfaceError, connections, transaction
@@ -34,7 +37,7 @@ class CopyFailed(Exception):
     `what` names the change, `slugs` the tenants.
     """
 
-    def __init__(self, what, *slugs):
+    def __init__(self, what: str, *slugs: str) -> None:
         databases = "the database of tenant" if len(slugs) == 1 else "the databases of tenants"
         super().__init__(
             f"{what} was saved in the shared database, but could not be copied into {databases} "
@@ -54,7 +57,7 @@ def memberships(**conditions):
     return rows.filter(**{links[name]: value for name, value in conditions.items()})
 
 
-def add_member(user, tenant, **fields):
+def add_member(user: Any, tenant: Any, **fields: Any) -> Any:
     """Make `user` a member of `tenant` and return the membership.
 
     `fields` are other fields of the membership. D1 is written first, then the tenant's Durable Object. Raises
@@ -83,7 +86,7 @@ def add_member_by_name(tenant, username):
     follow(tenant, [user.pk], f"The membership of {user}")
 
 
-def remove_member(user, tenant):
+def remove_member(user: Any, tenant: Any) -> None:
     """End a membership. Raises CopyFailed.
 
     The tenant's database keeps the copy, because rows refer to it, but makes it inactive.
@@ -92,7 +95,7 @@ def remove_member(user, tenant):
         membership.delete()
 
 
-def out_of_sync():
+def out_of_sync() -> Any:
     """Return the tenants that lack changes of members.
 
     `.behind_since` is the time of the oldest one.
@@ -217,7 +220,7 @@ def _write(users, keys, alias):
         copies.filter(pk__in=gone).update(**{ACTIVE: False})
 
 
-def sync_members(tenant):
+def sync_members(tenant: Any) -> int:
     """Write the copies of all members, and make other copies inactive.
 
     Returns the number of members. Raises CopyFailed.

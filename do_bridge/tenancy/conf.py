@@ -40,6 +40,11 @@ DEFAULTS = {
     "LEASE_SECONDS": 30,
     # Whether code refuses a tenant with migrations that it does not have. False: only missing ones matter.
     "REQUIRE_EXACT_SCHEMA": False,
+    # Whether test cases restore rows on databases without transactions; see do_bridge.testing.RestoreRows.
+    "RESTORE_TEST_ROWS": False,
+    # Where do_bridge.testing's runner and pytest plugin run tests: "local" starts a relay on this machine,
+    # "configured" uses the one in DATABASES.
+    "TEST_RELAY": "local",
     # The version of the code that the ledger records, for example a commit. None: do_bridge's version.
     "VERSION": None,
 }

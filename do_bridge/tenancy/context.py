@@ -3,11 +3,15 @@
 A context is unset, a tenant, or the shared database (the directory).
 """
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import wraps
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import iscoroutinefunction
@@ -19,6 +23,8 @@ from do_bridge.backends.remote_sqlite.blocks import linked
 from . import addresses
 from .conf import conf
 from .slugs import alias_slug, tenant_alias
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class TenancyError(Exception):
@@ -49,12 +55,12 @@ class Scope:
     is_migration: bool = False
 
     @property
-    def is_tenant(self):
+    def is_tenant(self) -> bool:
         """Whether a tenant is current."""
         return self.slug is not None
 
     @property
-    def is_directory(self):
+    def is_directory(self) -> bool:
         """Whether tenant models use the shared database's own rows."""
         return self.slug is None and self.alias is not None
 
@@ -79,7 +85,7 @@ class Block:
 _blocks: ContextVar[tuple] = ContextVar("do_bridge_blocks", default=())
 
 
-def current():
+def current() -> Scope:
     """Return the Scope of this thread or task."""
     blocks = _blocks.get()
     return blocks[-1].scope if blocks else UNSET
@@ -99,7 +105,7 @@ def current_request():
     return None
 
 
-def current_tenant():
+def current_tenant() -> str | None:
     """Return the current tenant's slug, or None if no tenant is current."""
     return current().slug
 
@@ -110,7 +116,7 @@ class _ScopeContext(ContextDecorator):
     The block may be `with` or `async with`, the function may be a coroutine function.
     """
 
-    def __init__(self, scope, base=None, is_checked=True):
+    def __init__(self, scope: Scope, base: str | None = None, is_checked: bool = True) -> None:
         self.scope = scope
         #: The server's script prefix, if this is a request's block.
         self.base = base
@@ -121,10 +127,10 @@ class _ScopeContext(ContextDecorator):
         #: The rows of querysets without a database, as read in this block; see `orm.results`.
         self.results = WeakKeyDictionary()
 
-    def _recreate_cm(self):
+    def _recreate_cm(self) -> _ScopeContext:
         return type(self)(self.scope, is_checked=self.is_checked)
 
-    def __call__(self, func):
+    def __call__(self, func: _F) -> _F:
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
             # A generator's body runs when the caller iterates, in the caller's context.
             raise TypeError(
@@ -142,7 +148,7 @@ class _ScopeContext(ContextDecorator):
 
         return inner
 
-    def __enter__(self):
+    def __enter__(self) -> Scope:
         if self.is_checked:
             _refuse_open_transaction(current(), self.scope)
         blocks = _blocks.get()
@@ -153,7 +159,7 @@ class _ScopeContext(ContextDecorator):
         _blocks.set((*blocks, Block(self, self.scope, before, inside or before)))
         return self.scope
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         # Remove only this block: a generator may be closed late, inside another tenant's block or in another
         # task, and several threads may enter one manager.
         blocks = _blocks.get()
@@ -171,14 +177,14 @@ class _ScopeContext(ContextDecorator):
             addresses.set_current(left.before)
         _blocks.set((*blocks[:place], *later))
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> Scope:
         return self.__enter__()
 
-    async def __aexit__(self, *exc_info):
+    async def __aexit__(self, *exc_info: object) -> None:
         self.__exit__(*exc_info)
 
 
-def tenant_context(tenant):
+def tenant_context(tenant: Any) -> _ScopeContext:
     """Make a tenant current, given its slug or an object with a `.slug`.
 
     Use it with `with`, `async with`, or as a decorator of functions and coroutine functions (not generators).
@@ -189,7 +195,7 @@ def tenant_context(tenant):
     return _ScopeContext(Scope(slug, tenant_alias(slug)))
 
 
-def directory_context():
+def directory_context() -> _ScopeContext:
     """Make tenant models use the shared database's own rows.
 
     Use it like `tenant_context`, for example in commands that work on D1 alone.
@@ -197,7 +203,7 @@ def directory_context():
     return _ScopeContext(Scope(None, conf("DIRECTORY_ALIAS")))
 
 
-def migration_context(alias):
+def migration_context(alias: str) -> _ScopeContext:
     """Make `alias` current while it is migrated.
 
     All models of its migrations then use its own tables.
@@ -205,7 +211,7 @@ def migration_context(alias):
     return _ScopeContext(Scope(alias_slug(alias), alias, is_migration=True))
 
 
-def scope_context(scope):
+def scope_context(scope: Scope) -> _ScopeContext:
     """Make a Scope current for Django's own work.
 
     It is allowed inside another tenant's transaction.
@@ -213,7 +219,7 @@ def scope_context(scope):
     return _ScopeContext(scope, is_checked=False)
 
 
-def unset_context():
+def unset_context() -> _ScopeContext:
     """Make no tenant current inside the block."""
     return _ScopeContext(UNSET)
 

@@ -1,8 +1,12 @@
 """A DATABASES dictionary that creates tenants' aliases from a template."""
 
+from __future__ import annotations
+
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from typing import Any
 from weakref import WeakValueDictionary
 
 from django.apps import apps
@@ -67,7 +71,7 @@ class _Template(dict):
         return dict, (dict(self),)
 
 
-class TenantDatabases(dict):
+class TenantDatabases(dict[str, Any]):
     """A `DATABASES` dictionary with an alias "tenant/<slug>" for every valid slug.
 
     `databases` contains the plain aliases. `template` is the alias with the settings for all tenants; nothing
@@ -75,7 +79,13 @@ class TenantDatabases(dict):
     registered with `register`, and those with an open connection in this thread.
     """
 
-    def __init__(self, databases=(), *, template="tenant", **kwargs):
+    def __init__(
+        self,
+        databases: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+        *,
+        template: str = "tenant",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(databases, **kwargs)
         self.template = template
         self._lock = threading.RLock()
@@ -89,7 +99,7 @@ class TenantDatabases(dict):
 
     # Looking up
 
-    def __missing__(self, alias):
+    def __missing__(self, alias: str) -> Any:
         if self.template not in self or not is_tenant_side(alias):
             raise KeyError(alias)
         self._use_test_objects_in_tests()
@@ -97,19 +107,19 @@ class TenantDatabases(dict):
         self._note_live(alias)
         return derived
 
-    def __contains__(self, alias):
+    def __contains__(self, alias: object) -> bool:
         if super().__contains__(alias):
             return True
         return super().__contains__(self.template) and is_tenant_side(alias)
 
-    def get(self, alias, default=None):
+    def get(self, alias: str, default: Any = None) -> Any:
         """Return the settings of `alias`, or `default` for an unknown alias."""
         try:
             return self[alias]
         except KeyError:
             return default
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         # Copied first, because another thread may register a tenant during the iteration.
         with self._lock:
             plain, registered = list(super().keys()), list(self._registered)
@@ -134,7 +144,7 @@ class TenantDatabases(dict):
 
     # Registering
 
-    def register(self, slug):
+    def register(self, slug: str) -> str:
         """Include the tenant in iterations, in all threads, and return its alias.
 
         Raises InvalidSlug.
@@ -144,12 +154,12 @@ class TenantDatabases(dict):
             self._registered[alias] = self._derive(alias)
         return alias
 
-    def unregister(self, slug):
+    def unregister(self, slug: str) -> None:
         """Undo `register`."""
         with self._lock:
             self._registered.pop(tenant_alias(slug), None)
 
-    def template_object_alias(self, name):
+    def template_object_alias(self, name: str) -> str:
         """Return the alias of the template object `name`.
 
         No command and no iteration shows it.
@@ -158,20 +168,20 @@ class TenantDatabases(dict):
 
     # Live connections
 
-    def live_aliases(self):
+    def live_aliases(self) -> list[str]:
         """Return the tenants' aliases with a connection in this thread.
 
         The least recently used alias comes first.
         """
         return [alias for alias in self._live() if hasattr(connections._connections, alias)]
 
-    def touch(self, alias):
+    def touch(self, alias: str) -> None:
         """Mark `alias` as used just now in this thread."""
         live = self._live()
         if alias in live:
             live.move_to_end(alias)
 
-    def release(self, alias):
+    def release(self, alias: str) -> None:
         """Close this thread's connection to a tenant, unless in a transaction."""
         if alias in self._live():
             self._discard(alias)
@@ -239,6 +249,14 @@ class TenantDatabases(dict):
         if getattr(creation, "is_template", lambda: False)():
             creation.create_test_db(verbosity=0, serialize=False)
 
+    def update_tenants(self, values: Mapping[str, Any]) -> None:
+        """Change settings of the template and of every alias that was made from it, as a test run does."""
+        with self._lock:
+            for settings in (super().__getitem__(self.template), *self._derived.values()):
+                settings.update(values)
+        for alias in self.live_aliases():
+            connections[alias].close()
+
     def _template_is_test(self):
         return bool(super().__contains__(self.template) and super().__getitem__(self.template).get("NAME"))
 
@@ -256,13 +274,13 @@ def _restore(databases, template):
     return TenantDatabases(databases, template=template)
 
 
-def tenant_databases():
+def tenant_databases() -> TenantDatabases | None:
     """Return the project's TenantDatabases, or None if DATABASES is a plain dict."""
     databases = connections.settings
     return databases if isinstance(databases, TenantDatabases) else None
 
 
-def register_tenant(slug):
+def register_tenant(slug: str) -> str:
     """Make "tenant/<slug>" visible to `connections`, `--database` and test cases.
 
     Returns the alias. Raises InvalidSlug, and TypeError if DATABASES is a plain dict.

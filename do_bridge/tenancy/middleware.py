@@ -1,8 +1,11 @@
 """The middleware that makes the tenant of a request's path or host name current."""
 
+from __future__ import annotations
+
 import logging
 import re
 from contextlib import contextmanager
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.contrib import messages
@@ -46,7 +49,7 @@ class TenantMiddleware:
     sync_capable = True
     async_capable = True
 
-    def __init__(self, get_response):
+    def __init__(self, get_response: Any) -> None:
         patches.require()
         import_late_modules()
         if conf("TENANT_URLCONF"):
@@ -58,7 +61,7 @@ class TenantMiddleware:
         if self.is_async:
             markcoroutinefunction(self)
 
-    def __call__(self, request):
+    def __call__(self, request: Any) -> Any:
         if self.is_async:
             return self._serve_async(request)
         slug, script, rest = find_slug(request)
@@ -86,7 +89,7 @@ class TenantMiddleware:
             response = await self.get_response(request)
         return scope.keep_while_streaming(response)
 
-    def process_exception(self, request, exception):
+    def process_exception(self, request: Any, exception: Any) -> Any:
         """Return an error page for a database that is not ready.
 
         It is a 503 for a schema mismatch or an expired lease, and a 404 for a deleted tenant. If the admin
@@ -135,7 +138,7 @@ database is not ready yet. Nothing is lost. Please try again in a minute.</p></b
 SECONDS_BEFORE_ANOTHER_TRY = 60
 
 
-def schema_mismatch_page(request, error):
+def schema_mismatch_page(request: Any, error: Any) -> Any:
     """Log the error and return the page 503.html.
 
     Without that template it returns a built-in page.
@@ -174,7 +177,7 @@ rows.</p></body></html>"""
 _LEASE_KINDS = {"lease_expired", "no_transaction"}
 
 
-def lease_ended(exception):
+def lease_ended(exception: Any) -> Any:
     """Return whether an exception or one of its causes reports an expired lease."""
     seen = set()
     while exception is not None and id(exception) not in seen:
@@ -185,7 +188,7 @@ def lease_ended(exception):
     return False
 
 
-def lease_page(request, error):
+def lease_page(request: Any, error: Any) -> Any:
     """Log the remedy and return the page lease_expired.html.
 
     Without that template it returns a built-in page.
@@ -203,7 +206,7 @@ def lease_page(request, error):
     return HttpResponse(page, status=503)
 
 
-def find_slug(request):
+def find_slug(request: Any) -> Any:
     """Return (slug or None, script prefix, rest of the path).
 
     The slug is not validated yet.
@@ -244,7 +247,7 @@ class RequestScope:
     It is entered for the view, and for each chunk of a streaming response.
     """
 
-    def __init__(self, request, tenant):
+    def __init__(self, request: Any, tenant: Any) -> None:
         self.request = request
         self.tenant = tenant
         self.script_prefix = request.META.get("SCRIPT_NAME", "").rstrip("/") + "/"
@@ -254,7 +257,7 @@ class RequestScope:
         self.directory = tenant is None and request.path_info.startswith(tuple(conf("DIRECTORY_PATHS")))
 
     @contextmanager
-    def __call__(self):
+    def __call__(self) -> Any:
         before = get_script_prefix()
         # Entered even for an unset context, because an earlier request may have left a block open.
         with request_context(self.tenant, self.directory, self.base, self.request):
@@ -264,7 +267,7 @@ class RequestScope:
             finally:
                 set_script_prefix(before)
 
-    def keep_while_streaming(self, response):
+    def keep_while_streaming(self, response: Any) -> Any:
         """Run the iterator of a streaming response in this context.
 
         Returns the response. The server reads it after the middleware has returned.

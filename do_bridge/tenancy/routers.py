@@ -1,5 +1,9 @@
 """The database routers for tenant models and for all other models."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from .conf import conf
 from .context import NoTenant, TenantMismatch, current
 from .databases import tenant_databases
@@ -8,7 +12,7 @@ from .sides import follows_context, is_tenant_model
 from .slugs import alias_slug, is_tenant_side
 
 
-def row_alias(row):
+def row_alias(row: Any) -> Any:
     """Return the alias of the only database that a row belongs to, or None.
 
     A row of a tenant's database belongs to that database, and a row of a tenant model to the one that it was
@@ -21,7 +25,7 @@ def row_alias(row):
     return alias if is_tenant_side(alias) or follows_context(model) else None
 
 
-def related_alias(row, model):
+def related_alias(row: Any, model: Any) -> Any:
     """Return the alias of rows of `model` related to `row`, or None for D1.
 
     It is the alias of the row itself. A user's copy is an exception: its groups, permissions and other rows
@@ -35,12 +39,12 @@ def related_alias(row, model):
     return None
 
 
-def hinted_alias(hints, model):
+def hinted_alias(hints: Any, model: Any) -> Any:
     """Return the alias of rows related to the hint `instance`, or None."""
     return related_alias(hints.get("instance"), model)
 
 
-def check_same_tenant(alias, model):
+def check_same_tenant(alias: str, model: Any) -> Any:
     """Raise TenantMismatch if `alias` is not the current database.
 
     It is called before a row of `alias` is written.
@@ -67,10 +71,10 @@ def _used(alias):
 class _Router:
     """The rules for relations and migrations, which both routers share."""
 
-    def allow_relation(self, obj1, obj2, **hints):
+    def allow_relation(self, obj1: Any, obj2: Any, **hints: Any) -> bool | None:
         return allow_relation(obj1, obj2)
 
-    def allow_migrate(self, db, app_label, model_name=None, **hints):
+    def allow_migrate(self, db: str, app_label: str, model_name: Any = None, **hints: Any) -> bool | None:
         databases = tenant_databases()
         if databases is not None and db == databases.template and dict.get(databases, db) is not None:
             return False  # Nothing connects to the template, not even to read its migrations.
@@ -84,12 +88,12 @@ class TenantRouter(_Router):
     Raises NoTenant without one.
     """
 
-    def db_for_read(self, model, **hints):
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
         if not follows_context(model):
             return None
         return _used(hinted_alias(hints, model) or self._by_context(model))
 
-    def db_for_write(self, model, **hints):
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
         if not follows_context(model):
             return None
         own = hinted_alias(hints, model)
@@ -114,10 +118,10 @@ class TenantRouter(_Router):
 class DirectoryRouter(_Router):
     """Route all other models to D1, unless the hinted instance belongs to a tenant."""
 
-    def db_for_read(self, model, **hints):
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
         return _used(hinted_alias(hints, model) or self._of_new_row(hints) or self._directory(model))
 
-    def db_for_write(self, model, **hints):
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
         own = hinted_alias(hints, model)
         if own is None:
             return self._directory(model)

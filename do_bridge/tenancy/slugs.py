@@ -1,6 +1,9 @@
 """Tenants' slugs, and the database aliases and object names made of them."""
 
+from __future__ import annotations
+
 import re
+from typing import TypeGuard
 
 ALIAS_PREFIX = "tenant/"
 TEMPLATE_OBJECT_PREFIX = "scratch/"
@@ -14,12 +17,12 @@ class InvalidSlug(ValueError):
     """
 
 
-def is_valid_slug(value):
+def is_valid_slug(value: object) -> TypeGuard[str]:
     """Return whether `value` is a string and a valid slug."""
     return isinstance(value, str) and _SLUG.fullmatch(value) is not None
 
 
-def validate_slug(value):
+def validate_slug(value: object) -> str:
     """Return `value` unchanged if it is a valid slug, else raise InvalidSlug."""
     if not is_valid_slug(value):
         raise InvalidSlug(
@@ -29,12 +32,12 @@ def validate_slug(value):
     return value
 
 
-def tenant_alias(slug):
+def tenant_alias(slug: str | None) -> str:
     """Return a tenant's alias, for example "tenant/acme". Raises InvalidSlug."""
     return ALIAS_PREFIX + validate_slug(slug)
 
 
-def alias_slug(alias):
+def alias_slug(alias: object) -> str | None:
     """Return the slug in the alias "tenant/<slug>", or None for other aliases."""
     if not isinstance(alias, str) or not alias.startswith(ALIAS_PREFIX):
         return None
@@ -42,7 +45,7 @@ def alias_slug(alias):
     return slug if is_valid_slug(slug) else None
 
 
-def is_template_object_alias(alias):
+def is_template_object_alias(alias: object) -> bool:
     """Return whether `alias` is that of a template object.
 
     Tenants are created from template objects.
@@ -54,12 +57,12 @@ def is_template_object_alias(alias):
     )
 
 
-def is_tenant_side(alias):
+def is_tenant_side(alias: object) -> bool:
     """Return whether `alias` is a tenant's or a template object's."""
     return alias_slug(alias) is not None or is_template_object_alias(alias)
 
 
-def object_name(alias, prefix=""):
+def object_name(alias: str, prefix: str = "") -> str:
     """Return the name of the Durable Object behind a tenant's `alias`.
 
     `prefix` is that of a test run, for example "test/run1", or empty.

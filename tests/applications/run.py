@@ -10,12 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from do_bridge.relay.processes import end_group, guarded
+from do_bridge.relay.terminal import say
 from tests.applications.compare import differences, faults, judge, size
 from tests.applications.environment import HERE, STATE, python_of
 from tests.applications.known import KNOWN
 from tests.applications.tenants.run import play_all
 from tests.production import ProductionWorker
-from worker.local import end_group, guarded, say
 
 APPLICATIONS = {
     "celery-results": "site_celery_results",
@@ -46,7 +47,7 @@ def run(name: str) -> bool:
     say(f"== {name}")
     python = python_of(name, APPLICATIONS[name])
     folder = STATE / name
-    with ProductionWorker(0, fresh(folder / "relay"), secrets.token_hex(16)) as worker:
+    with ProductionWorker(fresh(folder / "relay"), token=secrets.token_hex(16)) as worker:
         if not all(play(name, python, engine, fresh(folder / engine), worker) for engine in ENGINES):
             return False
     if broken := faults(folder / ENGINES[0]):

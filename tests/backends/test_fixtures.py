@@ -15,6 +15,7 @@ from engine_aliases import alias_for
 from fixture_files import articles, contents, load, make_tables, names, record, tags, write
 
 from do_bridge.backends.remote_sqlite.fixtures import load as fixture_load
+from do_bridge.testing import RestoreRows
 
 # Round trips
 
@@ -177,10 +178,10 @@ def test_d1_takes_a_large_fixture_over_rest(local_worker, django_db_blocker, set
 def test_fixtures_of_a_test_case_are_there_for_each_test(engine, depot, tmp_path, settings, switch):
     path = str(write(tmp_path / "f.json", [record("article", 1, title="t", tags=[1]), *tags(3)]))
     engine.settings_dict["TEST"]["TRANSACTIONS"] = switch
-    engine.creation.isolate()
+    engine.creation.forget_rows()
     alias = engine.alias
 
-    class Case(TestCase):
+    class Case(RestoreRows, TestCase):
         databases = {alias}
         fixtures = [path]
 

@@ -1,17 +1,24 @@
-"""What a test case did is undone by one batch, where no transaction can hold it."""
+"""RestoreRows: what a test case did is undone by one batch, where no transaction can hold it."""
 
 from __future__ import annotations
 
+import pickle
 import unittest
 from collections.abc import Iterator
 from typing import Any
 
+import django.test
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
+from django.test.utils import iter_test_cases
 from engine_aliases import alias_for
+
+from do_bridge.testing import RestoreRows
+from do_bridge.testing.pytest_rows import require_fixture, restoring_cases
+from do_bridge.testing.rows import restore_in_suite
 
 MODELS = (ContentType, Permission, Group)
 
@@ -30,7 +37,7 @@ def restored(request: pytest.FixtureRequest, local_worker: Any, django_db_blocke
                 editor.create_model(model)
         Group.objects.using(connection.alias).create(name="from a migration")
         connection.settings_dict["TEST"]["TRANSACTIONS"] = False
-        connection.creation.isolate()
+        connection.creation.forget_rows()
         yield connection
 
 
@@ -50,7 +57,7 @@ def run(case: type[unittest.TestCase], connection: Any) -> None:
 def test_tests_of_a_class_share_its_data_and_not_each_others(restored: Any) -> None:
     alias = restored.alias
 
-    class Case(TestCase):
+    class Case(RestoreRows, TestCase):
         @classmethod
         def setUpTestData(cls) -> None:
             cls.group = Group.objects.using(alias).create(name="of the class")
@@ -69,10 +76,60 @@ def test_tests_of_a_class_share_its_data_and_not_each_others(restored: Any) -> N
     assert Group.objects.using(alias).create(name="next").pk == 2
 
 
+def test_without_the_mixin_a_test_case_behaves_as_django_has_it(restored: Any) -> None:
+    alias, before = restored.alias, []
+
+    class Case(TestCase):
+        @classmethod
+        def setUpTestData(cls) -> None:
+            Group.objects.using(alias).create(name="of the class")
+
+        def check(self) -> None:
+            before.append(names(alias))
+            Group.objects.using(alias).create(name="of a test")
+
+        test_one = test_two = check
+
+    run(Case, restored)
+    if restored.features.supports_transactions:
+        assert before == [["from a migration", "of the class"]] * 2
+    else:
+        # Django flushes after each test where there is no transaction.
+        assert before == [["from a migration", "of the class"], ["of the class"]]
+
+
+def test_a_mixin_behind_the_test_case_is_refused_because_it_would_do_nothing() -> None:
+    with pytest.raises(TypeError, match="Case: put RestoreRows before the test case"):
+        type("Case", (TestCase, RestoreRows), {})
+
+
+class Plain(TestCase):
+    """A case as projects have them."""
+
+    def test_nothing(self) -> None:
+        """For its name alone."""
+
+
+def test_the_setting_gives_the_mixin_to_each_case_of_a_suite_which_stays_picklable(settings: Any) -> None:
+    settings.DO_BRIDGE = settings.DO_BRIDGE | {"RESTORE_TEST_ROWS": False}
+    suite = unittest.TestSuite([Plain("test_nothing"), unittest.TestSuite([Plain("test_nothing")])])
+    restore_in_suite(suite)
+    assert {type(case) for case in iter_test_cases(suite)} == {Plain}
+    settings.DO_BRIDGE = settings.DO_BRIDGE | {"RESTORE_TEST_ROWS": True}
+    restore_in_suite(suite)
+    (cls,) = {type(case) for case in iter_test_cases(suite)}
+    assert issubclass(cls, RestoreRows) and issubclass(cls, Plain)
+    case, *_ = iter_test_cases(suite)
+    # Processes of `manage.py test --parallel` get them by pickle.
+    again = pickle.loads(pickle.dumps(case))  # noqa: S301
+    assert (type(again), again.id()) == (cls, case.id())
+    assert Plain.__mro__.count(RestoreRows) == 0
+
+
 def test_a_class_whose_data_cannot_be_made_leaves_nothing(restored: Any) -> None:
     alias = restored.alias
 
-    class Case(TestCase):
+    class Case(RestoreRows, TestCase):
         databases = {alias}
 
         @classmethod
@@ -94,7 +151,7 @@ def test_a_class_whose_data_cannot_be_made_leaves_nothing(restored: Any) -> None
 def test_a_test_has_a_transaction_of_its_own_where_there_are_any(restored: Any) -> None:
     connection, seen = restored, []
 
-    class Case(TestCase):
+    class Case(RestoreRows, TestCase):
         @classmethod
         def setUpTestData(cls) -> None:
             seen.append(connection.in_atomic_block)
@@ -114,10 +171,10 @@ def test_a_tests_rows_go_also_where_there_are_many_or_long_ones(restored: Any) -
     columns = ", ".join(f"c{number} DEFAULT {number}" for number in range(70))
     with connection.schema_editor() as editor:
         editor.execute(f"CREATE TABLE wide (id integer PRIMARY KEY, body, {columns})")
-    connection.creation.isolate()
+    connection.creation.forget_rows()
     long, several = "x" * 150_000, [(f"it's {number}", b"\x00\xff", 2**60 + number) for number in range(300)]
 
-    class Case(TestCase):
+    class Case(RestoreRows, TestCase):
         @classmethod
         def setUpTestData(cls) -> None:
             with connection.cursor() as cursor:
@@ -156,9 +213,9 @@ def test_a_tests_rows_go_also_where_there_are_many_or_long_ones(restored: Any) -
 def test_a_text_comes_back_to_its_last_character(restored: Any) -> None:
     alias = restored.alias
     Group.objects.using(alias).update(name="a\0b")
-    restored.creation.isolate()
+    restored.creation.forget_rows()
 
-    class Case(TestCase):
+    class Case(RestoreRows, TestCase):
         def check(self) -> None:
             assert names(alias) == ["a\0b"]
             Group.objects.using(alias).update(name="a\0c")
@@ -175,9 +232,9 @@ def test_rows_that_a_parent_took_along_come_back(restored: Any) -> None:
     with connection.schema_editor() as editor:
         editor.execute("CREATE TABLE parent (id integer PRIMARY KEY, name)")
         editor.execute("CREATE TABLE child (parent_id REFERENCES parent ON DELETE CASCADE)")
-    connection.creation.isolate()
+    connection.creation.forget_rows()
 
-    class Case(TestCase):
+    class Case(RestoreRows, TestCase):
         @classmethod
         def setUpTestData(cls) -> None:
             with connection.cursor() as cursor:
@@ -207,9 +264,9 @@ def test_rows_that_triggers_write_go_with_the_test(restored: Any) -> None:
                     f"BEGIN INSERT INTO {log} (body) VALUES ('{event} ' || {row}.body); END"
                 )
         editor.execute("INSERT INTO note (body) VALUES ('first')")
-    connection.creation.isolate()
+    connection.creation.forget_rows()
 
-    class Case(TestCase):
+    class Case(RestoreRows, TestCase):
         def test_one(self) -> None:
             with connection.cursor() as cursor:
                 for log in ("a_log", "z_log"):
@@ -229,7 +286,7 @@ def test_rows_that_triggers_write_go_with_the_test(restored: Any) -> None:
 def test_a_class_on_d1_makes_its_data_once(restored: Any) -> None:
     made = []
 
-    class Case(TestCase):
+    class Case(RestoreRows, TestCase):
         @classmethod
         def setUpTestData(cls) -> None:
             made.append(1)
@@ -248,7 +305,7 @@ def test_a_class_on_d1_makes_its_data_once(restored: Any) -> None:
 def test_callbacks_of_a_block_are_caught_where_it_waits_for_the_tests_and_run_on_d1(restored: Any) -> None:
     alias, found = restored.alias, []
 
-    class Case(TestCase):
+    class Case(RestoreRows, TestCase):
         def check(self) -> None:
             with self.captureOnCommitCallbacks(using=alias) as caught, transaction.atomic(using=alias):
                 transaction.on_commit(lambda: found.append("run"), using=alias)
@@ -263,7 +320,7 @@ def test_callbacks_of_a_block_are_caught_where_it_waits_for_the_tests_and_run_on
 def test_a_transaction_test_case_flushes_what_django_would(restored: Any) -> None:
     alias, before = restored.alias, []
 
-    class Case(TransactionTestCase):
+    class Case(RestoreRows, TransactionTestCase):
         def check(self) -> None:
             before.append(names(alias))
             with transaction.atomic(using=alias):
@@ -282,7 +339,7 @@ def test_a_transaction_test_case_flushes_what_django_would(restored: Any) -> Non
 def test_a_second_flush_costs_two_trips(restored: Any, trips: Any) -> None:
     alias = restored.alias
 
-    class Case(TransactionTestCase):
+    class Case(RestoreRows, TransactionTestCase):
         def test_one(self) -> None:
             """Only its clean-up matters."""
 
@@ -301,9 +358,9 @@ def test_a_flush_does_without_tables_that_a_test_has_dropped(restored: Any) -> N
     connection, before = restored, []
     with connection.schema_editor() as editor:
         editor.execute("CREATE TABLE passing (id integer)")
-    connection.creation.isolate()
+    connection.creation.forget_rows()
 
-    class Case(TransactionTestCase):
+    class Case(RestoreRows, TransactionTestCase):
         def check(self) -> None:
             before.append(names(connection.alias))
             Group.objects.using(connection.alias).create(name="of a test")
@@ -318,3 +375,20 @@ def test_a_flush_does_without_tables_that_a_test_has_dropped(restored: Any) -> N
     run(Case, connection)
     assert before == [["from a migration"], []]
     assert names(connection.alias) == []
+
+
+def test_a_pytest_django_without_the_fixture_behind_db_is_refused_not_ignored(settings: Any) -> None:
+    require_fixture("_django_db_helper")
+    with pytest.raises(RuntimeError, match="no fixture _gone, so rows are not restored"):
+        require_fixture("_gone")
+    settings.DO_BRIDGE = settings.DO_BRIDGE | {"RESTORE_TEST_ROWS": False}
+    require_fixture("_gone")
+
+
+def test_a_test_behind_pytests_db_restores_rows_by_the_setting() -> None:
+    before = django.test.TestCase, django.test.TransactionTestCase
+    assert not issubclass(django.test.TestCase, RestoreRows)
+    with restoring_cases():
+        assert issubclass(django.test.TestCase, RestoreRows)
+        assert issubclass(django.test.TransactionTestCase, RestoreRows)
+    assert (django.test.TestCase, django.test.TransactionTestCase) == before

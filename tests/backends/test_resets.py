@@ -17,8 +17,8 @@ from django.db.transaction import atomic
 from engine_aliases import alias_for
 from shelf import Author, tables
 
+from do_bridge.relay import bundle
 from tests.production import ProductionWorker
-from worker import local
 
 AFTER, BEFORE = "reset after the write", "reset before the write"
 
@@ -28,16 +28,16 @@ def resetting_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A relay whose objects fail beside the writes that name AFTER or BEFORE."""
     folder = tmp_path_factory.mktemp("resetting") / "worker"
     for name in ("src", "test"):
-        shutil.copytree(local.WORKER_DIR / name, folder / name)
-    (folder / "node_modules").symlink_to((local.WORKER_DIR / "node_modules").resolve())
-    config = json.loads((local.WORKER_DIR / "wrangler.jsonc").read_text())
+        shutil.copytree(bundle.SOURCE / name, folder / name)
+    (folder / "node_modules").symlink_to((bundle.SOURCE / "node_modules").resolve())
+    config = json.loads((bundle.SOURCE / "wrangler.jsonc").read_text())
     config["main"] = "test/reset-worker.ts"
     # Each batch is a call of its own, as the first of a session is.
     config["vars"]["CALL_HOLD_MS"] = 0
     (folder / "wrangler.jsonc").write_text(json.dumps(config))
     state: Path = folder.parent / "state"
     token = "own-token-for-objects-that-are-reset"  # noqa: S105
-    with ProductionWorker(state=state, token=token, worker_dir=folder) as worker:
+    with ProductionWorker(folder=state, token=token, source=folder) as worker:
         yield worker
 
 

@@ -1,4 +1,4 @@
-"""Writes expected.json and docs/django-suite.md from a full run of each engine."""
+"""Writes expected.json and docs/reference/django-suite.md from a full run of each engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent.parent / "docs" / "django-suite.md"
+PAGE = HERE.parent.parent / "docs" / "reference" / "django-suite.md"
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 

@@ -26,7 +26,7 @@ ENGINES = ("durable_object", "d1")
 
 def local_worker(state: Path) -> Any:
     """A ProductionWorker with its data in the folder `state`."""
-    return ProductionWorker(0, state, "suite-token-" + os.urandom(12).hex())
+    return ProductionWorker(state, token="suite-token-" + os.urandom(12).hex())
 
 
 def run(engine: str, worker: Any, out: Path, *, labels: str = "", slots: int = 2, **options: Any) -> int:

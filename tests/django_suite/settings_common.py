@@ -15,6 +15,9 @@ SECRET_KEY = "django_tests_secret_key"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 USE_TZ = False
+# Django's own flush after each test would take hours, and would lose rows that the tests expect.
+TEST_RUNNER = "do_bridge.testing.TestRunner"
+DO_BRIDGE = {"RESTORE_TEST_ROWS": True, "TEST_RELAY": "configured"}
 
 # The suite's projects install none of do_bridge's apps, whose commands would be found by themselves.
 stock_loaddata.Command = LoaddataCommand

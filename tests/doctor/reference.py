@@ -1,11 +1,11 @@
-"""The table of probes in docs/checklist.md: `python -m tests.doctor.reference` writes it anew."""
+"""The table of probes in docs/reference/doctor.md: `python -m tests.doctor.reference` writes it anew."""
 
 from itertools import groupby
 from pathlib import Path
 
 from do_bridge.doctor import PROBES
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "checklist.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "doctor.md"
 BEGIN, END = "<!-- probes: a test compares them with the code -->\n", "<!-- end of probes -->"
 
 

@@ -1,4 +1,4 @@
-"""docs/checklist.md says of each probe what the code says."""
+"""docs/reference/doctor.md says of each probe what the code says."""
 
 import pytest
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -25,6 +27,27 @@ from .proxy import Proxy
 READ = "SELECT 1"
 WRITE = "CREATE TABLE IF NOT EXISTS rest_writes (v)"
 Reply = tuple[int, dict[str, str], Any]
+
+
+WITHOUT_HTTPX = """
+import sys
+from do_bridge import driver
+import do_bridge.backends.d1.base
+print("httpx" in sys.modules)
+sys.modules["httpx"] = None
+try:
+    driver.rest("https://api.example", "a-secret-token")
+except driver.InterfaceError as error:
+    print(error)
+"""
+
+
+def test_without_httpx_only_the_rest_transport_fails_and_names_the_extra() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_HTTPX], capture_output=True, text=True, check=True)
+    imported, said = done.stdout.splitlines()
+    assert imported == "False"
+    assert '`pip install "do-bridge[rest]"`' in said
+    assert "a-secret-token" not in done.stdout + done.stderr
 
 
 class Faulty:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from do_bridge.relay import bundle
 from tests import production
-from worker import local
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def worker_copy(own_worker: Callable[..., Any], tmp_path: Path) -> Callable[...,
     def make(variables: dict[str, Any] | None = None, **options: Any) -> Any:
         folder = tmp_path / "worker"
         for name in ("src", "test"):
-            shutil.copytree(local.WORKER_DIR / name, folder / name)
-        config = json.loads((local.WORKER_DIR / "wrangler.jsonc").read_text())
+            shutil.copytree(bundle.SOURCE / name, folder / name)
+        config = json.loads((bundle.SOURCE / "wrangler.jsonc").read_text())
         config["main"] = production.ENTRY
         config["vars"] |= variables or {}
         (folder / "wrangler.jsonc").write_text(json.dumps(config))
-        (folder / "node_modules").symlink_to((local.WORKER_DIR / "node_modules").resolve())
-        return own_worker(worker_dir=folder, **options)
+        (folder / "node_modules").symlink_to((bundle.SOURCE / "node_modules").resolve())
+        return own_worker(source=folder, **options)
 
     return make

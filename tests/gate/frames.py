@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from worker import local
+from do_bridge.relay import bundle
 
-CASES = Path(local.WORKER_DIR) / "test" / "protocol-cases.json"
+CASES = Path(bundle.SOURCE) / "test" / "protocol-cases.json"
 Frame = dict[str, Any]
 
 NAMES = ("__proto__", "constructor", "toString", "hasOwnProperty", "prototype", "valueOf", "__defineGetter__")

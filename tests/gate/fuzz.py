@@ -13,8 +13,8 @@ from typing import Any
 
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
+from do_bridge.relay.terminal import say
 from tests.production import ProductionWorker
-from worker import local
 
 from .http_fuzz import HttpFuzzer
 from .ledger import MARK_TABLE, Ledger, read_marks
@@ -106,16 +106,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
     options = parser.parse_args(arguments)
-    local.say(f"Seed {options.seed}; again: make fuzz MESSAGES={options.messages} SEED={options.seed}")
+    say(f"Seed {options.seed}; again: make fuzz MESSAGES={options.messages} SEED={options.seed}")
     folder = tempfile.TemporaryDirectory(prefix="fuzz-")
-    with folder as state, ProductionWorker(0, Path(state), **worker_options()) as worker:
+    with folder as state, ProductionWorker(Path(state), **worker_options()) as worker:
         started = time.monotonic()
         report = fuzz(worker, options.messages, options.seed)
         seconds = time.monotonic() - started
-    local.say(f"{report.messages} messages in {seconds:.0f} s; answers: {dict(report.answers.most_common())}")
+    say(f"{report.messages} messages in {seconds:.0f} s; answers: {dict(report.answers.most_common())}")
     for violation in report.violations:
-        local.say(f"VIOLATION {violation}")
-    local.say(f"{len(report.violations)} violations")
+        say(f"VIOLATION {violation}")
+    say(f"{len(report.violations)} violations")
     return 1 if report.violations else 0
 
 

@@ -83,7 +83,7 @@ def test_new_code_takes_over_in_the_middle_of_writes(worker_copy: Callable[..., 
     ]
     for writer in writers:
         writer.start()
-    code = worker.worker_dir / "src" / "index.ts"
+    code = worker.source / "src" / "index.ts"
     before = code.read_text()
     for update in ("second", "third"):
         counts = [len(writer.outcomes["done"]) for writer in writers]

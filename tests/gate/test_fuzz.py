@@ -29,7 +29,7 @@ def test_a_sample_of_fuzzed_messages_breaks_no_promise(own_worker: Callable[...,
 def test_the_fuzzer_notices_a_relay_that_breaks_its_promises(worker_copy: Callable[..., Any]) -> None:
     worker = worker_copy(**fuzz.worker_options())
     for file, good, bad in DEFECTS:
-        place = worker.worker_dir / "src" / file
+        place = worker.source / "src" / file
         assert place.read_text().count(good) == 1
         place.write_text(place.read_text().replace(good, bad))
     violations = "\n".join(fuzz.fuzz(worker.start(), 1200, SEED).violations)

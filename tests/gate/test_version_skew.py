@@ -13,7 +13,7 @@ import pytest
 
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
-from worker import local
+from do_bridge.relay import bundle
 
 # What an object of former code does not know: it answers to other names, or to fewer.
 RENAMED = {"async interact(": "async formerly(", "  outcome(name": "  formerOutcome(name"}
@@ -21,9 +21,9 @@ RENAMED = {"async interact(": "async formerly(", "  outcome(name": "  formerOutc
 
 def write_code(folder: Path, **changes: Any) -> Path:
     """Copy the relay's code into a folder, its configuration changed; returns the configuration's path."""
-    shutil.copytree(local.WORKER_DIR / "src", folder / "src")
-    (folder / "node_modules").symlink_to((local.WORKER_DIR / "node_modules").resolve())
-    config = json.loads((local.WORKER_DIR / "wrangler.jsonc").read_text()) | changes
+    shutil.copytree(bundle.SOURCE / "src", folder / "src")
+    (folder / "node_modules").symlink_to((bundle.SOURCE / "node_modules").resolve())
+    config = json.loads((bundle.SOURCE / "wrangler.jsonc").read_text()) | changes
     path = folder / "wrangler.jsonc"
     path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
     return path
@@ -41,7 +41,7 @@ def skewed(own_worker: Callable[..., Any], tmp_path: Path) -> tuple[Any, Path]:
         assert text.count(name) == 1
         text = text.replace(name, former)
     code.write_text(text)
-    return own_worker(worker_dir=new.parent, others=[old], wrangler=True).start(), code
+    return own_worker(source=new.parent, others=[old], wrangler=True).start(), code
 
 
 def test_a_new_worker_before_old_objects_loses_nothing_and_waits_for_the_new_ones(
@@ -67,7 +67,7 @@ def test_a_new_worker_before_old_objects_loses_nothing_and_waits_for_the_new_one
         # Longer than the attempts that a call has otherwise.
         with pytest.raises(TimeoutError, match="^$"):
             waiting.result(3)
-        code.write_text((local.WORKER_DIR / "src" / "tenant.ts").read_text())
+        code.write_text((bundle.SOURCE / "src" / "tenant.ts").read_text())
         waiting.result(60)
     patient.commit()
     assert patient.execute("SELECT id FROM item ORDER BY id").fetchall() == [(1,), (3,)]

@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from do_bridge.relay.ports import free_port
 from tests.forking import Program
-from worker.local import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a release is made of; the package itself is the same in all of them.

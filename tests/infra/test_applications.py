@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from do_bridge.relay.processes import group_members
 from tests.applications import environment, run
 from tests.applications.compare import Difference, Known, differences, faults, judge
 from tests.applications.known import KNOWN
-from worker.local import group_members
 
 PAGE = {"who": "visitor", "url": "/", "status": 200, "location": "", "body": "<p>Hello</p>", "error": ""}
 ROW = {"model": "shop.item", "pk": 1, "fields": {"name": "a", "moment": "2026-03-02"}}

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from do_bridge.relay import ports
 from tests import forking
 from tests.conftest import DATABASE_ID, site_environment
-from worker import local
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def manage(local_worker):
     ],
 )
 def test_a_command_without_a_relay_says_so_in_one_line(manage, local_worker, command):
-    url = f"http://{local.HOST}:{local.free_port()}"
+    url = f"http://{ports.HOST}:{ports.free_port()}"
     done = manage(*command.split(), RELAY_URL=url, DJANGO_SUPERUSER_PASSWORD="a-secret-of-roots")
     lines = done.stderr.strip().splitlines()
     assert done.returncode == 1

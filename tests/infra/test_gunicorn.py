@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from do_bridge import driver
+from do_bridge.relay.ports import free_port
 from tests.conftest import DATABASE_ID
 from tests.driver.proxy import Proxy
-from worker.local import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from do_bridge.relay.ports import free_port
 from tests.conftest import DATABASE_ID, site_environment
-from worker.local import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,4 +1,4 @@
-"""What docs/members.md shows works, with a user model and a membership model unlike the site's."""
+"""What docs/howto/members.md shows works, with a user model and a membership model unlike the site's."""
 
 import re
 import secrets
@@ -9,7 +9,7 @@ import pytest
 from tests.infra.test_newcomer import ONLY_D1, TENANTS, Project
 from tests.production import ProductionWorker
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "members.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "howto" / "members.md").read_text()
 FILES = dict(re.findall(r"```python\n# ([a-z_/]+\.py)\n(.*?)```", PAGE, re.DOTALL))
 COMMANDS = re.findall(r"python manage\.py (.*?)\s+#|python manage\.py (.+)", PAGE)
 POST = """
@@ -94,7 +94,7 @@ show("changed", copies())
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
-    with ProductionWorker(0, tmp_path_factory.mktemp("state"), secrets.token_urlsafe(32)) as running:
+    with ProductionWorker(tmp_path_factory.mktemp("state"), token=secrets.token_urlsafe(32)) as running:
         yield running
 
 

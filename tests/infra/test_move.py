@@ -14,7 +14,7 @@ import pytest
 from tests.infra.test_newcomer import ONLY_D1, TENANT, TENANTS, Project
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "move.md").read_text()
+PAGE = (ROOT / "docs" / "howto" / "move.md").read_text()
 OLD = """
 INSTALLED_APPS += ["accounts", "blog"]
 """

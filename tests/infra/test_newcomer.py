@@ -3,7 +3,6 @@
 import json
 import re
 import secrets
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,10 @@ from tests.conftest import site_environment
 from tests.production import ProductionWorker
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTION = (
-    (ROOT / "README.md").read_text().partition("## Use it in your own project\n")[2].partition("\n## ")[0]
-)
+GUIDES = ROOT / "docs" / "howto"
+SECTION = (GUIDES / "existing-project.md").read_text() + (GUIDES / "admin.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
-# What the table says of a Worker on one's own machine.
+# What the table says of a relay on one's own machine.
 LOCAL = dict(re.findall(r"^\| `(.+?)` \| `(.+?)` \|", SECTION, re.MULTILINE))
 # Each names the file that it belongs to, in its first line.
 FILES = [(match[1], block) for block in BLOCKS if (match := re.match(r"# ([a-z_/]+\.py)", block))]
@@ -183,19 +181,13 @@ class Project:
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
     """A Worker of their own: what they write is configured data, which no test run empties."""
-    with ProductionWorker(0, tmp_path_factory.mktemp("state"), secrets.token_urlsafe(32)) as running:
+    with ProductionWorker(tmp_path_factory.mktemp("state"), token=secrets.token_urlsafe(32)) as running:
         yield running
 
 
 @pytest.fixture
 def project(tmp_path, worker):
     return Project(tmp_path, worker)
-
-
-def test_what_a_copy_needs_is_what_the_package_depends_on():
-    asked = re.search(r"and `pip install (\".*?\")`", SECTION)[1]
-    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert re.findall(r'"(.*?)"', asked) == needed
 
 
 def test_the_databases_of_a_local_worker_are_those_that_the_text_names():

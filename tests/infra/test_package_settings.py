@@ -1,4 +1,4 @@
-"""docs/settings.md names every setting of the package with its default, and no other."""
+"""docs/reference/settings.md names every setting of the package with its default, and no other."""
 
 import ast
 import inspect
@@ -11,7 +11,7 @@ from do_bridge.backends.durable_object import base as durable_object
 from do_bridge.backends.remote_sqlite.migrate.executor import DEFAULT_LEASE
 from do_bridge.tenancy.conf import DEFAULTS
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "settings.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "settings.md").read_text()
 
 
 def test_every_setting_of_the_dictionary_is_explained_with_its_default():

@@ -54,5 +54,7 @@ def test_a_token_for_migrating_that_can_be_guessed_or_opens_more_is_warned_about
 
 def test_the_sites_own_checks_are_documented():
     pattern = r"project\.[EW]\d{3}"
-    listed = re.findall(rf"^\| `({pattern})` \|", (ROOT / "docs" / "checks.md").read_text(), re.MULTILINE)
+    listed = re.findall(
+        rf"^\| `({pattern})` \|", (ROOT / "docs" / "reference" / "checks.md").read_text(), re.MULTILINE
+    )
     assert listed == re.findall(pattern, (ROOT / "project" / "checks.py").read_text())

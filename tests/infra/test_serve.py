@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from do_bridge import driver
+from do_bridge.relay import LocalRelay, RelayError, ports, processes, tokens
+from do_bridge.relay.local import database_id
 from project import serve
-from worker import local
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("do_bridge", "accounts", "blog", "project", "worker", "manage.py", "gunicorn.conf.py")
@@ -57,10 +58,10 @@ class Run:
 
     def __init__(self, folder, *command, **environment):
         self.folder = folder
-        self.port = local.free_port()
+        self.port = ports.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.command = command or ("-m", "project.serve")
-        self.environment = environment or {"PORT": str(self.port), "RELAY_PORT": str(local.free_port())}
+        self.environment = environment or {"PORT": str(self.port), "RELAY_PORT": str(ports.free_port())}
         self.said = []
 
     def __enter__(self):
@@ -168,7 +169,11 @@ def test_a_fresh_checkout_is_served_with_secrets_of_its_own_and_ends_without_a_t
         assert "Tenant x1: created" in run.in_another_terminal("create_tenant", "x1")
         processes = run.started()
         assert any(b"workerd" in line for line in processes.values())
-        secrets = [checkout / ".env", checkout / "worker" / ".dev.vars", checkout / "state" / "demo-password"]
+        secrets = [
+            checkout / ".env",
+            checkout / "state" / "relay-token",
+            checkout / "state" / "demo-password",
+        ]
         assert {stat.S_IMODE(file.stat().st_mode) for file in secrets} == {0o600}
         texts = re.findall(
             r"^(?:SECRET_KEY|RELAY_TOKEN|MIGRATE_TOKEN)=(.{32,})$", secrets[0].read_text(), re.M
@@ -244,7 +249,7 @@ class Watch(threading.Thread):
     def run(self):
         try:
             serve.watch(self.server, self.worker)
-        except local.LocalWorkerError as error:
+        except RelayError as error:
             self.error = error
 
     def ended(self):
@@ -276,7 +281,7 @@ def test_a_worker_that_computes_is_busy_and_one_that_was_killed_then_is_gone(
         watch.wait_for("busy with a long statement")
         assert watch.is_alive()
         os.killpg(worker.pid, signal.SIGKILL)
-        assert "The local Worker has ended" in watch.ended()
+        assert "The local relay has ended" in watch.ended()
 
 
 def test_a_worker_that_neither_answers_nor_computes_has_ended(own_worker, silent_quickly, monkeypatch):
@@ -286,7 +291,7 @@ def test_a_worker_that_neither_answers_nor_computes_has_ended(own_worker, silent
         for pid in worker.workerd_pids():
             os.kill(pid, signal.SIGSTOP)
         try:
-            assert "The local Worker no longer answers" in watch.ended()
+            assert "The local relay no longer answers" in watch.ended()
         finally:
             for pid in worker.workerd_pids():
                 os.kill(pid, signal.SIGCONT)
@@ -294,20 +299,19 @@ def test_a_worker_that_neither_answers_nor_computes_has_ended(own_worker, silent
 
 
 def test_the_processor_time_of_a_process_grows_with_its_work():
-    before = local.cpu_seconds(os.getpid())
-    while local.cpu_seconds(os.getpid()) == before:
+    before = processes.cpu_seconds(os.getpid())
+    while processes.cpu_seconds(os.getpid()) == before:
         sum(range(100_000))
-    assert local.cpu_seconds(2**22 + 1) == 0
+    assert processes.cpu_seconds(2**22 + 1) == 0
 
 
 def test_the_worker_alone_serves_at_the_port_and_keeps_its_data_in_the_folder_that_are_asked_for(checkout):
-    port, state = local.free_port(), checkout / "elsewhere"
-    with Run(checkout, "worker/local.py", RELAY_PORT=str(port), RELAY_STATE=str(state)) as run:
-        said = "".join(run.said)
-        url = re.search(r"The relay listens on (\S+) \(RELAY_URL\)", said)[1]
+    port, state = ports.free_port(), checkout / "elsewhere"
+    command = ("-m", "do_bridge.relay", "dev", "--source", "worker", "--folder", str(state))
+    with Run(checkout, *command, RELAY_PORT=str(port)) as run:
+        url = re.search(r"The relay listens on (\S+)\.", "".join(run.said))[1]
         assert url == f"http://127.0.0.1:{port}"
-        token = local.dev_token(checkout / "worker" / ".dev.vars")
-        assert token not in said
+        token = tokens.kept_token(state / "relay-token")
         with driver.connect(driver.relay(url, token), "do:test/alone") as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
             driver.relay(url, token).close()
@@ -317,7 +321,7 @@ def test_the_worker_alone_serves_at_the_port_and_keeps_its_data_in_the_folder_th
     assert not (checkout / "state").exists()
 
 
-OWN = f"CLOUDFLARE_DATABASE_ID={local.DATABASE_ID}\n"
+OWN = f"CLOUDFLARE_DATABASE_ID={database_id(0)}\n"
 
 
 @pytest.mark.parametrize(
@@ -330,6 +334,10 @@ OWN = f"CLOUDFLARE_DATABASE_ID={local.DATABASE_ID}\n"
         ),
         (f"{OWN}RELAY_URL=https://relay.blog.example\n", None),
         (f"{OWN}#RELAY_URL=http://127.0.0.1:8787\n", None),
+        (
+            f"{OWN}RELAY_URL=http://127.0.0.1:1\nRELAY_TOKEN=old\n",
+            f"{OWN}RELAY_URL=http://127.0.0.1:5\nRELAY_TOKEN=a-token\n",
+        ),
         ("CLOUDFLARE_DATABASE_ID=another\nRELAY_URL=http://127.0.0.1:8787\n", None),
     ],
 )
@@ -337,45 +345,47 @@ def test_an_env_file_of_this_machines_databases_follows_the_relays_port_and_no_o
     tmp_path, text, pointed
 ):
     file = tmp_path / ".env"
-    assert not local.point_env_file(file, "http://127.0.0.1:5")
+    relay = LocalRelay(tmp_path, 5, "a-token")
+    assert not relay.refresh(file)
     file.write_text(text)
-    assert local.point_env_file(file, "http://127.0.0.1:5") == (pointed is not None)
+    assert relay.refresh(file) == (pointed is not None)
     assert file.read_text() == (pointed or text)
-    assert not local.point_env_file(file, "http://127.0.0.1:5")
+    assert not relay.refresh(file)
+    relay.close()
 
 
 def test_a_relay_port_that_was_not_asked_for_gives_way_and_one_that_was_does_not(monkeypatch):
-    with socket.create_server((local.HOST, 0)) as taken:
+    with socket.create_server((ports.HOST, 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr(serve, "RELAY_PORT", port)
         monkeypatch.delenv("RELAY_PORT", raising=False)
         assert serve.choose_relay_port(8000) not in (0, port)
         monkeypatch.setenv("RELAY_PORT", str(port))
-        with pytest.raises(local.LocalWorkerError, match=f"Port {port} .* RELAY_PORT"):
+        with pytest.raises(RelayError, match=f"Port {port} .* RELAY_PORT"):
             serve.choose_relay_port(8000)
 
 
 def test_the_relay_never_takes_the_port_that_the_site_is_to_have(monkeypatch):
-    port = local.free_port()
+    port = ports.free_port()
     monkeypatch.setattr(serve, "RELAY_PORT", port)
     monkeypatch.delenv("RELAY_PORT", raising=False)
     assert serve.choose_relay_port(8000) == port
     assert serve.choose_relay_port(port) not in (0, port)
     monkeypatch.setenv("RELAY_PORT", str(port))
-    with pytest.raises(local.LocalWorkerError, match=f"PORT and RELAY_PORT are both {port}"):
+    with pytest.raises(RelayError, match=f"PORT and RELAY_PORT are both {port}"):
         serve.choose_relay_port(port)
 
 
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "http"])
 def test_a_port_that_is_none_is_named_with_its_setting(monkeypatch, value):
     monkeypatch.setenv("PORT", value)
-    with pytest.raises(local.LocalWorkerError, match="PORT is .* Set it to a port"):
-        local.port_setting("PORT", 8000)
+    with pytest.raises(RelayError, match="PORT is .* Set it to a port"):
+        ports.port_setting("PORT", 8000)
 
 
 @pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"HTTP/1.1 \xff\r\n\r\n"])
 def test_what_speaks_no_http_is_not_healthy_and_no_crash(answer):
-    with socket.create_server((local.HOST, 0)) as server:
+    with socket.create_server((ports.HOST, 0)) as server:
 
         def serve_once():
             client, _ = server.accept()
@@ -385,7 +395,7 @@ def test_what_speaks_no_http_is_not_healthy_and_no_crash(answer):
 
         thread = threading.Thread(target=serve_once, daemon=True)
         thread.start()
-        assert not serve.healthy(f"http://{local.HOST}:{server.getsockname()[1]}/healthz")
+        assert not serve.healthy(f"http://{ports.HOST}:{server.getsockname()[1]}/healthz")
         thread.join(60)
 
 

@@ -1,4 +1,4 @@
-"""Every setting that the site reads is in `.env.example` and in the README's table, and nothing else is."""
+"""Every setting that the site reads is in `.env.example` and in the docs' table, and nothing else is."""
 
 import ast
 import re
@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from project import deploy
+from do_bridge.relay.settings import ACCOUNT
+from do_bridge.relay.tokens import OPTIONAL_TOKENS
 from tests.conftest import site_environment
 
 ROOT = Path(__file__).resolve().parents[2]
-# Read by the tools around the site; the README explains them where it shows `make run`.
-TOOLS = {ROOT / "project" / "serve.py", ROOT / "project" / "deploy.py"}
+# Read by the tools around the site; the page explains them below the table.
+TOOLS = {ROOT / "project" / "serve.py"}
 
 
 def environment_name(node: ast.AST) -> str | None:
@@ -30,15 +31,13 @@ def environment_name(node: ast.AST) -> str | None:
 def names_in_code() -> set[str]:
     files = {path for app in ("project", "accounts", "blog") for path in (ROOT / app).rglob("*.py")} - TOOLS
     nodes = (node for path in files for node in ast.walk(ast.parse(path.read_text())))
-    return {name for node in nodes if (name := environment_name(node))} | {
-        *deploy.REQUIRED,
-        *deploy.OPTIONAL_TOKENS,
-    }
+    return {name for node in nodes if (name := environment_name(node))} | {*ACCOUNT, *OPTIONAL_TOKENS}
 
 
-def names_in_readme() -> set[str]:
-    section = (ROOT / "README.md").read_text().partition("## Settings\n")[2].partition("\n## ")[0]
-    return set(re.findall(r"^\| `([A-Z0-9_]+)` \|", section, re.MULTILINE))
+def names_in_docs() -> set[str]:
+    page = (ROOT / "docs" / "reference" / "environment.md").read_text()
+    table = page.partition("<!-- settings:")[2].partition("\nThe targets of `make`")[0]
+    return set(re.findall(r"^\| `([A-Z0-9_]+)` \|", table, re.MULTILINE))
 
 
 def names_in_example() -> set[str]:
@@ -49,15 +48,24 @@ def test_the_code_reads_what_the_example_lists():
     assert names_in_code() == names_in_example()
 
 
-def test_the_readme_explains_what_the_example_lists():
-    assert names_in_readme() == names_in_example()
+def test_the_docs_explain_what_the_example_lists():
+    assert names_in_docs() == names_in_example()
 
 
 def test_a_test_run_sets_every_setting_itself(local_worker):
     assert site_environment(local_worker).keys() == names_in_example()
 
 
-@pytest.mark.parametrize("target", ["run", "test", "worker", "deploy"])
-def test_the_readme_shows_every_target_that_people_call(target):
-    assert f"make {target}" in (ROOT / "README.md").read_text()
+@pytest.mark.parametrize(
+    ("target", "page"),
+    [
+        ("run", "README.md"),
+        ("test", "README.md"),
+        ("docs", "README.md"),
+        ("worker", "docs/reference/environment.md"),
+        ("deploy", "docs/howto/deploy.md"),
+    ],
+)
+def test_a_page_shows_every_target_that_people_call(target, page):
+    assert f"make {target}" in (ROOT / page).read_text()
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

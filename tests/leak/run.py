@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from do_bridge.relay import LocalRelay
+from do_bridge.relay.terminal import say
 from tests.driver.proxy import Proxy
 from tests.forking import Program
 from tests.leak.actor import Cast
@@ -21,7 +23,6 @@ from tests.leak.role import Progress, beside
 from tests.leak.stage import make_tenants, set_up, site
 from tests.production import ProductionWorker
 from tests.soak.watch import look
-from worker.local import LocalWorker, say
 
 # Each role's part of the operations; a page costs as much as two dozen others. The first one does what the
 # others leave.
@@ -39,7 +40,7 @@ def main() -> int:
     say(f"{options.operations} operations over {options.tenants} tenants, seed {options.seed}")
     with tempfile.TemporaryDirectory(prefix="leak-") as name:
         folder = Path(name)
-        with ProductionWorker(0, folder / "state", secrets.token_hex(16)) as worker:
+        with ProductionWorker(folder / "state", token=secrets.token_hex(16)) as worker:
             set_up(worker, "tests.leak.settings")
             cast = make_tenants(options.tenants)
             seed_shop(cast)
@@ -70,7 +71,7 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def run(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: Path) -> int:
+def run(options: argparse.Namespace, cast: Cast, worker: LocalRelay, folder: Path) -> int:
     """Play the roles side by side, look at every row, print the report."""
     from tests.leak.audit import audit
 
@@ -84,7 +85,7 @@ def run(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: Pa
     return 1 if tally.mixed_up or tally.unexpected or wrong else 0
 
 
-def self_test(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: Path) -> int:
+def self_test(options: argparse.Namespace, cast: Cast, worker: LocalRelay, folder: Path) -> int:
     """Make leaks, each among tenants of its own; 1 where one of them is not found."""
     from tests.leak.audit import audit
     from tests.leak.plants import PLANTS, stray_row
@@ -108,7 +109,7 @@ def self_test(options: argparse.Namespace, cast: Cast, worker: LocalWorker, fold
     return 1 if missed or before or len(found) != 1 else 0
 
 
-def play(options: argparse.Namespace, cast: Cast, worker: LocalWorker, folder: Path) -> Tally:
+def play(options: argparse.Namespace, cast: Cast, worker: LocalRelay, folder: Path) -> Tally:
     """Let each role do its part of the operations, in processes of their own."""
     (folder / "cast.json").write_text(cast.to_json())
     Progress.begin(folder / "progress", len(options.roles))

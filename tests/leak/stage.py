@@ -14,16 +14,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from do_bridge.relay import LocalRelay
+from do_bridge.relay.ports import HOST, free_port
+from do_bridge.relay.processes import end_group, guarded
 from tests.conftest import site_environment
 from tests.leak.actor import SEEDS, Cast
 from tests.leak.marks import mark
 from tests.leak.pages import PASSWORD
-from worker.local import HOST, LocalWorker, end_group, free_port, guarded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def set_up(worker: LocalWorker, settings: str) -> None:
+def set_up(worker: LocalRelay, settings: str) -> None:
     """Point this process, and those that it starts, at the Worker; start Django here."""
     import django
 

@@ -23,7 +23,8 @@ def main() -> int:
     sys.stdout.write(f"seed {options.seed}\n")
     sys.stdout.flush()
     folder = Path(tempfile.mkdtemp(prefix="lifecycle-"))
-    with ProductionWorker(quiet_port(), folder / "state", "lifecycle-" + secrets.token_hex(12)) as worker:
+    token = "lifecycle-" + secrets.token_hex(12)
+    with ProductionWorker(folder / "state", quiet_port(), token) as worker:
         from tests.conftest import site_environment
 
         os.environ.update(site_environment(worker) | {"LOG_LEVEL": "CRITICAL"})

@@ -172,7 +172,7 @@ def test_while_a_lease_is_alive_everybody_waits(slug, file, operation, settings)
 
 
 def test_the_docs_draw_the_same_table():
-    page = (Path(__file__).parents[2] / "docs/lifecycle.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/explanation/lifecycle.md").read_text()
     drawn = {}
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]

@@ -6,8 +6,8 @@ import re
 import pytest
 from django.conf import settings
 
+from do_bridge.relay.tokens import OPTIONAL_TOKENS
 from tests import forking
-from worker.local import OPTIONAL_TOKENS
 
 SETTINGS = settings.BASE_DIR / "project" / "settings.py"
 GOOD = {"SECRET_KEY": "Long-and-random-enough-0123456789-" * 2, "SECURE": "True", "HSTS_SECONDS": "3600"}

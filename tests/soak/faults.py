@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 
 from do_bridge import driver
+from do_bridge.relay import LocalRelay
 from tests.driver.proxy import Proxy
 from tests.leak.actor import Cast
 from tests.soak.book import Book, Fault
-from worker.local import LocalWorker
 
 LEASE = 3.0  # of the client that holds a tenant
 
@@ -27,7 +27,7 @@ LEASE = 3.0  # of the client that holds a tenant
 class Stage:
     """What there is to break."""
 
-    worker: LocalWorker
+    worker: LocalRelay
     proxy: Proxy
     site: str
     gunicorn: int  # the leader of the process group

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from do_bridge.relay.ports import HOST
+from do_bridge.relay.terminal import say
 from tests.driver.proxy import Proxy
 from tests.leak.actor import Cast
 from tests.leak.stage import ROOT, make_tenants, set_up, site
@@ -21,7 +23,6 @@ from tests.soak import faults, load
 from tests.soak.book import Book
 from tests.soak.report import failures, report
 from tests.soak.watch import Watch, evidence, watchdog
-from worker.local import HOST, say
 
 GUNICORN_PROCESSES = 2  # as in the image
 
@@ -32,7 +33,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="soak-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         worker = stack.enter_context(
-            ProductionWorker(0, folder / "state", secrets.token_hex(16), wrangler=True)
+            ProductionWorker(folder / "state", token=secrets.token_hex(16), wrangler=True)
         )
         set_up(worker, "tests.soak.settings")
         cast = make_tenants(options.tenants)

@@ -247,6 +247,8 @@ def test_the_documents_table_names_every_check_and_no_other():
         (ROOT / "do_bridge" / name).read_text()
         for name in ("checks/settings.py", "checks/safety.py", "members/checks.py")
     )
-    documented = re.findall(r"^\| `(do_bridge\.[EW]\d{3})` \|", (ROOT / "docs/checks.md").read_text(), re.M)
+    documented = re.findall(
+        r"^\| `(do_bridge\.[EW]\d{3})` \|", (ROOT / "docs/reference/checks.md").read_text(), re.M
+    )
     assert len(documented) == len(set(documented))
     assert set(documented) == set(re.findall(r'"(do_bridge\.[EW]\d{3})"', code))

@@ -24,9 +24,7 @@ from do_bridge.tenancy.middleware import TenantMiddleware
 
 PROGRAM = Path(__file__).parent / "wrapped_first.py"
 PACKAGE = Path(do_bridge.__file__).parent
-PAGE = PACKAGE.parent / "docs" / "patches.md"
-#: Replaces methods of Django's test cases, in test runs alone.
-IN_TESTS = "backends/remote_sqlite/isolation.py"
+PAGE = PACKAGE.parent / "docs" / "explanation" / "patches.md"
 #: What tracing libraries wrap, pairs of (module or class, name).
 WRAPPED = [
     ("django.db.models.manager:BaseManager", "get_queryset"),
@@ -96,7 +94,7 @@ def test_no_module_replaces_anything_of_django_by_itself():
         if (names := replacements(path))
     }
     assert found.pop("backends/remote_sqlite/key_lists.py", set()) <= {"module"}
-    assert set(found) <= {IN_TESTS}
+    assert found == {}
 
 
 def of_functions():

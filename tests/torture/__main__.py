@@ -13,9 +13,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from do_bridge.relay import LocalRelay, RelayError
+from do_bridge.relay.ports import check_port
 from tests.driver.proxy import Proxy
 from tests.production import ProductionWorker
-from worker.local import LocalWorker, LocalWorkerError, check_port
 
 
 def main() -> int:
@@ -29,7 +30,7 @@ def main() -> int:
     sys.stdout.write(f"seed {options.seed}\n")
     sys.stdout.flush()
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
-    local = ProductionWorker(quiet_port(), folder / "state", "torture-" + secrets.token_hex(12))
+    local = ProductionWorker(folder / "state", quiet_port(), token="torture-" + secrets.token_hex(12))
     with local as worker, Proxy(worker.port) as proxy:
         report = attack(options, worker, proxy, folder)
     from .report import as_json, as_text
@@ -45,7 +46,7 @@ def main() -> int:
     return int(broken)
 
 
-def attack(options: argparse.Namespace, worker: LocalWorker, proxy: Proxy, folder: Path) -> Any:
+def attack(options: argparse.Namespace, worker: LocalRelay, proxy: Proxy, folder: Path) -> Any:
     """Point the settings at the proxy, and run."""
     from tests.conftest import site_environment
 
@@ -70,7 +71,7 @@ def quiet_port() -> int:
     """
     while True:
         port = 20_000 + secrets.randbelow(10_000)
-        with contextlib.suppress(LocalWorkerError):
+        with contextlib.suppress(RelayError):
             check_port(port)
             return port
 

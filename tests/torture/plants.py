@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from do_bridge import driver
-from worker.local import LocalWorker
+from do_bridge.relay import LocalRelay
 
 from .books import D1, DRIVER_BANKS
 from .journal import CONFIRMED, FAILED, Operation
@@ -21,7 +21,7 @@ _BANK = DRIVER_BANKS[0]
 
 
 def plant_and_find(
-    transport: driver.Transport, inspector: Inspector, era: str, worker: LocalWorker
+    transport: driver.Transport, inspector: Inspector, era: str, worker: LocalRelay
 ) -> dict[str, bool]:
     """Return for each planted fault whether it was found; the databases are of no use afterwards."""
     made = _Plants(transport, inspector, era, worker)
@@ -48,7 +48,7 @@ class _Plants:
     """Each method does one harm."""
 
     def __init__(
-        self, transport: driver.Transport, inspector: Inspector, era: str, worker: LocalWorker
+        self, transport: driver.Transport, inspector: Inspector, era: str, worker: LocalRelay
     ) -> None:
         self._worker = worker
         self._transport = transport
@@ -84,7 +84,7 @@ class _Plants:
         """An entry without its account: by way of the file, for the runtime itself refuses it."""
         self._run(_BANK, "CREATE TABLE planted_here (x)")
         self._worker.stop()
-        for file in sorted(self._worker.state.rglob("*.sqlite")):
+        for file in sorted(self._worker.folder.rglob("*.sqlite")):
             with contextlib.closing(sqlite3.connect(file)) as connection:
                 if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'planted_here'").fetchone():
                     connection.execute("INSERT INTO bank_entry (op, account_id, amount) VALUES ('x', 99, 0)")

@@ -14,8 +14,8 @@ from pathlib import Path
 from random import Random
 
 from do_bridge.driver.relay import RelayTransport
+from do_bridge.relay import LocalRelay
 from tests.driver.proxy import Proxy
-from worker.local import LocalWorker
 
 from .books import make_driver_banks
 from .client import LOADS, Order
@@ -126,7 +126,7 @@ class Clients:
 class Run:
     """Kills what its seed says, and collects what is found."""
 
-    def __init__(self, limits: Limits, worker: LocalWorker, proxy: Proxy, folder: Path) -> None:
+    def __init__(self, limits: Limits, worker: LocalRelay, proxy: Proxy, folder: Path) -> None:
         self._limits = limits
         self._worker = worker
         self._proxy = proxy

@@ -3,6 +3,7 @@
 import { accessOf, isSecret, shownToken, type Scope } from "./auth";
 import { MAX_REQUEST_BYTES, SUBPROTOCOL } from "./protocol";
 import { Session, type SessionLimits } from "./session";
+import { PACKAGE_VERSION, PROTOCOL } from "./version";
 
 /** Below the 10,000 subrequests that an invocation may make, with room for open transactions to finish. */
 const DEFAULT_SESSION_SUBREQUESTS = 9000;
@@ -40,7 +41,10 @@ export default {
 } satisfies ExportedHandler<Env>;
 
 function health(env: Env): Response {
-  if (isSecret(env.RELAY_TOKEN)) return Response.json({ ok: true, version: env.RELAY_VERSION });
+  if (isSecret(env.RELAY_TOKEN)) {
+    const { RELAY_VERSION: version, JURISDICTION: jurisdiction } = env;
+    return Response.json({ ok: true, version, package: PACKAGE_VERSION, protocol: PROTOCOL, jurisdiction });
+  }
   return Response.json({ ok: false, missing: ["RELAY_TOKEN"] }, { status: 503 });
 }
 

@@ -1,6 +1,8 @@
 // The frames of the session protocol: their types, and the checks that turn an untrusted text into a request.
 
-export const SUBPROTOCOL = "do-bridge.v1";
+import { PROTOCOL } from "./version";
+
+export const SUBPROTOCOL = `do-bridge.v${PROTOCOL}`;
 
 /** Bytes of the largest request frame. */
 export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;

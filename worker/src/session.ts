@@ -5,6 +5,7 @@ import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
 import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
 import { HeldCalls, type Serve } from "./held-calls";
+import { stubOf } from "./placement";
 import {
   MAX_REQUEST_BYTES,
   ProtocolError,
@@ -278,7 +279,7 @@ export class Session {
 
   /** A new stub for each call, because one that has seen a connection error stays broken. */
   #object(name: string): DurableObjectStub<Tenant> {
-    return this.#env.TENANTS.getByName(name);
+    return stubOf(this.#env, name);
   }
 
   #binding({ name }: Database): D1Database | null {

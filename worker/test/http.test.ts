@@ -3,6 +3,7 @@
 import { describe, expect, test } from "vitest";
 
 import worker from "../src/index";
+import { PACKAGE_VERSION, PROTOCOL } from "../src/version";
 import { request, TOKEN, upgrade } from "./client";
 
 describe("without its secret the Worker", () => {
@@ -29,7 +30,13 @@ describe("without its secret the Worker", () => {
 test("health needs no token", async () => {
   const response = await request("/healthz");
   expect(response.status).toBe(200);
-  expect(await response.json()).toEqual({ ok: true, version: "local" });
+  expect(await response.json()).toEqual({
+    ok: true,
+    version: "local",
+    package: PACKAGE_VERSION,
+    protocol: PROTOCOL,
+    jurisdiction: "",
+  });
 });
 
 test.each([

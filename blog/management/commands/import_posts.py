@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from accounts.models import Tenant
 from blog.importing import BadLine, read_records, write_posts
-from do_bridge.tenancy import tenant_context
+from do_bridge import tenant_context
 
 
 class Command(BaseCommand):

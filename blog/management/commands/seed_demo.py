@@ -13,8 +13,8 @@ from django.utils import timezone
 from accounts.models import Membership, Tenant, User
 from blog.demo import POSTS, TENANTS, USERS
 from blog.models import Post
+from do_bridge import tenant_context
 from do_bridge.members.syncing import add_member
-from do_bridge.tenancy import tenant_context
 
 PASSWORD_FILE = Path("state") / "demo-password"
 

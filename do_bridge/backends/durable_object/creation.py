@@ -74,9 +74,9 @@ class DatabaseCreation(creation.DatabaseCreation):
         if not self.is_template():
             super().deserialize_db_from_string(data)
 
-    def isolate(self):
+    def forget_rows(self):
         if not self.is_template():
-            super().isolate()
+            super().forget_rows()
 
     def get_test_db_clone_settings(self, suffix):
         name = self.connection.settings_dict["NAME"].removeprefix(TEST_PREFIX)

@@ -13,6 +13,8 @@ from .emptying import empty
 
 # Names of the test databases that this process made. No other database is reached while tests run.
 _test_names = set()
+#: By name of a test database that was made here: what do_bridge.testing has read of its rows.
+known_rows = {}
 # Those that take a configured one's place at present.
 _in_place = set()
 
@@ -95,7 +97,7 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
     def create_test_db(self, *args, **kwargs):
         _in_place.add(self._get_test_db_name())
         name = super().create_test_db(*args, **kwargs)
-        self.isolate()
+        self.forget_rows()
         return name
 
     def destroy_test_db(self, *args, **kwargs):
@@ -104,13 +106,13 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
         if self.connection.settings_dict["NAME"] != name:
             _in_place.discard(name)
 
-    def isolate(self):
-        """Let test cases restore the rows that the new test database holds."""
-        # Not needed outside tests, and slow to import.
-        from . import isolation
+    def was_made_here(self):
+        """Whether the alias's database is a test database that was made for the alias itself."""
+        return self.connection.settings_dict["NAME"] in known_rows
 
-        isolation.install()
-        isolation.remember(self.connection)
+    def forget_rows(self):
+        """Note that the test database is new: its rows are read when a test case wants to restore them."""
+        known_rows[self.connection.settings_dict["NAME"]] = {}
 
     def deserialize_db_from_string(self, data):
         """Put serialized rows into this alias, all or none; routers place only many-to-many rows."""
@@ -152,4 +154,4 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
         self.mark_as_test_database(settings_dict["NAME"])
         self.connection.settings_dict.update(settings_dict)
         self.connection.close()
-        self.isolate()
+        self.forget_rows()

@@ -104,7 +104,7 @@ def token_scope(database: Database) -> None:
     on=RELAY,
     fact="A session offers idempotency keys, requests of 16 MiB and an end after at most an hour.",
     why="Without keys a lost answer leaves the outcome unknown. Without an end a removed token still works.",
-    fix="Deploy the Worker of this version, and leave SESSION_MAX_SECONDS at 3600 or below.",
+    fix="Run `manage.py relay deploy`, and leave SESSION_MAX_SECONDS at 3600 or below.",
 )
 def handshake(relay: Relay) -> Measured:
     terms = relay.open(relay.token)
@@ -138,7 +138,7 @@ def answers(database: Database) -> None:
     on=OBJECT,
     fact="An object name with capitals, spaces, `..` or five parts is refused before it reaches an object.",
     why="Otherwise a slug that slipped through validation could reach another tenant's object.",
-    fix="Deploy the Worker of this version.",
+    fix="Run `manage.py relay deploy`.",
 )
 def object_names(database: Database) -> None:
     for name in ("Doctor", "doc tor", "doctor/../x", "a/b/c/d/e", "doctor/"):

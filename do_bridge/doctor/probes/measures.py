@@ -34,7 +34,8 @@ def _medians_ms(*calls: Callable[[], object]) -> list[float]:
     on=EVERY,
     fact="The median time of `SELECT 1`, without the first one.",
     why="Each statement of a page takes one round trip: 6 statements at 20 ms are 120 ms.",
-    fix="Run Django near the database; see the README about distance.",
+    fix="Run Django near the database, as https://do-bridge.readthedocs.io/en/latest/howto/host-django.html "
+    "explains.",
 )
 def round_trip(database: Database) -> Measured:
     def call() -> None:
@@ -103,7 +104,7 @@ def clock(database: Database) -> Measured:
     on=(OBJECT, D1),
     fact="The relay reports how many bytes a database takes.",
     why="The list of databases and `tenant_load` show it.",
-    fix="Deploy the Worker of this version.",
+    fix="Run `manage.py relay deploy`.",
 )
 def size(database: Database) -> Measured:
     found = database.connection.size()
@@ -117,7 +118,8 @@ def size(database: Database) -> Measured:
     on=(OBJECT, D1),
     fact="The runtime reports how many rows a write has read and written.",
     why="The SQL page and the table of costs show them.",
-    fix="Report this, because docs/costs.md counts differently.",
+    fix="Report this, because https://do-bridge.readthedocs.io/en/latest/explanation/costs.html "
+    "counts differently.",
 )
 def billed_rows(database: Database) -> Measured:
     table = database.table("rows")

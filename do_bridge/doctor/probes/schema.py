@@ -84,7 +84,7 @@ def foreign_keys_stay_on(database: Database) -> None:
     fact="A batch that deferred its foreign keys and leaves a row pointing at a missing one is refused "
     "as a whole.",
     why="The runtime would reset the object, or keep the row. The relay checks before the commit.",
-    fix="Deploy the Worker of this version. If that does not help, do not migrate, and report this.",
+    fix="Run `manage.py relay deploy`. If that does not help, do not migrate, and report this.",
 )
 def foreign_keys_deferred(database: Database) -> None:
     parent, child = database.table("parent"), database.table("child")

@@ -170,7 +170,7 @@ def lost_client(database: Database) -> None:
     on=OBJECT,
     fact="A statement that expects another schema than the object's is refused, and nothing runs.",
     why="Otherwise code of one version would write into tables of another.",
-    fix="Deploy the Worker of this version.",
+    fix="Run `manage.py relay deploy`.",
 )
 def schema_expected(database: Database) -> None:
     with _table(database) as table:

@@ -1,17 +1,26 @@
 """The command relay, with the subcommand `manage.py relay doctor`."""
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
-from do_bridge.management.relay import doctor
+from do_bridge.management.relay import deploy, doctor, status
+from do_bridge.relay import RelayError
+from do_bridge.relay.commands import dev, logs, token
 
 # Each module has `help`, `add_arguments(parser)` and `handle(command, **options)`.
-SUBCOMMANDS = {"doctor": doctor}
+SUBCOMMANDS = {
+    "dev": dev,
+    "deploy": deploy,
+    "status": status,
+    "doctor": doctor,
+    "token": token,
+    "logs": logs,
+}
 
 
 class Command(BaseCommand):
     """Run a subcommand, without the project's system checks."""
 
-    help = "Checks the relay Worker and its databases. `manage.py relay doctor` runs all checks."
+    help = "Runs, deploys and examines the relay Worker."
     requires_system_checks = []
 
     def add_arguments(self, parser):
@@ -20,4 +29,7 @@ class Command(BaseCommand):
             module.add_arguments(subparsers.add_parser(name, help=module.help, description=module.help))
 
     def handle(self, *, subcommand, **options):
-        SUBCOMMANDS[subcommand].handle(self, **options)
+        try:
+            SUBCOMMANDS[subcommand].handle(self, **options)
+        except RelayError as error:
+            raise CommandError(str(error)) from None

@@ -1,8 +1,12 @@
 """Create tenants in two round trips: D1's rows with a lease, then the whole object."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 from django.contrib.auth import get_user_model
@@ -83,7 +87,14 @@ class Made:
     lease: leases.Lease | None = None
 
 
-def create_tenant(slug, name="", members=(), *, adopt=False, fields=None):
+def create_tenant(
+    slug: str,
+    name: str = "",
+    members: Iterable[Any] = (),
+    *,
+    adopt: bool = False,
+    fields: Mapping[str, Any] | None = None,
+) -> tuple[Any, bool, str]:
     """Make a tenant that is up to date and has its first members, in two round trips; safe to repeat.
 
     `members` are users of D1, `fields` the values of the row's other fields, by name. Returns (the tenant's

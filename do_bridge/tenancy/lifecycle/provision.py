@@ -17,7 +17,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.models import OuterRef
 from django.utils.timezone import now
 
-from do_bridge.backends.remote_sqlite import isolation, schema
+from do_bridge.backends.remote_sqlite import schema
 from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table, told
 from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, read_schema
 from do_bridge.driver.internal import NOT_INTERNAL, OWN, is_among
@@ -169,7 +169,7 @@ def _refuse_unsettled(tenant):
             "has, or run the same command again if it was interrupted."
         )
     # A test run's own objects belong to whatever row a test makes.
-    if isolation.is_known(connections[tenant_alias(tenant.slug)]):
+    if connections[tenant_alias(tenant.slug)].creation.was_made_here():
         return
     if not row.operation and not has_tables(tenant.slug):
         return

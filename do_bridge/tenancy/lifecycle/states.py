@@ -2,7 +2,8 @@
 
 A tenant's ledger row says in which `State` the tenant is at rest, and which `Operation` works on it, or was
 cut off. The tenant's object says what it holds, and which lease wrote that. `found` makes one of five
-findings of the two, and `TABLE` says what each operation does then. `docs/lifecycle.md` draws the same table.
+findings of the two, and `TABLE` says what each operation does then.
+`docs/explanation/lifecycle.md` draws the same table.
 """
 
 from dataclasses import dataclass

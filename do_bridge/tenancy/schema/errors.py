@@ -18,7 +18,7 @@ class CodeTooOld(SchemaMismatch):
 class TenantUnclaimed(SchemaMismatch):
     """The tenant's object holds tables that were not made for the tenant's row; nothing was run."""
 
-    def __init__(self, slug):
+    def __init__(self, slug: str) -> None:
         super().__init__(
             f"The database of tenant {slug!r} has tables that were not made for this tenant, perhaps those "
             f"of a former tenant. To keep them, run `manage.py create_tenant --adopt {slug}`. To delete "

@@ -1,9 +1,13 @@
 """Record a migration's statements on one object, to send them to others of the same schema in one batch."""
 
+from __future__ import annotations
+
 import weakref
+from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import date, datetime
+from typing import Any, TypeVar
 
 from django.db.migrations import RunPython, SeparateDatabaseAndState
 from django.db.models.signals import post_migrate, pre_migrate
@@ -19,7 +23,9 @@ _OWN_RECEIVERS = ("do_bridge.", "django.contrib.auth.", "django.contrib.contentt
 # These defaults are the same for every row of every tenant.
 _CONSTANT_DEFAULTS = (dict, list, str, int, bool, float, timezone.now, date.today, datetime.now)
 
-_wanted: ContextVar["Recording | None"] = ContextVar("do_bridge_recording", default=None)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_wanted: ContextVar[Recording | None] = ContextVar("do_bridge_recording", default=None)
 
 
 class Recording:
@@ -82,7 +88,7 @@ def recorded(connection, plan, started_at):
         driver_connection.transport = before
 
 
-def directory_only(receiver):
+def directory_only(receiver: _F) -> _F:
     """Declare that a receiver of pre_migrate or post_migrate does not use tenants' objects.
 
     Otherwise it has to be called for each tenant, and each tenant goes through Django's executor.

@@ -15,10 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from do_bridge.relay.processes import end_group, guarded
+from do_bridge.relay.terminal import say
 from tests.applications.environment import python_of
 from tests.driver.proxy import Proxy
 from tests.production import ProductionWorker
-from worker.local import end_group, guarded, say
 
 HERE = Path(__file__).resolve().parent
 ROUND_TRIPS = (10, 20, 50)  # milliseconds that are added to each
@@ -41,7 +42,7 @@ def main() -> int:
     """Measure every case, or those of the resources that the arguments name; print a row for each."""
     python = python_of("import-screen", HERE.name)
     say("| resource | added | lease | rows | round trips for a row | previewed |")
-    with tempfile.TemporaryDirectory() as name, ProductionWorker(0, name, secrets.token_hex(16)) as worker:
+    with tempfile.TemporaryDirectory() as name, ProductionWorker(name, token=secrets.token_hex(16)) as worker:
         for resource, added, lease in itertools.product(sys.argv[1:] or ROWS, ROUND_TRIPS, LEASES):
             with SlowProxy(worker.port) as proxy:
                 proxy.delay = added / 2000

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from do_bridge.relay.processes import end_group, guarded
+from do_bridge.relay.terminal import say
 from tests.applications.environment import STATE, python_of
 from tests.production import ProductionWorker
-from worker.local import end_group, guarded, say
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = "tests.applications.tenants"
@@ -55,7 +56,7 @@ def play(name: str, python: Path) -> bool:
         key: value for key, value in os.environ.items() if not key.startswith(("DJANGO_", "PYTHON"))
     }
     environment |= {"PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": f"{HERE}.{settings}", **extra}
-    with ProductionWorker(0, folder / "relay", secrets.token_hex(16)) as worker:
+    with ProductionWorker(folder / "relay", token=secrets.token_hex(16)) as worker:
         environment |= {"RELAY_URL": worker.url, "RELAY_TOKEN": worker.token}
         command = guarded([str(python), "-m", f"{HERE}.{program}"])
         process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)

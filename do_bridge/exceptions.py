@@ -1,0 +1,82 @@
+"""The exceptions of the package, beside those of `django.db` and of the driver."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .lazy import names_from
+
+if TYPE_CHECKING:
+    from .backends.durable_object.base import TemplateUsed
+    from .backends.remote_sqlite.reading import UnreadableValue
+    from .tenancy.context import NoTenant, OpenTransaction, TenancyError, TenantMismatch
+    from .tenancy.lifecycle.keeping import TenantKept
+    from .tenancy.lifecycle.leases import Held, LeaseError, LeaseLost, Unfinished
+    from .tenancy.lifecycle.ledger import LedgerMissing
+    from .tenancy.lifecycle.load import TenantExists
+    from .tenancy.lifecycle.provision import ObjectTaken
+    from .tenancy.lifecycle.tenant_rows import FieldsMissing, WrongField
+    from .tenancy.replicated.contenttypes import DirectoryNotReady
+    from .tenancy.replicated.users import CopyMissing, RelationRefused
+    from .tenancy.schema.errors import CodeTooOld, SchemaMismatch, TenantBehind, TenantGone, TenantUnclaimed
+    from .tenancy.slugs import InvalidSlug
+else:
+    # Some modules need models, and exceptions are imported before there are any.
+    __getattr__ = names_from(
+        __name__,
+        {
+            "CodeTooOld": "tenancy.schema.errors",
+            "CopyMissing": "tenancy.replicated.users",
+            "DirectoryNotReady": "tenancy.replicated.contenttypes",
+            "FieldsMissing": "tenancy.lifecycle.tenant_rows",
+            "Held": "tenancy.lifecycle.leases",
+            "InvalidSlug": "tenancy.slugs",
+            "LeaseError": "tenancy.lifecycle.leases",
+            "LeaseLost": "tenancy.lifecycle.leases",
+            "LedgerMissing": "tenancy.lifecycle.ledger",
+            "NoTenant": "tenancy.context",
+            "ObjectTaken": "tenancy.lifecycle.provision",
+            "OpenTransaction": "tenancy.context",
+            "RelationRefused": "tenancy.replicated.users",
+            "SchemaMismatch": "tenancy.schema.errors",
+            "TemplateUsed": "backends.durable_object.base",
+            "TenancyError": "tenancy.context",
+            "TenantBehind": "tenancy.schema.errors",
+            "TenantExists": "tenancy.lifecycle.load",
+            "TenantGone": "tenancy.schema.errors",
+            "TenantKept": "tenancy.lifecycle.keeping",
+            "TenantMismatch": "tenancy.context",
+            "TenantUnclaimed": "tenancy.schema.errors",
+            "Unfinished": "tenancy.lifecycle.leases",
+            "UnreadableValue": "backends.remote_sqlite.reading",
+            "WrongField": "tenancy.lifecycle.tenant_rows",
+        },
+    )
+
+__all__ = [
+    "CodeTooOld",
+    "CopyMissing",
+    "DirectoryNotReady",
+    "FieldsMissing",
+    "Held",
+    "InvalidSlug",
+    "LeaseError",
+    "LeaseLost",
+    "LedgerMissing",
+    "NoTenant",
+    "ObjectTaken",
+    "OpenTransaction",
+    "RelationRefused",
+    "SchemaMismatch",
+    "TemplateUsed",
+    "TenancyError",
+    "TenantBehind",
+    "TenantExists",
+    "TenantGone",
+    "TenantKept",
+    "TenantMismatch",
+    "TenantUnclaimed",
+    "Unfinished",
+    "UnreadableValue",
+    "WrongField",
+]

@@ -1,0 +1,6 @@
+"""Run the relay Worker on this machine and deploy it, without Django and without a clone."""
+
+from .errors import RelayError
+from .local import LocalRelay
+
+__all__ = ["LocalRelay", "RelayError"]

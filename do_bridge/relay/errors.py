@@ -1,0 +1,5 @@
+"""The exception of everything that this folder does."""
+
+
+class RelayError(RuntimeError):
+    """The relay could not be run or deployed. The message names the cause and the next step."""

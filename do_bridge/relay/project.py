@@ -1,0 +1,24 @@
+"""The Django project that a relay command works for, reached through its manage.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from .errors import RelayError
+
+
+def manage_py() -> Path:
+    """Return the project's manage.py: the running one, or that of this folder. Raises RelayError."""
+    running = Path(sys.argv[0])
+    script = running if running.name == "manage.py" else Path("manage.py")
+    if not script.exists():
+        raise RelayError(
+            f"There is no manage.py in {Path.cwd()}. Run the command in the folder of your project."
+        )
+    return script.absolute()
+
+
+def manage_command(*words: str) -> list[str]:
+    """Return the command line of one of the project's commands."""
+    return [sys.executable, str(manage_py()), *words]

@@ -1,0 +1,32 @@
+"""The relay's databases as URLs, which `do_bridge.database_url` reads."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+DATABASE_URL: Final = "DATABASE_URL"
+TENANT_DATABASE_URL: Final = "TENANT_DATABASE_URL"
+
+
+def database_urls(url: str, token: str, database: str, test: str = "") -> dict[str, str]:
+    """Return D1's URL and that of the tenants' template; ``test`` is the id of D1's test database."""
+    parts = urlsplit(url)
+    place = f":{quote(token, safe='')}@{parts.netloc}"
+    query = {"test_name": test, "tls": "" if parts.scheme == "https" or is_local(url) else "false"}
+    options = "&".join(f"{name}={value}" for name, value in query.items() if value)
+    tls = "?tls=false" if query["tls"] else ""
+    return {
+        DATABASE_URL: f"d1://{place}/{database}{'?' if options else ''}{options}",
+        TENANT_DATABASE_URL: f"do://{place}/{tls}",
+    }
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is on this machine."""
+    return (urlsplit(url).hostname or "") in ("127.0.0.1", "localhost", "::1")
+
+
+def is_other(url: str) -> bool:
+    """Whether a database's URL is neither empty nor that of a local relay."""
+    return bool(url) and not (urlsplit(url).scheme in ("d1", "do") and is_local(url))
