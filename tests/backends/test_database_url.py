@@ -66,19 +66,22 @@ def settings(engine, name, host, options=None, **others):
             settings("d1", ID, "http://127.0.0.1:8787/cdn-cgi/local/explorer/api", {"transport": "rest"}),
         ),
         (
-            f"d1://:{QUOTED}@[::1]:8787/{ID}?timeout=2.5&pool_size=4&write_keys=true&test_name=a&test_clones=b,c",
+            f"d1://:{QUOTED}@[::1]:8787/{ID}?timeout=2.5&pool_size=4&test_name=a&test_clones=b,c",
             settings(
                 "d1",
                 ID,
                 "http://[::1]:8787",
-                {"timeout": 2.5, "pool_size": 4, "write_keys": True},
+                {"timeout": 2.5, "pool_size": 4},
                 TEST={"NAME": "a", "CLONES": ["b", "c"]},
             ),
         ),
         (
-            f"do://:{QUOTED}@localhost:8787/main?lease=5&migration_lease=20",
+            f"do://:{QUOTED}@localhost:8787/main?lease=5&migration_lease=20&write_keys=no",
             settings(
-                "durable_object", "main", "http://localhost:8787", {"lease": 5.0, "migration_lease": 20.0}
+                "durable_object",
+                "main",
+                "http://localhost:8787",
+                {"lease": 5.0, "migration_lease": 20.0, "write_keys": False},
             ),
         ),
         (f"do://:{QUOTED}@relay/a%20b/c?tls=no", settings("durable_object", "a b/c", "http://relay")),
@@ -97,7 +100,7 @@ def test_each_part_of_a_url_is_a_setting(read, url, expected):
         (f"d1://:{QUOTED}@relay.example/{ID}?account_id=a", "unknown option 'account_id'"),
         (f"d1://:{QUOTED}@relay.example/{ID}?timeout=soon", "'timeout' of the d1:// URL must be a number"),
         (f"d1://:{QUOTED}@relay.example/{ID}?timeout=nan", "'timeout' of the d1:// URL must be a number"),
-        (f"d1://:{QUOTED}@relay.example/{ID}?write_keys=maybe", "'write_keys' of the d1:// URL must be true"),
+        (f"do://:{QUOTED}@relay.example/main?write_keys=maybe", "'write_keys' of the do:// URL must be true"),
         (f"d1://:{QUOTED}@relay.example/{ID}?transport=ftp", "'transport' of the d1:// URL must be relay"),
         (f"d1://:{QUOTED}@relay.example/", "has no database's id"),
         (f"d1://:{QUOTED}@relay.example/base/{ID}", "has a path before the database's id"),
