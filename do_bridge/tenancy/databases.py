@@ -9,6 +9,8 @@ from django.apps import apps
 from django.db import connections
 from django.test import utils as test_utils
 
+from do_bridge import django_compat
+
 from .conf import conf
 from .linking import link_blocks
 from .slugs import SCRATCH_PREFIX, alias_slug, is_tenant_side, object_name, tenant_alias, validate_slug
@@ -208,7 +210,7 @@ class TenantDatabases(dict):
             return
         creation = connections[self.template].creation
         if getattr(creation, "is_template", lambda: False)():
-            creation.create_test_db(verbosity=0, serialize=False)
+            creation.create_test_db(**django_compat.without_serialization(verbosity=0))
 
     def _template_is_test(self):
         return bool(super().__contains__(self.template) and super().__getitem__(self.template).get("NAME"))

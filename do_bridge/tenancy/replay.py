@@ -9,6 +9,7 @@ from django.db.migrations import RunPython, SeparateDatabaseAndState
 from django.db.models.signals import post_migrate, pre_migrate
 from django.utils import timezone
 
+from do_bridge import django_compat
 from do_bridge.driver.exceptions import Error
 from do_bridge.driver.transport import Control, RemoteTransaction, Transport
 
@@ -95,7 +96,7 @@ def directory_only(receiver):
 def signals_are_known():
     """Say whether nobody but this package and Django's own apps acts on an object before or after."""
     for signal in (pre_migrate, post_migrate):
-        for _, receiver, _ in signal.receivers:
+        for receiver in django_compat.receivers(signal):
             receiver = receiver() if isinstance(receiver, weakref.ReferenceType) else receiver
             if receiver is None or getattr(receiver, "is_directory_only", False):
                 continue

@@ -23,6 +23,15 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
     # https://www.sqlite.org/lang_returning.html
     can_return_columns_from_insert = True
     can_return_rows_from_bulk_insert = True
+    can_return_rows_from_update = True
+    # https://www.sqlite.org/lang_aggfunc.html: ORDER BY in an aggregate came with 3.44.
+    supports_aggregate_order_by_clause = True
+    # Aggregates and functions that sqlite3 computes in Python, and newer_functions in SQL.
+    supports_any_value = True
+    supports_bit_aggregations = True
+    supports_uuid4_function = True
+    supports_uuid4_function_in_default = True
+    supports_uuid7_function = True
     # The JSON functions are compiled in; sqlite3 runs a query to find out, which would be a round trip.
     supports_json_field = True
     can_introspect_json_field = True

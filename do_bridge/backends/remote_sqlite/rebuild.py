@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from django.db import DatabaseError, IntegrityError, NotSupportedError, OperationalError
 
+from . import kept_rows
+
 # Violations are counted instead of raised at the DROP, until the end of the transaction or batch.
 DEFER_FOREIGN_KEYS = "PRAGMA defer_foreign_keys=on"
 
@@ -25,7 +27,7 @@ _CHILDREN = (
     "(SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' "
     "AND sql LIKE '%REFERENCES%') AS child JOIN pragma_foreign_key_list(child.name) AS link "
     'WHERE link."table" = {table} COLLATE NOCASE AND child.name <> {table} COLLATE NOCASE '
-    "AND link.on_delete <> 'NO ACTION'"
+    "AND link.on_delete <> 'NO ACTION' AND child.name COLLATE NOCASE NOT IN ({kept})"
 )
 _VIOLATIONS = (
     "SELECT \"table\" || ' row ' || coalesce(rowid, '?') || ' to ' || parent AS violation "
@@ -37,9 +39,10 @@ class Overtaken(OperationalError):
     """Another process runs the same migration of the same database; the chunk that failed did nothing."""
 
 
-def refuse_on_delete_children(table_literal):
-    """Return the statement that fails if a table points at this one, a literal, with ON DELETE."""
-    return _REFUSE.format(mark=_CASCADE, what="child", rows=_CHILDREN.format(table=table_literal))
+def refuse_on_delete_children(table_literal, kept_literals=()):
+    """Return the statement that fails if a table points at this one with ON DELETE, other than those kept."""
+    rows = _CHILDREN.format(table=table_literal, kept=", ".join(kept_literals))
+    return _REFUSE.format(mark=_CASCADE, what="child", rows=rows)
 
 
 def refuse_dangling_rows():
@@ -59,6 +62,12 @@ def raise_for_guard(error):
         raise Overtaken(
             "Another process is running the same migration on this database. This process changed "
             "nothing more. Wait for the other one, then run `manage.py showmigrations`."
+        ) from error
+    if kept_rows.TRIGGERS in text:
+        raise NotSupportedError(
+            "The table cannot be rebuilt, and nothing was changed. Rows that are deleted or changed with its "
+            f"rows would make triggers run ({_words(text, kept_rows.TRIGGERS)}). Drop these triggers in the "
+            "migration before this operation, and create them again after it."
         ) from error
     if _CASCADE in text:
         raise NotSupportedError(
@@ -91,6 +100,8 @@ class Rebuild:
     quote: object
     literal: object
     autoincrement: bool
+    #: Tables whose rows the database deletes or changes with this table's.
+    kept: list = field(default_factory=list)
     statements: list = field(default_factory=list)
 
     @property
@@ -109,7 +120,8 @@ class Rebuild:
     def take(self):
         """Return the statements up to the new, empty table; the old rows are in the copy."""
         create, _insert, drop, rename = self.statements[:4]
-        statements = [(refuse_on_delete_children(self.literal(self.table)), None), create]
+        kept = [self.literal(each.table) for each in self.kept]
+        statements = [(refuse_on_delete_children(self.literal(self.table), kept), None), create]
         if self.autoincrement:
             # The last key used is kept under the table's name; without it keys of deleted rows would be used
             # again.
@@ -145,8 +157,14 @@ def in_order(rebuilds):
     one, every write to them is a "foreign key mismatch".
     """
     complete = [rebuild for rebuild in rebuilds if rebuild.is_complete]
-    statements = [pair for rebuild in reversed(complete) for pair in rebuild.take()]
-    statements += [pair for rebuild in complete for pair in rebuild.fill()]
+    if not complete:
+        return []
+    kept = [each for rebuild in complete for each in rebuild.kept]
+    before, after = kept_rows.statements_around(
+        kept, complete[0].quote, complete[0].literal, {rebuild.table for rebuild in complete}
+    )
+    statements = before + [pair for rebuild in reversed(complete) for pair in rebuild.take()]
+    statements += [pair for rebuild in complete for pair in rebuild.fill()] + after
     return statements + [pair for rebuild in complete for pair in rebuild.finish()]
 
 

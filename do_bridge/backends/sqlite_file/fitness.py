@@ -15,7 +15,11 @@ LARGEST_VALUE = 2_000_000
 #: What Django's own sqlite3 engine computes in Python, in upper case; all others begin with DJANGO_.
 PYTHON_FUNCTIONS = frozenset(
     [
+        "ANY_VALUE",
         "BITXOR",
+        "BIT_AND",
+        "BIT_OR",
+        "BIT_XOR",
         "COT",
         "LPAD",
         "MD5",
@@ -31,6 +35,8 @@ PYTHON_FUNCTIONS = frozenset(
         "SHA512",
         "STDDEV_POP",
         "STDDEV_SAMP",
+        "UUIDV4",
+        "UUIDV7",
         "VAR_POP",
         "VAR_SAMP",
     ]

@@ -3,6 +3,7 @@
 from django.db import router
 from django.db.models import Model
 
+from do_bridge import django_compat
 from do_bridge.tenancy.context import TenantMismatch, current
 from do_bridge.tenancy.people import has_same_key, is_user, need_copy
 from do_bridge.tenancy.routers import check_same_tenant, follows_context, hinted_alias
@@ -96,6 +97,7 @@ class BoundQuerySet(ResultsByContext):
             raw_query, self.model, params=params, translations=translations, using=self._db
         )
         made._prefetch_related_lookups = self._prefetch_related_lookups[:]
+        django_compat.copy_fetch_mode(self, made)
         return made
 
     # `save()` asks the routers about its row. What follows goes by keys alone, which are other rows' in
