@@ -15,12 +15,11 @@ def require_known(version=INSTALLED):
     if version in SERIES:
         return
     names = [".".join(map(str, series)) for series in SERIES]
-    age = "a newer" if version > SERIES[-1] else "an older"
+    upgrade = "Upgrade do_bridge, or run" if version > SERIES[-1] else "Run"
     raise ImproperlyConfigured(
         f"do_bridge {__version__} supports Django {', '.join(names[:-1])} and {names[-1]}, and the installed "
         f"Django {'.'.join(map(str, version))} is not one of them. The engines subclass parts of Django that "
-        f"change with each series. Install {age} do_bridge that supports it, or run "
-        f'pip install "django~={names[-1]}.0".'
+        f'change with each series. {upgrade} pip install "django~={names[-1]}.0".'
     )
 
 
