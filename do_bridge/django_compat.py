@@ -37,6 +37,21 @@ RAW_LINKS = {"raw": True} if INSTALLED >= (6, 1) else {}
 #: The clause of a foreign key's column, as the schema editor's templates have it.
 INLINE_FOREIGN_KEY = "REFERENCES %(to_table)s (%(to_column)s)" + "%(on_delete_db)s" * HAS_DB_ON_DELETE
 
+# (the first series that has it, the first that has not, a test of Django's own suite of sqlite3's limits).
+_LIMITS = (
+    ((5, 2), (6, 1), "test_operations.SQLiteOperationsTests.test_bulk_batch_size"),
+    ((6, 0), None, "test_operations.SQLiteOperationsTests.test_bulk_batch_size_respects_variable_limit"),
+    ((6, 0), None, "test_features.FeaturesTests.test_max_query_params_respects_variable_limit"),
+    ((6, 0), None, "test_features.FeaturesTests.test_max_query_params_without_established_connection"),
+    ((6, 1), None, "tests.LastExecutedQueryTest.test_parameter_count_exceeds_variable_or_column_limit"),
+)
+#: Those of them that the installed series has: to skip a test that is missing is an error in Django's suite.
+SUITE_LIMITS = {
+    f"backends.sqlite.{test}"
+    for first, gone, test in _LIMITS
+    if first <= INSTALLED and (gone is None or gone > INSTALLED)
+}
+
 
 class ReturningColumns:
     """Part of a backend's operations: the name by which Django 5.2 calls `returning_columns()`."""

@@ -3,6 +3,8 @@
 from django.db.backends.sqlite3 import features as sqlite3_features
 from django.utils.functional import cached_property
 
+from do_bridge import django_compat
+
 # workerd 1.20261117 embeds this release; the runtime refuses `sqlite_version()`.
 SQLITE_VERSION = (3, 54, 1)
 
@@ -114,8 +116,10 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
                 "delete.tests.DeletionTests.test_bulk",
                 "delete.tests.DeletionTests.test_large_delete",
                 "delete.tests.DeletionTests.test_large_delete_related",
-                "backends.sqlite.test_operations.SQLiteOperationsTests.test_bulk_batch_size",
             },
+            "The test is about the limits of the sqlite3 module, which do not apply here.": (
+                django_compat.SUITE_LIMITS
+            ),
             "The test is about the sqlite3 module's files, names, options and versions.": {
                 "backends.sqlite.test_creation.TestDbSignatureTests.test_custom_test_name",
                 "backends.sqlite.test_creation.TestDbSignatureTests.test_get_test_db_clone_settings_name",

@@ -15,8 +15,8 @@ GROUP = 8
 
 @register(*django_compat.existing(models, "AnyValue"))
 def any_value(self, compiler, connection, **extra):
-    # SQLite has no ANY_VALUE(); the greatest value is one of the group, and no NULL if there is another.
-    return self.as_sqlite(compiler, connection, function="MAX", **extra)
+    # SQLite has no ANY_VALUE(); the smallest value is one of the group, and no NULL if there is another.
+    return self.as_sqlite(compiler, connection, function="MIN", **extra)
 
 
 #: The value of one bit in a group, by the function's name.
