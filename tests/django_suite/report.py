@@ -47,7 +47,8 @@ The labels are in [`tests/django_suite/labels.txt`](../tests/django_suite/labels
     make django-suite ENGINE=d1 LABELS="lookup queries"
 
 The command downloads Django's sdist, starts a local Worker and ends with the table.
-`tests/django_suite/expected-<series>.json` has each lost test with its reason; the command fails if another is lost.
+`tests/django_suite/expected-<series>.json` has each lost test with its reason.
+The command fails if another test is lost.
 `make django-suite ENGINE=stock DJANGO=6.1` writes what passes on stock sqlite3, `baseline-<series>.json`.
 A few labels of both engines run in `make test`.
 `tests/django_suite/report.py`, with the Python of the series, writes its losses and this page.
