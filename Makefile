@@ -166,10 +166,13 @@ lock: $(TOOLS_STAMP)
 audit: $(TOOLS_STAMP) $(NODE_STAMP)
 	@.ci/audit
 
-# make-venv(folder, oldest Python's minor version, Pythons to try, what the message asks for)
+# make-venv(folder, oldest Python's minor version, Pythons to try, what the message asks for). A Python that pyenv has
+# installed need not be one that it has switched to.
 define make-venv
-	@found=; for python in $${PYTHON:-$(3)}; do \
-	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, $(2)))' 2>/dev/null; then found=$$python; break; fi; \
+	@found=; for name in $${PYTHON:-$(3)}; do \
+	  for python in "$$name" "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin/"$$name"; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, $(2)))' 2>/dev/null; then found=$$python; break 2; fi; \
+	  done; \
 	done; \
 	if [ -z "$$found" ]; then \
 	  echo "Python 3.$(2) or newer is needed and was not found; PYTHON=/path/to/python3 make $(4) names one." >&2; exit 1; \
