@@ -87,7 +87,9 @@ def test_texts_are_joined_in_any_order(aliases):
         return books.aggregate(x=aggregate)["x"]
 
     assert joined(models.StringAgg("text", Value("; "), order_by="-rank")) == "low-0; low-2; low-1; low-0"
-    assert joined(models.StringAgg("text", Value(","), distinct=True, order_by="text")) == "low-0,low-1,low-2"
+    if django_compat.INSTALLED >= (6, 1):
+        distinct = models.StringAgg("text", Value(","), distinct=True, order_by="text")
+        assert joined(distinct) == "low-0,low-1,low-2"
     some = models.StringAgg("text", Value("|"), filter=Q(rank__lt=2), order_by=[F("rank").desc()])
     assert joined(some) == "low-1|low-0"
     with pytest.raises(NotSupportedError, match="distinct with multiple expressions"):
