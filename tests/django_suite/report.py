@@ -29,7 +29,7 @@ FLAGS = {
     "can_defer_constraint_checks": "Foreign keys are checked when a statement ends, because a violation at "
     "the end of a transaction would reset the object, or be an internal error on D1.",
     "max_query_params": "All parameters travel as one JSON text, so their number has no limit.",
-    "supports_aggregate_order_by_clause": "The runtime's SQLite can do what that of the tests' Python cannot.",
+    "supports_aggregate_order_by_clause": "The runtime's SQLite can do what sqlite3's cannot.",
     "supports_regex_backreferencing": "The runtime's SQLite has no regular expressions, and functions "
     "cannot be added to it.",
 }
