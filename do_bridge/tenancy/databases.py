@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from django.apps import apps
 from django.db import connections
 
+from do_bridge import django_compat
 from do_bridge.backends.environment import in_test_environment
 
 from .conf import conf
@@ -247,7 +248,7 @@ class TenantDatabases(dict[str, Any]):
             return
         creation = connections[self.template].creation
         if getattr(creation, "is_template", lambda: False)():
-            creation.create_test_db(verbosity=0, serialize=False)
+            creation.create_test_db(**django_compat.without_serialization(verbosity=0))
 
     def update_tenants(self, values: Mapping[str, Any]) -> None:
         """Change settings of the template and of every alias that was made from it, as a test run does."""

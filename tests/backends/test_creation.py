@@ -12,7 +12,7 @@ from django.test import override_settings, utils
 from engine_aliases import settings_for
 from shelf import Author, tables
 
-from do_bridge import driver
+from do_bridge import django_compat, driver
 from do_bridge.backends.durable_object.base import DatabaseWrapper
 from do_bridge.backends.remote_sqlite import creation
 
@@ -105,7 +105,7 @@ def test_beside_a_test_database_no_configured_one_is_reached(made, no_tests, set
     settings.DATABASE_ROUTERS = []
     served, other = made(NAME="served"), made(NAME="precious")
     with no_tests():
-        served.creation.create_test_db(verbosity=0, serialize=False)
+        served.creation.create_test_db(**django_compat.without_serialization(verbosity=0))
         assert one(served) == 1
         with pytest.raises(ImproperlyConfigured, match="may not connect to the configured database"):
             one(other)

@@ -10,7 +10,7 @@ from django.db.transaction import TransactionManagementError
 from engine_aliases import CONFIGURED, OWN, UNUSED, alias_for
 
 import do_bridge
-from do_bridge import driver
+from do_bridge import django_compat, driver
 
 
 def run(connection, *statements):
@@ -243,7 +243,7 @@ def test_a_test_database_is_emptied_migrated_switched_to_and_given_back(d1, sett
     settings.DATABASE_ROUTERS = []
     run(d1, "CREATE TABLE leftover (id integer)")
     creation = named(d1, NAME=OWN)
-    creation.create_test_db(verbosity=0, serialize=False)
+    creation.create_test_db(**django_compat.without_serialization(verbosity=0))
     assert d1.settings_dict["NAME"] == OWN
     assert d1.introspection.table_names() == ["django_content_type", "django_migrations"]
     creation.destroy_test_db(CONFIGURED, verbosity=0)

@@ -61,7 +61,8 @@ def test_an_operation_on_single_rows_takes_one_trip(alias: str, name: str) -> No
 def test_thousands_of_rows_are_created_in_at_most_three_trips(alias: str) -> None:
     rows = books(3000)
     taken = trips_of(lambda: Book.objects.using(alias).bulk_create(rows))
-    assert taken == 1 + commit_of(alias)
+    # Django 6.1 opens no transaction for what goes in one statement.
+    assert 1 <= taken <= 1 + commit_of(alias)
     assert all(row.pk for row in rows)
     assert Book.objects.using(alias).get(pk=rows[-1].pk).number == 2999
 

@@ -10,6 +10,9 @@ from shelf import Author, Book, tables
 
 from do_bridge import driver
 
+# Its name since Django 6.1.
+savepoint_create = getattr(transaction, "savepoint_create", None) or transaction.savepoint
+
 
 @pytest.fixture
 def using(durable_object):
@@ -72,10 +75,10 @@ def test_inner_blocks_are_undone_alone(using, names):
 def test_savepoints_work_by_hand(using, names):
     with atomic(using=using):
         add(using, "first")
-        savepoint = transaction.savepoint(using=using)
+        savepoint = savepoint_create(using=using)
         add(using, "second")
         transaction.savepoint_rollback(savepoint, using=using)
-        savepoint = transaction.savepoint(using=using)
+        savepoint = savepoint_create(using=using)
         add(using, "third")
         transaction.savepoint_commit(savepoint, using=using)
     assert names() == ["first", "third"]

@@ -28,6 +28,8 @@ FLAGS = {
     "can_rollback_ddl": "D1 has no interactive transactions.",
     "can_defer_constraint_checks": "Foreign keys are checked when a statement ends, because a violation at "
     "the end of a transaction would reset the object, or be an internal error on D1.",
+    "max_query_params": "All parameters travel as one JSON text, so their number has no limit.",
+    "supports_aggregate_order_by_clause": "The runtime's SQLite can do what sqlite3's cannot.",
     "supports_regex_backreferencing": "The runtime's SQLite has no regular expressions, and functions "
     "cannot be added to it.",
 }
@@ -36,21 +38,28 @@ INTRODUCTION = """# Django's own test suite
 Django's own tests measure a database engine.
 The score counts the tests that pass here, of those that pass on stock sqlite3.
 A test that a feature flag or a list turns off counts as lost.
-The labels are in [`tests/django_suite/labels.txt`](../tests/django_suite/labels.txt), for Django {version}.
+The labels are in [`tests/django_suite/labels.txt`](../tests/django_suite/labels.txt).
 
-| engine | score | lost |
-|---|---|---|
+| Django | engine | score | lost |
+|---|---|---|---|
 {scores}
 
     make django-suite ENGINE=durable_object
-    make django-suite ENGINE=d1
+    make django-suite ENGINE=d1 DJANGO=6.1 PYTHON=python3.13
     make django-suite ENGINE=d1 LABELS="lookup queries"
 
 The command downloads Django's sdist, starts a local Worker and ends with the table.
-It fails if a test is lost that is not in [`expected.json`](../tests/django_suite/expected.json).
+`tests/django_suite/expected-<series>.json` has each lost test with its reason.
+The command fails if another test is lost.
+`make django-suite ENGINE=stock DJANGO=6.1` writes what passes on stock sqlite3, `baseline-<series>.json`.
 A few labels of both engines run in `make test`.
-`tests/django_suite/report.py` writes this page.
+`tests/django_suite/report.py`, with the Python of the series, writes its losses and this page.
 """
+
+
+def series_files() -> list[Path]:
+    """The files of known losses, the oldest series first."""
+    return sorted(HERE.glob("expected-*.json"), key=lambda file: file.stem)
 
 
 def reason_for(fate: str) -> str | None:
@@ -64,7 +73,9 @@ def reason_for(fate: str) -> str | None:
 
 def reasons(engine: str, labels: dict[str, Any], stock: set[str]) -> dict[str, list[str]]:
     """Reason -> lost tests; exits where a test has none."""
-    known = results.expected_losses(engine) if results.EXPECTED.exists() else {}
+    known = {}
+    for file in series_files():
+        known |= {test: why for why, tests in json.loads(file.read_text())[engine].items() for test in tests}
     found, unknown = defaultdict(list), []
     for test, fate in results.losses(labels, stock):
         reason = reason_for(fate) or known.get(test)
@@ -101,29 +112,50 @@ def lost(engine: str, by_reason: dict[str, list[str]]) -> str:
     return "\n\n".join(parts)
 
 
+def keep(folders: dict[str, Path]) -> None:
+    """Write the losses and scores of two full runs of this series into its expected-….json."""
+    stock = results.stock_passes()
+    labels = {engine: results.labels_of(folders[engine]) for engine in ENGINES}
+    scores = {engine: results.label_scores(labels[engine], stock) for engine in ENGINES}
+    losses = {engine: reasons(engine, labels[engine], stock) for engine in ENGINES}
+    kept = {"django": sdist.version(), "scores": scores, **losses}
+    results.EXPECTED.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def page() -> str:
+    """The page about all series that have losses on record; the tests by name are the newest's."""
+    found = [json.loads(file.read_text()) for file in series_files()]
+    lines = []
+    for series in found:
+        for engine, name in ENGINES.items():
+            score = total(read_scores(series)[engine])
+            share = f"**{score.kept / score.of:.2%}** ({score.kept} of {score.of})"
+            lines.append(f"| {series['django']} | {name} | {share} | {score.of - score.kept} |")
+    newest = found[-1]
+    parts = [INTRODUCTION.format(scores="\n".join(lines)), f"## By label, on Django {newest['django']}\n"]
+    parts += [
+        "Tests that stock sqlite3 passes, and how many of them pass here.\n",
+        table(read_scores(newest)),
+    ]
+    return "\n".join([*parts, "", *(lost(engine, newest[engine]) + "\n" for engine in ENGINES)])
+
+
+def read_scores(series: dict[str, Any]) -> dict[str, dict[str, results.Score]]:
+    """The scores by engine and label."""
+    return {
+        engine: {label: results.Score(*pair) for label, pair in labels.items()}
+        for engine, labels in series["scores"].items()
+    }
+
+
 def main() -> None:
     """Takes the folders of two full runs; without them those that `make django-suite` wrote."""
     parser = argparse.ArgumentParser(description=__doc__)
     for engine in ENGINES:
-        parser.add_argument(f"--{engine.replace('_', '-')}", type=Path, default=sdist.STATE / engine)
-    folders = vars(parser.parse_args())
-    stock = results.stock_passes()
-    labels = {engine: results.labels_of(folders[engine]) for engine in ENGINES}
-    scores = {engine: results.label_scores(labels[engine], stock) for engine in ENGINES}
-    expected = {engine: reasons(engine, labels[engine], stock) for engine in ENGINES}
-    results.EXPECTED.write_text(json.dumps(expected, indent=1) + "\n")
-    lines = []
-    for engine, name in ENGINES.items():
-        score = total(scores[engine])
-        share = f"**{score.kept / score.of:.2%}** ({score.kept} of {score.of})"
-        lines.append(f"| {name} | {share} | {score.of - score.kept} |")
-    page = [INTRODUCTION.format(version=sdist.version(), scores="\n".join(lines))]
-    page += [
-        "## By label\n\nTests that stock sqlite3 passes, and how many of them pass here.\n",
-        table(scores),
-    ]
-    page += ["", *(lost(engine, expected[engine]) + "\n" for engine in ENGINES)]
-    PAGE.write_text("\n".join(page))
+        place = sdist.STATE / f"{engine}-{results.SERIES}"
+        parser.add_argument(f"--{engine.replace('_', '-')}", type=Path, default=place)
+    keep(vars(parser.parse_args()))
+    PAGE.write_text(page())
 
 
 if __name__ == "__main__":

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import django
+
 HERE = Path(__file__).resolve().parent
-BASELINE = HERE / "baseline.json"
-EXPECTED = HERE / "expected.json"
+# Each series of Django has tests, and losses, of its own.
+SERIES = ".".join(map(str, django.VERSION[:2]))
+BASELINE = HERE / f"baseline-{SERIES}.json"
+EXPECTED = HERE / f"expected-{SERIES}.json"
 
 
 class Score(NamedTuple):
@@ -25,6 +29,13 @@ class Score(NamedTuple):
 def stock_passes() -> set[str]:
     """The names of all tests that stock sqlite3 passes."""
     return set(json.loads(BASELINE.read_text())["pass"])
+
+
+def keep_baseline(out: Path) -> int:
+    """Write what a run on stock sqlite3 passed as the baseline of this series; return how many tests."""
+    passed = sorted(test for label in labels_of(out).values() for test in label["passed"])
+    BASELINE.write_text(json.dumps({"django": django.get_version(), "pass": passed}, indent=0) + "\n")
+    return len(passed)
 
 
 def labels_of(out: Path) -> dict[str, Any]:
@@ -67,7 +78,7 @@ def _fate(result: dict[str, Any], test: str) -> str:
 
 
 def unexpected(engine: str, out: Path) -> list[str]:
-    """One line for each lost test that expected.json does not have, with what became of it."""
+    """One line for each lost test that expected-<series>.json does not have, with what became of it."""
     known = expected_losses(engine)
     found = losses(labels_of(out), stock_passes())
     return [f"{test}: {fate}" for test, fate in found if test not in known]

@@ -1,4 +1,4 @@
-"""A few labels of Django's own test suite lose nothing on either engine but what expected.json names."""
+"""A few labels of Django's own test suite lose nothing on either engine but what is expected."""
 
 from __future__ import annotations
 

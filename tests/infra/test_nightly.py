@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from do_bridge import django_compat
 from tests.applications.run import APPLICATIONS, TENANTS
 
 SEEDED = ("torture", "leak", "lifecycle", "fuzz", "soak", "long")
@@ -40,4 +41,15 @@ def test_what_decides_how_long_it_runs_is_something_that_the_target_takes():
     for command in COMMANDS:
         _, target, *values = command.split()
         for name in (value.partition("=")[0] for value in values):
-            assert f"$({name})" in recipe(target), command
+            # DJANGO chooses the environment of the target's Python.
+            taken = "$(ENVIRONMENT)" if name == "DJANGO" else f"$({name})"
+            assert taken in recipe(target), command
+
+
+def test_djangos_own_tests_run_on_each_engine_and_series():
+    wanted = {
+        f"make django-suite ENGINE={engine} DJANGO={major}.{minor}"
+        for engine in ("durable_object", "d1")
+        for major, minor in django_compat.SERIES
+    }
+    assert {command for command in COMMANDS if "django-suite" in command} == wanted

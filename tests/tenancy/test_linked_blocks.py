@@ -12,6 +12,9 @@ from do_bridge.backends.remote_sqlite.blocks import linked
 from do_bridge.tenancy import OpenTransaction, directory_context, tenant_alias, tenant_context, unset_context
 from do_bridge.tenancy.context import migration_context
 
+# Its name since Django 6.1.
+savepoint_create = getattr(transaction, "savepoint_create", None) or transaction.savepoint
+
 
 def alias(tenant):
     return tenant_alias(tenant.slug)
@@ -154,7 +157,7 @@ def test_a_rollback_can_be_asked_for_and_forgone(shared, acme, write, titles):
             write("undone")
             transaction.set_rollback(True)
         with transaction.atomic():
-            savepoint = transaction.savepoint()
+            savepoint = savepoint_create()
             with pytest.raises(IntegrityError, match="UNIQUE"):
                 write("same", pk=first.pk)
             transaction.set_rollback(False)
@@ -165,17 +168,17 @@ def test_a_rollback_can_be_asked_for_and_forgone(shared, acme, write, titles):
 
 def test_savepoints_made_by_hand_cover_the_tenant(shared, acme, write, titles):
     with tenant_context(acme), transaction.atomic():
-        before_all = transaction.savepoint()
+        before_all = savepoint_create()
         write("undone with all")
         transaction.savepoint_rollback(before_all)
         write("first")
-        savepoint = transaction.savepoint()
+        savepoint = savepoint_create()
         with transaction.atomic():
             write("second")
         transaction.savepoint_rollback(savepoint)
         transaction.savepoint_rollback(savepoint)
         with transaction.atomic():
-            inner = transaction.savepoint()
+            inner = savepoint_create()
             write("third")
             transaction.savepoint_commit(inner)
         transaction.savepoint_commit(savepoint)
@@ -185,7 +188,7 @@ def test_savepoints_made_by_hand_cover_the_tenant(shared, acme, write, titles):
 def test_a_savepoint_that_names_the_tenants_database_is_of_that_one_alone(shared, acme, write, titles):
     with tenant_context(acme), transaction.atomic():
         write("stays")
-        of_tenant = transaction.savepoint(using=alias(acme))
+        of_tenant = savepoint_create(using=alias(acme))
         write("goes")
         transaction.savepoint_rollback(of_tenant, using=alias(acme))
     assert titles(acme) == ["stays"]

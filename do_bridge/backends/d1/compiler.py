@@ -7,6 +7,7 @@ from django.db.backends.utils import debug_transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.constants import OnConflict
 from django.db.models.sql import Query
+from django.db.models.sql.constants import ROW_COUNT
 
 from do_bridge.backends.remote_sqlite import compiler
 from do_bridge.backends.remote_sqlite.compiler import SQLDeleteCompiler
@@ -31,6 +32,29 @@ class SQLCompiler(ReadableSelect, compiler.SQLCompiler):
 
 class SQLAggregateCompiler(ReadableAggregates, compiler.SQLAggregateCompiler):
     pass
+
+
+class UnsentRows(list):
+    """An empty row for each object of an INSERT that waits; false, so that Django assigns nothing."""
+
+    def __bool__(self):
+        return False
+
+
+class UnsentUpdate:
+    """What Model.save() gets from an UPDATE that waits: true if the row is there, and no value.
+
+    Django defers the fields that it expected values of, so that reading one afterwards is a query.
+    """
+
+    def __init__(self, count):
+        self._count = count
+
+    def __bool__(self):
+        return self._count is not None and self._count > 0
+
+    def __getitem__(self, index):
+        return ()
 
 
 class SQLInsertCompiler(compiler.SQLInsertCompiler):
@@ -108,7 +132,7 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
 
     def _nothing_yet(self, returning_fields):
         """Return a row without values for each object: Django assigns nothing from it."""
-        return [()] * len(self.query.objs) if returning_fields else []
+        return UnsentRows([()] * len(self.query.objs)) if returning_fields else []
 
     def _assign(self, results):
         rows = list(chain.from_iterable(result.rows[:] for result in results))
@@ -122,6 +146,13 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
 
 
 class SQLUpdateCompiler(compiler.SQLUpdateCompiler):
+    def execute_returning_sql(self, returning_fields):
+        """Return the rows of a RETURNING clause; Model.save() calls this since Django 6.0."""
+        self.connection.ensure_connection()
+        if self.connection.connection.batch is None:
+            return super().execute_returning_sql(returning_fields)
+        return UnsentUpdate(self.execute_sql(ROW_COUNT))
+
     def execute_sql(self, result_type):
         count = super().execute_sql(result_type)
         if isinstance(count, PendingCount):

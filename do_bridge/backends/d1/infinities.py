@@ -2,6 +2,7 @@
 
 from django.db.models import Avg, Subquery
 from django.db.models.expressions import Ref
+from django.db.models.sql import Query
 
 from do_bridge.backends.remote_sqlite.functions.expressions import internal_type
 from do_bridge.backends.remote_sqlite.functions.fragments import fill
@@ -28,7 +29,7 @@ def readable(expression, sql, params):
     if not _may_be_infinite(expression):
         return sql, params
     value = (sql, tuple(params))
-    if any(isinstance(part, Subquery) for part in expression.flatten()):
+    if any(isinstance(part, Subquery | Query) for part in expression.flatten()):
         # Computed once.
         named = fill(_READABLE, x=("x", ()))
         return tuple(fill("(SELECT {named} FROM (SELECT {x} AS x))", named=named, x=value))

@@ -57,9 +57,9 @@ class DatabaseCreation(creation.DatabaseCreation):
                     f"object of {alias!r}. Set TEST['NAME'] to another name."
                 )
 
-    def create_test_db(self, verbosity=1, autoclobber=False, serialize=True, keepdb=False):
+    def create_test_db(self, *args, **kwargs):
         if not self.is_template():
-            return super().create_test_db(verbosity, autoclobber, serialize, keepdb)
+            return super().create_test_db(*args, **kwargs)
         name = self._get_test_db_name()
         self.mark_as_test_database(name)
         _template_prefixes.add(name)

@@ -6,9 +6,11 @@ from itertools import chain
 from django.db.backends.utils import debug_transaction
 from django.db.models.sql import compiler
 
+from do_bridge.django_compat import has_placeholder
 from do_bridge.driver import limits
 from do_bridge.driver.sql import prepare
 
+from .functions import newer  # noqa: F401 - expressions get their methods
 from .queries import deep, key_lists  # noqa: F401 - the collector's queries take Django's place
 from .queries.chunked_fetch import PiecewiseSelect
 from .queries.compiling import Watched
@@ -90,7 +92,21 @@ class Pieces(list):
     placeholder = "\x00"
 
 
-class SQLInsertCompiler(Dialect, compiler.SQLInsertCompiler):
+class ReadsReturned:
+    """Part of a compiler whose statement may have a RETURNING clause."""
+
+    def get_converters(self, expressions):
+        """Add the way back to those numbers that RETURNING gives as text."""
+        expressions = list(expressions)
+        converters = super().get_converters(expressions)
+        for position, col in enumerate(expressions):
+            if self.connection.ops.returned_as_text(col.target):
+                after, _ = converters.get(position, ([], col))
+                converters[position] = ([_number, *after], col)
+        return converters
+
+
+class SQLInsertCompiler(ReadsReturned, Dialect, compiler.SQLInsertCompiler):
     def assemble_as_sql(self, fields, value_rows):
         if only_values(fields, value_rows):
             # What Django would make of them, without its look at each value of each row.
@@ -130,16 +146,6 @@ class SQLInsertCompiler(Dialect, compiler.SQLInsertCompiler):
                 results = self.connection.connection.run_many([prepare(*item) for item in statements])
             return list(chain.from_iterable(result.rows for result in results))
 
-    def get_converters(self, expressions):
-        """Add the way back to those numbers that RETURNING gives as text."""
-        expressions = list(expressions)
-        converters = super().get_converters(expressions)
-        for position, col in enumerate(expressions):
-            if self.connection.ops.returned_as_text(col.target):
-                after, _ = converters.get(position, ([], col))
-                converters[position] = ([_number, *after], col)
-        return converters
-
 
 def _number(value, expression, connection):
     if value is None:
@@ -152,7 +158,7 @@ def _number(value, expression, connection):
 
 def only_values(fields, value_rows):
     """Whether every value goes in as a parameter of its own."""
-    if any(field is None or hasattr(field, "get_placeholder") for field in fields):
+    if any(field is None or has_placeholder(field) for field in fields):
         return False
     return not any(hasattr(value, "as_sql") for row in value_rows for value in row)
 
@@ -223,7 +229,7 @@ class SQLDeleteCompiler(Dialect, compiler.SQLDeleteCompiler):
     pass
 
 
-class SQLUpdateCompiler(Dialect, compiler.SQLUpdateCompiler, KeyedUpdate):
+class SQLUpdateCompiler(ReadsReturned, Dialect, compiler.SQLUpdateCompiler, KeyedUpdate):
     pass
 
 

@@ -3,6 +3,8 @@
 from django.db.backends.sqlite3 import features as sqlite3_features
 from django.utils.functional import cached_property
 
+from do_bridge import django_compat
+
 # workerd 1.20261117 embeds this release; the runtime refuses `sqlite_version()`.
 SQLITE_VERSION = (3, 54, 1)
 
@@ -23,6 +25,15 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
     # https://www.sqlite.org/lang_returning.html
     can_return_columns_from_insert = True
     can_return_rows_from_bulk_insert = True
+    can_return_rows_from_update = True
+    # https://www.sqlite.org/lang_aggfunc.html: ORDER BY in an aggregate came with 3.44.
+    supports_aggregate_order_by_clause = True
+    # Aggregates and functions that sqlite3 computes in Python, and functions.newer in SQL.
+    supports_any_value = True
+    supports_bit_aggregations = True
+    supports_uuid4_function = True
+    supports_uuid4_function_in_default = True
+    supports_uuid7_function = True
     # The JSON functions are compiled in; sqlite3 runs a query to find out, which would be a round trip.
     supports_json_field = True
     can_introspect_json_field = True
@@ -105,8 +116,10 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
                 "delete.tests.DeletionTests.test_bulk",
                 "delete.tests.DeletionTests.test_large_delete",
                 "delete.tests.DeletionTests.test_large_delete_related",
-                "backends.sqlite.test_operations.SQLiteOperationsTests.test_bulk_batch_size",
             },
+            "The test is about the limits of the sqlite3 module, which do not apply here.": (
+                django_compat.SUITE_LIMITS
+            ),
             "The test is about the sqlite3 module's files, names, options and versions.": {
                 "backends.sqlite.test_creation.TestDbSignatureTests.test_custom_test_name",
                 "backends.sqlite.test_creation.TestDbSignatureTests.test_get_test_db_clone_settings_name",

@@ -10,6 +10,7 @@ from django.db.backends.sqlite3 import introspection as sqlite3_introspection
 from django.db.backends.sqlite3.introspection import FieldInfo, get_field_size
 from django.db.models import Index
 
+from do_bridge import django_compat
 from do_bridge.driver.internal import NOT_INTERNAL
 
 # Ordinary, virtual and stored columns; 1 marks the hidden ones of virtual tables.
@@ -27,7 +28,7 @@ SELECT
         AS columns
     FROM pragma_index_list(%(table)s) l JOIN sqlite_master m ON m.type = 'index' AND m.name = l.name
     WHERE m.sql IS NOT NULL ORDER BY l.seq)),
-(SELECT json_group_array(json_array("from", "to", "table"))
+(SELECT json_group_array(json_array("from", "to", "table", on_delete))
     FROM (SELECT * FROM pragma_foreign_key_list(%(table)s) ORDER BY id, seq))
 """
 
@@ -49,7 +50,7 @@ class TableFacts:
     @property
     def relations(self):
         """{column: (referenced column, referenced table)}."""
-        return {column: (referenced, table) for column, referenced, table in self.keys}
+        return {column: rest for column, *rest in self.keys}
 
 
 def _column_collations(sql):
@@ -122,7 +123,8 @@ class DatabaseIntrospection(sqlite3_introspection.DatabaseIntrospection):
         ]
 
     def get_relations(self, cursor, table_name):
-        return self.facts(cursor, table_name).relations
+        relations = self.facts(cursor, table_name).relations
+        return {column: django_compat.relation(self, *rest) for column, rest in relations.items()}
 
     def get_primary_key_columns(self, cursor, table_name):
         return self.facts(cursor, table_name).primary_key
@@ -141,7 +143,7 @@ class DatabaseIntrospection(sqlite3_introspection.DatabaseIntrospection):
         if facts.primary_key:
             # SQLite gives the key no name; this one is sqlite3's.
             constraints["__primary__"] = _constraint(facts.primary_key, primary_key=True)
-        for index, (column, (referenced, table)) in enumerate(facts.relations.items()):
+        for index, (column, (referenced, table, _)) in enumerate(facts.relations.items()):
             constraints[f"fk_{index}"] = _constraint([column], foreign_key=(table, referenced))
         return constraints
 

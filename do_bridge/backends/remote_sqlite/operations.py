@@ -7,6 +7,7 @@ from django.db import DatabaseError
 from django.db.backends.sqlite3 import operations as sqlite3_operations
 from django.utils.functional import cached_property
 
+from do_bridge.django_compat import DECIMALS_FROM_TEXT, ReturningColumns
 from do_bridge.driver import limits
 from do_bridge.driver.internal import UNREADABLE, outside
 from do_bridge.driver.sql import fill
@@ -39,7 +40,7 @@ def quote_value(value):
     return "'" + str(value).replace("'", "''") + "'"
 
 
-class DatabaseOperations(sqlite3_operations.DatabaseOperations):
+class DatabaseOperations(ReturningColumns, sqlite3_operations.DatabaseOperations):
     """sqlite3's operations without the functions that Django registers from Python."""
 
     compiler_module = "do_bridge.backends.remote_sqlite.compiler"
@@ -170,12 +171,13 @@ class DatabaseOperations(sqlite3_operations.DatabaseOperations):
         convert = super().get_decimalfield_converter(expression)
 
         def converter(value, expression, connection):
-            # The driver returns a number as text if JSON would lose its type.
-            return convert(float(value) if isinstance(value, str) else value, expression, connection)
+            if isinstance(value, str) and not DECIMALS_FROM_TEXT:
+                value = float(value)
+            return convert(value, expression, connection)
 
         return converter
 
-    def return_insert_columns(self, fields):
+    def returning_columns(self, fields):
         """Return a RETURNING clause whose numbers are exact: JSON would round an integer beyond 2^53."""
         if not fields:
             return "", ()

@@ -7,6 +7,7 @@ date, time, datetime or bool as text; here values come with their own types.
 from django.db import DataError
 from django.db.models import Subquery
 from django.db.models.expressions import Col
+from django.db.models.sql import Query
 from django.utils.dateparse import parse_date, parse_datetime, parse_time
 
 KINDS = {
@@ -72,10 +73,15 @@ def read_bool(value, expression):
 
 def is_column(expression):
     """Whether an expression has a declared type in SQLite: a column, or a subquery of one."""
-    if isinstance(expression, Subquery):
-        selected = expression.query.select
+    if isinstance(expression, Subquery | Query):
+        selected = _query_of(expression).select
         return len(selected) == 1 and is_column(selected[0])
     return isinstance(expression, Col)
+
+
+def _query_of(expression):
+    """Return the Query of a subquery, for which a Query stands itself since Django 6.1."""
+    return getattr(expression, "query", expression)
 
 
 def converted(rows, converters, connection):
@@ -113,8 +119,8 @@ def _explain(error, function, value, expression):
 
 def _column_name(expression):
     """Return "table.column" of the first column in an expression."""
-    if isinstance(expression, Subquery):
-        query = expression.query
+    if isinstance(expression, Subquery | Query):
+        query = _query_of(expression)
         expression = next(iter((*query.select, *query.annotation_select.values())), expression)
     column = next((part for part in expression.flatten() if isinstance(part, Col)), None)
     if column is None:

@@ -7,6 +7,7 @@ from django.db import DatabaseError, IntegrityError, NotSupportedError
 
 from do_bridge.driver.internal import UNREADABLE, outside
 
+from . import kept_rows
 from .refusals import failing, told
 
 # Violations are counted instead of raised at the DROP, until the end of the transaction or batch.
@@ -20,7 +21,7 @@ _CHILDREN = (
     f"(SELECT name FROM sqlite_master WHERE type = 'table' AND {outside(UNREADABLE)} "
     "AND sql LIKE '%REFERENCES%') AS child JOIN pragma_foreign_key_list(child.name) AS link "
     'WHERE link."table" = {table} COLLATE NOCASE AND child.name <> {table} COLLATE NOCASE '
-    "AND link.on_delete <> 'NO ACTION'"
+    "AND link.on_delete <> 'NO ACTION' AND child.name COLLATE NOCASE NOT IN ({kept})"
 )
 _VIOLATIONS = (
     "SELECT \"table\" || ' row ' || coalesce(rowid, '?') || ' to ' || parent AS violation "
@@ -28,9 +29,9 @@ _VIOLATIONS = (
 )
 
 
-def refuse_on_delete_children(table_literal):
-    """Return the statement that fails if a table points at this one, a literal, with ON DELETE."""
-    return _refuse(_CASCADE, "child", _CHILDREN.format(table=table_literal))
+def refuse_on_delete_children(table_literal, kept_literals=()):
+    """Return the statement that fails if a table points at this one with ON DELETE, other than those kept."""
+    return _refuse(_CASCADE, "child", _CHILDREN.format(table=table_literal, kept=", ".join(kept_literals)))
 
 
 def refuse_dangling_rows():
@@ -50,6 +51,12 @@ def is_dangling(error):
 
 def raise_for_guard(error):
     """Raise the error that a guard's failure stands for; return if `error` is not a guard's."""
+    if (triggers := told(error, kept_rows.TRIGGERS)) is not None:
+        raise NotSupportedError(
+            "The table cannot be rebuilt, and nothing was changed. Rows that are deleted or changed with its "
+            f"rows would make triggers run ({triggers}). Drop these triggers in the migration before this "
+            "operation, and create them again after it."
+        ) from error
     if (children := told(error, _CASCADE)) is not None:
         raise NotSupportedError(
             "The table cannot be rebuilt or dropped, and nothing was changed. Rows of "
@@ -77,6 +84,8 @@ class Rebuild:
     quote: object
     literal: object
     autoincrement: bool
+    #: Tables whose rows the database deletes or changes with this table's.
+    kept: list = field(default_factory=list)
     statements: list = field(default_factory=list)
 
     @property
@@ -95,7 +104,8 @@ class Rebuild:
     def take(self):
         """Return the statements up to the new, empty table; the old rows are in the copy."""
         create, _insert, drop, rename = self.statements[:4]
-        statements = [(refuse_on_delete_children(self.literal(self.table)), None), create]
+        kept = [self.literal(each.table) for each in self.kept]
+        statements = [(refuse_on_delete_children(self.literal(self.table), kept), None), create]
         if self.autoincrement:
             # The last key used is kept under the table's name; without it keys of deleted rows would be used
             # again.
@@ -131,8 +141,14 @@ def in_order(rebuilds):
     one, every write to them is a "foreign key mismatch".
     """
     complete = [rebuild for rebuild in rebuilds if rebuild.is_complete]
-    statements = [pair for rebuild in reversed(complete) for pair in rebuild.take()]
-    statements += [pair for rebuild in complete for pair in rebuild.fill()]
+    if not complete:
+        return []
+    kept = [each for rebuild in complete for each in rebuild.kept]
+    before, after = kept_rows.statements_around(
+        kept, complete[0].quote, complete[0].literal, {rebuild.table for rebuild in complete}
+    )
+    statements = before + [pair for rebuild in reversed(complete) for pair in rebuild.take()]
+    statements += [pair for rebuild in complete for pair in rebuild.fill()] + after
     return statements + [pair for rebuild in complete for pair in rebuild.finish()]
 
 

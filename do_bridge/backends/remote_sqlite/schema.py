@@ -12,10 +12,11 @@ from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSche
 from django.db.transaction import TransactionManagementError
 from django.utils.duration import duration_microseconds
 
+from do_bridge.django_compat import INLINE_FOREIGN_KEY
 from do_bridge.driver.limits import SQL_BYTES
 from do_bridge.driver.sql import tokens
 
-from . import rebuild
+from . import kept_rows, rebuild
 from .queries.deep import GroupsConditions
 from .statements import send, settle
 
@@ -42,7 +43,7 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
     """Queues its statements and sends them together: at the block's end, or before something else runs."""
 
     # A violated deferred key resets a Durable Object, and is an "internal error" on D1.
-    sql_create_inline_fk = "REFERENCES %(to_table)s (%(to_column)s)"
+    sql_create_inline_fk = INLINE_FOREIGN_KEY
     sql_create_column_inline_fk = sql_create_inline_fk
 
     def __init__(self, connection, collect_sql=False, atomic=True):
@@ -256,6 +257,7 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
                     self.quote_name,
                     self.quote_value,
                     any(field.db_type_suffix(self.connection) for field in fields.values()),
+                    kept_rows.tables_after(model),
                 )
             )
             super()._remake_table(model, create_field, delete_field, alter_fields)

@@ -12,7 +12,11 @@ from do_bridge.driver.sql import quote, tokens
 #: What Django's own sqlite3 engine computes in Python, in upper case; all others begin with DJANGO_.
 PYTHON_FUNCTIONS = frozenset(
     [
+        "ANY_VALUE",
         "BITXOR",
+        "BIT_AND",
+        "BIT_OR",
+        "BIT_XOR",
         "COT",
         "LPAD",
         "MD5",
@@ -28,6 +32,8 @@ PYTHON_FUNCTIONS = frozenset(
         "SHA512",
         "STDDEV_POP",
         "STDDEV_SAMP",
+        "UUIDV4",
+        "UUIDV7",
         "VAR_POP",
         "VAR_SAMP",
     ]

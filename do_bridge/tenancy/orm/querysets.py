@@ -3,6 +3,7 @@
 from django.db import router
 from django.db.models import Model
 
+from do_bridge import django_compat
 from do_bridge.tenancy.context import TenantMismatch, current
 from do_bridge.tenancy.replicated.users import has_same_key, is_user, need_copy
 from do_bridge.tenancy.routers import check_same_tenant, hinted_alias
@@ -99,6 +100,7 @@ class BoundQuerySet(ResultsByContext):
             raw_query, self.model, params=params, translations=translations, using=self._db
         )
         made._prefetch_related_lookups = self._prefetch_related_lookups[:]
+        django_compat.copy_fetch_mode(self, made)
         return made
 
     # The routers check `save()`. The methods below use only keys, which are other rows' in another tenant.

@@ -127,9 +127,15 @@ _MIXINS = {
 
 
 def _related_class(manager_class):
-    # Not all relations have remove().
-    mixin = _Removing if hasattr(manager_class, "remove") else _Related
-    return subclass(mixin, manager_class)
+    # Some relations have no remove(), and those of many-to-many fields have set_base() since Django 6.1.
+    mixins = [
+        mixin
+        for name, mixin in (("remove", _Removing), ("set_base", _SettingRaw))
+        if hasattr(manager_class, name)
+    ]
+    for mixin in (_Related, *mixins):
+        manager_class = subclass(mixin, manager_class)
+    return manager_class
 
 
 class _Related:
@@ -156,12 +162,25 @@ class _Related:
     set.alters_data = True
 
 
-class _Removing(_Related):
+class _Removing:
+    """Mixed into the managers of relations that rows can leave."""
+
     def remove(self, *objs, **kwargs):
         _refuse_others(self.instance, objs)
         return super().remove(*objs, **kwargs)
 
     remove.alters_data = True
+
+
+class _SettingRaw:
+    """Mixed into the managers of relations that a fixture sets past `set()`."""
+
+    def set_base(self, objs, **kwargs):
+        objs = tuple(objs)
+        _refuse_others(self.instance, objs)
+        return super().set_base(objs, **kwargs)
+
+    set_base.alters_data = True
 
 
 def _refuse_several(instances):

@@ -13,6 +13,7 @@ from django.db.migrations import RunPython, SeparateDatabaseAndState
 from django.db.models.signals import post_migrate, pre_migrate
 from django.utils import timezone
 
+from do_bridge import django_compat
 from do_bridge.backends.remote_sqlite.refusals import PREFIX
 from do_bridge.driver.exceptions import Error
 from do_bridge.driver.transport import Control, RemoteTransaction, WrappedTransport
@@ -100,7 +101,7 @@ def directory_only(receiver: _F) -> _F:
 def signals_are_known():
     """Return whether all receivers of the two signals are this package's, Django's, or for D1 only."""
     for signal in (pre_migrate, post_migrate):
-        for _, receiver, _ in signal.receivers:
+        for receiver in django_compat.receivers(signal):
             receiver = receiver() if isinstance(receiver, weakref.ReferenceType) else receiver
             if receiver is None or getattr(receiver, "is_directory_only", False):
                 continue

@@ -1,11 +1,12 @@
 """Django's expressions in functions that the runtime has: `as_remote_sqlite` methods for the compiler."""
 
 from django.core.exceptions import FieldError
-from django.db import NotSupportedError
+from django.db import NotSupportedError, models
 from django.db.models import Case, StdDev, Variance, When, functions
 from django.db.models.expressions import Combinable, DurationExpression, Window
 from django.db.models.functions.datetime import Extract, TruncBase
 
+from do_bridge import django_compat
 from do_bridge.driver.limits import chunks
 
 from . import datetimes as dates
@@ -162,14 +163,17 @@ SPREAD = (
 def variance(self, compiler, connection, **extra):
     expression = self.get_source_expressions()[0]
     connection.ops.check_expression_support(self)
-    if self.filter:
-        expression = Case(When(self.filter, then=expression))
+    if (condition := django_compat.filter_condition(self)) is not None:
+        expression = Case(When(condition, then=expression))
     (value,) = compiled(compiler, expression)
     count = "COUNT({x})" if self.function.endswith("_POP") else "nullif(COUNT({x}) - 1, 0)"
     template = f"({SPREAD} / {count})"
     if isinstance(self, StdDev):
         template = f"sqrt({template})"
     return numeric(self, fill(template, x=value))
+
+
+_BIT_AGGREGATES = tuple(django_compat.existing(models, "BitAnd", "BitOr", "BitXor"))
 
 
 @register(Window)
@@ -179,6 +183,8 @@ def window(self, compiler, connection, **extra):
             f"{type(self.source_expression).__name__}() as a window function",
             "Compute it from Window(Avg(…)) of the values and of their squares, or aggregate with values().",
         )
+    if isinstance(self.source_expression, _BIT_AGGREGATES):
+        refuse(f"{type(self.source_expression).__name__}() as a window function", "Aggregate with values().")
     return self.as_sqlite(compiler, connection, **extra)
 
 

@@ -51,7 +51,7 @@ def grouped(node):
 
 
 def with_grouped_filter(aggregate):
-    """Return an aggregate whose filter Django compiles by as_sql(), past the method that is registered."""
+    """Return an aggregate whose filter Django 5.2 compiles past the method that is registered."""
     if not isinstance(aggregate, Aggregate) or type(aggregate.filter) is not WhereNode:
         return aggregate
     made = aggregate.copy()

@@ -15,6 +15,7 @@ from django.db.models.sql.constants import NO_RESULTS
 from django.db.models.sql.where import AND, WhereNode
 
 from do_bridge.backends.remote_sqlite.statements import settle
+from do_bridge.django_compat import has_placeholder, quote_name
 from do_bridge.driver.sql import prepare
 
 from .json_rows import column_of, pieces, row_texts
@@ -67,7 +68,7 @@ def goes_as_json(fields, objs):
 
 
 def _is_plain_field(field):
-    return isinstance(field, BinaryField) or not hasattr(field, "get_placeholder")
+    return isinstance(field, BinaryField) or not has_placeholder(field)
 
 
 def has_collation(fields):
@@ -182,8 +183,8 @@ class KeyedUpdate(compiler.SQLCompiler):
         return f" AND ({sql})", tuple(params)
 
     def _updates(self, keyed, where, where_params):
-        names = [self.quote_name_unless_alias(field.column) for field, _, _ in self.query.values]
-        table = self.quote_name_unless_alias(self.query.base_table)
+        names = [quote_name(self, field.column) for field, _, _ in self.query.values]
+        table = quote_name(self, self.query.base_table)
         described = [column_of(values, at) for at, values in enumerate(zip(*keyed.rows, strict=True))]
         alone, texts = [], []
         for row, text in row_texts(keyed.rows, [encode for _, encode in described]):
