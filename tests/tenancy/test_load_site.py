@@ -216,9 +216,7 @@ def test_a_row_that_points_at_a_session_is_refused(site_db, people, other, sent)
         POINTING.format("session_id TEXT", "django_session (session_key)"),
         "UPDATE blog_post SET session_id = (SELECT session_key FROM django_session) WHERE id = 3",
     )
-    with pytest.raises(
-        CommandError, match="blog_post.session_id refers to rows of django_session"
-    ):
+    with pytest.raises(CommandError, match="blog_post.session_id refers to rows of django_session"):
         loaded(other, site_db)
     assert sent == []
     change(site_db, "UPDATE blog_post SET session_id = NULL")

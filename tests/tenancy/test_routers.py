@@ -349,7 +349,7 @@ def test_a_subquery_of_another_tenant_is_refused_and_nothing_is_sent(post, alias
     with tenant_context(acme):
         before = trips.count
         for inner in (bound, shared, Post.objects.using(aliases[1]).order_by()):
-            with pytest.raises(TenantMismatch, match=f"answered by '{aliases[0]}'"):
+            with pytest.raises(TenantMismatch, match=f"runs on '{aliases[0]}'"):
                 list(use(Post.objects.all(), inner))
         assert trips.count == before
         for inner in (Post.objects.order_by(), Post.objects.using(aliases[0]).order_by()):
