@@ -2,7 +2,7 @@
 
 from .version import __version__
 
-__all__ = ["__version__", "batch"]
+__all__ = ["TransactionConflict", "__version__", "batch", "retry_on_conflict"]
 
 
 def __getattr__(name):
@@ -11,4 +11,8 @@ def __getattr__(name):
         from .batches import batch
 
         return batch
+    if name in ("TransactionConflict", "retry_on_conflict"):
+        from . import conflicts
+
+        return getattr(conflicts, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,6 +20,7 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
 from do_bridge import patches
+from do_bridge.conflicts import TransactionConflict, conflict_page
 from do_bridge.tenancy.schema.errors import SchemaMismatch, TenantGone
 
 from .addresses import path_of
@@ -86,7 +87,7 @@ class TenantMiddleware:
         return scope.keep_while_streaming(response)
 
     def process_exception(self, request, exception):
-        """Answer 503 for another schema than this code's or an ended lease, 404 for a tenant that is gone.
+        """Answer 503 for another schema, a conflict or an ended lease, 404 for a tenant that is gone.
 
         In the admin a tenant's row that may not go alone is a message, not an error page.
         """
@@ -96,6 +97,8 @@ class TenantMiddleware:
             return schema_mismatch_page(request, exception)
         if isinstance(exception, IntegrityError) and is_kept(exception):
             return _kept_page(request, exception)
+        if isinstance(exception, TransactionConflict):
+            return conflict_page(request, exception)
         if lease_ended(exception):
             return lease_page(request, exception)
         return None

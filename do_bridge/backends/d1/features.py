@@ -56,3 +56,21 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 "schema.tests.SchemaTests.test_func_unique_constraint_nondeterministic",
             },
         }
+
+
+class OptimisticFeatures(DatabaseFeatures):
+    """The flags with OPTIONS["transactions"] = "optimistic": a database with transactions."""
+
+    supports_transactions = True
+    can_conflict = True
+    uses_savepoints = True
+    can_release_savepoints = True
+    # Foreign keys are checked when the block commits.
+    can_defer_constraint_checks = True
+    supports_forward_references = True
+    # A class's rows would be repeated with each statement of its tests, so they are committed and restored.
+    holds_test_classes = False
+
+    @cached_property
+    def django_test_skips(self):
+        return features.DatabaseFeatures.django_test_skips.func(self)

@@ -143,8 +143,8 @@ class SQLInsertCompiler(Dialect, compiler.SQLInsertCompiler):
 
 
 def _number(value, expression, connection):
-    if value is None:
-        return None
+    if not isinstance(value, str):
+        return value
     try:
         return int(value)
     except ValueError:

@@ -96,7 +96,7 @@ def carry(send: Send, statements: Sequence[Statement], nonce: str, deadline: Dea
     _, found, rest = text.partition(_MARK)
     if found:
         return _read(rest, nonce)
-    if text.startswith("bad JSON path"):
+    if text.startswith("bad JSON path (the value"):
         error.add_note("If the statement has no JSON path, set OPTIONS['transactions'] to 'none'.")
     raise error
 

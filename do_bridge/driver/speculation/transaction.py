@@ -26,9 +26,10 @@ _COUNTED: Final = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE"})
 _TOLD: Final = "_do_bridge_told"
 _CREATE: Final = Statement(f"CREATE TABLE {_TOLD} (n INTEGER PRIMARY KEY, changes, row_id, t)", (), HARMLESS)
 _NOTE_COUNTS: Final = f"INSERT INTO {_TOLD} SELECT {{n}}, changes(), last_insert_rowid(), ''"
+_VIOLATION: Final = "\"table\" || ' row ' || coalesce(rowid, '?') || ' -> ' || parent"
 _DANGLING: Final = Statement(
-    "SELECT json_extract('{}', 'do_bridge:foreign_key; ' || group_concat(\"table\" || ' row ' || "
-    "coalesce(rowid, '?'), ', ')) FROM (SELECT * FROM pragma_foreign_key_check LIMIT 5) HAVING count(*) > 0",
+    f"SELECT json_extract('{{}}', 'do_bridge:foreign_key; ' || group_concat({_VIOLATION}, ', ')) "
+    "FROM (SELECT * FROM pragma_foreign_key_check LIMIT 5) HAVING count(*) > 0",
     (),
     HARMLESS,
 )
@@ -343,8 +344,9 @@ def _is_foreign_key(error: Error) -> bool:
 def _commit_error(error: Error) -> Error:
     """Return the error that a refused commit means; nothing was written unless the outcome is unknown."""
     if error.kind == "foreign_key" or "do_bridge:foreign_key" in str(error) or _is_foreign_key(error):
+        _, _, rows = str(error).partition("do_bridge:foreign_key; ")
         return IntegrityError(
-            "FOREIGN KEY constraint failed",
+            "FOREIGN KEY constraint failed" + (f": {rows.rstrip(chr(39))}" if rows else ""),
             sqlite_code="SQLITE_CONSTRAINT_FOREIGNKEY",
             kind="foreign_key",
             effect="ended",
