@@ -14,6 +14,7 @@ from do_bridge.driver.sql import Statement, bare
 
 from .carrying import HARMLESS, ending, message_sql, with_slot
 from .conflict import CONFLICT
+from .moments import is_random
 from .scanning import Item, Token, find, items, name_of, scan
 from .texts import row_text
 
@@ -164,10 +165,12 @@ def carry_many(write: Write, terms: Sequence[Item], nonce: str) -> list[Statemen
 
 
 def pinned_columns(write: Write, terms: Sequence[Item], generated: set[str]) -> list[int]:
-    """Return which terms are columns that an INSERT got from the database and that can be written."""
+    """Return which terms are columns whose value the database made and that can be written."""
     listed = write.listed
     if write.verb == "UPDATE" or listed is None:
         return []
+    if is_random(write.statement):
+        listed = set()
     return [
         index
         for index, term in enumerate(terms)
@@ -186,7 +189,7 @@ def repeat_single(
     sql, params = write.before, write.statement.params
     for index in dict.fromkeys(pinned):
         slots, params = _value_slot(params, row[index])
-        sql = _with_column(sql, _quoted(terms[index].column or ""), slots)
+        sql = _with_column(sql, terms[index].column or "", slots)
     names, source = _row_of(terms)
     slot, params = with_slot(params, text)
     refuse_semicolons(sql)
@@ -265,16 +268,31 @@ def _value_slot(params: tuple[str, ...], value: Any) -> tuple[str, tuple[str, ..
 
 
 def _with_column(sql: str, column: str, value: str) -> str:
-    """Return an INSERT of one row with one more column."""
-    found = scan(sql)
+    """Return an INSERT of one row with this value in a column, which it may have listed already."""
+    found, quoted = scan(sql), _quoted(column)
     place = find(found, "DEFAULT", "VALUES") or 0
     if found[place].word == "DEFAULT":
-        return f"{sql[: found[place].start]}({column}) VALUES ({value}){sql[found[place + 1].end :]}"
-    ends = _closing(found, place + 1) or 0
-    sql = f"{sql[: found[ends].start]}, {value}{sql[found[ends].start :]}"
+        return f"{sql[: found[place].start]}({quoted}) VALUES ({value}){sql[found[place + 1].end :]}"
     opening = find(found, "(", start=find(found, "INTO") or 0) or 0
-    closing = found[_closing(found, opening) or 0].start
-    return f"{sql[:closing]}, {column}{sql[closing:]}"
+    columns = _list_in(found, opening)
+    values = _list_in(found, place + 1)
+    for (start, end), (named, _) in zip(values, columns, strict=False):
+        if name_of(sql, found[named]).lower() == column.lower():
+            return f"{sql[: found[start].start]}{value}{sql[found[end - 1].end :]}"
+    ends = found[values[-1][1]].start
+    sql = f"{sql[:ends]}, {value}{sql[ends:]}"
+    closing = found[columns[-1][1]].start
+    return f"{sql[:closing]}, {quoted}{sql[closing:]}"
+
+
+def _list_in(found: Sequence[Token], opening: int) -> list[tuple[int, int]]:
+    """Return where each term of a list in parentheses begins and ends, as places of tokens."""
+    closing = _closing(found, opening) or len(found)
+    depth = found[opening].depth + 1
+    commas = [
+        place for place in range(opening, closing) if found[place].text == "," and found[place].depth == depth
+    ]
+    return list(zip([opening + 1, *(place + 1 for place in commas)], [*commas, closing], strict=True))
 
 
 def _closing(found: Sequence[Token], opening: int) -> int | None:
