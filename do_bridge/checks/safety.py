@@ -109,14 +109,20 @@ def _is_readable_on_the_way(url):
 @register()
 def check_atomic_requests(app_configs=None, **kwargs):
     """Refuse ATOMIC_REQUESTS if nothing can be undone; warn if a view would hold an object."""
-    return [
-        _atomic_requests(alias, values["ENGINE"])
+    found = [
+        _atomic_requests(alias, values)
         for alias, values in _ours()
         if values.get("ATOMIC_REQUESTS") and alias not in _templates()
     ]
+    return [message for message in found if message is not None]
 
 
-def _atomic_requests(alias, engine):
+def _is_optimistic(values):
+    return values.get("OPTIONS", {}).get("transactions") == "optimistic"
+
+
+def _atomic_requests(alias, values):
+    engine, optimistic = values["ENGINE"], _is_optimistic(values)
     hint = "Use transaction.atomic() around the writes, or keep views shorter than OPTIONS['lease']."
     if engine == DURABLE_OBJECT_ENGINE:
         return Warning(
@@ -128,13 +134,17 @@ def _atomic_requests(alias, engine):
     if alias == DEFAULT_DB_ALIAS and isinstance(settings.DATABASES, TenantDatabases):
         return Warning(
             f"ATOMIC_REQUESTS on {alias!r}: a tenant's view holds the tenant's object from its "
-            "first statement there to its end. What a view writes to D1 is not undone.",
+            "first statement there to its end."
+            + ("" if optimistic else " What a view writes to D1 is not undone."),
             hint=hint,
             id="do_bridge.W010",
         )
+    if optimistic:
+        return None
     return Error(
         f"ATOMIC_REQUESTS on {alias!r}: D1 has no transactions, so the writes of a view that fails stay.",
-        hint="Remove it, and send writes that belong together with do_bridge.batch().",
+        hint="Set OPTIONS['transactions'] to 'optimistic', or remove ATOMIC_REQUESTS and send writes that "
+        "belong together with do_bridge.batch().",
         id="do_bridge.E008",
     )
 
@@ -301,9 +311,9 @@ def check_queues(app_configs=None, **kwargs):
         Warning(
             f"The tables of {config.name!r} are in D1 ({alias!r}), where two workers may run the "
             f"same task: {QUEUES[config.name][0]} relies on a transaction, and D1 has none.",
-            hint="Run only one worker, or keep these tables in a Durable Object: add an alias with the "
-            "engine 'do_bridge.backends.durable_object' and a NAME, and a router that sends them "
-            "there.",
+            hint="Set OPTIONS['transactions'] to 'optimistic', or run only one worker, or keep these tables "
+            "in a Durable Object: add an alias with the engine 'do_bridge.backends.durable_object' and a "
+            "NAME, and a router that sends them there.",
             obj=config,
             id="do_bridge.W011",
         )
@@ -318,4 +328,5 @@ def _alias_in_d1(config):
         alias = router.db_for_write(config.get_model(QUEUES[config.name][1]))
     except (LookupError, NoTenant):
         return None  # an application of the same name, or one whose tables belong to tenants
-    return alias if _plain_databases().get(alias, {}).get("ENGINE") == D1_ENGINE else None
+    values = _plain_databases().get(alias, {})
+    return alias if values.get("ENGINE") == D1_ENGINE and not _is_optimistic(values) else None
