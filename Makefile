@@ -107,11 +107,13 @@ applications: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.applications.run $(LABEL)
 
 # The tests of `make test` that take a number, with a large one, and with other choices each time.
-LONG := FUZZ_EXAMPLES=300 KEYS_ROUNDS=500 HELD_CALL_KILLS=20 SCALE_TENANTS=500 ITERATOR_ROWS=1000000
+LONG := FUZZ_EXAMPLES=300 KEYS_ROUNDS=500 HELD_CALL_KILLS=20 SCALE_TENANTS=500 ITERATOR_ROWS=1000000 \
+  SPECULATION_EXAMPLES=200 CONTENTION_ROUNDS=10
 long: $(DEV_STAMP) $(NODE_STAMP)
 	$(LONG) KEYS_SEED=$(SEED) python -m pytest --timeout 1800 $(if $(SEED),--hypothesis-seed $(SEED)) \
 	  tests/gate/test_driver_model.py tests/driver/test_lost_writes.py tests/driver/test_d1_keys.py \
-	  tests/driver/test_held_call.py tests/tenancy/test_scale.py tests/backends/test_iterator.py
+	  tests/driver/test_held_call.py tests/tenancy/test_scale.py tests/backends/test_iterator.py \
+	  tests/driver/test_speculation_model.py tests/backends/test_contention.py
 
 # The exact versions of everything, for every platform, each with the hashes of its files; no version moves by
 # itself: change one in requirements.txt or requirements/*.txt and run this.
