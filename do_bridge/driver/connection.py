@@ -308,10 +308,10 @@ class Connection:
     def _key(self) -> str | None:
         return self._keys.next() if self.write_keys else None
 
-    def reserve_keys(self, table: str, count: int) -> Sequence[int]:
+    def reserve_keys(self, table: str, count: int, above: int = 0) -> Sequence[int]:
         """Return unused keys of an AUTOINCREMENT table on D1, whatever becomes of an open transaction."""
         with Timed("reserve", self.database, self.on_call):
-            return reserve_keys(self._try, table, count, Deadline(self.timeout))
+            return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
 
     def _try(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         return self.transport.batch(self.database, statements, deadline, expect=self.expect)

@@ -36,9 +36,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     features_class = DatabaseFeatures
     ops_class = DatabaseOperations
 
-    def __new__(cls, settings_dict, *args, **kwargs):
+    def __new__(cls, settings_dict=None, *args, **kwargs):
         """Return a wrapper with transactions if OPTIONS["transactions"] is "optimistic"."""
-        mode = settings_dict.get("OPTIONS", {}).get("transactions", "none")
+        # copy() passes no settings, and the class itself.
+        mode = (settings_dict or {}).get("OPTIONS", {}).get("transactions", "none")
         if mode == "optimistic" and cls is DatabaseWrapper:
             cls = OptimisticDatabaseWrapper
         return super().__new__(cls)
@@ -244,3 +245,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 class OptimisticDatabaseWrapper(Optimistic, DatabaseWrapper):
     """What DatabaseWrapper returns for OPTIONS["transactions"] = "optimistic"."""
+
+    __qualname__ = "DatabaseWrapper"

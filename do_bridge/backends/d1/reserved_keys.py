@@ -16,6 +16,8 @@ class ReservedKeys:
         self._connection = connection
         self._left = {}
         self._next_size = defaultdict(lambda: 1)
+        # The largest keys that the connection's own blocks have written by hand.
+        self._written = {}
 
     def take(self, table, count):
         """Return keys for new rows, reserved in a round trip of their own if too few are left."""
@@ -23,7 +25,8 @@ class ReservedKeys:
         missing = count - len(left)
         if missing > 0:
             size = self._next_size[table]
-            left += self._connection.reserve_keys(table, max(missing, size))
+            above = self._written.get(table, 0)
+            left += self._connection.reserve_keys(table, max(missing, size), above)
             self._next_size[table] = min(2 * size, LARGEST_RANGE)
         taken, left[:count] = left[:count], []
         return taken
@@ -32,8 +35,15 @@ class ReservedKeys:
         """Drop what is left of a table's keys, or of all: rows may have taken them."""
         if table is None:
             self._left.clear()
+            self._written.clear()
         else:
             self._left.pop(table, None)
+
+    def note_written(self, table, keys):
+        """Keep new keys away from those that are written by hand."""
+        self.forget(table)
+        numbers = [key for key in keys if isinstance(key, int)]
+        self._written[table] = max([self._written.get(table, 0), *numbers])
 
 
 class ReservingInsert:
@@ -45,9 +55,9 @@ class ReservingInsert:
         keys = self.connection.connection.reserved_keys
         if key is None:
             return super().execute_sql(returning_fields)
-        if any(getattr(instance, key.attname) is not None for instance in self.query.objs):
-            # Perhaps one of those that are left.
-            keys.forget(meta.db_table)
+        written = [getattr(instance, key.attname) for instance in self.query.objs]
+        if any(value is not None for value in written):
+            keys.note_written(meta.db_table, map(key.get_prep_value, written))
         if not self._may_reserve(key, returning_fields):
             return super().execute_sql(returning_fields)
         try:
@@ -84,8 +94,16 @@ class ReservingInsert:
             # Django gives an object its key once its row is written.
             for instance in objects:
                 setattr(instance, key.attname, None)
-        rows = iter(rows) if others else None
-        return [self._row(key, value, returning_fields, next(rows) if others else ()) for value in taken]
+        rows = rows if others else [()] * len(taken)
+        read = self._as_read(key, taken)
+        return [self._row(key, value, returning_fields, row) for value, row in zip(read, rows, strict=True)]
+
+    def _as_read(self, key, values):
+        """Return keys as the field's own converters give those that come from the database."""
+        converters = self.get_converters([key.get_col(self.query.get_meta().db_table)])
+        if not converters:
+            return values
+        return [value for (value,) in self.apply_converters([[value] for value in values], converters)]
 
     @staticmethod
     def _row(key, value, returning_fields, row):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from do_bridge.driver.exceptions import OperationalError
+from do_bridge.driver.exceptions import InternalError, OperationalError
 from do_bridge.driver.sql import Statement
 
 from .carrying import HARMLESS, LARGEST, with_slot
@@ -44,6 +44,8 @@ class Read:
 
     def checks(self) -> list[Statement]:
         """Return the statements that fail if the read gives another answer in its place."""
+        if not self.is_confirmed:
+            raise InternalError("A read of the block was not compared before its first write", effect="ended")
         if self.text is not None:
             return [self._check(text_query(self.statement, self.width), self.text)]
         return [
