@@ -43,6 +43,7 @@ bench: $(RUN_STAMP) $(NODE_STAMP)
 	$(BIN)/python -m benchmarks.tenants
 	$(BIN)/python -m benchmarks.costs
 	$(BIN)/python -m benchmarks.round_trips
+	$(BIN)/python -m benchmarks.blocks
 	$(BIN)/python -m benchmarks.docs
 
 # Spoilt frames and requests against a relay of its own: make fuzz MESSAGES=200000 SEED=1; without SEED a new one.

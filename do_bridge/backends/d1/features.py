@@ -73,4 +73,13 @@ class OptimisticFeatures(DatabaseFeatures):
 
     @cached_property
     def django_test_skips(self):
-        return features.DatabaseFeatures.django_test_skips.func(self)
+        queued = "Statements of a schema editor wait until its block's end, and are one atomic batch there."
+        return features.DatabaseFeatures.django_test_skips.func(self) | {
+            queued: super().django_test_skips[queued],
+            "A migration that is not atomic is sent in chunks, not in blocks.": {
+                "migrations.test_executor.ExecutorTests.test_atomic_operation_in_non_atomic_migration",
+            },
+            "Two blocks that change the same rows do not wait for each other: the later one conflicts.": {
+                "delete_regress.tests.DeleteLockingTest.test_concurrent_delete",
+            },
+        }
