@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.measuring import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/costs.md", "docs/optimistic.md")
+PAGES = ("README.md", "docs/costs.md", "docs/transactions.md")
 MARKED = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
