@@ -64,6 +64,7 @@ bench: $(RUN_STAMP) $(NODE_STAMP)
 	$(BIN)/python -m benchmarks.tenants
 	$(BIN)/python -m benchmarks.costs
 	$(BIN)/python -m benchmarks.round_trips
+	$(BIN)/python -m benchmarks.blocks
 	$(BIN)/python -m benchmarks.docs
 
 # Spoilt frames and requests against a relay of its own: make fuzz MESSAGES=200000 SEED=1; without SEED a new one.
@@ -144,11 +145,13 @@ applications: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.applications.run $(LABEL)
 
 # The tests of `make test` that take a number, with a large one, and with other choices each time.
-LONG := FUZZ_EXAMPLES=300 KEYS_ROUNDS=500 HELD_CALL_KILLS=20 SCALE_TENANTS=500 ITERATOR_ROWS=1000000 FIXTURE_SEEDS=50
+LONG := FUZZ_EXAMPLES=300 KEYS_ROUNDS=500 HELD_CALL_KILLS=20 SCALE_TENANTS=500 ITERATOR_ROWS=1000000 \
+  FIXTURE_SEEDS=50 SPECULATION_EXAMPLES=200 CONTENTION_ROUNDS=10
 long: $(DEV_STAMP) $(NODE_STAMP)
 	$(LONG) KEYS_SEED=$(SEED) python -m pytest --timeout 1800 $(if $(SEED),--hypothesis-seed $(SEED)) \
-	  tests/gate/test_driver_model.py tests/driver/test_lost_writes.py \
-	  tests/driver/test_held_call.py tests/tenancy/test_scale.py tests/backends/test_iterator.py tests/backends/test_fixtures_stock.py
+	  tests/gate/test_driver_model.py tests/driver/test_lost_writes.py tests/driver/test_d1_keys.py \
+	  tests/driver/test_held_call.py tests/driver/test_speculation_model.py tests/tenancy/test_scale.py \
+	  tests/backends/test_iterator.py tests/backends/test_fixtures_stock.py tests/backends/test_contention.py
 
 # The documentation as a site, in docs/_build/html; a broken link or reference is an error.
 docs: $(DOCS_STAMP)

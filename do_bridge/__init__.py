@@ -9,6 +9,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .batches import batch
+    from .conflicts import TransactionConflict, retry_on_conflict
     from .tenancy.context import current_tenant, directory_context, tenant_context, unset_context
     from .tenancy.databases import TenantDatabases, register_tenant
     from .tenancy.lifecycle.creation import create_tenant
@@ -19,12 +20,14 @@ else:
         __name__,
         {
             "TenantDatabases": "tenancy.databases",
+            "TransactionConflict": "conflicts",
             "alias_slug": "tenancy.slugs",
             "batch": "batches",
             "create_tenant": "tenancy.lifecycle.creation",
             "current_tenant": "tenancy.context",
             "directory_context": "tenancy.context",
             "register_tenant": "tenancy.databases",
+            "retry_on_conflict": "conflicts",
             "tenant_alias": "tenancy.slugs",
             "tenant_context": "tenancy.context",
             "unset_context": "tenancy.context",
@@ -34,6 +37,7 @@ else:
 
 __all__ = [
     "TenantDatabases",
+    "TransactionConflict",
     "__version__",
     "alias_slug",
     "batch",
@@ -41,6 +45,7 @@ __all__ = [
     "current_tenant",
     "directory_context",
     "register_tenant",
+    "retry_on_conflict",
     "tenant_alias",
     "tenant_context",
     "unset_context",

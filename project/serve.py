@@ -69,6 +69,7 @@ def local_environment(worker: LocalRelay) -> dict[str, str]:
         "CLOUDFLARE_DATABASE_ID": DATABASE_ID,
         "D1_TEST_DATABASE_ID": TEST_DATABASE_ID,
         "D1_TRANSPORT": "relay",
+        "D1_TRANSACTIONS": "optimistic",
         "RELAY_URL": worker.url,
         "RELAY_TOKEN": worker.token,
         **dict.fromkeys(OPTIONAL_TOKENS, ""),

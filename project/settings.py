@@ -107,6 +107,10 @@ if D1_TRANSPORT == "relay" and not RELAY_URL:
         "D1_TRANSPORT is 'relay', but RELAY_URL is empty. Set RELAY_URL to the address of the Worker."
     )
 _rest = D1_TRANSPORT == "rest"
+# "optimistic" gives D1 real transactions; docs/transactions.md says what they cost.
+D1_TRANSACTIONS = env("D1_TRANSACTIONS", default="") or "none"
+if D1_TRANSACTIONS not in ("none", "optimistic"):
+    raise ImproperlyConfigured(f"D1_TRANSACTIONS is {D1_TRANSACTIONS!r}. Set it to 'none' or 'optimistic'.")
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 
 DATABASE_ID = env("CLOUDFLARE_DATABASE_ID")
@@ -124,6 +128,7 @@ DATABASES = TenantDatabases(
                 "transport": D1_TRANSPORT,
                 "account_id": env("CLOUDFLARE_ACCOUNT_ID", default="") or None,
                 "timeout": 30,
+                "transactions": D1_TRANSACTIONS,
             },
             "TEST": {"NAME": env("D1_TEST_DATABASE_ID", default="") or None},
         },

@@ -112,14 +112,20 @@ def check_atomic_requests(app_configs=None, **kwargs):
 
     Warn if a view would hold an object.
     """
-    return [
-        _atomic_requests(alias, values["ENGINE"])
+    found = [
+        _atomic_requests(alias, values)
         for alias, values in _ours()
         if values.get("ATOMIC_REQUESTS") and alias not in _templates()
     ]
+    return [message for message in found if message is not None]
 
 
-def _atomic_requests(alias, engine):
+def _is_optimistic(values):
+    return values.get("OPTIONS", {}).get("transactions") == "optimistic"
+
+
+def _atomic_requests(alias, values):
+    engine, optimistic = values["ENGINE"], _is_optimistic(values)
     hint = "Use transaction.atomic() around the writes, or keep views shorter than OPTIONS['lease']."
     if engine == DURABLE_OBJECT_ENGINE:
         return Warning(
@@ -131,14 +137,18 @@ def _atomic_requests(alias, engine):
     if alias == DEFAULT_DB_ALIAS and isinstance(settings.DATABASES, TenantDatabases):
         return Warning(
             f"ATOMIC_REQUESTS is on for {alias!r}. Each view then locks its tenant's database from its "
-            "first statement there to its end. If a view fails, its writes to D1 are not undone.",
+            "first statement there to its end."
+            + ("" if optimistic else " If a view fails, its writes to D1 are not undone."),
             hint=hint,
             id="do_bridge.W010",
         )
+    if optimistic:
+        return None
     return Error(
         f"ATOMIC_REQUESTS is on for {alias!r}, but D1 has no transactions, so the writes of a failed view "
         "are not undone.",
-        hint="Remove ATOMIC_REQUESTS, and send writes that belong together with do_bridge.batch().",
+        hint="Set OPTIONS['transactions'] to 'optimistic', or remove ATOMIC_REQUESTS and send writes that "
+        "belong together with do_bridge.batch().",
         id="do_bridge.E008",
     )
 
@@ -315,9 +325,9 @@ def check_queues(app_configs=None, **kwargs):
         Warning(
             f"The tables of {config.name!r} are in D1 ({alias!r}), where two workers may run the "
             f"same task: {QUEUES[config.name][0]} relies on a transaction, and D1 has none.",
-            hint="Run only one worker. Or keep these tables in a Durable Object: add an alias with the "
-            "engine 'do_bridge.backends.durable_object' and a NAME, and a router that sends the models "
-            "there.",
+            hint="Set OPTIONS['transactions'] to 'optimistic', or run only one worker. Or keep these tables "
+            "in a Durable Object: add an alias with the engine 'do_bridge.backends.durable_object' and a "
+            "NAME, and a router that sends the models there.",
             obj=config,
             id="do_bridge.W011",
         )
@@ -332,4 +342,5 @@ def _alias_in_d1(config):
         alias = router.db_for_write(config.get_model(QUEUES[config.name][1]))
     except (LookupError, NoTenant):
         return None  # an application of the same name, or one whose tables belong to tenants
-    return alias if _plain_databases().get(alias, {}).get("ENGINE") == D1_ENGINE else None
+    values = _plain_databases().get(alias, {})
+    return alias if values.get("ENGINE") == D1_ENGINE and not _is_optimistic(values) else None

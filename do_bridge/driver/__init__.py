@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time as _time
 
-from .connection import Connection, Result, connect
+from .connection import Connection, connect
 from .cursor import Cursor
 from .exceptions import (
     DatabaseError,
@@ -21,6 +21,8 @@ from .exceptions import (
 )
 from .relay import relay
 from .rest import rest
+from .results import Result
+from .speculation import TransactionConflict
 from .transport import Transport
 from .trips import TripCount, count_trips
 
@@ -81,6 +83,7 @@ __all__ = [
     "Timestamp",
     "TimestampFromTicks",
     "Transport",
+    "TransactionConflict",
     "TripCount",
     "Warning",
     "apilevel",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from . import codec, exact, exceptions
+from . import exact, exceptions
 from .calls import Call, Timed
 from .cursor import Cursor
 from .exceptions import (
@@ -21,6 +21,9 @@ from .exceptions import (
 )
 from .keys import NameInUse, WriteKeys
 from .limits import LONGEST_LEASE, chunks_by_weight
+from .results import Result, decoded_rows, result_of
+from .speculation import Speculation, reserve_keys
+from .speculation.described import Descriptions
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
 from .transport import Answer, Deadline, RemoteTransaction, Transport, size_of
@@ -29,16 +32,8 @@ logger = logging.getLogger("do_bridge.driver")
 
 # The size of a request without its statements.
 _FRAME: Final = 2000
-
-
-@dataclass(slots=True)
-class Result:
-    """A statement's result; ``rowcount`` is -1 for a read, ``lastrowid`` is set by INSERT alone."""
-
-    columns: list[str]
-    rows: list[tuple[Any, ...]]
-    rowcount: int
-    lastrowid: int | None
+# A block of so many writes takes seconds on the local runtime; docs/transactions.md has the figures.
+MAX_WRITES: Final = 500
 
 
 class Connection:
@@ -81,7 +76,9 @@ class Connection:
         timeout: float = 30.0,
         lease: float = 10.0,
         expect: str | None = None,
-        write_keys: bool = True,
+        write_keys: bool | None = None,
+        optimistic: bool = False,
+        max_writes: int = MAX_WRITES,
     ) -> None:
         if not database.startswith(("do:", "d1:")) or len(database) == 3:
             raise InterfaceError(f"A database is named 'do:<object>' or 'd1:<id>', not {database!r}")
@@ -96,7 +93,9 @@ class Connection:
         self.timeout = timeout
         self.lease = lease
         self.expect = expect
-        self.write_keys = write_keys and database.startswith("do:")
+        self.write_keys = database.startswith("do:") if write_keys is None else write_keys
+        self.optimistic = optimistic and database.startswith("d1:")
+        self.max_writes = max_writes
         self.on_mismatch: Callable[[str], str | None] | None = None
         self.on_call: Callable[[Call], None] | None = None
         self.ahead: Callable[[], AbstractContextManager[Sequence[Statement]]] | None = None
@@ -104,6 +103,7 @@ class Connection:
         self.closed = False
         self._transaction: Transaction | None = None
         self._keys = WriteKeys()
+        self._descriptions = Descriptions()
 
     def __repr__(self) -> str:
         return f"<Connection {self.database}{' closed' if self.closed else ''}>"
@@ -117,7 +117,7 @@ class Connection:
     @property
     def supports_transactions(self) -> bool:
         """Whether ``begin()`` works here: it does on Durable Objects, not on D1."""
-        return self.transport.supports_transactions(self.database)
+        return self.optimistic or self.transport.supports_transactions(self.database)
 
     @property
     def in_transaction(self) -> bool:
@@ -165,7 +165,7 @@ class Connection:
         pieces = self._pieces(statements)
         if len(pieces) == 1:
             return self.run(statements)
-        if self.in_transaction or not self.supports_transactions:
+        if self.in_transaction or self.optimistic or not self.supports_transactions:
             return self._run_pieces(pieces)
         self.begin()
         try:
@@ -219,7 +219,8 @@ class Connection:
         """
         self._check_open()
         if self._transaction is not None:
-            key = self._key() if self._transaction.writes else None
+            writes = self._transaction.writes and not self.optimistic
+            key = self._key() if writes else None
             try:
                 with self._watch("commit", self._transaction):
                     self._transaction.commit(Deadline(self.timeout), key or "")
@@ -273,7 +274,12 @@ class Connection:
     @contextmanager
     def unkeyed(self) -> Iterator[None]:
         """Send writes without keys in this block, for writes that drop the table of the keys."""
-        before, self.write_keys = self.write_keys, False
+        with self._with_keys(False):
+            yield
+
+    @contextmanager
+    def _with_keys(self, used: bool) -> Iterator[None]:
+        before, self.write_keys = self.write_keys, used
         try:
             yield
         finally:
@@ -298,7 +304,21 @@ class Connection:
     def _key(self) -> str | None:
         return self._keys.next() if self.write_keys else None
 
+    def reserve_keys(self, table: str, count: int, above: int = 0) -> Sequence[int]:
+        """Return unused keys of an AUTOINCREMENT table on D1, whatever becomes of an open transaction."""
+        with Timed("reserve", self.database, self.on_call):
+            return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
+
+    def _try(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
+        return self.transport.batch(self.database, statements, deadline, expect=self.expect)
+
+    def _write_once(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
+        with self._with_keys(True):
+            return self._batch(statements, deadline, self.expect)
+
     def _remote_transaction(self, expect: str | None) -> RemoteTransaction:
+        if self.optimistic:
+            return Speculation(self._try, self._write_once, self._descriptions, self.max_writes)
         return self.transport.transaction(self.database, self.lease, expect=expect)
 
     def _send(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
@@ -350,13 +370,13 @@ class Connection:
     def _decode(
         self, statements: Sequence[Statement], answers: Sequence[Answer], deadline: Deadline
     ) -> list[Result]:
-        decoded = [codec.decode(answer.rows) for answer in answers]
+        decoded = [decoded_rows(answer) for answer in answers]
         doubtful = [columns for _, columns in decoded]
         rows = [rows for rows, _ in decoded]
         if any(doubtful):
             rows = self._exact(statements, answers, doubtful, deadline)
         return [
-            _result(statement, answer, values)
+            result_of(statement, answer, values)
             for statement, answer, values in zip(statements, answers, rows, strict=True)
         ]
 
@@ -384,7 +404,7 @@ class Connection:
         ]
         result = []
         for answer, columns in zip(self._send(again, deadline), doubtful, strict=True):
-            rows, rounded = codec.decode(answer.rows)
+            rows, rounded = decoded_rows(answer)
             if not columns and rounded:
                 raise OperationalError(
                     "The data changed while the driver read its large integers a second time. Read it again",
@@ -422,16 +442,6 @@ def _total(numbers: Sequence[int | None]) -> int | None:
     """Return the sum, or None if one of the numbers is unknown."""
     known = [number for number in numbers if number is not None]
     return sum(known) if numbers and len(known) == len(numbers) else None
-
-
-def _result(statement: Statement, answer: Answer, rows: list[tuple[Any, ...]]) -> Result:
-    shape = statement.shape
-    rowcount = answer.changes if shape.counted and answer.changes is not None else -1
-    lastrowid = answer.last_row_id if shape.verb in ("INSERT", "REPLACE") else None
-    if lastrowid is not None and abs(lastrowid) > codec.MAX_EXACT:
-        # A number that JSON has rounded would be wrong, so it counts as unknown.
-        lastrowid = None
-    return Result(answer.columns, rows, rowcount, lastrowid)
 
 
 #: The name that PEP 249 gives to opening a connection.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import ProgrammingError
 from .sql import Params, prepare
 
 if TYPE_CHECKING:
-    from .connection import Connection, Result
+    from .connection import Connection
+    from .results import Result
 
 Row = tuple[Any, ...]
 Description = tuple[tuple[str, None, None, None, None, None, None], ...]
@@ -24,7 +25,8 @@ class Cursor:
         self.connection = connection
         self.description: Description | None = None
         self.rowcount = -1
-        self.lastrowid: int | None = None
+        self._lastrowid: int | None = None
+        self._on_lastrowid: Callable[[], None] | None = None
         self.closed = False
         self._rows: list[Row] = []
         self._next = 0
@@ -43,6 +45,13 @@ class Cursor:
         if row is None:
             raise StopIteration
         return row
+
+    @property
+    def lastrowid(self) -> int | None:
+        """The rowid of the last INSERT; an optimistic transaction that is asked for it depends on it."""
+        if self._on_lastrowid is not None:
+            self._on_lastrowid()
+        return self._lastrowid
 
     def execute(self, sql: str, params: Params | None = None) -> Cursor:
         """Run one statement: ``%s`` or ``%(name)s`` with parameters, the SQL untouched with ``None``."""
@@ -110,6 +119,6 @@ class Cursor:
         self._rows = result.rows
         self.rowcount = result.rowcount
         if result.lastrowid is not None:
-            self.lastrowid = result.lastrowid
+            self._lastrowid, self._on_lastrowid = result.lastrowid, result.on_lastrowid
         if result.columns:
             self.description = tuple((name, None, None, None, None, None, None) for name in result.columns)

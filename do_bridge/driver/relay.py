@@ -6,6 +6,7 @@ import atexit
 from collections.abc import Sequence
 from typing import Any, Final
 
+from .d1_keys import write_once_on_d1
 from .exceptions import DatabaseError, Error, OperationalError
 from .keys import leaving_time_to_ask, name_in_use, settle_commit, write_once
 from .relay_pool import RelayPool
@@ -53,6 +54,13 @@ class RelayTransport(Transport):
         if expect is not None:
             message["expect"] = expect
         message["steps"] = wire_steps(statements)
+        if key is not None and database.startswith("d1:"):
+            return write_once_on_d1(
+                lambda steps, until: self._ask_once({**message, "steps": wire_steps(steps)}, until),
+                statements,
+                key,
+                deadline,
+            )
         if key is not None:
             return write_once(self.pool, message, key, deadline)
         return self._ask(

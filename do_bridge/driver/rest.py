@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from do_bridge.version import __version__
 
+from .d1_keys import write_once_on_d1
 from .exceptions import Error, InterfaceError, NotSupportedError, OperationalError, error_from
 from .secret import Secret, without_frames
 from .sql import Statement
@@ -74,10 +75,14 @@ class RestTransport(Transport):
         expect: str | None = None,
         key: str | None = None,
     ) -> list[Answer]:
-        """Run the statements as one atomic D1 batch; ``expect`` and ``key`` must be empty."""
-        if expect is not None or key is not None:
-            raise NotSupportedError("D1 compares no schema fingerprint and keeps no idempotency keys")
+        """Run the statements as one atomic D1 batch; ``expect`` must be empty."""
+        if expect is not None:
+            raise NotSupportedError("D1 compares no schema fingerprint. Leave out `expect`")
         url = self._url(database)
+        if key is not None:
+            return write_once_on_d1(
+                lambda steps, until: self._ask(url, steps, until), statements, key, deadline
+            )
         reads_only = all(item.shape.reads_only for item in statements)
         return with_retries(
             lambda: self._ask(url, statements, deadline), reads_only=reads_only, deadline=deadline

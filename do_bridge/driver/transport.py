@@ -77,6 +77,10 @@ class Answer:
     last_row_id: int | None = None
     rows_read: int | None = None
     rows_written: int | None = None
+    is_exact: bool = False
+    """Whether the rows are Python's values already."""
+    on_row_id: Callable[[], None] | None = None
+    """Called once somebody looks at ``last_row_id``."""
 
 
 class RemoteTransaction(ABC):

@@ -23,6 +23,7 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils.encoding import escape_uri_path
 
 from do_bridge import patches
+from do_bridge.conflicts import TransactionConflict, conflict_page
 from do_bridge.tenancy.schema.errors import SchemaMismatch, TenantGone
 
 from .addresses import path_of
@@ -101,6 +102,8 @@ class TenantMiddleware:
             return schema_mismatch_page(request, exception)
         if isinstance(exception, IntegrityError) and is_kept(exception):
             return _kept_page(request, exception)
+        if isinstance(exception, TransactionConflict):
+            return conflict_page(request, exception)
         if lease_ended(exception):
             return lease_page(request, exception)
         return None

@@ -17,7 +17,7 @@ class TenantTestCase(RestoreRows, TestCase):
 
     Set `tenant_slug`; `databases` gets its alias by itself, so the test runner makes the object. Add
     "default" to `databases` if the code uses the shared database, or opens a block of `atomic()` without
-    `using`. D1 has no transactions, so rows are then restored after each test instead.
+    `using`. Without OPTIONS["transactions"] = "optimistic" D1's rows are then restored after each test.
     """
 
     tenant_slug = "test-tenant"

@@ -160,11 +160,15 @@ def is_restored(cls: Any) -> bool:
 
 
 def is_class_restored(connection: Any) -> bool:
-    """Whether a TestCase's class holds no transaction here: TEST["TRANSACTIONS"] is False.
+    """Whether a TestCase's class holds no transaction here: on D1, or if TEST["TRANSACTIONS"] is False.
 
-    A transaction ends with its lease, after 25 s at most, and a TestCase holds one for its whole class.
+    A TestCase holds one for its whole class. One of an object ends with its lease, after 25 s at most, and
+    one of D1 repeats the class's writes with each statement. Each test still has its own transaction, and
+    the feature flags stay as they are.
     """
-    return connection.settings_dict["TEST"].get("TRANSACTIONS", True) is False and is_known(connection)
+    holds = getattr(connection.features, "holds_test_classes", True)
+    holds = holds and connection.settings_dict["TEST"].get("TRANSACTIONS", True) is not False
+    return not holds and is_known(connection)
 
 
 def forget_cached_rows(tables: set[str] | None) -> None:

@@ -18,16 +18,20 @@ _objects = itertools.count(1)
 
 
 def settings_for(engine: str, worker: Any, transport: str = "relay") -> dict[str, Any]:
-    """The settings of an alias of `engine` ("d1", "durable_object") on a local Worker, ready for tests."""
+    """The settings of an alias of `engine` on a local Worker, ready for tests.
+
+    `engine` is "d1", "d1_optimistic" or "durable_object".
+    """
     rest = transport == "rest"
+    on_d1 = engine.startswith("d1")
     settings = {
-        "ENGINE": f"do_bridge.backends.{engine}",
-        "NAME": OWN if engine == "d1" else f"test/backends/{next(_objects)}",
+        "ENGINE": f"do_bridge.backends.{engine.removesuffix('_optimistic')}",
+        "NAME": OWN if on_d1 else f"test/backends/{next(_objects)}",
         "USER": "",
         "HOST": worker.api_base if rest else worker.url,
         "PORT": "",
         "PASSWORD": worker.token,
-        "OPTIONS": {"transport": transport} if engine == "d1" else {},
+        "OPTIONS": {"transport": transport} if on_d1 else {},
         "TIME_ZONE": None,
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": False,
@@ -35,6 +39,8 @@ def settings_for(engine: str, worker: Any, transport: str = "relay") -> dict[str
         "ATOMIC_REQUESTS": False,
         "TEST": {"NAME": None, "MIRROR": None, "CHARSET": None, "COLLATION": None, "MIGRATE": True},
     }
+    if engine == "d1_optimistic":
+        settings["OPTIONS"]["transactions"] = "optimistic"
     return copy.deepcopy(settings)
 
 

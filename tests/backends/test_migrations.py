@@ -333,7 +333,7 @@ def test_djangos_own_executor_records_a_schema_migration_in_its_own_unit(engine)
     assert made.recorder.has_table()
     with driver.count_trips() as trips:
         made.apply_migration(made._create_project_state(), step)
-    assert trips.count == (1 if engine.alias == "d1" else 7)
+    assert trips.count == (1 if engine.alias.startswith("d1") else 7)
     assert recorded(engine) == ["0001"]
     assert "ship_boat_name_home" in "".join(
         name for (name,) in rows(engine, "SELECT name FROM sqlite_master WHERE type = 'index'")

@@ -17,6 +17,10 @@ from do_bridge import driver
 @pytest.fixture
 def alias(engine: Any) -> Iterator[str]:
     with tables(engine) as using:
+        if using == "d1_optimistic":
+            # A database's first commit makes the table of idempotency keys.
+            with transaction.atomic(using=using):
+                Author.objects.using(using).create(pk=1).delete()
         yield using
 
 
@@ -29,6 +33,11 @@ def trips_of(work: Any) -> int:
 def commit_of(alias: str) -> int:
     """The trip that ends a transaction: D1 has none."""
     return int(connections[alias].features.supports_transactions)
+
+
+def reservation_of(alias: str) -> int:
+    """The trip for new rows' keys in a block on D1."""
+    return int(alias == "d1_optimistic")
 
 
 def books(count: int, **values: Any) -> list[Book]:
@@ -62,7 +71,7 @@ def test_thousands_of_rows_are_created_in_at_most_three_trips(alias: str) -> Non
     rows = books(3000)
     taken = trips_of(lambda: Book.objects.using(alias).bulk_create(rows))
     # Django 6.1 opens no transaction for what goes in one statement.
-    assert 1 <= taken <= 1 + commit_of(alias)
+    assert 1 <= taken <= 1 + commit_of(alias) + reservation_of(alias)
     assert all(row.pk for row in rows)
     assert Book.objects.using(alias).get(pk=rows[-1].pk).number == 2999
 
@@ -121,7 +130,7 @@ def test_a_transaction_costs_its_statements_and_its_commit(alias: str) -> None:
                 Book.objects.using(alias).create(author=author)
             Book.objects.using(alias).filter(author=author).update(rank=2)
 
-    assert trips_of(work) == 3 + commit_of(alias)
+    assert trips_of(work) == 3 + commit_of(alias) + 2 * reservation_of(alias)
 
 
 def test_a_transaction_in_which_nothing_is_sent_costs_nothing(alias: str) -> None:

@@ -116,7 +116,7 @@ def test_a_rebuild_is_one_round_trip_on_d1_and_three_in_an_objects_transaction(e
     create(engine, apps, "Parent", "Child")
     with driver.count_trips() as trips:
         alter(engine, apps, "Parent", "name", models.TextField(unique=True))
-    assert trips.count == (1 if engine.alias == "d1" else 3)
+    assert trips.count == (1 if engine.alias.startswith("d1") else 3)
 
 
 def test_keys_of_deleted_rows_are_not_given_out_again_after_a_rebuild(engine):

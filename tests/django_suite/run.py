@@ -21,7 +21,7 @@ import sdist  # noqa: E402
 
 from tests.production import ProductionWorker  # noqa: E402
 
-ENGINES = ("durable_object", "d1")
+ENGINES = ("durable_object", "d1", "d1_optimistic")
 
 
 def local_worker(state: Path) -> Any:

@@ -36,6 +36,7 @@ def test_a_deployed_site_has_no_warning():
         ({"SECRET_KEY": ""}, "SECRET_KEY"),
         ({"RELAY_TOKEN": ""}, "RELAY_URL is set and RELAY_TOKEN is not"),
         ({"D1_TRANSPORT": "pigeon"}, "Set it to 'relay' or 'rest'"),
+        ({"D1_TRANSACTIONS": "real"}, "Set it to 'none' or 'optimistic'"),
         ({"D1_TRANSPORT": "relay", "RELAY_URL": ""}, "RELAY_URL is empty"),
         ({"TENANT_DOMAIN": "https://blog.example"}, "Set it to a domain name such as blog.example"),
         ({"TENANT_DOMAIN": ".blog.example"}, "Set it to a domain name such as blog.example"),

@@ -61,6 +61,14 @@ def test_a_known_queue_in_d1_is_warned_about(installed, monkeypatch, name):
     assert "Durable Object" in found.hint
 
 
+def test_a_queue_in_d1_with_optimistic_transactions_is_no_matter(installed, monkeypatch):
+    installed("django_tasks_db", "DBTaskResult")
+    with_databases(monkeypatch, default=D1)
+    settings.DATABASES["default"]["OPTIONS"] = {"transactions": "optimistic"}
+    with override_settings(DATABASE_ROUTERS=[]):
+        assert checks_safety.check_queues() == []
+
+
 @pytest.mark.parametrize("engine", [DURABLE_OBJECT_ENGINE, "django.db.backends.postgresql"])
 def test_a_queue_in_another_database_is_none_of_its_business(installed, monkeypatch, engine):
     installed("django_tasks_db", "DBTaskResult")

@@ -92,6 +92,7 @@ def test_a_readable_way_to_another_machine_is_warned_about(with_database, host, 
     [
         ({}, []),
         ({"ATOMIC_REQUESTS": True}, ["do_bridge.E008"]),
+        ({"ATOMIC_REQUESTS": True, "OPTIONS": {"transactions": "optimistic"}}, []),
         ({"ENGINE": DURABLE_OBJECT_ENGINE, "ATOMIC_REQUESTS": True}, ["do_bridge.W008"]),
         ({"ENGINE": "django.db.backends.sqlite3", "ATOMIC_REQUESTS": True}, []),
         ({"ENGINE": DURABLE_OBJECT_ENGINE, "NAME": "", "ATOMIC_REQUESTS": True}, []),  # E004's

@@ -2,5 +2,5 @@
 
 COMMANDS = ("create_tenant", "create_tenants", "tenant_load", "tenant_delete", "migrate some", "migrate one")
 COMMANDS += ("migrate all", "migrate D1", "first use")
-KINDS = (("transfer", "write"), ("ORM transfer", "D1 batch"), COMMANDS)
+KINDS = (("transfer", "write"), ("ORM transfer", "D1 batch", "D1 transfer"), COMMANDS)
 LEAST = 3

@@ -1,4 +1,4 @@
-"""The load by Django's ORM: atomic blocks on tenants' objects, batches on D1, imports of posts."""
+"""The load by Django's ORM: blocks on tenants' objects and on D1, batches on D1, imports of posts."""
 
 from __future__ import annotations
 
@@ -40,10 +40,11 @@ class OrmLoad:
                 Task("ORM create", book, 1, lambda: self._create(alias, op)),
                 Task("import of posts", book + POSTS, _IMPORTED, lambda: self._import(slug, op)),
                 Task("D1 batch", D1, 3, lambda: self._d1_batch(op)),
+                Task("D1 transfer", D1, 2, lambda: self._d1_transfer(op)),
                 Task("D1 create", D1, 1, lambda: self._create("default", op)),
                 Task("D1 refused", D1, 2, lambda: self._d1_refused(op)),
             ],
-            weights=(25, 10, 15, 8, 25, 15, 2),
+            weights=(25, 10, 15, 8, 25, 25, 15, 2),
         )[0]
 
     def _pair(self) -> tuple[int, int, int]:
@@ -81,6 +82,11 @@ class OrmLoad:
         records = [Record(f"{op} #{index}", "text " * 40, "ada", None) for index in range(_IMPORTED)]
         with tenant_context(slug) as scope:
             write_posts(records, scope.alias)
+
+    @do_bridge.retry_on_conflict(times=20)
+    def _d1_transfer(self, op: str) -> None:
+        with directory_context():
+            self._transfer("default", op)
 
     def _d1_batch(self, op: str) -> None:
         first, second, amount = self._pair()

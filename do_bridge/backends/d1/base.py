@@ -17,10 +17,12 @@ from .creation import DatabaseCreation
 from .deferred import Deferred
 from .features import DatabaseFeatures
 from .operations import DatabaseOperations
+from .optimistic import Optimistic
 
 logger = logging.getLogger("do_bridge.d1")
 
-OPTIONS = ("transport", "account_id", "timeout", "pool_size", "connect_timeout")
+OPTIONS = ("transport", "account_id", "timeout", "pool_size", "connect_timeout", "transactions", "max_writes")
+MODES = ("none", "optimistic")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -30,6 +32,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
     creation_class = DatabaseCreation
     features_class = DatabaseFeatures
     ops_class = DatabaseOperations
+
+    def __new__(cls, settings_dict=None, *args, **kwargs):
+        """Return a wrapper with transactions if OPTIONS["transactions"] is "optimistic"."""
+        # copy() passes no settings, and the class itself.
+        mode = (settings_dict or {}).get("OPTIONS", {}).get("transactions", "none")
+        if mode == "optimistic" and cls is DatabaseWrapper:
+            cls = OptimisticDatabaseWrapper
+        return super().__new__(cls)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -45,6 +55,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         )
         options = self.settings_dict["OPTIONS"]
         self.require_known_options(OPTIONS)
+        if options.get("transactions", "none") not in MODES:
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['OPTIONS']['transactions'] is {options['transactions']!r}. Set "
+                "it to 'none' or 'optimistic'."
+            )
         parameters = {"transport": self._transport(), "database": "d1:" + self.settings_dict["NAME"]}
         if "timeout" in options:
             parameters["timeout"] = float(options["timeout"])
@@ -205,6 +220,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             with block:
                 yield
             return
+        is_outermost = not self.in_atomic_block
         # A block, so that on_commit() waits for the batch.
         with block:
             batch = driver_connection.batch = Batch(driver_connection)
@@ -215,4 +231,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
             # As with atomic(): set_rollback(True), or an error that was swallowed in here, undoes the block.
             if not self.needs_rollback and not linked.is_broken(self):
                 with rebuild.guarded(), self.wrap_database_errors:
-                    batch.send()
+                    self._send_batch(batch, is_outermost)
+
+    def _send_batch(self, batch, alone):
+        batch.send()
+
+
+class OptimisticDatabaseWrapper(Optimistic, DatabaseWrapper):
+    """What DatabaseWrapper returns for OPTIONS["transactions"] = "optimistic"."""
+
+    __qualname__ = "DatabaseWrapper"

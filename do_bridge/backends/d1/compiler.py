@@ -16,6 +16,7 @@ from do_bridge.driver.sql import prepare
 from .connection import PendingCount
 from .deferred import Deferred, ProbedCount
 from .infinities import ReadableAggregates, ReadableSelect
+from .reserved_keys import ReservingInsert
 
 __all__ = [
     "SQLAggregateCompiler",
@@ -57,7 +58,7 @@ class UnsentUpdate:
         return ()
 
 
-class SQLInsertCompiler(compiler.SQLInsertCompiler):
+class SQLInsertCompiler(ReservingInsert, compiler.SQLInsertCompiler):
     def execute_sql(self, returning_fields=None):
         self.connection.ensure_connection()
         editor = getattr(self.connection, "open_schema_editor", None)
@@ -67,6 +68,8 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
                 editor.execute(sql, params)
             return self._nothing_yet(returning_fields)
         batch = self.connection.connection.batch
+        if batch is None and self.connection.connection.in_transaction:
+            return self._execute_in_block(returning_fields)
         if batch is None:
             return super().execute_sql(returning_fields)
         self.returning_fields = returning_fields

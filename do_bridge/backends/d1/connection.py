@@ -2,6 +2,7 @@
 
 import operator
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.db import IntegrityError, NotSupportedError
@@ -9,6 +10,8 @@ from django.db import IntegrityError, NotSupportedError
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.refusals import ALWAYS_FAILS, failing, has_passed, told
 from do_bridge.driver.sql import prepare
+
+from .reserved_keys import ReservedKeys
 
 # Fail the batch if the statement before it changed no row; the error carries the text.
 _UNCHANGED = "unchanged"
@@ -23,6 +26,7 @@ class Connection(driver.Connection):
         super().__init__(*args, **kwargs)
         #: Statements that have committed, each by itself or with its batch.
         self.written = 0
+        self.reserved_keys = ReservedKeys(self)
         #: The Batch that collects writes, or None.
         self.batch = None
         #: The process that opened it; a child has a copy.
@@ -40,6 +44,8 @@ class Connection(driver.Connection):
         shapes = [statement.shape for statement in statements]
         # A pragma prepares a batch, and stays in it.
         writes = sum(not shape.reads_only and shape.verb != "PRAGMA" for shape in shapes)
+        if any("sqlite_sequence" in statement.sql.lower() for statement in statements):
+            self.reserved_keys.forget()
         try:
             results = super().run(statements)
         except driver.Error as error:
@@ -48,6 +54,17 @@ class Connection(driver.Connection):
             raise
         self.written += writes
         return results
+
+    @contextmanager
+    def outside(self):
+        """Run the block's statements outside of the open transaction, if that has run none yet."""
+        open_one = self._transaction
+        if open_one is not None and not open_one.has_begun:
+            self._transaction = None
+        try:
+            yield
+        finally:
+            self._transaction = open_one
 
     def run_many(self, statements):
         if self.batch is not None:

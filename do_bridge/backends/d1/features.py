@@ -56,3 +56,30 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 "schema.tests.SchemaTests.test_func_unique_constraint_nondeterministic",
             },
         }
+
+
+class OptimisticFeatures(DatabaseFeatures):
+    """The flags with OPTIONS["transactions"] = "optimistic": a database with transactions."""
+
+    supports_transactions = True
+    can_conflict = True
+    uses_savepoints = True
+    can_release_savepoints = True
+    # Foreign keys are checked when the block commits.
+    can_defer_constraint_checks = True
+    supports_forward_references = True
+    # A class's rows would be repeated with each statement of its tests, so they are committed and restored.
+    holds_test_classes = False
+
+    @cached_property
+    def django_test_skips(self):
+        queued = "Statements of a schema editor wait until its block's end, and are one atomic batch there."
+        return features.DatabaseFeatures.django_test_skips.func(self) | {
+            queued: super().django_test_skips[queued],
+            "A migration that is not atomic is sent in chunks, not in blocks.": {
+                "migrations.test_executor.ExecutorTests.test_atomic_operation_in_non_atomic_migration",
+            },
+            "Two blocks that change the same rows do not wait for each other: the later one conflicts.": {
+                "delete_regress.tests.DeleteLockingTest.test_concurrent_delete",
+            },
+        }

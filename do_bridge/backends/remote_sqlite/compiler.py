@@ -148,8 +148,8 @@ class SQLInsertCompiler(ReadsReturned, Dialect, compiler.SQLInsertCompiler):
 
 
 def _number(value, expression, connection):
-    if value is None:
-        return None
+    if not isinstance(value, str):
+        return value
     try:
         return int(value)
     except ValueError:

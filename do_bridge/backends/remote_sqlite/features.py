@@ -18,6 +18,8 @@ class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
     test_db_allows_multiple_connections = True
     # A deferred key that is violated at commit resets the whole object, so keys are immediate.
     can_defer_constraint_checks = False
+    # Whether one transaction can hold a whole TestCase class.
+    holds_test_classes = True
     # Each engine clones by migrating another database; files cannot be copied.
     can_clone_databases = False
     # https://www.sqlite.org/releaselog/3_35_5.html

@@ -179,7 +179,7 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
         if self._defers:
             # On D1 each batch must be whole in itself; in a transaction the keys are checked once, at its
             # end.
-            check = last or not self.connection.features.supports_transactions
+            check = last or not self.connection.features.can_rollback_ddl
             guard = [(rebuild.refuse_dangling_rows(), None)] if check else []
             statements = [(rebuild.DEFER_FOREIGN_KEYS, None), *statements, *guard]
             self._defers = not check

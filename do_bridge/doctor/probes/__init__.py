@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from do_bridge.doctor.probe import Probe
 
-from . import access, batches, limits, measures, schema, sql, transactions, types
+from . import access, batches, limits, measures, optimistic, schema, sql, transactions, types
 from .access import ANSWERS
 
 PROBES: tuple[Probe, ...] = (
@@ -14,6 +14,7 @@ PROBES: tuple[Probe, ...] = (
     *sql.PROBES,
     *schema.PROBES,
     *batches.PROBES,
+    *optimistic.PROBES,
     *transactions.PROBES,
     *measures.PROBES,
 )

@@ -134,7 +134,7 @@ class Command(loaddata.Command):
 
     def _warn_of_receivers(self):
         names, count = self._load.receivers(), self.loaded_object_count
-        if not names or count < MANY or not connections[self.using].features.supports_transactions:
+        if not names or count < MANY or not connections[self.using].features.can_rollback_ddl:
             return
         self.stderr.write(
             self.style.WARNING(

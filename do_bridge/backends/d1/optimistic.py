@@ -1,0 +1,72 @@
+"""What OPTIONS["transactions"] = "optimistic" changes: blocks as a Durable Object has them."""
+
+from contextlib import nullcontext
+
+from django.utils.asyncio import async_unsafe
+from django.utils.functional import cached_property
+
+from do_bridge.backends.remote_sqlite import base
+
+from .conflict import ConflictWrapper
+from .features import OptimisticFeatures
+
+
+class Optimistic:
+    """Part of the connection wrapper: blocks are tried in batches that D1 rolls back."""
+
+    features_class = OptimisticFeatures
+
+    # Without what the other mode does in place of transactions.
+    _set_autocommit = base.DatabaseWrapper._set_autocommit
+    _start_transaction_under_autocommit = base.DatabaseWrapper._start_transaction_under_autocommit
+    _commit = base.DatabaseWrapper._commit
+    _rollback = base.DatabaseWrapper._rollback
+    _begin_next = base.DatabaseWrapper._begin_next
+    _savepoint_allowed = base.DatabaseWrapper._savepoint_allowed
+    _savepoint_commit = base.DatabaseWrapper._savepoint_commit
+    constraint_checks_disabled = base.DatabaseWrapper.constraint_checks_disabled
+    check_constraints = base.DatabaseWrapper.check_constraints
+
+    def get_connection_params(self):
+        parameters = super().get_connection_params()
+        parameters["optimistic"] = True
+        if "max_writes" in self.settings_dict["OPTIONS"]:
+            parameters["max_writes"] = int(self.settings_dict["OPTIONS"]["max_writes"])
+        return parameters
+
+    @cached_property
+    def wrap_database_errors(self):
+        return ConflictWrapper(self)
+
+    def _savepoint(self, sid):
+        base.DatabaseWrapper._savepoint(self, sid)
+        self._mark(sid)
+
+    def _savepoint_rollback(self, sid):
+        base.DatabaseWrapper._savepoint_rollback(self, sid)
+        _, queued = self._marks.get(sid, (0, 0))
+        if self.connection.batch is not None:
+            self.connection.batch.truncate(queued)
+
+    def disable_constraint_checking(self):
+        """Let an open schema editor defer its keys; blocks check theirs at the commit anyway."""
+        editor = getattr(self, "open_schema_editor", None)
+        if editor is not None:
+            editor.defer_constraints()
+            return True
+        return base.DatabaseWrapper.disable_constraint_checking(self)
+
+    def enable_constraint_checking(self):
+        """Do nothing: the block's commit checks all keys."""
+
+    @async_unsafe
+    def close(self):
+        self.validate_thread_sharing()
+        if self.connection is not None:
+            self.connection.batch = None
+        base.DatabaseWrapper.close(self)
+
+    def _send_batch(self, batch, alone):
+        # A block that holds nothing else needs no trial: its batch is atomic by itself.
+        with self.connection.outside() if alone else nullcontext():
+            batch.send()

@@ -1,0 +1,112 @@
+"""What a project does about blocks on D1 that another block has overtaken: run them again, or answer 503."""
+
+import asyncio
+import functools
+import logging
+import random
+import time
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.db import connections
+from django.http import HttpResponse
+from django.template import TemplateDoesNotExist, loader
+
+from .backends.d1.conflict import TransactionConflict
+
+__all__ = ["ConflictMiddleware", "TransactionConflict", "retry_on_conflict"]
+
+logger = logging.getLogger("do_bridge.d1")
+
+# Seconds; each pause is at most twice as long as the one before.
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 1.0
+SECONDS_BEFORE_ANOTHER_TRY = 1
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Please try again</title>
+<meta name="viewport" content="width=device-width"><body style="font: 1rem/1.5 system-ui; margin: 3rem auto;
+max-width: 40rem; padding: 0 1rem"><h1>Please try again</h1><p>Somebody else changed the same data at the same
+moment, and nothing of this request was stored.</p></body></html>"""
+
+
+def retry_on_conflict(times=3):
+    """Return a decorator that runs a function or view again, up to `times` more, after TransactionConflict.
+
+    The function must open its block of `atomic()` itself. Inside a block that is open already it runs once,
+    and the conflict is the outer block's. Pauses between the attempts grow, by chance. Works on coroutine
+    functions too. What the function does outside of the database is done again.
+    """
+    if callable(times) or times < 0:
+        raise TypeError("Write @retry_on_conflict() or @retry_on_conflict(times=3).")
+
+    def decorator(function):
+        if iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def again(*args, **kwargs):
+                tries = 0 if await sync_to_async(is_in_block)() else times
+                for number in range(tries):
+                    try:
+                        return await function(*args, **kwargs)
+                    except TransactionConflict:
+                        await asyncio.sleep(_pause(number, function))
+                return await function(*args, **kwargs)
+
+        else:
+
+            @functools.wraps(function)
+            def again(*args, **kwargs):
+                tries = 0 if is_in_block() else times
+                for number in range(tries):
+                    try:
+                        return function(*args, **kwargs)
+                    except TransactionConflict:
+                        time.sleep(_pause(number, function))
+                return function(*args, **kwargs)
+
+        return again
+
+    return decorator
+
+
+def is_in_block():
+    """Return whether this thread has an open block on a database that may conflict, a TestCase's aside."""
+    return any(
+        not all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
+        for connection in connections.all(initialized_only=True)
+        if getattr(connection.features, "can_conflict", False)
+    )
+
+
+def _pause(number, function):
+    name = getattr(function, "__qualname__", repr(function))
+    logger.info("%s conflicted with another transaction and runs again (attempt %d).", name, number + 2)
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**number)
+    return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret.
+
+
+def conflict_page(request, error):
+    """Return the page that asks a visitor to try again: the template conflict.html, or a plain one."""
+    logger.warning("%s: %s", request.path, error)
+    try:
+        page = loader.get_template("conflict.html").render({}, request)
+    except TemplateDoesNotExist:
+        page = PAGE
+    return HttpResponse(page, status=503, headers={"Retry-After": str(SECONDS_BEFORE_ANOTHER_TRY)})
+
+
+class ConflictMiddleware:
+    """Answers 503 with Retry-After for a view that conflicted; TenantMiddleware does the same."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request):
+        return self.get_response(request)
+
+    def process_exception(self, request, exception):
+        """Return the page for a conflict, None for any other error."""
+        return conflict_page(request, exception) if isinstance(exception, TransactionConflict) else None
