@@ -22,7 +22,7 @@ _ATTEMPTS_OF_AN_ANSWER: Final = 2
 # The relay accepts no more digits, which leaves a client a billion writes.
 _LARGEST: Final = 10**15 - 1
 # The largest step from a write's number to the next one's; the step is random.
-_PER_WRITE: Final = 10**6
+PER_WRITE: Final = 10**6
 
 # Seconds.
 _TIME_TO_ASK: Final = 5.0
@@ -49,7 +49,7 @@ class _Client:
     def usable(self) -> bool:
         """Whether the name belongs to this process and has a number left."""
         # The child of a fork would use its parent's keys, and its writes would never run.
-        return self.pid == os.getpid() and self.last < _LARGEST - 2 * _PER_WRITE
+        return self.pid == os.getpid() and self.last < _LARGEST - 2 * PER_WRITE
 
 
 # The names of closed connections, for reuse, because an object keeps one row for each name.
@@ -73,7 +73,7 @@ class WriteKeys:
             client = self._client = _take()
         # Two copies of this state (a restored snapshot, threads that share a connection) must not reach the
         # same number: the second write would get the first one's answer without being run.
-        number = (client.last // _PER_WRITE + 1) * _PER_WRITE + secrets.randbelow(_PER_WRITE)
+        number = (client.last // PER_WRITE + 1) * PER_WRITE + secrets.randbelow(PER_WRITE)
         client.last = number
         return f"{client.name}:{number}"
 
