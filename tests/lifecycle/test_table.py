@@ -167,7 +167,7 @@ def test_while_a_lease_is_alive_everybody_waits(slug, file, operation, settings)
     else:
         typed_migrate(slug)
     assert leases.look(slug).fence > lease.fence
-    with pytest.raises(leases.LeaseLost, match="taken over"):
+    with pytest.raises(leases.LeaseLost, match="took over"):
         leases.settle(lease)
 
 
