@@ -1,10 +1,14 @@
 """What a project does about blocks on D1 that another block has overtaken: run them again, or answer 503."""
 
+from __future__ import annotations
+
 import asyncio
 import functools
 import logging
 import random
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.db import connections
@@ -15,6 +19,8 @@ from .backends.d1.conflict import TransactionConflict
 
 __all__ = ["ConflictMiddleware", "TransactionConflict", "retry_on_conflict"]
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
 logger = logging.getLogger("do_bridge.d1")
 
 # Seconds; each pause is at most twice as long as the one before.
@@ -23,11 +29,11 @@ LONGEST_PAUSE = 1.0
 SECONDS_BEFORE_ANOTHER_TRY = 1
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Please try again</title>
 <meta name="viewport" content="width=device-width"><body style="font: 1rem/1.5 system-ui; margin: 3rem auto;
-max-width: 40rem; padding: 0 1rem"><h1>Please try again</h1><p>Somebody else changed the same data at the same
-moment, and nothing of this request was stored.</p></body></html>"""
+max-width: 40rem; padding: 0 1rem"><h1>Please try again</h1><p>Another request changed the same data at the
+same moment. Nothing of yours was saved.</p></body></html>"""
 
 
-def retry_on_conflict(times=3):
+def retry_on_conflict(times: int = 3) -> Callable[[_F], _F]:
     """Return a decorator that runs a function or view again, up to `times` more, after TransactionConflict.
 
     The function must open its block of `atomic()` itself. Inside a block that is open already it runs once,

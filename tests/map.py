@@ -1,4 +1,7 @@
-"""Print the test files of a module, from docs/tests.md: `python -m tests.map do_bridge/driver/relay.py`."""
+"""Print the test files of a module: `python -m tests.map do_bridge/driver/relay.py`.
+
+They stand in docs/reference/tests.md.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def lines() -> list[tuple[list[str], list[str]]]:
     """Return the table's lines: (patterns of files in do_bridge/, files in tests/)."""
-    rows = re.findall(r"^\| (`.+`) \| (`.+`) \|$", (ROOT / "docs" / "tests.md").read_text(), re.MULTILINE)
+    page = (ROOT / "docs" / "reference" / "tests.md").read_text()
+    rows = re.findall(r"^\| (`.+`) \| (`.+`) \|$", page, re.MULTILINE)
     return [(re.findall("`(.+?)`", modules), re.findall("`(.+?)`", tests)) for modules, tests in rows]
 
 

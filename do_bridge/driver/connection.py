@@ -32,7 +32,7 @@ logger = logging.getLogger("do_bridge.driver")
 
 # The size of a request without its statements.
 _FRAME: Final = 2000
-# A block of so many writes takes seconds on the local runtime; docs/transactions.md has the figures.
+# A block of this many writes takes seconds on the local runtime; see docs/explanation/transactions.md.
 MAX_WRITES: Final = 500
 
 

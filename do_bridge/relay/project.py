@@ -13,9 +13,7 @@ def manage_py() -> Path:
     running = Path(sys.argv[0])
     script = running if running.name == "manage.py" else Path("manage.py")
     if not script.exists():
-        raise RelayError(
-            f"There is no manage.py in {Path.cwd()}. Run the command in the folder of your project."
-        )
+        raise RelayError(f"{Path.cwd()} has no manage.py. Run the command in the folder of your project.")
     return script.absolute()
 
 

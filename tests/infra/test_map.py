@@ -1,4 +1,4 @@
-"""docs/tests.md has the tests of every module."""
+"""docs/reference/tests.md has the tests of every module."""
 
 from tests import map as test_map
 

@@ -34,7 +34,13 @@ def test_every_option_is_explained_with_its_engine_and_default():
 
 def default_of(option, engine):
     """The engine's own default, or else the driver's."""
-    own = {"transport": "relay", "account_id": None, "migration_lease": DEFAULT_LEASE}
+    own = {
+        "transport": "relay",
+        "account_id": None,
+        "migration_lease": DEFAULT_LEASE,
+        "transactions": "none",
+        "write_keys": True,
+    }
     if option in own:
         return own[option]
     of_connection = inspect.signature(driver.connect).parameters

@@ -47,6 +47,8 @@ PEP_249 = {
     "TimeFromTicks",
     "Timestamp",
     "TimestampFromTicks",
+    # The driver's own class of an exception, beside Django's, as PEP 249's are.
+    "TransactionConflict",
     "Warning",
     "apilevel",
     "connect",

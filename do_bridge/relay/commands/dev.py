@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "beside",
         nargs=argparse.REMAINDER,
         metavar="COMMAND",
-        help="A command of manage.py to run beside the relay, such as `runserver`. Its end ends the relay.",
+        help="A management command to run beside the relay, such as `runserver`. The relay ends with it.",
     )
 
 
@@ -65,7 +65,7 @@ def handle(command: Any, **options: Any) -> None:
                 sys.exit(_run_beside(relay, options["beside"]))
             while relay.alive():
                 time.sleep(0.5)
-            raise RelayError(f"The local relay has ended. Run `relay dev` again.{relay.log_tail()}")
+            raise _has_ended(relay)
     except Stopped:
         command.stdout.write("\nThe relay has ended. Its data are kept.")
     finally:
@@ -121,7 +121,7 @@ def _greet(command: Any, relay: LocalRelay, file: str | None, *, urls: bool) -> 
             command.stdout.write(f".env now has the address {relay.url}.")
         lines = "".join(f"    {name}={value}\n" for name, value in settings.items())
         command.stdout.write(
-            f"The settings for your project; `relay dev --write .env` writes them:\n\n{lines}"
+            f"The settings for your project; `manage.py relay dev --write .env` writes them:\n\n{lines}"
         )
     command.stdout.write("Ctrl-C ends the relay.")
     command.stdout.flush()  # whoever reads it through a pipe waits for it
@@ -148,7 +148,7 @@ def _run_beside(relay: LocalRelay, words: list[str]) -> int:
     try:
         while process.poll() is None:
             if not relay.alive():
-                raise RelayError(f"The local relay has ended. Run `relay dev` again.{relay.log_tail()}")
+                raise _has_ended(relay)
             time.sleep(0.2)
         return process.returncode
     finally:
@@ -163,3 +163,7 @@ def _urls_beside(relay: LocalRelay) -> dict[str, str]:
         for name, value in relay.settings(urls=True).items()
         if not is_other(os.environ.get(name, ""))
     }
+
+
+def _has_ended(relay: LocalRelay) -> RelayError:
+    return RelayError(f"The local relay has ended. Run `manage.py relay dev` again.{relay.log_tail()}")
