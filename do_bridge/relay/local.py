@@ -86,6 +86,11 @@ class LocalRelay:
             self._token = tokens.kept_token(self.folder / TOKEN_FILE)
         return self._token
 
+    @token.setter
+    def token(self, token: str) -> None:
+        """Set the token for the next start."""
+        self._token = token
+
     @property
     def url(self) -> str:
         """The relay's address: the value of RELAY_URL."""

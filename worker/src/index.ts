@@ -42,8 +42,13 @@ export default {
 
 function health(env: Env): Response {
   if (isSecret(env.RELAY_TOKEN)) {
-    const { RELAY_VERSION: version, JURISDICTION: jurisdiction } = env;
-    return Response.json({ ok: true, version, package: PACKAGE_VERSION, protocol: PROTOCOL, jurisdiction });
+    return Response.json({
+      ok: true,
+      version: env.RELAY_VERSION,
+      package: PACKAGE_VERSION,
+      protocol: PROTOCOL,
+      jurisdiction: env.JURISDICTION,
+    });
   }
   return Response.json({ ok: false, missing: ["RELAY_TOKEN"] }, { status: 503 });
 }
