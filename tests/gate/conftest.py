@@ -16,7 +16,7 @@ from tests import production
 
 @pytest.fixture
 def worker_copy(own_worker: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """Makes a ProductionWorker, not started, of a copy of the code; `variables` replace its configuration's."""
+    """Makes a ProductionWorker, not started, of changed code; `variables` replace its configuration's."""
 
     def make(variables: dict[str, Any] | None = None, **options: Any) -> Any:
         folder = tmp_path / "worker"
