@@ -49,7 +49,8 @@ class Connection:
     ``write_keys``: each write carries an idempotency key, at the cost of one row written. After a lost
     answer the driver sends it again, and it still runs once. Without a key the outcome of such a write is
     unknown. None means True for an object, which keeps the answer as well, and False for D1, which does
-    not: after a lost answer the write may be known to be done while its results are lost.
+    not: after a lost answer the write may be known to be done while its results are lost. The commit of an
+    optimistic transaction has a key unless this is False.
 
     ``optimistic`` gives a D1 database transactions: an open block is tried in batches that are rolled back,
     and committed as one batch if nothing that it read has changed. If something has, ``commit()`` raises
@@ -99,6 +100,7 @@ class Connection:
         self.expect = expect
         self.write_keys = database.startswith("do:") if write_keys is None else write_keys
         self.optimistic = optimistic and database.startswith("d1:")
+        self._keyed_commits = write_keys is not False
         self.max_writes = max_writes
         self.on_mismatch: Callable[[str], str | None] | None = None
         self.on_call: Callable[[Call], None] | None = None
@@ -317,7 +319,7 @@ class Connection:
         return self.transport.batch(self.database, statements, deadline, expect=self.expect)
 
     def _write_once(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
-        with self._with_keys(True):
+        with self._with_keys(self._keyed_commits):
             return self._batch(statements, deadline, self.expect)
 
     def _remote_transaction(self, expect: str | None) -> RemoteTransaction:

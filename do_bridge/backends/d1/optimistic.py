@@ -30,6 +30,8 @@ class Optimistic:
     def get_connection_params(self):
         parameters = super().get_connection_params()
         parameters["optimistic"] = True
+        # By default a commit has a key, and other writes have none.
+        parameters["write_keys"] = self.settings_dict["OPTIONS"].get("write_keys")
         if "max_writes" in self.settings_dict["OPTIONS"]:
             parameters["max_writes"] = int(self.settings_dict["OPTIONS"]["max_writes"])
         return parameters
