@@ -95,7 +95,7 @@ SECONDS ?= 600
 soak: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.soak.run --seconds $(SECONDS) --seed "$(SEED)"
 
-# Django's own tests: make django-suite ENGINE=durable_object (or d1) LABELS="lookup queries"; without LABELS all.
+# Django's own tests: make django-suite ENGINE=durable_object (or d1, d1_optimistic) LABELS="lookup queries"; without LABELS all.
 ENGINE ?= durable_object
 LABELS ?=
 django-suite: $(DEV_STAMP) $(NODE_STAMP) $(SUITE_STAMP)

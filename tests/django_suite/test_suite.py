@@ -16,6 +16,8 @@ LABELS = (
     "basic,bulk_create,constraints,dates,datetimes,db_functions.datetime,"
     "expressions,fixtures,lookup,schema,transactions"
 )
+# Its own part of D1 is what blocks do.
+OPTIMISTIC_LABELS = "basic,bulk_create,get_or_create,transactions"
 FIRST_SLOT = 2  # The site's tests and the engines' have the databases of the slots before.
 
 
@@ -30,13 +32,18 @@ def load(name: str) -> ModuleType:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("engine", ["durable_object", "d1"])
-def test_djangos_own_tests_lose_nothing_unexpected(engine: str, local_worker: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("engine", "wanted"),
+    [("durable_object", LABELS), ("d1", LABELS), ("d1_optimistic", OPTIMISTIC_LABELS)],
+)
+def test_djangos_own_tests_lose_nothing_unexpected(
+    engine: str, wanted: str, local_worker: Any, tmp_path: Path
+) -> None:
     run = load("run")
-    code = run.run(engine, local_worker, tmp_path, labels=LABELS, slots=1, first_slot=FIRST_SLOT)
+    code = run.run(engine, local_worker, tmp_path, labels=wanted, slots=1, first_slot=FIRST_SLOT)
     assert code == 0
     labels = run.results.labels_of(tmp_path)
-    assert set(labels) == set(LABELS.split(","))
+    assert set(labels) == set(wanted.split(","))
     assert all(result["status"] == "done" for result in labels.values())
     lost = run.results.unexpected(engine, tmp_path)
     assert not lost, "\n".join(lost)
@@ -44,5 +51,5 @@ def test_djangos_own_tests_lose_nothing_unexpected(engine: str, local_worker: An
 
 def test_every_expected_loss_is_a_test_that_stock_sqlite3_passes() -> None:
     results = load("results")
-    for engine in ("durable_object", "d1"):
+    for engine in ("durable_object", "d1", "d1_optimistic"):
         assert set(results.expected_losses(engine)) <= results.stock_passes()
