@@ -131,8 +131,8 @@ SECONDS ?= 600
 soak: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.soak.run --seconds $(SECONDS) --seed "$(SEED)"
 
-# Django's own tests: make django-suite ENGINE=durable_object (or d1) LABELS="lookup queries"; without LABELS all.
-# DJANGO=6.1 names another series; ENGINE=stock writes what passes on Django's sqlite3 engine, for comparison.
+# Django's own tests: make django-suite ENGINE=durable_object (or d1, d1_optimistic) LABELS="lookup queries"; without
+# LABELS all. DJANGO=6.1 names another series; ENGINE=stock writes what passes on Django's sqlite3 engine, for comparison.
 ENGINE ?= durable_object
 LABELS ?=
 django-suite: $(TEST_STAMP) $(NODE_STAMP) $(SUITE_STAMP)

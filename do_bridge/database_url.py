@@ -190,10 +190,16 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _transport(text: str) -> str:
-    if text not in ("relay", "rest"):
-        raise ValueError
-    return text
+_Reader = tuple[Callable[[str], Any], str]
+
+
+def _one_of(*words: str) -> _Reader:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError
+        return text
+
+    return read, " or ".join(words)
 
 
 def _text(text: str) -> str:
@@ -202,7 +208,6 @@ def _text(text: str) -> str:
     return text
 
 
-_Reader = tuple[Callable[[str], Any], str]
 _SECONDS: Final[_Reader] = (_seconds, "a number of seconds")
 _FLAG: Final[_Reader] = (_boolean, "true or false")
 _POOL: Final[dict[str, _Reader]] = {
@@ -213,7 +218,12 @@ _POOL: Final[dict[str, _Reader]] = {
 }
 #: By scheme, what goes to the engine's OPTIONS.
 _OPTIONS: Final[dict[str, dict[str, _Reader]]] = {
-    "d1": {**_POOL, "transport": (_transport, "relay or rest")},
+    "d1": {
+        **_POOL,
+        "transport": _one_of("relay", "rest"),
+        "transactions": _one_of("none", "optimistic"),
+        "max_writes": (int, "a whole number"),
+    },
     "do": {**_POOL, "write_keys": _FLAG, "lease": _SECONDS, "migration_lease": _SECONDS},
 }
 _TEST_NAME: Final[dict[str, _Reader]] = {"tls": _FLAG, "test_name": (_text, "a name")}

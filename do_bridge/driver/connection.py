@@ -95,6 +95,7 @@ class Connection:
         self.expect = expect
         self.write_keys = database.startswith("do:") if write_keys is None else write_keys
         self.optimistic = optimistic and database.startswith("d1:")
+        self._keyed_commits = write_keys is not False
         self.max_writes = max_writes
         self.on_mismatch: Callable[[str], str | None] | None = None
         self.on_call: Callable[[Call], None] | None = None
@@ -313,7 +314,7 @@ class Connection:
         return self.transport.batch(self.database, statements, deadline, expect=self.expect)
 
     def _write_once(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
-        with self._with_keys(True):
+        with self._with_keys(self._keyed_commits):
             return self._batch(statements, deadline, self.expect)
 
     def _remote_transaction(self, expect: str | None) -> RemoteTransaction:

@@ -66,12 +66,12 @@ def settings(engine, name, host, options=None, **others):
             settings("d1", ID, "http://127.0.0.1:8787/cdn-cgi/local/explorer/api", {"transport": "rest"}),
         ),
         (
-            f"d1://:{QUOTED}@[::1]:8787/{ID}?timeout=2.5&pool_size=4&test_name=a&test_clones=b,c",
+            f"d1://:{QUOTED}@[::1]:8787/{ID}?timeout=2.5&pool_size=4&transactions=optimistic&max_writes=9&test_name=a&test_clones=b,c",
             settings(
                 "d1",
                 ID,
                 "http://[::1]:8787",
-                {"timeout": 2.5, "pool_size": 4},
+                {"timeout": 2.5, "pool_size": 4, "transactions": "optimistic", "max_writes": 9},
                 TEST={"NAME": "a", "CLONES": ["b", "c"]},
             ),
         ),

@@ -23,7 +23,7 @@ from do_bridge.testing.rows import restore_in_suite
 MODELS = (ContentType, Permission, Group)
 
 
-@pytest.fixture(params=["d1", "durable_object"])
+@pytest.fixture(params=["d1", "d1_optimistic", "durable_object"])
 def restored(request: pytest.FixtureRequest, local_worker: Any, django_db_blocker: Any) -> Iterator[Any]:
     """A test database with a few of Django's tables, one row, and test cases without class transactions."""
     with (
@@ -36,7 +36,8 @@ def restored(request: pytest.FixtureRequest, local_worker: Any, django_db_blocke
             for model in MODELS:
                 editor.create_model(model)
         Group.objects.using(connection.alias).create(name="from a migration")
-        connection.settings_dict["TEST"]["TRANSACTIONS"] = False
+        # On D1 no class has a transaction, whatever the setting is.
+        connection.settings_dict["TEST"]["TRANSACTIONS"] = request.param != "durable_object"
         connection.creation.forget_rows()
         yield connection
 

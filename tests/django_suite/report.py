@@ -46,6 +46,7 @@ The labels are in [`tests/django_suite/labels.txt`](../tests/django_suite/labels
 
     make django-suite ENGINE=durable_object
     make django-suite ENGINE=d1 DJANGO=6.1 PYTHON=python3.13
+    make django-suite ENGINE=d1_optimistic
     make django-suite ENGINE=d1 LABELS="lookup queries"
 
 The command downloads Django's sdist, starts a local Worker and ends with the table.

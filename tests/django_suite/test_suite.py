@@ -15,6 +15,7 @@ HERE = Path(__file__).resolve().parent
 LABELS = {
     "durable_object": "basic,bulk_create,db_functions.datetime,expressions,transactions",
     "d1": "constraints,fixtures,lookup,schema",
+    "d1_optimistic": "get_or_create,transactions",
 }
 FIRST_SLOT = 2  # The site's tests and the engines' have the databases of the slots before.
 
@@ -43,5 +44,5 @@ def test_djangos_own_tests_lose_nothing_unexpected(engine: str, local_worker: An
 
 def test_every_expected_loss_is_a_test_that_stock_sqlite3_passes() -> None:
     results = load("results")
-    for engine in ("durable_object", "d1"):
+    for engine in ("durable_object", "d1", "d1_optimistic"):
         assert set(results.expected_losses(engine)) <= results.stock_passes()

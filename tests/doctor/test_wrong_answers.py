@@ -18,7 +18,7 @@ ASKS_NOTHING = {"encrypted"}
 #: Skipped with one token: tests of their own give them two.
 NEEDS_TOKENS = {"token-scope"}
 #: By these calls a value is measured, and a fault is the end of the measurement.
-MEASURES_FROM = {"answer-in-error": 2, "optimistic-size": 5}
+MEASURES_FROM = {"answer-in-error": 2, "optimistic-size": 4}
 #: What the local runtime itself answers wrongly, so that they fail without a fake.
 FAIL_LOCALLY = {(probe.name, kind) for probe in PROBES for kind in probe.local}
 

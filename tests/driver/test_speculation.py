@@ -306,6 +306,28 @@ def test_several_writes_at_once_cost_one_round_trip_and_give_their_counts(
     assert stored() == [11]
 
 
+def test_of_several_writes_those_before_a_failed_one_stand(
+    block: driver.Connection, item: str, stored: Stored
+) -> None:
+    insert = f"INSERT INTO {item} (v, u) VALUES (%s, 'same')"
+    with pytest.raises(driver.IntegrityError, match="UNIQUE") as caught:
+        block.execute_batch([(insert, [1]), (insert, [2]), (f"DELETE FROM {item}", None)])
+    assert (caught.value.step, caught.value.effect) == (1, "statement")
+    block.commit()
+    assert stored() == [1]
+
+
+def test_a_text_of_several_statements_is_refused(block: driver.Connection, item: str, stored: Stored) -> None:
+    with pytest.raises(driver.NotSupportedError, match="Send them one by one"):
+        block.execute(f"DELETE FROM {item}; SELECT 1")
+    trigger = f"CREATE TRIGGER {item}_t AFTER INSERT ON {item} BEGIN SELECT 1; SELECT 2; END"
+    block.execute(trigger)
+    block.execute(f"INSERT INTO {item} (v) VALUES (1)")
+    assert block.execute("PRAGMA foreign_keys").fetchall() == [(1,)]
+    block.commit()
+    assert stored() == [1]
+
+
 def test_the_present_time_is_a_statements_own_each_time_it_is_repeated(
     block: driver.Connection, item: str, stored: Stored
 ) -> None:

@@ -155,6 +155,20 @@ def test_another_row_with_the_same_values_is_a_conflict(
     refused(block)
 
 
+def test_rows_that_a_trigger_adds_are_refused_and_never_returned(
+    block: driver.Connection, other: driver.Connection, made: str
+) -> None:
+    other.execute(
+        f"CREATE TRIGGER {made}_more AFTER UPDATE ON {made} WHEN NEW.k = 1 BEGIN "
+        f"UPDATE {made} SET v = 'by trigger' WHERE k = 2; END"
+    )
+    block.execute(f"INSERT INTO {made} (v, k) VALUES ('a', 1), ('b', 2)")
+    with pytest.raises(driver.NotSupportedError, match="A trigger of the table writes other rows"):
+        block.execute(f"UPDATE {made} SET v = 'c' WHERE k = 1 RETURNING id")
+    assert block.execute(f"UPDATE {made} SET v = 'c' WHERE k = 2 RETURNING k").fetchall() == [(2,)]
+    block.commit()
+
+
 def test_a_write_that_fails_with_returning_is_undone_alone(block: driver.Connection, made: str) -> None:
     block.execute(f"INSERT INTO {made} (v, k) VALUES ('a', 1) RETURNING id")
     for values in ("('b', 1)", "('c', 3), ('b', 1)"):

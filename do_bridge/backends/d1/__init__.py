@@ -1,1 +1,1 @@
-"""The engine for D1: one shared database, without transactions, with atomic batches."""
+"""The engine for D1: one shared database with atomic batches, and with optimistic transactions on request."""

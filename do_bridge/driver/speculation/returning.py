@@ -341,6 +341,15 @@ def without_rowid() -> NotSupportedError:
     )
 
 
+def by_triggers() -> NotSupportedError:
+    """Return the error for a table whose triggers write more of its rows."""
+    return NotSupportedError(
+        "A trigger of the table writes other rows of it, so a block on D1 cannot tell which ones RETURNING "
+        "gives. Leave RETURNING out, and read the rows afterwards",
+        effect="statement",
+    )
+
+
 def too_long() -> DataError:
     """Return the error for returned rows that no message can carry."""
     return DataError(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from do_bridge.driver import codec
-from do_bridge.driver.exceptions import Error, IntegrityError, OperationalError
+from do_bridge.driver.exceptions import Error, IntegrityError, NotSupportedError, OperationalError
 from do_bridge.driver.sql import Statement, is_several
 from do_bridge.driver.transport import Answer, Control, Deadline, RemoteTransaction, Step
 
@@ -53,16 +53,21 @@ class Speculation(RemoteTransaction):
     def run(self, steps: Sequence[Step], deadline: Deadline) -> list[Answer]:
         """Run steps in order; only a commit changes the database."""
         answers: list[Answer] = []
+        one_by_one = 0
         while len(answers) < len(steps):
             place = len(answers)
             step = steps[place]
             if isinstance(step, Control):
                 answers.append(self._control(step, deadline))
                 continue
-            together = self._together(steps[place:])
+            together = self._together(steps[place:]) if place >= one_by_one else [step]
             try:
                 answers += self._run([with_moment(statement) for statement in together], deadline)
             except Error as error:
+                if error.kind == "sql" and len(together) > 1:
+                    # Those before the one that fails stand.
+                    one_by_one = place + len(together)
+                    continue
                 if error.effect not in ("ended", "done") and error.kind != "unreadable":
                     # Nothing was written, so the block may go on.
                     error.effect, error.step = "statement", place
@@ -102,8 +107,15 @@ class Speculation(RemoteTransaction):
             return self._read_plainly(together, deadline)
         if first.shape.reads_only:
             return [self._read(first, deadline)]
-        if first.shape.verb == "PRAGMA" and "defer_foreign_keys" in first.sql.lower():
-            return [Answer(is_exact=True)]
+        if first.shape.verb == "PRAGMA":
+            # Keys are always deferred, and any other pragma is no part of a transaction.
+            defers = "defer_foreign_keys" in first.sql.lower()
+            return [Answer(is_exact=True)] if defers else self._send([first], deadline)
+        if first.shape.verb != "CREATE" and is_several(first.sql):
+            raise NotSupportedError(
+                "A text of several statements cannot be part of a block on D1. Send them one by one",
+                effect="statement",
+            )
         self._refuse_more(len(together))
         if len(together) > 1:
             return self._write_several(together, deadline)
@@ -240,6 +252,8 @@ class Speculation(RemoteTransaction):
         rows = values(text)
         if len(rows) != carried.count:
             raise unreadable()
+        if not single and len(rows) != carried.changes:
+            raise returning.by_triggers()
         changes = carried.changes if not (single and rows) else 1
         if single:
             statements = returning.repeat_single(write, terms, pinned, rows[0] if rows else None, text)
