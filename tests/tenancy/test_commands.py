@@ -361,7 +361,7 @@ def test_create_tenant_refuses_a_hostile_slug_without_a_trip(db, trips):
 
 
 def test_create_tenant_names_a_member_who_does_not_exist(bare):
-    with pytest.raises(CommandError, match="User 'nobody' does not exist"):
+    with pytest.raises(CommandError, match="'nobody' does not exist"):
         call_command("create_tenant", bare, "--member", "nobody", stdout=StringIO())
 
 
