@@ -51,6 +51,16 @@ SUITE_LIMITS = {
     for first, gone, test in _LIMITS
     if first <= INSTALLED and (gone is None or gone > INSTALLED)
 }
+#: Tests that look for ON DELETE in what a schema editor runs, before its block has ended.
+SUITE_ON_DELETE = (
+    {
+        "schema.tests.SchemaTests.test_fk_alter_on_delete",
+        "schema.tests.SchemaTests.test_fk_alter_on_delete_db_level",
+        "schema.tests.SchemaTests.test_inline_fk_db_on_delete",
+    }
+    if HAS_DB_ON_DELETE
+    else set()
+)
 
 
 class ReturningColumns:

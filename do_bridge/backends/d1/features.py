@@ -2,6 +2,7 @@
 
 from django.utils.functional import cached_property
 
+from do_bridge import django_compat
 from do_bridge.backends.remote_sqlite import features
 
 
@@ -54,6 +55,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 "schema.tests.SchemaTests.test_db_comment_table_unsupported",
                 "schema.tests.SchemaTests.test_func_index_nondeterministic",
                 "schema.tests.SchemaTests.test_func_unique_constraint_nondeterministic",
+                *django_compat.SUITE_ON_DELETE,
             },
         }
 
