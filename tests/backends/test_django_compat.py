@@ -39,7 +39,7 @@ def test_a_known_series_is_accepted(version):
 
 
 @pytest.mark.parametrize(
-    "module", ["backends.d1.base", "backends.durable_object.base", "apps", "backends.sqlite_file.loading"]
+    "module", ["backends.d1.base", "backends.durable_object.base", "apps", "backends.remote_sqlite.base"]
 )
 def test_each_way_into_the_package_refuses_an_unknown_series_at_import(module):
     code = f"import django; django.VERSION = (9, 0, 0, 'final', 0); import do_bridge.{module}"

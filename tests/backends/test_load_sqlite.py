@@ -36,7 +36,7 @@ def site(tmp_path):
 @pytest.fixture
 def large(tmp_path, monkeypatch):
     """The file of a site that takes several units of rows, which are made small."""
-    monkeypatch.setattr(file_rows, "PIECE_BYTES", 40_000)
+    monkeypatch.setattr(file_rows, "LIST_BYTES", 40_000)
     return site_file.write(tmp_path / "large.sqlite3", count=120, size=700)
 
 
@@ -144,7 +144,7 @@ def interrupted(alias, path, at):
         if len(seen) == at:
             raise Stop
 
-    with pytest.raises(Stop, match="^$"):
+    with pytest.raises(Stop, match="Run the same command again"):
         load_database(alias, path, on_piece=on_piece)
 
 

@@ -180,7 +180,7 @@ def test_a_token_that_is_not_set_is_deployed_as_unset_because_wrangler_deletes_n
 def test_a_project_without_manage_py_is_named_before_anything_is_deployed(env_file, capsys):
     env_file(**COMPLETE)
     assert main(["deploy"]) == 1
-    assert "There is no manage.py in" in capsys.readouterr().err
+    assert "has no manage.py" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(300)
