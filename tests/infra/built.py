@@ -28,7 +28,12 @@ def copy_checkout(folder):
 def build_sdist(checkout, folder):
     """Build an sdist, which needs Node; return its path."""
     hook = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
-    around = os.environ | {"PATH": f"{tools.node_binary().parent}:{os.environ['PATH']}"}
+    # An environment that venv made has an older one than pyproject.toml asks for.
+    backend = Path(folder) / "backend"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(backend), "setuptools>=77"]
+    subprocess.run(command, check=True)
+    path = f"{tools.node_binary().parent}:{os.environ['PATH']}"
+    around = os.environ | {"PATH": path, "PYTHONPATH": str(backend)}
     subprocess.run([sys.executable, "-c", hook], cwd=checkout, env=around, check=True, capture_output=True)
     return next(Path(folder).glob("*.tar.gz"))
 
