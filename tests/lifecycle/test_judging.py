@@ -49,3 +49,6 @@ def test_what_the_processes_were_told_is_compared():
     assert any("acme:1 was confirmed, and is not there" in fault for fault in lost)
     former = judge(Tenant(ROW, HELD, titles=["acme:1"]), [posted, Done("delete", ("acme",), 7, 8, "ok")])
     assert any("is of a tenant before this one" in fault for fault in former)
+    copied = Done("copy", ("acme",), 9, 10, "ok")
+    history = [posted, Done("delete", ("acme",), 7, 8, "ok"), copied]
+    assert judge(Tenant(ROW, HELD, titles=["acme:1"]), history) == []
