@@ -149,6 +149,8 @@ def test_rows_beyond_one_parameter_are_cut_and_go_together(using, monkeypatch):
     monkeypatch.setattr(json_rows, "PIECE_BYTES", 1000)
     for book in books:
         book.text = "x" * (2000 if book is books[50] else 90) + str(book.pk)
+    # D1's first commit of a block makes the table of its keys.
+    Book.objects.using(using).bulk_update(books[:1], ["rank"])
     with driver.count_trips() as trips:
         assert Book.objects.using(using).bulk_update(books, ["text"]) == 100
     assert trips.count == 1 + commit_of(using)

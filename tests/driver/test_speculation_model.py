@@ -83,6 +83,7 @@ class Blocks(RuleBasedStateMachine):
             connection.close()
         self.observer.execute(f"DROP TABLE {self.table}")
         self.observer.close()
+        self.model.close()
 
     def _block(self, number: int) -> Block:
         if number not in self.blocks:
