@@ -277,7 +277,7 @@ def test_many_writes_under_faults_are_there_exactly_as_told(keyed: driver.Connec
     keyed.execute("DROP TABLE IF EXISTS many")
     keyed.execute("CREATE TABLE many (v)")
     told: list[tuple[int, int]] = []
-    for value in range(int(os.environ.get("KEYS_ROUNDS", "60"))):
+    for value in range(int(os.environ.get("KEYS_ROUNDS", "30"))):
         faults.plan = chance.choices(["pass", "lose", "drop", "delay"], weights=[3, 1, 1, 2], k=3)
         if chance.random() < 0.3:
             faults.deliver()

@@ -23,7 +23,7 @@ def test_after_any_operations_kills_and_pauses_d1_the_objects_and_the_copies_agr
 
 @pytest.mark.timeout(600)
 def test_two_commands_begun_within_150_milliseconds_leave_what_one_of_them_says():
-    rounds = os.environ.get("LIFECYCLE_PAIRS", "3")
+    rounds = os.environ.get("LIFECYCLE_PAIRS", "1")
     command = [sys.executable, "-m", "tests.lifecycle", "--pairs", rounds, "--seed", SEED]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connections
 
+from do_bridge.driver.internal import LEASE_TABLE
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle import database_lease
 from do_bridge.tenancy.lifecycle.leases import Held
@@ -29,6 +30,14 @@ def newer(tmp_path, db):
     with newer_code(tmp_path, CODE):
         yield tmp_path
         call_command("migrate", "blog", "0001", database="default", verbosity=0)
+
+
+@pytest.fixture(autouse=True)
+def ended(db):
+    """Ends the lease that a test has taken from its holder: the next test would wait until it expires."""
+    yield
+    with connections["default"].cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {LEASE_TABLE}")
 
 
 def ask(sql, *params):

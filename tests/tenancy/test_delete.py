@@ -309,6 +309,7 @@ def test_a_creation_in_the_middle_of_a_deletion_waits_and_leaves_nothing(
     lived_in, monkeypatch, settings, adopt
 ):
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.5}
+    monkeypatch.setattr(leases, "MARGIN", 0.2)
 
     def emptied(lease):
         empty_tenant(lease)

@@ -14,7 +14,7 @@ from blog.models import Post
 from do_bridge.backends.sqlite_file.units import MARK
 from do_bridge.members import syncing
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.lifecycle import ledger, load
+from do_bridge.tenancy.lifecycle import leases, ledger, load
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.dump import dump_tenant
 from do_bridge.tenancy.lifecycle.leases import Held, LeaseLost
@@ -364,8 +364,9 @@ def test_a_second_load_waits_for_the_first_and_is_refused(files, other, acme):
     assert titles_of(other) == [acme.slug] * 3
 
 
-def test_a_second_load_that_waits_too_long_says_who_is_at_work(files, other, settings):
+def test_a_second_load_that_waits_too_long_says_who_is_at_work(files, other, settings, monkeypatch):
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.5}
+    monkeypatch.setattr(leases, "MARGIN", 0.2)
     told = []
 
     def on_piece(name, rows):

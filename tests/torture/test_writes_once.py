@@ -15,7 +15,7 @@ from tests.driver.proxy import Proxy
 from tests.torture.outcomes import outcome
 
 MakeObject = Callable[[], str]
-WRITES = 120
+WRITES = 60
 PUT = "INSERT INTO item (v) VALUES (%s)"
 
 

@@ -32,6 +32,8 @@ _EXPIRY = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s)"
 #: The present time by D1's clock, in milliseconds.
 FENCE_NOW = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _LOST = "lost"
+#: Seconds for which one waits longer than a lease lasts, so that a dead holder is outlived.
+MARGIN = 5
 # Seconds between two reads of another process's lease, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 
@@ -115,7 +117,7 @@ def take(slug, operation, read, *, adopts=False, wait=None, waits_for=tuple(Oper
     seconds, and only for the operations in `waits_for`. If the step is a refusal, nothing is taken, and the
     Lease returned has the `fence` 0. Raises Held.
     """
-    deadline = time.monotonic() + (conf("LEASE_SECONDS") + 5 if wait is None else wait)
+    deadline = time.monotonic() + (conf("LEASE_SECONDS") + MARGIN if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
     while True:
         row = look(slug)
