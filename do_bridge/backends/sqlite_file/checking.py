@@ -14,7 +14,10 @@ APPLIED = "django_migrations"
 
 
 def check_file(source):
-    """Return the Schema of an open file, its foreign keys immediate. Raises UnfitFile; sends nothing."""
+    """Return the Schema of an open file, with immediate foreign keys.
+
+    Raises UnfitFile; sends nothing.
+    """
     fitness.refuse_damage(source)
     fitness.refuse_broken_views(source)
     try:
