@@ -1,4 +1,7 @@
-"""Primary keys for a block's new rows, from ranges that are reserved, so that inserts do not conflict."""
+"""Take primary keys for a block's new rows from reserved ranges.
+
+So inserts do not conflict.
+"""
 
 from collections import defaultdict
 
@@ -10,7 +13,10 @@ LARGEST_RANGE = 32
 
 
 class ReservedKeys:
-    """The keys of one connection that no row has yet; later blocks use what a block leaves."""
+    """The reserved keys of one connection that no row has yet.
+
+    Keys that a block leaves are used by later blocks.
+    """
 
     def __init__(self, connection):
         self._connection = connection
@@ -20,7 +26,10 @@ class ReservedKeys:
         self._written = {}
 
     def take(self, table, count):
-        """Return keys for new rows, reserved in a round trip of their own if too few are left."""
+        """Return keys for new rows.
+
+        If too few are left, a round trip of its own reserves more.
+        """
         left = self._left.setdefault(table, [])
         missing = count - len(left)
         if missing > 0:
@@ -99,7 +108,7 @@ class ReservingInsert:
         return [self._row(key, value, returning_fields, row) for value, row in zip(read, rows, strict=True)]
 
     def _as_read(self, key, values):
-        """Return keys as the field's own converters give those that come from the database."""
+        """Return keys as the field's converters return those from the database."""
         converters = self.get_converters([key.get_col(self.query.get_meta().db_table)])
         if not converters:
             return values
