@@ -220,7 +220,7 @@ class Connection:
 
         After an error only ``rollback()`` is possible. If the answer is lost, the driver reads the outcome
         from the object. The outcome stays unknown only if the object does not answer in time, or if keys
-        are off, and then the error says so.
+        are off; the error's effect is then ``unknown``.
         """
         self._check_open()
         if self._transaction is not None:

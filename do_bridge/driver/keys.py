@@ -19,7 +19,7 @@ from .transport import Answer, Deadline, outcome_unknown, with_retries
 _SETTLED: Final = frozenset(
     {"sql", "foreign_key", "schema_mismatch", "too_large", "answer_lost", "stale_key"}
 )
-# After so many errors from the object itself, another attempt would bring nothing new.
+# After this number of errors from the object itself, another attempt would fail, too.
 _ATTEMPTS_OF_AN_ANSWER: Final = 2
 
 # The relay accepts no more digits, which leaves a client a billion writes.

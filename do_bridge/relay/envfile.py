@@ -32,7 +32,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read(path: Path) -> dict[str, str]:
-    """Return the names and values of an env file; nothing if there is no such file."""
+    """Return the names and values of an env file; empty if it does not exist."""
     lines = path.read_text().splitlines() if path.exists() else []
     found = (_LINE.match(line) for line in lines)
     return {match["name"]: match["value"] for match in found if match}

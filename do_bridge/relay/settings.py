@@ -81,7 +81,7 @@ class Settings:
         return all(self._kept.get(name, "") == self._values.get(name, "") for name in names)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment for a process that shall use these settings."""
+        """Return the environment for a process that uses these settings."""
         inherited = dict(os.environ)
         if self.given:
             inherited = {name: v for name, v in inherited.items() if not name.startswith(_OF_ONE_RELAY)}

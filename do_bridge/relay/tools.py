@@ -143,7 +143,7 @@ def _install(folder: Path, say: Callable[[str], None] | None) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with lock_file(folder.parent / "lock"):
             if folder.exists():
-                return  # another process has installed meanwhile
+                return  # another process has installed it in between
             if say:
                 say(f"Installing wrangler {wrangler_version()} once, into {folder} (about 230 MB)…")
             parent = folder.parent

@@ -21,7 +21,7 @@ from do_bridge.tenancy.conf import conf
 
 _ATOMICS = "cls_atomics"
 _FIRST, _FLUSHED = "first", "flushed"
-# What the mixin overrides. Without these names it would do nothing, and say nothing.
+# What the mixin overrides. Without these names it would have no effect, and raise no error.
 _OVERRIDDEN = {
     TransactionTestCase: ("_pre_setup", "_fixture_teardown", "_databases_names"),
     TestCase: (

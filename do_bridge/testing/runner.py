@@ -39,7 +39,7 @@ class TestRunner(DiscoverRunner):
 
     def setup_databases(self, **kwargs: Any) -> Any:
         """Start the relay, then make the test databases."""
-        # Also for a run without a database: Django asks D1's alias for its test name.
+        # Also for a run without a database: Django reads the test name of D1's alias.
         try:
             self._relay.enter_context(local_relay(say=self.log))
         except RelayError as error:

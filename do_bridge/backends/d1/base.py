@@ -229,7 +229,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.ensure_connection()
         driver_connection = self.connection
         if driver_connection.batch is not None:
-            # If the inner block fails and the outer one goes on, drop what was queued in here.
+            # If the inner block fails and the outer one continues, drop what was queued in here.
             with block:
                 yield
             return

@@ -197,7 +197,7 @@ class Entry:
 
     statement: object
     must_change: bool = False
-    #: For an UPDATE that was told that its row does not exist: whether the INSERT for it has come.
+    #: Whether this is an UPDATE assumed to find no row; `followed` is whether its INSERT has come.
     missed: bool = False
     followed: bool = False
     #: The object that it stores, for an error's text.

@@ -21,7 +21,7 @@ from .connection import Batch, PendingCount
 _DEFER = prepare(rebuild.DEFER_FOREIGN_KEYS, None)
 _CHECK = prepare(rebuild.refuse_dangling_rows(), None)
 _STALE = "stale"
-# Fail if an UPDATE finds another number of rows than Django was told.
+# Fail if an UPDATE finds another number of rows than Django has assumed.
 _MUST_FIND = prepare(f"SELECT {failing(_STALE)} WHERE changes() = 0", None)
 _MUST_MISS = prepare(f"SELECT {failing(_STALE)} WHERE changes() <> 0", None)
 # An UPDATE may need a second statement.

@@ -74,7 +74,7 @@ class ReservingInsert:
         except IntegrityError as error:
             if f"{meta.db_table}.{key.column}" not in str(error):
                 raise
-        # Somebody has written a row with a key of the range by hand.
+        # A row with a key of the range was written by hand.
         keys.forget(meta.db_table)
         return self._with_keys(key, returning_fields, keys)
 
@@ -89,7 +89,7 @@ class ReservingInsert:
         try:
             taken = keys.take(self.query.get_meta().db_table, len(objects))
         except OperationalError:
-            # The table was made in this block, so nobody else inserts into it.
+            # The table was made in this block, so no other block inserts into it.
             return super().execute_sql(returning_fields)
         others = [field for field in returning_fields if field is not key]
         for instance, value in zip(objects, taken, strict=True):

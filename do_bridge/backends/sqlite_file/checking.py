@@ -50,5 +50,5 @@ def check_file(source):
 
 
 def applied_migrations(source):
-    """Return the (app, name) of the migrations that the file says are applied."""
+    """Return the (app, name) of the migrations that the file records as applied."""
     return source.execute(f"SELECT app, name FROM {APPLIED}").fetchall()  # noqa: S608

@@ -23,7 +23,7 @@ from .units import Units
 STAGING = "_do_bridge_load_rows_"
 # Begins the digest of what a load does: a change of this module's order of units needs another one.
 _FORMAT = "3"
-# Indexes are made together until their tables have so many rows.
+# Indexes are created together until their tables have this number of rows.
 ROWS_A_UNIT = 50_000
 INDEXES_A_UNIT = 50
 COUNTS_A_TRIP = 50
@@ -153,7 +153,7 @@ class Filling:
 
     def _row_units(self, table):
         if table.name == APPLIED:
-            return  # It comes with the last unit: who looks before that finds no database to use.
+            return  # It comes with the last unit, so that an unfinished database is not used.
         columns = table.stored_remotely
         target = self._staged.get(table.name)
         names = _staged_names(table) if target else columns
@@ -276,7 +276,7 @@ def _staged_names(table):
 
 @contextlib.contextmanager
 def _naming(table):
-    """Put the table's name before what a database says of its rows."""
+    """Put the table's name before the text of a database error about its rows."""
     try:
         yield
     except driver.Error as error:

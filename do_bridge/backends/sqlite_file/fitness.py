@@ -126,7 +126,7 @@ def refuse_long_statements(schema):
 
 
 def refuse_dangling_rows(source, schema):
-    """Raise UnfitFile for a row, or a table, whose foreign key points nowhere."""
+    """Raise UnfitFile for a row, or a table, whose foreign key has no target."""
     names = {table.name.lower() for table in schema.tables}
     for table in schema.tables:
         for row in source.execute(f"PRAGMA foreign_key_list({quote(table.name)})").fetchall():
@@ -214,7 +214,7 @@ def refuse_schema(connection, schema):
     probes = [(f"the view {name!r}", f"SELECT * FROM {quote(name)} LIMIT 0") for name in schema.view_names]  # noqa: S608
     steps = [*schema.made, *probes]
     error = _tried(connection, steps)
-    # Another process's tables: the load itself finds that, too, and says whose.
+    # The tables are another process's. The load itself finds that, too, and its message has more.
     if error is None or "already exists" in str(error):
         return
     good, bad = 0, len(steps)

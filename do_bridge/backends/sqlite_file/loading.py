@@ -19,7 +19,7 @@ from .opening import opened
 from .schema import connect
 from .units import MARK, stopping, unfinished, unless_ended
 
-# What a tenant's object says of itself means nothing elsewhere.
+# A tenant's metadata means nothing in another database.
 _TENANTS = "_do_bridge_meta"
 _HELD = (
     "SELECT name FROM pragma_table_list WHERE \"schema\" = 'main' AND type <> 'shadow' "  # noqa: S608

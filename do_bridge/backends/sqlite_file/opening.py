@@ -25,10 +25,10 @@ class SourceFile:
 
 @contextlib.contextmanager
 def opened(path):
-    """Give a SourceFile of the SQLite file at `path`. Raises UnfitFile.
+    """Yield a SourceFile of the SQLite file at `path`; raise UnfitFile.
 
-    What stands in a write-ahead log beside the file is read, too. All is read in one transaction, so that
-    other programs may go on reading; nothing is written.
+    A write-ahead log beside the file is read, too. Everything is read in one transaction, so that
+    other programs may continue to read; nothing is written.
     """
     path = Path(path)
     _refuse_no_file(path)

@@ -18,8 +18,8 @@ from . import virtual
 _SEQUENCE = "sqlite_sequence"
 _DEFERRED = ["DEFERRABLE", "INITIALLY", "DEFERRED"]
 MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"
-# A view over a table that is not there has no columns to ask for, but an error. The runtime fails a statement
-# as a whole that looks into a table of its own.
+# Reading the columns of a view over a missing table is an error. The runtime fails a statement
+# as a whole if it reads one of the runtime's own tables.
 TABLES = (
     "SELECT name, type, wr, CASE WHEN type <> 'view' THEN (SELECT json_group_array(json_array(x.name, x.pk, "  # noqa: S608
     "x.hidden, x.type)) FROM pragma_table_xinfo(t.name) AS x) END FROM pragma_table_list AS t "
@@ -37,12 +37,12 @@ class Table:
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
-    # Whether the key is a rowid that no column shows, and so has to be written besides.
+    # Whether the key is a rowid without a column, which has to be written in addition.
     carries_rowid: bool
 
     @property
     def stored(self):
-        """The names to write, with the rowid where it has to be."""
+        """The names to write, with the rowid if it has to be written."""
         return (*self.key, *self.columns) if self.carries_rowid else self.columns
 
     @property

@@ -25,7 +25,7 @@ _AGAIN: Final = re.compile(r":\d+$")
 
 
 class Descriptions:
-    """The columns of the reads of one database that its SQL does not tell."""
+    """The columns of reads whose SQL does not show them, for one database."""
 
     def __init__(self) -> None:
         self._known: dict[str, list[str]] = {}
@@ -49,7 +49,7 @@ class Descriptions:
         return list(known)
 
     def forget(self, sql: str) -> None:
-        """Ask again for a text whose tables have changed."""
+        """Forget the columns of a text whose tables have changed."""
         self._known.pop(sql, None)
 
     def _ask(self, read: Statement, ask: Ask) -> list[str]:

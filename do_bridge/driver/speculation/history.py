@@ -113,7 +113,7 @@ class History:
         self.entries.append(read)
 
     def replay(self) -> list[Statement]:
-        """Return what brings the database to where the block has it."""
+        """Return the statements that repeat the block's writes."""
         return [step for write in self.writes for step in write.steps()]
 
     def commit(self) -> list[Statement]:

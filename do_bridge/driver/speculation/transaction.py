@@ -114,7 +114,7 @@ class Speculation(RemoteTransaction):
         if first.shape.reads_only:
             return [self._read(first, deadline)]
         if first.shape.verb == "PRAGMA":
-            # Keys are always deferred, and any other pragma is no part of a transaction.
+            # Keys are always deferred, and any other pragma is not part of a transaction.
             defers = "defer_foreign_keys" in first.sql.lower()
             return [Answer(is_exact=True)] if defers else self._send([first], deadline)
         if first.shape.verb != "CREATE" and is_several(first.sql):

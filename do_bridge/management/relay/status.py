@@ -20,7 +20,7 @@ def add_arguments(parser):
 
 
 def handle(command, **options):
-    """Print both sides; raise CommandError with what is to be done."""
+    """Print both sides; raise CommandError if something has to be done."""
     found = compare(options["url"] or _configured_url())
     if options["json"]:
         command.stdout.write(json.dumps(found.as_dict(), indent=2))

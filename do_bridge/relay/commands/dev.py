@@ -133,7 +133,7 @@ def _greet(command: Any, relay: LocalRelay, file: str | None, *, urls: bool) -> 
             f"The settings for your project; `manage.py relay dev --write .env` writes them:\n\n{lines}"
         )
     command.stdout.write("Ctrl-C ends the relay.")
-    command.stdout.flush()  # whoever reads it through a pipe waits for it
+    command.stdout.flush()  # a program that reads it through a pipe waits for it
 
 
 def _refresh(relay: LocalRelay, path: Path) -> bool:

@@ -61,7 +61,7 @@ def _is_text(column):
 
 
 def _blank(column, key):
-    """Return SQL for a value that says nothing, and differs by row if it has to."""
+    """Return SQL for a meaningless value, which differs by row if it must."""
     if not column.is_required:
         return "NULL"
     if isinstance(column.field, models.UUIDField):

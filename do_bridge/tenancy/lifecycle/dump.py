@@ -24,7 +24,7 @@ PAGE_BYTES = LIST_BYTES
 _HAS_COUNTERS = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
 FIRST_PAGE = 10
 LARGEST_PAGE = 20_000
-# A result has at most 100 columns: one tells the types, some are the key by which pages go on.
+# A result has at most 100 columns. One holds the types, some hold the key where the next page starts.
 COLUMNS_IN_A_RESULT = 80
 
 

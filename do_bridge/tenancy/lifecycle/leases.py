@@ -40,7 +40,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 
 
 class LeaseError(OperationalError):
-    """An operation on a tenant can't begin or go on."""
+    """An operation on a tenant can't begin or continue."""
 
 
 class Held(LeaseError):
@@ -161,7 +161,7 @@ def _has_ended(row, read):
 
 
 def _decide(row, operation, read, adopts, has_waited):
-    """Return (the step, the owner to go on as or "")."""
+    """Return (the step, the owner to continue as or "")."""
     if operation == Operation.DELETE:
         return Do.DROP, ""
     is_settled = row.state == State.READY and not row.operation
@@ -332,7 +332,7 @@ def _update_statement(values, assignments, params=(), where=""):
 
 
 def _state_of_old(row):
-    """Return the state of a row as it was; a tenant that nobody knew does not exist."""
+    """Return the state of a row as it was; an unknown tenant counts as deleted."""
     return row.state if row.fence or row.is_registered else State.DELETED
 
 

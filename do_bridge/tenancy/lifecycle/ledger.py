@@ -227,7 +227,7 @@ def all_schemas():
 
 
 class clear_errors:  # noqa: N801 - reads as the context that it is
-    """Raise LedgerMissing, which says what to do, if D1 has no ledger yet."""
+    """Raise LedgerMissing in this block if D1 has no ledger yet."""
 
     def __enter__(self):
         return self

@@ -43,7 +43,7 @@ class Content(StrEnum):
 
 
 class Found(StrEnum):
-    """What the ledger's row and the object say together, while no lease is alive."""
+    """The finding from the ledger's row and the object, while no lease is alive."""
 
     UNUSED = "unused"
     READY = "ready"
@@ -57,9 +57,9 @@ class Do(StrEnum):
 
     MAKE = "make"  # do the operation's work in the empty object
     DROP = "drop"  # empty the object, then do the work
-    KEEP = "keep"  # go on with what the object holds
-    TAKEN = "taken"  # refuse: the tables are somebody's, maybe a former tenant's
-    UNFINISHED = "unfinished"  # refuse: another operation was cut off, and has to be run again
+    KEEP = "keep"  # continue with what the object holds
+    TAKEN = "taken"  # refuse: the tables are not this tenant's, maybe a former one's
+    UNFINISHED = "unfinished"  # refuse: another operation was interrupted, and has to be run again
     GONE = "gone"  # refuse: the tenant was deleted
 
 
@@ -100,7 +100,7 @@ TABLE = {
 
 @dataclass(frozen=True)
 class Row:
-    """A tenant's row in the ledger, as it was read; `fence` 0 where there is none."""
+    """A tenant's row in the ledger, as it was read; `fence` is 0 if there is none."""
 
     slug: str
     state: str = State.UNUSED

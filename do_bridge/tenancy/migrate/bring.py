@@ -167,7 +167,7 @@ class LeasedFleet:
     def _work(self, slug):
         if (lease := self._leases.get(slug)) is None:
             return self._work_alone(slug)
-        # After an interrupted run only the object itself tells how far it came.
+        # After an interrupted run only the object itself shows its progress.
         if lease.row.operation:
             start = close_to_older(lease).fingerprint
         else:

@@ -64,7 +64,7 @@ def _expect_schema(sender, connection, **kwargs):
 
 
 def _on_mismatch(reference, alias, found):
-    """Return the fingerprint with which a request may go on; raises SchemaMismatch."""
+    """Return the fingerprint to continue a request with; raise SchemaMismatch."""
     if is_unchecked():
         return found
     # In another thread, because the connection to the object is waiting here.
@@ -77,7 +77,7 @@ def _on_mismatch(reference, alias, found):
 
 
 def _answer(slug, found):
-    # The look-up is not asked: it is a cache, and its listeners would use the tenant.
+    # The look-up is not used: it is a cache, and its listeners would use the tenant.
     if not found and (directory_is_closed() or not is_registered(slug)):
         _refuse_gone(slug)
         # An object without a row in D1 is not this package's to migrate.

@@ -19,7 +19,7 @@ from do_bridge.tenancy.slugs import tenant_alias
 #: Tenants between two writes to the ledger; as many are checked again after a crash.
 PIECE = 64
 JOBS = 4
-#: Seconds after which a run notices Ctrl-C at the latest.
+#: Seconds until a run reacts to Ctrl-C, at most.
 AWAKE = 0.5
 
 

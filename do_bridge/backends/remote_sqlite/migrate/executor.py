@@ -31,7 +31,7 @@ class MigrationExecutor(django_executor.MigrationExecutor):
     """Django's executor; for aliases of other backends it changes nothing.
 
     On a Durable Object a migration is one transaction. On D1 it is one batch, split only where code needs a
-    result before the end. Each chunk writes its progress, so that a failed migration goes on where it
+    result before the end. Each chunk writes its progress, so that a failed migration continues where it
     stopped.
     """
 

@@ -121,7 +121,7 @@ class KeyedUpdate(compiler.SQLCompiler):
         return list(self._updates(keyed, where, params))
 
     def _keyed(self):
-        """Return the query's rows as a Keyed, or None where it is another one."""
+        """Return the query's rows as a Keyed, or None for another kind of query."""
         cases = [(field, self._resolved(val)) for field, _, val in self.query.values]
         key_fields = self.query.get_meta().pk_fields
         keys = [_is_plain_field(field) and keys_of(case, field, key_fields) for field, case in cases]
