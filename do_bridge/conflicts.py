@@ -1,4 +1,7 @@
-"""What a project does about blocks on D1 that another block has overtaken: run them again, or answer 503."""
+"""Handle conflicts of blocks on D1: run them again, or answer 503.
+
+A block conflicts if another block has overtaken it.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,12 @@ same moment. Nothing of yours was saved.</p></body></html>"""
 
 
 def retry_on_conflict(times: int = 3) -> Callable[[_F], _F]:
-    """Return a decorator that runs a function or view again, up to `times` more, after TransactionConflict.
+    """Return a decorator that runs a function again after TransactionConflict.
 
-    The function must open its block of `atomic()` itself. Inside a block that is open already it runs once,
-    and the conflict is the outer block's. Pauses between the attempts grow, by chance. Works on coroutine
-    functions too. What the function does outside of the database is done again.
+    It runs the function, or view, up to `times` more. The function must open its block of `atomic()` itself.
+    Inside a block that is open already it runs once, and the conflict is the outer block's. The pauses
+    between the attempts grow and are random. Works on coroutine functions too. What the function does outside
+    of the database is done again.
     """
     if callable(times) or times < 0:
         raise TypeError("Write @retry_on_conflict() or @retry_on_conflict(times=3).")
@@ -74,7 +78,10 @@ def retry_on_conflict(times: int = 3) -> Callable[[_F], _F]:
 
 
 def is_in_block():
-    """Return whether this thread has an open block on a database that may conflict, a TestCase's aside."""
+    """Return whether this thread has an open block that may conflict.
+
+    The blocks of a TestCase do not count.
+    """
     return any(
         not all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
         for connection in connections.all(initialized_only=True)
@@ -90,7 +97,10 @@ def _pause(number, function):
 
 
 def conflict_page(request, error):
-    """Return the page that asks a visitor to try again: the template conflict.html, or a plain one."""
+    """Return the page that asks a visitor to try again, with the status 503.
+
+    It is the template conflict.html, or a plain page.
+    """
     logger.warning("%s: %s", request.path, error)
     try:
         page = loader.get_template("conflict.html").render({}, request)
@@ -100,7 +110,10 @@ def conflict_page(request, error):
 
 
 class ConflictMiddleware:
-    """Answers 503 with Retry-After for a view that conflicted; TenantMiddleware does the same."""
+    """Middleware that answers 503 with Retry-After after a conflict in a view.
+
+    TenantMiddleware does the same.
+    """
 
     sync_capable = True
     async_capable = True

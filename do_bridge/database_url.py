@@ -61,9 +61,10 @@ def parse(url: str) -> dict[str, Any]:
 
 
 def register() -> None:
-    """Make `d1://` and `do://` known to django-environ and dj-database-url, if they are installed.
+    """Register `d1://` and `do://` with django-environ and dj-database-url.
 
-    Call it in the settings, before `env.db_url()` or `dj_database_url.config()`. May be called again.
+    A library that is not installed is skipped. Call it in the settings, before `env.db_url()` or
+    `dj_database_url.config()`. May be called again.
     """
     for name, teach in (("environ", _teach_environ), ("dj_database_url", _teach_dj_database_url)):
         try:
@@ -141,7 +142,10 @@ def _settings(
 
 
 def _base(host: str, port: int | None, tls: bool | None) -> str:
-    """Return the address of the relay or the API; without a word about TLS this machine does without."""
+    """Return the address of the relay or the API.
+
+    If `tls` is None, TLS is used for every host except this machine.
+    """
     netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
     if tls is None:
         tls = not is_on_this_machine(f"http://{netloc}")

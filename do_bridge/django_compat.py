@@ -1,4 +1,7 @@
-"""What differs between the series of Django that this package supports; an unknown series is refused here."""
+"""The differences between the series of Django that this package supports.
+
+An unknown series is refused here.
+"""
 
 import django
 from django.core.exceptions import ImproperlyConfigured
@@ -11,7 +14,7 @@ INSTALLED = django.VERSION[:2]
 
 
 def require_known(version=INSTALLED):
-    """Raise ImproperlyConfigured if this package does not know a series, a pair as (6, 1)."""
+    """Raise ImproperlyConfigured for an unsupported series, a pair like (6, 1)."""
     if version in SERIES:
         return
     names = [".".join(map(str, series)) for series in SERIES]
@@ -64,7 +67,10 @@ SUITE_ON_DELETE = (
 
 
 class ReturningColumns:
-    """Part of a backend's operations: the name by which Django 5.2 calls `returning_columns()`."""
+    """Part of a backend's operations.
+
+    It has the name by which Django 5.2 calls `returning_columns()`.
+    """
 
     def return_insert_columns(self, fields):
         return self.returning_columns(fields)
@@ -87,14 +93,20 @@ def quote_name(compiler, name):
 
 
 def relation(introspection, column, table, on_delete):
-    """Return what get_relations() has for a key to `column` of `table`; `on_delete` is the clause in SQL."""
+    """Return the value that get_relations() has for a key to `column` of `table`.
+
+    `on_delete` is the clause in SQL.
+    """
     if HAS_DB_ON_DELETE:
         return column, table, introspection.on_delete_types.get(on_delete)
     return column, table
 
 
 def has_on_delete_clause(field):
-    """Whether a relation's field has an ON DELETE clause, so that the database changes its rows by itself."""
+    """Return whether a relation's field has an ON DELETE clause.
+
+    Then the database changes its rows by itself.
+    """
     return hasattr(field.remote_field.on_delete, "on_delete_sql")
 
 
@@ -115,5 +127,5 @@ def receivers(signal):
 
 
 def without_serialization(**options):
-    """Return the keyword arguments of create_test_db() for a database whose rows nobody serializes."""
+    """Return the keyword arguments of create_test_db() without serialization."""
     return {**options, "serialize": False} if CREATION_SERIALIZES else options

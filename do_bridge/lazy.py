@@ -9,7 +9,10 @@ from typing import Any
 
 
 def names_from(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return `__getattr__` for `module`; `homes` maps each name to the module that defines it."""
+    """Return a `__getattr__` for `module` that imports names on first use.
+
+    `homes` maps each name to the module that defines it.
+    """
 
     def get(name: str) -> Any:
         if name not in homes:

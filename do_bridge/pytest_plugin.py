@@ -1,6 +1,7 @@
-"""The pytest plugin: a local relay for the session, and tenants for tests. It needs pytest-django.
+"""The pytest plugin: a local relay for the session, and tenants for tests.
 
-Pytest loads this module in every project where the package is installed, so it imports nothing but pytest.
+It needs pytest-django. Pytest loads this module in every project where the package is installed, so it
+imports nothing but pytest.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _start_relay(config: pytest.Config) -> Any:
-    """Start the session's relay, once; return the LocalRelay, or None if tests use the configured one."""
+    """Start the session's relay, once.
+
+    Returns the LocalRelay, or None if tests use the configured one.
+    """
     if _RELAY not in config.stash:
         from do_bridge.relay import RelayError
         from do_bridge.testing.relay import local_relay, share_out
@@ -48,7 +52,10 @@ def _start_relay(config: pytest.Config) -> Any:
 
 
 def _is_used() -> bool:
-    """Whether the project under test has this package in its settings; nothing of the package is imported."""
+    """Return whether the project under test has this package in its settings.
+
+    Nothing of the package is imported.
+    """
     from django.conf import settings
 
     if not settings.configured:
@@ -66,7 +73,10 @@ class _Watch:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Any:
-        """Start the relay before the test databases; let `db` restore rows if the setting is on."""
+        """Start the relay before the test databases are made.
+
+        Let `db` restore rows if the setting is on.
+        """
         if fixturedef.argname == _DATABASES and _is_used():
             from do_bridge.testing.pytest_rows import require_fixture
 
@@ -92,13 +102,19 @@ class _Watch:
 
 @pytest.fixture(scope="session")
 def local_relay(pytestconfig: pytest.Config, django_test_environment: None) -> Any:
-    """The session's LocalRelay: `url`, `token`, `database_ids`; None if tests use the configured one."""
+    """The session's LocalRelay, or None if tests use the configured one.
+
+    It has `url`, `token` and `database_ids`.
+    """
     return _start_relay(pytestconfig)
 
 
 @pytest.fixture
 def make_tenant(db: None) -> Iterator[Callable[..., Any]]:
-    """Make tenants for one test: `make_tenant()`, `make_tenant("acme", plan="free")`; returns the row."""
+    """Make tenants for one test: `make_tenant()`, `make_tenant("acme", plan="free")`.
+
+    It returns the tenant's row.
+    """
     from do_bridge.testing import make_test_tenant
 
     with ExitStack() as stack:
@@ -107,7 +123,7 @@ def make_tenant(db: None) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def tenant_fields() -> dict[str, Any]:
-    """The values that `tenant` gives to the fields of its row; override it if the model needs some."""
+    """The field values for the row of `tenant`; override it if the model needs some."""
     return {}
 
 

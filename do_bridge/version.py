@@ -1,3 +1,3 @@
-"""The package's version, apart so that the driver can read it without the package's other parts."""
+"""The package's version, which the driver reads without the other parts."""
 
 __version__ = "0.1.0"

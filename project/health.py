@@ -53,7 +53,7 @@ class Report:
 
 
 class Health:
-    """Run all probes side by side, never twice at once, and share the answer for a second.
+    """The health probes, which run side by side and share their answer for a second.
 
     They never run twice at once. `probes` are functions by name that return a Fault or None, or raise;
     `deadline` is in seconds.

@@ -4,7 +4,10 @@ NAMES = ("membership_added", "membership_ended", "membership_moved", "member_cha
 
 
 class Migration(migrations.Migration):
-    """The dirty flags are do_bridge.members' own; its first migration of D1 flags all members once."""
+    """Give the dirty flags to do_bridge.members.
+
+    Its first migration of D1 sets the flags of all members once.
+    """
 
     dependencies = [
         ("accounts", "0003_sign_in_failure"),

@@ -1,1 +1,1 @@
-"""Database engines for Django on Cloudflare: D1 and Durable Objects, on one SQL dialect."""
+"""Database engines for Cloudflare's D1 and Durable Objects, on one SQL dialect."""

@@ -1,7 +1,8 @@
-"""`relay doctor`: probes of what the package relies on, run against a live relay and live databases.
+"""`relay doctor`: check what the package relies on, on a live relay.
 
-The probes use only the driver and leave nothing behind. Their tables exist inside one batch, which drops
-them or is rolled back. Rows that must be committed go into an object with a random name.
+The probes run against live databases, too. They use only the driver and leave nothing behind. Their tables
+exist inside one batch, which drops them or is rolled back. Rows that must be committed go into an object
+with a random name.
 """
 
 from __future__ import annotations

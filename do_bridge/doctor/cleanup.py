@@ -16,7 +16,10 @@ _RELAYS_TABLES: Final = "name GLOB '_do_bridge_*'"
 
 
 def clean(site: Site) -> list[str]:
-    """Drop what is left, close all connections, and return a sentence for each thing that stays."""
+    """Drop what is left and close all connections.
+
+    Returns a sentence for each thing that stays.
+    """
     left = []
     for database in site.databases:
         if not database.answered:

@@ -1,4 +1,7 @@
-"""A database for the probes: statements, refusals, and tables that exist inside one batch."""
+"""A database for the probes.
+
+It runs statements, returns refusals, and names tables that exist inside one batch.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,10 @@ class Database:
         return Connection(self.transport, self.name, **{"timeout": TIMEOUT, "write_keys": False, **options})
 
     def table(self, name: str) -> str:
-        """Return the name of a table of the current probe: an earlier one may have left its own."""
+        """Return the name of a table of the current probe.
+
+        An earlier probe may have left a table of the same name.
+        """
         return f"{self.prefix}{self._probe}_{name}"
 
     def rows(self, sql: str, *params: Any) -> list[Row]:
@@ -78,7 +84,10 @@ class Database:
         return rows[0][0]
 
     def batch(self, *statements: Statement) -> list[Result]:
-        """Run statements as one atomic batch, or inside the open transaction, in one round trip."""
+        """Run statements as one atomic batch, in one round trip.
+
+        In an open transaction they run inside it.
+        """
         items = [(item, None) if isinstance(item, str) else item for item in statements]
         results = self.connection.execute_batch(items)
         self.answered = True
@@ -100,9 +109,10 @@ class Database:
         return error
 
     def carried(self, expression: str, *before: Statement) -> str:
-        """Run statements and return the value of an SQL expression after them; all of it is rolled back.
+        """Run statements, and return the value of an SQL expression after them.
 
-        The batch ends with an error that carries the text, its length and its last characters as a check.
+        All of it is rolled back. The batch ends with an error that carries the text, its length and its last
+        characters as a check.
         """
         path = f"'{_CARRIED}' || length(t) || ':' || hex(substr(t, -8)) || ':' || t"
         last = f"SELECT json_extract('{{}}', {path}) AS e FROM (SELECT CAST({expression} AS TEXT) AS t)"  # noqa: S608
@@ -166,7 +176,7 @@ class Database:
         return f"{secrets.token_hex(16)}:1000000"
 
     def end_probe(self) -> None:
-        """Close the connections and transports that a probe has opened beside the first one."""
+        """Close the connections and transports that a probe has added to the first one."""
         self._probe += 1
         others, self._others = self._others, []
         for other in others:
@@ -182,7 +192,10 @@ class Database:
         self.transport.close()
 
     def reset(self) -> None:
-        """Take a new connection: the last probe may have been interrupted in a transaction."""
+        """Take a new connection.
+
+        The last probe may have been interrupted in a transaction.
+        """
         self.end_probe()
         _close(self.connection)
         self.connection = self._connect(**self._options)

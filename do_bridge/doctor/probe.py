@@ -22,7 +22,10 @@ _LONGEST_SHOWN: Final = 120
 
 
 class Wrong(Exception):
-    """The answer is not the one that the package relies on; the message describes the difference."""
+    """The answer is not the one that the package relies on.
+
+    The message describes the difference.
+    """
 
 
 class Skip(Exception):

@@ -55,7 +55,10 @@ class Relay:
         return request(base + path, token=token, timeout=_TIMEOUT)
 
     def open(self, token: str) -> Terms:
-        """Open a session with a token, close it, and return its terms; raises the driver's errors."""
+        """Open a session with a token, close it, and return its terms.
+
+        Raises the driver's errors.
+        """
         session = RelaySession(self.url, token, connect_timeout=_TIMEOUT, deadline=Deadline(_TIMEOUT))
         with contextlib.closing(session):
             return Terms(session.knows_keys, session.max_message, session.limit, session.seconds)

@@ -78,7 +78,10 @@ def _heading(site: Site) -> str:
 
 
 def _lines(results: list[Result]) -> Iterator[tuple[Status, str]]:
-    """Yield a line for each status, with the databases that share it, and what to do about a failure."""
+    """Yield a line for each status, with the databases that share it.
+
+    More lines follow a failure, with what to do.
+    """
     for status in _ORDER:
         same = [result for result in results if result.status is status]
         if not same:

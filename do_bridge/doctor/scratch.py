@@ -29,7 +29,10 @@ class ScratchDatabase:
         self.token = Secret(self.token)
 
     def make(self) -> str:
-        """Create the database and return its id; raise OperationalError if the account refuses."""
+        """Create the database and return its id.
+
+        Raises OperationalError if the account refuses.
+        """
         reply = self._call("POST", "", {"name": self.name})
         self.id = _result(reply).get("uuid") or ""
         if not self.id:

@@ -1,4 +1,7 @@
-"""What one run examines: the relay, the databases, and what has to be removed at its end."""
+"""What one run examines, and what has to be removed at its end.
+
+It examines the relay and the databases.
+"""
 
 from __future__ import annotations
 
@@ -82,9 +85,10 @@ class Site:
         return self.version == LOCAL_VERSION and is_on_this_machine(self.relay.url)
 
     def connect(self) -> None:
-        """Reach the relay once, and make the temporary D1 database if the account allows it.
+        """Reach the relay once, and make the temporary D1 database if possible.
 
-        Raises the driver's errors if the relay, or without a relay the API, cannot be used.
+        The account must allow that database. Raises the driver's errors if the relay, or without a relay the
+        API, cannot be used.
         """
         if self.relay is not None:
             for token in dict.fromkeys(self.relay.tokens.values()):

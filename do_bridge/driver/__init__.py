@@ -1,4 +1,7 @@
-"""A PEP 249 driver for Cloudflare D1 and for SQLite Durable Objects, over the relay or D1's REST API."""
+"""A PEP 249 driver for Cloudflare D1 and for SQLite Durable Objects.
+
+It connects over the relay, or over D1's REST API.
+"""
 
 from __future__ import annotations
 

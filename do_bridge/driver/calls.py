@@ -1,4 +1,4 @@
-"""What one request was and how long it took, for logs and for observers of a connection."""
+"""Describe one request and its duration, for logs and observers of a connection."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ logger = logging.getLogger("do_bridge.driver")
 
 @dataclass(slots=True)
 class Call:
-    """One request: ``operation`` is ``batch``, ``tx``, ``commit`` or ``rollback``; never its parameters.
+    """One request, without its parameters.
 
-    ``duration`` in seconds; ``rows`` that came back; ``changed`` rows that were written, without those of
-    triggers and cascades; ``error`` the name of the exception's class, or None.
+    ``operation`` is ``batch``, ``tx``, ``commit`` or ``rollback``; ``duration`` is in seconds; ``rows`` is
+    the number of rows returned; ``changed`` is the number of rows written, without those of triggers and
+    cascades; ``error`` is the name of the exception's class, or None.
 
     ``rows_read`` and ``rows_written`` are the runtime's own counters, which Cloudflare bills: rows scanned,
     and rows and index entries written, over all statements of the request. They are None if
-    ``Connection.metered`` did not ask for them, if the request failed or had no statement, if the Worker is
+    ``Connection.metered`` did not request them, if the request failed or had no statement, if the Worker is
     older, or if the relay could not count them for this multi-statement text on D1 (see
     worker/PROTOCOL.md).
     """

@@ -1,4 +1,7 @@
-"""Convert Python's values to the wire and back: parameters as JSON text and slots, rows as Python objects."""
+"""Convert Python's values to the wire and back.
+
+Parameters become JSON text and slots; rows become Python objects.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ _quote = json.encoder.encode_basestring
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Parameters as they travel: the kind of each one's slot, and the texts that are bound."""
+    """Encoded parameters: the kind of each one's slot, and the texts to bind."""
 
     kinds: tuple[int, ...]
     wire: tuple[str, ...]
@@ -92,7 +95,10 @@ def slots(kinds: tuple[int, ...]) -> list[str]:
 
 
 def decode(rows: Sequence[Sequence[Any]]) -> tuple[list[tuple[Any, ...]], set[int]]:
-    """Return the rows as Python's values, and the columns whose numbers may have been rounded on the wire."""
+    """Return the rows as Python's values, and the columns that may be rounded.
+
+    JSON may have rounded the integers of these columns on the wire.
+    """
     doubtful: set[int] = set()
     decoded = []
     for row in rows:

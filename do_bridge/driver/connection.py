@@ -1,4 +1,7 @@
-"""The PEP 249 connection to one database: statements, batches and transactions over a transport."""
+"""The PEP 249 connection to one database.
+
+It runs statements, batches and transactions over a transport.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +40,11 @@ MAX_WRITES: Final = 500
 
 
 class Connection:
-    """A connection to one database, ``do:<object>`` or ``d1:<id>``; the first statement opens it.
+    """A connection to one database, ``do:<object>`` or ``d1:<id>``.
 
-    Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` limits one call,
-    ``lease`` one transaction, both in seconds. Use a connection from one thread at a time.
+    The first statement opens it. Without ``begin()`` each statement, and each batch, commits by itself.
+    ``timeout`` limits one call, ``lease`` one transaction, both in seconds. Use a connection from one thread
+    at a time.
 
     ``expect`` is the schema fingerprint that an object must hold before anything runs there (empty: none).
     If the object holds another one, ``on_mismatch(found)`` may bring the schema up to date and return the
@@ -122,7 +126,7 @@ class Connection:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether ``begin()`` was called, and neither ``commit()`` nor ``rollback()`` since."""
+        """Whether a transaction is open, from ``begin()`` to commit or rollback."""
         return self._transaction is not None
 
     def cursor(self) -> Cursor:
@@ -156,7 +160,7 @@ class Connection:
         return [next(results) if item.shape.verb else Result([], [], -1, None) for item in statements]
 
     def run_many(self, statements: Sequence[Statement]) -> list[Result]:
-        """Run many statements as one atomic batch, split if it is larger than a request may be.
+        """Run many statements as one atomic batch, split if it is too large.
 
         On a Durable Object a batch that has to be split runs in a transaction and stays atomic. D1 has no
         transactions: each chunk is atomic by itself, a warning is logged, and an error carries a note with
@@ -178,19 +182,19 @@ class Connection:
         return results
 
     def size(self) -> int:
-        """Return the bytes that the database takes on disk; one round trip, outside any transaction.
+        """Return the number of bytes that the database takes on disk.
 
-        Raises NotSupportedError if the transport cannot report them.
+        One round trip, outside any transaction. Raises NotSupportedError if the transport cannot report them.
         """
         self._check_open()
         with Timed("size", self.database, self.on_call):
             return self.transport.size(self.database, Deadline(self.timeout))
 
     def erase(self) -> bool:
-        """Release the storage of an empty Durable Object, which is billed for it; one round trip.
+        """Release the storage of an empty Durable Object, which is billed for it.
 
-        Returns False, and does nothing, if the object has a table or view. Raises NotSupportedError if the
-        transport cannot do this.
+        One round trip. Returns False, and does nothing, if the object has a table or view. Raises
+        NotSupportedError if the transport cannot do this.
         """
         self._check_open()
         with Timed("erase", self.database, self.on_call):
@@ -216,7 +220,7 @@ class Connection:
 
         After an error only ``rollback()`` is possible. If the answer is lost, the driver reads the outcome
         from the object. The outcome stays unknown only if the object does not answer in time, or if keys
-        are off, and then the error says so.
+        are off; the error's effect is then ``unknown``.
         """
         self._check_open()
         if self._transaction is not None:
@@ -239,7 +243,7 @@ class Connection:
             self._transaction = None
 
     def rollback(self) -> None:
-        """Roll the open transaction back; do nothing if there is none or it is already lost."""
+        """Roll the open transaction back, if there is one and it is not lost."""
         self._check_open()
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
@@ -269,12 +273,18 @@ class Connection:
                 self._keys.give_back()
 
     def rest(self) -> None:
-        """Release the client name of this connection's keys to other connections, until it writes again."""
+        """Release the client name of this connection's keys to other connections.
+
+        The next write takes a name again.
+        """
         self._keys.give_back()
 
     @contextmanager
     def unkeyed(self) -> Iterator[None]:
-        """Send writes without keys in this block, for writes that drop the table of the keys."""
+        """Send writes without keys in this block.
+
+        It is for writes that drop the table of the keys.
+        """
         with self._with_keys(False):
             yield
 
@@ -306,7 +316,10 @@ class Connection:
         return self._keys.next() if self.write_keys else None
 
     def reserve_keys(self, table: str, count: int, above: int = 0) -> Sequence[int]:
-        """Return unused keys of an AUTOINCREMENT table on D1, whatever becomes of an open transaction."""
+        """Return unused keys of an AUTOINCREMENT table on D1.
+
+        They stay reserved whatever becomes of an open transaction.
+        """
         with Timed("reserve", self.database, self.on_call):
             return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
 
@@ -388,7 +401,11 @@ class Connection:
         doubtful: Sequence[set[int]],
         deadline: Deadline,
     ) -> list[list[tuple[Any, ...]]]:
-        """Read again with the doubtful columns as text; fail if the data changed in between."""
+        """Read again with the doubtful columns as text.
+
+        Raises OperationalError if the data changed in between, and DataError if the statements can't be read
+        again.
+        """
         for statement, answer, columns in zip(statements, answers, doubtful, strict=True):
             if columns and not exact.can_wrap(statement):
                 raise exact.refusal(statement, answer.columns[min(columns)])

@@ -17,7 +17,10 @@ Description = tuple[tuple[str, None, None, None, None, None, None], ...]
 
 
 class Cursor:
-    """Runs statements on its connection; ``rowcount`` is -1 for reads, as with sqlite3."""
+    """A cursor, which runs statements on its connection.
+
+    ``rowcount`` is -1 for reads, as with sqlite3.
+    """
 
     arraysize = 1
 
@@ -48,20 +51,29 @@ class Cursor:
 
     @property
     def lastrowid(self) -> int | None:
-        """The rowid of the last INSERT; an optimistic transaction that is asked for it depends on it."""
+        """The rowid of the last INSERT.
+
+        Reading it makes an optimistic transaction depend on it.
+        """
         if self._on_lastrowid is not None:
             self._on_lastrowid()
         return self._lastrowid
 
     def execute(self, sql: str, params: Params | None = None) -> Cursor:
-        """Run one statement: ``%s`` or ``%(name)s`` with parameters, the SQL untouched with ``None``."""
+        """Run one statement, with ``%s`` or ``%(name)s`` for its parameters.
+
+        With ``None`` the SQL is sent unchanged.
+        """
         self._check_open()
         self._reset()
         self._take(self.connection.run([prepare(sql, params)])[0])
         return self
 
     def executemany(self, sql: str, seq_of_params: Iterable[Params]) -> Cursor:
-        """Run one statement for each set of parameters, as one atomic batch; ``rowcount`` is their sum."""
+        """Run one statement for each set of parameters, as one atomic batch.
+
+        ``rowcount`` is the sum of the statements' row counts.
+        """
         self._check_open()
         self._reset()
         statements = [prepare(sql, params) for params in seq_of_params]

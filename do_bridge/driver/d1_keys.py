@@ -1,4 +1,7 @@
-"""Idempotency keys on D1: a batch takes its key first, in SQL, and so runs once or never."""
+"""Idempotency keys on D1.
+
+A batch takes its key first, in SQL, and so runs once or never.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +53,11 @@ _READS: Final = Shape("SELECT", reads_only=True, counted=False)
 def write_once_on_d1(
     send: Send, statements: Sequence[Statement], key: str, deadline: Deadline
 ) -> list[Answer]:
-    """Run statements as one batch under their key, again after a lost answer; return their results.
+    """Run statements as one batch under their key; return their results.
 
-    The ``effect`` of an error says what became of them: ``none`` (they did not run and never will),
-    ``done`` (they ran once; their results are lost, because D1 keeps none), or ``unknown`` (D1 did not
-    answer in time).
+    After a lost answer they are sent again. The ``effect`` of an error is ``none`` (they did not run and
+    never will), ``done`` (they ran once; their results are lost, because D1 keeps none), or ``unknown`` (D1
+    did not answer in time).
     """
     if any(";" in statement.sql and is_several(statement.sql) for statement in statements):
         # Within a batch D1 returns no rows of a multi-statement text, so that text goes without a key.
@@ -75,7 +78,10 @@ def write_once_on_d1(
 
 
 def outcome_on_d1(send: Send, key: str, deadline: Deadline) -> str:
-    """Return ``done``, ``none`` (it never will be done), or ``unknown`` if D1 did not answer in time."""
+    """Return the outcome of a write: ``done``, ``none`` or ``unknown``.
+
+    ``none`` means that it never will be done, ``unknown`` that D1 did not answer in time.
+    """
     client, n = _parts(key)
     wire = (json.dumps([client, n, None]),)
     steps = [
@@ -104,7 +110,10 @@ def outcome_on_d1(send: Send, key: str, deadline: Deadline) -> str:
 
 
 class _Write:
-    """A write on its way; ``doubt`` is the error after which it may have been carried out."""
+    """A write that is being sent.
+
+    ``doubt`` is the error after which it may have been carried out.
+    """
 
     def __init__(self, send: Send, statements: Sequence[Statement], key: str) -> None:
         self._send = send

@@ -12,10 +12,11 @@ _WRAPPABLE: Final = frozenset({"SELECT", "VALUES", "WITH"})
 
 
 def wrapped(statement: Statement, width: int, columns: Iterable[int]) -> Statement:
-    """Return the statement that gives the same rows, with these columns' integers and texts as tagged texts.
+    """Return the statement that gives the same rows with tagged texts in ``columns``.
 
-    A tag instead of a second column keeps the result below SQLite's limit of 100 columns. MATERIALIZED
-    computes each row once: ``random()`` must not differ between ``typeof`` and the value.
+    The integers and texts of these columns become tagged texts. A tag instead of a second column keeps the
+    result below SQLite's limit of 100 columns. MATERIALIZED computes each row once: ``random()`` must not
+    differ between ``typeof`` and the value.
     """
     chosen = set(columns)
     names = ", ".join(f"c{index}" for index in range(width))
@@ -36,7 +37,7 @@ def can_wrap(statement: Statement) -> bool:
 
 
 def refusal(statement: Statement, name: str) -> DataError:
-    """Return the error for a result that may be rounded and cannot be read a second time."""
+    """Return the error for a possibly rounded result that cannot be read again."""
     done = "" if statement.shape.reads_only else " The statement has been carried out."
     return DataError(
         f"Column {name!r} holds an integer beyond 2^53, which JSON would round.{done} Select "

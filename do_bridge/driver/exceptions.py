@@ -1,4 +1,6 @@
-"""PEP 249 exceptions, and the one place where SQLite's, the relay's and HTTP's errors become them.
+"""PEP 249 exceptions, and the conversion of other errors to them.
+
+The errors of SQLite, the relay and HTTP are converted here and nowhere else.
 
 ::
 
@@ -74,7 +76,10 @@ class DataError(DatabaseError):
 
 
 class OperationalError(DatabaseError):
-    """The database could not be reached, refused the work, took too long or lost the transaction."""
+    """The database could not do the work.
+
+    It could not be reached, refused the work, took too long or lost the transaction.
+    """
 
 
 class IntegrityError(DatabaseError):
@@ -198,7 +203,10 @@ _QUOTED_VALUE = re.compile(
 
 
 def describe(message: str) -> tuple[str, str | None]:
-    """Split a message of SQLite into its text, without quoted values, and its most exact code."""
+    """Split a message of SQLite into its text and its most exact code.
+
+    The text has no quoted values. The code is None if the message has none.
+    """
     text = _PREFIX.sub("", message).strip()
     match = _CODES.search(text)
     code = (match[2] or match[1]) if match else None

@@ -1,4 +1,7 @@
-"""The tables of a database that are not the project's, as GLOB patterns of their names."""
+"""Recognize the tables of a database that are not the project's.
+
+They are listed as GLOB patterns of their names.
+"""
 
 from __future__ import annotations
 

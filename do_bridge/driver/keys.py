@@ -1,4 +1,7 @@
-"""Idempotency keys: a write with a key may be sent again and runs once, and its outcome can be looked up."""
+"""Idempotency keys: a write with a key may be sent again and runs once.
+
+The outcome of such a write can be looked up.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from .transport import Answer, Deadline, outcome_unknown, with_retries
 _SETTLED: Final = frozenset(
     {"sql", "foreign_key", "schema_mismatch", "too_large", "answer_lost", "stale_key"}
 )
-# After so many errors from the object itself, another attempt would bring nothing new.
+# After this number of errors from the object itself, another attempt would fail, too.
 _ATTEMPTS_OF_AN_ANSWER: Final = 2
 
 # The relay accepts no more digits, which leaves a client a billion writes.
@@ -29,14 +32,17 @@ _TIME_TO_ASK: Final = 5.0
 
 
 class NameInUse(OperationalError):
-    """The object has seen a later key of this client: another process writes under its name.
+    """The object has received a later key of this client.
 
-    The work was not run, and never will be under its key.
+    Another process writes under its name. The work was not run, and never will be under its key.
     """
 
 
 class _Client:
-    """A random name that one connection at a time writes under, and the number of its last write."""
+    """A random client name, and the number of its last write.
+
+    One connection at a time writes under it.
+    """
 
     __slots__ = ("last", "name", "pid")
 
@@ -57,10 +63,11 @@ _free: Final[list[_Client]] = []
 
 
 class WriteKeys:
-    """Give each write of one connection its key: ``<client>:<n>``, where ``n`` only grows.
+    """The idempotency keys of one connection's writes.
 
-    An object runs no write whose number is lower than the last that it has seen of the client, so a write
-    that was delayed on its way never runs after later ones.
+    A key is ``<client>:<n>``, where ``n`` only grows. An object runs no write whose number is lower than the
+    last that it has received from the client, so a write that was delayed on its way never runs after later
+    ones.
     """
 
     def __init__(self) -> None:
@@ -78,7 +85,10 @@ class WriteKeys:
         return f"{client.name}:{number}"
 
     def rename(self) -> None:
-        """Write under a new name from now on, because a copy of this state uses the old one."""
+        """Write under a new name from now on.
+
+        A copy of this state uses the old one.
+        """
         # Take no free name: those may have been copied, too.
         self._client = _Client()
 
@@ -100,10 +110,11 @@ def _take() -> _Client:
 
 
 def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Deadline) -> list[Answer]:
-    """Send a write under its key, again after a lost answer, until the deadline; return its results.
+    """Send a write under its key until the deadline; return its results.
 
-    The ``effect`` of an error: ``none`` if nothing was written and nothing will be, ``done`` if it was
-    written and its results are lost, ``unknown`` if the relay did not answer in time.
+    It is sent again after a lost answer. The ``effect`` of an error is ``none`` if nothing was written and
+    nothing will be, ``done`` if it was written and its results are lost, and ``unknown`` if the relay did not
+    answer in time.
     """
     write = _Write(pool, message, key)
     try:
@@ -121,10 +132,11 @@ def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Dea
 
 
 def settle_commit(pool: RelayPool, database: str, key: str, error: DatabaseError, deadline: Deadline) -> None:
-    """Return if the commit under ``key``, whose answer was lost with ``error``, was carried out.
+    """Return if a commit whose answer was lost was carried out.
 
-    Raises OperationalError with the effect ``ended`` if it was not and never will be, and with the effect
-    ``unknown`` if the relay did not answer before the deadline.
+    ``key`` is the key of the commit, ``error`` the error of the lost answer. Raises OperationalError with the
+    effect ``ended`` if it was not carried out and never will be, and with the effect ``unknown`` if the relay
+    did not answer before the deadline.
     """
     outcome = outcome_of(pool, database, key, deadline)
     if outcome == "none":
@@ -144,7 +156,10 @@ def name_in_use(error: DatabaseError, effect: str) -> NameInUse:
 
 
 def leaving_time_to_ask(deadline: Deadline) -> Deadline:
-    """Return an earlier deadline, which leaves time to look up the outcome if the connection falls silent."""
+    """Return an earlier deadline, which leaves time to look up the outcome.
+
+    The look-up is needed if the connection does not answer any more.
+    """
     left = deadline.remaining()
     seconds = round(left - min(left / 4, _TIME_TO_ASK), 3)
     # With no time left, the error must name the timeout that there was.
@@ -152,7 +167,10 @@ def leaving_time_to_ask(deadline: Deadline) -> Deadline:
 
 
 def outcome_of(pool: RelayPool, database: str, key: str, deadline: Deadline) -> str:
-    """Return ``done``, ``none`` (and it never will be), or ``unknown`` without an answer in time."""
+    """Return the outcome of a write: ``done``, ``none`` or ``unknown``.
+
+    ``none`` means that it never will be done, ``unknown`` that no answer came in time.
+    """
 
     def ask() -> list[Answer]:
         session = pool.acquire(deadline)
@@ -173,7 +191,10 @@ def outcome_of(pool: RelayPool, database: str, key: str, deadline: Deadline) -> 
 
 
 class _Write:
-    """A write on its way; ``doubt`` is the error after which it may have been carried out."""
+    """A write that is being sent.
+
+    ``doubt`` is the error after which it may have been carried out.
+    """
 
     def __init__(self, pool: RelayPool, message: dict[str, Any], key: str) -> None:
         self._pool = pool
@@ -208,7 +229,10 @@ def _repeated(write: _Write, deadline: Deadline) -> list[Answer]:
 
 
 def _kept_answer(write: _Write, deadline: Deadline) -> list[Answer]:
-    """Return the answer of a write that is known to be done; a failure to get it does not undo the write."""
+    """Return the answer of a write that is known to be done.
+
+    If the answer can't be had, raises OperationalError with the effect ``done``.
+    """
     try:
         return _repeated(write, deadline)
     except Error as error:
@@ -222,7 +246,10 @@ def _kept_answer(write: _Write, deadline: Deadline) -> list[Answer]:
 
 
 def not_done(error: DatabaseError, work: str) -> OperationalError:
-    """Return the error for work that was not carried out, and never will be under its key."""
+    """Return the error for work that was not carried out.
+
+    It never will be under its key.
+    """
     return OperationalError(
         f"{error}. The {work} was not carried out and will not be. It is safe to try again",
         kind=error.kind,

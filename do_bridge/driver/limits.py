@@ -41,7 +41,10 @@ def chunks(items: Sequence[T], count: int) -> list[Sequence[T]]:
 def chunks_by_weight(
     items: Iterable[T], weight: Callable[[T], int], heaviest: int, most: int | None = None
 ) -> Iterator[list[T]]:
-    """Yield lists of items that weigh at most `heaviest` together, or hold one item; at most `most` items."""
+    """Yield lists of items that weigh at most `heaviest` together.
+
+    A list may hold one heavier item. It has at most `most` items.
+    """
     chunk: list[T] = []
     total = 0
     for item in items:

@@ -1,4 +1,7 @@
-"""The relay transport: statements and transactions over the process's pool of relay sessions."""
+"""The relay transport.
+
+Statements and transactions use the process's pool of relay sessions.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ _ENDS: Final = frozenset({"commit", "rollback"})
 
 
 class RelayTransport(Transport):
-    """A relay Worker; ``url`` is its address (http, https, ws or wss), times are in seconds."""
+    """A relay Worker.
+
+    ``url`` is its address (http, https, ws or wss); times are in seconds.
+    """
 
     def __init__(self, url: str, token: str, *, pool_size: int = 32, connect_timeout: float = 10.0) -> None:
         token = Secret(token)
@@ -101,7 +107,10 @@ class RelayTransport(Transport):
         return database.startswith("do:")
 
     def max_request(self, deadline: Deadline) -> int:
-        """Return the largest request that the relay accepts; the handshake of a session names it."""
+        """Return the size of the largest request that the relay accepts.
+
+        It comes with the handshake of a session.
+        """
         session = self.pool.acquire(deadline)
         try:
             return session.max_message
@@ -208,7 +217,10 @@ _transports: dict[tuple[str, str], RelayTransport] = {}
 
 
 def relay(url: str, token: str, *, pool_size: int = 32, connect_timeout: float = 10.0) -> RelayTransport:
-    """Return this process's transport for a relay and a token; a later call may enlarge its pool."""
+    """Return this process's transport for a relay and a token.
+
+    A later call may enlarge its pool.
+    """
     token = Secret(token)
     made = RelayTransport(url, token, pool_size=pool_size, connect_timeout=connect_timeout)
     transport = _transports.setdefault((url, token), made)

@@ -22,7 +22,10 @@ _inherited: Final[list[RelaySession]] = []
 
 
 class _Place:
-    """Room for one session; free once nothing refers to it, so that an interrupt never loses it."""
+    """Room for one session.
+
+    It is free once nothing refers to it, so that an interrupt never loses it.
+    """
 
 
 class _Turn(threading.Condition):
@@ -37,11 +40,12 @@ _pools: Final[weakref.WeakSet[RelayPool]] = weakref.WeakSet()
 
 
 class RelayPool:
-    """At most ``size`` sessions; a free one goes to the thread that had it, else the last one used.
+    """A pool of at most ``size`` relay sessions.
 
-    The relay holds the last call of a session to an object for a moment, so the next call on that session
-    is answered sooner. A thread whose transaction holds a session uses that session for everything else,
-    too. If all are in use, the thread that has waited longest comes first.
+    A thread gets a free session that it had before, else the last one used. The relay holds the last call of
+    a session to an object for a moment, so the next call on that session is answered sooner. A thread whose
+    transaction holds a session uses that session for everything else, too. If all are in use, the thread that
+    has waited longest comes first.
     """
 
     def __init__(self, url: str, token: str, *, size: int, connect_timeout: float) -> None:
@@ -140,7 +144,10 @@ class RelayPool:
         return bool(self._idle) or len(self._places) < self.size
 
     def _wait(self, deadline: Deadline) -> None:
-        """Wait for a session that is idle, or may be opened, behind those who have waited longer."""
+        """Wait for a session that is idle or may be opened.
+
+        Threads that have waited longer come first.
+        """
         turn = _Turn(self._lock)
         # A signal's handler goes before the call of its own thread that it interrupts.
         waiting = [known.thread if (known := other()) else None for other in self._queue]

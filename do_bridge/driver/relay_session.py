@@ -1,4 +1,7 @@
-"""One WebSocket session with the relay: opens it, exchanges frames, detects its loss."""
+"""One WebSocket session with the relay.
+
+It opens the session, exchanges frames and detects its loss.
+"""
 
 from __future__ import annotations
 
@@ -49,14 +52,18 @@ _quiet.setLevel(logging.INFO)
 
 
 class RelaySession:
-    """A session; it serves one request at a time and belongs to the process that opened it.
+    """A relay session, which serves one request at a time.
 
-    ``place``, ``holders``, ``holder`` and ``retired`` belong to the pool: its room there, the number of
-    transactions and calls that use it, their thread, and whether to close it after the last one.
+    It belongs to the process that opened it. ``place``, ``holders``, ``holder`` and ``retired`` belong to the
+    pool: its room there, the number of transactions and calls that use it, their thread, and whether to close
+    it after the last one.
     """
 
     def __init__(self, url: str, token: str, *, connect_timeout: float, deadline: Deadline) -> None:
-        """Open the session; raises OperationalError or InterfaceError, always with the effect ``none``."""
+        """Open the session.
+
+        Raises OperationalError or InterfaceError, always with the effect ``none``.
+        """
         self.pid = os.getpid()
         self.place: object = None
         self.holders = 0
@@ -87,7 +94,10 @@ class RelaySession:
 
     @property
     def limit(self) -> int:
-        """The number of subrequests after which the relay starts no more work in this session."""
+        """The number of subrequests that the relay allows in this session.
+
+        After them it starts no more work in the session.
+        """
         return self._limit
 
     @property
@@ -145,7 +155,10 @@ class RelaySession:
         return [_answer(result) for result in answer["results"]]
 
     def close(self) -> None:
-        """Send a close frame and close; do nothing in a process that did not open the session."""
+        """Send a close frame and close the session.
+
+        Do nothing in a process that did not open it.
+        """
         if self.pid == os.getpid() and not self._cut:
             self._stack.close()
 

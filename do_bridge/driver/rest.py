@@ -196,7 +196,10 @@ _transports: dict[tuple[str, str, str | None], RestTransport] = {}
 
 
 def rest(api_base: str, token: str, account_id: str | None = None) -> RestTransport:
-    """Return this process's REST transport; a local Worker's API has no ``account_id``."""
+    """Return this process's REST transport.
+
+    A local Worker's API has no ``account_id``.
+    """
     token = Secret(token)
     return _transports.setdefault((api_base, token, account_id), RestTransport(api_base, token, account_id))
 
@@ -269,7 +272,10 @@ def _add(total: int | None, number: int | None) -> int | None:
 
 
 def _refusal(response: httpx.Response, payload: dict[str, Any]) -> Error:
-    """Return the exception for a failed request: by its HTTP status, else by D1's message."""
+    """Return the exception for a failed request.
+
+    It depends on the HTTP status, else on D1's message.
+    """
     status = response.status_code
     request_id = response.headers.get("cf-ray")
     if status == 429:

@@ -13,7 +13,10 @@ from .transport import Answer
 
 @dataclass(slots=True)
 class Result:
-    """A statement's result; ``rowcount`` is -1 for a read, ``lastrowid`` is set by INSERT alone."""
+    """A statement's result.
+
+    ``rowcount`` is -1 for a read; only an INSERT sets ``lastrowid``.
+    """
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
@@ -24,7 +27,7 @@ class Result:
 
 
 def decoded_rows(answer: Answer) -> tuple[list[tuple[Any, ...]], set[int]]:
-    """Return the rows as Python's values, and the columns whose numbers may have been rounded."""
+    """Return the rows as Python's values, and the columns that may be rounded."""
     if answer.is_exact:
         return [tuple(row) for row in answer.rows], set()
     return codec.decode(answer.rows)

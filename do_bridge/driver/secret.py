@@ -1,4 +1,7 @@
-"""Hide tokens from whatever shows local variables: traceback pages, debuggers, printed dictionaries."""
+"""Hide tokens from whatever shows local variables.
+
+Traceback pages, debuggers and printed dictionaries do that.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ class Secret(str):
 
 
 def without_frames(error: E) -> E:
-    """Return the error without its frames and causes, whose variables hold requests with their headers."""
+    """Return the error without its frames and causes.
+
+    Their variables hold requests with their headers.
+    """
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

@@ -1,4 +1,4 @@
-"""What the driver must find out about a statement's text: placeholders, verb, whether it only reads."""
+"""Analyse a statement's text: placeholders, verb, whether it only reads."""
 
 from __future__ import annotations
 
@@ -55,9 +55,10 @@ _CLOSING: Final = {"'": "'", '"': '"', "`": "`", "[": "]"}
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a statement is: its main verb (upper case, empty without a statement), and what follows from it.
+    """The main verb of a statement, and what follows from it.
 
-    ``lasting`` names a pragma in it that would stay on for every client, or is empty.
+    ``verb`` is in upper case, and empty without a statement. ``lasting`` is the name of a pragma in it that
+    would stay on for every client, or empty.
     """
 
     verb: str
@@ -68,7 +69,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement as it travels: SQL with ``?1`` slots, the texts bound to them, and its shape.
+    """A statement to send: SQL with ``?1`` slots, the texts bound to them, its shape.
 
     ``metered`` has the database count the rows that it reads and writes.
     """
@@ -80,10 +81,10 @@ class Statement:
 
 
 def prepare(sql: str, params: Params | None) -> Statement:
-    """Return the statement for SQL with ``%s`` or ``%(name)s``; with ``None`` the SQL stays as it is.
+    """Return the statement for SQL with ``%s`` or ``%(name)s``.
 
-    Raises ProgrammingError for a wrong number, name or type of parameters, and NotSupportedError for a
-    pragma that would outlast its transaction.
+    With ``None`` as parameters the SQL stays unchanged. Raises ProgrammingError for a wrong number, name or
+    type of parameters, and NotSupportedError for a pragma that would outlast its transaction.
     """
     # Long statements are made for one use, and would only fill the caches.
     long = len(sql) > _LONGEST_CACHED
@@ -149,7 +150,10 @@ def _fill(sql: str, names: tuple[str, ...] | None, kinds: tuple[int, ...]) -> st
 
 @lru_cache(maxsize=2000)
 def shape_of(sql: str) -> Shape:
-    """Return the statement's shape; a statement counts as a write unless it certainly reads."""
+    """Return the statement's shape.
+
+    A statement counts as a write unless it certainly reads.
+    """
     verb = _verb(tokens(sql))
     reads = verb in _READ_VERBS or (verb == "PRAGMA" and _pragma_reads(sql))
     if reads and ";" in sql:
@@ -212,7 +216,10 @@ def is_several(sql: str) -> bool:
 
 
 def tokens(sql: str) -> Iterator[tuple[str, int, int]]:
-    """Yield words and signs with their depth in parentheses and their end; for a quoted text its mark."""
+    """Yield words and signs with their depth in parentheses and their end.
+
+    For a quoted text, its opening mark takes the place of the word.
+    """
     at, depth, end = 0, 0, len(sql)
     while at < end:
         char = sql[at]

@@ -1,4 +1,7 @@
-"""Find the tables that a statement names, by its words alone, without a grammar of SQL."""
+"""Find the tables that a statement names, without a grammar of SQL.
+
+Only the words of the statement are used.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,10 @@ _LONGEST_CACHED: Final = 20_000
 
 
 def tables_in(sql: str) -> frozenset[str]:
-    """Return the names that stand in a table's place, lower-case and unquoted; there may be others.
+    """Return the names that stand in a table's place, lower-case and unquoted.
 
-    Names of WITH clauses and an alias's schema are included. Names inside PRAGMA and inside texts are not.
+    The result may have names that are not tables. Names of WITH clauses and an alias's schema are included.
+    Names inside PRAGMA and inside texts are not.
     """
     return (_tables.__wrapped__ if len(sql) > _LONGEST_CACHED else _tables)(sql)
 
@@ -73,7 +77,10 @@ def _tables(sql: str) -> frozenset[str]:
 
 
 def _words(sql: str) -> Iterator[tuple[str, str, int]]:
-    """Yield (keyword or sign, name, depth): a bare word is both, a quoted one only a name."""
+    """Yield (keyword or sign, name, depth).
+
+    A bare word is both a keyword and a name, a quoted one only a name.
+    """
     for text, depth, end in tokens(sql):
         if text in _QUOTES:
             start = sql.rfind(text, 0, end - 1)

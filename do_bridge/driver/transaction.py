@@ -1,4 +1,7 @@
-"""One open transaction: what is sent, what travels with the next statement, and whether it is alive."""
+"""One open transaction.
+
+It records what was sent, what is sent with the next statement, and whether it is alive.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from .transport import Answer, Control, Deadline, RemoteTransaction, Step
 
 
 class Transaction:
-    """A transaction that begins with its first statement; savepoints travel with the next one, or never."""
+    """A transaction that begins with its first statement.
+
+    Savepoints are sent with the next statement, or never.
+    """
 
     def __init__(self, remote: RemoteTransaction) -> None:
         self._remote = remote
@@ -68,7 +74,10 @@ class Transaction:
         self._pending = closing if closing[-1:] == [undo] else [*closing, undo]
 
     def commit(self, deadline: Deadline, key: str = "") -> None:
-        """Commit, under ``key`` in case the answer is lost; no round trip if nothing was sent."""
+        """Commit; no round trip if nothing was sent.
+
+        ``key`` identifies the commit in case its answer is lost.
+        """
         self._check_alive()
         if not self._sent:
             return

@@ -1,4 +1,4 @@
-"""What the driver needs from a transport, and what every transport needs: deadlines and careful retries."""
+"""The interface of a transport, with deadlines and careful retries for all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ _MOST_DOUBLINGS: Final = 10
 
 
 def is_on_this_machine(url: str) -> bool:
-    """Return whether a URL's host is this machine by name or address; proxies are not used for it."""
+    """Return whether a URL's host is this machine, by name or address.
+
+    Proxies are not used for it.
+    """
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:
@@ -56,7 +59,10 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A step without a statement: ``savepoint``, ``release``, ``rollback_to``, ``commit``, ``rollback``."""
+    """A step without a statement.
+
+    ``verb`` is ``savepoint``, ``release``, ``rollback_to``, ``commit`` or ``rollback``.
+    """
 
     verb: str
     name: str = ""
@@ -88,7 +94,10 @@ class RemoteTransaction(ABC):
 
     @abstractmethod
     def run(self, steps: Sequence[Step], deadline: Deadline) -> list[Answer]:
-        """Run the steps in order; an error's ``effect`` shows whether the transaction is still open."""
+        """Run the steps in order.
+
+        An error's ``effect`` shows whether the transaction is still open.
+        """
 
     @abstractmethod
     def abandon(self) -> None:
@@ -108,14 +117,19 @@ class Transport(ABC):
         expect: str | None = None,
         key: str | None = None,
     ) -> list[Answer]:
-        """Run the statements as one atomic unit, in one round trip; ``expect``: see Connection.
+        """Run the statements as one atomic unit, in one round trip.
+
+        ``expect``: see Connection.
 
         Raises only the driver's exceptions. Reads are tried again. Writes are tried again only if they
         certainly did not run, or if ``key`` identifies them.
         """
 
     def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:
-        """Return a transaction that has not begun; ``lease`` in seconds, ``expect``: see Connection."""
+        """Return a transaction that has not begun.
+
+        This base class raises NotSupportedError. `lease` is in seconds; ``expect``: see Connection.
+        """
         raise NotSupportedError(f"{database} has no transactions over this transport. Call execute_batch()")
 
     def supports_transactions(self, database: str) -> bool:
@@ -186,10 +200,10 @@ def size_of(statements: Sequence[Statement]) -> int:
 def with_retries(
     call: Callable[[], T], *, reads_only: bool, deadline: Deadline, attempts: float = _ATTEMPTS
 ) -> T:
-    """Call until it works, while a retry is safe and there is time; raise the last error.
+    """Call until it works, while a retry is safe and there is time.
 
-    A write is repeated only after an error whose ``effect`` is ``none``. A call to an object whose code is
-    being updated is repeated until the deadline, whatever ``attempts`` is.
+    Raises the last error. A write is repeated only after an error whose ``effect`` is ``none``. A call to an
+    object whose code is being updated is repeated until the deadline, whatever ``attempts`` is.
     """
     attempt = 0
     while True:
@@ -225,7 +239,10 @@ def outcome_unknown(error: DatabaseError, work: str = "write") -> DatabaseError:
 
 
 def retry_after(header: str | None) -> float | None:
-    """Return the seconds in a ``retry-after`` header, a number or a date; None for anything else."""
+    """Return the seconds in a ``retry-after`` header, or None.
+
+    The header is a number or a date.
+    """
     if not header:
         return None
     try:
@@ -240,7 +257,10 @@ def retry_after(header: str | None) -> float | None:
 
 
 def check_token(token: str, setting: str) -> None:
-    """Raise OperationalError for a token that an HTTP header cannot carry, without showing it."""
+    """Raise OperationalError for a token that an HTTP header cannot carry.
+
+    The message does not show the token.
+    """
     if not (token and token.isascii() and token.isprintable()):
         raise OperationalError(
             f"{setting} is empty, or has characters that an HTTP header cannot carry. Set it to "
@@ -250,7 +270,10 @@ def check_token(token: str, setting: str) -> None:
 
 
 def _is_updating(error: DatabaseError) -> bool:
-    """Return whether an object lacks a method that its new code has: a busy one is updated later."""
+    """Return whether an object lacks a method that its new code has.
+
+    A busy object is updated later.
+    """
     return error.kind == "retry" and _NO_METHOD in str(error)
 
 

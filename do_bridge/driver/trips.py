@@ -9,7 +9,10 @@ from contextvars import ContextVar
 
 
 class TripCount:
-    """The number of requests sent so far (``count``); retries count, opening a connection does not."""
+    """The number of requests sent so far (``count``).
+
+    Retries count; opening a connection does not.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,7 +32,10 @@ _counts: ContextVar[tuple[TripCount, ...]] = ContextVar("do_bridge_trips", defau
 
 @contextmanager
 def count_trips() -> Iterator[TripCount]:
-    """Count the round trips over all transports, of this thread and of what it calls through asgiref."""
+    """Count the round trips of this thread, over all transports.
+
+    Those of code that it calls through asgiref count, too.
+    """
     count = TripCount()
     token = _counts.set((*_counts.get(), count))
     try:

@@ -1,4 +1,4 @@
-"""Run the relay Worker on this machine and deploy it, without Django and without a clone."""
+"""Run the relay Worker on this machine and deploy it, without Django or a clone."""
 
 from .errors import RelayError
 from .local import LocalRelay

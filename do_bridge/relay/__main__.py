@@ -1,4 +1,4 @@
-"""`python -m do_bridge.relay`: the commands of `manage.py relay` that work before there are settings."""
+"""`python -m do_bridge.relay`: the relay commands that need no Django settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The relay Worker as one JavaScript file, which the wheel contains and a checkout builds from `worker/`."""
+"""The relay Worker as one JavaScript file.
+
+The wheel contains the file; a checkout builds it from `worker/`.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ def is_checkout() -> bool:
 
 
 def ensure() -> Path:
-    """Return the path of the bundle, after building it if its source has changed. Raises RelayError."""
+    """Return the path of the bundle, after building it if its source has changed.
+
+    Raises RelayError.
+    """
     if is_checkout():
         source = _source_digest()
         if _record().get("source") != source or not SCRIPT.exists() or not CONFIG.exists():
@@ -42,7 +48,10 @@ def ensure() -> Path:
 
 
 def configuration() -> dict[str, Any]:
-    """Return the Worker's configuration for wrangler, without D1 databases; ``main`` is the bundle."""
+    """Return the Worker's configuration for wrangler, without D1 databases.
+
+    Its ``main`` is the bundle.
+    """
     script = ensure()
     config: dict[str, Any] = json.loads(CONFIG.read_text())
     return config | {"main": str(script)}
@@ -60,7 +69,7 @@ def _source_digest() -> str:
 
 
 def _build(source: str) -> None:
-    """Write the bundle, its configuration and, last, the record of what it was built from."""
+    """Write the bundle, its configuration and, last, the record of its source."""
     tools = tools_folder()
     FOLDER.mkdir(exist_ok=True)
     command = [str(node_binary()), str(_BUILDER), str(tools), str(SOURCE / "src" / "index.ts"), "/dev/stdout"]

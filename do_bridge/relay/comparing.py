@@ -11,7 +11,7 @@ from . import health
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both sides, and what to do. ``advice`` is empty if nothing is to be done."""
+    """Both sides, and what to do; ``advice`` is empty if that is nothing."""
 
     url: str
     relay: health.Health

@@ -1,4 +1,4 @@
-"""Deploy the relay to Cloudflare, and migrate the project's databases behind it, as a plan of steps."""
+"""Deploy the relay and migrate the project's databases, as a plan of steps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class Step:
 
 
 class Deployment:
-    """A relay on an account. Each step can be repeated: a deployment that was interrupted is run again.
+    """A deployment of a relay, whose steps can be repeated.
+
+    A deployment that was interrupted is run again.
 
     settings: the account, the tokens, and what an earlier deployment has kept. chosen: values that this
     deployment sets, to be kept for later ones. migrates: whether the project of this folder is migrated.
@@ -110,7 +112,7 @@ class Deployment:
         return config
 
     def compare(self) -> None:
-        """Raise RelayError if the relay that answers now is newer, or keeps its data elsewhere."""
+        """Raise RelayError if the deployed relay is newer, or keeps its data elsewhere."""
         running = health.read(self.url) if self.url else health.Health("none")
         if running.problem:
             return
@@ -153,7 +155,10 @@ class Deployment:
             self.settings.keep({"RELAY_TOKEN": tokens.new_token()})
 
     def upload(self) -> None:
-        """Upload code and tokens as one version, so that no version serves with the tokens of another."""
+        """Upload code and tokens as one version.
+
+        So no version serves with the tokens of another.
+        """
         addresses = self.wrangler.deploy(self.configuration(), tokens.as_secrets(self.settings.tokens()))
         url = self.url or (addresses[0] if addresses else "")
         if not url:
@@ -168,7 +173,10 @@ class Deployment:
         health.wait_for_version(self.url, self.version)
 
     def wait_for_objects(self) -> None:
-        """Wait until the last object runs the new code: a busy one keeps the old for `max_delay` seconds."""
+        """Wait until the last object runs the new code.
+
+        A busy object keeps the old code for `max_delay` seconds.
+        """
         if self._is_new:
             return  # there are no objects yet
         strategy = bundle.configuration()["durable_objects"]["code_update_strategy"]

@@ -1,4 +1,7 @@
-"""Read and write env files, which hold secrets and are readable for their owner alone."""
+"""Read and write env files.
+
+They hold secrets, and only their owner can read them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _LINE = re.compile(
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read: all of it, or nothing if that fails or is killed."""
+    """Write a file that only its owner can read, completely or not at all."""
     path = path.resolve()  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, written = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # of mode 0600
@@ -29,16 +32,16 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read(path: Path) -> dict[str, str]:
-    """Return the names and values of an env file; nothing if there is no such file."""
+    """Return the names and values of an env file; empty if it does not exist."""
     lines = path.read_text().splitlines() if path.exists() else []
     found = (_LINE.match(line) for line in lines)
     return {match["name"]: match["value"] for match in found if match}
 
 
 def update(path: Path, settings: Mapping[str, str], *, add: bool = True) -> bool:
-    """Set names in an env file, and keep its other lines; return True if the file changed.
+    """Set names in an env file, and keep its other lines.
 
-    add: whether names that the file does not have are added at its end.
+    Returns True if the file changed. add: whether names that the file does not have are added at its end.
     """
     before = path.read_text() if path.exists() else ""
     lines, left = [], dict(settings)

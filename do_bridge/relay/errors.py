@@ -2,4 +2,7 @@
 
 
 class RelayError(RuntimeError):
-    """The relay could not be run or deployed. The message names the cause and the next step."""
+    """The relay could not be run or deployed.
+
+    The message has the cause and the next step.
+    """

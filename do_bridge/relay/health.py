@@ -21,10 +21,11 @@ PROTOCOL: Final = 1
 
 @dataclass(frozen=True)
 class Health:
-    """An answer. ``problem`` describes another answer than a relay's; then the rest is empty.
+    """A relay's answer to a health check.
 
-    version: of the deployment. package: the version of do_bridge that the relay's code belongs to, empty for
-    a relay from before it reported one. protocol: 0 if unknown.
+    problem: describes an answer that is not a relay's; then the rest is empty. version: of the deployment.
+    package: the version of do_bridge that the relay's code belongs to, empty for a relay from before it
+    reported one. protocol: 0 if unknown.
     """
 
     problem: str = ""
@@ -63,9 +64,9 @@ def read(url: str, timeout: float = 10) -> Health:
 def wait_for_version(
     url: str, version: str, *, seconds: float = 180, pause: float = 1, times: int = 3
 ) -> None:
-    """Return once the relay has reported this version `times` in a row. Raises RelayError at the deadline.
+    """Return once the relay has reported this version `times` in a row.
 
-    seconds: the time to wait in all. pause: seconds between two requests.
+    seconds: the time to wait in all. pause: seconds between two requests. Raises RelayError at the deadline.
     """
     deadline = time.monotonic() + seconds
     seen, answer = 0, ""

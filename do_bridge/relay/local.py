@@ -30,20 +30,26 @@ DATABASES: Final = 9
 
 
 def database_id(number: int) -> str:
-    """Return the id of a D1 database that exists on this machine only; number 0 is the site's."""
+    """Return the id of a D1 database that exists on this machine only.
+
+    Number 0 is the site's database.
+    """
     return f"d0b41d9e-0000-4000-8000-{number:012}"
 
 
 class LocalRelay:
-    """The relay on one port of 127.0.0.1, with its D1 databases and Durable Objects in one folder.
+    """The relay on one port of 127.0.0.1, with its databases in one folder.
+
+    The databases are D1 databases and Durable Objects.
 
     folder: where the data and the log are; a temporary one if it is left out. port: 0 takes a free one.
     token: RELAY_TOKEN; if it is left out, the folder keeps one. tokens: other tokens by name
     (`tokens.OPTIONAL_TOKENS`). databases: the number of D1 databases. say: called with a line of text before
-    tools are installed. start_timeout: seconds to wait until the relay answers.
-    source: a folder with the Worker's source, which then runs under `wrangler dev` and is reloaded after each
-    change. others: configurations of further Workers, for `source`. echo: the output goes to
-    this process's own instead of the log.
+    tools are installed. start_timeout: seconds to wait until the relay answers. source: a folder with the
+    Worker's source, which then runs under `wrangler dev` and is reloaded after each change. others:
+    configurations of further Workers, for `source`. echo: the output goes to this process's own instead of
+    the log.
+
     Everything it starts ends with the `with` block, and also when this process dies without leaving it.
     """
 
@@ -103,11 +109,17 @@ class LocalRelay:
 
     @property
     def database_ids(self) -> list[str]:
-        """The ids of the D1 databases. The first is for the site, the second and later ones for its tests."""
+        """The ids of the D1 databases.
+
+        The first is for the site, the others for its tests.
+        """
         return [database_id(number) for number in range(self.databases)]
 
     def settings(self, *, urls: bool = False) -> dict[str, str]:
-        """Return the names and values for the environment of a Django project, or the same as URLs."""
+        """Return the environment variables of a Django project, by name.
+
+        With `urls` they hold the databases as URLs.
+        """
         database, test = self.database_ids[0], self.database_ids[1] if self.databases > 1 else ""
         if urls:
             return database_urls(self.url, self.token, database, test)
@@ -211,7 +223,7 @@ class LocalRelay:
         return [str(word) for word in words]
 
     def _write_configuration(self) -> Path:
-        """Write the bundle's configuration with this relay's D1 databases; return its path."""
+        """Write the bundle's configuration with the D1 databases; return its path."""
         config = bundle.configuration()
         names = ["DB", *(f"DB_TEST_{number}" for number in range(1, self.databases))]
         bound: list[dict[str, Any]] = [
@@ -244,7 +256,10 @@ class LocalRelay:
         }
 
     def wait(self) -> None:
-        """Wait until /healthz answers 200. Raises RelayError with the end of the log if it does not."""
+        """Wait until /healthz answers 200; raise RelayError if it does not.
+
+        The message ends with the end of the log.
+        """
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + self.start_timeout
         answer = "no answer"
@@ -287,7 +302,10 @@ class LocalRelay:
             self._lock = None
 
     def _wait_for_port(self) -> None:
-        """Wait until the port is free: a killed process stays a zombie until its last thread ends."""
+        """Wait until the port is free.
+
+        A killed process stays a zombie until its last thread ends.
+        """
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:

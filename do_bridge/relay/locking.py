@@ -29,7 +29,10 @@ def lock_file(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_or_refuse(path: Path, refusal: str) -> Iterator[None]:
-    """Hold a lock file during the block; raise RelayError with ``refusal`` if another process has it."""
+    """Hold a lock file during the block.
+
+    Raises RelayError with the text ``refusal`` if another process has it.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -49,7 +52,10 @@ def lock_or_refuse(path: Path, refusal: str) -> Iterator[None]:
 
 
 def lock_folder(folder: Path) -> int:
-    """Reserve a data folder for one relay; return the lock's open file. Raises RelayError."""
+    """Reserve a data folder for one relay; return the lock's file descriptor.
+
+    Raises RelayError.
+    """
     if not fcntl:
         raise RelayError("The local relay runs on Linux and macOS. On Windows, run it inside WSL.")
     try:

@@ -20,7 +20,10 @@ def free_port() -> int:
 
 
 def check_port(port: int, choose: str = "another port") -> None:
-    """Raise RelayError if the port cannot be used; ``choose`` says how to choose another one."""
+    """Raise RelayError if the port cannot be used.
+
+    ``choose`` completes "or choose …" in its message.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -33,7 +36,7 @@ def check_port(port: int, choose: str = "another port") -> None:
 
 
 def port_setting(name: str, default: int) -> int:
-    """Return the port that an environment variable names. Raises RelayError for an invalid one."""
+    """Return the port in an environment variable; raise RelayError if it is invalid."""
     value = os.environ.get(name) or str(default)
     if not value.isdecimal() or not 0 < int(value) < 65536:
         raise RelayError(f"{name} is {value!r}. Set it to a port from 1 to 65535.")

@@ -1,4 +1,7 @@
-"""Start processes that end together with this one, and end them. Needs the standard library alone."""
+"""Start processes that end together with this one, and end them.
+
+Needs only the standard library.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ def process_table() -> list[tuple[int, int, str, str]]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used so far; 0 for one that is gone."""
+    """Return the processor time that a process has used, in seconds.
+
+    Returns 0 for a process that does not exist any more.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -53,7 +59,10 @@ def group_members(group: int) -> dict[int, str]:
 
 
 def end_group(group: int, grace: float = 5.0) -> None:
-    """End a process group: SIGTERM, and SIGKILL for what is left after `grace` seconds (0: at once)."""
+    """End a process group with SIGTERM, then with SIGKILL after `grace` seconds.
+
+    A `grace` of 0 sends SIGKILL at once.
+    """
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         if not patience:
             continue
@@ -69,9 +78,10 @@ def end_group(group: int, grace: float = 5.0) -> None:
 
 
 def guarded(command: list[str], leftovers: Path | None = None) -> list[str]:
-    """Run a command under a guard that ends its whole process group when this process or the command ends.
+    """Return the command that runs `command` under a guard.
 
-    leftovers: a folder that the guard removes if this process dies without doing it.
+    The guard ends its whole process group when this process or the command ends.
+    leftovers: a folder that the guard removes if this process dies without removing it.
     """
     # Isolated, so that the modules beside this file do not hide those of the standard library.
     guard = [sys.executable, "-I", str(Path(__file__).resolve()), str(os.getpid()), str(leftovers or "")]
@@ -79,7 +89,7 @@ def guarded(command: list[str], leftovers: Path | None = None) -> list[str]:
 
 
 def guard(parent: int, leftovers: str, command: list[str]) -> int:
-    """Run a command in this process's own group and end the group when the command or the parent ends."""
+    """Run a command, and end this process's group when it or the parent ends."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     child = subprocess.Popen(command, preexec_fn=_default_signals)  # noqa: S603, PLW1509

@@ -1,4 +1,4 @@
-"""The Django project that a relay command works for, reached through its manage.py."""
+"""Reach the Django project of a relay command through its manage.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .errors import RelayError
 
 
 def manage_py() -> Path:
-    """Return the project's manage.py: the running one, or that of this folder. Raises RelayError."""
+    """Return the running manage.py, else that of this folder; raise RelayError."""
     running = Path(sys.argv[0])
     script = running if running.name == "manage.py" else Path("manage.py")
     if not script.exists():

@@ -1,4 +1,7 @@
-"""What a deployment needs to know: read from the environment and an env file, and kept in that file."""
+"""The settings of a deployment.
+
+They are read from the environment and an env file, and kept in that file.
+"""
 
 from __future__ import annotations
 
@@ -71,11 +74,14 @@ class Settings:
         return {name: self.get(name) for name in ("RELAY_TOKEN", *tokens.OPTIONAL_TOKENS) if self.get(name)}
 
     def come_from_file(self, names: Iterable[str]) -> bool:
-        """Whether each of these values is the env file's own, so that a change of the file counts."""
+        """Return whether each of these values is that of the env file.
+
+        Then a change of the file takes effect.
+        """
         return all(self._kept.get(name, "") == self._values.get(name, "") for name in names)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment for a process that shall use these settings."""
+        """Return the environment for a process that uses these settings."""
         inherited = dict(os.environ)
         if self.given:
             inherited = {name: v for name, v in inherited.items() if not name.startswith(_OF_ONE_RELAY)}
@@ -83,7 +89,10 @@ class Settings:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Let no other process of this user deploy with this env file; raise RelayError if one does."""
+        """Hold this env file's deployment lock during the block.
+
+        Raises RelayError if another process of this user deploys with the file.
+        """
         name = hashlib.sha256(str(self.file.resolve()).encode()).hexdigest()[:16]
         refusal = f"Another command deploys with {self.file}. Wait until it has ended, then run this again."
         with lock_or_refuse(cache_folder() / f"deploy-{name}.lock", refusal):
@@ -98,7 +107,7 @@ class Settings:
             raise RelayError(f"Cloudflare's account is missing. Set these in {self.file}:\n{listing}")
 
     def check_deployable(self, *, account: bool = True) -> None:
-        """Raise RelayError with every setting that is missing, too weak, or a local relay's."""
+        """Raise RelayError with all settings that are missing, weak or a local relay's."""
         wrong = [f"{name}: {meaning}" for name, meaning in ACCOUNT.items() if account and not self.get(name)]
         url = self.get("RELAY_URL")
         if (url and is_local(url)) or self.get("CLOUDFLARE_DATABASE_ID") in _LOCAL_DATABASES:

@@ -1,4 +1,4 @@
-"""What a command in the foreground needs: lines on the terminal, and an end by Ctrl-C."""
+"""Print lines on the terminal, and end a command by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Raise Stopped in the block at the first Ctrl-C or SIGTERM; further ones are ignored during its end."""
+    """Raise Stopped in the block at the first Ctrl-C or SIGTERM.
+
+    Further signals are ignored until the block has ended.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in before:

@@ -29,7 +29,7 @@ def new_token() -> str:
 
 
 def kept_token(path: Path) -> str:
-    """Return the token in a private file, and write a new one if the file is missing or empty."""
+    """Return the token in a private file; write a new one if there is none."""
     token = path.read_text().strip() if path.exists() else ""
     if not token:
         token = new_token()
@@ -38,12 +38,18 @@ def kept_token(path: Path) -> str:
 
 
 def as_secrets(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return every token of the relay by its secret's name; an unset one replaces an old token."""
+    """Return every token of the relay by its secret's name.
+
+    An unset token gets a value that replaces an old one.
+    """
     return {name: settings.get(name) or UNSET for name in ("RELAY_TOKEN", *OPTIONAL_TOKENS)}
 
 
 def refused(settings: Mapping[str, str]) -> list[str]:
-    """Return a line for each token that the relay would not accept, or that repeats another one."""
+    """Return a line for each token that the relay would not accept.
+
+    A token that repeats another one is not accepted.
+    """
     given = {name: text for name, text in as_secrets(settings).items() if settings.get(name)}
     lines = []
     for name, text in given.items():

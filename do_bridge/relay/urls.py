@@ -10,7 +10,10 @@ TENANT_DATABASE_URL: Final = "TENANT_DATABASE_URL"
 
 
 def database_urls(url: str, token: str, database: str, test: str = "") -> dict[str, str]:
-    """Return D1's URL and that of the tenants' template; ``test`` is the id of D1's test database."""
+    """Return the URLs of D1 and of the tenants' template, by variable.
+
+    ``test`` is the id of D1's test database.
+    """
     parts = urlsplit(url)
     place = f":{quote(token, safe='')}@{parts.netloc}"
     query = {"test_name": test, "tls": "" if parts.scheme == "https" or is_local(url) else "false"}

@@ -1,4 +1,7 @@
-"""Run Cloudflare's wrangler. Secrets reach it through its environment and private files alone."""
+"""Run Cloudflare's wrangler.
+
+Secrets reach it only through its environment and private files.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _SECRETS: Final = re.compile(r"TOKEN|SECRET|PASSWORD|DATABASE_URL")
 
 
 class Wrangler:
-    """wrangler for one account, in a folder of its own, where it finds no other configuration."""
+    """The wrangler of one account, run in a folder of its own.
+
+    It finds no other configuration there.
+    """
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
         self.settings = settings
@@ -36,11 +42,11 @@ class Wrangler:
         self._folder.cleanup()
 
     def command(self, *words: str) -> list[str]:
-        """Return the command line of wrangler with these arguments; install wrangler at first use."""
+        """Return the command line of wrangler; install wrangler at first use."""
         return [*tools.wrangler_command(tools.tools_folder(self.say)), *words]
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of wrangler's processes, with the account's secrets and no other."""
+        """Return the environment for wrangler, with no secrets but the account's."""
         kept = {name: value for name, value in os.environ.items() if not _SECRETS.search(name)}
         account = {name: self.settings.get(name) for name in ACCOUNT if self.settings.get(name)}
         quiet = {"WRANGLER_SEND_METRICS": "false", "WRANGLER_HIDE_BANNER": "true", "NO_COLOR": "1"}
@@ -48,7 +54,10 @@ class Wrangler:
         return kept | account | quiet | logs
 
     def read(self, *words: str, failure: str) -> str:
-        """Run wrangler and return its output; ``failure`` begins the RelayError if it fails."""
+        """Run wrangler and return its output.
+
+        ``failure`` begins the message of the RelayError if it fails.
+        """
         done = self._run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if done.returncode != 0:
             raise RelayError(self._explained(failure, done.stdout + done.stderr))
@@ -115,7 +124,10 @@ class Wrangler:
 
 
 def deployed_addresses(output: str) -> list[str]:
-    """Return the addresses that wrangler wrote to WRANGLER_OUTPUT_FILE_PATH, one JSON object a line."""
+    """Return the addresses in wrangler's output file.
+
+    The file is WRANGLER_OUTPUT_FILE_PATH, with one JSON object a line.
+    """
     entries = [json.loads(line) for line in output.splitlines() if line.strip()]
     targets = [
         target for entry in entries if entry.get("type") == "deploy" for target in entry["targets"] or []

@@ -251,7 +251,10 @@ class TenantDatabases(dict[str, Any]):
             creation.create_test_db(**django_compat.without_serialization(verbosity=0))
 
     def update_tenants(self, values: Mapping[str, Any]) -> None:
-        """Change settings of the template and of every alias that was made from it, as a test run does."""
+        """Change settings of the template and of every alias made from it.
+
+        A test run uses it.
+        """
         with self._lock:
             for settings in (super().__getitem__(self.template), *self._derived.values()):
                 settings.update(values)

@@ -1,6 +1,7 @@
-"""Helpers for tests of a project that uses this package: test cases, tenants for one test, a test runner.
+"""Helpers for the tests of a project that uses this package.
 
-The pytest plugin, `do_bridge.pytest_plugin`, has the same as fixtures.
+They are test cases, tenants for one test, and a test runner. The pytest plugin, `do_bridge.pytest_plugin`,
+has the same as fixtures.
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@ from .rows import RestoreRows
 
 
 class TenantTestCase(RestoreRows, TestCase):
-    """A TestCase whose tests run inside one tenant, in transactions of its object that are rolled back.
+    """A TestCase whose tests run inside one tenant, in transactions of its object.
 
-    Set `tenant_slug`; `databases` gets its alias by itself, so the test runner makes the object. Add
-    "default" to `databases` if the code uses the shared database, or opens a block of `atomic()` without
-    `using`. Without OPTIONS["transactions"] = "optimistic" D1's rows are then restored after each test.
+    The transactions are rolled back. Set `tenant_slug`; its alias is added to `databases`, so that the test
+    runner makes the object. Add "default" to `databases` if the code uses the shared database, or opens a
+    block of `atomic()` without `using`. Without OPTIONS["transactions"] = "optimistic", the rows of D1 are
+    then restored after each test.
     """
 
     tenant_slug = "test-tenant"

@@ -10,7 +10,7 @@ from do_bridge.tenancy.addresses import path_of
 
 
 class TenantClient(Client):
-    """Django's test client, with the tenant's path before each path that has not got it.
+    """Django's test client, which adds the tenant's path to a path without it.
 
     So `client.get("/posts/")` and `client.get(reverse("posts"))` are the same page inside the tenant.
     """

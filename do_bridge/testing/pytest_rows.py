@@ -1,4 +1,4 @@
-"""What gives RestoreRows to the test cases of a pytest session, where the setting is on."""
+"""Give RestoreRows to the test cases of a pytest session, if the setting is on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from .rows import RestoreRows, is_setting_on, restoring
 
 
 class _SkipClass:
-    """Leave out TestCase's set-up of the class, as pytest-django does with super(TestCase, cls)."""
+    """A mixin that skips TestCase's set-up of the class, as pytest-django does.
+
+    It calls super(TestCase, cls).
+    """
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -31,7 +34,10 @@ class _TransactionTestCase(RestoreRows, TransactionTestCase):
 
 
 def require_fixture(name: str) -> None:
-    """Raise RuntimeError if rows are to be restored, and pytest-django has no such fixture."""
+    """Raise RuntimeError if rows are to be restored and a fixture is missing.
+
+    The fixture is pytest-django's.
+    """
     if is_setting_on() and not hasattr(pytest_django.fixtures, name):
         raise RuntimeError(
             f"This version of pytest-django has no fixture {name}, so rows are not restored after tests. "
@@ -41,7 +47,10 @@ def require_fixture(name: str) -> None:
 
 @contextmanager
 def restoring_cases() -> Iterator[None]:
-    """Let pytest-django make its test case of those that restore rows, while it makes one."""
+    """Make pytest-django build its test case on one that restores rows.
+
+    It applies to a test case that is built in this block.
+    """
     if not is_setting_on():
         yield
         return

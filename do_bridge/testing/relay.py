@@ -33,7 +33,7 @@ def is_wanted() -> bool:
 
 @contextmanager
 def local_relay(say: Callable[[str], None] | None = None) -> Iterator[Any]:
-    """Run a relay on this machine for tests, on free ports and with data that goes with it.
+    """Run a relay on this machine for tests, on free ports and with temporary data.
 
     Yields the LocalRelay, or None if tests use the configured one. `say` gets lines about tools that are
     installed first. Raises RelayError.
@@ -50,10 +50,10 @@ def local_relay(say: Callable[[str], None] | None = None) -> Iterator[Any]:
 
 
 def point_at(url: str, token: str, database_ids: list[str]) -> None:
-    """Let every alias of this package's engines lead to a relay whose D1 databases have these ids.
+    """Point every alias of this package's engines at a relay.
 
-    The first id stays unused, as the site's own. Each D1 alias gets one of the others for its tests, and
-    its share of the rest for parallel processes.
+    `database_ids` are the ids of the relay's D1 databases. The first one stays unused, as the site's own.
+    Each D1 alias gets one of the others for its tests, and its share of the rest for parallel processes.
     """
     to_relay = {"HOST": url, "PASSWORD": token}
     engines = {alias: dict.__getitem__(connections.settings, alias) for alias in aliases()}
@@ -80,9 +80,10 @@ def point_at(url: str, token: str, database_ids: list[str]) -> None:
 
 
 def share_out(worker: str) -> None:
-    """Give a process of `pytest -n` D1 databases of its own: TEST["NAME"] to "gw0", then TEST["CLONES"].
+    """Give a process of `pytest -n` D1 databases of its own.
 
-    pytest-django has put the process's name behind each name, which is no database's id.
+    "gw0" gets TEST["NAME"], the others TEST["CLONES"]. pytest-django appends the process's name to each name,
+    and the result is not a database's id.
     """
     for alias in aliases():
         settings = dict.__getitem__(connections.settings, alias)

@@ -1,4 +1,7 @@
-"""Put back the rows that a test case changed, in one batch, where no transaction can hold it."""
+"""Restore the rows that a test case changed, in one batch.
+
+It is for databases in which no transaction can hold a test case.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from do_bridge.tenancy.conf import conf
 
 _ATOMICS = "cls_atomics"
 _FIRST, _FLUSHED = "first", "flushed"
-# What the mixin overrides. Without these names it would do nothing, and say nothing.
+# What the mixin overrides. Without these names it would have no effect, and raise no error.
 _OVERRIDDEN = {
     TransactionTestCase: ("_pre_setup", "_fixture_teardown", "_databases_names"),
     TestCase: (
@@ -35,7 +38,7 @@ for _case, _names in _OVERRIDDEN.items():
 
 
 class RestoreRows:
-    """A mixin for test cases: rows are put back after each test where D1 has no transaction for it.
+    """A mixin for test cases that restores rows where D1 has no transaction.
 
     `class PostTests(RestoreRows, TestCase)`: setUpTestData() runs once, and each test begins with its rows
     and with those of migrations. Django itself would run it before each test, and flush after it. A
@@ -71,7 +74,10 @@ class RestoreRows:
 
     @classmethod
     def _enter_atomics(cls) -> dict[str, Any]:
-        """Begin a class or a test: Django's own transactions, and Restored where there are none."""
+        """Begin a class or a test.
+
+        It uses Django's transactions, and Restored for databases without them.
+        """
         used = _connections(cls)
         for connection in filter(is_known, used):
             first_rows(connection)
@@ -134,7 +140,10 @@ def _connections(cls: Any) -> list[Any]:
 
 
 def _record(connection: Any) -> dict[str, Snapshot]:
-    """Return what is known of a test database's rows: before its first test, and after Django's flush."""
+    """Return the known rows of a test database.
+
+    They are those before its first test, and those after Django's flush.
+    """
     record: dict[str, Snapshot] = known_rows[connection.settings_dict["NAME"]]
     return record
 
@@ -154,17 +163,20 @@ def first_rows(connection: Any) -> Snapshot:
 
 
 def is_restored(cls: Any) -> bool:
-    """Whether a TestCase's tests have no transaction, because one of its databases has none."""
+    """Return whether a TestCase restores rows instead of using transactions.
+
+    It does if one of its databases has no transactions.
+    """
     used = _connections(cls)
     return all(map(is_known, used)) and not all(c.features.supports_transactions for c in used)
 
 
 def is_class_restored(connection: Any) -> bool:
-    """Whether a TestCase's class holds no transaction here: on D1, or if TEST["TRANSACTIONS"] is False.
+    """Return whether a TestCase's class holds no transaction on this database.
 
-    A TestCase holds one for its whole class. One of an object ends with its lease, after 25 s at most, and
-    one of D1 repeats the class's writes with each statement. Each test still has its own transaction, and
-    the feature flags stay as they are.
+    That is so on D1, or if TEST["TRANSACTIONS"] is False. A TestCase holds one transaction for its whole
+    class. One of an object ends with its lease, after 25 s at most, and one of D1 repeats the class's writes
+    with each statement. Each test still has its own transaction, and the feature flags stay as they are.
     """
     holds = getattr(connection.features, "holds_test_classes", True)
     holds = holds and connection.settings_dict["TEST"].get("TRANSACTIONS", True) is not False
@@ -172,7 +184,10 @@ def is_class_restored(connection: Any) -> bool:
 
 
 def forget_cached_rows(tables: set[str] | None) -> None:
-    """Clear what contenttypes and sites cache of the rows of these tables (None: of all)."""
+    """Clear what contenttypes and sites cache of the rows of these tables.
+
+    None means all tables.
+    """
     for label, model_name in (("contenttypes", "ContentType"), ("sites", "Site")):
         if apps.is_installed(f"django.contrib.{label}"):
             model = apps.get_model(label, model_name)
@@ -190,13 +205,19 @@ def _of_class(cls: Any, connection: Any) -> Any:
 
 
 def _is_usual_flush(case: Any, connection: Any) -> bool:
-    """Whether exactly the handlers of all installed applications have run, on a test database made here."""
+    """Return whether a flush is the usual one, on a test database made here.
+
+    A usual flush runs exactly the handlers of all installed applications.
+    """
     usual = case.available_apps is None and not apps.stored_app_configs and not case.serialized_rollback
     return usual and is_known(connection)
 
 
 def _flush(case: Any, connection: Any) -> bool:
-    """Do what Django's flush would do, if that is known already; return whether it was."""
+    """Do what Django's flush would do, if that is known already.
+
+    Returns whether it was done.
+    """
     if not _is_usual_flush(case, connection):
         return False
     if isinstance(case, TestCase):
@@ -219,7 +240,10 @@ def _flush(case: Any, connection: Any) -> bool:
 
 
 class _Restoring(RestoreRows):
-    """Base of the classes that `restoring` makes, which no module holds under their name."""
+    """Base of the classes that `restoring` makes.
+
+    No module holds them under their name.
+    """
 
     _original: type
 

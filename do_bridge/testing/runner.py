@@ -1,4 +1,7 @@
-"""The runner for `manage.py test`: a relay of its own, and the setting that restores rows."""
+"""The runner for `manage.py test`.
+
+It starts a relay of its own, and applies the setting that restores rows.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ from .rows import restore_in_suite
 
 
 class TestRunner(DiscoverRunner):
-    """Django's test runner on a local relay, which it starts before the test databases are made.
+    """Django's test runner on a local relay.
 
+    It starts the relay before the test databases are made. Set
     `TEST_RUNNER = "do_bridge.testing.TestRunner"` in the settings. With `--parallel` all processes share the
-    relay. `DO_BRIDGE["TEST_RELAY"] = "configured"` takes the relay of DATABASES instead.
+    relay. `DO_BRIDGE["TEST_RELAY"] = "configured"` uses the relay of DATABASES instead.
     """
 
     __test__ = False  # pytest would take it for tests
@@ -35,7 +39,7 @@ class TestRunner(DiscoverRunner):
 
     def setup_databases(self, **kwargs: Any) -> Any:
         """Start the relay, then make the test databases."""
-        # Also for a run without a database: Django asks D1's alias for its test name.
+        # Also for a run without a database: Django reads the test name of D1's alias.
         try:
             self._relay.enter_context(local_relay(say=self.log))
         except RelayError as error:

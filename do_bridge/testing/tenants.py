@@ -52,10 +52,11 @@ def make_test_tenant(slug: str | None = None, **fields: Any) -> Iterator[Any]:
 
 @contextmanager
 def provision_test_tenant(slug: str | None = None) -> Iterator[str]:
-    """Give a test a tenant's object of its own, ready for use, and empty it afterwards; yields the slug.
+    """Give a test a tenant's object of its own, and empty it afterwards.
 
-    The tenant has no row in D1: make one if the code under test looks it up. Needs the shared database
-    (pytest.mark.django_db), because content types are copied from there.
+    Yields the slug. The object is ready for use. The tenant has no row in D1: make one if the code under test
+    looks it up. Needs the shared database (pytest.mark.django_db), because content types are copied from
+    there.
     """
     _refuse_outside_tests("provision_test_tenant()", "it empties the object afterwards")
     slug = slug or unique_slug()
@@ -69,10 +70,10 @@ def provision_test_tenant(slug: str | None = None) -> Iterator[str]:
 
 
 def empty_object(alias: str) -> None:
-    """Drop everything that the database `alias` holds, in two round trips; refuses outside a test run.
+    """Drop everything in the database `alias`; refuse outside a test run.
 
-    The ledger forgets what was in it, so that a tenant's row may be deleted. If the test may use the shared
-    database, that is two round trips more.
+    It takes two round trips. The ledger's record of the object is removed, so that a tenant's row may be
+    deleted. If the test may use the shared database, that takes two more round trips.
     """
     _refuse_outside_tests("empty_object()", "it deletes all data")
     connection = connections[alias]

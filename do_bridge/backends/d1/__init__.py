@@ -1,1 +1,4 @@
-"""The engine for D1: one shared database with atomic batches, and with optimistic transactions on request."""
+"""The engine for D1: one shared database with atomic batches.
+
+Its transactions are optimistic, on request.
+"""

@@ -1,4 +1,7 @@
-"""The connection wrapper for D1, over either transport; atomic() logs what it could not undo."""
+"""The connection wrapper for D1, over either transport.
+
+Its atomic() logs what it could not undo.
+"""
 
 import logging
 import os
@@ -26,7 +29,10 @@ MODES = ("none", "optimistic")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """One connection to a D1 database, through Cloudflare's API ("rest") or the relay ("relay")."""
+    """One connection to a D1 database.
+
+    It goes through Cloudflare's API ("rest") or the relay ("relay").
+    """
 
     display_name = "Cloudflare D1"
     creation_class = DatabaseCreation
@@ -145,7 +151,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @contextmanager
     def constraint_checks_disabled(self):
-        """Collect the block's writes, so that rows may point at later ones; IntegrityError at its end."""
+        """Collect the block's writes, so that rows may reference later ones.
+
+        Raises IntegrityError at the end of the block if a reference has no target.
+        """
         if not self.disable_constraint_checking():
             yield
             return
@@ -158,7 +167,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.enable_constraint_checking()
 
     def disable_constraint_checking(self):
-        """Collect writes until `enable_constraint_checking()`, or let an open schema editor defer."""
+        """Collect writes until `enable_constraint_checking()`.
+
+        An open schema editor defers the checks instead. Returns False if writes are collected already.
+        """
         editor = getattr(self, "open_schema_editor", None)
         if editor is not None:
             editor.defer_constraints()
@@ -208,15 +220,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @contextmanager
     def batch(self, block=None):
-        """Collect the block's writes and send them as one atomic batch at its end; see do_bridge.batch.
+        """Collect the block's writes and send them as one atomic batch at its end.
 
-        `block` is the block of `atomic()` around them, by default one of this database alone.
+        See do_bridge.batch. `block` is the block of `atomic()` around them, by default one of this database
+        alone.
         """
         block = block or transaction.atomic(using=self.alias)
         self.ensure_connection()
         driver_connection = self.connection
         if driver_connection.batch is not None:
-            # If the inner block fails and the outer one goes on, drop what was queued in here.
+            # If the inner block fails and the outer one continues, drop what was queued in here.
             with block:
                 yield
             return

@@ -1,4 +1,7 @@
-"""The dialect's compilers; an INSERT inside batch() gives its objects their keys once the batch was sent."""
+"""The dialect's compilers for D1.
+
+An INSERT inside batch() gives its objects their keys when the batch has been sent.
+"""
 
 from itertools import chain
 
@@ -36,16 +39,20 @@ class SQLAggregateCompiler(ReadableAggregates, compiler.SQLAggregateCompiler):
 
 
 class UnsentRows(list):
-    """An empty row for each object of an INSERT that waits; false, so that Django assigns nothing."""
+    """An empty row for each object of an INSERT that waits.
+
+    It is false, so that Django assigns nothing.
+    """
 
     def __bool__(self):
         return False
 
 
 class UnsentUpdate:
-    """What Model.save() gets from an UPDATE that waits: true if the row is there, and no value.
+    """The result of an UPDATE that waits, for Model.save().
 
-    Django defers the fields that it expected values of, so that reading one afterwards is a query.
+    It is true if the row exists, and has no values. Django defers the fields whose values it expected, so
+    that reading one afterwards is a query.
     """
 
     def __init__(self, count):
@@ -88,7 +95,10 @@ class SQLInsertCompiler(ReservingInsert, compiler.SQLInsertCompiler):
         return self._nothing_yet(returning_fields)
 
     def _refuse_keyless(self, batch):
-        """Raise NotSupportedError for an object whose key is not there yet: Django takes it for a new one."""
+        """Raise NotSupportedError for an object whose key is not there yet.
+
+        Django would insert it as a new object.
+        """
         for instance in self.query.objs:
             _, _, model = batch.keyless.get(id(instance), (None, None, None))
             # With `adding` set by hand, for the same table once more, it is meant as a copy.
@@ -106,7 +116,10 @@ class SQLInsertCompiler(ReservingInsert, compiler.SQLInsertCompiler):
                 batch.expect_key(instance, self.query.model)
 
     def _take_over(self, batch):
-        """Let this be no error where the object's UPDATE, just before, will find a row that waits."""
+        """Allow an INSERT after an UPDATE that will find a row that waits.
+
+        The UPDATE is the object's own, sent just before.
+        """
         entry = batch.last_write()
         if entry is None or not entry.missed or len(self.query.objs) != 1:
             return
@@ -118,7 +131,10 @@ class SQLInsertCompiler(ReservingInsert, compiler.SQLInsertCompiler):
             self.query.unique_fields = self.query.update_fields = meta.pk_fields
 
     def _settle(self, batch):
-        """Name the object for errors, and send a row whose key the database makes: others will need it."""
+        """Name the object for errors, and send a row whose key the database makes.
+
+        Later rows may need that key.
+        """
         meta = self.query.get_meta()
         if len(meta.pk_fields) == 1:
             for instance in self.query.objs:

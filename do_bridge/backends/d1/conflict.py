@@ -7,11 +7,14 @@ from do_bridge import driver
 
 
 class TransactionConflict(OperationalError):
-    """Another block changed what this one had read or written; nothing of it was written. Run it again."""
+    """Another block changed what this one had read or written.
+
+    Nothing of this block was written. Run it again.
+    """
 
 
 class ConflictWrapper(DatabaseErrorWrapper):
-    """Django's translation of the driver's errors, with conflicts as an error of their own."""
+    """Django's translation of the driver's errors, with an error for conflicts."""
 
     def __exit__(self, exc_type, exc_value, traceback):
         if isinstance(exc_value, driver.TransactionConflict):

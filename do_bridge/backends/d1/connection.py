@@ -1,4 +1,7 @@
-"""The driver's connection to D1, with a count of the statements written and with batches of writes."""
+"""The driver's connection to D1, with batches of writes.
+
+It counts the statements that have written.
+"""
 
 import operator
 import os
@@ -57,7 +60,10 @@ class Connection(driver.Connection):
 
     @contextmanager
     def outside(self):
-        """Run the block's statements outside of the open transaction, if that has run none yet."""
+        """Run the block's statements outside of the open transaction.
+
+        A transaction that has run a statement already is not left.
+        """
         open_one = self._transaction
         if open_one is not None and not open_one.has_begun:
             self._transaction = None
@@ -93,10 +99,10 @@ class Pending:
 
 
 class PendingCount(Pending):
-    """The number of rows that a statement changes; before the batch is sent, `> 0` is assumed.
+    """The number of rows that a statement changes; until it is sent, `> 0` is true.
 
-    Model.save() reads it after its UPDATE. The answer is yes, and the batch fails as a whole if no row was
-    there. The same goes for `if queryset.update(…)`.
+    Model.save() reads it after its UPDATE. If no row was there, the batch fails as a whole. The same applies
+    to `if queryset.update(…)`.
     """
 
     #: Set once the count leaves Django's compilers, which test its truth without meaning the rows.
@@ -191,7 +197,7 @@ class Entry:
 
     statement: object
     must_change: bool = False
-    #: For an UPDATE that was told that its row does not exist: whether the INSERT for it has come.
+    #: Whether this is an UPDATE assumed to find no row; `followed` is whether its INSERT has come.
     missed: bool = False
     followed: bool = False
     #: The object that it stores, for an error's text.
@@ -235,11 +241,17 @@ class Batch:
         self.keyless = {key: item for key, item in self.keyless.items() if item[1] < length}
 
     def when_sent(self, call):
-        """Call `call` without arguments once the batch was sent, unless its last statement is undone."""
+        """Call `call` without arguments after the batch was sent.
+
+        It is not called if the batch's last statement is undone.
+        """
         self.after.append((len(self.entries) - 1, call))
 
     def expect_key(self, instance, model):
-        """Record that the last statement brings the primary key of an object, for its row of this model."""
+        """Record that the last statement returns the primary key of an object.
+
+        The key is that of the object's row of this model.
+        """
         self.keyless[id(instance)] = (instance, len(self.entries) - 1, model)
 
     def send(self):
@@ -286,9 +298,10 @@ class Batch:
         ) from error
 
     def _locate(self, statements):
-        """Return the position of the first statement that fails, or None if it cannot be found.
+        """Return the position of the first statement that fails, or None.
 
-        D1 does not report it. Batches that always fail, and so change nothing, find it.
+        None means that it cannot be found. D1 does not report it. Batches that always fail, and so change
+        nothing, find it.
         """
         good, bad = 0, len(statements)
         while bad - good > 1:

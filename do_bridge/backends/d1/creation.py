@@ -1,4 +1,7 @@
-"""Test databases on D1: separate ones, which must exist and are emptied, never created."""
+"""Test databases on D1.
+
+They are separate databases, which must exist. Tests empty them and never create them.
+"""
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -7,7 +10,10 @@ from do_bridge.backends.remote_sqlite import creation
 
 
 class DatabaseCreation(creation.DatabaseCreation):
-    """Use TEST["NAME"], the id of another database; TEST["CLONES"] lists one more for each process."""
+    """Test databases of a D1 alias; TEST["NAME"] is the id of the database to use.
+
+    TEST["CLONES"] lists one more for each process.
+    """
 
     def test_db_signature(self):
         return (self.connection.settings_dict["HOST"], self._get_test_db_name().lower())
@@ -16,7 +22,10 @@ class DatabaseCreation(creation.DatabaseCreation):
         return self._other_than_configured(self.connection.settings_dict["TEST"].get("NAME"), "NAME")
 
     def _other_than_configured(self, database_id, setting):
-        """Return the id; raise ImproperlyConfigured if it is missing or belongs to a configured database."""
+        """Return the id; raise ImproperlyConfigured if it can't be used for tests.
+
+        It can't if it is missing or belongs to a configured database.
+        """
         where = f"DATABASES[{self.connection.alias!r}]['TEST'][{setting!r}]"
         if not database_id:
             raise ImproperlyConfigured(

@@ -1,4 +1,7 @@
-"""Writes whose foreign keys are checked later, where no transaction can hold them: one batch, or a few."""
+"""Writes whose foreign keys are checked later, without a transaction.
+
+They are sent in one batch, or in a few.
+"""
 
 from contextlib import contextmanager
 
@@ -18,7 +21,7 @@ from .connection import Batch, PendingCount
 _DEFER = prepare(rebuild.DEFER_FOREIGN_KEYS, None)
 _CHECK = prepare(rebuild.refuse_dangling_rows(), None)
 _STALE = "stale"
-# Fail if an UPDATE finds another number of rows than Django was told.
+# Fail if an UPDATE finds another number of rows than Django has assumed.
 _MUST_FIND = prepare(f"SELECT {failing(_STALE)} WHERE changes() = 0", None)
 _MUST_MISS = prepare(f"SELECT {failing(_STALE)} WHERE changes() <> 0", None)
 # An UPDATE may need a second statement.
@@ -26,11 +29,11 @@ PIECE = D1_STATEMENTS * 4 // 10
 
 
 class ProbedCount(PendingCount):
-    """The number of rows that a waiting UPDATE changes; `> 0` is answered with a read of the present rows.
+    """The number of rows that a waiting UPDATE changes.
 
-    Model.save() inserts a row that its UPDATE does not find. A queued row is not found either, so that
-    INSERT keeps an existing row. The batch fails if the answer turns out wrong, because code decides by `>
-    0` what to write.
+    `> 0` is answered with a read of the present rows. Model.save() inserts a row that its UPDATE does not
+    find. A queued row is not found either, so that INSERT keeps an existing row. The batch fails if the
+    answer turns out wrong, because code decides by `> 0` what to write.
     """
 
     def __init__(self, entry):
@@ -65,11 +68,11 @@ class ProbedCount(PendingCount):
 
 
 class Deferred(Batch):
-    """The writes of a block of `constraint_checks_disabled()`: rows may point at later ones.
+    """The writes of a block of `constraint_checks_disabled()`.
 
-    A read or a new row's key inside the block sends the waiting writes, if none of their rows points at a
-    missing row. If one does, they go on waiting, and the read's answer becomes a condition: the batch fails
-    as a whole if the read would have given another answer in its place.
+    Rows may reference later ones. A read or a new row's key inside the block sends the waiting writes, if
+    none of their references lacks its target. If one does, they go on waiting, and the read's answer becomes
+    a condition: the batch fails as a whole if the read would have given another answer in its place.
     """
 
     def __init__(self, connection):
@@ -101,7 +104,7 @@ class Deferred(Batch):
         return super().add(statement)
 
     def expect_row(self, field, value):
-        """Record that the last statement inserts the row with this value of its primary key."""
+        """Record that the last statement inserts the row with this primary key."""
         self.waiting[field, field.get_prep_value(value)] = len(self.entries) - 1
 
     def last_write(self):
@@ -133,7 +136,10 @@ class Deferred(Batch):
         return results
 
     def settle(self):
-        """Send the waiting writes if none of their rows dangles; return whether none are left."""
+        """Send the waiting writes unless a reference lacks its target.
+
+        Returns whether none are left.
+        """
         try:
             self.send()
         except driver.DatabaseError as error:
@@ -143,7 +149,10 @@ class Deferred(Batch):
         return True
 
     def send(self):
-        """Send everything in one round trip; IntegrityError, and no change, if a row dangles."""
+        """Send everything in one round trip.
+
+        Raises IntegrityError, and changes nothing, if a reference lacks its target.
+        """
         if not self.entries:
             return
         statements, owners = [_DEFER], [None]
@@ -202,7 +211,10 @@ def _digest(statement, width):
 
 
 def _condition(digest, answer):
-    """Return the statement that fails, with its batch, if the read would give another answer."""
+    """Return the statement that fails if the read would give another answer.
+
+    Its batch fails with it.
+    """
     slot = f"?{len(digest.params) + 1}"
     text = f"SELECT {failing(_STALE)} WHERE (\n{digest.sql}\n) <> {slot}"
     return Statement(text, (*digest.params, answer), digest.shape)

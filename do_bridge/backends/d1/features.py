@@ -61,7 +61,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
 
 
 class OptimisticFeatures(DatabaseFeatures):
-    """The flags with OPTIONS["transactions"] = "optimistic": a database with transactions."""
+    """The feature flags with OPTIONS["transactions"] = "optimistic"."""
 
     supports_transactions = True
     can_conflict = True

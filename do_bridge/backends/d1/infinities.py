@@ -1,4 +1,7 @@
-"""Infinities in results: D1 returns them as NULL, so columns that may hold one are selected as text."""
+"""Read infinities in results.
+
+D1 returns them as NULL, so columns that may hold one are selected as text.
+"""
 
 from django.db.models import Avg, Subquery
 from django.db.models.expressions import Ref
@@ -52,7 +55,10 @@ class ReadableSelect:
         return extra_select, order_by, group_by
 
     def _by_value(self, order, sql):
-        """Return the item of an ORDER BY with the expression in place of a reference to a real number."""
+        """Return the item of an ORDER BY without a reference to a real number.
+
+        The expression replaces the reference.
+        """
         reference = order.expression
         if not isinstance(reference, Ref) or internal_type(reference) not in REAL_TYPES:
             return order, sql

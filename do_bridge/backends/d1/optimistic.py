@@ -1,4 +1,7 @@
-"""What OPTIONS["transactions"] = "optimistic" changes: blocks as a Durable Object has them."""
+"""The changes by OPTIONS["transactions"] = "optimistic".
+
+Blocks behave as on a Durable Object.
+"""
 
 from contextlib import nullcontext
 
@@ -49,7 +52,10 @@ class Optimistic:
             self.connection.batch.truncate(queued)
 
     def disable_constraint_checking(self):
-        """Let an open schema editor defer its keys; blocks check theirs at the commit anyway."""
+        """Let an open schema editor defer its foreign keys.
+
+        Other blocks check theirs at the commit anyway.
+        """
         editor = getattr(self, "open_schema_editor", None)
         if editor is not None:
             editor.defer_constraints()

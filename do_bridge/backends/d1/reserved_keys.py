@@ -1,4 +1,7 @@
-"""Primary keys for a block's new rows, from ranges that are reserved, so that inserts do not conflict."""
+"""Take primary keys for a block's new rows from reserved ranges.
+
+So inserts do not conflict.
+"""
 
 from collections import defaultdict
 
@@ -10,7 +13,10 @@ LARGEST_RANGE = 32
 
 
 class ReservedKeys:
-    """The keys of one connection that no row has yet; later blocks use what a block leaves."""
+    """The reserved keys of one connection that no row has yet.
+
+    Keys that a block leaves are used by later blocks.
+    """
 
     def __init__(self, connection):
         self._connection = connection
@@ -20,7 +26,10 @@ class ReservedKeys:
         self._written = {}
 
     def take(self, table, count):
-        """Return keys for new rows, reserved in a round trip of their own if too few are left."""
+        """Return keys for new rows.
+
+        If too few are left, a round trip of its own reserves more.
+        """
         left = self._left.setdefault(table, [])
         missing = count - len(left)
         if missing > 0:
@@ -65,7 +74,7 @@ class ReservingInsert:
         except IntegrityError as error:
             if f"{meta.db_table}.{key.column}" not in str(error):
                 raise
-        # Somebody has written a row with a key of the range by hand.
+        # A row with a key of the range was written by hand.
         keys.forget(meta.db_table)
         return self._with_keys(key, returning_fields, keys)
 
@@ -80,7 +89,7 @@ class ReservingInsert:
         try:
             taken = keys.take(self.query.get_meta().db_table, len(objects))
         except OperationalError:
-            # The table was made in this block, so nobody else inserts into it.
+            # The table was made in this block, so no other block inserts into it.
             return super().execute_sql(returning_fields)
         others = [field for field in returning_fields if field is not key]
         for instance, value in zip(objects, taken, strict=True):
@@ -99,7 +108,7 @@ class ReservingInsert:
         return [self._row(key, value, returning_fields, row) for value, row in zip(read, rows, strict=True)]
 
     def _as_read(self, key, values):
-        """Return keys as the field's own converters give those that come from the database."""
+        """Return keys as the field's converters return those from the database."""
         converters = self.get_converters([key.get_col(self.query.get_meta().db_table)])
         if not converters:
             return values

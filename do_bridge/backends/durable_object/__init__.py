@@ -1,1 +1,1 @@
-"""The engine for Durable Objects: one SQLite database each, with real transactions."""
+"""The engine for Durable Objects: a SQLite database each, with real transactions."""

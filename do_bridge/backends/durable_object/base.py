@@ -17,11 +17,17 @@ OPTIONS = (*POOL_OPTIONS, *CONNECTION_OPTIONS, *MIGRATION_OPTIONS, "write_keys")
 
 
 class TemplateUsed(ImproperlyConfigured, CommandError):
-    """A connection to the tenants' template was opened; a command prints the message without a traceback."""
+    """A connection to the tenants' template was opened.
+
+    A command prints the message without a traceback.
+    """
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """An alias whose NAME is an object's name; without a NAME it is the template of tenants' aliases."""
+    """An alias whose NAME is the name of a Durable Object.
+
+    Without a NAME it is the template of the tenants' aliases.
+    """
 
     display_name = "SQLite Durable Object"
     creation_class = DatabaseCreation

@@ -1,4 +1,7 @@
-"""Test objects: `test/<name>` for each configured one, and a prefix `test/…` for the tenants' template."""
+"""Test objects: `test/<name>` for each configured Durable Object.
+
+The tenants' template gets a prefix `test/…`.
+"""
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -47,7 +50,7 @@ class DatabaseCreation(creation.DatabaseCreation):
         return chosen
 
     def _refuse_others(self, chosen):
-        """Raise ImproperlyConfigured if another alias is configured to have the chosen name."""
+        """Raise ImproperlyConfigured if another alias has the chosen name in the settings."""
         if chosen in creation.test_names() or self.is_of_template(chosen):
             return
         for alias in settings.DATABASES:

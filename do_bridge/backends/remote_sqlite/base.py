@@ -1,4 +1,7 @@
-"""The connection wrapper that both engines share: sqlite3's, with a remote driver in place of the module."""
+"""The connection wrapper that both engines share.
+
+It is that of sqlite3, with a remote driver in place of the module.
+"""
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError
@@ -22,7 +25,10 @@ from .statements import settle
 
 
 class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
-    """One connection of an alias. Subclasses define where it leads: `get_connection_params`."""
+    """One connection of an alias.
+
+    Subclasses define its database in `get_connection_params`.
+    """
 
     display_name = "SQLite on Cloudflare"
     Database = Database
@@ -45,7 +51,10 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
             settings_dict["PASSWORD"] = Secret(settings_dict["PASSWORD"])
 
     def get_connection_params(self):
-        """Return what `driver.connect` takes: `transport`, `database` (`do:…` or `d1:…`), `timeout`…"""
+        """Return the arguments of `driver.connect`.
+
+        They are `transport`, `database` (`do:…` or `d1:…`), `timeout` and others.
+        """
         raise NotImplementedError("Subclasses must define get_connection_params().")
 
     def require_settings(self, **meanings):
@@ -57,7 +66,10 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
                 )
 
     def require_known_options(self, known):
-        """Raise ImproperlyConfigured for an unknown name in OPTIONS, without showing values."""
+        """Raise ImproperlyConfigured for an unknown name in OPTIONS.
+
+        The message has no values.
+        """
         self._read_transaction_mode()
         if unknown := set(self.settings_dict["OPTIONS"]) - {*known, "transaction_mode"}:
             raise ImproperlyConfigured(
@@ -81,7 +93,7 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         self.transaction_mode = mode.upper() if mode else None
 
     def check_test_database(self):
-        """Raise ImproperlyConfigured if a test run is about to reach another than a test database."""
+        """Raise ImproperlyConfigured if a test run would use another than a test database."""
         if not in_test_environment() and not self.creation.are_tests_on():
             return
         name = self.settings_dict["NAME"]
@@ -141,7 +153,10 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
 
     @property
     def in_atomic_block(self):
-        """Whether a block is open here: its own block of `atomic()`, or one that covers this connection."""
+        """Whether a block is open here.
+
+        It is a block of this connection, or one that covers it.
+        """
         if not self._is_in_block:
             linked.catch_up(self)
         return self._is_in_block
@@ -238,9 +253,10 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
             step(sid)
 
     def disable_constraint_checking(self):
-        """Defer foreign keys to the end of the open transaction; return whether that was possible.
+        """Defer foreign keys to the end of the open transaction, if there is one.
 
-        `PRAGMA foreign_keys=off` is never sent: a Durable Object would keep it for later requests.
+        Returns whether they are deferred. `PRAGMA foreign_keys=off` is never sent: a Durable Object would
+        keep it for later requests.
         """
         if not self.features.supports_transactions or not self.in_atomic_block:
             return False
@@ -255,7 +271,10 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
                 cursor.execute("PRAGMA defer_foreign_keys = off")
 
     def check_constraints(self, table_names=None):
-        """Raise IntegrityError for a row that points at a missing row, in the tables named or in all."""
+        """Raise IntegrityError for a row that references a missing row.
+
+        The rows of the named tables are checked, or those of all.
+        """
         if table_names is None:
             statements = ["PRAGMA foreign_key_check"]
         else:

@@ -1,4 +1,7 @@
-"""`manage.py dbshell`: a SQL prompt over the driver, since no client program reaches these databases."""
+"""`manage.py dbshell`: a SQL prompt over the driver.
+
+No client program can connect to these databases.
+"""
 
 import sys
 
@@ -24,7 +27,10 @@ class DatabaseClient(BaseDatabaseClient):
     executable_name = "dbshell"
 
     def runshell(self, parameters):
-        """Read statements from stdin and print their results; CommandError if a piped statement failed."""
+        """Read statements from stdin and print their results.
+
+        Raises CommandError if a piped statement failed.
+        """
         if parameters:
             raise CommandError(
                 "dbshell accepts no arguments here, because it starts no client program. Run "

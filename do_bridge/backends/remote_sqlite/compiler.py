@@ -1,4 +1,7 @@
-"""Compilers that look for `as_remote_sqlite` first, and that send many rows as one JSON parameter."""
+"""Compilers that look for `as_remote_sqlite` before `as_sqlite`.
+
+They send many rows as one JSON parameter.
+"""
 
 import functools
 from itertools import chain
@@ -30,7 +33,10 @@ LONG_VALUE = 4_000
 
 @functools.cache
 def method_name(node_class):
-    """Return which method compiles a class: the first in its bases, the runtime's own before sqlite3's."""
+    """Return the name of the method that compiles a class.
+
+    It is the first one in the order of the bases, `as_remote_sqlite` before `as_sqlite`.
+    """
     for cls in node_class.__mro__:
         for name in ("as_remote_sqlite", "as_sqlite"):
             if name in vars(cls):
@@ -51,7 +57,10 @@ class Dialect(Watched, compiler.SQLCompiler):
         return converted(rows, converters, self.connection)
 
     def get_combinator_sql(self, combinator, all):
-        """Nest what combines more than five queries: the runtime takes no longer compound SELECT."""
+        """Nest a combination of too many queries.
+
+        The runtime limits the number of terms of a compound SELECT.
+        """
         queries = self.query.combined_queries
         if len(queries) <= limits.COMPOUND_TERMS:
             return super().get_combinator_sql(combinator, all)
@@ -87,7 +96,10 @@ class SQLCompiler(WideSelect, PiecewiseSelect, Dialect):
 
 
 class Pieces(list):
-    """The rows of an INSERT, cut: pairs of the SQL that gives the rows, and its parameters."""
+    """The rows of an INSERT in several parts.
+
+    A part is a pair: the SQL that gives its rows, and its parameters.
+    """
 
     placeholder = "\x00"
 
@@ -164,7 +176,10 @@ def only_values(fields, value_rows):
 
 
 def insert_pieces(placeholder_rows, param_rows):
-    """Yield (sql, params) for the rows, in order: as JSON where all can be, else as VALUES."""
+    """Yield (sql, params) for the rows, in order.
+
+    They are sent as JSON if all can be, else as VALUES.
+    """
     if len(param_rows) > 1:
         columns, encoders = json_columns(placeholder_rows, param_rows)
         if columns:
@@ -174,7 +189,10 @@ def insert_pieces(placeholder_rows, param_rows):
 
 
 def json_columns(placeholder_rows, param_rows):
-    """Return the SELECT's columns and an encoder for each parameter of a row; None, None: not as JSON."""
+    """Return the SELECT's columns and an encoder for each parameter of a row.
+
+    Returns (None, None) if the rows can't be sent as JSON.
+    """
     columns, encoders = [], []
     first = placeholder_rows[0]
     if any(row is not first and tuple(row) != tuple(first) for row in placeholder_rows):

@@ -1,4 +1,4 @@
-"""Test databases: made and emptied at the other end, and never the configured ones."""
+"""Test databases, made and emptied remotely, and never the configured ones."""
 
 from django.core import serializers
 from django.core.exceptions import ImproperlyConfigured
@@ -31,7 +31,10 @@ def test_names():
 
 
 class DatabaseCreation(sqlite3_creation.DatabaseCreation):
-    """Create test databases; engines name them in `_get_test_db_name` and `get_test_db_clone_settings`."""
+    """The creation of test databases.
+
+    Engines name them in `_get_test_db_name` and `get_test_db_clone_settings`.
+    """
 
     @staticmethod
     def is_in_memory_db(database_name):
@@ -43,11 +46,17 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
 
     @staticmethod
     def are_tests_on():
-        """Whether a test database has taken a configured one's place, as in `manage.py testserver`."""
+        """Return whether a test database has replaced a configured one.
+
+        That is so in `manage.py testserver`, too.
+        """
         return bool(_in_place)
 
     def mark_as_test_database(self, name):
-        """Allow connections to `name` while tests run; ImproperlyConfigured if it is the configured one."""
+        """Allow connections to `name` while tests run.
+
+        Raises ImproperlyConfigured if it is the configured database.
+        """
         if name == self.connection.settings_dict["NAME"] and name not in _test_names:
             raise ImproperlyConfigured(
                 f"The test database of {self.connection.alias!r} is the configured one, which "
@@ -107,15 +116,21 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
             _in_place.discard(name)
 
     def was_made_here(self):
-        """Whether the alias's database is a test database that was made for the alias itself."""
+        """Return whether the alias's database is a test database made for this alias."""
         return self.connection.settings_dict["NAME"] in known_rows
 
     def forget_rows(self):
-        """Note that the test database is new: its rows are read when a test case wants to restore them."""
+        """Record that the test database is new.
+
+        Its rows are read when a test case needs to restore them.
+        """
         known_rows[self.connection.settings_dict["NAME"]] = {}
 
     def deserialize_db_from_string(self, data):
-        """Put serialized rows into this alias, all or none; routers place only many-to-many rows."""
+        """Write serialized rows to this alias, all or none.
+
+        Routers decide only the place of many-to-many rows.
+        """
         alias = self.connection.alias
         objects = serializers.deserialize("json", data, using=alias)
         unit = self.connection.batch() if hasattr(self.connection, "batch") else atomic(using=alias)

@@ -24,7 +24,7 @@ _ATTEMPTS = 5
 
 
 def empty(connection, guard=None):
-    """Drop all views and tables, and with them all triggers, in one atomic batch on a driver connection.
+    """Drop all views, tables and triggers in one atomic batch on a driver connection.
 
     `guard(names)` is called with the names that were found, unless there are none. It returns statements
     that run first; if one fails, nothing is dropped. The database is empty at the end of the batch: tables
@@ -60,7 +60,10 @@ def _referenced(keys, own_name):
 
 
 def _children_first(tables):
-    """Return table names, none before one that points at it; a circle is broken at its first name."""
+    """Return table names, each after the tables that reference it.
+
+    A circle is broken at its first name.
+    """
     left, order = dict(tables), []
     while left:
         pointed_at = set().union(*left.values())

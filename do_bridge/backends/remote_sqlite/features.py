@@ -10,7 +10,10 @@ SQLITE_VERSION = (3, 54, 1)
 
 
 class DatabaseFeatures(sqlite3_features.DatabaseFeatures):
-    """sqlite3's flags; those set here differ, or must not be read from the local sqlite3 module."""
+    """sqlite3's feature flags, with those that differ on this runtime.
+
+    Flags that must not be read from the local sqlite3 module are set here, too.
+    """
 
     # All parameters of a statement travel as one JSON text: the runtime's limit of 100 never applies.
     max_query_params = None

@@ -1,4 +1,7 @@
-"""Introspection in one round trip for each question, without the runtime's own tables."""
+"""Introspect in one round trip for each question.
+
+The runtime's own tables are left out.
+"""
 
 import json
 from dataclasses import dataclass
@@ -35,7 +38,10 @@ SELECT
 
 @dataclass(frozen=True)
 class TableFacts:
-    """What one round trip returns about a table: its SQL (None for a view), columns, indexes, keys."""
+    """What one round trip returns about a table: SQL, columns, indexes, keys.
+
+    The SQL is None for a view.
+    """
 
     sql: str | None
     columns: list
@@ -75,10 +81,16 @@ def _column_collations(sql):
 
 
 class DatabaseIntrospection(sqlite3_introspection.DatabaseIntrospection):
-    """sqlite3's introspection; its parser of CREATE TABLE is kept, its PRAGMA for each index is not."""
+    """sqlite3's introspection with fewer round trips.
+
+    Its parser of CREATE TABLE is kept; its PRAGMA for each index is not.
+    """
 
     def facts(self, cursor, table_name):
-        """Return the TableFacts of a table or view in one round trip; no columns if it does not exist."""
+        """Return the TableFacts of a table or view in one round trip.
+
+        They have no columns if it does not exist.
+        """
         cursor.execute(_FACTS, {"table": table_name})
         sql, *lists = cursor.fetchone()
         facts = TableFacts(sql, *map(json.loads, lists))
@@ -90,7 +102,10 @@ class DatabaseIntrospection(sqlite3_introspection.DatabaseIntrospection):
         return TableFacts(sql, facts.columns, indexes, facts.keys)
 
     def get_table_list(self, cursor):
-        """Return the tables and views of the project, without the runtime's and this package's own."""
+        """Return the tables and views of the project.
+
+        The runtime's and this package's own are left out.
+        """
         cursor.execute(
             "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND "  # noqa: S608
             f"{NOT_INTERNAL} ORDER BY name"

@@ -1,7 +1,7 @@
-"""Rows that a table's rebuild would lose, because ON DELETE clauses delete or change them with its own.
+"""Keep the rows that the rebuild of another table would delete or change.
 
-Django writes such a clause for DB_CASCADE, DB_SET_NULL and DB_SET_DEFAULT. The rows wait in a copy, as those
-of the rebuilt table do.
+ON DELETE clauses do that. Django writes such a clause for DB_CASCADE, DB_SET_NULL and DB_SET_DEFAULT. The
+rows wait in a copy, as those of the rebuilt table do.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,10 @@ TRIGGERS = "triggers"
 
 @dataclass(frozen=True)
 class Kept:
-    """A table whose rows are put back; `columns` is empty if all of them can be written."""
+    """A table whose rows are restored.
+
+    `columns` is empty if all of them can be written.
+    """
 
     table: str
     columns: tuple
@@ -46,7 +49,10 @@ class Kept:
 
 
 def tables_after(model):
-    """Return what is Kept while the model's table is rebuilt: its children by ON DELETE, and theirs."""
+    """Return the list of Kept tables for the rebuild of the model's table.
+
+    They are its children by ON DELETE, and the children of these.
+    """
     found, waiting = {}, [model]
     while waiting:
         for relation in deletion.get_candidate_relations_to_delete(waiting.pop()._meta):
@@ -66,7 +72,10 @@ def _kept(model, table):
 
 
 def statements_around(kept, quote, literal, rebuilding):
-    """Return (statements before, statements after) the rebuilding of tables; those are not kept twice."""
+    """Return (statements before, statements after) the rebuilding of tables.
+
+    Tables that are rebuilt themselves are not kept twice.
+    """
     kept = list({each.table: each for each in kept if each.table not in rebuilding}.values())
     if not kept:
         return [], []

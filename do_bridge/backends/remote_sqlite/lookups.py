@@ -25,7 +25,10 @@ class NotJSONError(Exception):
 
 
 def json_value(value):
-    """Return the parameter as JSON carries it to SQLite with its type, or raise NotJSONError."""
+    """Return the parameter as JSON carries it to SQLite with its type.
+
+    Raises NotJSONError.
+    """
     if type(value) is int and -INT64 <= value < INT64:
         return value
     if value is None or isinstance(value, str):
@@ -55,7 +58,10 @@ def json_text(values):
 
 
 def in_schema(compiler):
-    """Whether the SQL is for a constraint or an index, where SQLite allows no subquery."""
+    """Return whether the SQL is for a constraint or an index.
+
+    SQLite allows no subquery there.
+    """
     return not compiler.query.alias_cols
 
 
@@ -99,7 +105,7 @@ def tuple_in_list(self, compiler, connection):
 
 
 def _json_row(self, compiler):
-    """Return a function: a tuple of the lookup's values -> the list of them as JSON carries them."""
+    """Return a function that returns a tuple of lookup values as a list for JSON."""
     columns = list(self.lhs)
 
     def row(values):

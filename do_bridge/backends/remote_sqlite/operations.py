@@ -1,4 +1,7 @@
-"""How the dialect writes SQL and reads values, where this runtime differs from the local sqlite3 module."""
+"""Write SQL and read values as this runtime needs it.
+
+Only what differs from the local sqlite3 module is here.
+"""
 
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -28,7 +31,10 @@ NUMBER_TYPES = INTEGER_TYPES | {"FloatField", "DecimalField"}
 
 
 def quote_value(value):
-    """Return the SQLite literal for a parameter: for the debug log alone, never to be executed."""
+    """Return the SQLite literal for a parameter.
+
+    It is only for the debug log; never execute it.
+    """
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -48,10 +54,10 @@ class DatabaseOperations(ReturningColumns, sqlite3_operations.DatabaseOperations
     inline_zones = False
 
     def bulk_batch_size(self, fields, objs):
-        """Return the number of objects for one call: all, because the compiler splits INSERT by its bytes.
+        """Return the number of objects for one call, usually all of them.
 
-        Only `bulk_update`, recognized because it names the key twice, writes a WHEN for each object and
-        field if expressions are among the values.
+        The compiler splits an INSERT by its bytes. Only `bulk_update`, recognized because it names the key
+        twice, writes a WHEN for each object and field if expressions are among the values.
         """
         if len(fields) > 2 and fields[0] == fields[1] and objs and not goes_as_json(fields[2:], objs):
             return min(self._most_whens(fields, objs), self._most_long_values(fields[2:], objs))
@@ -65,7 +71,10 @@ class DatabaseOperations(ReturningColumns, sqlite3_operations.DatabaseOperations
 
     @staticmethod
     def _most_long_values(fields, objs):
-        """Return how many objects may go together so that each long value has a parameter of its own."""
+        """Return the number of objects whose long values fit into one statement.
+
+        Each long value has a parameter of its own.
+        """
         kinds = str | bytes | bytearray | memoryview
         values = (vars(obj).get(field.attname) for obj in objs for field in fields)
         if any(isinstance(value, kinds) and len(value) > LONG_VALUE for value in values):
@@ -73,11 +82,17 @@ class DatabaseOperations(ReturningColumns, sqlite3_operations.DatabaseOperations
         return len(objs)
 
     def bulk_insert_sql(self, fields, placeholder_rows):
-        """Return the place where the insert compiler puts the rows, which it has split already."""
+        """Return the placeholder that the insert compiler replaces with the rows.
+
+        It has split the rows already.
+        """
         return placeholder_rows.placeholder
 
     def last_executed_query(self, cursor, sql, params):
-        """Return the statement with literals in place, without the query that sqlite3 makes for it."""
+        """Return the statement with literals in place of its parameters.
+
+        sqlite3 makes a query for that; this does not.
+        """
         if not params:
             return sql
         if isinstance(params, Mapping):
@@ -127,7 +142,10 @@ class DatabaseOperations(ReturningColumns, sqlite3_operations.DatabaseOperations
         return dates.subtract(lhs, rhs)
 
     def combine_duration_expression(self, connector, sub_expressions):
-        """Return integer arithmetic on microseconds; a date or datetime on one side never comes here."""
+        """Return integer arithmetic on microseconds.
+
+        A date or datetime on one side is handled elsewhere.
+        """
         if connector not in ["+", "-", "*", "/"]:
             raise DatabaseError(f"Invalid connector for timedelta: {connector}.")
         if connector == "/":
@@ -178,7 +196,10 @@ class DatabaseOperations(ReturningColumns, sqlite3_operations.DatabaseOperations
         return converter
 
     def returning_columns(self, fields):
-        """Return a RETURNING clause whose numbers are exact: JSON would round an integer beyond 2^53."""
+        """Return a RETURNING clause whose numbers are exact.
+
+        JSON would round an integer beyond 2^53.
+        """
         if not fields:
             return "", ()
         return "RETURNING " + ", ".join(map(self._returned_column, fields)), ()
@@ -196,7 +217,10 @@ class DatabaseOperations(ReturningColumns, sqlite3_operations.DatabaseOperations
     # Statements.
 
     def execute_sql_flush(self, sql_list):
-        """Empty tables in one atomic batch; it fails if rows elsewhere would then point at missing rows."""
+        """Empty tables in one atomic batch.
+
+        It fails if rows elsewhere would then reference missing rows.
+        """
         if not sql_list:
             return
         guarded = set(map(self.quote_name, guarded_tables))
@@ -222,7 +246,10 @@ class DatabaseOperations(ReturningColumns, sqlite3_operations.DatabaseOperations
         return self._referencing_tables
 
     def _referencing_tables(self, table_name):
-        """Return the table and all that reference it, directly or through others, in one statement."""
+        """Return the table and all that reference it, in one statement.
+
+        References through other tables count.
+        """
         with self.connection.cursor() as cursor:
             cursor.execute(
                 "WITH RECURSIVE tables(name) AS (SELECT %s UNION SELECT m.name FROM tables "  # noqa: S608
@@ -234,7 +261,10 @@ class DatabaseOperations(ReturningColumns, sqlite3_operations.DatabaseOperations
             return [row[0] for row in cursor.fetchall()]
 
     def returned_as_text(self, field):
-        """Whether RETURNING brings this field's number as text, which the insert compiler reads back."""
+        """Return whether RETURNING gives this field's number as text.
+
+        The insert compiler converts it back.
+        """
         return self._stored_type(field) in NUMBER_TYPES
 
     @staticmethod

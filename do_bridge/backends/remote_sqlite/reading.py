@@ -1,7 +1,8 @@
-"""Read stored values as Django's sqlite3 backend does, including those that another program has written.
+"""Read stored values as Django's sqlite3 backend does.
 
-A SQLite column holds any value, whatever its type. sqlite3 gives Django each value of a column declared as
-date, time, datetime or bool as text; here values come with their own types.
+Values that another program has written are read, too. A SQLite column holds any value, whatever its type.
+sqlite3 gives Django each value of a column declared as date, time, datetime or bool as text; here values come
+with their own types.
 """
 
 from django.db import DataError
@@ -36,7 +37,10 @@ _OWN_MODULES = ("django.", "do_bridge.")
 
 
 class UnreadableValue(DataError, ValueError):
-    """A column holds a value that its field cannot read; the message names table and column."""
+    """A column holds a value that its field cannot read.
+
+    The message has the table and the column.
+    """
 
 
 def as_text(value):
@@ -47,7 +51,7 @@ def as_text(value):
 
 
 def read_datetime(value):
-    """Return the datetime of a stored value, or None if it is not written as a datetime."""
+    """Return the datetime of a stored value, or None if it is not a datetime."""
     return parse_datetime(as_text(value))
 
 
@@ -62,7 +66,10 @@ def read_time(value):
 
 
 def read_bool(value, expression):
-    """Return a stored boolean: for a column True if it is 1, for another expression the value as it is."""
+    """Return a stored boolean.
+
+    A value of a column is True if it is 1. Another expression's value, except 0 and 1, stays as it is.
+    """
     if value in (1, 0):
         return bool(value)
     if not is_column(expression):
@@ -72,7 +79,10 @@ def read_bool(value, expression):
 
 
 def is_column(expression):
-    """Whether an expression has a declared type in SQLite: a column, or a subquery of one."""
+    """Return whether an expression has a declared type in SQLite.
+
+    A column has one, and so has a subquery that selects only a column.
+    """
     if isinstance(expression, Subquery | Query):
         selected = _query_of(expression).select
         return len(selected) == 1 and is_column(selected[0])
@@ -80,7 +90,10 @@ def is_column(expression):
 
 
 def _query_of(expression):
-    """Return the Query of a subquery, for which a Query stands itself since Django 6.1."""
+    """Return the Query of a subquery.
+
+    Since Django 6.1 a Query may be used as the subquery itself.
+    """
     return getattr(expression, "query", expression)
 
 

@@ -1,4 +1,7 @@
-"""The order of a table's rebuild that keeps the rows pointing at the table, and the guards around it."""
+"""Rebuild a table so that the rows that reference it are kept.
+
+It gives the order of the statements, and the guards around them.
+"""
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +33,10 @@ _VIOLATIONS = (
 
 
 def refuse_on_delete_children(table_literal, kept_literals=()):
-    """Return the statement that fails if a table points at this one with ON DELETE, other than those kept."""
+    """Return the statement that fails if a table references this one with ON DELETE.
+
+    The tables in `kept_literals` are allowed.
+    """
     return _refuse(_CASCADE, "child", _CHILDREN.format(table=table_literal, kept=", ".join(kept_literals)))
 
 
@@ -50,7 +56,7 @@ def is_dangling(error):
 
 
 def raise_for_guard(error):
-    """Raise the error that a guard's failure stands for; return if `error` is not a guard's."""
+    """Raise the error for a guard's failure; return if `error` is not a guard's."""
     if (triggers := told(error, kept_rows.TRIGGERS)) is not None:
         raise NotSupportedError(
             "The table cannot be rebuilt, and nothing was changed. Rows that are deleted or changed with its "
@@ -73,9 +79,9 @@ def raise_for_guard(error):
 
 @dataclass
 class Rebuild:
-    """One table's rebuild: the statements of Django's own rebuild, put into the order that works here.
+    """One table's rebuild: Django's statements in the order that works here.
 
-    With foreign keys on, a renamed table does not take over the rows that pointed at the dropped one: only
+    With foreign keys on, a renamed table does not take over the rows that referenced the dropped one: only
     inserting rows settles the violations that the DROP counted. So the old rows wait in a copy until the
     new table has its name.
     """
@@ -98,7 +104,10 @@ class Rebuild:
 
     @property
     def is_complete(self):
-        """Whether there is a table to rebuild; a many-to-many field has a table of its own instead."""
+        """Whether there is a table to rebuild.
+
+        There is none for a many-to-many field, which has a table of its own.
+        """
         return len(self.statements) >= 4
 
     def take(self):
@@ -135,7 +144,9 @@ class Rebuild:
 
 
 def in_order(rebuilds):
-    """Return the statements of rebuilds that belong together: first the altered table, then its children.
+    """Return the statements of rebuilds that belong together.
+
+    The altered table comes first, then its children.
 
     All tables are emptied before the first is filled: while one side has its new key and the other its old
     one, every write to them is a "foreign key mismatch".

@@ -1,4 +1,4 @@
-"""Make statements fail on purpose, and read what an error's text says about a statement."""
+"""Make statements fail on purpose, and read what an error's text contains."""
 
 from django.db import OperationalError
 
@@ -11,17 +11,21 @@ class Overtaken(OperationalError):
 
 
 def failing(kind, text="''"):
-    """Return the SQL expression whose evaluation fails; `text` is SQL and ends up in the error.
+    """Return the SQL expression whose evaluation fails with a chosen text.
 
-    `json_extract()` quotes a path that it cannot read in its error. Without a trigger this is the only way
-    to make a statement, and its batch, fail with a chosen text. `text` must depend on a row: SQLite computes
-    constants, and fails, before it looks at any condition.
+    `text` is SQL, and its value is part of the error. `json_extract()` quotes a path that it cannot read in
+    its error. Without a trigger this is the only way to make a statement, and its batch, fail with a chosen
+    text. `text` must depend on a row: SQLite computes constants, and fails, before it evaluates any
+    condition.
     """
     return f"json_extract('{{}}', '{PREFIX}{kind}:' || {text})"
 
 
 def told(error, kind):
-    """Return the text by which a `failing` expression of this kind failed, None for any other error."""
+    """Return the text of a `failing` expression of this kind from its error.
+
+    Returns None for any other error.
+    """
     _, found, rest = str(error).partition(f"{PREFIX}{kind}:")
     return rest.rpartition("'")[0].replace("''", "'") if found else None
 
@@ -36,5 +40,8 @@ def has_passed(error):
 
 
 def is_missing_table(error, name=""):
-    """Return whether an error is about a table that does not exist; `name` is the beginning of its name."""
+    """Return whether an error is about a table that does not exist.
+
+    `name` is the beginning of the table's name.
+    """
     return f"no such table: {name}" in str(error)

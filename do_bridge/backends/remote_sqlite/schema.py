@@ -1,4 +1,7 @@
-"""The schema editor: Django's for sqlite3, with immediate foreign keys, and its statements sent together."""
+"""The schema editor: Django's for sqlite3, with immediate foreign keys.
+
+It sends its statements together.
+"""
 
 import datetime
 import decimal
@@ -24,7 +27,9 @@ logger = logging.getLogger("django.db.backends.schema")
 
 
 class DeferredStatements(list):
-    """Statements for the end of the editor's block; false if they run in one unit with what follows them.
+    """Statements for the end of the editor's block.
+
+    The list is false if they run in one unit with what follows them.
 
     Django's migration executor records a migration inside the block only if nothing is deferred, because
     elsewhere the deferred statements may fail after the record is written. Here both succeed or fail
@@ -40,7 +45,10 @@ class DeferredStatements(list):
 
 
 class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
-    """Queues its statements and sends them together: at the block's end, or before something else runs."""
+    """A schema editor that queues its statements and sends them together.
+
+    It sends them at the block's end, or before another statement runs.
+    """
 
     # A violated deferred key resets a Durable Object, and is an "internal error" on D1.
     sql_create_inline_fk = INLINE_FOREIGN_KEY
@@ -125,7 +133,7 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
             self._emit([statement])
 
     def _refuse_inside_a_block(self):
-        """Raise Django's own error if a block of atomic() seems able to undo DDL, and is not."""
+        """Raise Django's error for DDL in a block of atomic() that can't undo it."""
         if self.collect_sql or self.connection.features.can_rollback_ddl:
             return
         if self.direct or (self._outer_editor is not None and self._outer_editor.direct):
@@ -138,7 +146,10 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
             )
 
     def defer_constraints(self):
-        """Check foreign keys after the queued statements have run, at the latest at the block's end."""
+        """Check foreign keys after the queued statements have run.
+
+        The check runs at the block's end at the latest.
+        """
         self._defers = True
 
     def _emit(self, statements):
@@ -165,13 +176,19 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
         return bool(self._queue)
 
     def note(self, statements):
-        """Queue statements that belong to the complete operations, before those of the open one."""
+        """Queue statements before those of the open operation.
+
+        They belong to the complete operations.
+        """
         at = self._operation_start
         self._queue[at:at] = statements
         self._operation_start += len(statements)
 
     def flush(self, last=False):
-        """Send the queued statements: as steps of the open transaction, else as one atomic batch."""
+        """Send the queued statements.
+
+        They are steps of the open transaction, or else one atomic batch.
+        """
         queue, self._queue, self._operation_start = self._queue, [], 0
         self._send(queue, last)
 
@@ -190,7 +207,10 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
 
     @contextmanager
     def at_once(self):
-        """Run each statement of the block at once, after the queued ones, so that its error comes there."""
+        """Run each statement of the block at once, after the queued ones.
+
+        So the statement itself raises its error.
+        """
         before, self.direct = self.direct, True
         self.has_run_at_once = False
         try:
@@ -199,12 +219,18 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
             self.direct = before
 
     def operation_boundary(self):
-        """Mark an operation of a migration as complete, with its indexes, before the next one begins."""
+        """Mark an operation of a migration, with its indexes, as complete.
+
+        Call it before the next operation begins.
+        """
         self._run_deferred()
         self._operation_start = len(self._queue)
 
     def _before_other_statement(self, execute, sql, params, many, context):
-        """Send the queued statements before anything else runs on the connection, which may read them."""
+        """Send the queued statements before another statement runs on the connection.
+
+        That statement may read what they write.
+        """
         if self._introspecting and self.on_cut is not None:
             # The editor looks for the name of a constraint that existed before the operation began. Its own
             # statements wait, so that a split falls between operations and the migration can be run again.
@@ -217,7 +243,10 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
         return execute(sql, params, many, context)
 
     def settle(self):
-        """Send the queued statements and a record of the progress, before something else runs."""
+        """Send the queued statements and a record of the progress.
+
+        Call it before another statement runs.
+        """
         if not self._queue:
             return
         if self.on_cut is not None:
@@ -270,14 +299,20 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
             super()._alter_field(model, old_field, new_field, *args, **kwargs)
 
     def _is_renamed_only(self, model, old_field, new_field):
-        """Whether the column is renamed in place, as sqlite3's editor does for one without a relation."""
+        """Return whether the column is only renamed, in place.
+
+        sqlite3's editor renames a column without a relation in place, too.
+        """
         constrained = any(field.remote_field and field.db_constraint for field in (old_field, new_field))
         same = self.column_sql(model, old_field) == self.column_sql(model, new_field)
         return old_field.column != new_field.column and same and not constrained
 
     @contextmanager
     def _rebuilding(self):
-        """Gather the rebuilds of one alteration, and emit them together at the outermost end."""
+        """Collect the rebuilds of one alteration, and emit them together.
+
+        The outermost block emits them at its end.
+        """
         if self._rebuilds is not None:
             yield
             return
@@ -303,7 +338,7 @@ class DatabaseSchemaEditor(GroupsConditions, SQLiteSchemaEditor):
     # Literals: DDL cannot have parameters.
 
     def quote_value(self, value):
-        """Return the SQL literal that stores what Django's sqlite3 backend stores for `value`.
+        """Return the SQL literal for `value`, as Django's sqlite3 backend stores it.
 
         Raises ValueError for an unsupported type.
         """

@@ -50,7 +50,10 @@ def split(text):
 
 
 class Shell:
-    """One session on a connected DatabaseWrapper; `commands` maps `.name` to the SQL behind it."""
+    """One session of the shell on a connected DatabaseWrapper.
+
+    `commands` maps `.name` to its SQL.
+    """
 
     def __init__(self, connection, stdin, stdout, stderr, commands):
         self.connection = connection

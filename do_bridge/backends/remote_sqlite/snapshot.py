@@ -1,4 +1,4 @@
-"""The rows of a test database: read once, and restored where something has changed them."""
+"""The rows of a test database, read once and restored if something changed them."""
 
 import json
 from typing import NamedTuple
@@ -49,7 +49,10 @@ class Table(NamedTuple):
 
 
 class Snapshot:
-    """The rows that a connection's database holds; an earlier one can lend its `tables`."""
+    """The rows that a connection's database holds.
+
+    An earlier snapshot can lend its `tables`.
+    """
 
     def __init__(self, connection, tables=None):
         self.tables = _tables(connection) if tables is None else tables
@@ -62,9 +65,9 @@ class Snapshot:
                 self.values[table.name] = result.rows
 
     def restore(self, connection, counters=True):
-        """Restore the rows of changed tables, in one batch; on request also the keys' counters.
+        """Restore the rows of changed tables, in one batch.
 
-        Returns the names of those tables.
+        With `counters`, the counters of their keys are restored, too. Returns the names of the tables.
         """
         names = set()
         for _ in range(ROUNDS):
@@ -108,7 +111,10 @@ class Snapshot:
 
 
 def without_guards(connection, statements, guards):
-    """Return `statements` between those that drop this package's triggers (GUARDS) and make them again."""
+    """Return `statements` between those that drop and remake this package's triggers.
+
+    `guards` are the rows of GUARDS.
+    """
     drops = [(f"DROP TRIGGER {connection.ops.quote_name(name)}", None) for name, _ in guards]
     return [*drops, *statements, *((sql, None) for _, sql in guards)]
 
@@ -125,7 +131,10 @@ def _tables(connection):
 
 
 def joined(parts):
-    """Return the expression that joins texts with commas, within the runtime's number of arguments."""
+    """Return the expression that joins texts with commas.
+
+    It keeps to the runtime's number of arguments.
+    """
     # One argument is the comma.
     while len(parts) > ARGUMENTS - 1:
         parts = [joined(part) for part in chunks(parts, ARGUMENTS - 1)]
@@ -133,7 +142,10 @@ def joined(parts):
 
 
 def _read(connection, tables):
-    """Return {table's name: [row as SQL, …]} and the rows of GUARDS, in one round trip."""
+    """Return {table's name: [row as SQL, …]} and the rows of GUARDS.
+
+    One round trip.
+    """
     numbered = [
         f"SELECT {number} AS n, {table.literal} AS literal FROM {table.quoted}"  # noqa: S608
         for number, table in enumerate(tables)

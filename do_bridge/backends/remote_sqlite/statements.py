@@ -7,17 +7,20 @@ logger = logging.getLogger("django.db.backends")
 
 
 def settle(connection):
-    """Send the statements of an open schema editor on this connection, before something else runs."""
+    """Send the statements of the connection's open schema editor.
+
+    Call it before another statement runs.
+    """
     editor = getattr(connection, "open_schema_editor", None)
     if editor is not None:
         editor.settle()
 
 
 def send(connection, statements):
-    """Run [(sql, params), …] in one round trip on a Django connection; return the driver's results.
+    """Run [(sql, params), …] in one round trip on a Django connection.
 
-    Outside a transaction they are one atomic batch; inside one they are its next steps. Raises Django's
-    database errors; the SQL, never a parameter, goes to the query log.
+    Returns the driver's results. Outside a transaction the statements are one atomic batch; inside one they
+    are its next steps. Raises Django's database errors. The query log gets the SQL, never a parameter.
     """
     if not statements:
         return []

@@ -1,1 +1,1 @@
-"""SQLite files and databases of the engines: what a schema holds, whether a file fits, and how it is sent."""
+"""Read the schema of SQLite files and databases, check it, and send the rows."""

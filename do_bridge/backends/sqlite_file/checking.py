@@ -14,7 +14,10 @@ APPLIED = "django_migrations"
 
 
 def check_file(source):
-    """Return the Schema of an open file, its foreign keys immediate. Raises UnfitFile; sends nothing."""
+    """Return the Schema of an open file, with immediate foreign keys.
+
+    Raises UnfitFile; sends nothing.
+    """
     fitness.refuse_damage(source)
     fitness.refuse_broken_views(source)
     try:
@@ -47,5 +50,5 @@ def check_file(source):
 
 
 def applied_migrations(source):
-    """Return the (app, name) of the migrations that the file says are applied."""
+    """Return the (app, name) of the migrations that the file records as applied."""
     return source.execute(f"SELECT app, name FROM {APPLIED}").fetchall()  # noqa: S608

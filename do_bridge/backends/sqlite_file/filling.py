@@ -1,4 +1,7 @@
-"""Fill an empty database from a SQLite file, in units that can be resumed; usable after the last one."""
+"""Fill an empty database from a SQLite file, in units that can be resumed.
+
+The database is usable after the last unit.
+"""
 
 import contextlib
 import hashlib
@@ -20,7 +23,7 @@ from .units import Units
 STAGING = "_do_bridge_load_rows_"
 # Begins the digest of what a load does: a change of this module's order of units needs another one.
 _FORMAT = "3"
-# Indexes are made together until their tables have so many rows.
+# Indexes are created together until their tables have this number of rows.
 ROWS_A_UNIT = 50_000
 INDEXES_A_UNIT = 50
 COUNTS_A_TRIP = 50
@@ -32,7 +35,7 @@ class CountsDiffer(Exception):
 
 @dataclass(slots=True)
 class Choice:
-    """Which rows of a table are sent, and SQL for each column that is not sent as it is."""
+    """Which rows of a table are sent, and SQL for each column that is replaced."""
 
     where: str = ""
     instead: dict[str, str] = field(default_factory=dict)
@@ -91,10 +94,10 @@ class Filling:
     # Units
 
     def fill(self, connection, found=None, on_piece=None):
-        """Send all but the last unit; go on behind what the load `found`, an Unfinished, has done.
+        """Send all but the last unit, after the units that the load `found` has done.
 
-        `on_piece(table, rows)` is called for each unit of rows, also for those that were there. Raises
-        UnfitFile, CountsDiffer, Overtaken and the driver's errors.
+        `found` is an Unfinished or None. `on_piece(table, rows)` is called for each unit of rows, also for
+        those that were sent before. Raises UnfitFile, CountsDiffer, Overtaken and the driver's errors.
         """
         if found is None:
             self.units.begin(connection, self._first_statements())
@@ -114,7 +117,11 @@ class Filling:
             self.units.send(connection, self._number, [])
 
     def finish(self, connection, statements=()):
-        """Send the last unit: django_migrations, counters, views, triggers, `statements`; the mark goes."""
+        """Send the last unit, which makes the database usable.
+
+        It holds django_migrations, counters, views, triggers and `statements`, and drops the table of the
+        progress.
+        """
         last = [*self._last_statements(), *statements]
         self.units.finish(connection, self._number + 1, last, lambda: self._is_whole(connection))
 
@@ -131,7 +138,10 @@ class Filling:
         ]
 
     def _units(self):
-        """Yield (table, rows, a function that returns statements); table is empty for what is not rows."""
+        """Yield (table, rows, a function that returns statements) for each unit.
+
+        The table is empty for a unit that has no rows of the file.
+        """
         for table in (*self._before, *self._circles):
             yield from self._row_units(table)
         if self._circles:
@@ -143,7 +153,7 @@ class Filling:
 
     def _row_units(self, table):
         if table.name == APPLIED:
-            return  # It comes with the last unit: who looks before that finds no database to use.
+            return  # It comes with the last unit, so that an unfinished database is not used.
         columns = table.stored_remotely
         target = self._staged.get(table.name)
         names = _staged_names(table) if target else columns
@@ -167,7 +177,10 @@ class Filling:
             ) from error
 
     def _unstage(self):
-        """Move the staged rows into their tables in one unit: only together do their foreign keys hold."""
+        """Move the staged rows into their tables in one unit.
+
+        Their foreign keys hold only when all rows are there.
+        """
         statements = [("PRAGMA defer_foreign_keys = on", None)]
         for table in self._circles:
             columns = ", ".join(map(quote, table.stored_remotely))
@@ -177,7 +190,10 @@ class Filling:
         return statements
 
     def _index_groups(self):
-        """Yield lists of statements that make indexes, each list on so many rows as one unit may take."""
+        """Yield lists of statements that create indexes.
+
+        The tables of one list have no more rows than one unit may take.
+        """
         group, weight = [], 0
         for sql in self._schema.index_sql:
             table = self._schema.indexed[sql]
@@ -193,7 +209,10 @@ class Filling:
             yield group
 
     def _last_statements(self):
-        """Return what makes the database whole: django_migrations, counters, views, triggers, settings."""
+        """Return the statements that complete the database.
+
+        They fill django_migrations and set counters, views, triggers and settings.
+        """
         schema, source = self._schema, self._source
         ((table, sql),) = (
             pair for pair in zip(schema.tables, schema.table_sql, strict=True) if pair[0].name == APPLIED
@@ -214,7 +233,10 @@ class Filling:
         return statements
 
     def _counters(self):
-        """Return the statements that set AUTOINCREMENT's counters of the tables whose rows were sent."""
+        """Return the statements that set the AUTOINCREMENT counters.
+
+        Only tables whose rows were sent have one.
+        """
         if not self._schema.has_sequence:
             return []
         statements = [("DELETE FROM sqlite_sequence", None)]
@@ -254,7 +276,7 @@ def _staged_names(table):
 
 @contextlib.contextmanager
 def _naming(table):
-    """Put the table's name before what a database says of its rows."""
+    """Put the table's name before the text of a database error about its rows."""
     try:
         yield
     except driver.Error as error:
@@ -264,7 +286,10 @@ def _naming(table):
 
 
 def is_resumable(error):
-    """Return whether the same load may continue after `error`: an interruption or a lost connection."""
+    """Return whether the same load may continue after `error`.
+
+    It may after an interruption or a lost connection.
+    """
     if isinstance(error, KeyboardInterrupt):
         return True
     error = error if isinstance(error, driver.Error) else error.__cause__

@@ -1,4 +1,4 @@
-"""Check whether a database can be filled from a SQLite file, before any row is sent."""
+"""Check, before any row is sent, whether a file fits a database."""
 
 import contextlib
 import re
@@ -43,11 +43,14 @@ _ATTEMPTS = 3
 
 
 class UnfitFile(Exception):
-    """The file is not a SQLite database, or not one that a database of this package can hold."""
+    """The file is not a SQLite database that a database of this package can hold."""
 
 
 def refuse_damage(source):
-    """Raise UnfitFile for a file that is not whole, or that needs what this process's SQLite lacks."""
+    """Raise UnfitFile for a damaged file, or one that this SQLite can't read.
+
+    It can't if the file needs a function or a collation that this process's SQLite lacks.
+    """
     try:
         (verdict,) = source.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.OperationalError as error:
@@ -72,13 +75,16 @@ def _damaged(reason):
 
 
 def _lacking(error):
-    """Return the name, in upper case, of the function or collation that SQLite does not have, or None."""
+    """Return the function or collation that SQLite lacks, in upper case, or None."""
     found = re.match(r"(?:no such collation sequence|no such function|unknown function): (\w+)", str(error))
     return found and found[1].upper()
 
 
 def is_python_function(word):
-    """Return whether Django's sqlite3 engine computes the function, a name in upper case, in Python."""
+    """Return whether Django's sqlite3 engine computes the function in Python.
+
+    `word` is the function's name in upper case.
+    """
     return word in PYTHON_FUNCTIONS or word.startswith("DJANGO_")
 
 
@@ -107,7 +113,10 @@ def refuse_python_triggers(schema):
 
 
 def refuse_long_statements(schema):
-    """Raise UnfitFile for a table, index, view or trigger whose SQL the platform does not take."""
+    """Raise UnfitFile if the SQL of a table, index, view or trigger is too long.
+
+    The limit is the platform's.
+    """
     for what, sql in schema.made:
         if (size := len(sql.encode())) > SQL_BYTES:
             raise UnfitFile(
@@ -117,7 +126,7 @@ def refuse_long_statements(schema):
 
 
 def refuse_dangling_rows(source, schema):
-    """Raise UnfitFile for a row, or a table, whose foreign key points nowhere."""
+    """Raise UnfitFile for a row, or a table, whose foreign key has no target."""
     names = {table.name.lower() for table in schema.tables}
     for table in schema.tables:
         for row in source.execute(f"PRAGMA foreign_key_list({quote(table.name)})").fetchall():
@@ -160,7 +169,10 @@ def refuse_broken_views(source):
 
 
 def refuse_large_values(source, tables):
-    """Raise UnfitFile for a value, or a row, that is larger than the platform takes, by its table."""
+    """Raise UnfitFile for a value or a row that is too large for the platform.
+
+    The message has the table's name.
+    """
     for table in tables:
         # The functions of a scan that reads no value into Python.
         sizes = [f"coalesce(length(CAST({quote(name)} AS BLOB)), 0)" for name in table.columns]
@@ -194,15 +206,15 @@ def refuse_strange_schema(schema):
 
 
 def refuse_schema(connection, schema):
-    """Make the whole schema in an empty database, and undo it. Raises UnfitFile by the name of what fails.
+    """Make the whole schema in an empty database, and undo it.
 
-    It is one batch that always fails, so that nothing stays. D1 does not name the step that failed:
-    it is searched for.
+    Raises UnfitFile with the name of what fails. It is one batch that always fails, so that nothing stays. D1
+    does not report the step that failed, so a binary search finds it.
     """
     probes = [(f"the view {name!r}", f"SELECT * FROM {quote(name)} LIMIT 0") for name in schema.view_names]  # noqa: S608
     steps = [*schema.made, *probes]
     error = _tried(connection, steps)
-    # Another process's tables: the load itself finds that, too, and says whose.
+    # The tables are another process's. The load itself finds that, too, and its message has more.
     if error is None or "already exists" in str(error):
         return
     good, bad = 0, len(steps)

@@ -1,4 +1,7 @@
-"""Fill one database of this package, D1 or one Durable Object, from the SQLite file of a site."""
+"""Fill one database of this package from the SQLite file of a site.
+
+The database is D1 or one Durable Object.
+"""
 
 import contextlib
 from dataclasses import dataclass, field
@@ -16,7 +19,7 @@ from .opening import opened
 from .schema import connect
 from .units import MARK, stopping, unfinished, unless_ended
 
-# What a tenant's object says of itself means nothing elsewhere.
+# A tenant's metadata means nothing in another database.
 _TENANTS = "_do_bridge_meta"
 _HELD = (
     "SELECT name FROM pragma_table_list WHERE \"schema\" = 'main' AND type <> 'shadow' "  # noqa: S608
@@ -31,9 +34,10 @@ class NotEmpty(Exception):
 
 @dataclass(slots=True)
 class LoadReport:
-    """What was loaded: the rows of each table, with which the database was compared, and what was left out.
+    """What was loaded, and what was left out.
 
-    `units_before` is the number of units that an interrupted load had sent, None if there was none.
+    `counts` are the rows of each table, which the load compared with the database's. `units_before` is the
+    number of units that an interrupted load had sent, or None if there was none.
     """
 
     tables: int = 0
@@ -44,13 +48,15 @@ class LoadReport:
 
 
 def load_database(alias, path, *, check=None, on_start=None, on_piece=None, restart=False, dry_run=False):
-    """Fill the empty database of `alias` from the SQLite file at `path`; return a LoadReport.
+    """Fill the empty database of `alias` from the SQLite file at `path`.
 
-    The file is checked first, by `check(source, schema)` too. Each unit is a request of its own of about a
-    megabyte; the last one brings django_migrations and makes the database usable. What was interrupted, or
-    lost its connection, stays for the same call to go on; after another failure the database is emptied.
-    `restart` throws away what an interrupted load of any file left. `on_start(rows)` is called before the
-    first unit, and `on_piece(table, rows)` after each unit of rows. With `dry_run` nothing is written.
+    Returns a LoadReport. The file is checked first, by `check(source, schema)` too. Each unit is one request
+    of about a megabyte; the last one brings django_migrations and makes the database usable. After an
+    interruption or a lost connection the rows stay, and the same call continues. After another failure the
+    database is emptied. `restart` deletes what an interrupted load of any file left. `on_start(rows)` is
+    called before the first unit, and `on_piece(table, rows)` after each unit of rows. With `dry_run` nothing
+    is written.
+
     Raises UnfitFile and NotEmpty, both before anything is written, Overtaken if another process fills the
     database at the same time, CountsDiffer, and Django's database errors.
     """
@@ -83,7 +89,10 @@ def load_database(alias, path, *, check=None, on_start=None, on_piece=None, rest
 
 
 def _look(connection, alias, units, restart):
-    """Return the Unfinished load that the database holds, or None if it is empty. Raises NotEmpty."""
+    """Return the Unfinished load that the database holds, or None if it is empty.
+
+    Raises NotEmpty.
+    """
     names = [name for (name,) in connection.execute(_HELD, [MARK]).fetchall()]
     if not names:
         return None
@@ -122,7 +131,7 @@ def _load(connection, filling, schema, found, on_piece):
 
 
 def _give_up(connection, units, error):
-    """Empty the database, unless the same load may continue or another has taken it over."""
+    """Empty the database, unless the load may continue or another has taken over."""
     if isinstance(error, Overtaken):
         return
     if is_resumable(error):

@@ -14,7 +14,10 @@ PATIENCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """An open file: a connection that stays in one transaction, and the digest of what it reads."""
+    """An open file.
+
+    `connection` stays in one transaction; `digest` identifies what it reads.
+    """
 
     connection: sqlite3.Connection
     digest: str
@@ -22,10 +25,10 @@ class SourceFile:
 
 @contextlib.contextmanager
 def opened(path):
-    """Give a SourceFile of the SQLite file at `path`. Raises UnfitFile.
+    """Yield a SourceFile of the SQLite file at `path`; raise UnfitFile.
 
-    What stands in a write-ahead log beside the file is read, too. All is read in one transaction, so that
-    other programs may go on reading; nothing is written.
+    A write-ahead log beside the file is read, too. Everything is read in one transaction, so that
+    other programs may continue to read; nothing is written.
     """
     path = Path(path)
     _refuse_no_file(path)
@@ -55,7 +58,10 @@ def _refuse_no_file(path):
 
 
 def _is_hot(journal):
-    """Return whether a rollback journal is in use: of one that is kept, the first byte is cleared."""
+    """Return whether a rollback journal is in use.
+
+    A journal that SQLite keeps after use has a zero as its first byte.
+    """
     with journal.open("rb") as file:
         return file.read(1) not in (b"", b"\0")
 
@@ -87,7 +93,10 @@ def _why(path, error):
 
 
 def _parts(path):
-    """Return the files that hold the database: its own, and the write-ahead log if it holds anything."""
+    """Return the files that hold the database.
+
+    They are the file itself, and its write-ahead log if that is not empty.
+    """
     log = path.with_name(f"{path.name}-wal")
     return [path, log] if log.is_file() and log.stat().st_size else [path]
 

@@ -1,10 +1,13 @@
-"""The order in which tables are filled, so that no foreign key points at a row that is not there yet."""
+"""Order tables so that no foreign key points at a row that is not there yet."""
 
 from do_bridge.driver.sql import quote
 
 
 def in_order(source, tables):
-    """Return (tables before, tables in circles of foreign keys, tables after): parents before children."""
+    """Return (tables before, tables in circles of foreign keys, tables after).
+
+    Parents come before children.
+    """
     by_name = {table.name.lower(): table for table in tables}
     parents = {}
     for name, table in by_name.items():
@@ -19,7 +22,10 @@ def in_order(source, tables):
 
 
 def _peel(blockers):
-    """Return the names that are free once those before them are; what stands in a circle is left out."""
+    """Return the names in an order in which each follows its blockers.
+
+    Names in a circle, or blocked by one, are left out.
+    """
     order, left = [], dict(blockers)
     while free := [name for name, names in left.items() if not names & left.keys()]:
         order += free

@@ -1,4 +1,7 @@
-"""Rows as statements: many in one JSON text, each within what a value and a request may weigh."""
+"""Turn rows into statements, many rows to one JSON text.
+
+Each statement keeps to the size limits of a value and of a request.
+"""
 
 import json
 
@@ -10,7 +13,10 @@ ROWS_AT_ONCE = 5000
 
 
 def pieces(cursor):
-    """Return lists of rows that one statement can carry; a large row is alone in its list."""
+    """Return lists of rows that one statement can carry.
+
+    A large row is alone in its list.
+    """
     return chunks_by_weight(cursor, _weight, LIST_BYTES, ROWS_AT_ONCE)
 
 
@@ -27,7 +33,10 @@ def _size(value):
 
 
 def insert(into, rows):
-    """Return (sql, params) that insert the rows: one JSON text of them all, or one row by its own slots."""
+    """Return (sql, params) that insert the rows.
+
+    Several rows travel as one JSON text; a single row has a parameter for each value.
+    """
     percent = into.replace("%", "%%")
     if len(rows) == 1:
         return percent + f"VALUES ({', '.join(['%s'] * len(rows[0]))})", rows[0]

@@ -1,4 +1,7 @@
-"""What a SQLite database holds, ours alone: tables to read, and the SQL that makes each thing again."""
+"""Read what a SQLite database holds, without the runtime's own tables.
+
+It gives the tables to read, and the SQL that makes each thing again.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -15,8 +18,8 @@ from . import virtual
 _SEQUENCE = "sqlite_sequence"
 _DEFERRED = ["DEFERRABLE", "INITIALLY", "DEFERRED"]
 MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"
-# A view over a table that is not there has no columns to ask for, but an error. The runtime fails a statement
-# as a whole that looks into a table of its own.
+# Reading the columns of a view over a missing table is an error. The runtime fails a statement
+# as a whole if it reads one of the runtime's own tables.
 TABLES = (
     "SELECT name, type, wr, CASE WHEN type <> 'view' THEN (SELECT json_group_array(json_array(x.name, x.pk, "  # noqa: S608
     "x.hidden, x.type)) FROM pragma_table_xinfo(t.name) AS x) END FROM pragma_table_list AS t "
@@ -26,28 +29,37 @@ TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as it is read: its stored columns, and the columns whose order its pages follow."""
+    """A table to read, with its stored columns.
+
+    Its pages are in the order of the columns `key`.
+    """
 
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
-    # Whether the key is a rowid that no column shows, and so has to be written besides.
+    # Whether the key is a rowid without a column, which has to be written in addition.
     carries_rowid: bool
 
     @property
     def stored(self):
-        """The names to write, with the rowid where it has to be."""
+        """The names to write, with the rowid if it has to be written."""
         return (*self.key, *self.columns) if self.carries_rowid else self.columns
 
     @property
     def stored_remotely(self):
-        """The same within the runtime's number of columns: the rowid stays out where it is one too many."""
+        """The stored columns within the runtime's limit of columns.
+
+        The rowid is left out if it would be one too many.
+        """
         return self.stored if len(self.stored) <= COLUMNS else self.columns
 
 
 @dataclass(slots=True)
 class Schema:
-    """What a database holds: tables to read, and the SQL that makes each thing, in the order of making."""
+    """What a database holds: tables to read, and the SQL that makes each thing.
+
+    The SQL is in the order in which it must run.
+    """
 
     tables: list[Table] = field(default_factory=list)
     table_sql: list[str] = field(default_factory=list)
@@ -83,7 +95,10 @@ class Schema:
             del self.tables[at], self.table_sql[at]
 
     def make_keys_immediate(self):
-        """Rewrite the deferred foreign keys of Django's own sqlite3 engine as this package's make them."""
+        """Make the deferred foreign keys of Django's sqlite3 engine immediate.
+
+        This package's engines make immediate ones.
+        """
         for at, sql in enumerate(self.table_sql):
             if (rewritten := immediate(sql)) != sql:
                 self.described[rewritten] = self.described[sql]
@@ -91,7 +106,7 @@ class Schema:
 
 
 def immediate(sql):
-    """Return a table's SQL with immediate foreign keys in place of DEFERRABLE INITIALLY DEFERRED.
+    """Return a table's SQL with its deferred foreign keys made immediate.
 
     A row that violates a deferred key would reset the whole object instead of being refused.
     """
@@ -101,10 +116,10 @@ def immediate(sql):
 
 
 def deferred_clauses(sql):
-    """Return the places (start, end) of the clauses DEFERRABLE INITIALLY DEFERRED in a table's SQL.
+    """Return the places of DEFERRABLE INITIALLY DEFERRED in a table's SQL.
 
-    Words in texts, comments and quoted names are not looked at; NOT DEFERRABLE INITIALLY DEFERRED is an
-    immediate key. https://www.sqlite.org/foreignkeys.html#fk_deferred
+    A place is (start, end). Words in texts, comments and quoted names are not searched. NOT DEFERRABLE
+    INITIALLY DEFERRED is an immediate key. https://www.sqlite.org/foreignkeys.html#fk_deferred
     """
     words = [(text.upper(), stop - len(text), stop) for text, _, stop in tokens(sql)]
     return [
@@ -115,7 +130,10 @@ def deferred_clauses(sql):
 
 
 def read_schema(master, tables):
-    """Return the Schema of rows of `sqlite_master` and of `pragma_table_list`, ours alone."""
+    """Return the Schema, without what belongs to the runtime.
+
+    `master` are the rows of `sqlite_master`, `tables` those of `pragma_table_list`.
+    """
     schema = Schema()
     facts = {row[0]: row for row in tables}
     for kind, name, table_name, sql in master:
@@ -165,7 +183,10 @@ def _table(name, has_rowid, columns):
 
 
 def connect(wrapper, **options):
-    """Return a driver connection of its own to the database of a Django wrapper, whatever its schema is."""
+    """Return a new driver connection to the database of a Django wrapper.
+
+    It accepts any schema.
+    """
     wrapper.check_test_database()
     params = {**wrapper.get_connection_params(), **options}
     # A dump is wanted also if the code expects another schema.

@@ -1,4 +1,7 @@
-"""How far a load has come: one row in a table of its own, which each atomic unit moves on by one."""
+"""Record the progress of a load in a table with one row.
+
+Each atomic unit advances the row by one.
+"""
 
 from typing import NamedTuple
 
@@ -22,14 +25,20 @@ _READ = f"SELECT plan, done FROM {MARK}"  # noqa: S608
 
 
 class Unfinished(NamedTuple):
-    """What an interrupted load recorded: the digest of what it does, and the number of units done."""
+    """What an interrupted load recorded.
+
+    `plan` is the digest of all that the load does, `done` the number of units done.
+    """
 
     plan: str
     done: int
 
 
 def unfinished(connection):
-    """Return the Unfinished load of a database, or None; one round trip on a driver connection."""
+    """Return the Unfinished load of a database, or None.
+
+    One round trip on a driver connection.
+    """
     try:
         return Unfinished(*connection.execute(_READ).fetchone())
     except driver.Error as error:
@@ -39,10 +48,10 @@ def unfinished(connection):
 
 
 class Units:
-    """The units of one load; each runs once, and only directly after the one before it.
+    """The units of one load; each runs once, directly after the one before it.
 
-    `plan` is a digest of all that the load does, in its order. Loads of the same plan send the same units, so
-    one may go on where another was interrupted, and of two at once one stops.
+    `plan` is a digest of all that the load does, in its order. Loads of the same plan send the same units. So
+    one can continue where another was interrupted, and one of two that run at once stops.
     """
 
     def __init__(self, plan):
@@ -51,7 +60,10 @@ class Units:
         self.done = 0
 
     def begin(self, connection, statements):
-        """Make the table and run the first unit. Raises Overtaken if another load has begun."""
+        """Make the table and run the first unit.
+
+        Raises Overtaken if another load has begun.
+        """
         unit = [(_MAKE, None), (_BEGIN, (self.plan,)), *statements]
         try:
             self._send(connection, 1, unit, lambda error: unfinished(connection) == (self.plan, 1))
@@ -61,19 +73,22 @@ class Units:
             raise _overtaken() from error
 
     def guard(self, names):
-        """Return the statements that fail if the database is no longer filled by this plan."""
+        """Return the statements that fail if this plan no longer fills the database."""
         return [(_UNLESS_OF_PLAN, (self.plan, self.plan))]
 
     def send(self, connection, number, statements):
-        """Send the statements of unit `number` as one batch, unless it is done. Raises Overtaken."""
+        """Send the statements of unit `number` as one batch, unless it is done.
+
+        Raises Overtaken.
+        """
         if number > self.done:
             unit = [*self._guard_at(number - 1), *statements, (_ADVANCE, (number,))]
             self._send(connection, number, unit, lambda error: told(error, _KIND) == str(number))
 
     def finish(self, connection, number, statements, is_whole):
-        """Send the last unit, which drops the table. `is_whole()` reads whether it has run.
+        """Send the last unit, which drops the table of the progress.
 
-        Raises Overtaken.
+        `is_whole()` reads whether it has run. Raises Overtaken.
         """
         unit = [*self._guard_at(number - 1), *statements, (f"DROP TABLE {MARK}", None)]
         self._send(connection, number, unit, lambda error: is_missing_table(error, MARK) and is_whole())
@@ -82,7 +97,10 @@ class Units:
         return [(_UNLESS_AT, (self.plan, self.plan, done))]
 
     def _send(self, connection, number, unit, has_run):
-        """Send a unit, again if its answer was lost; `has_run(error)` reads a refusal that came then."""
+        """Send a unit, and send it again if its answer was lost.
+
+        If the second attempt is refused, `has_run(error)` returns whether the first one ran.
+        """
         is_lost = False
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -100,7 +118,7 @@ class Units:
 
 
 def unless_ended(names):
-    """Return the statements that fail if the load whose table was seen has ended since."""
+    """Return the statements that fail if the load that was found has ended since."""
     return [(_UNLESS_THERE, None)]
 
 

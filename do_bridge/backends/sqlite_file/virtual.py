@@ -1,4 +1,7 @@
-"""Virtual tables in dumps: which hold rows of their own, and which are made again of other tables."""
+"""Handle virtual tables in dumps.
+
+Some hold rows of their own; others are made again from other tables.
+"""
 
 import contextlib
 import sqlite3
@@ -11,14 +14,17 @@ from do_bridge.driver.sql import quote, tokens
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A virtual table without rows of its own: an index of another table's, or a view of an index."""
+    """A virtual table without rows of its own.
+
+    It is an index of another table, or a view of an index.
+    """
 
     name: str
     sql: str
     is_rebuilt: bool
 
     def statements(self):
-        """Return the statements that make it, once the tables and views that it is made of are there."""
+        """Return the statements that make it; what it is made from must exist."""
         return [self.sql, rebuild(self.name)] if self.is_rebuilt else [self.sql]
 
 
@@ -33,15 +39,18 @@ def configuration(name):
 
 
 def configure(name):
-    """Return the statement that sets one pair on an FTS5 table; its two values are to be bound."""
+    """Return the statement that sets one option of an FTS5 table.
+
+    Bind the option's name and its value.
+    """
     return f"INSERT INTO {quote(name)} ({quote(name)}, rank) VALUES "  # noqa: S608
 
 
 def derived(name, sql):
-    """Return the Derived that `sql` makes, or None for an FTS5 table that keeps its rows itself.
+    """Return the Derived that `sql` makes, or None if the FTS5 table stores its rows.
 
-    This process's SQLite is asked, in memory. Raises NotSupportedError for a table whose content can't be
-    read back, and for one that this SQLite does not know.
+    This process's SQLite makes the table in memory to find out. Raises NotSupportedError for a table whose
+    content can't be read back, and for one that this SQLite can't create.
     """
     module = _module(sql)
     if module == "FTS5VOCAB":

@@ -1,4 +1,4 @@
-"""Probes of the relay itself: who is let in, what a session offers, which names are accepted."""
+"""Probes of the relay itself: its tokens, its sessions, the names it accepts."""
 
 from __future__ import annotations
 

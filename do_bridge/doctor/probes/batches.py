@@ -1,4 +1,7 @@
-"""Probes of batches and errors: atomicity, counts, answers carried in an error, codes and texts."""
+"""Probes of batches and errors.
+
+They check atomicity, counts, answers carried in an error, codes and texts.
+"""
 
 from __future__ import annotations
 

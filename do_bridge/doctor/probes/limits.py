@@ -1,4 +1,7 @@
-"""Probes of SQLite's limits on the platform: a statement at the limit works, one beyond is refused."""
+"""Probes of SQLite's limits on the platform.
+
+A statement at the limit must work, and one beyond must be refused.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ _LARGEST_DIFFERENCE: Final = 30.0
 
 
 def _medians_ms(*calls: Callable[[], object]) -> list[float]:
-    """Return each call's median time in milliseconds; they take turns, so that a slow moment hits all."""
+    """Return each call's median time in milliseconds.
+
+    The calls take turns, so that a slow moment affects all of them.
+    """
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(_REPEATED):
         for call, taken in zip(calls, times, strict=True):

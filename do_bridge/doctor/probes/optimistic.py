@@ -1,4 +1,4 @@
-"""Probes of optimistic transactions on D1, through the driver that production uses."""
+"""Probes of optimistic transactions on D1, through the production driver."""
 
 from __future__ import annotations
 

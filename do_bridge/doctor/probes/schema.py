@@ -1,4 +1,7 @@
-"""Probes of internal tables and foreign keys: introspection, the rebuild of a table, violations."""
+"""Probes of internal tables and foreign keys.
+
+They check introspection, the rebuild of a table, and violations.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Probes of the SQL that the dialect writes: functions, statements, pragmas, and what must be refused."""
+"""Probes of the SQL that the dialect writes.
+
+They check functions, statements, pragmas, and what must be refused.
+"""
 
 from __future__ import annotations
 

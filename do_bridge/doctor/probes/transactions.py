@@ -1,4 +1,7 @@
-"""Probes of an object's interactive transactions, its schema fingerprint and its idempotency keys."""
+"""Probes of an object's transactions, schema fingerprint and idempotency keys.
+
+The transactions are interactive.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Probes of values on the wire: a parameter is stored as it was sent, and comes back the same."""
+"""Probes of values on the wire.
+
+A parameter must be stored as it was sent, and come back the same.
+"""
 
 from __future__ import annotations
 

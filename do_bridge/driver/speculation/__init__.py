@@ -1,4 +1,7 @@
-"""Optimistic transactions for D1: an open block is speculated, and validated when it commits."""
+"""Optimistic transactions for D1.
+
+An open block is speculated, and validated when it commits.
+"""
 
 from .conflict import TransactionConflict
 from .keys import reserve_keys

@@ -1,4 +1,7 @@
-"""The last statement of a speculated batch: it fails on purpose, with the answer in its message."""
+"""The last statement of a speculated batch.
+
+It fails on purpose, with the answer in its message.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ DEFER: Final = Statement("PRAGMA defer_foreign_keys=on", (), HARMLESS)
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What a message brought: the counters after the last write, and a text or, if too long, its length."""
+    """What a message carried: the counters after the last write, and a text.
+
+    If the text is too long, only its length is carried.
+    """
 
     changes: int
     last_row_id: int
@@ -47,7 +53,10 @@ class Carried:
 
 
 def message_sql(nonce: str, count: str, text: str) -> str:
-    """Return the expression that fails with a text and its count, both the names of columns."""
+    """Return the expression that fails with a text and its count.
+
+    Both are names of columns.
+    """
     carried = f"CASE WHEN length({text}) <= {LARGEST} THEN {text} ELSE '' END"
     parts = ["changes()", "last_insert_rowid()", count, f"length({text})", checksum_of(text), carried]
     joined = " || ' ' || ".join(f"({part})" for part in parts)
@@ -55,9 +64,10 @@ def message_sql(nonce: str, count: str, text: str) -> str:
 
 
 def ending(source: str, params: tuple[str, ...], nonce: str, clause: str = "") -> Statement:
-    """Return the statement that carries out what ``source`` selects as ``n`` (a count) and ``t`` (a text).
+    """Return the statement that carries out what ``source`` selects.
 
-    ``clause`` is a WITH clause for it, without a comma at its end.
+    ``source`` selects ``n`` (a count) and ``t`` (a text). ``clause`` is a WITH clause for it, without a comma
+    at its end.
     """
     slot, params = with_slot(params, nonce)
     before = f"{clause}, " if clause else "WITH "
@@ -66,7 +76,10 @@ def ending(source: str, params: tuple[str, ...], nonce: str, clause: str = "") -
 
 
 def with_slot(params: tuple[str, ...], text: str) -> tuple[str, tuple[str, ...]]:
-    """Return the SQL for one more text, and the parameters with it, as a literal if there is no slot left."""
+    """Return the SQL for one more text, and the parameters with it.
+
+    The text is a literal if there is no slot left. Raises OperationalError if it is too long for that.
+    """
     if len(params) < _MOST_PARAMETERS:
         return f"?{len(params) + 1}", (*params, text)
     if len(text) > 20_000:

@@ -16,7 +16,10 @@ _TEXT: Final = (
 
 
 class TransactionConflict(OperationalError):
-    """The transaction cannot be serialised with those that committed before it; run it again."""
+    """The transaction conflicts with those that committed before it; run it again.
+
+    It cannot be serialised with them.
+    """
 
     def __init__(self, message: str = _TEXT) -> None:
         super().__init__(message, kind="conflict", effect="ended")

@@ -1,4 +1,7 @@
-"""How many columns a read has, and their names: from its text, or by asking D1 once for each text."""
+"""Find the number and the names of a read's columns.
+
+They come from its text, or from D1 once for each text.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,17 @@ _AGAIN: Final = re.compile(r":\d+$")
 
 
 class Descriptions:
-    """The columns of the reads of one database that its SQL does not tell."""
+    """The columns of reads whose SQL does not show them, for one database."""
 
     def __init__(self) -> None:
         self._known: dict[str, list[str]] = {}
         self._lock = Lock()
 
     def of(self, read: Statement, ask: Ask) -> list[str]:
-        """Return the names of a read's columns; one round trip if the text alone does not give them."""
+        """Return the names of a read's columns.
+
+        One round trip if the text alone does not give them.
+        """
         found = select_items(read.sql)
         if found is not None and (names := certain_names(found)) is not None:
             return names
@@ -43,7 +49,7 @@ class Descriptions:
         return list(known)
 
     def forget(self, sql: str) -> None:
-        """Ask again for a text whose tables have changed."""
+        """Forget the columns of a text whose tables have changed."""
         self._known.pop(sql, None)
 
     def _ask(self, read: Statement, ask: Ask) -> list[str]:
@@ -66,7 +72,10 @@ def certain_names(found: list[Item]) -> list[str] | None:
 
 
 def as_select(read: Statement) -> Statement:
-    """Return a PRAGMA that reads as a SELECT of the same rows; NotSupportedError if there is none."""
+    """Return a PRAGMA as a SELECT of the same rows; return other reads unchanged.
+
+    Raises NotSupportedError if there is no such SELECT.
+    """
     if read.shape.verb != "PRAGMA":
         return read
     found = scan(read.sql)

@@ -1,4 +1,4 @@
-"""What a block has done so far: the answers that it was given, and the writes to repeat."""
+"""The history of a block: the answers that it was given, the writes to repeat."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ class Read:
 
 @dataclass(slots=True)
 class Write:
-    """A write as it is repeated; ``changes`` is the count to check, or None if it cannot differ."""
+    """A write as it is repeated.
+
+    ``changes`` is the count to check, or None if it cannot differ.
+    """
 
     statements: list[Statement]
     changes: int | None = None
@@ -98,7 +101,7 @@ class History:
         return [entry for entry in self.entries if isinstance(entry, Read) and not entry.is_confirmed]
 
     def add_read(self, read: Read) -> None:
-        """Append a read, unless the block has had the same answer to it since its last write."""
+        """Append a read, unless it repeats the same answer since the last write."""
         for entry in reversed(self.entries[-50:]):
             if isinstance(entry, Write):
                 break
@@ -110,7 +113,7 @@ class History:
         self.entries.append(read)
 
     def replay(self) -> list[Statement]:
-        """Return what brings the database to where the block has it."""
+        """Return the statements that repeat the block's writes."""
         return [step for write in self.writes for step in write.steps()]
 
     def commit(self) -> list[Statement]:

@@ -1,4 +1,7 @@
-"""Keys for new rows, reserved ahead: two blocks that insert into one table need not conflict."""
+"""Reserve keys for new rows ahead.
+
+Then two blocks that insert into one table need not conflict.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,11 @@ _TAKE: Final = (
 
 
 def reserve_keys(send: Send, table: str, count: int, above: int, deadline: Deadline) -> Sequence[int]:
-    """Return keys of an AUTOINCREMENT table that no other row will get; committed by itself.
+    """Return keys of an AUTOINCREMENT table that no other row will get.
 
-    All are larger than ``above``.
-
-    A lost answer leaves a gap, as a sequence of PostgreSQL does. Raises OperationalError for a table that
-    does not exist yet outside of the block.
+    All are larger than ``above``. The reservation is committed by itself. A lost answer leaves a gap, as a
+    sequence of PostgreSQL does. Raises OperationalError for a table that does not exist yet outside of the
+    block.
     """
     literal = "'" + table.replace("'", "''") + "'"
     quoted = '"' + table.replace('"', '""') + '"'

@@ -1,4 +1,7 @@
-"""The present time in a statement that will be repeated: written down once, as the statement's own time."""
+"""Write the present time into a statement that will be repeated.
+
+It is the statement's own time, computed once.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _MARKS: Final = ("now", "current_", "()")
 
 
 def with_moment(statement: Statement) -> Statement:
-    """Return the statement with the present time in place of ``'now'`` and ``CURRENT_TIMESTAMP``.
+    """Return the statement with a fixed time for ``'now'`` and ``CURRENT_TIMESTAMP``.
 
     Otherwise each repetition would compute another value than the one that was returned.
     """

@@ -1,4 +1,7 @@
-"""Answers that one message cannot carry: their rows are fetched in parts, each within the limit."""
+"""Fetch the rows of an answer that one message cannot carry.
+
+They are fetched in parts, each within the limit.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ _PART: Final = LARGEST // 2
 
 
 def long_parts(attempt: Try, read: Statement, width: int, deadline: Deadline) -> list[tuple[int, int, str]]:
-    """Return (place, number of rows, text) of each part of a read; the last part's number is -1."""
+    """Return (place, number of rows, text) of each part of a read.
+
+    The number of the last part is -1.
+    """
     ends = _ends(attempt, read, width, deadline)
     parts = []
     for place, end in zip([0, *ends], ends, strict=False):

@@ -1,4 +1,7 @@
-"""Writes with RETURNING: their rows are carried out of the speculation, and checked when it is repeated."""
+"""Writes with RETURNING.
+
+Their rows are carried out of the speculation, and checked when it is repeated.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,10 @@ class Write:
 
     @property
     def values(self) -> int | None:
-        """Return the place of VALUES, or of DEFAULT before it, of an INSERT without a WITH clause."""
+        """The place of VALUES of an INSERT without a WITH clause, or None.
+
+        It is the place of DEFAULT if that comes before VALUES.
+        """
         if self.found[0].word not in ("INSERT", "REPLACE"):
             return None
         place = find(self.found, "DEFAULT", "VALUES", "SELECT", "WITH")
@@ -108,7 +114,10 @@ def without_returning(write: Write) -> Statement:
 
 
 def returned_items(write: Write, columns: Sequence[str] | None) -> list[Item] | None:
-    """Return the terms of RETURNING; ``columns`` are the table's, None if a star has to be looked up."""
+    """Return the terms of RETURNING.
+
+    ``columns`` are the table's. Without them the result is None if a star has to be looked up.
+    """
     found = items(write.statement.sql, write.returned)
     if found is None and columns is not None:
         return [Item(_quoted(name), name, name) for name in columns]
@@ -116,7 +125,10 @@ def returned_items(write: Write, columns: Sequence[str] | None) -> list[Item] | 
 
 
 def carry_single(write: Write, terms: Sequence[Item], nonce: str) -> list[Statement]:
-    """Return the statements that carry out the row of an INSERT, or that there is none."""
+    """Return the statements that carry out the row of an INSERT.
+
+    If it has no row, they carry out that.
+    """
     slot, params = with_slot(write.statement.params, nonce)
     names, source = _row_of(terms)
     # Which returned columns the database computes is wanted, too.
@@ -133,7 +145,10 @@ def carry_single(write: Write, terms: Sequence[Item], nonce: str) -> list[Statem
 
 
 def carry_many(write: Write, terms: Sequence[Item], nonce: str) -> list[Statement]:
-    """Return the statements that carry out the rows of a write, each after its rowid, in order."""
+    """Return the statements that carry out the rows of a write, in order.
+
+    Each row follows its rowid.
+    """
     table = _quoted(write.table)
     made = [Statement(f"CREATE TABLE {_LOG} (n INTEGER PRIMARY KEY, r)", (), HARMLESS)]
     events = ("UPDATE",) if write.verb == "UPDATE" else ("INSERT", "UPDATE")
@@ -165,7 +180,7 @@ def carry_many(write: Write, terms: Sequence[Item], nonce: str) -> list[Statemen
 
 
 def pinned_columns(write: Write, terms: Sequence[Item], generated: set[str]) -> list[int]:
-    """Return which terms are columns whose value the database made and that can be written."""
+    """Return the indexes of terms that are writable columns set by the database."""
     listed = write.listed
     if write.verb == "UPDATE" or listed is None:
         return []
@@ -183,7 +198,10 @@ def pinned_columns(write: Write, terms: Sequence[Item], generated: set[str]) -> 
 def repeat_single(
     write: Write, terms: Sequence[Item], pinned: Sequence[int], row: Sequence[Any] | None, text: str
 ) -> list[Statement]:
-    """Return the INSERT of one row with the values that were returned, and the check of the others."""
+    """Return the INSERT of one row with its returned values, and a check of the rest.
+
+    The first are the values that the database made.
+    """
     if row is None:
         return [without_returning(write)]
     sql, params = write.before, write.statement.params
@@ -204,9 +222,10 @@ def repeat_many(
     rows: Sequence[Sequence[Any]],
     texts: Sequence[str],
 ) -> list[Statement]:
-    """Return the write with a check of each row by its rowid, and what sets the values that were returned.
+    """Return the write with a check of each row, and the SQL that sets its values.
 
-    ``rows`` begin with the rowid, ``texts`` are theirs.
+    Each row is found by its rowid; the values are those that were returned. ``rows`` begin with the rowid,
+    ``texts`` are theirs.
     """
     pinned = [index for index in pinned if all(not isinstance(row[index + 1], bytes) for row in rows)]
     checked = [index for index in range(len(terms)) if index not in pinned]
@@ -235,7 +254,7 @@ def _pins(
 
 
 def refuse_semicolons(sql: str) -> None:
-    """Raise NotSupportedError for SQL of which the relay cannot return rows in a batch."""
+    """Raise NotSupportedError for SQL whose rows the relay can't return in a batch."""
     if _SEVERAL.search(sql):
         raise NotSupportedError(
             "A write with RETURNING and a semicolon in its SQL cannot be part of a block. Pass the text "
@@ -268,7 +287,10 @@ def _value_slot(params: tuple[str, ...], value: Any) -> tuple[str, tuple[str, ..
 
 
 def _with_column(sql: str, column: str, value: str) -> str:
-    """Return an INSERT of one row with this value in a column, which it may have listed already."""
+    """Return an INSERT of one row with this value in a column.
+
+    It may have listed the column already.
+    """
     found, quoted = scan(sql), _quoted(column)
     place = find(found, "DEFAULT", "VALUES") or 0
     if found[place].word == "DEFAULT":
@@ -286,7 +308,10 @@ def _with_column(sql: str, column: str, value: str) -> str:
 
 
 def _list_in(found: Sequence[Token], opening: int) -> list[tuple[int, int]]:
-    """Return where each term of a list in parentheses begins and ends, as places of tokens."""
+    """Return where each term of a list in parentheses begins and ends.
+
+    They are places of tokens.
+    """
     closing = _closing(found, opening) or len(found)
     depth = found[opening].depth + 1
     commas = [
@@ -313,7 +338,10 @@ def _table(statement: Statement, found: Sequence[Token]) -> str:
 
 
 def _used_params(sql: str, params: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the parameters up to the last one that the SQL names: unused ones at the end are refused."""
+    """Return the parameters up to the last one in the SQL.
+
+    D1 refuses unused ones at the end.
+    """
     numbers = [int(number) for number in re.findall(r"\?(\d+)", sql)]
     return params[: max(numbers, default=0)]
 

@@ -1,4 +1,7 @@
-"""A statement's tokens with their places, its parts at the top level, and what they name."""
+"""Split a statement into tokens with their places.
+
+It also finds a statement's parts at the top level, and the names in it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One term of a select list or of RETURNING: its SQL without the alias, and its name if it is certain."""
+    """One term of a select list or of RETURNING.
+
+    It has the SQL without the alias, and the name if that is certain.
+    """
 
     sql: str
     name: str | None
@@ -91,7 +97,10 @@ def select_items(sql: str) -> list[Item] | None:
 
 
 def items(sql: str, found: Sequence[Token]) -> list[Item] | None:
-    """Return the terms that the tokens hold, separated by commas; None if one is a star."""
+    """Return the terms that the tokens hold, or None if one is a star.
+
+    Commas separate the terms.
+    """
     terms: list[list[Token]] = [[]]
     depth = found[0].depth if found else 0
     for token in found:

@@ -1,4 +1,4 @@
-"""Rows as one ASCII text, exact to the type: how SQL writes it, and how Python reads it."""
+"""Write rows as one ASCII text, exact to the type, in SQL, and read it in Python."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def row_text(columns: Sequence[str]) -> str:
 
 
 def rows_of(read: Statement, width: int) -> tuple[str, str]:
-    """Return the WITH clause that names a read's rows, and the expression for a row's text.
+    """Return the WITH clause for a read's rows, and the expression for a row's text.
 
     The clause's table is ``do_bridge_read``.
     """
@@ -39,7 +39,10 @@ def rows_of(read: Statement, width: int) -> tuple[str, str]:
 
 
 def text_query(read: Statement, width: int, part: tuple[int, int] | None = None) -> str:
-    """Return the query for the text of a read's rows; ``part`` is a place and a number of rows (-1: all)."""
+    """Return the query for the text of a read's rows.
+
+    ``part`` is a place and a number of rows (-1: all).
+    """
     clause, row = rows_of(read, width)
     source = "do_bridge_read"
     if part is not None:
@@ -83,7 +86,10 @@ def unreadable() -> OperationalError:
 
 
 def as_plain(rows: Iterable[Row]) -> list[Row]:
-    """Return rows as a plain answer of D1 gives them: a whole REAL as an integer, an infinity as NULL."""
+    """Return rows as a plain answer of D1 gives them.
+
+    There, a whole REAL is an integer, and an infinity is NULL.
+    """
     return [tuple(map(_plain, row)) for row in rows]
 
 

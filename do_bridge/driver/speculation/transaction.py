@@ -1,4 +1,7 @@
-"""An open block on D1: each statement is tried in a batch that is rolled back, and commit is one batch."""
+"""An open block on D1.
+
+Each statement is tried in a batch that is rolled back, and commit is one batch.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,10 @@ class Speculation(RemoteTransaction):
         return Answer()
 
     def _together(self, steps: Sequence[Step]) -> list[Statement]:
-        """Return the first steps that one round trip can run: plain reads, or writes without rows."""
+        """Return the first steps that one round trip can run.
+
+        They are plain reads, or writes without rows.
+        """
         kinds = (self._is_plain, _is_plain_write)
         kind = next((kind for kind in kinds if kind(steps[0])), None)
         together: list[Statement] = []
@@ -108,7 +114,7 @@ class Speculation(RemoteTransaction):
         if first.shape.reads_only:
             return [self._read(first, deadline)]
         if first.shape.verb == "PRAGMA":
-            # Keys are always deferred, and any other pragma is no part of a transaction.
+            # Keys are always deferred, and any other pragma is not part of a transaction.
             defers = "defer_foreign_keys" in first.sql.lower()
             return [Answer(is_exact=True)] if defers else self._send([first], deadline)
         if first.shape.verb != "CREATE" and is_several(first.sql):
@@ -281,7 +287,10 @@ class Speculation(RemoteTransaction):
             self._try_confirming(None, deadline)
 
     def _try_confirming(self, statement: Statement | None, deadline: Deadline) -> Carried:
-        """Run a write after the block's; before the first one compare what the block has read."""
+        """Run a write after the block's; before the first one, check the block's reads.
+
+        Raises TransactionConflict if a read's answer has changed.
+        """
         waiting = self._history.unconfirmed()
         nonce = new_nonce()
         write = [] if statement is None else [statement]
@@ -358,7 +367,10 @@ def _is_foreign_key(error: Error) -> bool:
 
 
 def _commit_error(error: Error) -> Error:
-    """Return the error that a refused commit means; nothing was written unless the outcome is unknown."""
+    """Return the error for a refused commit.
+
+    Nothing was written unless the outcome is unknown.
+    """
     if error.kind == "foreign_key" or "do_bridge:foreign_key" in str(error) or _is_foreign_key(error):
         _, _, rows = str(error).partition("do_bridge:foreign_key; ")
         return IntegrityError(

@@ -1,4 +1,7 @@
-"""`manage.py relay deploy`: deploy the relay, and migrate the databases of the settings behind it."""
+"""`manage.py relay deploy`: deploy the relay and migrate the databases behind it.
+
+The databases are those of the settings.
+"""
 
 import argparse
 
@@ -14,14 +17,20 @@ help = deploy.help
 
 
 def add_arguments(parser):
-    """Add the subcommand's own options, and those with which a deployment runs this project's part of it."""
+    """Add the options of the subcommand.
+
+    Two hidden ones are for the process that runs this project's part of a deployment.
+    """
     deploy.add_arguments(parser)
     parser.add_argument("--migrate-behind", metavar="URL", help=argparse.SUPPRESS)
     parser.add_argument("--database-id", help=argparse.SUPPRESS)
 
 
 def handle(command, *, migrate_behind, database_id, **options):
-    """Run the deployment, or its last step in a process that has the new relay in its environment."""
+    """Run the deployment, or its last step.
+
+    The last step runs in a process that has the new relay in its environment.
+    """
     if not migrate_behind:
         deploy.handle(command, **options)
         return
@@ -34,7 +43,10 @@ def handle(command, *, migrate_behind, database_id, **options):
 
 
 def databases_behind(url, database_id):
-    """Return the aliases to migrate, D1 first; raise CommandError if one of them is elsewhere."""
+    """Return the aliases to migrate, D1 first.
+
+    Raises CommandError if one of them is elsewhere.
+    """
     # The plain dictionary, because a tenant's alias has the settings of its template.
     own = {
         alias: settings

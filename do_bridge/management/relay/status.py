@@ -20,7 +20,7 @@ def add_arguments(parser):
 
 
 def handle(command, **options):
-    """Print both sides; raise CommandError with what is to be done."""
+    """Print both sides; raise CommandError if something has to be done."""
     found = compare(options["url"] or _configured_url())
     if options["json"]:
         command.stdout.write(json.dumps(found.as_dict(), indent=2))
@@ -35,7 +35,10 @@ def handle(command, **options):
 
 
 def _configured_url():
-    """Return the address that DATABASES or the environment names; raise CommandError without one."""
+    """Return the relay's address from DATABASES or the environment.
+
+    Raises CommandError if neither has one.
+    """
     for settings in dict.values(connections.settings):
         over_rest = settings.get("OPTIONS", {}).get("transport") == "rest"
         if settings.get("ENGINE") in (D1, OBJECTS) and settings.get("HOST") and not over_rest:

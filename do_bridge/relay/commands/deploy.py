@@ -1,4 +1,4 @@
-"""`relay deploy`: deploy the relay to a Cloudflare account and migrate the project behind it."""
+"""`relay deploy`: deploy the relay to Cloudflare and migrate the project."""
 
 from __future__ import annotations
 
@@ -74,7 +74,10 @@ def _check_name(settings: Settings, chosen: Mapping[str, str]) -> None:
 
 
 def show(command: Any, deployment: Deployment) -> None:
-    """Print the plan, and what wrangler says of the upload; reach nothing but the package registry."""
+    """Print the plan and wrangler's report of the upload, without deploying.
+
+    It reaches nothing but the package registry.
+    """
     command.stdout.write(f"Plan for the relay {deployment.name} (do_bridge {__version__}):")
     for number, step in enumerate(deployment.plan(), 1):
         command.stdout.write(f"  {number}. {step.title}.")

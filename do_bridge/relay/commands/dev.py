@@ -1,4 +1,7 @@
-"""`relay dev`: run the relay on this machine, with D1 and Durable Objects, until Ctrl-C."""
+"""`relay dev`: run the relay on this machine until Ctrl-C.
+
+It includes D1 and Durable Objects.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def handle(command: Any, **options: Any) -> None:
-    """Run the relay, and the command beside it; raise RelayError if the relay ends by itself."""
+    """Run the relay, and the command beside it.
+
+    Raises RelayError if the relay ends by itself.
+    """
     folder = Path(options["folder"]).absolute()
     if options["beside"]:
         project.manage_py()
@@ -73,7 +79,10 @@ def handle(command: Any, **options: Any) -> None:
 
 
 def _port(asked_for: int | None) -> int:
-    """Return a port that can be used: the one that is asked for, the usual one, or any."""
+    """Return a free port: the requested one, else the usual one, else any.
+
+    Raises RelayError if the requested port can't be used.
+    """
     if asked_for is not None or os.environ.get("RELAY_PORT"):
         port = asked_for if asked_for is not None else port_setting("RELAY_PORT", USUAL_PORT)
         if not 0 <= port < 65536:
@@ -124,11 +133,14 @@ def _greet(command: Any, relay: LocalRelay, file: str | None, *, urls: bool) -> 
             f"The settings for your project; `manage.py relay dev --write .env` writes them:\n\n{lines}"
         )
     command.stdout.write("Ctrl-C ends the relay.")
-    command.stdout.flush()  # whoever reads it through a pipe waits for it
+    command.stdout.flush()  # a program that reads it through a pipe waits for it
 
 
 def _refresh(relay: LocalRelay, path: Path) -> bool:
-    """Write the current address into an env file that has this relay's token; return True if it changed."""
+    """Write the relay's current address to an env file that has its token.
+
+    Returns True if the file changed.
+    """
     own = envfile.read(path)
     changed = own.get("RELAY_TOKEN") == relay.token and relay.refresh(path)
     urls = relay.settings(urls=True)
@@ -157,7 +169,10 @@ def _run_beside(relay: LocalRelay, words: list[str]) -> int:
 
 
 def _urls_beside(relay: LocalRelay) -> dict[str, str]:
-    """Return the relay's databases as URLs, unless the project has another database in these names."""
+    """Return the relay's databases as URLs.
+
+    A variable in which the project names another database is left out.
+    """
     return {
         name: value
         for name, value in relay.settings(urls=True).items()

@@ -1,4 +1,7 @@
-"""`relay token rotate`: replace a token of the deployed relay without a moment in which Django is refused."""
+"""`relay token rotate`: replace a token of the deployed relay.
+
+The relay accepts Django's requests throughout.
+"""
 
 from __future__ import annotations
 

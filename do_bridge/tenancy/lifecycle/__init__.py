@@ -1,1 +1,4 @@
-"""A tenant's life under one lease: create, load, dump, empty, delete; `states` is the table behind it."""
+"""Run a tenant's life under one lease: create, load, dump, empty and delete.
+
+The table behind it is in `states`.
+"""

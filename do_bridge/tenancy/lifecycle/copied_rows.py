@@ -1,4 +1,4 @@
-"""What a copy of a shared row holds in a tenant's object: SQL that reads a file's row without its secrets."""
+"""SQL that reads a file's row as a copy in a tenant's object, without its secrets."""
 
 import re
 from typing import Any, NamedTuple
@@ -15,7 +15,10 @@ _SECRET = re.compile(r"passw|secret|token|api_?key|private_?key|session|otp|salt
 
 
 class Column(NamedTuple):
-    """A column of a file's table, and the field of the project's model for it, or None."""
+    """A column of a file's table.
+
+    `field` is the field of the project's model for it, or None.
+    """
 
     name: str
     kind: str
@@ -27,7 +30,10 @@ class Column(NamedTuple):
 
 
 def user_copy(columns):
-    """Return {column: SQL} for a user's row: neither a password nor rights, and active for nobody yet."""
+    """Return {column: SQL} for a user's row.
+
+    The copy has no password and no rights, and its user is not active yet.
+    """
     kept = {get_user_model().USERNAME_FIELD, *COPIED}
     key = next((column.name for column in columns if column.is_key), "rowid")
     instead = {}
@@ -41,7 +47,10 @@ def user_copy(columns):
 
 
 def blanked(columns):
-    """Return {column: SQL} for a row of another shared model: without what its name calls a secret."""
+    """Return {column: SQL} that blanks the secret columns of another shared model.
+
+    A text column is secret if its name matches `_SECRET`.
+    """
     key = next((column.name for column in columns if column.is_key), "rowid")
     secret = [column for column in columns if _SECRET.search(column.name) and _is_text(column)]
     return {column.name: _blank(column, key) for column in secret if not (column.is_key or column.points)}
@@ -52,7 +61,7 @@ def _is_text(column):
 
 
 def _blank(column, key):
-    """Return SQL for a value that says nothing, and differs by row if it has to."""
+    """Return SQL for a meaningless value, which differs by row if it must."""
     if not column.is_required:
         return "NULL"
     if isinstance(column.field, models.UUIDField):

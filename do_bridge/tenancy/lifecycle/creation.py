@@ -1,4 +1,7 @@
-"""Create tenants in two round trips: D1's rows with a lease, then the whole object."""
+"""Create tenants in two round trips.
+
+The first writes the rows in D1 with a lease, the second the whole object.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +49,13 @@ NO_FIRST_MEMBERS = (
 
 @dataclass(frozen=True)
 class FirstMembers:
-    """What a new tenant's first members need on both sides; DO_BRIDGE["FIRST_MEMBERS"] makes it of users.
+    """What a new tenant's first members need in D1 and in the tenant's object.
 
-    `copies` are unsaved instances for the tenant's object, `places` unsaved instances for D1 whose
-    foreign key `tenant_field` is filled in. `before(connection)` returns statements, (sql, params), that run
-    before the copies in an object that has rows already; those of `after(slug)` run in D1, after
-    the places and in the same batch, where `made_now()` says whether the tenant's row is one of them.
+    The function in DO_BRIDGE["FIRST_MEMBERS"] makes it from users. `copies` are unsaved instances for the
+    tenant's object. `places` are unsaved instances for D1; their foreign key `tenant_field` is filled in.
+    `before(connection)` returns statements, (sql, params), that run before the copies in an object that has
+    rows already. The statements of `after(slug)` run in D1 after the places, in the same batch; there
+    `made_now()` is true if the batch makes the tenant's row.
     """
 
     copies: list = field(default_factory=list)
@@ -62,7 +66,10 @@ class FirstMembers:
 
 
 class Unsettled(DatabaseError):
-    """The ledger does not allow a tenant's row to be written at once; nothing of the batch was written."""
+    """The ledger does not allow a tenant's row to be written at once.
+
+    Nothing of the batch was written.
+    """
 
 
 @dataclass
@@ -80,7 +87,10 @@ class NewTenant:
 
 @dataclass
 class Made:
-    """A tenant's row as written, whether it is new, and the lease of a new tenant's creation."""
+    """A tenant's row as written.
+
+    `created` is true if it is new; `lease` is then the lease of the creation.
+    """
 
     row: object
     created: bool
@@ -95,14 +105,17 @@ def create_tenant(
     adopt: bool = False,
     fields: Mapping[str, Any] | None = None,
 ) -> tuple[Any, bool, str]:
-    """Make a tenant that is up to date and has its first members, in two round trips; safe to repeat.
+    """Create a tenant that is up to date and has its first members; safe to repeat.
 
-    `members` are users of D1, `fields` the values of the row's other fields, by name. Returns (the tenant's
-    row, whether it is new, "provisioned" or "migrated"). D1 comes first: the rows, with a lease on the
-    object, and then the object in one batch. If that fails, the rows go again. A creation that was killed
-    between the two is finished by whoever uses the tenant next. With `adopt` a new tenant takes over what is
-    in its object. Raises InvalidSlug, FieldsMissing, ObjectTaken, and Django's database errors, of which
-    Held, Unfinished and LeaseLost say that another process works on the tenant, or did.
+    It takes two round trips. `members` are users of D1, `fields` the values of the row's other fields, by
+    name. Returns (the tenant's row, whether it is new, "provisioned" or "migrated").
+
+    The first round trip writes the rows in D1, with a lease on the object. The second fills the object in one
+    batch. If that fails, the rows are deleted again. If the creation is killed between the two, the next
+    process that uses the tenant finishes it. With `adopt`, a new tenant takes over what is in its object.
+
+    Raises InvalidSlug, FieldsMissing, ObjectTaken, and Django's database errors. Among these, Held,
+    Unfinished and LeaseLost mean that another process works on the tenant, or has worked on it.
     """
     new = NewTenant(validate_slug(slug), name, list(members), dict(fields or {}))
     new.may_insert = refuse_missing(slug, new.fields)
@@ -128,13 +141,16 @@ def first_members(users):
 
 
 def first_members_function():
-    """Return the function (users) that makes FirstMembers, or None if the project has none."""
+    """Return the function (users) that makes FirstMembers, or None if there is none."""
     path = conf("FIRST_MEMBERS")
     return import_string(path) if path else default_first_members
 
 
 def users_by_name(names):
-    """Return {name: user of D1} for each name; one round trip. Raises ObjectDoesNotExist."""
+    """Return {name: user of D1} for each name, in one round trip.
+
+    Raises ObjectDoesNotExist.
+    """
     if not names:
         return {}
     model = get_user_model()
@@ -149,7 +165,10 @@ def users_by_name(names):
 
 
 def write_row(new, first, *, adopt=False):
-    """Do what `write_rows` does for one tenant, whose ledger row is settled first; return its Made."""
+    """Settle a tenant's ledger row, then write the tenant with `write_rows`.
+
+    Returns its Made.
+    """
     while True:
         try:
             return write_rows([(new, first)])[0]
@@ -158,7 +177,7 @@ def write_row(new, first, *, adopt=False):
 
 
 def _settle(slug, adopt):
-    """Finish or undo earlier operations, so that the tenant's row in D1 may be written."""
+    """Finish or undo earlier operations, so that the tenant's row may be written."""
 
     def read():
         return read_tenant(slug)
@@ -174,10 +193,10 @@ def _settle(slug, adopt):
 
 
 def fill(made, first, *, adopt=False):
-    """Make the object of a tenant whose row was written just now; return "provisioned" or "migrated".
+    """Fill the object of a tenant whose row was just written.
 
-    If that fails, a new tenant's rows are deleted again. Raises ObjectTaken, LeaseLost and Django's database
-    errors.
+    Returns "provisioned" or "migrated". On failure, a new tenant's rows are deleted again. Raises
+    ObjectTaken, LeaseLost and Django's database errors.
     """
     lease = made.lease
     if lease is None:
@@ -203,7 +222,7 @@ def _tell_made(row):
 
 
 def _fill(lease, first, adopt):
-    """Fill the object in one round trip; if it has tables, decide what to do with them."""
+    """Fill the object in one round trip; if it has tables, decide what to do."""
     try:
         return ready(lease, first.copies, first.before)
     except ObjectFilled:
@@ -239,9 +258,9 @@ def undo(made):
 
 
 def add_row(lease, name="", fields=None):
-    """Write the row of a tenant whose object was filled under a lease, unless it exists; one round trip.
+    """Write the row of a tenant whose object was filled, unless the row exists.
 
-    Raises LeaseLost; then nothing was written.
+    One round trip. Raises LeaseLost; then nothing was written.
     """
     connection, slug = connections[conf("DIRECTORY_ALIAS")], lease.slug
     new = NewTenant(slug, name, fields=dict(fields or {}))
@@ -260,10 +279,11 @@ def add_row(lease, name="", fields=None):
 
 
 def write_rows(made):
-    """Write D1's rows of tenants, in one batch, with a lease for each new one; return a list of Made.
+    """Write the rows of tenants in D1 in one batch; return a list of Made.
 
-    `made` is [(NewTenant, FirstMembers)]. An existing tenant keeps its row, except for a new name. Raises
-    Unsettled if the ledger does not allow it for one of them; then nothing was written.
+    `made` is [(NewTenant, FirstMembers)]. Each new tenant gets a lease. An existing tenant keeps its row,
+    except for a new name. Raises Unsettled if the ledger does not allow it for one of them; then nothing was
+    written.
     """
     if not made:
         return []
@@ -301,7 +321,10 @@ def write_rows(made):
 
 
 def _refusal(connection, slugs):
-    """Return the statement that fails unless each tenant is ready, or has neither a row nor a lease."""
+    """Return the statement that fails unless each tenant may be written.
+
+    A tenant may be written if it is ready, or if it has neither a row nor a lease.
+    """
     states, tenants = (
         connection.ops.quote_name(model._meta.db_table)
         for model in (type(ledger.new_state("")), tenant_model())
@@ -333,7 +356,7 @@ def _tenant(new):
 
 
 def _values(instance, connection, leave_out=()):
-    """Return {column: value} of an unsaved instance, without values that the database makes."""
+    """Return {column: value} of an unsaved instance, without database defaults."""
     values = {
         field.column: field.pre_save(instance, add=True)
         for field in instance._meta.concrete_fields
@@ -396,7 +419,10 @@ def _present(connection, slugs):
 
 
 def made_now(connection):
-    """Return the SQL condition, for `after`, that this batch makes the row of its one parameter, a slug."""
+    """Return the SQL condition that this batch makes the row of a slug.
+
+    It is for the statements of `after`; its one parameter is the slug.
+    """
     table = connection.ops.quote_name(ledger.new_state("")._meta.db_table)
     return (
         f"EXISTS (SELECT 1 FROM {table} WHERE slug = %s "  # noqa: S608 - a quoted name

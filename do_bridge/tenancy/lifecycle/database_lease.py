@@ -1,4 +1,6 @@
-"""Let one process at a time migrate a database that is not a tenant's: D1, a template object, another object.
+"""Let only one process at a time migrate a database that is not a tenant's.
+
+Such a database is D1, a template object or another object.
 
 The lease is in a small table of the database itself. The ledger can't hold it, because the first migration of
 D1 makes the ledger.
@@ -40,10 +42,11 @@ _PAUSE = 0.2
 
 @contextlib.contextmanager
 def database_lease(alias, stderr):
-    """Hold the lease of a database of this package's engines while the block migrates it.
+    """Hold the lease of one of this package's databases while the block migrates it.
 
-    Each write of the block fails if another process has taken the lease over. Waits for whoever has it, and
-    says so on `stderr`, if given. Raises Held if that takes too long, and Django's database errors.
+    Each write of the block fails if another process has taken the lease over. If another process holds the
+    lease, this waits, and prints a line to `stderr`, if given. Raises Held if that takes too long, and
+    Django's database errors.
     """
     connection = connections[alias]
     if not isinstance(connection, DatabaseWrapper):

@@ -17,19 +17,25 @@ from .states import Operation, State
 
 
 def is_known(slug):
-    """Return whether the tenant has a row, or its object may hold something by the ledger."""
+    """Return whether the tenant has a row, or its object may hold data.
+
+    The ledger answers the second question.
+    """
     row = leases.look(slug)
     return row.is_registered or (bool(row.fence or row.operation) and row.state != State.DELETED)
 
 
 def delete_tenant(slug, dump=None):
-    """Empty the tenant's object, then remove its rows from D1, memberships too, in one batch.
+    """Empty the tenant's object, then remove its rows from D1 in one batch.
 
-    Safe to repeat after a failure: until both are done, the ledger says that the deletion is not finished,
-    and no other operation begins. `dump(then)` saves the tenant first, and calls `then(connection)` in the
-    transaction that has read the object, so that no write is lost. If it raises, nothing is deleted. Raises
-    Django's database errors, Held and LeaseLost among them, and ProtectedError or RestrictedError, before
-    anything is done, if other rows of D1 protect the tenant's.
+    Memberships are removed too. Safe to repeat after a failure: until both are done, the ledger records the
+    deletion as unfinished, and no other operation begins.
+
+    `dump(then)` saves the tenant first, and calls `then(connection)` in the transaction that has read the
+    object, so that no write is lost. If it raises, nothing is deleted.
+
+    Raises Django's database errors, Held and LeaseLost among them. If other rows of D1 protect the tenant's,
+    raises ProtectedError or RestrictedError before anything is done.
     """
     _refuse_kept(slug)
     lease = leases.take(slug, Operation.DELETE, partial(read_tenant, slug))
@@ -70,9 +76,10 @@ def _empty(lease, empty):
 
 
 def remove_rows(lease, state, emptied=True):
-    """Delete the tenant's row from D1 with all that belongs to it, and end the lease, in one batch.
+    """Delete the tenant's row and its dependents and end the lease, in one batch.
 
-    `emptied` is whether the object was emptied under this lease. Raises LeaseLost; then nothing was done.
+    The rows are those of D1. `emptied` is whether the object was emptied under this lease. Raises LeaseLost;
+    then nothing was deleted.
     """
     directory, slug = conf("DIRECTORY_ALIAS"), lease.slug
     values = {"state": state, "fingerprint": "", "operation": "", "owner": "", "expires": None, "error": ""}

@@ -1,4 +1,7 @@
-"""Write a tenant's whole object into a SQLite file, page by page, with every value's own type."""
+"""Write a tenant's whole object to a SQLite file, page by page.
+
+Every value keeps its own type.
+"""
 
 import contextlib
 import os
@@ -21,13 +24,16 @@ PAGE_BYTES = LIST_BYTES
 _HAS_COUNTERS = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
 FIRST_PAGE = 10
 LARGEST_PAGE = 20_000
-# A result has at most 100 columns: one tells the types, some are the key by which pages go on.
+# A result has at most 100 columns. One holds the types, some hold the key where the next page starts.
 COLUMNS_IN_A_RESULT = 80
 
 
 @dataclass(slots=True)
 class DumpReport:
-    """What was written; `consistent` is False if the rows were not read in one transaction."""
+    """What a dump wrote.
+
+    `consistent` is False if the rows were not read in one transaction.
+    """
 
     tables: int = 0
     rows: int = 0
@@ -37,14 +43,15 @@ class DumpReport:
 
 
 def dump_tenant(slug, path, *, lease=LONGEST_LEASE, page_bytes=PAGE_BYTES, on_page=None, then=None):
-    """Write the object of tenant `slug` into a new SQLite file at `path`; return a DumpReport.
+    """Write the object of tenant `slug` to a new SQLite file; return a DumpReport.
 
-    All is read in one transaction, which holds the object for at most `lease` seconds (0.1 to 25). If that
-    is too short the rest is read without one, and the report's `consistent` is False. `on_page(table, rows)`
-    is called after each page. The file appears under its name when it is whole, readable by its owner alone.
-    `then(connection)`, called when it has, goes on in the same transaction, unless that was too short.
-    Raises Django's database errors, NotSupportedError for a virtual table of
-    a kind that can't be read (see `virtual`), FileExistsError where `path` is.
+    Everything is read in one transaction, which holds the object for at most `lease` seconds (0.1 to 25). If
+    that is too short, the rest is read without one, and the report's `consistent` is False. `on_page(table,
+    rows)` is called after each page. The file at `path` appears when it is complete, readable by its owner
+    alone. `then(connection)` is called afterwards in the same transaction, unless that had ended.
+
+    Raises Django's database errors, NotSupportedError for a virtual table of a kind that can't be read (see
+    `virtual`), and FileExistsError if `path` exists.
     """
     path = Path(path)
     if path.exists():
@@ -63,7 +70,10 @@ def dump_tenant(slug, path, *, lease=LONGEST_LEASE, page_bytes=PAGE_BYTES, on_pa
 
 @contextlib.contextmanager
 def _temporary(path):
-    """Yield a SQLite connection to a new file, which is renamed to `path` at the end or removed."""
+    """Yield a SQLite connection to a new file, renamed to `path` at the end.
+
+    On failure the file is removed.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -81,7 +91,7 @@ def _temporary(path):
 
 
 def _give_name(temporary, path):
-    """Rename the file; raise FileExistsError if another process has made one of that name."""
+    """Rename the file; raise FileExistsError if the new name is taken."""
     try:
         # A rename would replace what is there.
         os.link(temporary, path)
@@ -146,7 +156,10 @@ class Reader:
         connection.begin()
 
     def run(self, statements):
-        """Run [(sql, params), …] in one round trip; go on without the transaction where it is over."""
+        """Run [(sql, params), …] in one round trip.
+
+        If the transaction has ended, continue without it.
+        """
         try:
             return self.connection.execute_batch(statements)
         except driver.Error as error:
@@ -161,12 +174,15 @@ class Reader:
         self.connection.rollback()
 
     def schema(self):
-        """Return the Schema. Raises NotSupportedError for a virtual table that can't be read."""
+        """Return the Schema; raise NotSupportedError for an unreadable virtual table."""
         master, tables = self.run([(MASTER, None), (TABLES, None)])
         return read_schema(master.rows, tables.rows)
 
     def pages(self, table):
-        """Yield the table's rows in lists of some, in the order of its key; a rowid comes first."""
+        """Yield the table's rows in lists, in the order of its key.
+
+        A rowid without a column of its own comes first in each row.
+        """
         size, after = FIRST_PAGE, None
         while True:
             try:
@@ -204,7 +220,10 @@ class Reader:
 
 
 def page_statement(table, columns, after, size):
-    """Return (sql, params) of `size` rows behind the key `after`: key, a letter for each type, values."""
+    """Return (sql, params) of the page of `size` rows after the key `after`.
+
+    Each row is the key, a text with one letter for each value's type, and the values.
+    """
     key = ", ".join(map(quote, table.key))
     letters = "||".join(f"substr(typeof({quote(name)}), 1, 1)" for name in columns)
     selected = ", ".join([key, letters, *map(quote, columns)])

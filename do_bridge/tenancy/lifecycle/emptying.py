@@ -36,7 +36,10 @@ def empty_tenant(lease):
 
 
 def empty_held_tenant(lease, connection):
-    """Do what `empty_tenant` does in the open transaction of a driver connection, and commit it."""
+    """Do what `empty_tenant` does in the open transaction of a connection, and commit.
+
+    `connection` is a driver connection.
+    """
     alias = tenant_alias(lease.slug)
     with noticing(lease), connections[alias].wrap_database_errors, connection.unkeyed():
         empty(connection, partial(refuse_older, lease.fence))

@@ -1,8 +1,9 @@
-"""Refuse what an older lease sends: each batch that writes carries its lease's fencing token.
+"""Refuse the writes of an older lease.
 
-A tenant's object keeps the highest token that it has seen, with the lease's owner, in its table of its own
-facts. Each batch begins with a statement that fails if the object's token is higher, and stores its own
-otherwise. In D1 the lease of the migrations stands in the database itself, so that a guard only compares.
+Each batch that writes carries its lease's fencing token. A tenant's object keeps the highest token that it
+has received, with the lease's owner, in its table of metadata. Each batch begins with a statement that
+fails if the object's token is higher, and stores its own otherwise. In D1 the lease of the migrations is in
+the database itself, so that a guard only compares.
 """
 
 import contextlib
@@ -45,12 +46,15 @@ _guards: ContextVar[dict] = ContextVar("do_bridge_guards", default={})  # noqa: 
 
 
 def is_fenced(error):
-    """Return whether a database error means that a newer lease has written to the object."""
+    """Return whether an error means that a newer lease has written to the object."""
     return told(error, FENCED) is not None or getattr(error.__cause__, "kind", None) == FENCED
 
 
 def read_object(connection):
-    """Return what an object holds, as `states.Held`; one round trip, and two more if it lacks a table."""
+    """Return what an object holds, as `states.Held`.
+
+    One round trip, or three if the object lacks a table.
+    """
     try:
         tables, meta, applied = (
             result.rows
@@ -79,17 +83,18 @@ def read_object(connection):
 
 
 def refuse_older(fence, names):
-    """Return the statements that fail if an object with tables of these `names` has a higher token.
+    """Return the statements that fail if the object has a higher token.
 
-    This is a guard of `empty()`, which reads the names again if the object has got its first token since.
+    `names` are the object's tables. This is a guard of `empty()`, which reads the names again if the object
+    has received its first token since.
     """
     return [(_CHECK, (fence,))] if META_TABLE in names else [(_UNLESS_NEW, None)]
 
 
 def raise_fence(connection, lease):
-    """Let the object refuse older leases before anything else is written; one round trip.
+    """Make the object refuse older leases before anything else is written.
 
-    What the object holds counts as this lease's from now on.
+    One round trip. From then on, what the object holds counts as this lease's.
     """
     run_batch(connection, _guard(lease))
 
@@ -99,15 +104,18 @@ def _guard(lease):
 
 
 def fenced(alias, lease):
-    """Return a block in which this thread's connection to a tenant sends its writes under `lease`, if any."""
+    """Return a block in which this thread's writes to a tenant are sent under `lease`.
+
+    Without a lease the writes are not fenced.
+    """
     return contextlib.nullcontext() if lease is None else guarded_by(alias, _guard(lease))
 
 
 @contextlib.contextmanager
 def guarded_by(alias, guard):
-    """Begin each write of this thread's connection to `alias` in this block with the statements `guard`.
+    """Begin each write to `alias` in this block with the statements `guard`.
 
-    They fail with the kind FENCED.
+    It applies to this thread's connection. The statements fail with the kind FENCED.
     """
     token = _guards.set({**_guards.get(), alias: guard})
     connection = connections[alias]
@@ -122,7 +130,7 @@ def guarded_by(alias, guard):
 
 
 def fence(connection, lease):
-    """Let a driver connection of the caller's own send its writes under `lease`; return the connection."""
+    """Make a driver connection send its writes under `lease`; return the connection."""
     _install(connection, _guard(lease))
     return connection
 
@@ -145,7 +153,10 @@ def _install(connection, guard):
 
 
 class _FencedTransport(WrappedTransport):
-    """Begin each batch and transaction that writes with the guard, in the same request."""
+    """A transport that begins each batch and transaction that writes with the guard.
+
+    The guard is part of the same request.
+    """
 
     def __init__(self, inner, guard):
         super().__init__(inner)
@@ -191,7 +202,10 @@ class _FencedTransaction(RemoteTransaction):
 
 
 def _behind(guard, send, steps):
-    """Send steps after the guard, and return their answers; an error's step does not count the guard."""
+    """Send the steps after the guard, and return the steps' answers.
+
+    An error's `step` does not count the guard's statements.
+    """
     try:
         return send([*guard, *steps])[len(guard) :]
     except driver.Error as error:

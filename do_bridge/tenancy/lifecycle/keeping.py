@@ -40,7 +40,10 @@ _may_go: ContextVar[bool] = ContextVar("do_bridge_row_may_go", default=False)
 
 
 class TenantKept(ProtectedError):
-    """A tenant's row can't be deleted without the tenant's Durable Object; nothing was done."""
+    """A tenant's row can't be deleted without the tenant's Durable Object.
+
+    Nothing was deleted.
+    """
 
     def __str__(self):
         return self.args[0]
@@ -53,7 +56,10 @@ def is_kept(error):
 
 @contextmanager
 def rows_may_go():
-    """Let this block delete tenants' rows with the ORM; D1's triggers still check the ledger."""
+    """Let this block delete tenants' rows with the ORM.
+
+    The triggers in D1 still check the ledger.
+    """
     token = _may_go.set(True)
     try:
         yield
@@ -62,7 +68,10 @@ def rows_may_go():
 
 
 def keep_rows():
-    """Connect the signals that refuse deletions, and that make the triggers after D1's migrations."""
+    """Connect the signals that refuse deletions and that remake the triggers.
+
+    The triggers are dropped before and made after the migrations of D1.
+    """
     pre_delete.connect(_refuse, sender=conf("TENANT_MODEL"), dispatch_uid="do_bridge.tenant_kept")
     guarded_tables.add(tenant_model()._meta.db_table)
     own = apps.get_app_config("do_bridge")
@@ -111,7 +120,10 @@ def _states(quote):
 
 
 def _refusal(quote, message):
-    """Return the statement that refuses a change to a row in use, as `ledger.may_go` defines it."""
+    """Return the statement that refuses a change to a row in use.
+
+    `ledger.may_go` defines the rows in use.
+    """
     slug = f"OLD.{quote('slug')}"
     may_go = (
         f"SELECT 1 FROM {_states(quote)} WHERE slug = {slug} AND (state = '{ledger.DELETED}' "  # noqa: S608
@@ -122,7 +134,10 @@ def _refusal(quote, message):
 
 
 def _note_unused(quote):
-    """Return the statement that records a new row as unused, unless an operation makes it."""
+    """Return the statement that records a new row as unused.
+
+    A row that an operation is making keeps its state.
+    """
     unused = (
         f"state = '{ledger.UNUSED}', fingerprint = '', "
         f"operation = CASE operation WHEN '{Operation.CREATE}' THEN '' ELSE operation END"
@@ -135,7 +150,10 @@ def _note_unused(quote):
 
 
 def make_triggers(alias):
-    """Make the triggers if both tables exist; two round trips, or one if a table is missing."""
+    """Create the triggers if both tables exist.
+
+    Two round trips, or one if a table is missing.
+    """
     connection = connections[alias]
     tables = [tenant_model()._meta.db_table, apps.get_model("do_bridge", "TenantState")._meta.db_table]
     found = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (%s, %s)"
@@ -145,7 +163,10 @@ def make_triggers(alias):
 
 
 def drop_triggers(alias):
-    """Drop the triggers before tables change: SQLite renames no table that another's trigger names."""
+    """Drop the triggers before tables change.
+
+    SQLite can't rename a table that another table's trigger names.
+    """
     run_batch(connections[alias], [(f"DROP TRIGGER IF EXISTS {name}", None) for name in TRIGGERS])
 
 

@@ -1,8 +1,9 @@
-"""Leases of tenants: one holder at a time, in the ledger's row in D1, each with a higher fencing token.
+"""Give each tenant's lease to one holder at a time, with a rising fencing token.
 
-One conditional statement takes a lease. A thread renews it while its work goes on, and writing the outcome
-ends it. Both work only as long as the row has the lease's token. D1's own clock decides when a lease expires.
-The token follows that clock too, so that it grows even if D1 was restored from a backup.
+The lease is in the tenant's ledger row in D1. One conditional statement takes it. A thread renews it while
+the holder works, and writing the outcome ends it. Both work only as long as the row has the lease's token.
+D1's own clock decides when a lease expires. The token follows that clock too, so that it grows even if D1
+was restored from a backup.
 """
 
 import contextlib
@@ -39,7 +40,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 
 
 class LeaseError(OperationalError):
-    """An operation on a tenant can't begin or go on."""
+    """An operation on a tenant can't begin or continue."""
 
 
 class Held(LeaseError):
@@ -51,12 +52,18 @@ class LeaseLost(LeaseError):
 
 
 class Unfinished(LeaseError):
-    """Another operation on the tenant was interrupted and must be run again first; nothing was done."""
+    """Another operation on the tenant was interrupted and must be run again first.
+
+    Nothing was done.
+    """
 
 
 @dataclass
 class Lease:
-    """An operation's right to work on a tenant; `row` is the ledger's row before it was taken."""
+    """An operation's right to work on a tenant.
+
+    `row` is the ledger's row before the lease was taken.
+    """
 
     operation: str
     row: Row
@@ -72,7 +79,10 @@ class Lease:
 
 
 def look(slug):
-    """Return the Row of a tenant, with defaults if the ledger has none; one round trip to D1."""
+    """Return the Row of a tenant, with defaults if the ledger has none.
+
+    One round trip to D1.
+    """
     return look_at_many([slug])[slug]
 
 
@@ -110,12 +120,12 @@ def rows_of(result):
 
 
 def take(slug, operation, read, *, adopts=False, wait=None, waits_for=tuple(Operation)):
-    """Wait for other operations, then take a lease; its `step` is what to do (see `states`).
+    """Wait for other operations, then take a lease; its `step` is what to do next.
 
     `read()` returns what the object holds, as `states.Held`; it is called if the row alone is not enough to
-    decide. With `adopts` the operation keeps tables that are not the tenant's. It waits at most `wait`
-    seconds, and only for the operations in `waits_for`. If the step is a refusal, nothing is taken, and the
-    Lease returned has the `fence` 0. Raises Held.
+    decide. With `adopts`, the operation keeps tables that are not the tenant's. It waits at most `wait`
+    seconds, and only for the operations in `waits_for`. If the step is a refusal (see `states`), nothing is
+    taken, and the Lease returned has the `fence` 0. Raises Held.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + MARGIN if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
@@ -143,12 +153,15 @@ def take(slug, operation, read, *, adopts=False, wait=None, waits_for=tuple(Oper
 
 
 def _has_ended(row, read):
-    """Return whether a creation whose lease is alive has ended: a creation leaves its lease behind."""
+    """Return whether a creation has ended although its lease is alive.
+
+    A creation leaves its lease to expire.
+    """
     return row.operation == Operation.CREATE and is_its_work(row, read())
 
 
 def _decide(row, operation, read, adopts, has_waited):
-    """Return (the step, the owner to go on as or "")."""
+    """Return (the step, the owner to continue as or "")."""
     if operation == Operation.DELETE:
         return Do.DROP, ""
     is_settled = row.state == State.READY and not row.operation
@@ -163,9 +176,10 @@ def _decide(row, operation, read, adopts, has_waited):
 
 
 def take_many(rows, operation, owner="", seconds=None):
-    """Take the leases of tenants whose ledger rows are still `rows`, in one round trip to D1.
+    """Take the leases of tenants whose ledger rows are still `rows`.
 
-    Return {slug: Lease} of those. The rows keep their states until the leases are settled.
+    One round trip to D1. Returns {slug: Lease} of the leases taken. The rows keep their states until the
+    leases are settled.
     """
     seconds = conf("LEASE_SECONDS") if seconds is None else seconds
     rows, owner = list(rows), owner or uuid4().hex
@@ -186,7 +200,10 @@ def take_many(rows, operation, owner="", seconds=None):
 
 
 def _take_statement(rows, operation, seconds):
-    """Return the statement that takes leases of (row, owner); its rows are (slug, fence) of those taken."""
+    """Return the statement that takes leases of (row, owner).
+
+    Its result has a row (slug, fence) for each lease taken.
+    """
     asked = json.dumps(
         [[row.slug, row.fence, row.state, row.operation == Operation.CREATE, owner] for row, owner in rows]
     )
@@ -202,9 +219,10 @@ def _take_statement(rows, operation, seconds):
 
 
 def begin_statement(slugs, operation, owner, seconds, fingerprint):
-    """Return the statement that takes leases of slugs without a tenant, with the state "ready" already.
+    """Return the statement that takes leases of slugs that have no tenant.
 
-    The batch must first fail if such a lease is held. The statement's rows are (slug, fence).
+    It sets the state to "ready" in advance. The batch must first fail if such a lease is held. The
+    statement's rows are (slug, fence).
     """
     _, tenants, key = _names()
     sql = _taking(f"value, %s, '{State.READY}'", "%s", f"value NOT IN (SELECT {key} FROM {tenants})").format(  # noqa: S608
@@ -215,7 +233,10 @@ def begin_statement(slugs, operation, owner, seconds, fingerprint):
 
 
 def _taking(row, owner, condition):
-    """Return the SQL that takes leases; `row` is the slug, fingerprint and state of a new row."""
+    """Return the SQL that takes leases.
+
+    `row` is the slug, fingerprint and state of a new row.
+    """
     states, _, _ = _names()
     return (
         f"INSERT INTO {states} AS s (slug, fingerprint, state, since, operation, owner, expires, fence, "  # noqa: S608
@@ -228,13 +249,19 @@ def _taking(row, owner, condition):
 
 
 def settle(lease, state=State.READY, fingerprint=""):
-    """End a lease, and record the tenant's state and schema fingerprint. Raises LeaseLost."""
+    """End a lease, and record the tenant's state and schema fingerprint.
+
+    Raises LeaseLost.
+    """
     if lease.slug not in settle_many([(lease, state, fingerprint)]):
         raise lost(lease)
 
 
 def settle_many(ended):
-    """End leases, [(lease, state, fingerprint)], in one round trip; return the slugs of those not lost."""
+    """End leases in one round trip; return the slugs whose lease was not lost.
+
+    `ended` is [(lease, state, fingerprint)].
+    """
     if not ended:
         return set()
     values = [[lease.slug, lease.fence, state, fingerprint] for lease, state, fingerprint in ended]
@@ -248,9 +275,10 @@ def settle_many(ended):
 
 
 def fail(lease, error):
-    """Leave the operation unfinished, with the reason, for the next holder; a lost lease is left alone.
+    """Record an operation as unfinished, with the reason, for the next holder.
 
-    If D1 can't be reached the lease expires by itself, and the error gets a note.
+    A lost lease is left alone. If D1 can't be reached, the lease expires by itself, and the error gets a
+    note.
     """
     try:
         fail_many([(lease, error)])
@@ -267,7 +295,10 @@ def fail_many(failed):
 
 
 def give_back(leases):
-    """End leases under which nothing was done, and restore the ledger's rows; one round trip."""
+    """End leases under which nothing was done, and restore the ledger's rows.
+
+    One round trip.
+    """
     values = [
         [one.slug, one.fence, row.operation, row.owner, row.error, row.fingerprint, _state_of_old(row)]
         for one in leases
@@ -282,13 +313,16 @@ def give_back(leases):
 
 
 def _update(values, assignments, params=(), where=""):
-    """Run `_update_statement`; return its result, whose rows are the slugs that were changed."""
+    """Run `_update_statement`; return its result, whose rows are the changed slugs."""
     (result,) = run_batch(_directory(), [_update_statement(values, assignments, params, where)])
     return result
 
 
 def _update_statement(values, assignments, params=(), where=""):
-    """Return the statement that changes rows that still have their lease; `values` are [slug, fence, …]."""
+    """Return the statement that changes the rows whose lease is still held.
+
+    `values` are [slug, fence, …].
+    """
     states, _, _ = _names()
     return (
         f"UPDATE {states} AS s SET {assignments} FROM json_each(%s) "  # noqa: S608
@@ -298,12 +332,15 @@ def _update_statement(values, assignments, params=(), where=""):
 
 
 def _state_of_old(row):
-    """Return the state of a row as it was; a tenant that nobody knew does not exist."""
+    """Return the state of a row as it was; an unknown tenant counts as deleted."""
     return row.state if row.fence or row.is_registered else State.DELETED
 
 
 def settle_creation(row):
-    """Record that a creation is finished, unless its row has changed since; one round trip."""
+    """Record that a creation is finished, unless its row has changed since.
+
+    One round trip.
+    """
     settle_many([(Lease(row.operation, row, row.fence, row.owner, 0), State.READY, row.fingerprint)])
 
 
@@ -346,7 +383,10 @@ def kept(*leases):
 
 @contextlib.contextmanager
 def renewed(alias, renewal, seconds):
-    """Run the statement `renewal` in a thread, every third of `seconds`, while the block runs."""
+    """Run the statement `renewal` in a thread while the block runs.
+
+    It runs every third of `seconds`.
+    """
     ended = threading.Event()
     arguments = (alias, renewal, seconds / 3, ended)
     threading.Thread(target=_keep, args=arguments, name="do-bridge-lease", daemon=True).start()
@@ -369,7 +409,7 @@ def _keep(alias, renewal, pause, ended):
 
 
 def refuse(lease):
-    """Raise Unfinished if a lease was not taken because another operation has to be run again."""
+    """Raise Unfinished if another operation must be run again before this lease."""
     if lease.step == Do.UNFINISHED:
         row = lease.row
         is_named = row.operation in (*FILLING, Operation.DELETE)

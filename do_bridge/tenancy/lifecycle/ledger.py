@@ -1,7 +1,7 @@
-"""The ledger in D1: each tenant's last known state, read and written for many in one round trip.
+"""The ledger in D1: the last known state of each tenant.
 
-The schema fingerprint in the object itself is authoritative. An operation on a tenant holds a lease in the
-tenant's row (see `leases`).
+It reads and writes many tenants in one round trip. The schema fingerprint in the object itself is
+authoritative. An operation on a tenant holds a lease in the tenant's row (see `leases`).
 """
 
 from django.db import DatabaseError, connections
@@ -31,9 +31,9 @@ class LedgerMissing(DatabaseError):
 
 
 def reached(slugs, fingerprint):
-    """Record, without a lease, that the objects of `slugs`, one or many, have the schema `fingerprint`.
+    """Record, without a lease, that objects have the schema `fingerprint`.
 
-    For template objects and for tests.
+    `slugs` is one or many. For template objects and for tests.
     """
     rows = [new_state(slug, state=READY, fingerprint=fingerprint) for slug in _many(slugs)]
     fields = ["fingerprint", "state", "operation", "owner", "expires", "error", "since", "version"]
@@ -50,7 +50,10 @@ def forget(slugs):
 
 
 def states(slugs):
-    """Return {slug: TenantState} of those tenants that the ledger has; one round trip for each PIECE."""
+    """Return {slug: TenantState} of the tenants in the ledger.
+
+    One round trip for each PIECE of slugs.
+    """
     wanted, found = _many(slugs), {}
     with clear_errors():
         for chunk in chunks(wanted, PIECE):
@@ -60,10 +63,11 @@ def states(slugs):
 
 
 def behind(slugs=None, fingerprints=None):
-    """Return the sorted slugs of registered tenants that are not ready at one of `fingerprints`.
+    """Return the sorted slugs of registered tenants that are behind.
 
-    `slugs` limits it to some; without `fingerprints` the code's own is meant. D1 compares, so the answer
-    has only the tenants that are behind: one round trip for some thousands, none to an object.
+    A tenant is behind if it is not ready at one of `fingerprints`, by default the code's own. `slugs` limits
+    the answer to some tenants. D1 compares, so the answer has only the tenants that are behind. It costs one
+    round trip for some thousands, and none to an object.
     """
     tenants = _registered(slugs)
     wanted = [code_fingerprint()] if fingerprints is None else list(fingerprints)
@@ -76,9 +80,10 @@ def behind(slugs=None, fingerprints=None):
 
 
 def survey(slugs=None):
-    """Return the number of registered tenants, and {fingerprint: migrations} of recorded schemas.
+    """Count the registered tenants, and read the recorded schemas, in one round trip.
 
-    One round trip. `slugs` limits the tenants to some; deleted ones do not count.
+    Returns (number, {fingerprint: migrations}). `slugs` limits the tenants to some; deleted ones do not
+    count.
     """
     deleted = all_states().filter(state=DELETED, slug=OuterRef("slug"))
     tenants = _registered(slugs).exclude(Exists(deleted)).order_by().values("pk")
@@ -106,7 +111,10 @@ def note_schemas(schemas):
 
 
 def schemas(fingerprints):
-    """Return {fingerprint: migrations} of those `fingerprints` that were recorded; one round trip."""
+    """Return {fingerprint: migrations} of the recorded `fingerprints`.
+
+    One round trip.
+    """
     rows = all_schemas().filter(fingerprint__in=list(fingerprints))
     with clear_errors():
         return {row.fingerprint: migrations_in(row.migrations) for row in rows}
@@ -128,17 +136,21 @@ def is_ready(state):
 
 
 def unsettled(slug):
-    """Return the query for the row of `slug`, a text or an expression, if the row alone is not enough.
+    """Return the query for the ledger row of `slug`, if it is not settled.
 
-    It is not known whose the object is: it is unused, a creation may not have ended, or a load or a deletion
-    may be running.
+    `slug` is a text or an expression. A row is not settled if the object is unused, if its creation may not
+    have ended, or while a load or a deletion may be running. The tenant's own row does not show then whose
+    the object is.
     """
     at_rest = Q(operation__in=["", Operation.MIGRATE])
     return all_states().filter(~(Q(state=READY) & at_rest), slug=slug)
 
 
 def unsettled_text(slug):
-    """Return the expression for what `leases.rows_of` reads, of `unsettled` rows; else NULL."""
+    """Return the expression for an `unsettled` row as JSON text, else NULL.
+
+    `leases.rows_of` reads the text.
+    """
     row = Func(
         *(
             F(name)
@@ -151,12 +163,18 @@ def unsettled_text(slug):
 
 
 def may_go(slug):
-    """Return whether a tenant's row may be deleted alone, because its object was never used or is empty."""
+    """Return whether a tenant's row may be deleted alone.
+
+    It may if the tenant's object was never used or is empty.
+    """
     return all_states().filter(Q(state=DELETED) | Q(state=UNUSED, operation=""), slug=slug).exists()
 
 
 def emptied(slug):
-    """Record that a test has emptied the object of `slug`, so that its row may be deleted."""
+    """Record that a test has emptied the object of `slug`.
+
+    Its row may then be deleted.
+    """
     rows = all_states().filter(slug=slug)
     rows.update(state=UNUSED, operation="", owner="", expires=None, fingerprint="", error="")
     rows.filter(~Exists(_registered([slug]))).delete()
@@ -194,7 +212,10 @@ def _model():
 
 
 def all_states():
-    """Return the query for all rows of the ledger; template objects are in it under their aliases."""
+    """Return the query for all rows of the ledger.
+
+    Template objects are in it under their aliases.
+    """
     return _model()._base_manager.using(conf("DIRECTORY_ALIAS"))
 
 
@@ -206,7 +227,7 @@ def all_schemas():
 
 
 class clear_errors:  # noqa: N801 - reads as the context that it is
-    """Raise LedgerMissing, which says what to do, if D1 has no ledger yet."""
+    """Raise LedgerMissing in this block if D1 has no ledger yet."""
 
     def __enter__(self):
         return self

@@ -1,4 +1,7 @@
-"""Fill a tenant's object from a SQLite file: checked, sent in units, usable when all have arrived."""
+"""Fill a tenant's object from a SQLite file.
+
+The file is checked, then sent in units. The tenant is usable when all units have arrived.
+"""
 
 from dataclasses import dataclass, field
 
@@ -33,11 +36,11 @@ class TenantExists(Exception):
 
 @dataclass(slots=True)
 class LoadReport:
-    """What was loaded and left out, and the fingerprint of the schema that the tenant has now.
+    """What was loaded and left out, and the tenant's new schema fingerprint.
 
-    `counts` are the rows of each table, which the object was compared with; `units_before` is the number of
-    units that an interrupted load had sent, None if there was none; `rows_left_out` are those of the site
-    that are not a tenant's, (rows, of how many), by table.
+    `counts` are the rows of each table, which the load compared with the object's. `units_before` is the
+    number of units that an interrupted load had sent, or None if there was none. `rows_left_out` has the
+    site's rows that are not the tenant's, {table: (rows, of how many)}.
     """
 
     tables: int = 0
@@ -52,17 +55,17 @@ class LoadReport:
 def load_tenant(
     slug, path, *, operation=Operation.LOAD, on_start=None, on_piece=None, then=None, dry_run=False
 ):
-    """Fill the object of tenant `slug` from the SQLite file at `path`; return a LoadReport.
+    """Fill the object of a tenant from the SQLite file at `path`; return a LoadReport.
 
     The file is checked first. A file of Django's own sqlite3 engine is a whole site, of which a tenant gets
     the rows that `site_file` chooses. Each unit is one request of about a megabyte, all under one lease. The
-    object has no schema fingerprint before the last one. After a failure the object is emptied, and the
+    object gets its schema fingerprint with the last unit. After a failure the object is emptied, and the
     ledger has the reason. After an interruption or a lost connection the rows stay, and the same call
     continues. Rows of an interrupted load of another file are dropped.
 
     `on_start(rows)` is called before the first unit, and `on_piece(table, rows)` after each unit of rows.
-    `then(lease)` makes the tenant's rows in D1 before the ledger says "ready"; visitors are turned away until
-    then. With `dry_run` nothing is written or dropped, and `then` is not called.
+    `then(lease)` makes the tenant's rows in D1 before the ledger's state is "ready"; visitors are turned away
+    until then. With `dry_run` nothing is written or dropped, and `then` is not called.
 
     Raises UnfitFile, TenantExists, Held and Unfinished before anything is written; LeaseLost if another
     operation takes the tenant over; CountsDiffer; and Django's database errors.
@@ -91,7 +94,10 @@ def load_tenant(
 
 
 def _refuse(lease):
-    """Raise TenantExists if the object holds data, Unfinished if another operation was interrupted."""
+    """Raise TenantExists or Unfinished if the lease's step is a refusal.
+
+    TenantExists: the object holds data. Unfinished: another operation was interrupted.
+    """
     if lease.step == Do.TAKEN:
         raise TenantExists(
             f"The database of tenant {lease.slug!r} already has tables, and a file is loaded only into an "
@@ -114,7 +120,10 @@ def _done_by(found, units):
 
 
 def _refuse_strangers(schema):
-    """Raise UnfitFile if the file has no content types, which every tenant and site has."""
+    """Raise UnfitFile if the file has no content types.
+
+    The file of every tenant and site has them if the app is installed.
+    """
     if apps.is_installed("django.contrib.contenttypes"):
         table = apps.get_model("contenttypes", "ContentType")._meta.db_table
         if all(found.name != table for found in schema.tables):
@@ -125,7 +134,10 @@ def _refuse_strangers(schema):
 
 
 def _planned(file, schema):
-    """Return (Filling, LoadReport, the file's facts to keep) of a checked file. Raises UnfitFile."""
+    """Return (Filling, LoadReport, metadata to keep) of a checked file.
+
+    Raises UnfitFile.
+    """
     is_tenants = any(table.name == _META for table in schema.tables)
     choices, notes = {}, []
     if is_tenants:
@@ -188,9 +200,10 @@ def _fill(lease, filling, found, report, on_piece, notes):
 
 
 def _give_up(lease, error):
-    """Empty the object and record the failure, as far as both can be reached; the first error counts.
+    """Empty the object and record the failure, as far as each can be reached.
 
-    Nothing is dropped if another operation has taken the tenant over, or if the same load may continue.
+    A second error becomes a note of the first. Nothing is dropped if another operation has taken the tenant
+    over, or if the same load may continue.
     """
     if isinstance(error, leases.LeaseError):
         return

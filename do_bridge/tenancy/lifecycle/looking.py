@@ -16,7 +16,7 @@ _unchecked: contextvars.ContextVar[bool] = contextvars.ContextVar("do_bridge_unc
 
 @contextmanager
 def unchecked(alias=None):
-    """Accept tenants' objects as they are inside this block: no catch-up, and no schema is refused.
+    """Accept any schema of a tenant's object inside this block, without a catch-up.
 
     For migrations and inspection. With `alias`, its open connection expects no schema until the block ends.
     """
@@ -30,7 +30,10 @@ def unchecked(alias=None):
 
 
 def _expect(alias, fingerprint):
-    """Let this thread's open connection to a tenant expect the schema `fingerprint(database)`."""
+    """Make this thread's open connection to a tenant expect a schema.
+
+    The schema's fingerprint is `fingerprint(database)`.
+    """
     connection = getattr(connections._connections, alias, None) if alias_slug(alias) else None
     if connection is not None and connection.connection is not None:
         connection.connection.expect = fingerprint(connection.connection.database)
@@ -49,7 +52,7 @@ def read_tenant(slug):
 
 
 def close_to_older(lease):
-    """Let the object of a lease's tenant refuse older leases from now on, and return what it holds."""
+    """Make a tenant's object refuse older leases from now on; return what it holds."""
     alias = tenant_alias(lease.slug)
     with unchecked(alias):
         raise_fence(connections[alias], lease)

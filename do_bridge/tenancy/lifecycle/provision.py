@@ -1,4 +1,7 @@
-"""Make a tenant's object ready, with the schema and rows of a template object, in one atomic batch."""
+"""Give a tenant's object the schema and rows of a template object.
+
+A new object gets them in one atomic batch.
+"""
 
 import hashlib
 import inspect
@@ -92,13 +95,15 @@ class Dump:
 
 
 def provision(slug, copies=(), *, before=None, lease=None):
-    """Make the object of tenant `slug` ready; safe to repeat. Return "provisioned" or "migrated".
+    """Make the object of tenant `slug` ready; safe to repeat.
 
-    A new object gets everything in one round trip, once this process has read the template object. `copies`,
-    unsaved model instances with their primary keys, are written with it. An object that has a schema is
-    migrated in the ordinary way, and statements of `before(connection)` run there before the copies. Writes
-    are fenced by the `lease`; the caller keeps the ledger. Raises ObjectTaken if the object has tables but no
-    migrations, and ObjectFilled if it has tables although the lease was taken for an empty object.
+    Returns "provisioned" or "migrated". A new object gets everything in one round trip, once this process has
+    read the template object. `copies`, unsaved model instances with their primary keys, are written with it.
+    An object that has a schema is migrated in the ordinary way, and the statements of `before(connection)`
+    run there before the copies. Writes are fenced by the `lease`; the caller keeps the ledger.
+
+    Raises ObjectTaken if the object has tables but no migrations, and ObjectFilled if it has tables although
+    the lease was taken for an empty object.
     """
     alias = tenant_alias(slug)
     with fenced(alias, lease):
@@ -149,16 +154,20 @@ def refuse(lease):
 
 
 def guard_lookup():
-    """Let the look-up refuse a row whose object was not made for it, in the row's own round trip."""
+    """Make the look-up refuse a row whose object was not made for it.
+
+    The check adds no round trip, because the state comes with the row.
+    """
     lookup.annotations = lambda: {"unsettled": ledger.unsettled_text(OuterRef("slug"))}
     lookup.check = _refuse_unsettled
 
 
 def _refuse_unsettled(tenant):
-    """Raise TenantUnclaimed for a row whose object was not made for it, TenantBehind while it is filled.
+    """Raise TenantUnclaimed or TenantBehind if the tenant's object can't be used.
 
-    One round trip for a row that no work has ended for, and one more that notes the end of a creation; none
-    for a tenant in use, since the ledger's word came with its row.
+    TenantUnclaimed: the object was not made for this row. TenantBehind: filling or deleting it has not
+    finished. This costs no round trip for a tenant in use, because the ledger's state came with its row. It
+    costs one for a row that no operation has settled, and one more to record the end of a creation.
     """
     if tenant.unsettled is None:
         return
@@ -200,7 +209,10 @@ def _drop_on_use(slug):
 
 
 def tables_of(slug):
-    """Return the names of all tables and other things in the object of `slug`; one round trip."""
+    """Return the names of all tables and other schema entries in a tenant's object.
+
+    One round trip.
+    """
     alias = tenant_alias(slug)
     with unchecked(alias):
         (result,) = run_batch(connections[alias], [(_TABLES, None)])
@@ -234,7 +246,10 @@ def _applied_now(connection, columns, rows):
 
 
 def provision_noted(slug):
-    """Make or migrate the object of a tenant that has its row in D1, under a lease; see `provision`."""
+    """Make or migrate, under a lease, the object of a tenant that has its row in D1.
+
+    See `provision`.
+    """
     lease = leases.take(slug, Operation.MIGRATE, lambda: read_tenant(slug))
     if not lease.fence:
         refuse(lease)
@@ -245,9 +260,9 @@ def provision_noted(slug):
 
 
 def work_under(lease, work):
-    """Run work(), which returns (how, the schema fingerprint reached), and record its outcome.
+    """Run work(), record its outcome, and return what it returned.
 
-    Returns what it returned.
+    `work()` returns (how, the schema fingerprint reached).
     """
     try:
         with leases.kept(lease):
@@ -260,12 +275,15 @@ def work_under(lease, work):
 
 
 def finishes_creation(lease):
-    """Return whether a lease was taken over from a creation that never reached the object."""
+    """Return whether a lease takes over a creation that never reached the object."""
     return lease.row.operation == Operation.CREATE and lease.step in (Do.MAKE, Do.DROP)
 
 
 def ready(lease, copies=(), before=None):
-    """Bring the object of a lease's tenant up to date by the lease's step; return (how, fingerprint)."""
+    """Bring the object of a lease's tenant up to date; return (how, fingerprint).
+
+    The lease's step decides how.
+    """
     if lease.step == Do.DROP:
         drop_left_over(lease)
     how = provision(lease.slug, copies, before=before, lease=lease)
@@ -278,7 +296,10 @@ def ready(lease, copies=(), before=None):
 
 
 def fingerprint():
-    """Return 16 hexadecimal digits that change with any migration, Django or our schema editor."""
+    """Return 16 hexadecimal digits that identify the state of the code.
+
+    They change with any migration, with Django's version and with our schema editor.
+    """
     digest = hashlib.sha256(django.__version__.encode() + inspect.getsource(schema).encode())
     loader = MigrationLoader(None, ignore_no_migrations=True)
     for key in sorted(loader.disk_migrations):
@@ -289,9 +310,9 @@ def fingerprint():
 
 
 def template_dump():
-    """Return the Dump of the template object for this state of the code, migrating that object if needed.
+    """Return the Dump of the template object, after migrating the object if needed.
 
-    None if it can't be dumped, because of a virtual table of a kind that can't be copied.
+    Returns None if it can't be dumped, because it has a virtual table of a kind that can't be copied.
     """
     databases = tenant_databases()
     alias = databases.template_object_alias(fingerprint_once())
@@ -306,7 +327,10 @@ def template_dump():
 
 
 def _read_template_object(alias):
-    """Migrate the template object and return its Dump or None; again if another process empties it."""
+    """Migrate the template object and return its Dump, or None if that fails.
+
+    It tries again if another process empties the object.
+    """
     for _ in range(ATTEMPTS):
         try:
             call_command("migrate", database=alias, interactive=False, verbosity=0)
@@ -327,7 +351,10 @@ def _read_template_object(alias):
 
 
 def fingerprint_once():
-    """Return the fingerprint, computed once, because a process runs one state of the code."""
+    """Return the fingerprint, computed once for each process.
+
+    A process runs one state of the code.
+    """
     if "fingerprint" not in _known:
         _known["fingerprint"] = fingerprint()
     return _known["fingerprint"]
@@ -373,7 +400,10 @@ def dump_database(connection):
 
 
 def _select_all(table):
-    """Return the query for a table's stored values by key; a rowid without a column comes first."""
+    """Return the query for a table's stored values, in the order of its key.
+
+    A rowid without a column comes first.
+    """
     names = table.stored_remotely
     key = ", ".join(map(quote, table.key))
     return f"SELECT {', '.join(map(quote, names))} FROM {quote(table.name)} ORDER BY {key}"  # noqa: S608

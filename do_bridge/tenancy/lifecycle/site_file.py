@@ -1,6 +1,7 @@
-"""Choose a tenant's rows from a whole site's file: the rows of tenant models and what they point at.
+"""Choose the rows for a tenant's object from the file of a whole site.
 
-Passwords, sessions, tokens and everything else of the shared database stay out of the tenant's object.
+They are the rows of tenant models and the rows that these reference. Passwords, sessions, tokens and
+everything else of the shared database stay out of the tenant's object.
 """
 
 import json
@@ -47,7 +48,10 @@ def choices(source, schema):
 
 
 def left_out(source, filling):
-    """Return {table: (rows left out, rows of the file)} of the tables whose rows a Filling does not send."""
+    """Return {table: (rows left out, rows of the file)} of a Filling.
+
+    Only tables with rows left out are in it.
+    """
     found = {}
     for name, sent in filling.expected.items():
         (total,) = source.execute(f"SELECT count(*) FROM {quote(name)}").fetchone()  # noqa: S608
@@ -57,9 +61,10 @@ def left_out(source, filling):
 
 
 def refuse_other_rows(source, chosen):
-    """Raise UnfitFile unless the shared database has the same rows under the keys that a tenant gets.
+    """Raise UnfitFile unless the shared database has the rows that the tenant gets.
 
-    `chosen` is what `choices` returned. Of users the names are compared. Reads only.
+    Rows are the same if their keys are, and, for users, their names. `chosen` is what `choices` returned.
+    Reads only.
     """
     models = _models()
     for name, choice in sorted(chosen.items()):
@@ -129,7 +134,7 @@ def _some(keys):
 
 
 def _models():
-    """Return {table: model}; of several models of one table one that is not a tenant's."""
+    """Return {table: model}, preferring a model that is not a tenant model."""
     found = {}
     for model in apps.get_models(include_auto_created=True):
         if not model._meta.proxy and (model._meta.db_table not in found or not is_tenant_model(model)):
@@ -142,7 +147,10 @@ def _has_rowid(table):
 
 
 class _Chosen:
-    """Find the rows of the shared database that a tenant's rows point at, through any number of keys."""
+    """The rows of the shared database that a tenant's rows reference.
+
+    References are followed through any number of keys.
+    """
 
     def __init__(self, source, schema):
         self._source = source
@@ -173,7 +181,10 @@ class _Chosen:
         return is_tenant_model(model) or model._meta.label_lower in shared
 
     def _follow(self):
-        """Note parents' rows until nothing new is found; each table may point at any other."""
+        """Record referenced rows until no more are found.
+
+        Each table may reference any other.
+        """
         changed = True
         while changed:
             changed = False
@@ -183,7 +194,10 @@ class _Chosen:
                         changed |= self._keep(name, columns, parent, targets)
 
     def _keep(self, child, columns, parent, targets):
-        """Note the rows of `parent` that rows of `child` point at; say whether there are new ones."""
+        """Record the rows of `parent` that rows of `child` reference.
+
+        Returns whether there are new ones.
+        """
         table = self._tables[parent]
         targets = targets or self._primary_key(table)
         condition = f"SELECT id FROM {self._some[child][0]}" if child in self._some else None  # noqa: S608
@@ -221,7 +235,10 @@ class _Chosen:
         self._some[name] = (keep, instead)
 
     def _keys(self, name):
-        """Return [(columns, parent's name, its columns or none)] of the foreign keys of what is sent."""
+        """Return [(columns, parent's name, its columns or none)] of the foreign keys.
+
+        Keys of replaced columns are not in it.
+        """
         table, grouped = self._tables[name], {}
         for key, _, parent, column, target, *_ in self._source.execute(
             f"PRAGMA foreign_key_list({quote(table.name)})"

@@ -1,9 +1,9 @@
-"""The states of a tenant's life as data: what the next holder of its lease does with what it finds.
+"""The states of a tenant's life as data, and what the next lease holder does.
 
-A tenant's ledger row says in which `State` the tenant is at rest, and which `Operation` works on it, or was
-cut off. The tenant's object says what it holds, and which lease wrote that. `found` makes one of five
-findings of the two, and `TABLE` says what each operation does then.
-`docs/explanation/lifecycle.md` draws the same table.
+A tenant's ledger row records in which `State` the tenant is at rest, and which `Operation` works on it or
+was interrupted. The tenant's object records what it holds, and which lease wrote that. `found` makes one of
+five findings of the two, and `TABLE` has what each operation does then. `docs/explanation/lifecycle.md`
+draws the same table.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Content(StrEnum):
 
 
 class Found(StrEnum):
-    """What the ledger's row and the object say together, while no lease is alive."""
+    """The finding from the ledger's row and the object, while no lease is alive."""
 
     UNUSED = "unused"
     READY = "ready"
@@ -57,9 +57,9 @@ class Do(StrEnum):
 
     MAKE = "make"  # do the operation's work in the empty object
     DROP = "drop"  # empty the object, then do the work
-    KEEP = "keep"  # go on with what the object holds
-    TAKEN = "taken"  # refuse: the tables are somebody's, maybe a former tenant's
-    UNFINISHED = "unfinished"  # refuse: another operation was cut off, and has to be run again
+    KEEP = "keep"  # continue with what the object holds
+    TAKEN = "taken"  # refuse: the tables are not this tenant's, maybe a former one's
+    UNFINISHED = "unfinished"  # refuse: another operation was interrupted, and has to be run again
     GONE = "gone"  # refuse: the tenant was deleted
 
 
@@ -100,7 +100,7 @@ TABLE = {
 
 @dataclass(frozen=True)
 class Row:
-    """A tenant's row in the ledger, as it was read; `fence` 0 where there is none."""
+    """A tenant's row in the ledger, as it was read; `fence` is 0 if there is none."""
 
     slug: str
     state: str = State.UNUSED
@@ -138,7 +138,10 @@ def content(row, held):
 
 
 def is_its_work(row, held):
-    """Return whether the object holds what the operation in the row, alive or cut off, has written."""
+    """Return whether the row's operation has written what the object holds.
+
+    The operation may be running or interrupted.
+    """
     return bool(row.operation) and held.has_tables and held.owner == row.owner
 
 
@@ -158,7 +161,10 @@ def found(row, held):
 
 
 def next_step(row, held, operation):
-    """Return what the next holder does for an `operation`; both sides as they are while no lease is alive."""
+    """Return what the next holder does for an `operation`.
+
+    `row` and `held` must be read while no lease is alive.
+    """
     column = _COLUMNS.index(_ALIKE.get(operation, operation))
     step = TABLE[found(row, held), content(row, held)][column]
     if step == Do.GONE and row.is_registered:

@@ -1,4 +1,4 @@
-"""Template objects in the ledger: recorded when they are used, emptied when no code needs them."""
+"""Record in the ledger when template objects are used, and empty unused ones."""
 
 import contextlib
 from datetime import timedelta
@@ -18,12 +18,18 @@ DAYS = 7
 
 
 def note_used(alias):
-    """Record in the ledger, under its alias, that a template object was used just now; one round trip."""
+    """Record in the ledger that a template object was used just now.
+
+    The row's slug is the alias. One round trip.
+    """
     ledger.reached(alias, code_fingerprint())
 
 
 def superseded(current, days=DAYS):
-    """Return the aliases of template objects, without `current`, that were unused for `days`."""
+    """Return the aliases of template objects that were unused for `days`.
+
+    `current` is never among them.
+    """
     rows = ledger.all_states().filter(
         slug__startswith=TEMPLATE_OBJECT_PREFIX, since__lte=now() - timedelta(days=days)
     )
@@ -32,10 +38,10 @@ def superseded(current, days=DAYS):
 
 
 def empty_template_object(alias):
-    """Drop everything in a template object, release its storage and delete its row from the ledger.
+    """Drop everything in a template object and delete its row from the ledger.
 
-    A process that still runs its code has read it already, or makes it again. Raises Django's database
-    errors.
+    Its storage is released. A process that still runs its code has read it already, or makes it again. Raises
+    Django's database errors.
     """
     wrapper = connections[alias]
     with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper)) as connection:

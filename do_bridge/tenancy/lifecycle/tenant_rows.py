@@ -1,4 +1,4 @@
-"""The values of a tenant's row in D1, whatever fields the project's model for tenants has."""
+"""The values of a tenant's row in D1, for any fields of the tenant model."""
 
 import json
 
@@ -13,11 +13,11 @@ class FieldsMissing(ValueError):
 
 
 class WrongField(ValueError):
-    """A value for a tenant's row names no field of the model, or is not what the field takes."""
+    """A `--set` argument names no field, or its value is not valid for the field."""
 
 
 def has_name(model):
-    """Return whether the model for tenants has a field `name`, which says what people read."""
+    """Return whether the tenant model has a field `name`, the tenant's display name."""
     return any(field.name == "name" for field in model._meta.concrete_fields)
 
 
@@ -28,7 +28,7 @@ def row_values(slug, name="", fields=None):
 
 
 def missing_fields(given=()):
-    """Return the names of fields that a tenant's row needs besides `slug`, `name` and those `given`."""
+    """Return the names of required fields other than `slug`, `name` and `given`."""
     return [
         field.name
         for field in tenant_model()._meta.concrete_fields
@@ -49,9 +49,10 @@ def _is_required(field):
 
 
 def refuse_missing(slug, fields=None):
-    """Return whether a row of this slug can be made of `fields`; False if it lacks some and is there already.
+    """Return whether a row of this slug can be made from `fields`.
 
-    Raises FieldsMissing if it lacks some and is not there.
+    Returns False if fields are missing and the row exists. Raises FieldsMissing if fields are missing and it
+    does not exist.
     """
     missing = missing_fields(fields or ())
     if not missing:
@@ -78,7 +79,10 @@ def add_set_argument(parser):
 
 
 def parse_fields(pairs):
-    """Return {attribute: value} of texts "field=value". Raises WrongField, which names the field alone."""
+    """Return {attribute: value} of texts "field=value".
+
+    Raises WrongField, whose message has the field's name but not its value.
+    """
     values = {}
     model = tenant_model()
     for pair in pairs:

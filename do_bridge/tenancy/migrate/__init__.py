@@ -1,1 +1,1 @@
-"""Migrations of tenants' objects: one, all of them, or one that catches up on first use."""
+"""Migrate tenants' objects: one, all of them, or one on its first use."""

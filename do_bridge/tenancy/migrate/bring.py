@@ -1,4 +1,7 @@
-"""Bring tenants' objects up to date: by replay, by provisioning, or by Django's command."""
+"""Bring tenants' objects up to date.
+
+This is done by replay, by provisioning, or by Django's command.
+"""
 
 import json
 import logging
@@ -41,14 +44,18 @@ class Step:
 
 
 class Steps:
-    """For each schema that tenants start from, what the first of them needed, for the others.
+    """The migration steps of each schema, recorded on one tenant for the others.
 
     The first tenant is migrated by Django's executor. If what that did is the same for every object of the
-    schema, the others get it as one batch in one round trip. Otherwise they go the ordinary way, too.
+    schema, the others get it as one batch in one round trip. Otherwise they are migrated by the executor,
+    too.
     """
 
     def __init__(self, migrate):
-        """`migrate(slug)` goes the ordinary way and returns the schema fingerprint reached."""
+        """Set the function that migrates one tenant with Django's executor.
+
+        `migrate(slug)` returns the schema fingerprint reached.
+        """
         self._migrate = migrate
         self._steps = {}
         self._locks = {}
@@ -56,7 +63,10 @@ class Steps:
         self._can_replay = signals_are_known()
 
     def bring(self, slug, start):
-        """Migrate one tenant, whose object should have the schema `start`; return the one reached."""
+        """Migrate one tenant; return the schema fingerprint reached.
+
+        Its object should have the schema `start`.
+        """
         if not start or not self._can_replay:
             return self._migrate(slug)
         with self._guard:
@@ -83,7 +93,10 @@ class Steps:
         return reached, Step(statements, reached, made.notes)
 
     def _replay(self, slug, start):
-        """Return the schema fingerprint reached, or None if this tenant has to go the ordinary way."""
+        """Return the schema fingerprint reached, or None if replay is not possible.
+
+        The tenant must then be migrated by the executor.
+        """
         step = self._steps[start]
         if step is None:
             return None
@@ -103,7 +116,10 @@ class Steps:
 
 
 def _applied_now(connection, notes):
-    """Return the prepared statement that sets the present time in the rows of django_migrations."""
+    """Return the statement that sets the present time in the new migration records.
+
+    It is prepared. The records are rows of django_migrations.
+    """
     if not notes:
         return []
     sql = (
@@ -119,10 +135,11 @@ def _keeps_content_types(applied):
 
 @dataclass
 class LeasedFleet:
-    """A run of migrations over many tenants, each under a lease; a chunk's leases take one round trip.
+    """A run of migrations over many tenants, each under a lease.
 
-    `steps` (None: each goes the ordinary way) and `migrate(slug)` migrate a tenant. `makes` is whether one
-    batch fills an empty object. `refusal(fingerprint)` returns why this code refuses a schema, or "".
+    A chunk's leases take one round trip. `steps` and `migrate(slug)` migrate a tenant; if `steps` is None,
+    Django's executor migrates each. `makes` is whether one batch fills an empty object.
+    `refusal(fingerprint)` returns why this code refuses a schema, or "".
     """
 
     steps: object
@@ -150,7 +167,7 @@ class LeasedFleet:
     def _work(self, slug):
         if (lease := self._leases.get(slug)) is None:
             return self._work_alone(slug)
-        # After an interrupted run only the object itself tells how far it came.
+        # After an interrupted run only the object itself shows its progress.
         if lease.row.operation:
             start = close_to_older(lease).fingerprint
         else:

@@ -1,4 +1,7 @@
-"""Let code run on any schema that has its migrations, and migrate a tenant without them on first use."""
+"""Let code run on any schema that has its migrations.
+
+A tenant without them is migrated on first use.
+"""
 
 import contextvars
 import logging
@@ -61,7 +64,7 @@ def _expect_schema(sender, connection, **kwargs):
 
 
 def _on_mismatch(reference, alias, found):
-    """Return the fingerprint with which a request may go on; raises SchemaMismatch."""
+    """Return the fingerprint to continue a request with; raise SchemaMismatch."""
     if is_unchecked():
         return found
     # In another thread, because the connection to the object is waiting here.
@@ -74,7 +77,7 @@ def _on_mismatch(reference, alias, found):
 
 
 def _answer(slug, found):
-    # The look-up is not asked: it is a cache, and its listeners would use the tenant.
+    # The look-up is not used: it is a cache, and its listeners would use the tenant.
     if not found and (directory_is_closed() or not is_registered(slug)):
         _refuse_gone(slug)
         # An object without a row in D1 is not this package's to migrate.
@@ -87,7 +90,10 @@ def _answer(slug, found):
 
 
 def _refuse_gone(slug):
-    """Raise TenantGone for a tenant whose row was just deleted, or that is deleted by the ledger."""
+    """Raise TenantGone for a tenant that was deleted.
+
+    Its row was just deleted, or the ledger has it as deleted.
+    """
     if directory_is_closed():
         return
     if lookup.forget(slug) or _is_deleted(ledger.states(slug).get(slug)):
@@ -99,7 +105,7 @@ def _is_deleted(state):
 
 
 def catch_up(slug, found=""):
-    """Migrate tenant `slug` if it lacks migrations of this code; return the fingerprint of what it has then.
+    """Migrate a tenant if it lacks migrations; return its schema fingerprint.
 
     It is migrated once, however many threads and processes need it: threads wait at a lock, and processes for
     the tenant's lease. Migrations that this code does not have stay. `found` is the schema fingerprint that
@@ -147,7 +153,10 @@ def named(migrations):
 
 
 def _refuse_catching_up(slug):
-    """Raise TenantBehind if catch-up is off, or has just failed for this tenant; no round trip."""
+    """Raise TenantBehind if catch-up is off, or has just failed for this tenant.
+
+    No round trip.
+    """
     if not conf("CATCH_UP"):
         raise TenantBehind(
             f"The database of tenant {slug!r} is behind this code, and DO_BRIDGE['CATCH_UP'] is off. "
@@ -162,7 +171,10 @@ def _refuse_catching_up(slug):
 
 
 def _take(slug, held):
-    """Return the lease for a migration, or None if another process has just migrated the tenant."""
+    """Return the lease for a migration, or None if it is no longer needed.
+
+    It is not needed if another process has just migrated the tenant.
+    """
 
     def read():
         held = read_tenant(slug)
@@ -203,9 +215,9 @@ class _Done(Exception):
 
 
 def _migrate(lease):
-    """Migrate the tenant under a lease, record the outcome, and return the schema fingerprint.
+    """Migrate the tenant under a lease and record the outcome.
 
-    None if another operation has taken the tenant over.
+    Returns the schema fingerprint, or None if another operation has taken the tenant over.
     """
 
     slug, start = lease.slug, time.monotonic()

@@ -1,4 +1,7 @@
-"""Run migrations on a tenant's object, each with the new schema fingerprint in its transaction."""
+"""Run migrations on a tenant's object.
+
+Each transaction writes the new schema fingerprint, too.
+"""
 
 from django.db import DatabaseError
 
@@ -45,9 +48,10 @@ def settle_fingerprint(connection, state=None):
 
 
 def prune_removed(connection, label):
-    """Delete an object's rows in django_migrations of an app that has no migrations here.
+    """Delete an object's rows in django_migrations of an app without migrations here.
 
-    Django's `--prune` refuses an app that is not installed. Return the names; the app's tables stay.
+    Django's `--prune` refuses an app that is not installed. Returns the migrations' names; the app's tables
+    stay.
     """
     state = read_object(connection)
     gone = {key for key in state.applied if key[0] == label}
@@ -61,7 +65,7 @@ def prune_removed(connection, label):
 
 
 class TenantMigrationExecutor(MigrationExecutor):
-    """The executor of tenants' objects; for other databases it does what its parent does.
+    """The migration executor for tenants' objects; for others it is its parent.
 
     Each transaction expects the schema fingerprint that was found at the start, so that nothing runs in an
     object that was emptied in between.
@@ -126,7 +130,10 @@ class TenantMigrationExecutor(MigrationExecutor):
             self.connection.connection.expect = self._stored
 
     def _settle(self):
-        """Write the schema fingerprint if no migration of this run did: the object predates the ledger."""
+        """Write the schema fingerprint if no migration of this run did.
+
+        It is missing in an object that is older than the ledger.
+        """
         self._applied = self._coming
         wanted = fingerprint.of(self._applied)
         if wanted != self._stored and (self._applied or self._stored):

@@ -1,4 +1,7 @@
-"""Work on many tenants in threads: in chunks, past failures, and to a clean stop at Ctrl-C."""
+"""Work on many tenants in threads, in chunks.
+
+A failure does not stop the run, and Ctrl-C stops it cleanly.
+"""
 
 import contextvars
 import signal
@@ -16,7 +19,7 @@ from do_bridge.tenancy.slugs import tenant_alias
 #: Tenants between two writes to the ledger; as many are checked again after a crash.
 PIECE = 64
 JOBS = 4
-#: Seconds after which a run notices Ctrl-C at the latest.
+#: Seconds until a run reacts to Ctrl-C, at most.
 AWAKE = 0.5
 
 
@@ -52,7 +55,10 @@ class Fleet:
     interrupted: bool = False
 
     def run(self, slugs, bar=None):
-        """Work on `slugs` and return outcomes; after Ctrl-C `interrupted` is true and the rest untouched."""
+        """Work on `slugs` and return the outcomes.
+
+        After Ctrl-C `interrupted` is true, and the remaining tenants are untouched.
+        """
         self._stop = threading.Event()
         slugs = list(slugs)
         with self._ctrl_c(), ThreadPoolExecutor(max(1, self.jobs), "do-bridge") as pool:
@@ -64,7 +70,7 @@ class Fleet:
 
     @contextmanager
     def _ctrl_c(self):
-        """Let the first Ctrl-C end the run after the tenants that have begun, and the second at once."""
+        """Let the first Ctrl-C end the run after the running tenants, the second at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

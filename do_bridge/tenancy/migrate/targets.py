@@ -1,4 +1,7 @@
-"""Find which migrations a tenant has after a `migrate` with given arguments, without reading its object."""
+"""Find the migrations of a tenant after a given `migrate`.
+
+The tenant's object is not read.
+"""
 
 from itertools import islice
 
@@ -19,10 +22,10 @@ class TargetError(ValueError):
 
 
 def migrations_at_target(options):
-    """Return this code's migrations in a tenant for which `migrate` with these options has nothing to do.
+    """Return the migrations of a tenant that is already at the target of `migrate`.
 
-    None if each tenant has to be read to find out. `options` are the command's. Raises TargetError for an
-    app or a migration that does not exist.
+    `options` are those of the command. They are this code's migrations. Returns None if each tenant has to be
+    read to find out. Raises TargetError for an app or a migration that does not exist.
     """
     if options["prune"] or options["run_syncdb"]:
         return None
@@ -43,15 +46,18 @@ def has_migrations(label):
 
 
 def is_there(applied, target):
-    """Return whether a tenant with these migrations has nothing to do for `target`, whatever else it has."""
+    """Return whether a tenant with these migrations is already at `target`.
+
+    Migrations beyond this code's count only if they are refused.
+    """
     return applied & code_migrations() == target and not known.unknown(applied)
 
 
 def find_there(states, noted, target):
-    """Return {fingerprint: migrations} of those schemas in the ledger's `states` that fulfil `target`.
+    """Return {fingerprint: migrations} of the schemas that are already at `target`.
 
-    `noted` are the schemas that the ledger has. For each other one that this process does not know either,
-    one tenant's object is read.
+    The schemas are those in the ledger's `states`; `noted` are the ones whose migrations the ledger has. For
+    each other one that this process does not know either, one tenant's object is read.
     """
     one_of = {}
     for state in states:
@@ -67,7 +73,10 @@ def find_there(states, noted, target):
 
 
 def _ask(slug):
-    """Return the migrations of an object, or none if it can't be read: its turn will show why."""
+    """Return the migrations of an object, or an empty set if it can't be read.
+
+    The error appears when the tenant's turn comes.
+    """
     alias = tenant_alias(slug)
     with unchecked(alias):
         try:
@@ -77,7 +86,10 @@ def _ask(slug):
 
 
 def _unapplied(loader, label, name):
-    """Return the migrations that are unapplied when a database that is up to date goes to this one."""
+    """Return the migrations that are unapplied by going to the named one.
+
+    The database is up to date before.
+    """
     graph = loader.graph
     if name == "zero":
         starts = [key for key in graph.root_nodes() if key[0] == label]

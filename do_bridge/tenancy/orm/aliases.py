@@ -1,4 +1,4 @@
-"""The aliases of querysets, whose class tells where the alias comes from.
+"""The aliases of querysets, whose class shows where the alias comes from.
 
 A plain str comes from `using()`, a BoundAlias from the row that the queryset starts from, and a ContextAlias
 from the context. The alias is in `QuerySet._db` and, for the compiler, in `Query._db`, where Django itself

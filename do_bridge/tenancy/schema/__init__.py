@@ -1,1 +1,1 @@
-"""What is known about schemas: the migrations behind a fingerprint, and what a tenant's object holds."""
+"""Known schemas: the migrations of a fingerprint, and each object's schema."""

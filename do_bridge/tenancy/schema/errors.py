@@ -1,10 +1,13 @@
-"""What a statement raises on a tenant's object whose schema is not the one that this code needs."""
+"""Errors of a statement on a tenant's object with another schema than expected."""
 
 from django.db import OperationalError
 
 
 class SchemaMismatch(OperationalError):
-    """A tenant's object does not hold the schema that this code expects; nothing was run."""
+    """A tenant's object does not have the schema that this code expects.
+
+    Nothing was run.
+    """
 
 
 class TenantBehind(SchemaMismatch):
@@ -12,11 +15,17 @@ class TenantBehind(SchemaMismatch):
 
 
 class CodeTooOld(SchemaMismatch):
-    """The tenant has migrations that this code lacks, which DO_BRIDGE["REQUIRE_EXACT_SCHEMA"] refuses."""
+    """The tenant has migrations that this code lacks and refuses.
+
+    DO_BRIDGE["REQUIRE_EXACT_SCHEMA"] makes it refuse them.
+    """
 
 
 class TenantUnclaimed(SchemaMismatch):
-    """The tenant's object holds tables that were not made for the tenant's row; nothing was run."""
+    """The tenant's object holds tables that were not made for the tenant's row.
+
+    Nothing was run.
+    """
 
     def __init__(self, slug: str) -> None:
         super().__init__(

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def expecting(connection, fingerprint):
-    """Let what `connection` sends in this block run only on the schema fingerprint given; empty: on none.
+    """Let `connection` run statements in this block only on the given schema.
 
-    If the object has another one, the cause of the database error has the kind "schema_mismatch". A block
-    may change what is expected, by `connection.connection.expect`, as its own migrations go on.
+    An empty `fingerprint` means an object without one. If the object has another schema, the cause of the
+    database error has the kind "schema_mismatch". A block may change the expected schema with
+    `connection.connection.expect`, as its own migrations proceed.
     """
     connection.ensure_connection()
     driver_connection = connection.connection
@@ -25,5 +26,5 @@ def expecting(connection, fingerprint):
 
 
 def is_mismatch(error):
-    """Return whether a database error means that the object has another schema than the expected one."""
+    """Return whether an error means that the object has another schema than expected."""
     return getattr(error.__cause__, "kind", None) == "schema_mismatch"

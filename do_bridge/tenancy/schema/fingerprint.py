@@ -13,7 +13,10 @@ _WRITE_META = f"INSERT OR REPLACE INTO {META_TABLE} (key, value) VALUES (%s, %s)
 
 
 def of(applied):
-    """Return the schema fingerprint of migrations, (app label, name): 64 hexadecimal digits."""
+    """Return the schema fingerprint of migrations: 64 hexadecimal digits.
+
+    A migration is (app label, name).
+    """
     return hashlib.sha256(text_of(applied).encode()).hexdigest()
 
 
@@ -44,7 +47,7 @@ def _loader():
 
 @lru_cache(maxsize=1)
 def code_migrations():
-    """Return the (app label, name) of all migrations recorded in a database that is up to date."""
+    """Return the (app label, name) of all migrations of an up-to-date database."""
     loader = _loader()
     applied = set(loader.graph.nodes)
     for key in loader.graph.nodes:
@@ -54,12 +57,15 @@ def code_migrations():
 
 
 def known_migrations():
-    """Return the (app label, name) of all migrations on disk, squashed and replaced ones too."""
+    """Return the (app label, name) of all migrations on disk.
+
+    Squashed and replaced ones are among them.
+    """
     return code_migrations() | set(_loader().disk_migrations)
 
 
 def lacking(applied):
-    """Return the sorted (app label, name) of this code's migrations that are not among `applied`.
+    """Return this code's migrations that are not in `applied`, sorted.
 
     As in Django, a squashed migration counts as applied if all migrations that it replaces are.
     """
@@ -76,7 +82,10 @@ def lacking(applied):
 
 @lru_cache(maxsize=1)
 def code_fingerprint():
-    """Return the schema fingerprint that this code expects; computed once, without a round trip."""
+    """Return the schema fingerprint that this code expects.
+
+    It is computed once, without a round trip.
+    """
     return of(code_migrations())
 
 

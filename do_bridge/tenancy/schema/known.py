@@ -1,4 +1,4 @@
-"""Remember the migrations behind schema fingerprints, and the last schema of each object.
+"""Remember the migrations of schema fingerprints, and each object's last schema.
 
 A schema fingerprint is a hash of a set of migrations, so what was read from one tenant's object holds for
 all of them.
@@ -32,7 +32,7 @@ def learn(applied):
 
 
 def migrations_of(fingerprint):
-    """Return the set of migrations behind `fingerprint`, or None if this process does not know it."""
+    """Return the migrations of `fingerprint`, or None if this process has none for it."""
     if fingerprint == code_fingerprint():
         return code_migrations()
     with _lock:
@@ -42,9 +42,9 @@ def migrations_of(fingerprint):
 
 
 def unknown(applied):
-    """Return the sorted migrations among `applied` that this code does not have and refuses.
+    """Return the sorted migrations in `applied` that this code lacks and refuses.
 
-    They are accepted, and the list is empty, unless DO_BRIDGE["REQUIRE_EXACT_SCHEMA"] is set.
+    The list is empty unless DO_BRIDGE["REQUIRE_EXACT_SCHEMA"] is set.
     """
     return sorted(applied - known_migrations()) if conf("REQUIRE_EXACT_SCHEMA") else []
 
@@ -60,7 +60,10 @@ def is_usable(applied):
 
 
 def is_known_usable(fingerprint):
-    """Return whether this process knows that this code may run on the schema `fingerprint`."""
+    """Return whether this code may run on the schema `fingerprint`.
+
+    Returns False if this process has not seen that schema.
+    """
     applied = migrations_of(fingerprint) if fingerprint else None
     return applied is not None and is_usable(applied)
 

@@ -1,4 +1,7 @@
-"""Record a migration's statements on one object, to send them to others of the same schema in one batch."""
+"""Record a migration's statements on one object, to replay them on others.
+
+Other objects of the same schema get them in one batch.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ _wanted: ContextVar[Recording | None] = ContextVar("do_bridge_recording", defaul
 
 
 class Recording:
-    """What one run of migrations did: its prepared statements in order, and what is applied after it."""
+    """What one run of migrations did.
+
+    It holds the prepared statements in order, and the migrations applied after it.
+    """
 
     def __init__(self):
         self.statements = []
@@ -71,9 +77,9 @@ def recording():
 
 @contextmanager
 def recorded(connection, plan, started_at):
-    """Record on `connection`, inside a block of `recording()`; signals are not recorded.
+    """Record what `connection` runs, if the block is inside `recording()`.
 
-    `plan` is the executor's, `started_at` the schema fingerprint before it.
+    Signals are not recorded. `plan` is the executor's, `started_at` the schema fingerprint before it.
     """
     made = _wanted.get()
     if made is None:
@@ -90,16 +96,20 @@ def recorded(connection, plan, started_at):
 
 
 def directory_only(receiver: _F) -> _F:
-    """Declare that a receiver of pre_migrate or post_migrate does not use tenants' objects.
+    """Mark a receiver of pre_migrate or post_migrate as one for D1 only.
 
-    Otherwise it has to be called for each tenant, and each tenant goes through Django's executor.
+    An unmarked receiver of another package must be called for each tenant, so that each tenant is migrated by
+    Django's executor.
     """
     receiver.is_directory_only = True
     return receiver
 
 
 def signals_are_known():
-    """Return whether all receivers of the two signals are this package's, Django's, or for D1 only."""
+    """Return whether replay may skip all receivers of the two migration signals.
+
+    It may if each is this package's, Django's, or marked with `directory_only`.
+    """
     for signal in (pre_migrate, post_migrate):
         for receiver in django_compat.receivers(signal):
             receiver = receiver() if isinstance(receiver, weakref.ReferenceType) else receiver
@@ -123,7 +133,10 @@ def _flat(operation):
 
 
 def _is_static_operation(operation):
-    """Return whether an operation writes the same statements for every object of one schema."""
+    """Return whether an operation writes the same statements for every such object.
+
+    The objects have one schema.
+    """
     if isinstance(operation, RunPython) or not type(operation).__module__.startswith(_OWN_OPERATIONS):
         return False
     fields = [field for _, field in getattr(operation, "fields", None) or ()]

@@ -1,4 +1,7 @@
-"""Wrap the callbacks of `on_commit()` for a caller with a context; the backends have none."""
+"""Wrap the callbacks of `on_commit()` for a caller that has a context.
+
+The backends themselves have no context.
+"""
 
 _wrap = None
 

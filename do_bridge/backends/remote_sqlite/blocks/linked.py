@@ -1,4 +1,4 @@
-"""Let a block of `atomic()` that names no database cover the connections that follow the default one.
+"""Extend a block of `atomic()` without a database to the default's followers.
 
 Django opens such a block on the default alias alone. A follower (a tenant's connection, by the rule that
 `install` gets) enters a block of its own for it, a mirror, just before its first statement inside, which
@@ -24,7 +24,7 @@ _leader_of = None
 
 
 class LinkedAtomic(Atomic):
-    """Django's block; one that names no database ends its mirrors before it ends itself."""
+    """Django's block, which ends its mirrors before itself if it names no database."""
 
     def __init__(self, using, savepoint, durable):
         super().__init__(using, savepoint, durable)
@@ -80,7 +80,7 @@ class LinkedAtomic(Atomic):
 
 
 def _undo(ended, leave, exc_info):
-    """Roll the parts back, the last one first, then the block itself, even if some fail."""
+    """Roll the parts back, the last one first, then the block, even if some fail."""
     with ExitStack() as stack:
         stack.callback(leave, *exc_info)
         for part, mirror in ended:
@@ -88,7 +88,10 @@ def _undo(ended, leave, exc_info):
 
 
 def _commit(connection, ended, leave):
-    """Commit the parts in the order of their first use, then the block itself, then run all callbacks."""
+    """Commit the parts, then the block itself, then run all callbacks.
+
+    The parts are committed in the order of their first use.
+    """
     is_outermost = not connection.savepoint_ids
     committed, callbacks = [], []
     try:
@@ -166,7 +169,7 @@ def _links_over(connection):
 
 
 def before_statement(connection):
-    """Catch up, and refuse a statement inside a block that has failed on another of its databases."""
+    """Catch up, then refuse a statement if the block failed on another database."""
     catch_up(connection)
     if (part := getattr(connection, "linked_part", None)) is not None:
         broken = part.links.leader if part.links.is_leader_broken else None
@@ -187,10 +190,11 @@ def is_broken(connection):
 
 
 def install(leader_of):
-    """Make every block that names no database cover its followers; a second call changes only the rule.
+    """Make every block that names no database cover its followers.
 
-    `leader_of(connection)` returns the connection whose blocks cover the given one, or None. Raises
-    RuntimeError if this Django makes its blocks in another way, so that some would be missed.
+    A second call changes only the rule. `leader_of(connection)` returns the connection whose blocks cover the
+    given one, or None. Raises RuntimeError if this Django makes its blocks in another way, so that some would
+    be missed.
     """
     global _leader_of
     _leader_of = leader_of

@@ -1,4 +1,4 @@
-"""The blocks that are open on a leading connection, and what each of its followers has opened for them."""
+"""Track a leading connection's open blocks and what its followers opened for them."""
 
 import logging
 
@@ -8,7 +8,10 @@ logger = logging.getLogger("do_bridge.transactions")
 
 
 class Links:
-    """What is open on the leader: its blocks that name no database, with savepoints made by hand between."""
+    """What is open on the leader.
+
+    These are its blocks that name no database, with savepoints made by hand between them.
+    """
 
     def __init__(self, leader):
         self.leader = leader
@@ -48,7 +51,10 @@ class Links:
 
     @property
     def _is_linked(self):
-        """Whether the leader's innermost block is one of these: a named one concerns the leader alone."""
+        """Whether the leader's innermost block is one of these.
+
+        A block that names a database concerns the leader alone.
+        """
         return bool(self.leader.atomic_blocks) and getattr(self.leader.atomic_blocks[-1], "is_unnamed", False)
 
     @property
@@ -88,7 +94,10 @@ class Links:
             self.steps.remove(sid)
 
     def _reach(self, sid):
-        """Remove what is inside a savepoint; return [(part, its savepoint), …], taken off the parts."""
+        """Remove what is inside a savepoint; return [(part, its savepoint), …].
+
+        The savepoints are taken off the parts.
+        """
         if sid not in self.steps:
             return []
         place = self.steps.index(sid)
@@ -100,7 +109,10 @@ class Links:
 
 
 class Part:
-    """One follower inside the blocks of its leader: a mirror for each, a block or a savepoint's name."""
+    """One follower inside the blocks of its leader.
+
+    It has a mirror for each of them: a block or a savepoint's name.
+    """
 
     def __init__(self, links, follower):
         self.links = links
@@ -124,7 +136,10 @@ class Part:
 
     @property
     def is_broken_in_mirror(self):
-        """Like is_broken, for a mirror and not for a block that the follower has opened by name inside it."""
+        """Whether the follower is broken in a mirror.
+
+        It is not if it is broken in a block that it has opened by name inside a mirror.
+        """
         blocks = self.follower.atomic_blocks
         return self.is_broken and bool(blocks) and any(blocks[-1] is mirror for mirror in self.mirrors)
 
@@ -164,7 +179,7 @@ class Part:
         return callbacks
 
     def outlive(self, error):
-        """Undo what was committed if a block around it allows that, else log that it stays."""
+        """Undo what was committed if an outer block allows that, else log that it stays."""
         if self.follower.in_atomic_block:
             self.follower.needs_rollback = True
             return

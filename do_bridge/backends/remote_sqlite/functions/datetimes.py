@@ -1,4 +1,7 @@
-"""Date and time functions in SQLite's own SQL, on Fragments that hold texts as Django stores them."""
+"""Write date and time functions in SQLite's own SQL.
+
+They work on Fragments that hold texts as Django stores them.
+"""
 
 from django.db import OperationalError
 
@@ -67,7 +70,10 @@ def _choose(templates, lookup_type, value):
 
 
 def _guarded(template, value):
-    """Fill a template: `{v}` is the value; functions of `{moment}` and `{time}` are NULL if it is invalid."""
+    """Fill a template with the value as `{v}`.
+
+    `{moment}` and `{time}` are checked forms of it: their functions are NULL if it is invalid.
+    """
     return fill(template, v=value, moment=fill(MOMENT, v=value), time=fill(TIME, v=value))
 
 
@@ -94,7 +100,10 @@ def datetime_trunc(lookup_type, value):
 
 
 def time_trunc(lookup_type, value):
-    """The first moment of the period in its day, as `HH:MM:SS`; takes times and datetimes."""
+    """Return SQL for the first moment of the period in its day, as `HH:MM:SS`.
+
+    It takes times and datetimes.
+    """
     return _choose(TIME_TRUNC, lookup_type, value)
 
 
@@ -111,7 +120,10 @@ def cast_time(value):
 
 
 def microseconds(value):
-    """Microseconds since 1970 of a date or datetime; those of a time count from one fixed day."""
+    """Return SQL for the microseconds since 1970 of a date or datetime.
+
+    Those of a time count from a fixed day.
+    """
     return fill(
         "(unixepoch(iif(typeof({v}) = 'text', substr({v}, 1, instr({v} || '.', '.') - 1), NULL)) * "
         f"{MICROSECOND} + "
@@ -126,7 +138,10 @@ def subtract(lhs, rhs):
 
 
 def add_duration(value, connector, duration):
-    """A datetime moved by microseconds (`connector` + or -), as text; with a fraction if there is one."""
+    """Return SQL for a datetime moved by microseconds, as text.
+
+    `connector` is + or -. The text has a fraction if the result has one.
+    """
     total = fill(
         f"({{moment}} + {FIRST_SECOND * MICROSECOND} {connector} ({{duration}}))",
         moment=microseconds(value),
@@ -140,7 +155,10 @@ def add_duration(value, connector, duration):
 
 
 def add_duration_to_date(value, connector, duration):
-    """A date moved by the days of a duration: its whole days, rounded down, as Python's date takes them."""
+    """Return SQL for a date moved by the whole days of a duration, rounded down.
+
+    Python's date does the same.
+    """
     return fill(
         f"date({{moment}}, (0 {connector} ({{d}} - (({{d}} %% {DAY}) + {DAY}) %% {DAY}) / {DAY}) || ' days')",
         moment=fill(MOMENT, v=value),
@@ -149,10 +167,11 @@ def add_duration_to_date(value, connector, duration):
 
 
 def to_zone(value, wanted, stored, *, inline=False):
-    """Return a datetime text of zone `stored` as the clock of zone `wanted` shows it (None: unchanged).
+    """Return SQL for a datetime of zone `stored` as text in zone `wanted`.
 
-    It is a subquery, so that input and table stand in the statement once. `inline` repeats them instead,
-    for aggregates and window functions, which cannot stand inside a subquery's FROM.
+    If `wanted` is None, the text is not changed. It is a subquery, so that input and table stand in the
+    statement once. `inline` repeats them instead, for aggregates and window functions, which cannot stand
+    inside a subquery's FROM.
     """
     if not wanted or wanted == stored:
         return Fragment(*value)
@@ -175,7 +194,11 @@ def to_zone(value, wanted, stored, *, inline=False):
 
 
 def _changes(table, value, text):
-    """SQL for the JSON list of a year's changes: by the year, by its kind, or those before all others."""
+    """Return SQL for the JSON list of a year's changes.
+
+    The list is that of the year, or from the table's `rule_from` on that of the year's kind. Other years have
+    the list before all others.
+    """
     year = fill("strftime('%%Y', {moment})", moment=fill(MOMENT, v=value))
     kind = "strftime('%%w-%%j', {year} || '-12-31')"
     key = f"iif({{year}} < '{table.rule_from}', {{year}}, {kind})"
@@ -184,7 +207,10 @@ def _changes(table, value, text):
 
 
 def _shifted(table, value, changes):
-    """SQL that moves a datetime by the offset that is valid then, from its year's changes."""
+    """Return SQL that moves a datetime by the offset valid at that moment.
+
+    The offset comes from its year's changes.
+    """
     cases = "".join(
         f" WHEN {{y}} ->> {2 * n + 1} IS NULL OR substr({{v}}, 6, 14) < {{y}} ->> {2 * n + 1} "
         f"THEN {{y}} ->> {2 * n}"

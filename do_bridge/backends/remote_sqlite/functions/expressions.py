@@ -1,4 +1,7 @@
-"""Django's expressions in functions that the runtime has: `as_remote_sqlite` methods for the compiler."""
+"""Express Django's expressions in functions that the runtime has.
+
+They are `as_remote_sqlite` methods for the compiler.
+"""
 
 from django.core.exceptions import FieldError
 from django.db import NotSupportedError, models
@@ -38,7 +41,10 @@ def register(*classes):
 
 
 def numeric(expression, fragment):
-    """Return the fragment, cast as Django's sqlite3 backend casts an expression of DecimalField."""
+    """Return the fragment, cast to NUMERIC if the expression is a DecimalField.
+
+    Django's sqlite3 backend casts in the same way.
+    """
     try:
         decimal = expression.output_field.get_internal_type() == "DecimalField"
     except FieldError:
@@ -192,7 +198,10 @@ def window(self, compiler, connection, **extra):
 
 
 def refuse_zone_in_schema(expression, connection):
-    """Refuse a constraint or an index that would need a subquery: they have no column aliases."""
+    """Refuse a constraint or an index that would need a subquery for a time zone.
+
+    Their SQL has no column aliases.
+    """
     wanted = expression.get_tzname() if internal_type(expression.lhs) == "DateTimeField" else None
     if wanted and split_offset(wanted)[0] not in ("", connection.timezone_name):
         refuse(
@@ -224,7 +233,10 @@ TEMPORAL = ("DateTimeField", "DateField", "TimeField")
 
 
 def moved_moment(expression):
-    """Return (moment, connector, duration) of a moment moved by a duration, or None for other arithmetic."""
+    """Return (moment, connector, duration) of a moment moved by a duration.
+
+    Returns None for other arithmetic.
+    """
     if isinstance(expression, DurationExpression) and expression.connector in (
         Combinable.ADD,
         Combinable.SUB,
@@ -237,9 +249,10 @@ def moved_moment(expression):
 
 
 def total_duration(compiler, expression):
-    """Return the datetime that a chain of moves starts from, and the Fragment of all its durations.
+    """Return the datetime where a chain of moves starts, and their total duration.
 
-    One sum for the whole chain: each move names its moment eight times, and a chain would grow by that.
+    The duration is a Fragment, one sum for the whole chain: each move names its moment eight times, and a
+    chain would grow by that factor.
     """
     moves = []
     while not moves or (internal_type(expression) == "DateTimeField" and moved_moment(expression)):

@@ -12,7 +12,10 @@ class Fragment(NamedTuple):
 
 
 def fill(template, **parts):
-    """Return the Fragment of `template` with each `{name}` replaced by the (sql, params) of that name."""
+    """Return the Fragment of `template`, filled with parts.
+
+    Each `{name}` is replaced by the (sql, params) of that name.
+    """
     sql, params = [], []
     for text, name, _, _ in Formatter().parse(template):
         sql.append(text)

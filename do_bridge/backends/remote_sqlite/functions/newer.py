@@ -1,4 +1,7 @@
-"""Functions that Django has since 6.0 and 6.1, and that its sqlite3 backend computes in Python."""
+"""Add functions that Django has since 6.0 and 6.1.
+
+Its sqlite3 backend computes them in Python.
+"""
 
 from django.db import models
 from django.db.models import Case, When, functions

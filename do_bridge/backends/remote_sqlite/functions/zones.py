@@ -1,4 +1,7 @@
-"""Time zones for a database that has none: when a zone's clock moves, as one JSON text."""
+"""Compute time zones for a database that has none.
+
+When a zone's clock changes is sent as one JSON text.
+"""
 
 import datetime
 import functools
@@ -16,7 +19,10 @@ TEXT = "%m-%d %H:%M:%S"
 
 
 def split_offset(tzname):
-    """Split a name like `Europe/Paris+02:00` or `+0300` into (zone name or "", seconds to add before it)."""
+    """Split a name like `Europe/Paris+02:00` or `+0300` into (zone name, seconds).
+
+    The zone name may be empty. The seconds are added before the zone's own shift.
+    """
     name, sign, offset = split_tzname_delta(tzname)
     if not offset:
         return name, 0
@@ -26,7 +32,10 @@ def split_offset(tzname):
 
 
 def shift_of(stored, wanted):
-    """Return a function: a naive datetime of zone `stored` -> the timedelta that makes it one of `wanted`."""
+    """Return a function that returns the shift from zone `stored` to zone `wanted`.
+
+    It takes a naive datetime of zone `stored` and returns a timedelta.
+    """
 
     # UTC's edges: a shift outside the years 1 to 9999 has no answer in Python, and none is needed.
     def shift(moment):
@@ -44,7 +53,10 @@ def _in_zone(aware, zone):
 
 
 def changes_of_year(shift, year):
-    """Return [seconds, "MM-DD HH:MM:SS", seconds, …]: the shifts of a year and the moments between them."""
+    """Return the shifts of a year and the moments between them.
+
+    They are [seconds, "MM-DD HH:MM:SS", seconds, …].
+    """
     moment = datetime.datetime(year, 1, 1)
     current = shift(moment)
     changes = [int(current.total_seconds())]
@@ -73,7 +85,10 @@ def _first_moment_of(shift, new, before, after):
 
 
 def kind_of_year(year):
-    """Return the key of a year's calendar, as strftime("%w-%j") of its last day: weekday and length."""
+    """Return the key of a year's calendar: the last day's strftime("%w-%j").
+
+    It has the weekday and the length of the year.
+    """
     return datetime.date(year, 12, 31).strftime("%w-%j")
 
 
@@ -90,7 +105,7 @@ class ZoneTable(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def zone_table(stored_name, wanted_name):
-    """Return the ZoneTable for datetimes of zone `stored_name` that are shown in `wanted_name`."""
+    """Return the ZoneTable for datetimes of one zone that are shown in another."""
     shift = shift_of(zoneinfo.ZoneInfo(stored_name), zoneinfo.ZoneInfo(wanted_name))
     kinds = {}
     for year in range(LAST_YEAR + 1, LAST_YEAR + 401):

@@ -1,4 +1,7 @@
-"""Run migrations: each one and its row in django_migrations are all or nothing, or can go on later."""
+"""Run migrations so that each one is all or nothing, or can be continued.
+
+Its row in django_migrations is part of it.
+"""
 
 import hashlib
 import logging
@@ -28,7 +31,7 @@ class MigrationExecutor(django_executor.MigrationExecutor):
     """Django's executor; for aliases of other backends it changes nothing.
 
     On a Durable Object a migration is one transaction. On D1 it is one batch, split only where code needs a
-    result before the end. Each chunk writes its progress, so that a failed migration goes on where it
+    result before the end. Each chunk writes its progress, so that a failed migration continues where it
     stopped.
     """
 
@@ -136,7 +139,10 @@ class MigrationExecutor(django_executor.MigrationExecutor):
 
     @contextmanager
     def _lease(self):
-        """Let transactions hold their object for OPTIONS["migration_lease"] seconds in this block."""
+        """Let transactions hold their object for a migration's lease in this block.
+
+        OPTIONS["migration_lease"] is the lease in seconds.
+        """
         self.connection.ensure_connection()
         driver_connection = self.connection.connection
         before = driver_connection.lease
@@ -153,7 +159,10 @@ _Run = namedtuple("_Run", "migration connection backwards")
 
 
 class _Pieces:
-    """A migration that no single transaction holds: batches, each of which records the progress."""
+    """A migration that no single transaction holds.
+
+    It runs in batches, each of which records the progress.
+    """
 
     def __init__(self, executor, migration, editor, backwards):
         self.executor = executor
@@ -166,7 +175,10 @@ class _Pieces:
         self.steps = []
 
     def run(self, state):
-        """Run the remaining operations, queue the rest in the editor, and return the new state."""
+        """Run the remaining operations and return the new state.
+
+        The last statements stay queued in the editor.
+        """
         state = self._plan(state)
         self.done = self.progress.done(self.migration, self.backwards, self._fingerprint)
         self._announce()
@@ -191,7 +203,10 @@ class _Pieces:
         return state
 
     def _plan(self, state):
-        """Fill `steps` with (operation, state before it, state after it) in the order of running."""
+        """Fill `steps`, in the order in which they run; return the final state.
+
+        A step is (operation, state before it, state after it).
+        """
         for operation in self.migration.operations:
             if self.backwards and not operation.reversible:
                 raise IrreversibleError(f"Operation {operation} in {self.migration} is not reversible")
@@ -265,7 +280,10 @@ def _runs_python(operation, run):
 
 
 def _runs_foreign(operation, run):
-    """Whether an operation belongs to another package, whose code may catch errors of its statements."""
+    """Return whether an operation belongs to another package.
+
+    Its code may catch errors of its statements.
+    """
     return any(
         _is_foreign(inner, run.backwards) for inner in _flat(operation) if not isinstance(inner, RunPython)
     )
@@ -283,7 +301,10 @@ def _is_foreign(operation, backwards):
 
 
 class _AtOnce:
-    """An operation whose statements run at once, after those before it, so that it can catch their errors."""
+    """An operation whose statements run at once, so that it can catch their errors.
+
+    They run after those before it.
+    """
 
     def __init__(self, operation):
         self._operation = operation
@@ -302,7 +323,7 @@ class _AtOnce:
 
 @contextmanager
 def _at_once(migration, connection, backwards):
-    """Within the block, run the statements of operations with code of their own at once."""
+    """Run the statements of operations with their own code at once in this block."""
     run = _Run(migration, connection, backwards)
     operations = migration.operations
     migration.operations = [_AtOnce(one) if _runs_code(one, run) else one for one in operations]
@@ -319,7 +340,10 @@ def _is_active(operation, run):
 
 
 def _count_pieces(operations, run):
-    """Return the number of chunks: each operation with code is one, and each run of others between them."""
+    """Return the number of chunks of a migration.
+
+    Each operation with code is a chunk, and so is each run of others between them.
+    """
     pieces, open_piece = 0, False
     for operation in operations:
         code = _runs_code(operation, run)

@@ -1,4 +1,7 @@
-"""The progress of a migration that runs in several chunks: one row each in a small table of our own."""
+"""Store the progress of a migration that runs in several chunks.
+
+It is one row each in a small table of our own.
+"""
 
 from functools import cached_property
 
@@ -27,7 +30,10 @@ REFUSE_HALF_UNAPPLIED = ((_CREATE, None), (_HALF_UNAPPLIED, None))
 
 
 class UnfinishedMigration(CommandError, InvalidMigrationPlan):
-    """An unfinished migration blocks the command, which prints the message without a traceback."""
+    """An unfinished migration blocks the command.
+
+    The command prints the message without a traceback.
+    """
 
 
 class Progress:
@@ -88,7 +94,7 @@ class Progress:
         return [(_CREATE, None), (_FORGET, (migration.app_label, migration.name))]
 
     def refuse_backwards(self, graph, plan):
-        """Raise UnfinishedMigration if an unfinished migration depends on one that is about to be unapplied.
+        """Raise UnfinishedMigration if an unfinished migration depends on `plan`.
 
         `plan` is the set of (app, name) to unapply.
         """
@@ -101,9 +107,10 @@ class Progress:
                 )
 
     def refuse_forwards(self, graph, targets):
-        """Raise UnfinishedMigration if one of `targets` needs a migration that was unapplied in part.
+        """Raise UnfinishedMigration if a target needs a partly unapplied migration.
 
-        It is still recorded as applied, so nothing would repair it, and others would build on what is left.
+        That migration is still recorded as applied, so nothing would repair it, and others would build on
+        what is left.
         """
         wanted = {step for target in targets if target[1] is not None for step in graph.forwards_plan(target)}
         for key, (backwards, done, _) in (self._rows or {}).items():

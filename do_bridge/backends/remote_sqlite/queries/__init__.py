@@ -1,1 +1,4 @@
-"""Queries that the runtime's limits would refuse or make slow: chunks, wide rows, bulk writes."""
+"""Run queries that the runtime's limits would refuse or make slow.
+
+These are chunked fetches, wide rows and bulk writes.
+"""

@@ -1,4 +1,7 @@
-"""Chunked fetch for QuerySet.iterator(): each chunk is a statement that goes on after the last row's key."""
+"""Chunked fetch for QuerySet.iterator().
+
+Each chunk is a statement that continues after the last row's key.
+"""
 
 import json
 from collections import namedtuple
@@ -42,11 +45,17 @@ Key = namedtuple("Key", "sql params descending nulls_first nullable at")
 
 
 class WholeError(Exception):
-    """The query can only be read whole; the text is the reason, which follows "because it …"."""
+    """The query can only be read whole.
+
+    The text is the reason; it continues "because it …".
+    """
 
 
 class After:
-    """A condition for WHERE: the rows after the one with these values, in the order of the keys."""
+    """A condition for WHERE: the rows after the one with these values.
+
+    The rows are in the order of the keys.
+    """
 
     contains_aggregate = contains_over_clause = False
 
@@ -54,7 +63,10 @@ class After:
         self.keys, self.values = keys, values
 
     def as_sql(self, compiler, connection):
-        """Return the condition; the first key's bound stands alone, so that an index on it is used."""
+        """Return the condition as SQL.
+
+        A bound of the first key is a condition of its own, so that an index on the key is used.
+        """
         condition = None
         for key, value in reversed(list(zip(self.keys, self.values, strict=True))):
             beyond = _compared(key, value, ">")
@@ -70,7 +82,10 @@ class After:
 
 
 def _compared(key, value, operator):
-    """Return SQL for "the key comes after (`>`), or not before (`>=`), the value"; None: no row, or any."""
+    """Return SQL for "the key comes after (`>`), or not before (`>=`), the value".
+
+    Returns None if that holds for no row (`>`), or for every row (`>=`).
+    """
     if value is None:
         if operator == ">":
             return (f"{key.sql} IS NOT NULL", key.params) if key.nulls_first else None
@@ -98,7 +113,10 @@ def _or(left, right):
 
 
 class PiecewiseSelect(compiler.SQLCompiler):
-    """Part of a compiler of SELECT: with `chunked_fetch`, each `chunk_size` rows are a statement."""
+    """Part of a compiler of SELECT that fetches each chunk with its own statement.
+
+    It applies with `chunked_fetch`; a chunk has `chunk_size` rows.
+    """
 
     _keys = None
     _after = None
@@ -118,7 +136,10 @@ class PiecewiseSelect(compiler.SQLCompiler):
             raise
 
     def _in_pieces(self, chunk_size):
-        """Return an iterator over lists of rows, the first of which has been fetched. Raises WholeError."""
+        """Return an iterator over lists of rows, after fetching the first list.
+
+        Raises WholeError.
+        """
         whole = self.query
         refuse_shape(whole)
         self._keys = []
@@ -259,7 +280,7 @@ def _weight(value):
 
 
 def _bare(expression):
-    """Return the expression that an ordering by a selected column's place or name refers to."""
+    """Return the expression behind an ordering by a selected column's place or name."""
     while isinstance(expression, Ref):
         expression = expression.source
     return expression
@@ -288,7 +309,7 @@ def _way_out(reason):
 
 
 def refuse_shape(query):
-    """Raise WholeError for a query whose rows have no key of their own, or whose order is unknown."""
+    """Raise WholeError if the rows have no key of their own or no known order."""
     for is_so, reason in (
         (query.combinator, f"is a {query.combinator}"),
         (query.distinct_fields, "has distinct() on some fields"),
@@ -300,7 +321,10 @@ def refuse_shape(query):
 
 
 def many_valued(query):
-    """Return the joins in use that may have several rows for a row of the model, and the joins on those."""
+    """Return the joins that may yield several rows for one row of the model.
+
+    Joins on those joins are among them.
+    """
     found = {}
     for alias, join in query.alias_map.items():
         if not query.alias_refcount[alias] or join.join_type is None:
@@ -326,7 +350,10 @@ def identity(query):
 
 
 def refuse_rows(compiler, order_by):
-    """Raise WholeError if the rows lack the identity, or are ordered by something other than values."""
+    """Raise WholeError if the rows lack the identity or a plain order.
+
+    A plain order is one by values only.
+    """
     query = compiler.query
     ordered = [_bare(order.expression) for order, _ in order_by]
     selected = [expression for expression, _, _ in compiler.select]

@@ -1,10 +1,13 @@
-"""Lets whoever installs it look at each query that is compiled, with its subqueries."""
+"""Call an installed function for each compiled query, subqueries included."""
 
 _look = None
 
 
 def install(look):
-    """Call `look(compiler, compile_sql)` from now on, which returns what `compile_sql()` returns."""
+    """Call `look(compiler, compile_sql)` for each compiled query from now on.
+
+    It must return what `compile_sql()` returns.
+    """
     global _look
     _look = look
 

@@ -1,6 +1,7 @@
-"""Regroup expressions that would exceed a limit of the runtime: 100 levels of depth, 32 arguments.
+"""Regroup expressions that would exceed 100 levels of depth or 32 arguments.
 
-A chain of n operators, as `a OR b OR c`, is n levels deep; in groups of 40 it is hardly deeper than 40.
+These are limits of the runtime. A chain of n operators, as `a OR b OR c`, is n levels deep; in groups of 40
+it is hardly deeper than 40.
 """
 
 import copy
@@ -51,7 +52,10 @@ def grouped(node):
 
 
 def with_grouped_filter(aggregate):
-    """Return an aggregate whose filter Django 5.2 compiles past the method that is registered."""
+    """Return an aggregate with a grouped filter.
+
+    Django 5.2 compiles the filter without calling the registered method.
+    """
     if not isinstance(aggregate, Aggregate) or type(aggregate.filter) is not WhereNode:
         return aggregate
     made = aggregate.copy()
@@ -60,7 +64,10 @@ def with_grouped_filter(aggregate):
 
 
 class GroupedCondition:
-    """Stands for the condition of an index or a constraint, whose text Django makes by as_sql(), too."""
+    """A replacement for the condition of an index or a constraint.
+
+    Django makes the text of such a condition by calling as_sql().
+    """
 
     conditional = True
 
@@ -131,7 +138,10 @@ _GROUPABLE = (
 
 
 def _terms(expression):
-    """Return (operators, [(whether it is subtracted, operand)]) of a chain of one kind of operators."""
+    """Return (operators, terms) of a chain of one kind of operators.
+
+    The terms are [(whether it is subtracted, operand)].
+    """
     kind = next((kind for kind in _GROUPABLE if expression.connector in kind), frozenset())
     terms, stack = [], [(False, expression)]
     while stack:

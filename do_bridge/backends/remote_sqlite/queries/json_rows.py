@@ -1,4 +1,7 @@
-"""Rows as JSON for SQLite's json_each(): how a column's values are written, and where the list is split."""
+"""Write rows as JSON for SQLite's json_each().
+
+It encodes the values of a column, and splits the list of rows.
+"""
 
 from do_bridge.backends.remote_sqlite.lookups import NotJSONError, json_text, json_value
 from do_bridge.driver.limits import VALUE_BYTES, chunks_by_weight
@@ -18,14 +21,17 @@ def hex_value(value):
 
 
 def column_of(values, index):
-    """Return the SQL that reads the element `index` of a row, and the function that encodes its values."""
+    """Return the SQL that reads element `index` of a row, and its values' encoder."""
     if any(isinstance(value, BLOBS) for value in values):
         return f"unhex(value ->> {index})", hex_value
     return f"value ->> {index}", json_value
 
 
 def row_texts(rows, encoders):
-    """Yield each row with its JSON text, or with None if JSON cannot carry it or it is too long."""
+    """Yield each row with its JSON text.
+
+    The text is None if JSON can't hold the row or if it is too long.
+    """
     for row in rows:
         try:
             text = json_text([encode(value) for encode, value in zip(encoders, row, strict=True)])

@@ -1,4 +1,7 @@
-"""Delete and update the rows of a list of keys in one statement, where Django sends one for each hundred."""
+"""Delete and update the rows of a list of keys in one statement.
+
+Django sends one statement for each hundred keys.
+"""
 
 import json
 from types import SimpleNamespace
@@ -22,13 +25,19 @@ def pieces(keys):
 
 
 def travels_as_json(keys):
-    """Whether a list of keys goes as one JSON text; it does not if a key is a blob or contains one."""
+    """Return whether a list of keys is sent as one JSON text.
+
+    It is not if a key is a blob or contains one.
+    """
     parts = (part for key in keys for part in (key if isinstance(key, tuple) else (key,)))
     return not any(isinstance(part, bytes | bytearray | memoryview) for part in parts)
 
 
 class KeyListDelete(sql.DeleteQuery):
-    """Django's own for other engines. Rows that point at each other can only be deleted by one statement."""
+    """A query that deletes a list of keys in one statement on this package's engines.
+
+    Rows that reference each other can only be deleted by one statement. Other engines get Django's own.
+    """
 
     def delete_batch(self, pk_list, using):
         if not is_ours(connections[using]) or not travels_as_json(pk_list):

@@ -1,4 +1,7 @@
-"""bulk_update() as one UPDATE that takes its rows from JSON, where Django writes a WHEN for each object."""
+"""Run bulk_update() as one UPDATE that takes its rows from JSON.
+
+Django writes a WHEN for each object.
+"""
 
 from collections import namedtuple
 from copy import copy
@@ -26,9 +29,10 @@ Keyed = namedtuple("Keyed", "lookup redundant columns rows")
 
 
 def keys_of(case, field, key_fields):
-    """Return the keys of CASE WHEN pk = … THEN … END with a plain value for each, as bulk_update() makes it.
+    """Return the keys of a CASE WHEN that bulk_update() has made.
 
-    None for any other expression.
+    It has the form CASE WHEN pk = … THEN … END, with a plain value for each key. Returns None for any other
+    expression.
     """
     is_plain = (
         type(case) is Case and case.cases and type(case.default) is Value and case.default.value is None
@@ -45,7 +49,10 @@ def _is_plain_value(when, field):
 
 
 def _key_of(condition, key_fields):
-    """Return the key that a resolved condition asks for, as its lookup has prepared it, or None."""
+    """Return the key that a resolved condition compares with, or None.
+
+    The key is as its lookup has prepared it.
+    """
     if not isinstance(condition, WhereNode) or condition.negated or len(condition.children) != 1:
         return None
     (lookup,) = condition.children
@@ -114,7 +121,7 @@ class KeyedUpdate(compiler.SQLCompiler):
         return list(self._updates(keyed, where, params))
 
     def _keyed(self):
-        """Return the query's rows as a Keyed, or None where it is another one."""
+        """Return the query's rows as a Keyed, or None for another kind of query."""
         cases = [(field, self._resolved(val)) for field, _, val in self.query.values]
         key_fields = self.query.get_meta().pk_fields
         keys = [_is_plain_field(field) and keys_of(case, field, key_fields) for field, case in cases]

@@ -1,4 +1,7 @@
-"""Queries for more columns than a result may have: those at the end travel as one JSON text."""
+"""Run queries for more columns than a result may have.
+
+The last columns are sent as one JSON text.
+"""
 
 import json
 from itertools import chain
@@ -14,7 +17,10 @@ LITERAL = "CASE typeof({c}) WHEN 'text' THEN 't' || hex({c}) ELSE quote({c}) END
 
 
 class WideSelect:
-    """Part of a compiler of SELECT: `self.select` is whole except while the SQL is written."""
+    """Part of a compiler of SELECT that packs columns beyond the limit.
+
+    `self.select` is whole except while the SQL is written.
+    """
 
     #: How many columns travel by themselves while the others are packed; None without packed ones.
     alone = None
@@ -78,7 +84,10 @@ class WideSelect:
 
 
 def literals(columns):
-    """Return one column that is a JSON array of arrays: the columns' values as literals, see value_of()."""
+    """Return one column that holds the columns' values as literals.
+
+    It is a JSON array of arrays; see value_of().
+    """
     texts = [fill(LITERAL, c=column) for column in columns]
     return _json_array([_json_array(part) for part in chunks(texts, ARGUMENTS)])
 
