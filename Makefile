@@ -139,7 +139,8 @@ django-suite: $(TEST_STAMP) $(NODE_STAMP) $(SUITE_STAMP)
 	$(ENVIRONMENT)/bin/python tests/django_suite/run.py --engine $(ENGINE) --labels "$(LABELS)"
 
 # Other people's applications on both engines, with the same answers as on sqlite3: make applications LABEL=wagtail;
-# LABEL=tenants: inside tenants; without LABEL all. Each gets an environment of its own under state/applications/.
+# LABEL=tenants: inside tenants; LABEL=own-tests: the tests that three applications ship, on D1; without LABEL all.
+# Each gets an environment of its own under state/applications/.
 LABEL ?=
 applications: $(DEV_STAMP) $(NODE_STAMP)
 	python -m tests.applications.run $(LABEL)

@@ -128,6 +128,28 @@ def test_an_object_whose_insert_fails_has_no_key(using: str) -> None:
     assert Author.objects.using(using).get().pk == author.pk
 
 
+def test_code_that_runs_before_an_insert_sees_an_object_without_a_key(
+    using: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def pre_save(field: Any, instance: Any, add: bool) -> Any:
+        seen.append(instance.pk)
+        return instance.name
+
+    monkeypatch.setattr(type(Author._meta.get_field("name")), "pre_save", pre_save)
+    with atomic(using=using):
+        author = Author.objects.using(using).create(name="new")
+    assert (seen, author.pk) == ([None], 1)
+
+
+def test_an_object_that_is_created_twice_in_bulk_gets_two_rows(using: str) -> None:
+    author = Author(name="twice")
+    with atomic(using=using):
+        Author.objects.using(using).bulk_create([author, author])
+    assert list(Author.objects.using(using).values_list("pk", "name")) == [(1, "twice"), (2, "twice")]
+
+
 def test_a_row_written_with_a_key_of_the_range_is_gone_round(using: str, other: Any) -> None:
     with atomic(using=using):
         for number in range(2):

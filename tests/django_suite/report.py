@@ -18,7 +18,7 @@ if str(HERE) not in sys.path:
 import results  # noqa: E402
 import sdist  # noqa: E402
 
-ENGINES = {"durable_object": "Durable Object", "d1": "D1"}
+ENGINES = {"durable_object": "Durable Object", "d1": "D1", "d1_optimistic": "D1, optimistic"}
 FEATURES = re.compile(r"Database (doesn't support|has) (any of the )?feature\(s\): (?P<names>.*)")
 # What a feature flag that is off means for people.
 FLAGS = {
@@ -33,12 +33,17 @@ FLAGS = {
     "supports_regex_backreferencing": "The runtime's SQLite has no regular expressions, and functions "
     "cannot be added to it.",
 }
+# An empty reason is no reason: the flag is on.
+OPTIMISTIC_FLAGS = {
+    "can_rollback_ddl": "A migration is a batch, or several, and no part of a block.",
+    "can_defer_constraint_checks": "",
+}
 INTRODUCTION = """# Django's own test suite
 
 Django's own tests measure a database engine.
 The score counts the tests that pass here, of those that pass on stock sqlite3.
 A test that a feature flag or a list turns off counts as lost.
-The labels are in [`tests/django_suite/labels.txt`](../tests/django_suite/labels.txt).
+The labels are in [`tests/django_suite/labels.txt`](../../tests/django_suite/labels.txt).
 
 | Django | engine | score | lost |
 |---|---|---|---|
@@ -53,7 +58,8 @@ The command downloads Django's sdist, starts a local Worker and ends with the ta
 `tests/django_suite/expected-<series>.json` has each lost test with its reason.
 The command fails if another test is lost.
 `make django-suite ENGINE=stock DJANGO=6.1` writes what passes on stock sqlite3, `baseline-<series>.json`.
-A few labels of both engines run in `make test`.
+A few labels of each engine run in `make test`.
+`d1` is the engine with `OPTIONS["transactions"] = "none"`, `d1_optimistic` with [`"optimistic"`](../explanation/transactions.md).
 `tests/django_suite/report.py`, with the Python of the series, writes its losses and this page.
 """
 
@@ -63,23 +69,25 @@ def series_files() -> list[Path]:
     return sorted(HERE.glob("expected-*.json"), key=lambda file: file.stem)
 
 
-def reason_for(fate: str) -> str | None:
+def reason_for(engine: str, fate: str) -> str | None:
     """The reason why a test was skipped, or None where it was not skipped."""
     match = FEATURES.match(fate)
     if not match:
         return None if re.match(r"[\w.]+: ", fate) else fate
     flags = match["names"].split(", ")
-    return next((FLAGS[flag] for flag in flags if flag in FLAGS), None)
+    reasons = FLAGS | OPTIMISTIC_FLAGS if engine == "d1_optimistic" else FLAGS
+    return next((reasons[flag] for flag in flags if reasons.get(flag)), None)
 
 
 def reasons(engine: str, labels: dict[str, Any], stock: set[str]) -> dict[str, list[str]]:
     """Reason -> lost tests; exits where a test has none."""
     known = {}
     for file in series_files():
-        known |= {test: why for why, tests in json.loads(file.read_text())[engine].items() for test in tests}
+        found_before = json.loads(file.read_text()).get(engine, {})
+        known |= {test: why for why, tests in found_before.items() for test in tests}
     found, unknown = defaultdict(list), []
     for test, fate in results.losses(labels, stock):
-        reason = reason_for(fate) or known.get(test)
+        reason = reason_for(engine, fate) or known.get(test)
         if reason is None:
             unknown.append(f"{test}: {fate}")
         else:
@@ -96,7 +104,7 @@ def total(scores: dict[str, results.Score]) -> results.Score:
 
 def table(scores: dict[str, dict[str, results.Score]]) -> str:
     """The table by label."""
-    lines = ["| label | sqlite3 | Durable Object | D1 |", "|---|---|---|---|"]
+    lines = [f"| label | sqlite3 | {' | '.join(ENGINES.values())} |", "|---" * (2 + len(ENGINES)) + "|"]
     for label, stock in scores["d1"].items():
         cells = (str(scores[engine][label].kept) for engine in ENGINES)
         lines.append(f"| {label} | {stock.of} | {' | '.join(cells)} |")
@@ -114,12 +122,14 @@ def lost(engine: str, by_reason: dict[str, list[str]]) -> str:
 
 
 def keep(folders: dict[str, Path]) -> None:
-    """Write the losses and scores of two full runs of this series into its expected-….json."""
+    """Write the losses and scores of full runs of this series into its expected-….json; others stay."""
     stock = results.stock_passes()
-    labels = {engine: results.labels_of(folders[engine]) for engine in ENGINES}
-    scores = {engine: results.label_scores(labels[engine], stock) for engine in ENGINES}
-    losses = {engine: reasons(engine, labels[engine], stock) for engine in ENGINES}
-    kept = {"django": sdist.version(), "scores": scores, **losses}
+    kept = json.loads(results.EXPECTED.read_text())
+    kept["django"] = sdist.version()
+    for engine, folder in folders.items():
+        labels = results.labels_of(folder)
+        kept["scores"][engine] = results.label_scores(labels, stock)
+        kept[engine] = reasons(engine, labels, stock)
     results.EXPECTED.write_text(json.dumps(kept, indent=1) + "\n")
 
 
@@ -152,12 +162,13 @@ def read_scores(series: dict[str, Any]) -> dict[str, dict[str, results.Score]]:
 
 
 def main() -> None:
-    """Takes the folders of two full runs; without them those that `make django-suite` wrote."""
+    """Takes the folders of full runs; without them those that `make django-suite` wrote, where they are."""
     parser = argparse.ArgumentParser(description=__doc__)
     for engine in ENGINES:
         place = sdist.STATE / f"{engine}-{results.SERIES}"
         parser.add_argument(f"--{engine.replace('_', '-')}", type=Path, default=place)
-    keep(vars(parser.parse_args()))
+    folders = vars(parser.parse_args())
+    keep({engine: folder for engine, folder in folders.items() if (folder / "summary.json").exists()})
     PAGE.write_text(page())
 
 

@@ -40,7 +40,7 @@ def run(engine: str, worker: Any, out: Path, *, labels: str = "", slots: int = 2
     command = [sys.executable, str(HERE / "run_suite.py"), "--settings", f"settings_{engine}"]
     command += ["--pythonpath", str(HERE), "--pythonpath", str(ROOT)]
     command += ["--tests-dir", str(sdist.tests_folder()), "--labels", str(HERE / "labels.txt")]
-    command += ["--baseline", str(results.BASELINE), "--timeout", "900", "--test-timeout", "60"]
+    command += ["--baseline", str(results.BASELINE), "--timeout", "3600", "--test-timeout", "600"]
     command += ["--out", str(out), "--parallel-labels", str(slots), *options.get("more", ())]
     if labels:
         command += ["--only", labels]

@@ -67,6 +67,9 @@ def test_values_are_measured(new_site):
         "version": {RELAY},
     }.items():
         assert set(measured["measured"][name]) == kinds, name
+    # The local runtime carries what a block reads up to the size of a message.
+    whole = measured["measured"]["values read in a block up to (characters)"]
+    assert whole == dict.fromkeys((D1, REST), 499_000)
     assert measured["versions"]["do_bridge"] == "1.2.3"
     assert measured["versions"]["relay's Worker"] == "local"
     assert re.fullmatch(r"3\.\d+ or newer", measured["versions"]["SQLite"])

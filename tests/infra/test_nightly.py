@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from do_bridge import django_compat
-from tests.applications.run import APPLICATIONS, TENANTS
+from tests.applications.run import APPLICATIONS, OTHERS
 
 SEEDED = ("torture", "leak", "lifecycle", "fuzz", "soak", "long")
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ def test_every_long_command_runs_at_night_and_no_target_is_made_up():
 
 
 def test_every_application_has_a_job_of_its_own():
-    assert set(re.findall(r"LABEL=(\S+)", WORKFLOW)) == {*APPLICATIONS, TENANTS}
+    assert set(re.findall(r"LABEL=(\S+)", WORKFLOW)) == {*APPLICATIONS, *OTHERS}
 
 
 def test_each_run_has_new_choices_that_the_report_of_a_failure_names():
@@ -49,7 +49,7 @@ def test_what_decides_how_long_it_runs_is_something_that_the_target_takes():
 def test_djangos_own_tests_run_on_each_engine_and_series():
     wanted = {
         f"make django-suite ENGINE={engine} DJANGO={major}.{minor}"
-        for engine in ("durable_object", "d1")
+        for engine in ("durable_object", "d1", "d1_optimistic")
         for major, minor in django_compat.SERIES
     }
     assert {command for command in COMMANDS if "django-suite" in command} == wanted

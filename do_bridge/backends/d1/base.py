@@ -17,7 +17,6 @@ from do_bridge.backends.remote_sqlite.blocks import linked
 
 from .connection import Batch, Connection
 from .creation import DatabaseCreation
-from .deferred import Deferred
 from .features import DatabaseFeatures
 from .operations import DatabaseOperations
 from .optimistic import Optimistic
@@ -147,46 +146,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
             # Log each statement once, with the innermost block that failed.
             self._marks = {name: (mark[0] + standing, mark[1]) for name, mark in self._marks.items()}
 
-    # Foreign keys that are checked later
-
-    @contextmanager
-    def constraint_checks_disabled(self):
-        """Collect the block's writes, so that rows may reference later ones.
-
-        Raises IntegrityError at the end of the block if a reference has no target.
-        """
-        if not self.disable_constraint_checking():
-            yield
-            return
-        try:
-            yield
-        except BaseException:
-            if self._deferred is not None:
-                self.connection.batch = None
-            raise
-        self.enable_constraint_checking()
-
     def disable_constraint_checking(self):
-        """Collect writes until `enable_constraint_checking()`.
-
-        An open schema editor defers the checks instead. Returns False if writes are collected already.
-        """
+        """Let an open schema editor defer its foreign keys, or a block that has transactions."""
         editor = getattr(self, "open_schema_editor", None)
         if editor is not None:
             editor.defer_constraints()
             return True
-        self.ensure_connection()
-        if self.connection.batch is not None:
-            return False
-        self.connection.batch = Deferred(self.connection)
-        return True
+        return super().disable_constraint_checking()
 
     def enable_constraint_checking(self):
-        deferred = self._deferred
-        if deferred is not None:
-            self.connection.batch = None
-            with rebuild.guarded(), self.wrap_database_errors:
-                deferred.send()
+        """Do nothing: an editor's batch and an optimistic block's commit check all keys."""
 
     @async_unsafe
     def close(self):
@@ -195,26 +164,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if self.connection is not None and self.connection.pid != os.getpid():
                 # A child's copy: the parent sends the waiting statements, and ends the block.
                 self.connection.batch = None
-            elif self.autocommit:
-                # For its caller each waiting statement has committed.
-                self.enable_constraint_checking()
-            else:
-                # Otherwise the open block would be rolled back.
+            elif not self.autocommit:
                 self._undo(None)
         finally:
             super().close()
-
-    @property
-    def _deferred(self):
-        batch = self.connection.batch if self.connection is not None else None
-        return batch if isinstance(batch, Deferred) else None
-
-    def check_constraints(self, table_names=None):
-        deferred = self._deferred
-        if deferred is not None:
-            self.enable_constraint_checking()
-            self.connection.batch = deferred
-        super().check_constraints(table_names)
 
     # Batches
 

@@ -8,8 +8,6 @@ from itertools import chain
 from django.db import NotSupportedError
 from django.db.backends.utils import debug_transaction
 from django.db.migrations.recorder import MigrationRecorder
-from django.db.models.constants import OnConflict
-from django.db.models.sql import Query
 from django.db.models.sql.constants import ROW_COUNT
 
 from do_bridge.backends.remote_sqlite import compiler
@@ -17,7 +15,6 @@ from do_bridge.backends.remote_sqlite.compiler import SQLDeleteCompiler
 from do_bridge.driver.sql import prepare
 
 from .connection import PendingCount
-from .deferred import Deferred, ProbedCount
 from .infinities import ReadableAggregates, ReadableSelect
 from .reserved_keys import ReservingInsert
 
@@ -82,16 +79,12 @@ class SQLInsertCompiler(ReservingInsert, compiler.SQLInsertCompiler):
         self.returning_fields = returning_fields
         self.connection.validate_no_broken_transaction()
         self._refuse_keyless(batch)
-        if isinstance(batch, Deferred):
-            self._take_over(batch)
         statements = self.as_sql()
         with debug_transaction(self.connection, statements[0][0]), self.connection.wrap_database_errors:
             results = self.connection.connection.run_many([prepare(*item) for item in statements])
             if returning_fields:
                 batch.when_sent(lambda: self._assign(results))
                 self._expect_keys(batch)
-            if isinstance(batch, Deferred):
-                self._settle(batch)
         return self._nothing_yet(returning_fields)
 
     def _refuse_keyless(self, batch):
@@ -114,37 +107,6 @@ class SQLInsertCompiler(ReservingInsert, compiler.SQLInsertCompiler):
         for instance in self.query.objs:
             if getattr(instance, key.attname) is None:
                 batch.expect_key(instance, self.query.model)
-
-    def _take_over(self, batch):
-        """Allow an INSERT after an UPDATE that will find a row that waits.
-
-        The UPDATE is the object's own, sent just before.
-        """
-        entry = batch.last_write()
-        if entry is None or not entry.missed or len(self.query.objs) != 1:
-            return
-        meta = self.query.get_meta()
-        if entry.count.is_for(meta.pk, getattr(self.query.objs[0], meta.pk.attname)):
-            entry.followed = True
-            self.query.on_conflict = OnConflict.UPDATE
-            # The UPDATE has written the other columns by then.
-            self.query.unique_fields = self.query.update_fields = meta.pk_fields
-
-    def _settle(self, batch):
-        """Name the object for errors, and send a row whose key the database makes.
-
-        Later rows may need that key.
-        """
-        meta = self.query.get_meta()
-        if len(meta.pk_fields) == 1:
-            for instance in self.query.objs:
-                if (value := getattr(instance, meta.pk.attname)) is not None:
-                    batch.expect_row(meta.pk, value)
-        if self.query.raw and len(self.query.objs) == 1:
-            (instance,) = self.query.objs
-            batch.entries[-1].label = f"{instance._meta.label}(pk={instance.pk})"
-        if self.returning_fields and any(instance.pk is None for instance in self.query.objs):
-            batch.settle()
 
     def _is_record(self):
         return self.query.get_meta().db_table == MigrationRecorder.Migration._meta.db_table
@@ -176,14 +138,4 @@ class SQLUpdateCompiler(compiler.SQLUpdateCompiler):
         count = super().execute_sql(result_type)
         if isinstance(count, PendingCount):
             count.is_told = True
-        if isinstance(count, ProbedCount):
-            conditions = self.query.where.children
-            count.condition = conditions[0] if len(conditions) == 1 else None
-            batch = self.connection.connection.batch
-            count.probe = lambda: count.finds(batch.waiting) or self._finds_rows()
         return count
-
-    def _finds_rows(self):
-        query = self.query.chain(klass=Query).exists()
-        with self.connection.connection.batch.peeking():
-            return query.get_compiler(connection=self.connection).has_results()

@@ -36,10 +36,9 @@ class Connection(driver.Connection):
         self.pid = os.getpid()
 
     def run(self, statements):
-        if self.batch is None:
+        # A read does not see the writes that wait.
+        if self.batch is None or all(statement.shape.reads_only for statement in statements):
             return self.run_now(statements)
-        if all(statement.shape.reads_only for statement in statements):
-            return self.batch.read(statements)
         return [self.batch.add(statement) for statement in statements]
 
     def run_now(self, statements):
@@ -197,11 +196,6 @@ class Entry:
 
     statement: object
     must_change: bool = False
-    #: Whether this is an UPDATE assumed to find no row; `followed` is whether its INSERT has come.
-    missed: bool = False
-    followed: bool = False
-    #: The object that it stores, for an error's text.
-    label: str = ""
     count: PendingCount | None = None
     rows: PendingRows | None = None
 
@@ -220,19 +214,12 @@ class Batch:
     def __len__(self):
         return len(self.entries)
 
-    def read(self, statements):
-        """Run reads, which don't see the waiting writes."""
-        return self._connection.run_now(statements)
-
     def add(self, statement):
         """Queue a prepared statement; return a Result whose fields are known after `send`."""
         entry = Entry(statement)
-        entry.count, entry.rows = self._count(entry), PendingRows()
+        entry.count, entry.rows = PendingCount(entry), PendingRows()
         self.entries.append(entry)
         return driver.Result([], entry.rows, entry.count, None)
-
-    def _count(self, entry):
-        return PendingCount(entry)
 
     def truncate(self, length):
         """Forget the statements after the first `length`: their block was rolled back."""

@@ -27,8 +27,6 @@ class Optimistic:
     _begin_next = base.DatabaseWrapper._begin_next
     _savepoint_allowed = base.DatabaseWrapper._savepoint_allowed
     _savepoint_commit = base.DatabaseWrapper._savepoint_commit
-    constraint_checks_disabled = base.DatabaseWrapper.constraint_checks_disabled
-    check_constraints = base.DatabaseWrapper.check_constraints
 
     def get_connection_params(self):
         parameters = super().get_connection_params()
@@ -50,20 +48,6 @@ class Optimistic:
         _, queued = self._marks.get(sid, (0, 0))
         if self.connection.batch is not None:
             self.connection.batch.truncate(queued)
-
-    def disable_constraint_checking(self):
-        """Let an open schema editor defer its foreign keys.
-
-        Other blocks check theirs at the commit anyway.
-        """
-        editor = getattr(self, "open_schema_editor", None)
-        if editor is not None:
-            editor.defer_constraints()
-            return True
-        return base.DatabaseWrapper.disable_constraint_checking(self)
-
-    def enable_constraint_checking(self):
-        """Do nothing: the block's commit checks all keys."""
 
     @async_unsafe
     def close(self):

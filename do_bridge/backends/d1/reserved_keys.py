@@ -4,6 +4,7 @@ So inserts do not conflict.
 """
 
 from collections import defaultdict
+from itertools import cycle
 
 from django.db import IntegrityError, OperationalError
 from django.db.models import AutoField
@@ -58,6 +59,14 @@ class ReservedKeys:
 class ReservingInsert:
     """Part of the compiler of INSERT: in a block new rows get reserved keys."""
 
+    # An iterator over the new rows' keys, while they are written.
+    _keys = None
+
+    def pre_save_val(self, field, obj):
+        if self._keys is not None and field is self.query.get_meta().auto_field:
+            return next(self._keys)
+        return super().pre_save_val(field, obj)
+
     def _execute_in_block(self, returning_fields):
         meta = self.query.get_meta()
         key = meta.auto_field
@@ -85,24 +94,22 @@ class ReservingInsert:
         return is_told and key not in self.query.fields and not self.query.raw
 
     def _with_keys(self, key, returning_fields, keys):
-        objects, fields = self.query.objs, self.query.fields
+        fields = self.query.fields
         try:
-            taken = keys.take(self.query.get_meta().db_table, len(objects))
+            taken = keys.take(self.query.get_meta().db_table, len(self.query.objs))
         except OperationalError:
             # The table was made in this block, so no other block inserts into it.
             return super().execute_sql(returning_fields)
         others = [field for field in returning_fields if field is not key]
-        for instance, value in zip(objects, taken, strict=True):
-            setattr(instance, key.attname, value)
         self.query.fields = [key, *fields]
+        # The objects get their keys once their rows are written: until then Django takes them for unsaved.
+        self._keys = cycle(taken)
         try:
             rows = super().execute_sql(others)
         finally:
             self.query.fields = fields
             self.returning_fields = returning_fields
-            # Django gives an object its key once its row is written.
-            for instance in objects:
-                setattr(instance, key.attname, None)
+            self._keys = None
         rows = rows if others else [()] * len(taken)
         read = self._as_read(key, taken)
         return [self._row(key, value, returning_fields, row) for value, row in zip(read, rows, strict=True)]

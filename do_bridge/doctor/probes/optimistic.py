@@ -7,14 +7,16 @@ from typing import Final
 from do_bridge.doctor.databases import Database
 from do_bridge.doctor.probe import D1, REST, Group, Measured, Probe, Wrong, expect
 from do_bridge.driver import Error, TransactionConflict
+from do_bridge.driver.speculation.carrying import LARGEST
 
 PROBES: list[Probe] = []
 _group = Group("Optimistic transactions on D1", PROBES)
 
 _STOP = "Set OPTIONS['transactions'] to 'none' (D1_TRANSACTIONS=none), and report this."
 
-#: Sizes of a value, in characters: each travels as twice as many, and the last ones in several messages.
-_SIZES: Final = (1_000, 100_000, 400_000)
+#: Sizes of a value, in characters: each travels as twice as many. Six values of the second size need several
+#: messages, and one of the last size fills a message.
+_SIZES: Final = (1_000, 100_000, LARGEST // 2 - 1_000)
 _ROWS: Final = 6
 
 
