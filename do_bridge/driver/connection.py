@@ -125,6 +125,11 @@ class Connection:
         """Whether ``begin()`` was called, and neither ``commit()`` nor ``rollback()`` since."""
         return self._transaction is not None
 
+    @property
+    def can_join(self) -> bool:
+        """Whether a read stands for itself, and may travel with those of other connections."""
+        return self._transaction is None
+
     def cursor(self) -> Cursor:
         """Return a new cursor."""
         self._check_open()
@@ -152,7 +157,7 @@ class Connection:
         deadline = Deadline(self.timeout)
         with self.ahead() if self.ahead is not None else nullcontext(()) as ahead:
             answers = self._send([*ahead, *sent], deadline)[len(ahead) :]
-        results = iter(self._decode(sent, answers, deadline))
+        results = iter(self.decode(sent, answers, deadline))
         return [next(results) if item.shape.verb else Result([], [], -1, None) for item in statements]
 
     def run_many(self, statements: Sequence[Statement]) -> list[Result]:
@@ -352,11 +357,7 @@ class Connection:
                 answers = self._batch(statements, deadline, expect)
             else:
                 answers = self._transaction.run(statements, deadline)
-            call.rows = sum(len(answer.rows) for answer in answers)
-            call.changed = sum(answer.changes or 0 for answer in answers)
-            if metered:
-                call.rows_read = _total([answer.rows_read for answer in answers])
-                call.rows_written = _total([answer.rows_written for answer in answers])
+            call.count(answers)
         return answers
 
     def _batch(self, statements: Sequence[Statement], deadline: Deadline, expect: str | None) -> list[Answer]:
@@ -368,9 +369,10 @@ class Connection:
             self._keys.rename()
         return self.transport.batch(self.database, statements, deadline, expect=expect, key=self._key())
 
-    def _decode(
+    def decode(
         self, statements: Sequence[Statement], answers: Sequence[Answer], deadline: Deadline
     ) -> list[Result]:
+        """Return the results of answers; large integers are read again, in another round trip."""
         decoded = [decoded_rows(answer) for answer in answers]
         doubtful = [columns for _, columns in decoded]
         rows = [rows for rows, _ in decoded]
@@ -437,12 +439,6 @@ class Connection:
                     error.add_note(f"The first {len(results)} statements have been carried out and stay.")
                 raise
         return results
-
-
-def _total(numbers: Sequence[int | None]) -> int | None:
-    """Return the sum, or None if one of the numbers is unknown."""
-    known = [number for number in numbers if number is not None]
-    return sum(known) if numbers and len(known) == len(numbers) else None
 
 
 #: The name that PEP 249 gives to opening a connection.

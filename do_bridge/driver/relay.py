@@ -17,6 +17,7 @@ from .transport import (
     Answer,
     Control,
     Deadline,
+    ReadRequest,
     RemoteTransaction,
     Step,
     Transport,
@@ -67,6 +68,19 @@ class RelayTransport(Transport):
             message, deadline, reads_only=all(statement.shape.reads_only for statement in statements)
         )
 
+    def together(self, requests: Sequence[ReadRequest], deadline: Deadline) -> list[list[Answer] | Error]:
+        """Run reads of several databases in one round trip."""
+        messages = [
+            {
+                "op": "batch",
+                "db": request.database,
+                **({} if request.expect is None else {"expect": request.expect}),
+                "steps": wire_steps(request.statements),
+            }
+            for request in requests
+        ]
+        return with_retries(lambda: self._ask_all(messages, deadline), reads_only=True, deadline=deadline)
+
     def size(self, database: str, deadline: Deadline) -> int:
         """Return the bytes that the database takes on disk."""
         answers = self._ask({"op": "size", "db": database}, deadline, reads_only=True)
@@ -87,6 +101,13 @@ class RelayTransport(Transport):
         session = self.pool.acquire(deadline)
         try:
             return session.request(message, deadline)
+        finally:
+            self.pool.release(session)
+
+    def _ask_all(self, messages: Sequence[dict[str, Any]], deadline: Deadline) -> list[list[Answer] | Error]:
+        session = self.pool.acquire(deadline)
+        try:
+            return session.request_all(messages, deadline)
         finally:
             self.pool.release(session)
 

@@ -24,7 +24,7 @@ from websockets.typing import Subprotocol
 
 from do_bridge.version import __version__
 
-from .exceptions import DataError, InterfaceError, OperationalError, error_from
+from .exceptions import DataError, Error, InterfaceError, OperationalError, error_from
 from .secret import Secret, without_frames
 from .sql import Statement
 from .transport import Answer, Deadline, Step, is_on_this_machine, retry_after
@@ -116,6 +116,18 @@ class RelaySession:
         Raises the driver's exceptions; the effect ``none`` means that the request did not run. A session
         that did not answer in time is closed, which rolls back its open transactions.
         """
+        answers = self.request_all([message], deadline)[0]
+        if isinstance(answers, Exception):
+            raise answers
+        return answers
+
+    def request_all(
+        self, messages: Sequence[dict[str, Any]], deadline: Deadline
+    ) -> list[list[Answer] | Error]:
+        """Send independent requests in one round trip; return the results or the error of each.
+
+        Raises what concerns the session as a whole, as ``request`` does.
+        """
         if self.pid != os.getpid():
             raise OperationalError(
                 "The relay session was opened before this process was forked. Open a connection in "
@@ -128,21 +140,10 @@ class RelaySession:
                 effect="none",
             )
         try:
-            answer = self._exchange(message, deadline)
+            answers = self._exchange(messages, deadline)
         finally:
             self._lock.release()
-        if "error" in answer:
-            error = answer["error"]
-            if error["kind"] == "session_limit":
-                self.retired = True
-            raise error_from(
-                str(error.get("message", "")),
-                kind=error["kind"],
-                effect=error.get("effect", "unknown"),
-                step=error.get("step"),
-                found=error.get("found"),
-            )
-        return [_answer(result) for result in answer["results"]]
+        return [self._results(answer) for answer in answers]
 
     def close(self) -> None:
         """Send a close frame and close; do nothing in a process that did not open the session."""
@@ -217,16 +218,45 @@ class RelaySession:
             )
         return opened
 
-    def _exchange(self, message: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
-        self._last_id += 1
-        data = _encode({"id": self._last_id, **message}).encode()
-        if len(data) > self.max_message:
-            raise DataError(
-                f"The request has {len(data)} bytes, and the relay accepts {self.max_message}. "
-                "Split the work",
-                kind="too_large",
-                effect="none",
-            )
+    def _results(self, answer: dict[str, Any] | Error) -> list[Answer] | Error:
+        if isinstance(answer, Error):
+            return answer
+        if "error" not in answer:
+            return [_answer(result) for result in answer["results"]]
+        error = answer["error"]
+        if error["kind"] == "session_limit":
+            self.retired = True
+        return error_from(
+            str(error.get("message", "")),
+            kind=error["kind"],
+            effect=error.get("effect", "unknown"),
+            step=error.get("step"),
+            found=error.get("found"),
+        )
+
+    def _exchange(
+        self, messages: Sequence[dict[str, Any]], deadline: Deadline
+    ) -> list[dict[str, Any] | DataError]:
+        """Send the frames that are not too large, and return the answer to each, or its refusal."""
+        answers: list[dict[str, Any] | DataError | None] = [None] * len(messages)
+        frames: dict[int, bytes] = {}
+        places: dict[int, int] = {}
+        for place, message in enumerate(messages):
+            self._last_id += 1
+            data = _encode({"id": self._last_id, **message}).encode()
+            if len(data) > self.max_message:
+                answers[place] = _too_large(len(data), self.max_message)
+            else:
+                frames[self._last_id], places[self._last_id] = data, place
+        if frames:
+            self._refuse_unusable(deadline)
+            trip()
+            self._used += sum(_cost(messages[place]) for place in places.values())
+            for number, answer in self._send_and_receive(frames, deadline).items():
+                answers[places[number]] = answer
+        return [answer for answer in answers if answer is not None]
+
+    def _refuse_unusable(self, deadline: Deadline) -> None:
         if not self.usable:
             raise OperationalError(
                 "The connection to the relay was closed", effect="none", transient=True, retry_after=0.0
@@ -237,12 +267,22 @@ class RelaySession:
                 f"The {deadline.seconds:g} seconds of the timeout passed before the request was sent",
                 effect="none",
             )
-        trip()
-        self._used += _cost(message)
+
+    def _send_and_receive(self, frames: dict[int, bytes], deadline: Deadline) -> dict[int, dict[str, Any]]:
+        answers: dict[int, dict[str, Any]] = {}
         try:
-            with self._cut_at(deadline, len(data)):
-                self._socket.send(data, text=True)
-            return self._receive(self._last_id, deadline)
+            for data in frames.values():
+                with self._cut_at(deadline, len(data)):
+                    self._socket.send(data, text=True)
+            while len(answers) < len(frames):
+                answer = self._receive(deadline)
+                number = answer.get("id")
+                if number is None:
+                    # The relay could not read a frame, and answers its frames in any order.
+                    number = next(waiting for waiting in frames if waiting not in answers)
+                if number in frames:
+                    answers[number] = answer
+            return answers
         except ConnectionClosed as error:
             if self._cut:
                 raise _silent(deadline) from error
@@ -256,14 +296,11 @@ class RelaySession:
             self.abort()
             raise
 
-    def _receive(self, request_id: int, deadline: Deadline) -> dict[str, Any]:
-        while True:
-            left = deadline.remaining()
-            if not left:
-                raise TimeoutError
-            answer = json.loads(self._socket.recv(timeout=left))
-            if answer.get("id") in (request_id, None):
-                return answer  # type: ignore[no-any-return]
+    def _receive(self, deadline: Deadline) -> dict[str, Any]:
+        left = deadline.remaining()
+        if not left:
+            raise TimeoutError
+        return json.loads(self._socket.recv(timeout=left))  # type: ignore[no-any-return]
 
     @contextlib.contextmanager
     def _cut_at(self, deadline: Deadline, size: int) -> Iterator[None]:
@@ -363,6 +400,14 @@ def _refused(response: Response, where: str) -> OperationalError | InterfaceErro
         http_status=status,
         transient=transient,
         retry_after=retry_after(response.headers.get("retry-after")) if transient else None,
+    )
+
+
+def _too_large(size: int, most: int) -> DataError:
+    return DataError(
+        f"The request has {size} bytes, and the relay accepts {most}. Split the work",
+        kind="too_large",
+        effect="none",
     )
 
 

@@ -32,6 +32,11 @@ class Connection(driver.Connection):
         #: The process that opened it; a child has a copy.
         self.pid = os.getpid()
 
+    @property
+    def can_join(self):
+        # What reads inside a batch return depends on the writes that wait there.
+        return self.batch is None and super().can_join
+
     def run(self, statements):
         if self.batch is None:
             return self.run_now(statements)

@@ -11,6 +11,7 @@ from do_bridge import driver as Database
 from do_bridge.backends.environment import in_test_environment
 from do_bridge.driver.secret import Secret
 
+from . import read_ahead
 from .blocks import callbacks, linked
 from .client import DatabaseClient
 from .creation import DatabaseCreation
@@ -124,7 +125,12 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         return SQLITE_VERSION
 
     def create_cursor(self, name=None):
-        return self.connection.cursor()
+        return read_ahead.cursor_of(self)
+
+    @property
+    def queries_logged(self):
+        # A statement that is only looked at runs, and is logged, later.
+        return super().queries_logged and not read_ahead.is_peeking()
 
     @async_unsafe
     def close(self):

@@ -4,6 +4,7 @@ from django.db import router
 from django.db.models import Model
 
 from do_bridge import django_compat
+from do_bridge.backends.remote_sqlite import prefetching
 from do_bridge.tenancy.context import TenantMismatch, current
 from do_bridge.tenancy.replicated.users import has_same_key, is_user, need_copy
 from do_bridge.tenancy.routers import check_same_tenant, hinted_alias
@@ -102,6 +103,11 @@ class BoundQuerySet(ResultsByContext):
         made._prefetch_related_lookups = self._prefetch_related_lookups[:]
         django_compat.copy_fetch_mode(self, made)
         return made
+
+    def _prefetch_related_objects(self):
+        # Without this method Django would prefetch one relation after the other.
+        prefetching.prefetch(self._result_cache, *self._prefetch_related_lookups)
+        self._prefetch_done = True
 
     # The routers check `save()`. The methods below use only keys, which are other rows' in another tenant.
     # Conditions are checked when they are built, if the database is known by then, and again when they are
