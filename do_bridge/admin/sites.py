@@ -12,6 +12,7 @@ from django.urls import get_script_prefix, path, reverse
 from django.utils.functional import SimpleLazyObject
 
 from do_bridge.admin.tenant import TenantFieldsMixin, bound_form, tenant_filter
+from do_bridge.admin.together import GatherMixin
 from do_bridge.inspection import urls as inspection_urls
 from do_bridge.inspection.access import inside_admin, may_look
 from do_bridge.inspection.databases import Inspected, matching
@@ -152,7 +153,7 @@ class ReadOnlyAdminMixin:
         return False
 
 
-class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
+class TenantModelAdmin(GatherMixin, TenantFieldsMixin, admin.ModelAdmin):
     """Keep everything on the admin's pages in the current tenant's database.
 
     That includes rows, form fields, filters, autocompletes and the log. Its inlines need TenantInlineMixin.
@@ -198,7 +199,7 @@ class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
         return super().log_deletions(request, queryset)
 
 
-class LogEntryAdmin(ReadOnlyAdminMixin, admin.ModelAdmin):
+class LogEntryAdmin(ReadOnlyAdminMixin, GatherMixin, admin.ModelAdmin):
     """The admin log, by day."""
 
     date_hierarchy = "action_time"

@@ -1,41 +1,30 @@
 """Prefetch independent relations in one round trip a level, with Django's own prefetch."""
 
-from contextlib import ExitStack
 from functools import partial
 
-from django.db import connections
 from django.db.models import Prefetch, prefetch_related_objects
 from django.db.models.constants import LOOKUP_SEP
 
 from . import read_ahead
 
 
-class _Stop(BaseException):
-    """Leaves a peek at a statement on another engine."""
-
-
-def prefetch(rows, *lookups):
+def prefetch(rows, *lookups, answers=None):
     """Do what prefetch_related_objects() does, with one round trip for the lookups of each level.
 
     `rows` is a list of instances of one model, in one database. The related rows of all lookups of a level
     are read together. Lookups that come with a related queryset's own prefetch_related() are read one by one.
+    `answers` may have some rows already.
     """
-    prefetch_all([(rows, lookups)])
+    prefetch_all([(rows, lookups)], answers)
 
 
-def prefetch_all(pairs):
+def prefetch_all(pairs, answers=None):
     """Prefetch for several lists of rows, each with its lookups: [(rows, lookups), …]."""
     pairs = [(rows, _by_level(rows, lookups)) for rows, lookups in pairs if rows and lookups]
     single = [(rows, lookup) for rows, lookups in pairs for lookup in lookups]
-    if len(single) < 2:
-        for rows, lookup in single:
-            prefetch_related_objects(rows, lookup)
-        return
-
-    def find_more(connection, statement):
-        _ask_all(connection, statement, single, answers)
-
-    answers = read_ahead.Answers(find_more)
+    answers = read_ahead.Answers() if answers is None else answers
+    if len(single) > 1:
+        answers.find_more = lambda connection, statement: _ask_all(connection, statement, single, answers)
     with read_ahead.answering(answers):
         for rows, lookups in pairs:
             prefetch_related_objects(rows, *lookups)
@@ -44,23 +33,10 @@ def prefetch_all(pairs):
 def _ask_all(connection, statement, single, answers):
     """Send a statement together with the next statement of each lookup."""
     # A peek assigns nothing, because it ends at its first statement, whether that has an answer or not.
-    found = [_next(partial(prefetch_related_objects, rows, lookup)) for rows, lookup in single]
+    found = [
+        read_ahead.next_statement(partial(prefetch_related_objects, rows, lookup)) for rows, lookup in single
+    ]
     read_ahead.ask([read_ahead.Asked(connection, statement), *filter(None, found)], answers)
-
-
-def _next(work):
-    with ExitStack() as stack:
-        for connection in connections.all(initialized_only=True):
-            if not hasattr(connection, "linked_part"):
-                stack.enter_context(connection.execute_wrapper(_stop))
-        try:
-            return read_ahead.peek(work)[0]
-        except (Exception, _Stop):
-            return None  # It is raised again, or runs, where Django gets there.
-
-
-def _stop(*args):
-    raise _Stop
 
 
 def _by_level(rows, lookups):

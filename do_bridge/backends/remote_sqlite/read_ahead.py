@@ -5,8 +5,11 @@ together. Inside `answering` the same code finds the answers, and sends what is 
 twice as far as its first read, and Django's own compilers and querysets do all the rest.
 """
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import wraps
+
+from django.db import connections
 
 from do_bridge import driver
 from do_bridge.driver.sql import prepare
@@ -28,6 +31,10 @@ class Asked(BaseException):
         self.connection, self.statement = connection, statement
 
 
+class _Stop(BaseException):
+    """Leaves a peek at a statement on another engine."""
+
+
 class _Peek:
     is_peek = True
 
@@ -37,19 +44,19 @@ class _Peek:
 
 
 class Answers:
-    """What statements returned: `find_more(connection, statement)` may add to them at a statement without."""
+    """What statements returned; `find_more(connection, statement)` may add to it at a statement without."""
 
     is_peek = False
 
-    def __init__(self, find_more=None):
+    def __init__(self):
         self._outcomes = {}
-        self._find_more = find_more
+        self.find_more = None
 
     def look(self, connection, statement):
         """Return a statement's Result, or None if it has to be run. Raises the error that it had."""
         key = _key(connection, statement)
-        if key not in self._outcomes and self._find_more is not None:
-            self._find_more(connection, statement)
+        if key not in self._outcomes and self.find_more is not None:
+            self.find_more(connection, statement)
         outcome = self._outcomes.get(key)
         if isinstance(outcome, driver.Error):
             raise outcome
@@ -100,6 +107,38 @@ def peek(work):
             return None, work()
         except Asked as asked:
             return asked, None
+
+
+def next_statement(work):
+    """Return the Asked of `work()`, or None if there is none: it fails, or goes to another engine first."""
+    with ExitStack() as stack:
+        for connection in connections.all(initialized_only=True):
+            if not hasattr(connection, "linked_part"):
+                stack.enter_context(connection.execute_wrapper(_stop))
+        try:
+            return peek(work)[0]
+        except (Exception, _Stop):
+            return None  # Whoever runs it later gets the error.
+
+
+def _stop(*args):
+    raise _Stop
+
+
+def read_for(works, answers):
+    """Send the first statement of each of `works` in one round trip, for `answers`."""
+    ask(filter(None, [next_statement(work) for work in works]), answers)
+
+
+def answered(function, answers):
+    """Return the function with its statements answered from `answers`."""
+
+    @wraps(function)
+    def wrapped(*args, **kwargs):
+        with answering(answers):
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 def answering(answers):
