@@ -20,6 +20,7 @@ from .exceptions import (
     ProgrammingError,
 )
 from .keys import NameInUse, WriteKeys
+from .last_writes import LastWrites
 from .limits import LONGEST_LEASE, chunks_by_weight
 from .results import Result, decoded_rows, result_of
 from .speculation import Speculation, reserve_keys
@@ -36,7 +37,7 @@ _FRAME: Final = 2000
 MAX_WRITES: Final = 500
 
 
-class Connection:
+class Connection(LastWrites):
     """A connection to one database, ``do:<object>`` or ``d1:<id>``; the first statement opens it.
 
     Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` limits one call,
@@ -356,7 +357,7 @@ class Connection:
             if self._transaction is None:
                 answers = self._batch(statements, deadline, expect)
             else:
-                answers = self._transaction.run(statements, deadline)
+                answers = self._run_inside(self._transaction, statements, deadline, expect)
             call.count(answers)
         return answers
 
@@ -433,7 +434,8 @@ class Connection:
             )
         for piece in pieces:
             try:
-                results.extend(self.run(piece))
+                with self.last_write(*(self._last if piece is pieces[-1] else ())):
+                    results.extend(self.run(piece))
             except Error as error:
                 if alone and results:
                     error.add_note(f"The first {len(results)} statements have been carried out and stay.")

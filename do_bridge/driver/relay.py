@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from .d1_keys import write_once_on_d1
 from .exceptions import DatabaseError, Error, OperationalError
-from .keys import leaving_time_to_ask, name_in_use, settle_commit, write_once
+from .keys import answer_lost, leaving_time_to_ask, name_in_use, settle_commit, write_once
 from .relay_pool import RelayPool
 from .relay_session import RelaySession, shown, wire_steps
 from .secret import Secret
@@ -165,6 +165,8 @@ class RelayTransaction(RemoteTransaction):
                 self._let_go()
             if key and told.effect == "unknown" and isinstance(error, DatabaseError):
                 settle_commit(self._pool, self._database, key, error, deadline)
+                if any(isinstance(step, Statement) for step in steps):
+                    raise answer_lost(error) from error
                 return [Answer() for _ in steps]
             if error.kind == "stale_key" and isinstance(error, DatabaseError):
                 raise name_in_use(error, "ended") from error

@@ -20,6 +20,8 @@ class Transaction:
         self._ended_by: Error | None = None
         self.writes = False
         """Whether a statement of it may have written something."""
+        self.is_committed = False
+        """Whether it was committed together with its last write."""
 
     def run(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         """Run statements, after the savepoint steps that wait, in one round trip."""
@@ -30,8 +32,15 @@ class Transaction:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a part of it has reached the database."""
-        return self._sent
+        """Whether a part of it has reached the database, where it is open."""
+        return self._sent and not self.is_committed
+
+    def run_last(self, statements: Sequence[Statement], deadline: Deadline, key: str = "") -> list[Answer]:
+        """Run statements and commit in one round trip, under ``key`` in case the answer is lost."""
+        steps: list[Step] = [*self._pending, *statements, Control("commit", key=key)]
+        answers = self._run(steps, deadline)
+        self.is_committed = True
+        return answers[len(steps) - len(statements) - 1 : -1]
 
     def begin_by(self, remote: RemoteTransaction) -> None:
         """Begin with another remote transaction, if the first has not begun."""
@@ -40,12 +49,15 @@ class Transaction:
     def savepoint(self, name: str) -> None:
         """Open a savepoint with the next statement."""
         self._check_alive()
+        self._refuse_more()
         self._savepoints.append(name)
         self._pending.append(Control("savepoint", name))
 
     def release(self, name: str) -> None:
         """Release a savepoint with the next statement; forget one that was never sent."""
         self._check_alive()
+        if self.is_committed:
+            return
         self._savepoints = self._savepoints[: self._depth(name)]
         at = self._waiting(name)
         if at is not None:
@@ -56,6 +68,7 @@ class Transaction:
     def rollback_to(self, name: str) -> None:
         """Undo with the next statement what was done since the savepoint; it stays open."""
         self._check_alive()
+        self._refuse_more()
         self._savepoints = self._savepoints[: self._depth(name) + 1]
         at = self._waiting(name)
         if at is not None:
@@ -70,7 +83,7 @@ class Transaction:
     def commit(self, deadline: Deadline, key: str = "") -> None:
         """Commit, under ``key`` in case the answer is lost; no round trip if nothing was sent."""
         self._check_alive()
-        if not self._sent:
+        if not self._sent or self.is_committed:
             return
         closing = self._closing()
         undoes = any(step.verb == "rollback_to" for step in closing)
@@ -83,7 +96,7 @@ class Transaction:
 
     def rollback(self, deadline: Deadline) -> None:
         """Roll back; do nothing if the transaction has ended already."""
-        if not self._sent:
+        if not self._sent or self.is_committed:
             return
         if self._ended_by is not None:
             self._remote.abandon()
@@ -100,6 +113,7 @@ class Transaction:
 
     def _run(self, steps: list[Step], deadline: Deadline) -> list[Answer]:
         self._check_alive()
+        self._refuse_more()
         try:
             answers = self._remote.run(steps, deadline)
             self._sent = True
@@ -132,6 +146,14 @@ class Transaction:
                 kind=self._ended_by.kind or "no_transaction",
                 effect="ended",
             ) from self._ended_by
+
+    def _refuse_more(self) -> None:
+        if self.is_committed:
+            raise OperationalError(
+                "The block was committed together with the write that was declared its last. Make this write "
+                "before that one, or in a block of its own",
+                effect="statement",
+            )
 
     def _closing(self) -> list[Control]:
         """Return the waiting steps about savepoints that the object holds."""

@@ -76,6 +76,16 @@ def test_a_saved_post_takes_two_trips_after_sign_in(page, path, trips):
     assert page("ada", path, {"title": "A title", "content": "Text"})[0] == trips
 
 
+def test_a_row_saved_in_a_tenants_admin_commits_with_the_row_of_the_log(page, site):
+    data = {"title": "x", "content": "y", "user": site.bo.pk}
+    data |= {"published_at_0": "2026-01-01", "published_at_1": "10:00"}
+    trips, _ = page("root", "/t/acme/admin/blog/post/{post}/change/", data)
+    # The row, the user that was chosen (to show, then to check), the row's write, and the log's.
+    assert trips == SIGN_IN + 5
+    trips, _ = page("root", "/t/acme/admin/blog/post/add/", data)
+    assert trips == SIGN_IN + 4
+
+
 #: Pages whose reads depend on what they read: filters, pages, dates, searches, and choices.
 PAGES = [
     "/admin/accounts/user/",

@@ -1,5 +1,7 @@
 """The connection wrapper that both engines share: sqlite3's, with a remote driver in place of the module."""
 
+from contextlib import contextmanager
+
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -162,6 +164,27 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
     def get_autocommit(self):
         linked.catch_up(self)
         return super().get_autocommit()
+
+    @contextmanager
+    def last_write(self, model, *, ends_block=False):
+        """Commit the outermost block inside together with the next write to the model's table, its last one.
+
+        With `ends_block` it is the block that is open now, unless others are around it. Inside another block
+        this does nothing. It saves the round trip of the commit.
+        """
+        if ends_block:
+            links = linked.links_of(self)
+            is_linked = self.linked_part is not None or (links is not None and bool(links.steps))
+            is_meant = len(self.atomic_blocks) == 1 and not is_linked
+        else:
+            is_meant = not self.in_atomic_block and self.get_autocommit()
+        if not is_meant or not self.features.supports_transactions:
+            yield
+            return
+        self.ensure_connection()
+        table = self.ops.quote_name(model._meta.db_table)
+        with self.connection.last_write(f"INSERT INTO {table}", f"UPDATE {table}"):
+            yield
 
     def validate_no_broken_transaction(self):
         # Called before each statement.
