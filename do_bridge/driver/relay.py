@@ -183,6 +183,18 @@ class RelayTransaction(RemoteTransaction):
             self._session.retired = True
             self._let_go()
 
+    def leave(self, deadline: Deadline) -> None:
+        """Send the rollback; without the session the relay rolls back by itself."""
+        if self._session is None:
+            return
+        message = {"op": "tx", "db": self._database, "tx": self._name, "steps": [{"rollback": True}]}
+        try:
+            self._session.post(message, deadline)
+        except Error:
+            self.abandon()
+        else:
+            self._let_go()
+
     def _begin(self, steps: Sequence[Step], deadline: Deadline) -> list[Answer]:
         session = self._session = self._pool.acquire(deadline)
         self._name = session.new_transaction_name()

@@ -17,7 +17,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
-from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -25,9 +24,10 @@ from websockets.typing import Subprotocol
 from do_bridge.version import __version__
 
 from .exceptions import DataError, Error, InterfaceError, OperationalError, error_from
+from .relay_errors import busy, refused, silent, too_large
 from .secret import Secret, without_frames
 from .sql import Statement
-from .transport import Answer, Deadline, Step, is_on_this_machine, retry_after
+from .transport import Answer, Deadline, Step, is_on_this_machine
 from .trips import trip
 
 USER_AGENT: Final = f"do-bridge/{__version__}"
@@ -135,15 +135,30 @@ class RelaySession:
                 effect="none",
             )
         if not self._lock.acquire(timeout=deadline.remaining()):
-            raise OperationalError(
-                "The relay session was busy until the timeout. Use a connection from one thread at a time",
-                effect="none",
-            )
+            raise busy()
         try:
             answers = self._exchange(messages, deadline)
         finally:
             self._lock.release()
         return [self._results(answer) for answer in answers]
+
+    def post(self, message: dict[str, Any], deadline: Deadline) -> None:
+        """Send a request and skip its answer, which costs no round trip. Raises as ``request`` does."""
+        if not self._lock.acquire(timeout=deadline.remaining()):
+            raise busy()
+        try:
+            self._refuse_unusable(deadline)
+            self._last_id += 1
+            self._used += _cost(message)
+            self._socket.send(_encode({"id": self._last_id, **message}).encode(), text=True)
+        except (ConnectionClosed, OSError) as error:
+            raise OperationalError("The connection to the relay was lost", effect="unknown") from error
+        except BaseException:
+            # Half of it may have been sent.
+            self.abort()
+            raise
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Send a close frame and close; do nothing in a process that did not open the session."""
@@ -183,7 +198,7 @@ class RelaySession:
                 )
             )
         except InvalidStatus as error:
-            raise _refused(error.response, where) from without_frames(error)
+            raise refused(error.response, where) from without_frames(error)
         except TimeoutError as error:
             text = (
                 f"The relay at {where} did not answer within {timeout:.1f} seconds. Check RELAY_URL "
@@ -198,7 +213,7 @@ class RelaySession:
         except (InvalidURI, ValueError) as error:
             if isinstance(error.__context__, InvalidStatus):
                 # The library followed a redirect to an address that is not a WebSocket's.
-                raise _refused(error.__context__.response, where) from without_frames(error)
+                raise refused(error.__context__.response, where) from without_frames(error)
             raise InterfaceError(
                 f"RELAY_URL is not a valid address: {where}. It begins with https:// or http://",
                 effect="none",
@@ -245,7 +260,7 @@ class RelaySession:
             self._last_id += 1
             data = _encode({"id": self._last_id, **message}).encode()
             if len(data) > self.max_message:
-                answers[place] = _too_large(len(data), self.max_message)
+                answers[place] = too_large(len(data), self.max_message)
             else:
                 frames[self._last_id], places[self._last_id] = data, place
         if frames:
@@ -285,12 +300,12 @@ class RelaySession:
             return answers
         except ConnectionClosed as error:
             if self._cut:
-                raise _silent(deadline) from error
+                raise silent(deadline) from error
             text = "The connection to the relay was lost before its answer came"
             raise OperationalError(text, effect="unknown", transient=True) from error
         except TimeoutError as error:
             self.abort()
-            raise _silent(deadline) from error
+            raise silent(deadline) from error
         except BaseException:
             # An unread answer would be taken for the next request's.
             self.abort()
@@ -355,64 +370,6 @@ def _session_url(url: str) -> str:
     parts = urlsplit(url)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
-
-
-def _refused(response: Response, where: str) -> OperationalError | InterfaceError:
-    status = response.status_code
-    # Other servers answer with that status, too: Cloudflare's edge does when a Worker is over its limits.
-    unready = status == 503 and b"RELAY_TOKEN" in (response.body or b"")
-    if status == 400:
-        text = (
-            f"The relay at {where} uses another version of the protocol. Run "
-            "`manage.py relay status`, which shows the older side, and `manage.py relay deploy` if it is the "
-            "relay"
-        )
-        return InterfaceError(text, effect="none", http_status=status)
-    texts = {
-        401: (
-            f"The relay at {where} refused the token (HTTP 401). Set RELAY_TOKEN to the value of the "
-            "Worker's secret"
-        ),
-        403: (
-            f"Access to the relay at {where} is forbidden (HTTP 403). Check the firewall or access "
-            "rules in front of it"
-        ),
-        404: f"No relay was found at {where} (HTTP 404). Check RELAY_URL",
-        429: (
-            f"The relay at {where} accepts no more connections for now (HTTP 429). Open fewer "
-            "sessions: lower OPTIONS['pool_size']"
-        ),
-    }
-    text = texts.get(status, f"The relay at {where} answered with HTTP {status}")
-    if unready:
-        text = (
-            f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN is missing or "
-            "shorter than 32 characters"
-        )
-    elif 300 <= status < 400:
-        text = f"{where} redirects (HTTP {status}). Set RELAY_URL to the address of the relay itself"
-    transient = status == 429 or (status >= 500 and not unready)
-    kind = "unauthorized" if status in (401, 403) else "rate_limited" if status == 429 else None
-    return OperationalError(
-        text,
-        kind=kind,
-        effect="none",
-        http_status=status,
-        transient=transient,
-        retry_after=retry_after(response.headers.get("retry-after")) if transient else None,
-    )
-
-
-def _too_large(size: int, most: int) -> DataError:
-    return DataError(
-        f"The request has {size} bytes, and the relay accepts {most}. Split the work",
-        kind="too_large",
-        effect="none",
-    )
-
-
-def _silent(deadline: Deadline) -> OperationalError:
-    return OperationalError(f"The relay did not answer within {deadline.seconds:g} seconds", effect="unknown")
 
 
 def _reason(error: Exception) -> str:

@@ -81,31 +81,26 @@ class Transaction:
         self._pending = closing if closing[-1:] == [undo] else [*closing, undo]
 
     def commit(self, deadline: Deadline, key: str = "") -> None:
-        """Commit, under ``key`` in case the answer is lost; no round trip if nothing was sent."""
+        """Commit, under ``key`` in case the answer is lost; no round trip if nothing was written."""
         self._check_alive()
         if not self._sent or self.is_committed:
             return
+        if not self.writes:
+            # It has its answers already.
+            self._remote.leave(deadline)
+            return
         closing = self._closing()
         undoes = any(step.verb == "rollback_to" for step in closing)
-        try:
-            self._run([*(closing if undoes else ()), Control("commit", key=key)], deadline)
-        except OperationalError as error:
-            # A transaction that only read has its answers already, so nothing was lost.
-            if self.writes or error.effect != "unknown":
-                raise
+        self._run([*(closing if undoes else ()), Control("commit", key=key)], deadline)
 
     def rollback(self, deadline: Deadline) -> None:
-        """Roll back; do nothing if the transaction has ended already."""
+        """Roll back, without a round trip; do nothing if the transaction has ended already."""
         if not self._sent or self.is_committed:
             return
         if self._ended_by is not None:
             self._remote.abandon()
             return
-        try:
-            self._remote.run([Control("rollback")], deadline)
-        except OperationalError:
-            # The server rolls back by itself when it receives nothing more.
-            self._remote.abandon()
+        self._remote.leave(deadline)
 
     def abandon(self) -> None:
         """End a transaction whose state is unknown."""

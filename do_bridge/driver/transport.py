@@ -103,6 +103,10 @@ class RemoteTransaction(ABC):
     def abandon(self) -> None:
         """End a transaction whose state is unknown."""
 
+    def leave(self, deadline: Deadline) -> None:
+        """Roll back without waiting for the answer: nothing depends on it."""
+        self.abandon()
+
 
 class Transport(ABC):
     """A way to the databases; one object serves all threads of a process."""
