@@ -12,6 +12,7 @@ from django.db import DatabaseError, InterfaceError
 from accounts.models import Membership, SignInFailure, Tenant, User
 from accounts.sign_in import AdminSignInForm
 from do_bridge.admin import (
+    GatherMixin,
     LogEntryAdmin,
     ReadOnlyAdminMixin,
     TenantLogEntryAdmin,
@@ -35,9 +36,13 @@ class MembershipInline(admin.TabularInline):
     extra = 0
     autocomplete_fields = ["user", "tenant"]
 
+    def get_queryset(self, request):
+        # Each row shows its user and its tenant.
+        return super().get_queryset(request).select_related("user", "tenant")
+
 
 @admin.register(User)
-class UserAdmin(CopyWarningMixin, DjangoUserAdmin):
+class UserAdmin(CopyWarningMixin, GatherMixin, DjangoUserAdmin):
     list_display = ["username", "name", "email", "is_staff", "is_active", "date_joined"]
     search_fields = ["username", "name", "email"]
     date_hierarchy = "date_joined"
@@ -90,7 +95,7 @@ class TenantForm(forms.ModelForm):
 
 
 @admin.register(Tenant)
-class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
+class TenantAdmin(CopyWarningMixin, GatherMixin, admin.ModelAdmin):
     form = TenantForm
     list_display = ["slug", "name", "created"]
     search_fields = ["slug", "name"]
@@ -132,7 +137,7 @@ class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
 
 
 @admin.register(Membership)
-class MembershipAdmin(CopyWarningMixin, admin.ModelAdmin):
+class MembershipAdmin(CopyWarningMixin, GatherMixin, admin.ModelAdmin):
     list_display = ["user", "tenant", "role", "created"]
     list_filter = ["role"]
     list_select_related = ["user", "tenant"]
@@ -146,7 +151,7 @@ class MembershipAdmin(CopyWarningMixin, admin.ModelAdmin):
 
 
 @admin.register(SignInFailure)
-class SignInFailureAdmin(admin.ModelAdmin):
+class SignInFailureAdmin(GatherMixin, admin.ModelAdmin):
     """Failed logins; deleting a row ends its block."""
 
     list_display = ["who", "address", "failures", "last", "closed_until"]

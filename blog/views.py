@@ -5,14 +5,14 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models.functions import Left
 from django.http import Http404
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
-from accounts.members import membership_of
+from accounts.members import membership_of, memberships_of
 from accounts.models import Membership
 from blog.forms import PostForm
 from blog.models import Post
-from do_bridge import current_tenant
+from do_bridge import current_tenant, gather
 
 PAGE_SIZE = 10
 EXCERPT = 400  # characters; a whole post can have a hundred thousand
@@ -27,7 +27,9 @@ def post_list(request):
     page = page_number(request)
     posts = Post.objects.select_related("user").defer("content").annotate(excerpt=Left("content", EXCERPT))
     start = (page - 1) * PAGE_SIZE
-    rows = list(posts[start : start + PAGE_SIZE + 1])
+    rows, membership = gather(
+        posts[start : start + PAGE_SIZE + 1], memberships_of(request.user, current_tenant()).first
+    )
     if not rows and page > 1:
         raise Http404("This page of posts does not exist.")
     context = {
@@ -35,28 +37,36 @@ def post_list(request):
         "page": page,
         "newer": page - 1,
         "older": page + 1 if len(rows) > PAGE_SIZE else None,
-        "membership": membership_of(request.user, current_tenant()),
+        "membership": membership,
     }
     return render(request, "blog/post_list.html", context)
 
 
 @require_safe
 def post_detail(request, pk):
-    post = get_object_or_404(Post.objects.select_related("user"), pk=pk)
-    membership = membership_of(request.user, current_tenant())
+    post, membership = gather(
+        Post.objects.select_related("user").filter(pk=pk).first,
+        memberships_of(request.user, current_tenant()).first,
+    )
+    if post is None:
+        raise Http404("This post does not exist.")
     return render(request, "blog/post_detail.html", {"post": post, "may_edit": may_edit(membership, post)})
 
 
 @login_required
 def post_new(request):
-    require_membership(request)
+    require_membership(membership_of(request.user, current_tenant()))
     return post_form(request, Post(user=request.user), done="The post was published.")
 
 
 @login_required
 def post_edit(request, pk):
-    membership = require_membership(request)
-    post = get_object_or_404(Post, pk=pk)
+    post, membership = gather(
+        Post.objects.filter(pk=pk).first, memberships_of(request.user, current_tenant()).first
+    )
+    require_membership(membership)
+    if post is None:
+        raise Http404("This post does not exist.")
     if not may_edit(membership, post):
         raise PermissionDenied("You can edit only your own posts. Owners of the tenant can edit all posts.")
     return post_form(request, post, done="The post was saved.")
@@ -83,15 +93,10 @@ def page_number(request):
     return int(text)
 
 
-def require_membership(request):
-    """Return the user's membership of the current tenant.
-
-    Raises PermissionDenied without one.
-    """
-    membership = membership_of(request.user, current_tenant())
+def require_membership(membership):
+    """Raise PermissionDenied if the user has no membership of the current tenant."""
     if membership is None:
         raise PermissionDenied("Only members of this tenant can write posts.")
-    return membership
 
 
 def may_edit(membership, post):

@@ -10,6 +10,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .batches import batch
     from .conflicts import TransactionConflict, retry_on_conflict
+    from .gathering import agather, gather, prefetch
     from .tenancy.context import current_tenant, directory_context, tenant_context, unset_context
     from .tenancy.databases import TenantDatabases, register_tenant
     from .tenancy.lifecycle.creation import create_tenant
@@ -21,11 +22,14 @@ else:
         {
             "TenantDatabases": "tenancy.databases",
             "TransactionConflict": "conflicts",
+            "agather": "gathering",
             "alias_slug": "tenancy.slugs",
             "batch": "batches",
             "create_tenant": "tenancy.lifecycle.creation",
             "current_tenant": "tenancy.context",
             "directory_context": "tenancy.context",
+            "gather": "gathering",
+            "prefetch": "gathering",
             "register_tenant": "tenancy.databases",
             "retry_on_conflict": "conflicts",
             "tenant_alias": "tenancy.slugs",
@@ -39,11 +43,14 @@ __all__ = [
     "TenantDatabases",
     "TransactionConflict",
     "__version__",
+    "agather",
     "alias_slug",
     "batch",
     "create_tenant",
     "current_tenant",
     "directory_context",
+    "gather",
+    "prefetch",
     "register_tenant",
     "retry_on_conflict",
     "tenant_alias",

@@ -11,10 +11,12 @@ from .sites import (
     tenant_site,
 )
 from .tenant import TenantInlineMixin
+from .together import GatherMixin
 
 __all__ = [
     "DatabaseAdminSite",
     "DirectoryAdminSite",
+    "GatherMixin",
     "LogEntryAdmin",
     "ReadOnlyAdminMixin",
     "TenantAdminSite",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.db import connections
 from django.db.models import Q
 from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import get_script_prefix, path, reverse
 from django.utils.functional import SimpleLazyObject
 
 from do_bridge.admin.tenant import TenantFieldsMixin, bound_form, tenant_filter
+from do_bridge.admin.together import GatherMixin
 from do_bridge.inspection import urls as inspection_urls
 from do_bridge.inspection.access import inside_admin, may_look
 from do_bridge.inspection.databases import Inspected, matching
@@ -19,6 +22,7 @@ from do_bridge.inspection.views_rows import READ
 from do_bridge.tenancy import current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.links import directory_root, tenant_root
+from do_bridge.tenancy.orm.last_writes import saves_in_one_write
 from do_bridge.tenancy.replicated.users import need_copy, writer
 from do_bridge.tenancy.tenants import lookup, tenant_model
 
@@ -152,7 +156,7 @@ class ReadOnlyAdminMixin:
         return False
 
 
-class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
+class TenantModelAdmin(GatherMixin, TenantFieldsMixin, admin.ModelAdmin):
     """Keep everything on the admin's pages in the current tenant's database.
 
     That includes rows, form fields, filters, autocompletes and the log. Its inlines need TenantInlineMixin.
@@ -187,18 +191,30 @@ class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
 
     def log_addition(self, request: Any, obj: Any, message: Any) -> Any:
         self.copy_user(request.user, self.admin_site.alias())
-        return super().log_addition(request, obj, message)
+        with self._last_write("response_add", "response_post_save_add"):
+            return super().log_addition(request, obj, message)
 
     def log_change(self, request: Any, obj: Any, message: Any) -> Any:
         self.copy_user(request.user, self.admin_site.alias())
-        return super().log_change(request, obj, message)
+        with self._last_write("response_change", "response_post_save_change"):
+            return super().log_change(request, obj, message)
+
+    def _last_write(self, *responses):
+        """Return the block for a row of the log: after it Django's own pages write nothing."""
+        names = (*responses, "changelist_view", "construct_change_message", "message_user")
+        is_django = all(getattr(type(self), name) is getattr(admin.ModelAdmin, name) for name in names)
+        connection = connections[self.admin_site.alias()]
+        is_last = is_django and not self.list_editable and saves_in_one_write(LogEntry)
+        if not is_last or not hasattr(connection, "last_write"):
+            return nullcontext()
+        return connection.last_write(LogEntry, ends_block=True)
 
     def log_deletions(self, request: Any, queryset: Any) -> Any:
         self.copy_user(request.user, self.admin_site.alias())
         return super().log_deletions(request, queryset)
 
 
-class LogEntryAdmin(ReadOnlyAdminMixin, admin.ModelAdmin):
+class LogEntryAdmin(ReadOnlyAdminMixin, GatherMixin, admin.ModelAdmin):
     """The admin log, by day."""
 
     date_hierarchy = "action_time"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from .transport import Answer
 
 logger = logging.getLogger("do_bridge.driver")
 
@@ -35,6 +37,13 @@ class Call:
     rows_written: int | None = None
     error: str | None = None
 
+    def count(self, answers: Sequence[Answer]) -> None:
+        """Take the numbers of rows from the answers to the request."""
+        self.rows = sum(len(answer.rows) for answer in answers)
+        self.changed = sum(answer.changes or 0 for answer in answers)
+        self.rows_read = _total([answer.rows_read for answer in answers])
+        self.rows_written = _total([answer.rows_written for answer in answers])
+
 
 class Timed:
     """Measure one request, log it, and call the connection's ``on_call``."""
@@ -58,3 +67,9 @@ class Timed:
             logger.debug("%s %s: %.1f ms, %s", call.operation, call.database, call.duration * 1000, outcome)
         if self._on_call is not None:
             self._on_call(call)
+
+
+def _total(numbers: Sequence[int | None]) -> int | None:
+    """Return the sum, or None if one of the numbers is unknown."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if numbers and len(known) == len(numbers) else None

@@ -23,6 +23,7 @@ from .exceptions import (
     ProgrammingError,
 )
 from .keys import NameInUse, WriteKeys
+from .last_writes import LastWrites
 from .limits import LONGEST_LEASE, chunks_by_weight
 from .results import Result, decoded_rows, result_of
 from .speculation import Speculation, reserve_keys
@@ -39,7 +40,7 @@ _FRAME: Final = 2000
 MAX_WRITES: Final = 500
 
 
-class Connection:
+class Connection(LastWrites):
     """A connection to one database, ``do:<object>`` or ``d1:<id>``.
 
     The first statement opens it. Without ``begin()`` each statement, and each batch, commits by itself.
@@ -129,6 +130,11 @@ class Connection:
         """Whether a transaction is open, from ``begin()`` to commit or rollback."""
         return self._transaction is not None
 
+    @property
+    def can_join(self) -> bool:
+        """Whether a read stands for itself, and may travel with those of other connections."""
+        return self._transaction is None
+
     def cursor(self) -> Cursor:
         """Return a new cursor."""
         self._check_open()
@@ -156,7 +162,7 @@ class Connection:
         deadline = Deadline(self.timeout)
         with self.ahead() if self.ahead is not None else nullcontext(()) as ahead:
             answers = self._send([*ahead, *sent], deadline)[len(ahead) :]
-        results = iter(self._decode(sent, answers, deadline))
+        results = iter(self.decode(sent, answers, deadline))
         return [next(results) if item.shape.verb else Result([], [], -1, None) for item in statements]
 
     def run_many(self, statements: Sequence[Statement]) -> list[Result]:
@@ -364,12 +370,8 @@ class Connection:
             if self._transaction is None:
                 answers = self._batch(statements, deadline, expect)
             else:
-                answers = self._transaction.run(statements, deadline)
-            call.rows = sum(len(answer.rows) for answer in answers)
-            call.changed = sum(answer.changes or 0 for answer in answers)
-            if metered:
-                call.rows_read = _total([answer.rows_read for answer in answers])
-                call.rows_written = _total([answer.rows_written for answer in answers])
+                answers = self._run_inside(self._transaction, statements, deadline, expect)
+            call.count(answers)
         return answers
 
     def _batch(self, statements: Sequence[Statement], deadline: Deadline, expect: str | None) -> list[Answer]:
@@ -381,9 +383,10 @@ class Connection:
             self._keys.rename()
         return self.transport.batch(self.database, statements, deadline, expect=expect, key=self._key())
 
-    def _decode(
+    def decode(
         self, statements: Sequence[Statement], answers: Sequence[Answer], deadline: Deadline
     ) -> list[Result]:
+        """Return the results of answers; large integers are read again, in another round trip."""
         decoded = [decoded_rows(answer) for answer in answers]
         doubtful = [columns for _, columns in decoded]
         rows = [rows for rows, _ in decoded]
@@ -448,18 +451,13 @@ class Connection:
             )
         for piece in pieces:
             try:
-                results.extend(self.run(piece))
+                with self.last_write(*(self._last if piece is pieces[-1] else ())):
+                    results.extend(self.run(piece))
             except Error as error:
                 if alone and results:
                     error.add_note(f"The first {len(results)} statements have been carried out and stay.")
                 raise
         return results
-
-
-def _total(numbers: Sequence[int | None]) -> int | None:
-    """Return the sum, or None if one of the numbers is unknown."""
-    known = [number for number in numbers if number is not None]
-    return sum(known) if numbers and len(known) == len(numbers) else None
 
 
 #: The name that PEP 249 gives to opening a connection.

@@ -69,6 +69,12 @@ class Cursor:
         self._take(self.connection.run([prepare(sql, params)])[0])
         return self
 
+    def take(self, result: Result) -> None:
+        """Take the result of a statement that was run elsewhere, as if this cursor had executed it."""
+        self._check_open()
+        self._reset()
+        self._take(result)
+
     def executemany(self, sql: str, seq_of_params: Iterable[Params]) -> Cursor:
         """Run one statement for each set of parameters, as one atomic batch.
 

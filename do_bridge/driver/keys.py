@@ -145,6 +145,16 @@ def settle_commit(pool: RelayPool, database: str, key: str, error: DatabaseError
         raise outcome_unknown(error, "commit") from error
 
 
+def answer_lost(error: DatabaseError) -> OperationalError:
+    """Return the error for a last write that was carried out, and whose rows are lost."""
+    return OperationalError(
+        f"{error}. The transaction has been committed, but the answer to its last write is lost. Read the "
+        "data",
+        kind=error.kind,
+        effect="done",
+    )
+
+
 def name_in_use(error: DatabaseError, effect: str) -> NameInUse:
     """Return the error for work that was sent once, and refused because of its key."""
     text = (

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from .d1_keys import write_once_on_d1
 from .exceptions import DatabaseError, Error, OperationalError
-from .keys import leaving_time_to_ask, name_in_use, settle_commit, write_once
+from .keys import answer_lost, leaving_time_to_ask, name_in_use, settle_commit, write_once
 from .relay_pool import RelayPool
 from .relay_session import RelaySession, shown, wire_steps
 from .secret import Secret
@@ -20,6 +20,7 @@ from .transport import (
     Answer,
     Control,
     Deadline,
+    ReadRequest,
     RemoteTransaction,
     Step,
     Transport,
@@ -73,6 +74,19 @@ class RelayTransport(Transport):
             message, deadline, reads_only=all(statement.shape.reads_only for statement in statements)
         )
 
+    def together(self, requests: Sequence[ReadRequest], deadline: Deadline) -> list[list[Answer] | Error]:
+        """Run reads of several databases in one round trip."""
+        messages = [
+            {
+                "op": "batch",
+                "db": request.database,
+                **({} if request.expect is None else {"expect": request.expect}),
+                "steps": wire_steps(request.statements),
+            }
+            for request in requests
+        ]
+        return with_retries(lambda: self._ask_all(messages, deadline), reads_only=True, deadline=deadline)
+
     def size(self, database: str, deadline: Deadline) -> int:
         """Return the bytes that the database takes on disk."""
         answers = self._ask({"op": "size", "db": database}, deadline, reads_only=True)
@@ -93,6 +107,13 @@ class RelayTransport(Transport):
         session = self.pool.acquire(deadline)
         try:
             return session.request(message, deadline)
+        finally:
+            self.pool.release(session)
+
+    def _ask_all(self, messages: Sequence[dict[str, Any]], deadline: Deadline) -> list[list[Answer] | Error]:
+        session = self.pool.acquire(deadline)
+        try:
+            return session.request_all(messages, deadline)
         finally:
             self.pool.release(session)
 
@@ -153,6 +174,8 @@ class RelayTransaction(RemoteTransaction):
                 self._let_go()
             if key and told.effect == "unknown" and isinstance(error, DatabaseError):
                 settle_commit(self._pool, self._database, key, error, deadline)
+                if any(isinstance(step, Statement) for step in steps):
+                    raise answer_lost(error) from error
                 return [Answer() for _ in steps]
             if error.kind == "stale_key" and isinstance(error, DatabaseError):
                 raise name_in_use(error, "ended") from error
@@ -167,6 +190,18 @@ class RelayTransaction(RemoteTransaction):
         """Roll back by closing the session, once no other call holds it."""
         if self._session is not None:
             self._session.retired = True
+            self._let_go()
+
+    def leave(self, deadline: Deadline) -> None:
+        """Send the rollback; without the session the relay rolls back by itself."""
+        if self._session is None:
+            return
+        message = {"op": "tx", "db": self._database, "tx": self._name, "steps": [{"rollback": True}]}
+        try:
+            self._session.post(message, deadline)
+        except Error:
+            self.abandon()
+        else:
             self._let_go()
 
     def _begin(self, steps: Sequence[Step], deadline: Deadline) -> list[Answer]:

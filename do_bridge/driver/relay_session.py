@@ -20,17 +20,17 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
-from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from do_bridge.version import __version__
 
-from .exceptions import DataError, InterfaceError, OperationalError, error_from
+from .exceptions import DataError, Error, InterfaceError, OperationalError, error_from
+from .relay_errors import busy, refused, silent, too_large
 from .secret import Secret, without_frames
 from .sql import Statement
-from .transport import Answer, Deadline, Step, is_on_this_machine, retry_after
+from .transport import Answer, Deadline, Step, is_on_this_machine
 from .trips import trip
 
 USER_AGENT: Final = f"do-bridge/{__version__}"
@@ -126,6 +126,18 @@ class RelaySession:
         Raises the driver's exceptions; the effect ``none`` means that the request did not run. A session
         that did not answer in time is closed, which rolls back its open transactions.
         """
+        answers = self.request_all([message], deadline)[0]
+        if isinstance(answers, Exception):
+            raise answers
+        return answers
+
+    def request_all(
+        self, messages: Sequence[dict[str, Any]], deadline: Deadline
+    ) -> list[list[Answer] | Error]:
+        """Send independent requests in one round trip; return the results or the error of each.
+
+        Raises what concerns the session as a whole, as ``request`` does.
+        """
         if self.pid != os.getpid():
             raise OperationalError(
                 "The relay session was opened before this process was forked. Open a connection in "
@@ -133,26 +145,30 @@ class RelaySession:
                 effect="none",
             )
         if not self._lock.acquire(timeout=deadline.remaining()):
-            raise OperationalError(
-                "The relay session was busy until the timeout. Use a connection from one thread at a time",
-                effect="none",
-            )
+            raise busy()
         try:
-            answer = self._exchange(message, deadline)
+            answers = self._exchange(messages, deadline)
         finally:
             self._lock.release()
-        if "error" in answer:
-            error = answer["error"]
-            if error["kind"] == "session_limit":
-                self.retired = True
-            raise error_from(
-                str(error.get("message", "")),
-                kind=error["kind"],
-                effect=error.get("effect", "unknown"),
-                step=error.get("step"),
-                found=error.get("found"),
-            )
-        return [_answer(result) for result in answer["results"]]
+        return [self._results(answer) for answer in answers]
+
+    def post(self, message: dict[str, Any], deadline: Deadline) -> None:
+        """Send a request and skip its answer, which costs no round trip. Raises as ``request`` does."""
+        if not self._lock.acquire(timeout=deadline.remaining()):
+            raise busy()
+        try:
+            self._refuse_unusable(deadline)
+            self._last_id += 1
+            self._used += _cost(message)
+            self._socket.send(_encode({"id": self._last_id, **message}).encode(), text=True)
+        except (ConnectionClosed, OSError) as error:
+            raise OperationalError("The connection to the relay was lost", effect="unknown") from error
+        except BaseException:
+            # Half of it may have been sent.
+            self.abort()
+            raise
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Send a close frame and close the session.
@@ -195,7 +211,7 @@ class RelaySession:
                 )
             )
         except InvalidStatus as error:
-            raise _refused(error.response, where) from without_frames(error)
+            raise refused(error.response, where) from without_frames(error)
         except TimeoutError as error:
             text = (
                 f"The relay at {where} did not answer within {timeout:.1f} seconds. Check RELAY_URL "
@@ -210,7 +226,7 @@ class RelaySession:
         except (InvalidURI, ValueError) as error:
             if isinstance(error.__context__, InvalidStatus):
                 # The library followed a redirect to an address that is not a WebSocket's.
-                raise _refused(error.__context__.response, where) from without_frames(error)
+                raise refused(error.__context__.response, where) from without_frames(error)
             raise InterfaceError(
                 f"RELAY_URL is not a valid address: {where}. It begins with https:// or http://",
                 effect="none",
@@ -230,16 +246,45 @@ class RelaySession:
             )
         return opened
 
-    def _exchange(self, message: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
-        self._last_id += 1
-        data = _encode({"id": self._last_id, **message}).encode()
-        if len(data) > self.max_message:
-            raise DataError(
-                f"The request has {len(data)} bytes, and the relay accepts {self.max_message}. "
-                "Split the work",
-                kind="too_large",
-                effect="none",
-            )
+    def _results(self, answer: dict[str, Any] | Error) -> list[Answer] | Error:
+        if isinstance(answer, Error):
+            return answer
+        if "error" not in answer:
+            return [_answer(result) for result in answer["results"]]
+        error = answer["error"]
+        if error["kind"] == "session_limit":
+            self.retired = True
+        return error_from(
+            str(error.get("message", "")),
+            kind=error["kind"],
+            effect=error.get("effect", "unknown"),
+            step=error.get("step"),
+            found=error.get("found"),
+        )
+
+    def _exchange(
+        self, messages: Sequence[dict[str, Any]], deadline: Deadline
+    ) -> list[dict[str, Any] | DataError]:
+        """Send the frames that are not too large, and return the answer to each, or its refusal."""
+        answers: list[dict[str, Any] | DataError | None] = [None] * len(messages)
+        frames: dict[int, bytes] = {}
+        places: dict[int, int] = {}
+        for place, message in enumerate(messages):
+            self._last_id += 1
+            data = _encode({"id": self._last_id, **message}).encode()
+            if len(data) > self.max_message:
+                answers[place] = too_large(len(data), self.max_message)
+            else:
+                frames[self._last_id], places[self._last_id] = data, place
+        if frames:
+            self._refuse_unusable(deadline)
+            trip()
+            self._used += sum(_cost(messages[place]) for place in places.values())
+            for number, answer in self._send_and_receive(frames, deadline).items():
+                answers[places[number]] = answer
+        return [answer for answer in answers if answer is not None]
+
+    def _refuse_unusable(self, deadline: Deadline) -> None:
         if not self.usable:
             raise OperationalError(
                 "The connection to the relay was closed", effect="none", transient=True, retry_after=0.0
@@ -250,33 +295,40 @@ class RelaySession:
                 f"The {deadline.seconds:g} seconds of the timeout passed before the request was sent",
                 effect="none",
             )
-        trip()
-        self._used += _cost(message)
+
+    def _send_and_receive(self, frames: dict[int, bytes], deadline: Deadline) -> dict[int, dict[str, Any]]:
+        answers: dict[int, dict[str, Any]] = {}
         try:
-            with self._cut_at(deadline, len(data)):
-                self._socket.send(data, text=True)
-            return self._receive(self._last_id, deadline)
+            for data in frames.values():
+                with self._cut_at(deadline, len(data)):
+                    self._socket.send(data, text=True)
+            while len(answers) < len(frames):
+                answer = self._receive(deadline)
+                number = answer.get("id")
+                if number is None:
+                    # The relay could not read a frame, and answers its frames in any order.
+                    number = next(waiting for waiting in frames if waiting not in answers)
+                if number in frames:
+                    answers[number] = answer
+            return answers
         except ConnectionClosed as error:
             if self._cut:
-                raise _silent(deadline) from error
+                raise silent(deadline) from error
             text = "The connection to the relay was lost before its answer came"
             raise OperationalError(text, effect="unknown", transient=True) from error
         except TimeoutError as error:
             self.abort()
-            raise _silent(deadline) from error
+            raise silent(deadline) from error
         except BaseException:
             # An unread answer would be taken for the next request's.
             self.abort()
             raise
 
-    def _receive(self, request_id: int, deadline: Deadline) -> dict[str, Any]:
-        while True:
-            left = deadline.remaining()
-            if not left:
-                raise TimeoutError
-            answer = json.loads(self._socket.recv(timeout=left))
-            if answer.get("id") in (request_id, None):
-                return answer  # type: ignore[no-any-return]
+    def _receive(self, deadline: Deadline) -> dict[str, Any]:
+        left = deadline.remaining()
+        if not left:
+            raise TimeoutError
+        return json.loads(self._socket.recv(timeout=left))  # type: ignore[no-any-return]
 
     @contextlib.contextmanager
     def _cut_at(self, deadline: Deadline, size: int) -> Iterator[None]:
@@ -331,56 +383,6 @@ def _session_url(url: str) -> str:
     parts = urlsplit(url)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
-
-
-def _refused(response: Response, where: str) -> OperationalError | InterfaceError:
-    status = response.status_code
-    # Other servers answer with that status, too: Cloudflare's edge does when a Worker is over its limits.
-    unready = status == 503 and b"RELAY_TOKEN" in (response.body or b"")
-    if status == 400:
-        text = (
-            f"The relay at {where} uses another version of the protocol. Run "
-            "`manage.py relay status`, which shows the older side, and `manage.py relay deploy` if it is the "
-            "relay"
-        )
-        return InterfaceError(text, effect="none", http_status=status)
-    texts = {
-        401: (
-            f"The relay at {where} refused the token (HTTP 401). Set RELAY_TOKEN to the value of the "
-            "Worker's secret"
-        ),
-        403: (
-            f"Access to the relay at {where} is forbidden (HTTP 403). Check the firewall or access "
-            "rules in front of it"
-        ),
-        404: f"No relay was found at {where} (HTTP 404). Check RELAY_URL",
-        429: (
-            f"The relay at {where} accepts no more connections for now (HTTP 429). Open fewer "
-            "sessions: lower OPTIONS['pool_size']"
-        ),
-    }
-    text = texts.get(status, f"The relay at {where} answered with HTTP {status}")
-    if unready:
-        text = (
-            f"The relay at {where} is not ready (HTTP 503): its secret RELAY_TOKEN is missing or "
-            "shorter than 32 characters"
-        )
-    elif 300 <= status < 400:
-        text = f"{where} redirects (HTTP {status}). Set RELAY_URL to the address of the relay itself"
-    transient = status == 429 or (status >= 500 and not unready)
-    kind = "unauthorized" if status in (401, 403) else "rate_limited" if status == 429 else None
-    return OperationalError(
-        text,
-        kind=kind,
-        effect="none",
-        http_status=status,
-        transient=transient,
-        retry_after=retry_after(response.headers.get("retry-after")) if transient else None,
-    )
-
-
-def _silent(deadline: Deadline) -> OperationalError:
-    return OperationalError(f"The relay did not answer within {deadline.seconds:g} seconds", effect="unknown")
 
 
 def _reason(error: Exception) -> str:

@@ -26,6 +26,8 @@ class Transaction:
         self._ended_by: Error | None = None
         self.writes = False
         """Whether a statement of it may have written something."""
+        self.is_committed = False
+        """Whether it was committed together with its last write."""
 
     def run(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         """Run statements, after the savepoint steps that wait, in one round trip."""
@@ -36,8 +38,15 @@ class Transaction:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a part of it has reached the database."""
-        return self._sent
+        """Whether a part of it has reached the database, where it is open."""
+        return self._sent and not self.is_committed
+
+    def run_last(self, statements: Sequence[Statement], deadline: Deadline, key: str = "") -> list[Answer]:
+        """Run statements and commit in one round trip, under ``key`` in case the answer is lost."""
+        steps: list[Step] = [*self._pending, *statements, Control("commit", key=key)]
+        answers = self._run(steps, deadline)
+        self.is_committed = True
+        return answers[len(steps) - len(statements) - 1 : -1]
 
     def begin_by(self, remote: RemoteTransaction) -> None:
         """Begin with another remote transaction, if the first has not begun."""
@@ -46,12 +55,15 @@ class Transaction:
     def savepoint(self, name: str) -> None:
         """Open a savepoint with the next statement."""
         self._check_alive()
+        self._refuse_more()
         self._savepoints.append(name)
         self._pending.append(Control("savepoint", name))
 
     def release(self, name: str) -> None:
         """Release a savepoint with the next statement; forget one that was never sent."""
         self._check_alive()
+        if self.is_committed:
+            return
         self._savepoints = self._savepoints[: self._depth(name)]
         at = self._waiting(name)
         if at is not None:
@@ -62,6 +74,7 @@ class Transaction:
     def rollback_to(self, name: str) -> None:
         """Undo with the next statement what was done since the savepoint; it stays open."""
         self._check_alive()
+        self._refuse_more()
         self._savepoints = self._savepoints[: self._depth(name) + 1]
         at = self._waiting(name)
         if at is not None:
@@ -74,34 +87,26 @@ class Transaction:
         self._pending = closing if closing[-1:] == [undo] else [*closing, undo]
 
     def commit(self, deadline: Deadline, key: str = "") -> None:
-        """Commit; no round trip if nothing was sent.
-
-        ``key`` identifies the commit in case its answer is lost.
-        """
+        """Commit, under ``key`` in case the answer is lost; no round trip if nothing was written."""
         self._check_alive()
-        if not self._sent:
+        if not self._sent or self.is_committed:
+            return
+        if not self.writes:
+            # It has its answers already.
+            self._remote.leave(deadline)
             return
         closing = self._closing()
         undoes = any(step.verb == "rollback_to" for step in closing)
-        try:
-            self._run([*(closing if undoes else ()), Control("commit", key=key)], deadline)
-        except OperationalError as error:
-            # A transaction that only read has its answers already, so nothing was lost.
-            if self.writes or error.effect != "unknown":
-                raise
+        self._run([*(closing if undoes else ()), Control("commit", key=key)], deadline)
 
     def rollback(self, deadline: Deadline) -> None:
-        """Roll back; do nothing if the transaction has ended already."""
-        if not self._sent:
+        """Roll back, without a round trip; do nothing if the transaction has ended already."""
+        if not self._sent or self.is_committed:
             return
         if self._ended_by is not None:
             self._remote.abandon()
             return
-        try:
-            self._remote.run([Control("rollback")], deadline)
-        except OperationalError:
-            # The server rolls back by itself when it receives nothing more.
-            self._remote.abandon()
+        self._remote.leave(deadline)
 
     def abandon(self) -> None:
         """End a transaction whose state is unknown."""
@@ -109,6 +114,7 @@ class Transaction:
 
     def _run(self, steps: list[Step], deadline: Deadline) -> list[Answer]:
         self._check_alive()
+        self._refuse_more()
         try:
             answers = self._remote.run(steps, deadline)
             self._sent = True
@@ -141,6 +147,14 @@ class Transaction:
                 kind=self._ended_by.kind or "no_transaction",
                 effect="ended",
             ) from self._ended_by
+
+    def _refuse_more(self) -> None:
+        if self.is_committed:
+            raise OperationalError(
+                "The block was committed together with the write that was declared its last. Make this write "
+                "before that one, or in a block of its own",
+                effect="statement",
+            )
 
     def _closing(self) -> list[Control]:
         """Return the waiting steps about savepoints that the object holds."""

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from .exceptions import DatabaseError, DataError, InternalError, NotSupportedError, OperationalError
+from .exceptions import DatabaseError, DataError, Error, InternalError, NotSupportedError, OperationalError
 from .sql import Statement
 
 T = TypeVar("T")
@@ -89,6 +89,15 @@ class Answer:
     """Called once somebody looks at ``last_row_id``."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """Statements of one database that only read; ``expect``: see Connection."""
+
+    database: str
+    statements: Sequence[Statement]
+    expect: str | None = None
+
+
 class RemoteTransaction(ABC):
     """One interactive transaction of a database; it begins with its first ``run``."""
 
@@ -102,6 +111,10 @@ class RemoteTransaction(ABC):
     @abstractmethod
     def abandon(self) -> None:
         """End a transaction whose state is unknown."""
+
+    def leave(self, deadline: Deadline) -> None:
+        """Roll back without waiting for the answer: nothing depends on it."""
+        self.abandon()
 
 
 class Transport(ABC):
@@ -135,6 +148,13 @@ class Transport(ABC):
     def supports_transactions(self, database: str) -> bool:
         """Return whether ``transaction`` works for this database."""
         return False
+
+    def together(self, requests: Sequence[ReadRequest], deadline: Deadline) -> list[list[Answer] | Error]:
+        """Run reads of several databases in one round trip; return the answers or the error of each.
+
+        Raises NotSupportedError if the transport has no such request.
+        """
+        raise NotSupportedError("This transport cannot send several requests together", effect="none")
 
     def size(self, database: str, deadline: Deadline) -> int:
         """Return the bytes that the database takes on disk."""
@@ -175,6 +195,9 @@ class WrappedTransport(Transport):
 
     def supports_transactions(self, database: str) -> bool:
         return self.inner.supports_transactions(database)
+
+    def together(self, requests: Sequence[ReadRequest], deadline: Deadline) -> list[list[Answer] | Error]:
+        return self.inner.together(requests, deadline)
 
     def size(self, database: str, deadline: Deadline) -> int:
         return self.inner.size(database, deadline)

@@ -56,7 +56,8 @@ def test_values_are_measured(new_site):
     measured = json.loads(as_json(site, examine(site), "1.2.3"))
     for name, kinds in {
         "read alone (ms)": {OBJECT},
-        "two reads in a savepoint (ms)": {OBJECT},
+        "read in a savepoint (ms)": {OBJECT},
+        "transaction that reads (ms)": {OBJECT},
         "round trip (ms)": {OBJECT, D1, REST},
         "error messages whole up to (characters)": {OBJECT, D1, REST},
         "batches": {OBJECT, D1, REST},

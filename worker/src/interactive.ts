@@ -4,7 +4,7 @@ import { WorkFailed } from "./errors";
 import type { WriteKeys } from "./keys";
 import type { Answer, ControlStep, EndStep, Key, SavepointStep, Step } from "./protocol";
 import type { SchemaMark } from "./schema";
-import { Results, danglingRows, defersForeignKeys, runStatement } from "./statement";
+import { Results, danglingRows, defersForeignKeys, readsOnly, runStatement } from "./statement";
 import type { TransactCall } from "./tenant";
 
 /** Hands over the answer to the last request and waits for the next one's steps; null when the client has gone. */
@@ -35,6 +35,7 @@ class Undo extends Error {
 const MAX_SAVEPOINTS = 60;
 
 export class InteractiveTransaction {
+  readonly #state: DurableObjectState;
   readonly #storage: DurableObjectStorage;
   readonly #pull: Pull;
   readonly #leaseMs: number;
@@ -52,13 +53,14 @@ export class InteractiveTransaction {
   #deferred = false;
 
   constructor(
-    storage: DurableObjectStorage,
+    state: DurableObjectState,
     { leaseMs, expect, steps }: TransactCall,
     pull: Pull,
     schema: SchemaMark,
     keys: WriteKeys,
   ) {
-    this.#storage = storage;
+    this.#state = state;
+    this.#storage = state.storage;
     this.#pull = pull;
     this.#leaseMs = leaseMs;
     this.#expect = expect;
@@ -69,17 +71,63 @@ export class InteractiveTransaction {
 
   /** Runs the transaction to its end. If it throws, the error is the runtime's, and everything is rolled back. */
   async run(): Promise<Outcome> {
-    const { unwind } = await this.#nested(() => {
-      // The lease counts from here, so that the client does not pay for waiting for the object.
-      this.#deadline = Date.now() + this.#leaseMs;
-      const error = this.#schema.mismatch(this.#expect);
-      if (error !== null) {
-        return Promise.resolve(end({ end: "rollback", answer: { results: [], error } }, true));
+    // Other events of the object wait, as they do in a transaction of the runtime.
+    const ended = await this.#state.blockConcurrencyWhile(async () => {
+      try {
+        return { unwind: await this.#runAll() };
+      } catch (error) {
+        // Thrown in here, it would reset the object.
+        return { error };
       }
-      return this.#runLevel();
     });
-    if (unwind.outcome === null) throw new Error("the transaction ended without an outcome");
-    return unwind.outcome;
+    if ("error" in ended) throw ended.error;
+    if (ended.unwind.outcome === null) throw new Error("the transaction ended without an outcome");
+    return ended.unwind.outcome;
+  }
+
+  async #runAll(): Promise<Unwind> {
+    // The lease counts from here, so that the client does not pay for waiting for the object.
+    this.#deadline = Date.now() + this.#leaseMs;
+    const error = this.#schema.mismatch(this.#expect);
+    if (error !== null) return end({ end: "rollback", answer: { results: [], error } }, true);
+    const read = await this.#runReads();
+    if (read !== null) return read;
+    const { unwind } = await this.#nested(() => this.#enter(0, this.#savepoints.length));
+    return unwind;
+  }
+
+  /**
+   * Runs steps as long as nothing has to be undone; null before the first step that may write.
+   *
+   * For the runtime a transaction is a write, even an empty one: its end waits until it is durable.
+   */
+  async #runReads(): Promise<Unwind | null> {
+    for (;;) {
+      const step = await this.#nextStep();
+      if (step === "expired") return end({ end: "lease" }, true);
+      if (step === null) return end({ end: "gone" }, true);
+      if (mayWrite(step)) {
+        this.#steps.push(step);
+        return null;
+      }
+      const unwind = await this.#take(step, (name) => {
+        this.#addSavepoint(name);
+        return Promise.resolve(null);
+      });
+      if (unwind === null) continue;
+      if (unwind.outcome !== null) return unwind;
+      // There is nothing to undo, so the savepoints are only counted.
+      this.#savepoints.length = unwind.reopen ? unwind.level : unwind.level - 1;
+    }
+  }
+
+  /** Opens the transactions of the savepoints that were counted so far, and goes on inside the innermost one. */
+  async #enter(level: number, depth: number): Promise<Unwind> {
+    if (level < depth) {
+      const unwind = await this.#inside(level + 1, () => this.#enter(level + 1, depth));
+      if (unwind !== null) return unwind;
+    }
+    return this.#runLevel();
   }
 
   /** Runs `body` in a transaction of its own, which is rolled back when it asks for that. */
@@ -103,20 +151,20 @@ export class InteractiveTransaction {
       const step = await this.#nextStep();
       if (step === "expired") return end({ end: "lease" }, true);
       if (step === null) return end({ end: "gone" }, true);
-      const unwind = await this.#take(step);
+      const unwind = await this.#take(step, (name) => this.#openSavepoint(name));
       if (unwind !== null) return unwind;
     }
   }
 
   /** Takes one step; an unwinding, when it closes the level that it stands in. A failed step drops the rest of its request. */
-  async #take(step: Step): Promise<Unwind | null> {
+  async #take(step: Step, open: (name: string) => Promise<Unwind | null>): Promise<Unwind | null> {
     try {
       if (step.type === "statement") {
         this.#deferred ||= defersForeignKeys(step);
         runStatement(this.#storage, step, this.#results, "statement", this.#schema);
         return null;
       }
-      if (step.type === "savepoint") return await this.#openSavepoint(step.name);
+      if (step.type === "savepoint") return await open(step.name);
       return this.#control(step);
     } catch (error) {
       if (!(error instanceof WorkFailed)) throw error;
@@ -161,7 +209,12 @@ export class InteractiveTransaction {
     }
   }
 
-  async #openSavepoint(name: string): Promise<Unwind | null> {
+  #openSavepoint(name: string): Promise<Unwind | null> {
+    return this.#inside(this.#addSavepoint(name), () => this.#runLevel());
+  }
+
+  /** Counts a savepoint and returns its level. */
+  #addSavepoint(name: string): number {
     if (this.#savepoints.length >= MAX_SAVEPOINTS) {
       const message = `savepoints can nest at most ${MAX_SAVEPOINTS} deep`;
       throw new WorkFailed({
@@ -173,8 +226,15 @@ export class InteractiveTransaction {
     }
     const level = this.#savepoints.push(name);
     this.#results.addEmpty();
+    return level;
+  }
+
+  /** Runs a savepoint's level, again after each undo that keeps it open. */
+  async #inside(level: number, first: () => Promise<Unwind>): Promise<Unwind | null> {
+    let body = first;
     for (;;) {
-      const { unwind } = await this.#nested(() => this.#runLevel());
+      const { unwind } = await this.#nested(body);
+      body = () => this.#runLevel();
       if (unwind.level === level && unwind.reopen) {
         this.#savepoints.length = level;
         continue;
@@ -227,6 +287,12 @@ export class InteractiveTransaction {
       step,
     });
   }
+}
+
+/** Whether a step needs a transaction around it; a commit's key is a write, too. */
+function mayWrite(step: Step): boolean {
+  if (step.type === "statement") return !readsOnly(step);
+  return step.type === "commit" && step.key !== undefined;
 }
 
 function end(outcome: Outcome, undo: boolean): Unwind {

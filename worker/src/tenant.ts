@@ -128,7 +128,7 @@ export class Tenant extends DurableObject<Env> {
    */
   async interact(call: TransactCall, pull: Pull): Promise<Outcome> {
     this.#checkName(call.name);
-    return new InteractiveTransaction(this.ctx.storage, call, pull, this.#schema, this.#keys).run();
+    return new InteractiveTransaction(this.ctx, call, pull, this.#schema, this.#keys).run();
   }
 
   #checkName(name: string): void {

@@ -72,7 +72,9 @@ class SQLInsertCompiler(ReservingInsert, compiler.SQLInsertCompiler):
                 editor.execute(sql, params)
             return self._nothing_yet(returning_fields)
         batch = self.connection.connection.batch
-        if batch is None and self.connection.connection.in_transaction:
+        table = self.connection.ops.quote_name(self.query.get_meta().db_table)
+        is_in_block = self.connection.connection.in_transaction
+        if batch is None and is_in_block and not self.connection.connection.is_last(f"INSERT INTO {table}"):
             return self._execute_in_block(returning_fields)
         if batch is None:
             return super().execute_sql(returning_fields)

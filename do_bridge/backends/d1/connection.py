@@ -35,6 +35,11 @@ class Connection(driver.Connection):
         #: The process that opened it; a child has a copy.
         self.pid = os.getpid()
 
+    @property
+    def can_join(self):
+        # What reads inside a batch return depends on the writes that wait there.
+        return self.batch is None and super().can_join
+
     def run(self, statements):
         # A read does not see the writes that wait.
         if self.batch is None or all(statement.shape.reads_only for statement in statements):

@@ -3,6 +3,8 @@
 It is that of sqlite3, with a remote driver in place of the module.
 """
 
+from contextlib import contextmanager
+
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -14,6 +16,7 @@ from do_bridge import driver as Database
 from do_bridge.backends.environment import in_test_environment
 from do_bridge.driver.secret import Secret
 
+from . import read_ahead
 from .blocks import callbacks, linked
 from .client import DatabaseClient
 from .creation import DatabaseCreation
@@ -136,7 +139,12 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
         return SQLITE_VERSION
 
     def create_cursor(self, name=None):
-        return self.connection.cursor()
+        return read_ahead.cursor_of(self)
+
+    @property
+    def queries_logged(self):
+        # A statement that is only looked at runs, and is logged, later.
+        return super().queries_logged and not read_ahead.is_peeking()
 
     @async_unsafe
     def close(self):
@@ -171,6 +179,27 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
     def get_autocommit(self):
         linked.catch_up(self)
         return super().get_autocommit()
+
+    @contextmanager
+    def last_write(self, model, *, ends_block=False):
+        """Commit the outermost block inside together with the next write to the model's table, its last one.
+
+        With `ends_block` it is the block that is open now, unless others are around it. Inside another block
+        this does nothing. It saves the round trip of the commit.
+        """
+        if ends_block:
+            links = linked.links_of(self)
+            is_linked = self.linked_part is not None or (links is not None and bool(links.steps))
+            is_meant = len(self.atomic_blocks) == 1 and not is_linked
+        else:
+            is_meant = not self.in_atomic_block and self.get_autocommit()
+        if not is_meant or not self.features.supports_transactions:
+            yield
+            return
+        self.ensure_connection()
+        table = self.ops.quote_name(model._meta.db_table)
+        with self.connection.last_write(f"INSERT INTO {table}", f"UPDATE {table}"):
+            yield
 
     def validate_no_broken_transaction(self):
         # Called before each statement.

@@ -48,22 +48,54 @@ def round_trip(database: Database) -> Measured:
 
 
 @_group.probe(
-    "savepoint-cost",
+    "reads-together",
     on=OBJECT,
-    fact="The median time of one read, and of two reads as one unit, which needs a savepoint.",
-    why="For the runtime a savepoint is a write, and its answer may wait for replication.",
-    fix="If the second is slower by more than a round trip, report both numbers.",
+    fact="The median time of one read, of two reads in a request, and of a read beside an empty write.",
+    why="Only the last needs a savepoint. For the runtime that is a write, which may wait for replication.",
+    fix="If two reads take longer than one by more than a few milliseconds, report the numbers.",
 )
-def savepoint_cost(database: Database) -> Measured:
+def reads_together(database: Database) -> Measured:
+    table = database.table("together")
+    database.batch(f"CREATE TABLE {table} (a)")
+
     def alone() -> None:
         expect(database.value("SELECT 1 AS a"), 1, "SELECT 1")
 
-    def unit() -> None:
+    def two() -> None:
         found = [entry.rows for entry in database.batch("SELECT 1 AS a", "SELECT 2 AS a")]
         expect(found, [[(1,)], [(2,)]], "both reads")
 
-    one, two = _medians_ms(alone, unit)
-    return {"read alone (ms)": one, "two reads in a savepoint (ms)": two}
+    def beside_a_write() -> None:
+        found = database.batch("SELECT 1 AS a", f"DELETE FROM {table} WHERE 0")
+        expect(found[0].rows, [(1,)], "the read")
+
+    one, both, written = _medians_ms(alone, two, beside_a_write)
+    database.batch(f"DROP TABLE {table}")
+    return {"read alone (ms)": one, "two reads (ms)": both, "read in a savepoint (ms)": written}
+
+
+@_group.probe(
+    "reading-transaction",
+    on=OBJECT,
+    fact="The median time of a transaction with one read, and of one with an empty write.",
+    why="A transaction that only reads opens none in the runtime, where its end may wait for replication.",
+    fix="If the first is not faster on the live platform, report both numbers.",
+)
+def reading_transaction(database: Database) -> Measured:
+    other = database.another()
+    table = other.table("reading")
+    other.batch(f"CREATE TABLE {table} (a)")
+
+    def transaction(sql: str) -> None:
+        other.connection.begin()
+        other.connection.execute(sql)
+        other.connection.commit()
+
+    read, written = _medians_ms(
+        lambda: transaction(f"SELECT a FROM {table}"), lambda: transaction(f"DELETE FROM {table} WHERE 0")
+    )
+    other.batch(f"DROP TABLE {table}")
+    return {"transaction that reads (ms)": read, "transaction that writes nothing (ms)": written}
 
 
 @_group.probe(

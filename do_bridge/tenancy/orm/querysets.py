@@ -4,6 +4,7 @@ from django.db import router
 from django.db.models import Model
 
 from do_bridge import django_compat
+from do_bridge.backends.remote_sqlite import prefetching
 from do_bridge.tenancy.context import TenantMismatch, current
 from do_bridge.tenancy.replicated.users import has_same_key, is_user, need_copy
 from do_bridge.tenancy.routers import check_same_tenant, hinted_alias
@@ -11,6 +12,7 @@ from do_bridge.tenancy.sides import follows_context
 from do_bridge.tenancy.slugs import is_tenant_side
 
 from .aliases import BoundAlias, involve_tenants, is_chosen, refuse_reading
+from .last_writes import ends_with_insert, ends_with_save, ends_with_update
 from .lookups import building, row_mismatch
 from .mixing import mixed, remake
 from .raw import TenantRawQuerySet
@@ -103,6 +105,11 @@ class BoundQuerySet(ResultsByContext):
         django_compat.copy_fetch_mode(self, made)
         return made
 
+    def _prefetch_related_objects(self):
+        # Without this method Django would prefetch one relation after the other.
+        prefetching.prefetch(self._result_cache, *self._prefetch_related_lookups)
+        self._prefetch_done = True
+
     # The routers check `save()`. The methods below use only keys, which are other rows' in another tenant.
     # Conditions are checked when they are built, if the database is known by then, and again when they are
     # compiled: see `lookups` and `statements`.
@@ -116,11 +123,23 @@ class BoundQuerySet(ResultsByContext):
     def complex_filter(self, filter_obj):
         return building(self, super().complex_filter, filter_obj)
 
-    def bulk_create(self, objs, *args, **kwargs):
-        return super().bulk_create(_own_rows(self, objs), *args, **kwargs)
+    def bulk_create(self, objs, batch_size=None, *args, **kwargs):
+        rows = _own_rows(self, objs)
+        with ends_with_insert(self.model, _target(self), rows, batch_size):
+            return super().bulk_create(rows, batch_size, *args, **kwargs)
 
-    def bulk_update(self, objs, *args, **kwargs):
-        return super().bulk_update(_own_rows(self, objs), *args, **kwargs)
+    def bulk_update(self, objs, fields, batch_size=None):
+        rows = _own_rows(self, objs)
+        with ends_with_update(self.model, _target(self), rows, fields, batch_size):
+            return super().bulk_update(rows, fields, batch_size)
+
+    def get_or_create(self, defaults=None, **kwargs):
+        with ends_with_save(self.model, _target(self), defaults, kwargs):
+            return super().get_or_create(defaults, **kwargs)
+
+    def update_or_create(self, defaults=None, create_defaults=None, **kwargs):
+        with ends_with_save(self.model, _target(self), defaults, create_defaults, kwargs):
+            return super().update_or_create(defaults, create_defaults, **kwargs)
 
     def update(self, **values):
         for name, value in values.items():
@@ -144,7 +163,7 @@ class BoundQuerySet(ResultsByContext):
     intersection = _combining("intersection")
     difference = _combining("difference")
 
-    for _write in (bulk_create, bulk_update, update):
+    for _write in (bulk_create, bulk_update, get_or_create, update_or_create, update):
         _write.alters_data = True
     del _write
 
