@@ -16,7 +16,7 @@ from .differences import models_of
 
 LOOK = "do_bridge.view_tenantstate"
 # With these values a reader could log in as somebody else.
-_SECRET_TABLES = {"django_session"}
+_SECRET_TABLES = {"django_session", "do_bridge_sessions_session"}
 _SECRET_COLUMNS = {"password"}
 
 

@@ -184,14 +184,14 @@ def test_a_visitors_page_of_posts_takes_at_most_three_trips(site, client, write_
     assert 1 <= trips.count <= 3
 
 
-def test_a_members_page_of_posts_takes_at_most_six_trips(site, sign_in, write_post, count_trips):
+def test_a_members_page_of_posts_takes_at_most_five_trips(site, sign_in, write_post, count_trips):
     write_post()
     client = sign_in("bo")
     client.get("/t/acme/")
     lookup.forget()
     with count_trips() as trips:
         assert "Write a post" in text(client.get("/t/acme/"))
-    assert 1 <= trips.count <= 6
+    assert 1 <= trips.count <= 5
 
 
 def test_the_error_pages_are_pages_of_the_site(site, client):
