@@ -8,6 +8,7 @@ from .lazy import names_from
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .backends.warming import warm_up
     from .batches import batch
     from .conflicts import TransactionConflict, retry_on_conflict
     from .tenancy.context import current_tenant, directory_context, tenant_context, unset_context
@@ -32,6 +33,7 @@ else:
             "tenant_context": "tenancy.context",
             "unset_context": "tenancy.context",
             "validate_slug": "tenancy.slugs",
+            "warm_up": "backends.warming",
         },
     )
 
@@ -50,4 +52,5 @@ __all__ = [
     "tenant_context",
     "unset_context",
     "validate_slug",
+    "warm_up",
 ]
