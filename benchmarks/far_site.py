@@ -1,7 +1,8 @@
 """A blog on one database, and its pages: the child process of `benchmarks.distance`.
 
 It reads its DATABASES entry as JSON from the first line of standard input, makes the tables, answers "ready",
-and then runs the work named on each line, and answers with its milliseconds. "tidy <work>" undoes it.
+and then runs the work named on each line, "<times> <work>", and answers with the milliseconds of one run.
+"tidy" deletes what was added.
 """
 
 from __future__ import annotations
@@ -208,11 +209,13 @@ def main() -> None:
             gc.collect()
             answer("ready")
             continue
+        times, name = name.split(" ", 1)
         start = time.perf_counter()
-        work[name]()
-        # As at the end of a request; Django's test client leaves it out.
-        close_old_connections()
-        answer(str((time.perf_counter() - start) * 1000))
+        for _ in range(int(times)):
+            work[name]()
+            # As at the end of a request; Django's test client leaves it out.
+            close_old_connections()
+        answer(str((time.perf_counter() - start) * 1000 / int(times)))
 
 
 def answer(text: str) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from do_bridge.relay.ports import free_port
 from do_bridge.relay.processes import end_group, guarded
@@ -57,7 +57,11 @@ class Postgres:
             owner = pwd.getpwnam(USER)
             self._folder.chmod(0o755)
             os.chown(data, owner.pw_uid, owner.pw_gid)
-        log = (self._folder / "log").open("wb")
+        with (self._folder / "log").open("wb") as log:
+            self._serve(folder, data, log)
+        self._wait(folder / "pg_isready")
+
+    def _serve(self, folder: Path, data: Path, log: BinaryIO) -> None:
         make = [folder / "initdb", "-D", data, "-U", USER, "--auth=trust", "--encoding=UTF8", "--no-sync"]
         done = subprocess.run(as_user(make), stdout=log, stderr=log, cwd=data)  # noqa: S603
         if done.returncode:
@@ -70,7 +74,6 @@ class Postgres:
             cwd=data,
             start_new_session=True,
         )
-        self._wait(folder / "pg_isready")
 
     def _wait(self, ready: Path) -> None:
         ask = [str(ready), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
