@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import exact, exceptions
 from .calls import Call, Timed
@@ -26,11 +26,12 @@ from .keys import NameInUse, WriteKeys
 from .last_writes import LastWrites
 from .limits import LONGEST_LEASE, chunks_by_weight
 from .results import Result, decoded_rows, result_of
-from .speculation import Speculation, reserve_keys
-from .speculation.described import Descriptions
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
 from .transport import Answer, Deadline, RemoteTransaction, Transport, size_of
+
+if TYPE_CHECKING:
+    from .speculation.described import Descriptions
 
 logger = logging.getLogger("do_bridge.driver")
 
@@ -109,7 +110,7 @@ class Connection(LastWrites):
         self.closed = False
         self._transaction: Transaction | None = None
         self._keys = WriteKeys()
-        self._descriptions = Descriptions()
+        self._descriptions: Descriptions | None = None
 
     def __repr__(self) -> str:
         return f"<Connection {self.database}{' closed' if self.closed else ''}>"
@@ -326,6 +327,8 @@ class Connection(LastWrites):
 
         They stay reserved whatever becomes of an open transaction.
         """
+        from .speculation.keys import reserve_keys
+
         with Timed("reserve", self.database, self.on_call):
             return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
 
@@ -338,6 +341,11 @@ class Connection(LastWrites):
 
     def _remote_transaction(self, expect: str | None) -> RemoteTransaction:
         if self.optimistic:
+            # Imported late: most processes begin no such transaction.
+            from .speculation.described import Descriptions
+            from .speculation.transaction import Speculation
+
+            self._descriptions = self._descriptions or Descriptions()
             return Speculation(self._try, self._write_once, self._descriptions, self.max_writes)
         return self.transport.transaction(self.database, self.lease, expect=expect)
 
