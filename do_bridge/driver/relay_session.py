@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 # Bound here, so that a test that replaces time.monotonic() for its own code does not reach ours.
 from time import monotonic
@@ -29,8 +29,7 @@ from do_bridge.version import __version__
 from .exceptions import DataError, Error, InterfaceError, OperationalError, error_from
 from .relay_errors import busy, refused, silent, too_large
 from .secret import Secret, without_frames
-from .sql import Statement
-from .transport import Answer, Deadline, Step, is_on_this_machine, retry_after
+from .transport import Answer, Deadline, is_on_this_machine
 from .trips import trip
 from .wire import shown
 
