@@ -7,11 +7,11 @@ from .transport import Deadline, retry_after
 
 
 def refused(
-    status: int, body: bytes | None, retry_header: str | None, where: str
+    status: int, body: bytes, retry_header: str | None, where: str
 ) -> OperationalError | InterfaceError:
     """Return the error for an HTTP answer that is not a session."""
     # Other servers answer with that status, too: Cloudflare's edge does when a Worker is over its limits.
-    unready = status == 503 and b"RELAY_TOKEN" in (body or b"")
+    unready = status == 503 and b"RELAY_TOKEN" in body
     if status == 400:
         text = (
             f"The relay at {where} uses another version of the protocol. Run "

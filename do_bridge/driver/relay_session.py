@@ -374,7 +374,9 @@ def _session_url(url: str) -> str:
 
 
 def _refused(response: Response, where: str) -> OperationalError | InterfaceError:
-    return refused(response.status_code, response.body, response.headers.get("retry-after"), where)
+    return refused(
+        response.status_code, bytes(response.body or b""), response.headers.get("retry-after"), where
+    )
 
 
 def _reason(error: Exception) -> str:
