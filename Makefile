@@ -65,6 +65,8 @@ bench: $(RUN_STAMP) $(NODE_STAMP)
 	$(BIN)/python -m benchmarks.costs
 	$(BIN)/python -m benchmarks.round_trips
 	$(BIN)/python -m benchmarks.blocks
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.distance
 	$(BIN)/python -m benchmarks.docs
 
 # Spoilt frames and requests against a relay of its own: make fuzz MESSAGES=200000 SEED=1; without SEED a new one.

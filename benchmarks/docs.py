@@ -13,7 +13,12 @@ from pathlib import Path
 from benchmarks.measuring import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("docs/explanation/design.md", "docs/explanation/costs.md", "docs/explanation/transactions.md")
+PAGES = (
+    "docs/explanation/design.md",
+    "docs/explanation/costs.md",
+    "docs/explanation/distance.md",
+    "docs/explanation/transactions.md",
+)
 MARKED = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 

@@ -8,6 +8,7 @@ from .lazy import names_from
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .backends.warming import warm_up
     from .batches import batch
     from .conflicts import TransactionConflict, retry_on_conflict
     from .gathering import agather, gather, prefetch
@@ -36,6 +37,7 @@ else:
             "tenant_context": "tenancy.context",
             "unset_context": "tenancy.context",
             "validate_slug": "tenancy.slugs",
+            "warm_up": "backends.warming",
         },
     )
 
@@ -57,4 +59,5 @@ __all__ = [
     "tenant_context",
     "unset_context",
     "validate_slug",
+    "warm_up",
 ]

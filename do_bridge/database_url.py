@@ -214,6 +214,7 @@ _POOL: Final[dict[str, _Reader]] = {
     "timeout": _SECONDS,
     "connect_timeout": _SECONDS,
     "pool_size": (int, "a whole number"),
+    "spare_sessions": (int, "a whole number"),
     "transaction_mode": (_text, "a text"),
 }
 #: By scheme, what goes to the engine's OPTIONS.

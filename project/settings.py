@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     # Before Django's own, so that its commands and its admin templates win.
     "do_bridge",
     "do_bridge.members",
+    "do_bridge.contrib.sessions",
     "project.admin_config.DirectoryAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -62,7 +63,8 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # Django's, without a statement for the user.
+    "do_bridge.contrib.sessions.middleware.AuthenticationMiddleware",
     # Inside a tenant request.user is the copy in its object.
     "do_bridge.members.middleware.TenantUserMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -193,6 +195,8 @@ STORAGES = {
 # Serves the apps' own files if nobody has run collectstatic.
 WHITENOISE_USE_FINDERS = True
 
+# Reads session and user in one round trip.
+SESSION_ENGINE = "do_bridge.contrib.sessions.backend"
 MESSAGE_STORAGE = "do_bridge.contrib.messages.TenantCookieStorage"
 CSRF_FAILURE_VIEW = "project.views.csrf_failure"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True

@@ -16,9 +16,8 @@ from django.utils.functional import SimpleLazyObject
 from do_bridge.admin.tenant import TenantFieldsMixin, bound_form, tenant_filter
 from do_bridge.admin.together import GatherMixin
 from do_bridge.inspection import urls as inspection_urls
-from do_bridge.inspection.access import inside_admin, may_look
+from do_bridge.inspection.access import READ, inside_admin, may_look
 from do_bridge.inspection.databases import Inspected, matching
-from do_bridge.inspection.views_rows import READ
 from do_bridge.tenancy import current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.links import directory_root, tenant_root

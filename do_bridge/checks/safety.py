@@ -213,7 +213,7 @@ def check_directory_models(app_configs=None, **kwargs):
     """Refuse tenant models that are needed to log in or to find a tenant."""
     if tenant_databases() is None or not _templates():
         return []
-    names = [settings.AUTH_USER_MODEL, conf("TENANT_MODEL"), "sessions.Session"]
+    names = [settings.AUTH_USER_MODEL, conf("TENANT_MODEL"), "sessions.Session", "do_bridge_sessions.Session"]
     return [
         Error(
             f"{name} is a tenant model, but it is needed before the tenant is known.",

@@ -22,7 +22,7 @@ from .exceptions import (
 from .relay import relay
 from .rest import rest
 from .results import Result
-from .speculation import TransactionConflict
+from .speculation.conflict import TransactionConflict
 from .transport import Transport
 from .trips import TripCount, count_trips
 

@@ -6,14 +6,15 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from . import exact, exceptions
+from . import exact
 from .calls import Call, Timed
 from .cursor import Cursor
 from .exceptions import (
     DataError,
     Error,
+    HasExceptions,
     InterfaceError,
     NotSupportedError,
     OperationalError,
@@ -23,11 +24,12 @@ from .keys import NameInUse, WriteKeys
 from .last_writes import LastWrites
 from .limits import LONGEST_LEASE, chunks_by_weight
 from .results import Result, decoded_rows, result_of
-from .speculation import Speculation, reserve_keys
-from .speculation.described import Descriptions
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
 from .transport import Answer, Deadline, RemoteTransaction, Transport, size_of
+
+if TYPE_CHECKING:
+    from .speculation.described import Descriptions
 
 logger = logging.getLogger("do_bridge.driver")
 
@@ -37,7 +39,7 @@ _FRAME: Final = 2000
 MAX_WRITES: Final = 500
 
 
-class Connection(LastWrites):
+class Connection(HasExceptions, LastWrites):
     """A connection to one database, ``do:<object>`` or ``d1:<id>``; the first statement opens it.
 
     Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` limits one call,
@@ -57,17 +59,6 @@ class Connection(LastWrites):
     context manager that gives statements to run before those of a request, in the same round trip and as
     part of it; the request's failure or success ends the context.
     """
-
-    Warning = exceptions.Warning
-    Error = exceptions.Error
-    InterfaceError = exceptions.InterfaceError
-    DatabaseError = exceptions.DatabaseError
-    DataError = exceptions.DataError
-    OperationalError = exceptions.OperationalError
-    IntegrityError = exceptions.IntegrityError
-    InternalError = exceptions.InternalError
-    ProgrammingError = exceptions.ProgrammingError
-    NotSupportedError = exceptions.NotSupportedError
 
     def __init__(
         self,
@@ -105,7 +96,7 @@ class Connection(LastWrites):
         self.closed = False
         self._transaction: Transaction | None = None
         self._keys = WriteKeys()
-        self._descriptions = Descriptions()
+        self._descriptions: Descriptions | None = None
 
     def __repr__(self) -> str:
         return f"<Connection {self.database}{' closed' if self.closed else ''}>"
@@ -313,6 +304,8 @@ class Connection(LastWrites):
 
     def reserve_keys(self, table: str, count: int, above: int = 0) -> Sequence[int]:
         """Return unused keys of an AUTOINCREMENT table on D1, whatever becomes of an open transaction."""
+        from .speculation.keys import reserve_keys
+
         with Timed("reserve", self.database, self.on_call):
             return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
 
@@ -325,6 +318,11 @@ class Connection(LastWrites):
 
     def _remote_transaction(self, expect: str | None) -> RemoteTransaction:
         if self.optimistic:
+            # Imported late: most processes begin no such transaction.
+            from .speculation.described import Descriptions
+            from .speculation.transaction import Speculation
+
+            self._descriptions = self._descriptions or Descriptions()
             return Speculation(self._try, self._write_once, self._descriptions, self.max_writes)
         return self.transport.transaction(self.database, self.lease, expect=expect)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .d1_keys import write_once_on_d1
 from .exceptions import DatabaseError, Error, OperationalError
 from .keys import answer_lost, leaving_time_to_ask, name_in_use, settle_commit, write_once
 from .relay_pool import RelayPool
-from .relay_session import RelaySession, shown, wire_steps
 from .secret import Secret
 from .sql import Statement
 from .transport import (
@@ -25,6 +24,10 @@ from .transport import (
     outcome_unknown,
     with_retries,
 )
+from .wire import shown, wire_steps
+
+if TYPE_CHECKING:
+    from .relay_session import RelaySession
 
 _OVER: Final = frozenset({"no_transaction", "lease_expired"})
 _ENDS: Final = frozenset({"commit", "rollback"})

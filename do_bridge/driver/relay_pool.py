@@ -6,12 +6,15 @@ import os
 import threading
 import weakref
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .exceptions import OperationalError
-from .relay_session import RelaySession
 from .secret import Secret
+from .spares import Spares
 from .transport import Deadline
+
+if TYPE_CHECKING:
+    from .relay_session import RelaySession
 
 # Seconds. No longer, because a caller that releases a session from a finalizer, or is interrupted, may never
 # notify us.
@@ -71,6 +74,8 @@ class RelayPool:
         """Give a session back; its last holder closes it if it is exhausted."""
         if session.pid != os.getpid():
             return
+        if self._spares is not None and session.is_running_out:
+            self._spares.wake()
         with self._lock:
             session.holders -= 1
             if session.holders:
@@ -85,9 +90,57 @@ class RelayPool:
         if not keep:
             session.close()
 
+    def keep_spares(self, count: int) -> None:
+        """Keep ``count`` sessions open that no call has needed yet; a thread of this process opens them.
+
+        The child of a fork keeps none until it calls this itself. ``close`` ends it.
+        """
+        with self._lock:
+            if self._spares is None and count:
+                self._spares = Spares(self, count)
+            elif self._spares is not None:
+                self._spares.count = max(self._spares.count, count)
+                self._spares.wake()
+
+    def add_spare(self) -> bool:
+        """Open an idle session if fewer are fresh than wanted and there is room; return whether it did.
+
+        Raises OperationalError or InterfaceError if the relay cannot be reached.
+        """
+        with self._lock:
+            gone = [session for session in self._idle if not self._fit(session)]
+            for session in gone:
+                self._idle.remove(session)
+                self._forget(session)
+            fresh = sum(not session.is_running_out for session in self._idle)
+            wanted = self._spares is not None and fresh < self._spares.count
+            place = _Place() if wanted and len(self._places) < self.size else None
+            if place is not None:
+                self._places.add(place)
+        for session in gone:
+            session.close()
+        if place is None:
+            return False
+        opened = self._open(place, Deadline(self.connect_timeout))
+        with self._lock:
+            opened.holders, opened.holder = 0, None
+            kept = self._spares is not None and opened in self._sessions
+            if kept:
+                # The last one is used first.
+                self._idle.insert(0, opened)
+                self._call_next()
+            else:
+                self._forget(opened)
+        if not kept:
+            opened.close()
+        return kept
+
     def close(self) -> None:
         """Close all sessions of this process; open transactions are rolled back."""
         with self._lock:
+            if self._spares is not None:
+                self._spares.stop()
+                self._spares = None
             sessions = list(self._sessions)
             for session in sessions:
                 self._forget(session)
@@ -108,6 +161,7 @@ class RelayPool:
         self._queue: deque[weakref.ref[_Turn]] = deque()
         self._local = threading.local()
         self._idle: list[RelaySession] = []
+        self._spares: Spares | None = None
         self._sessions: weakref.WeakSet[RelaySession] = weakref.WeakSet()
         self._places: weakref.WeakSet[object] = weakref.WeakSet()
 
@@ -129,12 +183,17 @@ class RelayPool:
                 session = self._pick(mine)
                 if self._fit(session):
                     session.holders, session.holder = 1, me
+                    self._wake_spares()
                     return session
                 self._forget(session)
                 dead.append(session)
             place = _Place()
             self._places.add(place)
             return place
+
+    def _wake_spares(self) -> None:
+        if self._spares is not None and len(self._idle) < self._spares.count:
+            self._spares.wake()
 
     def _has_room(self) -> bool:
         return bool(self._idle) or len(self._places) < self.size
@@ -183,7 +242,10 @@ class RelayPool:
         return self._idle.pop()
 
     def _open(self, place: _Place, deadline: Deadline) -> RelaySession:
+        # Imported late: its library takes a tenth of a command's start, and many commands open no session.
         try:
+            from .relay_session import RelaySession
+
             session = RelaySession(
                 self.url, self._token, connect_timeout=self.connect_timeout, deadline=deadline
             )

@@ -27,9 +27,9 @@ from do_bridge.version import __version__
 from .exceptions import DataError, Error, InterfaceError, OperationalError, error_from
 from .relay_errors import busy, refused, silent, too_large
 from .secret import Secret, without_frames
-from .sql import Statement
-from .transport import Answer, Deadline, Step, is_on_this_machine
+from .transport import Answer, Deadline, is_on_this_machine
 from .trips import trip
+from .wire import shown
 
 USER_AGENT: Final = f"do-bridge/{__version__}"
 _SUBPROTOCOL: Final = Subprotocol("do-bridge.v1")
@@ -105,6 +105,12 @@ class RelaySession:
     def exhausted(self) -> bool:
         """Whether a new session has to be opened before more work begins."""
         return self.retired or self._used >= self._limit or monotonic() >= self._expires
+
+    @property
+    def is_running_out(self) -> bool:
+        """Whether its successor should be opened."""
+        late = self._expires - self.seconds * (1 - _USED_TIME)
+        return self.exhausted or self._used >= self._limit * _USED_TIME or monotonic() >= late
 
     def new_transaction_name(self) -> str:
         """Return a name that this session has not used."""
@@ -338,33 +344,6 @@ class RelaySession:
             yield
         finally:
             watch.cancel()
-
-
-def wire_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
-    """Return the steps as the protocol writes them."""
-    return [_wire_step(step) for step in steps]
-
-
-def shown(url: str) -> str:
-    """Return the URL without the parts that may be secret: user, password, query."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(no address)"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _wire_step(step: Step) -> dict[str, Any]:
-    if isinstance(step, Statement):
-        wire: dict[str, Any] = {"sql": step.sql}
-        if step.params:
-            wire["params"] = step.params
-        if step.shape.counted:
-            wire["count"] = True
-        if step.metered:
-            wire["meter"] = True
-        return wire
-    return {step.verb: step.name or True, **({"key": step.key} if step.key else {})}
 
 
 def _session_url(url: str) -> str:

@@ -11,12 +11,12 @@ from do_bridge import driver
 from do_bridge.tenancy import current_tenant
 from do_bridge.tenancy.tenants import lookup
 
-from .actions import RUN_SQL
-from .differences import models_of
-
 LOOK = "do_bridge.view_tenantstate"
+RUN_SQL = "do_bridge.run_sql"
+# In D1's admin log, beside Django's 1 to 3 for additions, changes and deletions.
+READ = 4
 # With these values a reader could log in as somebody else.
-_SECRET_TABLES = {"django_session"}
+_SECRET_TABLES = {"django_session", "do_bridge_sessions_session"}
 _SECRET_COLUMNS = {"password"}
 
 
@@ -35,6 +35,9 @@ def may_read_rows(user, database, table):
 
     This needs the view permission of its model, or the permission to run SQL.
     """
+    # Imported late: the admin site imports this module in every command.
+    from .differences import models_of
+
     model = models_of(database.alias).get(table)
     if model is None or model._meta.auto_created:
         return user.has_perm(RUN_SQL)

@@ -15,6 +15,7 @@ from do_bridge.models import TenantState
 from do_bridge.tenancy.conf import conf
 
 from . import queries
+from .access import RUN_SQL
 from .differences import differences, history
 from .facts import short
 
@@ -43,7 +44,6 @@ class Action:
 
 
 CHANGE = "do_bridge.change_tenantstate"
-RUN_SQL = "do_bridge.run_sql"
 ACTIONS = {
     action.name: action
     for action in (

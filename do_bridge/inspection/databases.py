@@ -10,7 +10,6 @@ from do_bridge import driver
 from do_bridge.backends.remote_sqlite.base import DatabaseWrapper
 from do_bridge.tenancy import alias_slug, tenant_alias
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.lifecycle.tenant_rows import has_name
 from do_bridge.tenancy.tenants import tenant_model
 
 SHARED = "shared"
@@ -55,6 +54,9 @@ class Inspected:
 
 def matching(query):
     """Return the condition for tenants whose slug or name contains `query`."""
+    # Imported late: the admin site imports this module in every command.
+    from do_bridge.tenancy.lifecycle.tenant_rows import has_name
+
     condition = Q(slug__icontains=query)
     return condition | Q(name__icontains=query) if has_name(tenant_model()) else condition
 

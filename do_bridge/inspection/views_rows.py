@@ -17,7 +17,7 @@ from do_bridge import driver
 from do_bridge.tenancy.conf import conf
 
 from . import queries, readonly, row_names
-from .access import inspection, may_read_rows, may_run_sql, page_context, secret_columns
+from .access import READ, inspection, may_read_rows, may_run_sql, page_context, secret_columns
 from .queries import OPERATORS
 
 logger = logging.getLogger("do_bridge.inspection")
@@ -38,8 +38,6 @@ OPERATOR_LABELS = {
     "filled": "is not empty",
 }
 LOGGED_TEXT = 1_000
-# In D1's admin log, beside Django's 1 to 3 for additions, changes and deletions.
-READ = 4
 
 
 def _table(connection, request, database, name):

@@ -6,7 +6,6 @@ from django.core.management.base import CommandError
 from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 
-from do_bridge.backends.sqlite_file.checking import applied_migrations
 from do_bridge.backends.sqlite_file.fitness import UnfitFile
 from do_bridge.backends.sqlite_file.units import MARK
 from do_bridge.tenancy.replicated.sql import run_batch
@@ -55,6 +54,9 @@ def refuse_other_projects_file(source, schema):
     empty string. It needs one if the site has removed an app and added another since the file was written,
     because `migrate` would refuse that database as another project's.
     """
+    # Imported late: `check` imports this module, too.
+    from do_bridge.backends.sqlite_file.checking import applied_migrations
+
     noted = {app for app, _ in applied_migrations(source)}
     user_model = get_user_model() if apps.is_installed("django.contrib.auth") else None
     tables = {table.name for table in schema.tables}

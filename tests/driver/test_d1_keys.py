@@ -17,6 +17,7 @@ from do_bridge.driver import d1_keys
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.rest import RestTransport
 from do_bridge.driver.transport import Deadline
+from do_bridge.driver.wire import wire_steps
 
 from .conftest import D1
 from .proxy import Proxy
@@ -200,7 +201,7 @@ def test_an_outcome_is_final(keyed: driver.Connection, faults: Faults, items: It
         def send(steps: Any, deadline: Deadline) -> Any:
             if isinstance(transport, RestTransport):
                 return transport._ask(transport._url(D1), steps, deadline)
-            message = {"op": "batch", "db": D1, "steps": driver.relay_session.wire_steps(steps)}
+            message = {"op": "batch", "db": D1, "steps": wire_steps(steps)}
             return transport._ask_once(message, deadline)
 
         return d1_keys.outcome_on_d1(send, key, Deadline(10))

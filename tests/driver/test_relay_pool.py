@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver import relay_pool
+from do_bridge.driver import relay_pool, relay_session
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.relay_session import RelaySession
 from do_bridge.driver.transport import Deadline
@@ -129,7 +129,7 @@ def test_a_close_while_a_session_is_opened_makes_no_room_for_more_than_the_size(
         raise driver.OperationalError("refused")
 
     with monkeypatch.context() as patched, pytest.raises(driver.OperationalError, match="refused"):
-        patched.setattr(relay_pool, "RelaySession", fail)
+        patched.setattr(relay_session, "RelaySession", fail)
         small.pool.acquire(Deadline(5))
     held = held_by_another_thread(small)
     with pytest.raises(driver.OperationalError, match="pool_size"):

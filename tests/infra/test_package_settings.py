@@ -9,6 +9,7 @@ from do_bridge import driver
 from do_bridge.backends.d1 import base as d1
 from do_bridge.backends.durable_object import base as durable_object
 from do_bridge.backends.remote_sqlite.migrate.executor import DEFAULT_LEASE
+from do_bridge.backends.warming import SPARE_SESSIONS
 from do_bridge.tenancy.conf import DEFAULTS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "settings.md").read_text()
@@ -38,6 +39,7 @@ def default_of(option, engine):
         "transport": "relay",
         "account_id": None,
         "migration_lease": DEFAULT_LEASE,
+        "spare_sessions": SPARE_SESSIONS,
         "transactions": "none",
         "write_keys": True,
     }

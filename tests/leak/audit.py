@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from django.contrib.admin.models import LogEntry
-from django.contrib.sessions.models import Session
 from django.db import connections
 
 from accounts.models import Membership, User
 from blog.models import Post
+from do_bridge.contrib.sessions.models import Session
 from do_bridge.tenancy import tenant_alias
 from tests.leak.actor import SEEDS, Cast
 from tests.leak.marks import MixUp, check, owners, require

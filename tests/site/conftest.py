@@ -60,11 +60,11 @@ def _people(tenants):
 def _empty():
     """Delete what tests make, on both sides."""
     from django.contrib.admin.models import LogEntry
-    from django.contrib.sessions.models import Session
     from django.db import connections
 
     from accounts.models import Membership, SignInFailure, Tenant, User
     from blog.models import Post
+    from do_bridge.contrib.sessions.models import Session
     from do_bridge.members.models import DirtyFlag
     from do_bridge.tenancy.replicated.sql import run_batch
     from do_bridge.testing import empty_object

@@ -21,10 +21,14 @@ def configure() -> None:
     site = importlib.import_module("project.settings")
     values = {name: getattr(site, name) for name in dir(site) if name.isupper()}
     templates = Path(importlib.import_module("django.contrib.admin").__file__ or "").parent / "templates"
+    middleware = [
+        name.replace("do_bridge.contrib.sessions", "django.contrib.auth") for name in site.MIDDLEWARE
+    ]
     values |= {
         "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         "DATABASE_ROUTERS": [],
-        "MIDDLEWARE": [name for name in site.MIDDLEWARE if name.startswith("django.")],
+        "MIDDLEWARE": [name for name in middleware if name.startswith("django.")],
+        "SESSION_ENGINE": "django.contrib.sessions.backends.db",
         "ROOT_URLCONF": __name__,
         "TEMPLATES": [site.TEMPLATES[0] | {"DIRS": [templates]}],
     }

@@ -16,6 +16,7 @@ from django.test.utils import isolate_apps
 from accounts.models import Tenant, User
 from blog.models import Post
 from do_bridge.checks import safety as checks_safety
+from do_bridge.checks import sessions as checks_sessions
 from do_bridge.checks import settings as ours
 from do_bridge.tenancy.databases import DURABLE_OBJECT_ENGINE
 from tests.tenancy.test_checks import ids
@@ -175,6 +176,7 @@ def test_a_model_of_the_directory_may_point_to_the_directory_alone(monkeypatch):
         ({"TENANT_MODELS": ("blog", "sessions")}, ["do_bridge.E012"]),
         ({"TENANT_MODELS": ("accounts",)}, ["do_bridge.E012", "do_bridge.E012"]),
         ({"CONTEXT_MODELS": ("sessions.Session",)}, ["do_bridge.E012"]),
+        ({"TENANT_MODELS": ("do_bridge_sessions",)}, ["do_bridge.E012"]),
     ],
 )
 def test_sessions_users_and_tenants_stay_in_the_directory(changes, expected):
@@ -238,6 +240,20 @@ def test_sessions_in_a_cache_by_tenant_are_refused(monkeypatch, engine, function
     assert ids(checks_safety.check_caches()) == expected
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"SESSION_ENGINE": "django.contrib.sessions.backends.db", "INSTALLED_APPS": []}, []),
+        ({"INSTALLED_APPS": ["django.contrib.contenttypes"]}, ["do_bridge.E018"]),
+        ({"MIDDLEWARE": ["django.contrib.auth.middleware.AuthenticationMiddleware"]}, ["do_bridge.W014"]),
+    ],
+)
+def test_sessions_with_users_need_their_app_and_their_middleware(changes, expected):
+    with override_settings(**changes):
+        assert ids(checks_sessions.check_sessions()) == expected
+
+
 def test_the_site_passes_the_checks_of_a_deploy():
     found = checks.run_checks(include_deployment_checks=True)
     assert [message for message in found if message.id.startswith("do_bridge.")] == []
@@ -246,7 +262,7 @@ def test_the_site_passes_the_checks_of_a_deploy():
 def test_the_documents_table_names_every_check_and_no_other():
     code = "".join(
         (ROOT / "do_bridge" / name).read_text()
-        for name in ("checks/settings.py", "checks/safety.py", "members/checks.py")
+        for name in ("checks/settings.py", "checks/safety.py", "checks/sessions.py", "members/checks.py")
     )
     documented = re.findall(
         r"^\| `(do_bridge\.[EW]\d{3})` \|", (ROOT / "docs/reference/checks.md").read_text(), re.M

@@ -21,7 +21,16 @@ from .optimistic import Optimistic
 
 logger = logging.getLogger("do_bridge.d1")
 
-OPTIONS = ("transport", "account_id", "timeout", "pool_size", "connect_timeout", "transactions", "max_writes")
+OPTIONS = (
+    "transport",
+    "account_id",
+    "timeout",
+    "pool_size",
+    "spare_sessions",
+    "connect_timeout",
+    "transactions",
+    "max_writes",
+)
 MODES = ("none", "optimistic")
 
 
@@ -60,12 +69,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 f"DATABASES[{self.alias!r}]['OPTIONS']['transactions'] is {options['transactions']!r}. Set "
                 "it to 'none' or 'optimistic'."
             )
-        parameters = {"transport": self._transport(), "database": "d1:" + self.settings_dict["NAME"]}
+        parameters = {"transport": self.get_transport(), "database": "d1:" + self.settings_dict["NAME"]}
         if "timeout" in options:
             parameters["timeout"] = float(options["timeout"])
         return parameters
 
-    def _transport(self):
+    def get_transport(self):
+        """Return the transport of this process that OPTIONS["transport"] names."""
         settings, options = self.settings_dict, self.settings_dict.get("OPTIONS", {})
         transport = options.get("transport", "relay")
         if transport == "relay":

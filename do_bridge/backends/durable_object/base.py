@@ -13,7 +13,7 @@ POOL_OPTIONS = ("pool_size", "connect_timeout")
 CONNECTION_OPTIONS = ("timeout", "lease")
 # Read by the migration executor.
 MIGRATION_OPTIONS = ("migration_lease",)
-OPTIONS = (*POOL_OPTIONS, *CONNECTION_OPTIONS, *MIGRATION_OPTIONS, "write_keys")
+OPTIONS = (*POOL_OPTIONS, "spare_sessions", *CONNECTION_OPTIONS, *MIGRATION_OPTIONS, "write_keys")
 
 
 class TemplateUsed(ImproperlyConfigured, CommandError):
@@ -38,10 +38,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.require_settings(HOST="the relay's URL", PASSWORD="the relay's token")  # noqa: S106
         options = self.settings_dict["OPTIONS"]
         self.require_known_options(OPTIONS)
-        pool = {name: options[name] for name in POOL_OPTIONS if name in options}
         return {
-            "transport": driver.relay(self.settings_dict["HOST"], self.settings_dict["PASSWORD"], **pool),
+            "transport": self.get_transport(),
             "database": f"do:{self.settings_dict['NAME']}",
             **{name: float(options[name]) for name in CONNECTION_OPTIONS if name in options},
             "write_keys": bool(options.get("write_keys", True)),
         }
+
+    def get_transport(self):
+        """Return the transport of this process to the relay."""
+        settings, options = self.settings_dict, self.settings_dict["OPTIONS"]
+        pool = {name: options[name] for name in POOL_OPTIONS if name in options}
+        return driver.relay(settings["HOST"], settings["PASSWORD"], **pool)

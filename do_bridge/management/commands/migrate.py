@@ -4,7 +4,6 @@ from functools import partial
 
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
-from tqdm import tqdm
 
 from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.management.migrating import MigrateCommand
@@ -208,6 +207,9 @@ class Command(MigrateCommand):
             raise CommandError(str(error)) from error
         if options["plan"]:
             return self._show_plans(todo, states, options)
+        # `check` imports this module, too.
+        from tqdm import tqdm
+
         fleet = self._fleet(options)
         # The raw stream, because Django's wrapper adds a newline after each step of the bar.
         quiet = options["verbosity"] < 1 or not self.stderr.isatty()

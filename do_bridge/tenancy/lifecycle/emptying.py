@@ -6,7 +6,6 @@ from functools import partial
 from django.db import DatabaseError, connections
 
 from do_bridge.backends.remote_sqlite.emptying import empty
-from do_bridge.backends.sqlite_file.schema import connect
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import tenant_alias
 
@@ -17,6 +16,8 @@ from .fencing import is_fenced, refuse_older
 @contextlib.contextmanager
 def connected(alias):
     """Yield a new driver connection to `alias`, whose errors are Django's."""
+    from do_bridge.backends.sqlite_file.schema import connect
+
     wrapper = connections[alias]
     with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper)) as connection:
         yield connection

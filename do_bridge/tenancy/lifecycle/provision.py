@@ -19,7 +19,6 @@ from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite import schema
 from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table, told
-from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, read_schema
 from do_bridge.driver.internal import NOT_INTERNAL, OWN, is_among
 from do_bridge.driver.sql import quote
 from do_bridge.tenancy.conf import conf
@@ -347,6 +346,8 @@ def dump_database(connection):
 
     Raises NotSupportedError for a virtual table that can't be made again (see `virtual`).
     """
+    from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, read_schema
+
     master, tables = run_batch(connection, [(MASTER, None), (TABLES, None)])
     entries = [row for row in master.rows if not is_among(row[1], OWN)]
     found = read_schema(entries, tables.rows)

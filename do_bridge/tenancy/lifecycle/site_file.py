@@ -25,6 +25,7 @@ from .copied_rows import Column, blanked, user_copy
 SECRET_APPS = frozenset(
     [
         "sessions",
+        "do_bridge_sessions",
         "authtoken",
         "knox",
         "oauth2_provider",

@@ -7,7 +7,6 @@ from django.db import connections
 from django.utils.timezone import now
 
 from do_bridge.backends.remote_sqlite.emptying import empty
-from do_bridge.backends.sqlite_file.schema import connect
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.slugs import TEMPLATE_OBJECT_PREFIX, is_template_object_alias
 
@@ -37,6 +36,8 @@ def empty_template_object(alias):
     A process that still runs its code has read it already, or makes it again. Raises Django's database
     errors.
     """
+    from do_bridge.backends.sqlite_file.schema import connect
+
     wrapper = connections[alias]
     with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper)) as connection:
         empty(connection)

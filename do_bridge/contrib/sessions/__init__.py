@@ -1,0 +1,1 @@
+"""Sessions whose user is read together with them, in one statement."""

@@ -1,0 +1,79 @@
+"""Opens sessions in the background, so that no call waits for a handshake."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import weakref
+
+# Bound here, so that a test that replaces time.monotonic() for its own code does not reach ours.
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from .exceptions import Error
+
+if TYPE_CHECKING:
+    from .relay_pool import RelayPool
+
+logger = logging.getLogger("do_bridge.driver")
+
+# Seconds: how often idle sessions are looked at, and how long to wait after a failure, at first and at most.
+_LOOKS: Final = 30.0
+_FIRST_WAIT: Final = 0.5
+_LONGEST_WAIT: Final = 60.0
+
+
+class Spares:
+    """The thread that keeps ``count`` fresh sessions of a pool idle; it ends with the process."""
+
+    def __init__(self, pool: RelayPool, count: int) -> None:
+        self.count = count
+        # Its put() may be interrupted by another, which a signal's handler or a finalizer makes.
+        self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        threading.Thread(
+            target=_keep, args=(weakref.ref(pool), self._wakes), name="do_bridge-spares", daemon=True
+        ).start()
+
+    def wake(self) -> None:
+        """Have the thread look at the pool now."""
+        if self._wakes.empty():
+            self._wakes.put(True)
+
+    def stop(self) -> None:
+        """Have the thread end, without waiting for it."""
+        self._wakes.put(False)
+
+
+def _keep(find_pool: weakref.ref[RelayPool], wakes: queue.SimpleQueue[bool]) -> None:
+    wait = 0.0
+    while True:
+        pool = find_pool()
+        if pool is None:
+            return
+        try:
+            while pool.add_spare():
+                pass
+            wait = 0.0
+        except Error as error:
+            wait = min(max(wait * 2, _FIRST_WAIT), _LONGEST_WAIT)
+            # Whoever calls the relay next is told, too.
+            logger.debug("No relay session could be opened ahead: %s", error)
+        # The pool has to be free to go while this waits.
+        del pool
+        if not _rest(wakes, wait):
+            return
+
+
+def _rest(wakes: queue.SimpleQueue[bool], wait: float) -> bool:
+    """Wait for the next look; return False if there is none. No call shortens a ``wait`` after a failure."""
+    until = monotonic() + (wait or _LOOKS)
+    while (left := until - monotonic()) > 0:
+        try:
+            if not wakes.get(timeout=left):
+                return False
+        except queue.Empty:
+            return True
+        if not wait:
+            return True
+    return True

@@ -1,0 +1,37 @@
+"""The part of the relay's protocol that needs no WebSocket: written steps and shown addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from .sql import Statement
+from .transport import Step
+
+
+def wire_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """Return the steps as the protocol writes them."""
+    return [_wire_step(step) for step in steps]
+
+
+def shown(url: str) -> str:
+    """Return the URL without the parts that may be secret: user, password, query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(no address)"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _wire_step(step: Step) -> dict[str, Any]:
+    if isinstance(step, Statement):
+        wire: dict[str, Any] = {"sql": step.sql}
+        if step.params:
+            wire["params"] = step.params
+        if step.shape.counted:
+            wire["count"] = True
+        if step.metered:
+            wire["meter"] = True
+        return wire
+    return {step.verb: step.name or True, **({"key": step.key} if step.key else {})}
