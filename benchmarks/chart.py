@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 
 COLOURS = ("#2f7d4f", "#c2671b", "#8a4fa3", "#1f5fa8", "#7a7a7a")
+# Dashed, so that a line of equal figures shows through.
+DASHES = ("", "", "", "7 6", "7 6")
 WIDTH, HEIGHT, COLUMNS = 300, 210, 3
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 28, 34
 
@@ -25,12 +27,14 @@ def panels(charts: dict[str, Lines], below: str) -> str:
     for number, (title, lines) in enumerate(charts.items()):
         left, top = number % COLUMNS * WIDTH, number // COLUMNS * HEIGHT
         parts += [f'<g transform="translate({left} {top})">', *_panel(title, lines, below), "</g>"]
-    for number, name in enumerate(names):
-        left, top = 14 + number * 178, height - 12
+    left, top = 14, height - 12
+    for name, colour, dash in zip(names, COLOURS, DASHES, strict=False):
         parts.append(
-            f'<line x1="{left}" x2="{left + 18}" y1="{top - 4}" y2="{top - 4}" stroke="{COLOURS[number]}" '
-            f'stroke-width="2.5"/><text x="{left + 23}" y="{top}" fill="#111">{escape(name)}</text>'
+            f'<line x1="{left}" x2="{left + 24}" y1="{top - 4}" y2="{top - 4}" stroke="{colour}" '
+            f'stroke-width="2.5" stroke-dasharray="{dash}"/>'
+            f'<text x="{left + 30}" y="{top}" fill="#111">{escape(name)}</text>'
         )
+        left += 58 + 7 * len(name)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -57,9 +61,12 @@ def _panel(title: str, lines: Lines, below: str) -> list[str]:
         f'<text x="{LEFT + wide / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle" fill="#555">{escape(below)}'
         f'</text><text x="8" y="{TOP - 10}" fill="#555">ms</text>'
     )
-    for colour, line in zip(COLOURS, lines.values(), strict=False):
+    for colour, dash, line in zip(COLOURS, DASHES, lines.values(), strict=False):
         path = " ".join(place(x, y) for x, y in line)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5" '
+            f'stroke-dasharray="{dash}"/>'
+        )
     return parts
 
 

@@ -47,6 +47,8 @@ class RelayPool:
     too. If all are in use, the thread that has waited longest comes first.
     """
 
+    _spares: Spares | None
+
     def __init__(self, url: str, token: str, *, size: int, connect_timeout: float) -> None:
         self.url = url
         self.size = size
@@ -161,7 +163,7 @@ class RelayPool:
         self._queue: deque[weakref.ref[_Turn]] = deque()
         self._local = threading.local()
         self._idle: list[RelaySession] = []
-        self._spares: Spares | None = None
+        self._spares = None
         self._sessions: weakref.WeakSet[RelaySession] = weakref.WeakSet()
         self._places: weakref.WeakSet[object] = weakref.WeakSet()
 
