@@ -11,12 +11,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from . import exact, exceptions
+from . import exact
 from .calls import Call, Timed
 from .cursor import Cursor
 from .exceptions import (
     DataError,
     Error,
+    HasExceptions,
     InterfaceError,
     NotSupportedError,
     OperationalError,
@@ -41,7 +42,7 @@ _FRAME: Final = 2000
 MAX_WRITES: Final = 500
 
 
-class Connection(LastWrites):
+class Connection(HasExceptions, LastWrites):
     """A connection to one database, ``do:<object>`` or ``d1:<id>``.
 
     The first statement opens it. Without ``begin()`` each statement, and each batch, commits by itself.
@@ -62,17 +63,6 @@ class Connection(LastWrites):
     context manager that gives statements to run before those of a request, in the same round trip and as
     part of it; the request's failure or success ends the context.
     """
-
-    Warning = exceptions.Warning
-    Error = exceptions.Error
-    InterfaceError = exceptions.InterfaceError
-    DatabaseError = exceptions.DatabaseError
-    DataError = exceptions.DataError
-    OperationalError = exceptions.OperationalError
-    IntegrityError = exceptions.IntegrityError
-    InternalError = exceptions.InternalError
-    ProgrammingError = exceptions.ProgrammingError
-    NotSupportedError = exceptions.NotSupportedError
 
     def __init__(
         self,

@@ -283,3 +283,18 @@ def _sql_error(text: str, code: str | None) -> tuple[type[Error], str]:
         return NotSupportedError, f"The runtime does not allow this statement: {text}"
     primary = "_".join(code.split("_")[:2])
     return _BY_SQLITE_CODE.get(primary, OperationalError), text
+
+
+class HasExceptions:
+    """A Connection's attributes for PEP 249's exceptions."""
+
+    Warning = Warning
+    Error = Error
+    InterfaceError = InterfaceError
+    DatabaseError = DatabaseError
+    DataError = DataError
+    OperationalError = OperationalError
+    IntegrityError = IntegrityError
+    InternalError = InternalError
+    ProgrammingError = ProgrammingError
+    NotSupportedError = NotSupportedError

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from websockets.http11 import Response
-
 from .exceptions import DataError, InterfaceError, OperationalError
 from .transport import Deadline, retry_after
 
 
-def refused(response: Response, where: str) -> OperationalError | InterfaceError:
-    status = response.status_code
+def refused(
+    status: int, body: bytes, retry_header: str | None, where: str
+) -> OperationalError | InterfaceError:
+    """Return the error for an HTTP answer that is not a session."""
     # Other servers answer with that status, too: Cloudflare's edge does when a Worker is over its limits.
-    unready = status == 503 and b"RELAY_TOKEN" in (response.body or b"")
+    unready = status == 503 and b"RELAY_TOKEN" in body
     if status == 400:
         text = (
             f"The relay at {where} uses another version of the protocol. Run "
@@ -50,11 +50,12 @@ def refused(response: Response, where: str) -> OperationalError | InterfaceError
         effect="none",
         http_status=status,
         transient=transient,
-        retry_after=retry_after(response.headers.get("retry-after")) if transient else None,
+        retry_after=retry_after(retry_header) if transient else None,
     )
 
 
 def too_large(size: int, most: int) -> DataError:
+    """Return the error for a request that was not sent."""
     return DataError(
         f"The request has {size} bytes, and the relay accepts {most}. Split the work",
         kind="too_large",
@@ -63,6 +64,7 @@ def too_large(size: int, most: int) -> DataError:
 
 
 def busy() -> OperationalError:
+    """Return the error for a session that another call holds."""
     return OperationalError(
         "The relay session was busy until the timeout. Use a connection from one thread at a time",
         effect="none",
@@ -70,4 +72,5 @@ def busy() -> OperationalError:
 
 
 def silent(deadline: Deadline) -> OperationalError:
+    """Return the error for an answer that did not come in time."""
     return OperationalError(f"The relay did not answer within {deadline.seconds:g} seconds", effect="unknown")

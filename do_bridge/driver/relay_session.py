@@ -20,6 +20,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -217,7 +218,7 @@ class RelaySession:
                 )
             )
         except InvalidStatus as error:
-            raise refused(error.response, where) from without_frames(error)
+            raise _refused(error.response, where) from without_frames(error)
         except TimeoutError as error:
             text = (
                 f"The relay at {where} did not answer within {timeout:.1f} seconds. Check RELAY_URL "
@@ -232,7 +233,7 @@ class RelaySession:
         except (InvalidURI, ValueError) as error:
             if isinstance(error.__context__, InvalidStatus):
                 # The library followed a redirect to an address that is not a WebSocket's.
-                raise refused(error.__context__.response, where) from without_frames(error)
+                raise _refused(error.__context__.response, where) from without_frames(error)
             raise InterfaceError(
                 f"RELAY_URL is not a valid address: {where}. It begins with https:// or http://",
                 effect="none",
@@ -362,6 +363,12 @@ def _session_url(url: str) -> str:
     parts = urlsplit(url)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
+
+
+def _refused(response: Response, where: str) -> OperationalError | InterfaceError:
+    return refused(
+        response.status_code, bytes(response.body or b""), response.headers.get("retry-after"), where
+    )
 
 
 def _reason(error: Exception) -> str:

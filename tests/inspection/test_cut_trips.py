@@ -56,9 +56,9 @@ def wires(site, local_worker, monkeypatch):
         found = Wires(proxies)
         exchange = RelaySession._exchange
 
-        def counted(session, message, deadline):
-            found.before(message["db"].partition(":")[0])
-            return exchange(session, message, deadline)
+        def counted(session, messages, deadline):
+            found.before(messages[0]["db"].partition(":")[0])
+            return exchange(session, messages, deadline)
 
         monkeypatch.setattr(RelaySession, "_exchange", counted)
         monkeypatch.setattr(transport, "_FIRST_PAUSE", 0.002)
