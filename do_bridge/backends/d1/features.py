@@ -83,7 +83,9 @@ class OptimisticFeatures(DatabaseFeatures):
     def django_test_skips(self):
         queued = "Statements of a schema editor wait until its block's end, and are one atomic batch there."
         skips = dict(features.DatabaseFeatures.django_test_skips.func(self))
-        returning = skips.pop("RETURNING brings integers as text, because JSON would round those beyond 2^53.")
+        returning = skips.pop(
+            "RETURNING brings integers as text, because JSON would round those beyond 2^53."
+        )
         return skips | {
             queued: super().django_test_skips[queued],
             "A block reserves the keys of new rows, so RETURNING does not name them.": returning,
