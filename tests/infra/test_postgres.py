@@ -1,4 +1,4 @@
-"""The PostgreSQL server that tests compare with: it ends with its block, and is not needed to run the tests."""
+"""The PostgreSQL server that tests compare with: it ends with its block, and tests can do without it."""
 
 from pathlib import Path
 
