@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -10,11 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from worker.local import LocalWorker
-
 from benchmarks.measuring import medians, write_result
 from do_bridge import driver
 from do_bridge.driver.transport import Deadline
+from do_bridge.relay import LocalRelay, bundle
 
 D1 = "d1:d0b41d9e-0000-4000-8000-000000000000"
 OBJECT = "do:test/blocks"
@@ -111,7 +109,7 @@ def main() -> None:
     """Measure on a local Worker of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="blocks-") as folder,
-        LocalWorker(0, Path(folder), os.urandom(16).hex()) as worker,
+        LocalRelay(Path(folder) / "state", source=bundle.SOURCE) as worker,
     ):
         relay = driver.relay(worker.url, worker.token)
         assert relay.max_request(Deadline(30))  # noqa: S101 - it opens the session.

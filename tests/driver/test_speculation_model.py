@@ -24,6 +24,7 @@ TABLE = "CREATE TABLE {} (id INTEGER PRIMARY KEY AUTOINCREMENT, v INTEGER, u INT
 
 numbers = st.integers(0, 3)
 who = st.integers(0, CONNECTIONS - 1)
+pairs = st.permutations(range(CONNECTIONS))
 reads = st.sampled_from(
     [
         "SELECT id, v, u FROM {} ORDER BY id",
@@ -105,6 +106,19 @@ class Blocks(RuleBasedStateMachine):
             assert error.effect == "statement" and "UNIQUE" in str(error)
         else:
             block.told.append((text, value, (cursor.fetchall(), max(cursor.rowcount, 0))))
+
+    @rule(chosen=pairs, read=reads, others=writes, own=writes, value=numbers, late=st.booleans())
+    def overtake(self, chosen: list[int], read: str, others: str, own: str, value: int, late: bool) -> None:
+        """Let one block commit before another one's first write or after it, which chance seldom does."""
+        first, second = chosen[:2]
+        self.run(first, read, value)
+        if late:
+            self.run(first, own, value)
+        self.run(second, others, value)
+        self.commit(second)
+        if not late:
+            self.run(first, own, value)
+        self.commit(first)
 
     @rule(number=who)
     def savepoint(self, number: int) -> None:

@@ -48,6 +48,8 @@ WRITES = [
 LOCK = "SET lock_timeout = '20ms'"
 REFUSED = (psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable)
 who = st.integers(0, CONNECTIONS - 1)
+pairs = st.permutations(range(CONNECTIONS))
+texts = st.tuples(*map(st.sampled_from, (READS, WRITES, WRITES)))
 numbers = st.integers(0, 3)
 
 
@@ -158,6 +160,21 @@ class Peers(RuleBasedStateMachine):
             return "UNIQUE"
         connection.execute("RELEASE statement")
         return rows
+
+    @rule(chosen=pairs, texts=texts, values=st.tuples(numbers, numbers, numbers), late=st.booleans())
+    def overtake(
+        self, chosen: list[int], texts: tuple[str, ...], values: tuple[int, ...], late: bool
+    ) -> None:
+        """Let one block commit before another one's first write or after it, which chance seldom does."""
+        first, second = chosen[:2]
+        self.run(first, texts[0], values[0])
+        if late:
+            self.run(first, texts[1], values[1])
+        self.run(second, texts[2], values[2])
+        self.commit(second)
+        if not late:
+            self.run(first, texts[1], values[1])
+        self.commit(first)
 
     @rule(number=who)
     def savepoint(self, number: int) -> None:

@@ -4,6 +4,7 @@ import types
 
 import pytest
 from django.core.management import call_command
+from django.db import connections
 from django.test import Client
 
 SLUGS = ("acme", "globex")
@@ -22,6 +23,22 @@ def ready_tenants():
             call_command("create_tenant", slug, name=slug.title(), verbosity=0)
             lookup.get(slug)  # the first look-up of a new tenant reads its object
     return {tenant.slug: tenant for tenant in rows.all()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_the_demo_runs(django_db_setup, django_db_blocker):
+    """D1 has optimistic transactions, as `make run` sets them."""
+    used = connections["default"]
+    options = used.settings_dict["OPTIONS"]
+    before = options["transactions"]
+    options["transactions"] = "optimistic"
+    # The option decides the class of a new connection; other threads make theirs from the same settings.
+    connections["default"] = optimistic = connections.create_connection("default")
+    yield
+    with django_db_blocker.unblock():
+        optimistic.close()
+    connections["default"] = used
+    options["transactions"] = before
 
 
 @pytest.fixture

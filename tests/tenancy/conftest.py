@@ -117,17 +117,27 @@ def load(tmp_path, db):
         empty_object(tenant_alias(slug))
 
 
-@pytest.fixture(params=["d1", "durable_object"])
+@pytest.fixture(params=["d1", "d1_optimistic", "durable_object"])
 def shared(request, in_both, make_tenant):
     """The default connection, on each engine."""
     from django.db import connections
 
+    from do_bridge.backends.d1.base import OptimisticDatabaseWrapper
     from do_bridge.backends.durable_object.base import DatabaseWrapper
     from do_bridge.tenancy import tenant_alias
 
     before = connections["default"]
     if request.param == "d1":
         yield before
+        return
+    if request.param == "d1_optimistic":
+        options = before.settings_dict["OPTIONS"] | {"transactions": "optimistic"}
+        connections["default"] = connection = OptimisticDatabaseWrapper(
+            before.settings_dict | {"OPTIONS": options}, "default"
+        )
+        yield connection
+        connection.close()
+        connections["default"] = before
         return
     # A tenant's object has every table.
     settings = dict(connections[tenant_alias(make_tenant("shared").slug)].settings_dict)

@@ -236,7 +236,9 @@ def test_a_batch_and_the_tenants_transaction_are_carried_out_together(shared, ac
     ends = [("default", "batch"), (alias(acme), "commit")]
     if shared.features.supports_transactions:
         ends = [(alias(acme), "commit"), ("default", "commit")]
-    assert calls()[before:][:2] == ends
+    # Optimistic blocks try the batch before the tenant commits.
+    found = [call for call in calls()[before:] if call != ("default", "tx")]
+    assert found[:2] == ends
 
 
 def test_a_batch_in_whose_block_the_tenant_failed_is_not_sent(shared, acme, write, titles):

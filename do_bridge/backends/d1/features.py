@@ -41,11 +41,17 @@ class DatabaseFeatures(features.DatabaseFeatures):
             },
             "A row cannot point at a missing row, not even until the next batch.": {
                 "auth_tests.test_views.UUIDUserTests.test_admin_password_change",
+                "backends.tests.FkConstraintsTests.test_check_constraints",
+                "backends.tests.FkConstraintsTests.test_check_constraints_sql_keywords",
                 "serializers.test_data.SerializerDataTests.test_json_serializer",
                 "serializers.test_data.SerializerDataTests.test_jsonl_serializer",
                 "serializers.test_data.SerializerDataTests.test_python_serializer",
                 "serializers.test_data.SerializerDataTests.test_xml_serializer",
                 "serializers.test_data.SerializerDataTests.test_yaml_serializer",
+                "serializers.test_json.JsonSerializerTransactionTestCase.test_forward_refs",
+                "serializers.test_jsonl.JsonSerializerTransactionTestCase.test_forward_refs",
+                "serializers.test_xml.XmlSerializerTransactionTestCase.test_forward_refs",
+                "serializers.test_yaml.YamlSerializerTransactionTestCase.test_forward_refs",
             },
             "Statements of a schema editor wait until its block's end, and are one atomic batch there.": {
                 "migrations.test_commands.MigrateTests.test_migrate_syncdb_app_label",
@@ -77,7 +83,9 @@ class OptimisticFeatures(DatabaseFeatures):
     def django_test_skips(self):
         queued = "Statements of a schema editor wait until its block's end, and are one atomic batch there."
         skips = dict(features.DatabaseFeatures.django_test_skips.func(self))
-        returning = skips.pop("RETURNING brings integers as text, because JSON would round those beyond 2^53.")
+        returning = skips.pop(
+            "RETURNING brings integers as text, because JSON would round those beyond 2^53."
+        )
         return skips | {
             queued: super().django_test_skips[queued],
             "A block reserves the keys of new rows, so RETURNING does not name them.": returning,

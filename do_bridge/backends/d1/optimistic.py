@@ -9,6 +9,7 @@ from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from do_bridge.backends.remote_sqlite import base
+from do_bridge.backends.remote_sqlite.blocks import linked
 
 from .conflict import ConflictWrapper
 from .features import OptimisticFeatures
@@ -57,6 +58,8 @@ class Optimistic:
         base.DatabaseWrapper.close(self)
 
     def _send_batch(self, batch, alone):
-        # A block that holds nothing else needs no trial: its batch is atomic by itself.
-        with self.connection.outside() if alone else nullcontext():
+        # A block that holds nothing else needs no trial: its batch is atomic by itself. A tenant that has
+        # taken part commits before this database does.
+        is_all = alone and not linked.has_followers(self)
+        with self.connection.outside() if is_all else nullcontext():
             batch.send()

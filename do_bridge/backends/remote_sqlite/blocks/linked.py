@@ -183,6 +183,12 @@ def before_statement(connection):
         ) from broken.rollback_exc
 
 
+def has_followers(connection):
+    """Return whether an open block of this leader covers a follower that has taken part in it."""
+    links = links_of(connection)
+    return links is not None and bool(links.parts)
+
+
 def is_broken(connection):
     """Whether the innermost block of a leader has failed on one of its followers."""
     links = links_of(connection)
