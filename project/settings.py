@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     # Before Django's own, so that its commands and its admin templates win.
     "do_bridge",
     "do_bridge.members",
+    "do_bridge.inspection",
     "project.admin_config.DirectoryAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

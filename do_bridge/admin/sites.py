@@ -6,24 +6,19 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.db.models import Q
 from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import get_script_prefix, path, reverse
 from django.utils.functional import SimpleLazyObject
 
-from do_bridge.admin.tenant import TenantFieldsMixin, bound_form, tenant_filter
-from do_bridge.inspection import urls as inspection_urls
-from do_bridge.inspection.access import inside_admin, may_look
-from do_bridge.inspection.databases import Inspected, matching
-from do_bridge.inspection.views_rows import READ
+from do_bridge.admin.extensions import extensions
+from do_bridge.admin.refusals import inside_admin
+from do_bridge.admin.switcher import search
 from do_bridge.tenancy import current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.links import directory_root, tenant_root
-from do_bridge.tenancy.replicated.users import need_copy, writer
-from do_bridge.tenancy.tenants import lookup, tenant_model
+from do_bridge.tenancy.tenants import lookup
 
 SWITCHER_LIMIT = 200  # tenants offered at once; the others are offered while the user types
-SEARCH_LIMIT = 20
 LOG_LIMIT = 10
 
 
@@ -44,7 +39,7 @@ class DatabaseAdminSite(admin.AdminSite):
     def each_context(self, request: Any) -> Any:
         slug = current_tenant() or ""
         name = f"Tenant {slug}" if slug else "D1, the shared database"
-        return {
+        context = {
             **super().each_context(request),
             "site_title": name,
             "site_header": name,
@@ -53,19 +48,10 @@ class DatabaseAdminSite(admin.AdminSite):
             "database_slug": slug,
             "database_tenants": SimpleLazyObject(self.tenant_slugs),
             "database_directory": directory_root(request) + self._relative_index(),
-            "database_pages": self._pages(request, slug),
         }
-
-    def _pages(self, request, slug):
-        """Return (URL, text) of the pages about databases, or None.
-
-        None means that the user may not see them.
-        """
-        if not may_look(request.user):
-            return None
-        if slug:
-            return reverse("admin:database", args=[Inspected(slug)]), "Browse this database"
-        return reverse("admin:databases"), "All databases"
+        for extension in extensions():
+            context.update(extension.context(self, request))
+        return context
 
     def admin_view(self, view: Any, cacheable: Any = False) -> Any:
         return super().admin_view(inside_admin(self, view), cacheable)
@@ -79,7 +65,7 @@ class DatabaseAdminSite(admin.AdminSite):
         return [
             path("switch/", self.admin_view(self.switch), name="switch"),
             path("switch/tenants.json", self.admin_view(self.switch_tenants), name="switch_tenants"),
-            *inspection_urls.patterns(self),
+            *(pattern for extension in extensions() for pattern in extension.urls(self)),
             *super().get_urls(),
         ]
 
@@ -92,10 +78,11 @@ class DatabaseAdminSite(admin.AdminSite):
             validate_slug(slug)
         except ValueError as exc:
             raise Http404("This tenant does not exist.") from exc
-        if lookup.get(slug) is None and may_look(request.user):
+        if lookup.get(slug) is None:
             # The beginning of a slug: the list shows the tenants that match it.
-            found = f"{self._relative_index()}databases/?q={slug}"
-            return HttpResponseRedirect(directory_root(request) + found)
+            for extension in extensions():
+                if found := extension.search_url(self, request, slug):
+                    return HttpResponseRedirect(found)
         return HttpResponseRedirect(tenant_root(request, slug) + self._relative_index())
 
     def switch_tenants(self, request: Any) -> Any:
@@ -103,20 +90,10 @@ class DatabaseAdminSite(admin.AdminSite):
 
         Those that begin with it come first.
         """
-        query = request.GET.get("q", "").strip()[:63]
-        starting = list(_slugs(Q(slug__istartswith=query))[:SEARCH_LIMIT])
-        others = []
-        if len(starting) < SEARCH_LIMIT:
-            others = _slugs(matching(query)).exclude(slug__in=starting)[: SEARCH_LIMIT - len(starting)]
-        return JsonResponse({"tenants": [*starting, *others]})
+        return JsonResponse({"tenants": search(request.GET.get("q", ""))})
 
     def _relative_index(self):
         return reverse("admin:index").removeprefix(get_script_prefix())
-
-
-def _slugs(condition):
-    tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(condition)
-    return tenants.order_by("slug").values_list("slug", flat=True)
 
 
 class DirectoryAdminSite(DatabaseAdminSite):
@@ -137,81 +114,3 @@ class TenantAdminSite(DatabaseAdminSite):
 
 
 tenant_site = TenantAdminSite(name="admin")
-
-
-class ReadOnlyAdminMixin:
-    """Show rows without allowing any change."""
-
-    def has_add_permission(self, request: Any, *args: Any) -> bool:
-        return False
-
-    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
-        return False
-
-
-class TenantModelAdmin(TenantFieldsMixin, admin.ModelAdmin):
-    """Keep everything on the admin's pages in the current tenant's database.
-
-    That includes rows, form fields, filters, autocompletes and the log. Its inlines need TenantInlineMixin.
-    """
-
-    def get_form(self, request: Any, obj: Any = None, change: Any = False, **kwargs: Any) -> Any:
-        return bound_form(super().get_form(request, obj, change, **kwargs), self.admin_site.alias())
-
-    def get_list_filter(self, request: Any) -> Any:
-        return [tenant_filter(self.model, item) for item in super().get_list_filter(request)]
-
-    def save_model(self, request: Any, obj: Any, form: Any, change: Any) -> None:
-        obj.save(using=self.admin_site.alias())
-
-    def delete_model(self, request: Any, obj: Any) -> None:
-        obj.delete(using=self.admin_site.alias())
-
-    def copy_user(self, user: Any, alias: str) -> None:
-        """Make sure that the acting user has a row in the tenant's database.
-
-        The rows of the log refer to it. With the app do_bridge.members the row is written in the round trip
-        of the log's row. Override this in a project without the app.
-        """
-        if writer.statements is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} must override copy_user(), because the admin's log refers to a user. "
-                "Override it, or add the app do_bridge.members to INSTALLED_APPS."
-            )
-        need_copy(user, alias)
-
-    # The log itself follows the context, and content types have the same keys in every database.
-
-    def log_addition(self, request: Any, obj: Any, message: Any) -> Any:
-        self.copy_user(request.user, self.admin_site.alias())
-        return super().log_addition(request, obj, message)
-
-    def log_change(self, request: Any, obj: Any, message: Any) -> Any:
-        self.copy_user(request.user, self.admin_site.alias())
-        return super().log_change(request, obj, message)
-
-    def log_deletions(self, request: Any, queryset: Any) -> Any:
-        self.copy_user(request.user, self.admin_site.alias())
-        return super().log_deletions(request, queryset)
-
-
-class LogEntryAdmin(ReadOnlyAdminMixin, admin.ModelAdmin):
-    """The admin log, by day."""
-
-    date_hierarchy = "action_time"
-    list_display = ["action_time", "user", "content_type", "object_repr", "action"]
-    list_filter = ["action_flag"]
-    list_select_related = ["user", "content_type"]
-    search_fields = ["object_repr"]
-
-    @admin.display(ordering="action_flag")
-    def action(self, entry: Any) -> Any:
-        # A user who reads rows on the SQL page changes nothing.
-        return "Read" if entry.action_flag == READ else entry.get_action_flag_display()
-
-
-class TenantLogEntryAdmin(LogEntryAdmin, TenantModelAdmin):
-    """The admin log of one tenant."""

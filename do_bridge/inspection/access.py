@@ -2,7 +2,6 @@
 
 from functools import wraps
 
-from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.shortcuts import render
@@ -11,10 +10,11 @@ from do_bridge import driver
 from do_bridge.tenancy import current_tenant
 from do_bridge.tenancy.tenants import lookup
 
-from .actions import RUN_SQL
-from .differences import models_of
+from .reading.differences import models_of
 
 LOOK = "do_bridge.view_tenantstate"
+RUN_SQL = "do_bridge.run_sql"
+CHANGE = "do_bridge.change_tenantstate"
 # With these values a reader could log in as somebody else.
 _SECRET_TABLES = {"django_session"}
 _SECRET_COLUMNS = {"password"}
@@ -81,27 +81,6 @@ def inspection(view):
             return render(request, "do_bridge/inspection/unreachable.html", context, status=503)
 
     return guarded
-
-
-def inside_admin(site, view):
-    """Return `view` with 403 and 404 pages that look like the admin's."""
-
-    @wraps(view)
-    def inside(request, *args, **kwargs):
-        try:
-            return view(request, *args, **kwargs)
-        except (Http404, PermissionDenied) as error:
-            is_missing = isinstance(error, Http404)
-            # While DEBUG is on, Django's own page about a 404 helps more.
-            if not site.has_permission(request) or (is_missing and settings.DEBUG):
-                raise
-            title = "Page not found" if is_missing else "Not allowed"
-            context = {**site.each_context(request), "title": title, "is_missing": is_missing}
-            request.current_app = site.name
-            status = 404 if is_missing else 403
-            return render(request, "do_bridge/inspection/refused.html", context, status=status)
-
-    return inside
 
 
 def page_context(site, request, database=None, **context):

@@ -14,9 +14,10 @@ from do_bridge import driver
 from do_bridge.models import TenantState
 from do_bridge.tenancy.conf import conf
 
-from . import queries
-from .differences import differences, history
-from .facts import short
+from .access import CHANGE, RUN_SQL
+from .reading import queries
+from .reading.differences import differences, history
+from .reading.facts import short
 
 logger = logging.getLogger("do_bridge.inspection")
 
@@ -42,8 +43,6 @@ class Action:
         return not self.command or self.command in get_commands()
 
 
-CHANGE = "do_bridge.change_tenantstate"
-RUN_SQL = "do_bridge.run_sql"
 ACTIONS = {
     action.name: action
     for action in (

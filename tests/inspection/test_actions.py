@@ -8,7 +8,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connections
 
-from do_bridge.inspection.databases import Inspected
+from do_bridge.inspection.inspected import Inspected
 from tests.inspection.pages import ACME, D1, LOOK, plain, text
 
 # SQL

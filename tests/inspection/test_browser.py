@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from do_bridge.inspection import facts as facts_module
-from do_bridge.inspection.databases import Inspected
+from do_bridge.inspection.inspected import Inspected
+from do_bridge.inspection.reading import facts as facts_module
 from tests.site.test_browser import BROWSER, server  # noqa: F401 - a fixture
 
 expect.set_options(timeout=60_000)

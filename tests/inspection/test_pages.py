@@ -11,9 +11,9 @@ from django.utils.html import escape
 
 from blog.models import Post
 from do_bridge import driver
-from do_bridge.inspection import facts as facts_module
-from do_bridge.inspection import queries
-from do_bridge.inspection.databases import Inspected
+from do_bridge.inspection.inspected import Inspected
+from do_bridge.inspection.reading import facts as facts_module
+from do_bridge.inspection.reading import queries
 from do_bridge.models import KnownSchema
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.schema import known
@@ -114,9 +114,9 @@ def test_a_tenant_whose_relay_is_not_there_is_shown_as_dead_and_the_others_live(
 
 
 def test_a_database_that_does_not_answer_has_a_page_that_says_so(root, site, monkeypatch):
-    from do_bridge.inspection import views
+    from do_bridge.inspection.database import pages
 
-    monkeypatch.setattr(views, "SECONDS", 0.3)
+    monkeypatch.setattr(pages, "SECONDS", 0.3)
     with Inspected("globex").connect(5) as busy:
         busy.begin()
         busy.execute("SELECT 1")

@@ -4,14 +4,11 @@ from dataclasses import dataclass
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
-from django.db.models import Q
 
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.base import DatabaseWrapper
 from do_bridge.tenancy import alias_slug, tenant_alias
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.lifecycle.tenant_rows import has_name
-from do_bridge.tenancy.tenants import tenant_model
 
 SHARED = "shared"
 _TENANT = "tenant/"
@@ -51,12 +48,6 @@ class Inspected:
         given = wrapper.get_connection_params()
         lease = min(max(timeout, 0.1), 25)
         return driver.connect(given["transport"], given["database"], timeout=timeout, lease=lease)
-
-
-def matching(query):
-    """Return the condition for tenants whose slug or name contains `query`."""
-    condition = Q(slug__icontains=query)
-    return condition | Q(name__icontains=query) if has_name(tenant_model()) else condition
 
 
 class DatabaseConverter:

@@ -1,4 +1,4 @@
-"""The pages about databases, their migrations and their differences."""
+"""The pages about all databases: the list, its live numbers, and the actions."""
 
 from contextlib import suppress
 
@@ -10,21 +10,19 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from do_bridge import driver
+from do_bridge.admin.switcher import matching
 from do_bridge.tenancy import InvalidSlug, current_tenant, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.tenants import row_annotations, tenant_model
 
-from . import actions, queries
-from .access import check_scope, inspection, may_read_rows, page_context
-from .databases import SHARED, DatabaseConverter, Inspected, matching
-from .differences import differences as compare
-from .differences import history
-from .facts import facts
+from .. import actions
+from ..access import check_scope, inspection, page_context
+from ..inspected import SHARED, DatabaseConverter, Inspected
+from ..reading.facts import facts, ledger_states
 
 PAGE_SIZE = 50
-SECONDS = 10.0
 
 
 @inspection
@@ -42,7 +40,7 @@ def database_list(site, request):
     # More that a tenant's look-up reads, e.g. whether its members' copies are out of sync.
     page = Paginator(tenants.annotate(**row_annotations()), PAGE_SIZE).get_page(request.GET.get("p"))
     found = {tenant.slug: tenant for tenant in page.object_list}
-    states = _states(list(found))
+    states = ledger_states(list(found))
     _learn_schemas(state for _, state in states)
     rows = [{**_listed(Inspected(slug), state), "tenant": found[slug]} for slug, state in states]
     if page.number == 1 and not query:
@@ -50,15 +48,7 @@ def database_list(site, request):
     context = page_context(site, request, title="Databases", query=query, page=page, rows=rows)
     context["actions"] = actions.available(request.user)
     context["pages"] = page.paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1)
-    return render(request, "do_bridge/inspection/databases.html", context)
-
-
-def _states(slugs):
-    try:
-        known = ledger.states(slugs) if slugs else {}
-    except ledger.LedgerMissing:
-        known = {}
-    return [(slug, known.get(slug)) for slug in slugs]
+    return render(request, "do_bridge/inspection/fleet/databases.html", context)
 
 
 def _learn_schemas(states):
@@ -97,48 +87,6 @@ def facts_json(site, request, database):
     return JsonResponse(facts(database))
 
 
-@inspection
-def database(site, request, database):
-    """Show one database's tables, with counts and columns."""
-    with database.connect(SECONDS) as connection:
-        tables = queries.tables(connection)
-        names = [name for name, table in tables.items() if not table.is_view]
-        counts, applied, _ = queries.look(connection, names)
-    for name, count in counts.items():
-        tables[name].rows = min(count, queries.COUNT_LIMIT)
-        tables[name].is_more = count > queries.COUNT_LIMIT
-    listed = [(table, may_read_rows(request.user, database, name)) for name, table in tables.items()]
-    context = page_context(site, request, database, title=database.label, tables=listed)
-    context.update(history=history(applied), differences=compare(database.alias, tables), tab="tables")
-    context["actions"] = [
-        action for action in actions.available(request.user) if database.slug or action.for_directory
-    ]
-    return render(request, "do_bridge/inspection/database.html", context)
-
-
-@inspection
-def migrations(site, request, database):
-    """Show which migrations are applied, missing, or unknown to this code."""
-    with database.connect(SECONDS) as connection:
-        names = queries.table_names(connection)
-        applied = queries.look(connection, [name for name in names if name == "django_migrations"])[1]
-    known = history(applied)
-    context = page_context(site, request, database, title="Migrations", history=known, tab="migrations")
-    context["noted"] = _states([database.slug])[0][1] if database.slug else None
-    return render(request, "do_bridge/inspection/migrations.html", context)
-
-
-@inspection
-def differences(site, request, database):
-    """Show the differences of the schema from the models."""
-    with database.connect(SECONDS) as connection:
-        tables = queries.tables(connection)
-    found = compare(database.alias, tables)
-    context = page_context(site, request, database, title="Differences", differences=found, tab="differences")
-    context["table_names"] = set(tables)
-    return render(request, "do_bridge/inspection/differences.html", context)
-
-
 # Actions
 
 
@@ -159,7 +107,7 @@ def action(site, request):
         return _back()
     if "confirmed" not in request.POST:
         context = page_context(site, request, title=wanted.label, action=wanted, chosen=chosen)
-        return render(request, "do_bridge/inspection/confirm.html", context)
+        return render(request, "do_bridge/inspection/fleet/confirm.html", context)
     if wanted.name == "dump":
         return _download(request, chosen[0])
     for database in chosen:

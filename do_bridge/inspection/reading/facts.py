@@ -7,6 +7,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from do_bridge import driver
+from do_bridge.tenancy.lifecycle import ledger
 
 from . import queries
 from .differences import activity_columns, history
@@ -67,6 +68,15 @@ def _size(connection):
         return connection.size()
     except driver.Error:
         return None
+
+
+def ledger_states(slugs):
+    """Return [(slug, TenantState or None)], all None if D1 has no ledger yet; one round trip."""
+    try:
+        known = ledger.states(slugs) if slugs else {}
+    except ledger.LedgerMissing:
+        known = {}
+    return [(slug, known.get(slug)) for slug in slugs]
 
 
 def moment(text):

@@ -14,11 +14,12 @@ from django.http import Http404
 from django.shortcuts import render
 
 from do_bridge import driver
+from do_bridge.admin.model_admins import READ
 from do_bridge.tenancy.conf import conf
 
-from . import queries, readonly, row_names
-from .access import inspection, may_read_rows, may_run_sql, page_context, secret_columns
-from .queries import OPERATORS
+from ..access import inspection, may_read_rows, may_run_sql, page_context, secret_columns
+from ..reading import queries, readonly, row_names
+from ..reading.queries import OPERATORS
 
 logger = logging.getLogger("do_bridge.inspection")
 
@@ -38,8 +39,6 @@ OPERATOR_LABELS = {
     "filled": "is not empty",
 }
 LOGGED_TEXT = 1_000
-# In D1's admin log, beside Django's 1 to 3 for additions, changes and deletions.
-READ = 4
 
 
 def _table(connection, request, database, name):
@@ -85,7 +84,7 @@ def table(site, request, database, name):
         last=(asked.number - 1) * PAGE_SIZE + len(page.rows),
         tab="tables",
     )
-    return render(request, "do_bridge/inspection/table.html", context)
+    return render(request, "do_bridge/inspection/database/table.html", context)
 
 
 class _Asked:
@@ -178,7 +177,7 @@ def row(site, request, database, name, key):
     ]
     context = page_context(site, request, database, title=f"{found.name} {key}", table=found)
     context.update(values=values, key=key, tab="tables")
-    return render(request, "do_bridge/inspection/row.html", context)
+    return render(request, "do_bridge/inspection/database/row.html", context)
 
 
 def _link(target, cell):
@@ -198,7 +197,7 @@ def sql(site, request, database):
     if request.method == "POST":
         run = readonly.plan if "plan" in request.POST else readonly.run
         context.update(_answer(request, database, text, run))
-    return render(request, "do_bridge/inspection/sql.html", context)
+    return render(request, "do_bridge/inspection/database/sql.html", context)
 
 
 def _answer(request, database, text, run):
