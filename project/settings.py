@@ -163,6 +163,7 @@ DO_BRIDGE = {
     "TENANT_DOMAIN": TENANT_DOMAIN,
     "MEMBERSHIP_MODEL": "accounts.Membership",
     "MEMBER_FIELDS": ("username", "name", "first_name", "last_name", "is_active"),
+    "USAGE": env.bool("COUNT_USAGE", default=True),
 }
 
 AUTH_USER_MODEL = "accounts.User"

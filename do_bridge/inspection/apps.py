@@ -15,7 +15,9 @@ class InspectionConfig(AppConfig):
         from django.apps import apps
 
         from . import checks  # noqa: F401 - it registers the system checks
+        from .usage.writing import count_usage
 
+        count_usage()
         # Without Django's admin there is no site to add pages to, and a check says so.
         if apps.is_installed("django.contrib.admin"):
             from do_bridge.admin.extensions import extend

@@ -6,6 +6,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from do_bridge import driver
+from do_bridge.backends.observing import watch
 from do_bridge.backends.remote_sqlite.base import DatabaseWrapper
 from do_bridge.tenancy import alias_slug, tenant_alias
 from do_bridge.tenancy.conf import conf
@@ -47,7 +48,8 @@ class Inspected:
         wrapper.check_test_database()
         given = wrapper.get_connection_params()
         lease = min(max(timeout, 0.1), 25)
-        return driver.connect(given["transport"], given["database"], timeout=timeout, lease=lease)
+        connection = driver.connect(given["transport"], given["database"], timeout=timeout, lease=lease)
+        return watch(connection, self.alias)
 
 
 class DatabaseConverter:

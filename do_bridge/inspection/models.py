@@ -2,6 +2,10 @@
 
 from django.db import models
 
+# Django finds models by this module.
+from .jobs.models import Item, Job  # noqa: F401
+from .usage.models import Look, Usage  # noqa: F401
+
 
 class SavedQuery(models.Model):
     """A statement with a name, for one database or for all.
