@@ -18,6 +18,7 @@ from do_bridge.admin import (
     TenantModelAdmin,
     tenant_site,
 )
+from do_bridge.inspection.home.tenant_admin import TenantHomeMixin
 from do_bridge.members.admin import CopyWarningMixin
 from do_bridge.members.syncing import sync_members
 from do_bridge.tenancy.lifecycle.provision import has_tables, provision_noted
@@ -90,19 +91,19 @@ class TenantForm(forms.ModelForm):
 
 
 @admin.register(Tenant)
-class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
+class TenantAdmin(TenantHomeMixin, CopyWarningMixin, admin.ModelAdmin):
     form = TenantForm
-    list_display = ["slug", "name", "created"]
+    list_display = ["slug", "name", "created", "home"]
     search_fields = ["slug", "name"]
     date_hierarchy = "created"
     inlines = [MembershipInline]
     actions = ["repair_copies"]
 
     def get_readonly_fields(self, request, obj=None):
-        return ["slug", "deletion"] if obj else []
+        return ["slug", "home"] if obj else []
 
     def get_fields(self, request, obj=None):
-        return ["slug", "name", "deletion"] if obj else ["slug", "name"]
+        return ["slug", "name", "home"] if obj else ["slug", "name"]
 
     def save_model(self, request, obj, form, change):
         super().save_model(request, obj, form, change)
@@ -119,10 +120,6 @@ class TenantAdmin(CopyWarningMixin, admin.ModelAdmin):
     def has_delete_permission(self, request, obj=None):
         # Without the row nobody could reach the tenant's object, and its data would stay behind unseen.
         return False
-
-    @admin.display(description="Delete")
-    def deletion(self, tenant):
-        return f"To delete the tenant and all its data, run: manage.py tenant_delete {tenant.slug}"
 
     @admin.action(description="Update the copies of members", permissions=["change"])
     def repair_copies(self, request, queryset):

@@ -3,12 +3,13 @@
 from functools import wraps
 
 from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError
 from django.http import Http404
 from django.shortcuts import render
 
 from do_bridge import driver
 from do_bridge.tenancy import current_tenant
-from do_bridge.tenancy.tenants import lookup
+from do_bridge.tenancy.tenants import is_registered, lookup
 
 from .reading.differences import models_of
 
@@ -56,7 +57,13 @@ def check_scope(database):
     inside = current_tenant()
     if inside is not None and database.slug != inside:
         raise Http404("This admin shows only its own tenant's database.")
-    if database.slug and lookup.get(database.slug) is None:
+    try:
+        is_there = not database.slug or lookup.get(database.slug) is not None
+    except DatabaseError:
+        # Visitors are turned away until an operation has ended, or its object answers; whoever repairs it is
+        # not.
+        is_there = is_registered(database.slug)
+    if not is_there:
         raise Http404("This tenant does not exist.")
 
 

@@ -6,6 +6,7 @@ from django.urls import path, register_converter
 
 from .database import urls as database_urls
 from .fleet import urls as fleet_urls
+from .home import urls as home_urls
 from .inspected import DatabaseConverter, NameConverter
 
 register_converter(DatabaseConverter, "inspected")
@@ -21,4 +22,4 @@ def patterns(site):
     def route(pattern, view, name):
         return path(pattern, site.admin_view(partial(view, site)), name=name)
 
-    return [route(*item) for item in (*fleet_urls.ROUTES, *database_urls.ROUTES)]
+    return [route(*item) for item in (*fleet_urls.ROUTES, *home_urls.ROUTES, *database_urls.ROUTES)]

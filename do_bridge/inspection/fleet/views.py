@@ -1,90 +1,107 @@
 """The pages about all databases: the list, its live numbers, and the actions."""
 
-from contextlib import suppress
+import logging
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
+from django.db import DatabaseError, InterfaceError
 from django.http import FileResponse, Http404, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 
 from do_bridge import driver
-from do_bridge.admin.switcher import matching
-from do_bridge.tenancy import InvalidSlug, current_tenant, validate_slug
+from do_bridge.tenancy import InvalidSlug, current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
-from do_bridge.tenancy.schema import known
-from do_bridge.tenancy.tenants import row_annotations, tenant_model
 
 from .. import actions
 from ..access import check_scope, inspection, page_context
 from ..inspected import SHARED, DatabaseConverter, Inspected
+from ..jobs.state import jobs
+from ..jobs.work import available
 from ..reading.facts import facts, ledger_states
+from ..usage.counting import ALL_TENANTS
+from ..usage.reading import month_dollars, note_looks
+from . import job_views, listing
 
-PAGE_SIZE = 50
+logger = logging.getLogger("do_bridge.inspection")
 
 
 @inspection
 def database_list(site, request):
-    """Show D1 and the tenants, from D1 alone.
+    """Show D1 and the tenants, from D1 alone, in the same number of round trips for any number of tenants.
 
-    The page loads each row's live facts by itself.
+    The page loads the live numbers of the rows that it shows by itself.
     """
     if current_tenant() is not None:
         return HttpResponseRedirect(reverse("admin:database", args=[Inspected(current_tenant())]))
-    query = request.GET.get("q", "").strip()
-    tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).order_by("slug")
-    if query:
-        tenants = tenants.filter(matching(query))
-    # More that a tenant's look-up reads, e.g. whether its members' copies are out of sync.
-    page = Paginator(tenants.annotate(**row_annotations()), PAGE_SIZE).get_page(request.GET.get("p"))
-    found = {tenant.slug: tenant for tenant in page.object_list}
-    states = ledger_states(list(found))
-    _learn_schemas(state for _, state in states)
-    rows = [{**_listed(Inspected(slug), state), "tenant": found[slug]} for slug, state in states]
-    if page.number == 1 and not query:
+    asked = listing.Asked.of(request.GET)
+    found = listing.tenants(asked)
+    tiles = listing.tiles(found)
+    page = listing.page_of(found, asked, tiles, request.GET.get("p"))
+    slugs = [tenant.slug for tenant in page.object_list]
+    states = dict(ledger_states(slugs))
+    rows = [{**_listed(tenant, states[tenant.slug]), "tenant": tenant} for tenant in page.object_list]
+    if page.number == 1 and not asked.query and not asked.state:
         rows.insert(0, {"database": Inspected(), "state": "", "text": "", "known": None})
-    context = page_context(site, request, title="Databases", query=query, page=page, rows=rows)
+    sizes = {tenant_alias(tenant.slug): tenant.look_size for tenant in page.object_list}
+    dollars = month_dollars({conf("DIRECTORY_ALIAS"): None, **sizes, ALL_TENANTS: tiles.size})
+    for row in rows:
+        row["dollars"] = dollars[row["database"].alias]
+    context = page_context(site, request, title="Databases", asked=asked, page=page, rows=rows, tiles=tiles)
     context["actions"] = actions.available(request.user)
+    context["job_actions"] = available(request.user)
+    context["jobs"] = list(jobs()[:3])
     context["pages"] = page.paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1)
+    context["states"] = [(name, label, tiles.of(name)) for name, label, _ in listing.STATES]
+    context["state_label"] = {name: label for name, _, label in listing.STATES}.get(asked.state)
+    context["all_dollars"] = None if asked.query else dollars[ALL_TENANTS]
+    context["columns"] = _columns(request, asked)
     return render(request, "do_bridge/inspection/fleet/databases.html", context)
 
 
-def _learn_schemas(states):
-    """Load the schemas of the ledger's `states` into this process.
+def _columns(request, asked):
+    """Return (label, URL that sorts by it, aria-sort, whether it is a number) of the sortable columns."""
+    found = {}
+    for name in ("slug", "size", "rows", "activity"):
+        is_current = asked.order == name
+        falls = (not asked.descending) if is_current else name != "slug"
+        values = request.GET.copy()
+        values.pop("p", None)
+        values["o"] = f"-{name}" if falls else name
+        sort = ("descending" if asked.descending else "ascending") if is_current else ""
+        found[name] = {"url": f"?{values.urlencode()}", "sort": sort}
+    return found
 
-    Takes one round trip if one of them is new.
-    """
-    marks = {state.fingerprint for state in states if state is not None and state.state == ledger.READY}
-    if unknown := [mark for mark in marks if mark and known.migrations_of(mark) is None]:
-        with suppress(ledger.LedgerMissing):
-            for applied in ledger.schemas(unknown).values():
-                known.learn(applied)
 
-
-def _listed(database, state):
+def _listed(tenant, state):
     """Return a row of the list, with the state from the ledger.
 
     The page then loads the live numbers.
     """
+    row = {"database": Inspected(tenant.slug), "known": state, "state": tenant.kind}
+    if tenant.kind == "head":
+        return {**row, "text": "up to date"}
     if state is None:
-        return {"database": database, "state": "unknown", "text": "not in the ledger", "known": None}
+        return {**row, "state": "unknown", "text": "not in the ledger"}
     if ledger.is_ready(state) and not state.error:
-        if known.is_known_usable(state.fingerprint):
-            return {"database": database, "state": "head", "text": "up to date", "known": state}
-        return {"database": database, "state": "behind", "text": "out of date", "known": state}
+        return {**row, "text": "out of date"}
     kind = "failed" if state.error else "migrating" if state.operation else state.state
-    return {"database": database, "state": kind, "text": state.status, "known": state}
+    return {**row, "state": kind, "text": state.status}
 
 
 @inspection
 def facts_json(site, request, database):
-    """Return one database's live numbers, or that it does not answer.
+    """Return one database's live numbers, or that it does not answer, and store them for the list's order.
 
     Takes about facts.SECONDS at most.
     """
-    return JsonResponse(facts(database))
+    found = facts(database)
+    try:
+        note_looks({database.alias: found})
+    except (DatabaseError, InterfaceError):
+        logger.warning("What a look at %s found could not be stored", database.alias, exc_info=True)
+    return JsonResponse(found)
 
 
 # Actions
@@ -95,6 +112,8 @@ def action(site, request):
     """Ask for confirmation of an action, and with `confirmed` take it."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
+    if request.POST.get("scope") == "all":
+        return job_views.start(site, request)
     wanted = actions.ACTIONS.get(request.POST.get("action", ""))
     if wanted is None or not wanted.is_available:
         messages.warning(request, "No action selected.")
@@ -145,8 +164,7 @@ def _problem(wanted, chosen):
     if wanted.name == "dump" and len(chosen) > 1:
         return "Select one database to download."
     if len(chosen) > actions.MOST:
-        command = f" For all of them use the command {wanted.command}." if wanted.command else ""
-        return f"Select at most {actions.MOST} databases.{command}"
+        return f"Select at most {actions.MOST} databases, or all that are listed, which starts a job."
     return None
 
 

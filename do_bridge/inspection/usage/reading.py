@@ -75,18 +75,28 @@ def month_dollars(sizes, now=None):
     return found
 
 
-def note_look(alias, facts, now=None):
-    """Store what a look at a database found, by the keys of `reading.facts.facts`; one round trip.
+def note_looks(found, now=None):
+    """Store what looks at databases found, {alias: facts} as `reading.facts.facts` returns them.
 
-    A look without an answer keeps the numbers of the last one that had one.
+    A look without an answer keeps the numbers of the last one that had one. One or two round trips.
     """
-    values = {"state": facts["state"], "seen": now or timezone.now()}
-    if facts["rows"] is not None:
-        values |= {name: facts[name] for name in ("rows", "is_more", "activity")}
-        values |= {"size": facts["size"]} if facts["size"] is not None else {}
-    _all(Look).bulk_create(
-        [Look(database=alias, **values)],
-        update_conflicts=True,
-        unique_fields=["database"],
-        update_fields=list(values),
-    )
+    now, silent, told = now or timezone.now(), [], []
+    for alias, facts in found.items():
+        look = Look(database=alias, state=facts["state"], seen=now)
+        if facts["rows"] is None:
+            silent.append(look)
+            continue
+        for name in _NUMBERS:
+            setattr(look, name, facts[name])
+        told.append(look)
+    for looks, names in ((silent, ()), (told, _NUMBERS)):
+        if looks:
+            _all(Look).bulk_create(
+                looks,
+                update_conflicts=True,
+                unique_fields=["database"],
+                update_fields=["state", "seen", *names],
+            )
+
+
+_NUMBERS = ("size", "rows", "is_more", "activity")

@@ -10,6 +10,7 @@ from do_bridge.backends.sqlite_file.filling import Filling, is_resumable
 from do_bridge.backends.sqlite_file.fitness import UnfitFile, refuse_schema
 from do_bridge.backends.sqlite_file.opening import opened
 from do_bridge.backends.sqlite_file.units import unfinished
+from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types
 from do_bridge.tenancy.schema import fingerprint, known
 from do_bridge.tenancy.schema.fingerprint import note_statements
@@ -23,6 +24,8 @@ from .looking import close_to_older, read_tenant, unchecked
 from .states import FILLING, Do, Operation, next_step
 
 _META = fingerprint.META_TABLE
+#: The template object in which a schema is tried; nothing stays in it.
+_EMPTY = "always-empty"
 # These facts of the object are not taken from the file.
 _OWN_NOTES = ("schema", KEY)
 
@@ -50,7 +53,15 @@ class LoadReport:
 
 
 def load_tenant(
-    slug, path, *, operation=Operation.LOAD, on_start=None, on_piece=None, then=None, dry_run=False
+    slug,
+    path,
+    *,
+    operation=Operation.LOAD,
+    replaces=False,
+    on_start=None,
+    on_piece=None,
+    then=None,
+    dry_run=False,
 ):
     """Fill the object of tenant `slug` from the SQLite file at `path`; return a LoadReport.
 
@@ -62,7 +73,8 @@ def load_tenant(
 
     `on_start(rows)` is called before the first unit, and `on_piece(table, rows)` after each unit of rows.
     `then(lease)` makes the tenant's rows in D1 before the ledger says "ready"; visitors are turned away until
-    then. With `dry_run` nothing is written or dropped, and `then` is not called.
+    then. With `dry_run` nothing is written or dropped, and `then` is not called. With `replaces` the data of
+    a tenant that is ready is dropped first, once the file has been checked.
 
     Raises UnfitFile, TenantExists, Held and Unfinished before anything is written; LeaseLost if another
     operation takes the tenant over; CountsDiffer; and Django's database errors.
@@ -73,10 +85,13 @@ def load_tenant(
         filling, report, notes = _planned(file, schema)
         if dry_run:
             row, held = leases.look(slug), read_tenant(slug)
-            _refuse(leases.Lease(operation, row, 0, "", 0, next_step(row, held, operation)))
+            step = next_step(row, held, operation)
+            _refuse(leases.Lease(operation, row, 0, "", 0, Do.DROP if replaces else step))
             report.units_before = _done_by(_found(slug, row), filling.units)
             return report
-        lease = leases.take(slug, operation, lambda: read_tenant(slug))
+        if replaces:
+            _refuse_schema_elsewhere(schema)
+        lease = leases.take(slug, operation, lambda: read_tenant(slug), replaces=replaces)
         _refuse(lease)
         try:
             with leases.kept(lease):
@@ -174,6 +189,12 @@ def _refuse_schema(lease, schema):
     except UnfitFile:
         leases.give_back([lease])
         raise
+
+
+def _refuse_schema_elsewhere(schema):
+    """Raise UnfitFile if an empty object refuses the schema, before the tenant's own data is dropped."""
+    with connected(tenant_databases().template_object_alias(_EMPTY)) as connection:
+        refuse_schema(connection, schema)
 
 
 def _fill(lease, filling, found, report, on_piece, notes):

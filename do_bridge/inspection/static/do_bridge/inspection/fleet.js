@@ -13,6 +13,10 @@ function size(bytes) {
   return `${number.format(Math.round(bytes / 1024 / 102.4) / 10)} MB`;
 }
 
+function moment(text) {
+  return new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
 function show(row, facts) {
   const put = (name, text) => {
     row.querySelector(`[data-fact="${name}"]`).textContent = text;
@@ -20,14 +24,19 @@ function show(row, facts) {
   const state = row.querySelector('[data-fact="state"]');
   state.className = `state ${facts.state}`;
   put("state", facts.text);
-  put("tables", facts.tables === null ? "–" : number.format(facts.tables));
-  put("rows", facts.rows === null ? "–" : number.format(facts.rows) + (facts.is_more ? "+" : ""));
-  if (facts.size !== null || row.querySelector('[data-fact="size"]').textContent === "…") put("size", size(facts.size));
-  put("activity", facts.activity === null ? "–" : new Date(facts.activity).toLocaleString());
+  row.querySelector("[data-silent]")?.remove();
+  // A database that does not answer keeps the numbers of its last look.
+  const show = (name, value, text) => {
+    const isUnknown = row.querySelector(`[data-fact="${name}"]`).textContent === "…";
+    if (value !== null || isUnknown) put(name, value === null ? "–" : text);
+  };
+  show("rows", facts.rows, number.format(facts.rows ?? 0) + (facts.is_more ? "+" : ""));
+  show("size", facts.size, size(facts.size));
+  show("activity", facts.activity, facts.activity && moment(facts.activity));
   put("ms", `${number.format(facts.ms)} ms`);
 }
 
-const DEAD = { state: "dead", text: "no answer", tables: null, rows: null, size: null, activity: null };
+const DEAD = { state: "dead", text: "no answer", rows: null, size: null, activity: null };
 
 async function ask(row) {
   const start = performance.now();
@@ -57,6 +66,16 @@ if (all) {
   all.hidden = false;
   all.addEventListener("change", () => {
     for (const box of document.querySelectorAll('input[name="database"]')) box.checked = all.checked;
+  });
+}
+
+const scope = document.getElementById("scope-all");
+if (scope) {
+  scope.addEventListener("change", () => {
+    for (const box of document.querySelectorAll('input[name="database"], #choose-all')) {
+      box.checked = scope.checked;
+      box.disabled = scope.checked;
+    }
   });
 }
 
