@@ -55,6 +55,7 @@ MIDDLEWARE = [
     # First, because it answers the host's own requests, whatever Host and scheme they come with.
     "project.health.HealthMiddleware",
     "project.headers.HeadersMiddleware",
+    "project.api_errors.ApiErrorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "project.middleware.Utf8Middleware",

@@ -36,6 +36,7 @@ def fleet(site):
         states, update_conflicts=True, unique_fields=["slug"], update_fields=fields
     )
     now = timezone.now()
+    Look.objects.all().delete()
     Look.objects.bulk_create(
         Look(
             database=f"tenant/{slug}",
