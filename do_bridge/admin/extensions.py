@@ -14,6 +14,10 @@ class SiteExtension:
         """Return more context for each page of the site."""
         return {}
 
+    def switched_url(self, request, match, slug):
+        """Return the URL of the page of a ResolverMatch for another database, or None for other pages."""
+        return
+
     def search_url(self, site, request, query):
         """Return the URL, below the shared site, of a list of the tenants that match `query`, or None."""
         return

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import Http404, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
 from django.urls import get_script_prefix, path, reverse
-from django.utils.functional import SimpleLazyObject
 
 from do_bridge.admin.extensions import extensions
 from do_bridge.admin.refusals import inside_admin
-from do_bridge.admin.switcher import search
+from do_bridge.admin.switcher import D1, LONGEST_QUERY, offered, remember
 from do_bridge.tenancy import current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.links import directory_root, tenant_root
 from do_bridge.tenancy.tenants import lookup
 
-SWITCHER_LIMIT = 200  # tenants offered at once; the others are offered while the user types
 LOG_LIMIT = 10
 
 
@@ -32,13 +32,9 @@ class DatabaseAdminSite(admin.AdminSite):
         """Return the alias of the database that this site shows."""
         raise NotImplementedError
 
-    def tenant_slugs(self) -> Any:
-        """Return the slugs that the switcher offers, in order, from a short-lived cache."""
-        return lookup.first_slugs(SWITCHER_LIMIT)
-
     def each_context(self, request: Any) -> Any:
         slug = current_tenant() or ""
-        name = f"Tenant {slug}" if slug else "D1, the shared database"
+        name = f"Tenant {slug}" if slug else D1
         context = {
             **super().each_context(request),
             "site_title": name,
@@ -46,15 +42,13 @@ class DatabaseAdminSite(admin.AdminSite):
             "site_url": get_script_prefix(),
             "database_name": name,
             "database_slug": slug,
-            "database_tenants": SimpleLazyObject(self.tenant_slugs),
-            "database_directory": directory_root(request) + self._relative_index(),
         }
         for extension in extensions():
             context.update(extension.context(self, request))
         return context
 
     def admin_view(self, view: Any, cacheable: Any = False) -> Any:
-        return super().admin_view(inside_admin(self, view), cacheable)
+        return super().admin_view(_remembering(inside_admin(self, view)), cacheable)
 
     def index(self, request: Any, extra_context: Any = None) -> Any:
         log = LogEntry.objects.using(self.alias()).filter(user_id=request.user.pk)
@@ -70,8 +64,22 @@ class DatabaseAdminSite(admin.AdminSite):
         ]
 
     def switch(self, request: Any) -> Any:
-        """Redirect to the admin of the database in `?tenant=<slug>`, or of D1."""
-        slug = request.GET.get("tenant", "").strip()
+        """Redirect to the admin of the database in `?tenant=<slug>`, or of D1 if it is empty.
+
+        Without `tenant` show a page that offers the databases: the switcher without JavaScript.
+        """
+        if "tenant" not in request.GET:
+            query, origin = self._asked(request)
+            context = {
+                **self.each_context(request),
+                "title": "Switch database",
+                "query": query,
+                "origin": origin,
+            }
+            context["offered"] = offered(request, query, origin)
+            request.current_app = self.name
+            return render(request, "do_bridge/switch.html", context)
+        slug = request.GET["tenant"].strip()
         if not slug:
             return HttpResponseRedirect(directory_root(request) + self._relative_index())
         try:
@@ -86,14 +94,29 @@ class DatabaseAdminSite(admin.AdminSite):
         return HttpResponseRedirect(tenant_root(request, slug) + self._relative_index())
 
     def switch_tenants(self, request: Any) -> Any:
-        """Answer `?q=<part of a slug or name>` with slugs.
+        """Answer `?q=<part of a slug or name>&from=<path>` with the databases that the switcher lists."""
+        return JsonResponse({"databases": offered(request, *self._asked(request))})
 
-        Those that begin with it come first.
-        """
-        return JsonResponse({"tenants": search(request.GET.get("q", ""))})
+    @staticmethod
+    def _asked(request):
+        return request.GET.get("q", "").strip()[:LONGEST_QUERY], request.GET.get("from", "")
 
     def _relative_index(self):
         return reverse("admin:index").removeprefix(get_script_prefix())
+
+
+def _remembering(view):
+    """Return `view`, whose pages put their database among those used last."""
+
+    @wraps(view)
+    def remembering(request, *args, **kwargs):
+        response = view(request, *args, **kwargs)
+        if request.method == "GET" and "text/html" in response.get("Content-Type", ""):
+            database = kwargs.get("database")
+            remember(request, response, current_tenant() or getattr(database, "slug", ""))
+        return response
+
+    return remembering
 
 
 class DirectoryAdminSite(DatabaseAdminSite):

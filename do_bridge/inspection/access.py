@@ -2,12 +2,12 @@
 
 from functools import wraps
 
-from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
 from django.http import Http404
 from django.shortcuts import render
 
 from do_bridge import driver
+from do_bridge.admin.refusals import PermissionMissing
 from do_bridge.tenancy import current_tenant
 from do_bridge.tenancy.tenants import is_registered, lookup
 
@@ -31,15 +31,34 @@ def may_run_sql(user):
     return user.is_active and user.is_superuser and user.has_perm(RUN_SQL)
 
 
+def require_sql(user):
+    """Raise PermissionMissing if `user` may not write SQL."""
+    if may_run_sql(user):
+        return
+    needed = RUN_SQL if not user.has_perm(RUN_SQL) else "superuser status"
+    raise PermissionMissing(needed)
+
+
 def may_read_rows(user, database, table):
     """Return whether `user` may see the rows of a table.
 
     This needs the view permission of its model, or the permission to run SQL.
     """
+    return user.has_perm(_rows_permission(database, table))
+
+
+def require_rows(user, database, table):
+    """Raise PermissionMissing if `user` may not see the rows of a table."""
+    needed = _rows_permission(database, table)
+    if not user.has_perm(needed):
+        raise PermissionMissing(needed)
+
+
+def _rows_permission(database, table):
     model = models_of(database.alias).get(table)
     if model is None or model._meta.auto_created:
-        return user.has_perm(RUN_SQL)
-    return user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}")
+        return RUN_SQL
+    return f"{model._meta.app_label}.view_{model._meta.model_name}"
 
 
 def secret_columns(table):
@@ -73,7 +92,7 @@ def inspection(view):
     @wraps(view)
     def guarded(site, request, **kwargs):
         if not may_look(request.user):
-            raise PermissionDenied
+            raise PermissionMissing(LOOK)
         database = kwargs.get("database")
         if database is not None:
             check_scope(database)

@@ -1,74 +1,48 @@
-"""The pages about the contents of a database: tables, rows and SQL."""
+"""The pages of a table's rows, of one row, and the values of single cells."""
 
-import logging
-import time
-from functools import partial
-from itertools import zip_longest
-from threading import Thread
-from urllib.parse import urlencode
-
-from django.contrib.admin.models import LogEntry
-from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, connections
-from django.http import Http404
+from django.contrib.admin import site as default_site
+from django.contrib.admin.utils import quote as quote_key
+from django.http import Http404, JsonResponse
 from django.shortcuts import render
+from django.urls import NoReverseMatch, get_script_prefix, reverse
 
-from do_bridge import driver
-from do_bridge.admin.model_admins import READ
+from do_bridge.admin import tenant_site
+from do_bridge.tenancy import current_tenant
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.links import directory_root, tenant_root
 
-from ..access import inspection, may_read_rows, may_run_sql, page_context, secret_columns
-from ..reading import queries, readonly, row_names
-from ..reading.queries import OPERATORS
-
-logger = logging.getLogger("do_bridge.inspection")
+from ..access import inspection, may_read_rows, require_rows, secret_columns
+from ..reading import queries, row_names
+from ..reading.differences import models_of
+from ..reading.rows import OPERATORS, PageQuery, RowQuery, value_of, value_statement
+from .asked import OPERATOR_LABELS, Asked
+from .shell import shell_context
 
 SECONDS = 10.0
 PAGE_SIZE = 50
-LAST_PAGE = 100_000
-OPERATOR_LABELS = {
-    "is": "is",
-    "not": "is not",
-    "has": "contains",
-    "starts": "starts with",
-    "lt": "is below",
-    "le": "is at most",
-    "gt": "is above",
-    "ge": "is at least",
-    "null": "is empty",
-    "filled": "is not empty",
-}
-LOGGED_TEXT = 1_000
+NO_ROW = "This row does not exist."
 
 
-def _table(connection, request, database, name):
-    """Return the Table of a URL, and {column: Table} of its references.
+def open_table(connection, request, database, name):
+    """Return (all tables, the Table of a URL).
 
-    Raises Http404, or PermissionDenied if this user may not see its rows.
+    Raises Http404, or PermissionMissing if this user may not see its rows.
     """
     tables = queries.tables(connection)
-    table = tables.get(name)
-    if table is None:
+    if name not in tables:
         raise Http404("This table does not exist.")
-    if not may_read_rows(request.user, database, table.name):
-        raise PermissionDenied
-    targets = {
-        key.column: tables[key.table]
-        for key in table.keys
-        if key.table in tables and key.to in (None, row_names.plain_column(tables[key.table]))
-    }
-    return table, targets
+    require_rows(request.user, database, name)
+    return tables, tables[name]
 
 
 @inspection
 def table(site, request, database, name):
-    """Show a table: its columns, indexes and keys, and a page of its rows."""
+    """Show a page of a table's rows; two round trips, whatever the table's size."""
     with database.connect(SECONDS) as connection:
-        found, _ = _table(connection, request, database, name)
+        tables, found = open_table(connection, request, database, name)
         secret = secret_columns(found)
-        asked = _Asked(request.GET, found, secret)
-        page = queries.page(
-            connection,
+        asked = Asked(request.GET, found, secret)
+        query = PageQuery(
             found,
             filters=asked.filters,
             order=asked.order,
@@ -77,106 +51,61 @@ def table(site, request, database, name):
             size=PAGE_SIZE,
             hidden=secret,
         )
-    context = page_context(site, request, database, title=found.name, table=found, page=page, asked=asked)
+        page = query.read(queries.counted(connection, tables, query.statements))
+    context = shell_context(
+        site, request, database, tables, tab="data", title=name, table=name, page=page, asked=asked
+    )
+    targets = _targets(found, tables, database, request)
     context.update(
-        operators=[(name, OPERATOR_LABELS[name]) for name in OPERATORS],
+        shown=found,
+        columns=[_heading(found, targets, *heading) for heading in asked.headings],
+        operators=[(operator, OPERATOR_LABELS[operator]) for operator in OPERATORS],
         first=(asked.number - 1) * PAGE_SIZE + 1,
         last=(asked.number - 1) * PAGE_SIZE + len(page.rows),
-        tab="tables",
+        is_editable=_admin_of(site, request, database, name) is not None,
     )
     return render(request, "do_bridge/inspection/database/table.html", context)
 
 
-class _Asked:
-    """The request in a table's URL: filters, order, page.
+def _heading(table, targets, name, url, state):
+    column = table.column(name)
+    return {"name": name, "url": url, "state": state, "type": column.type, "key": column.key,
+            "target": targets.get(name)}  # fmt: skip
 
-    `impossible` names what the table does not have.
-    """
 
-    def __init__(self, given, table, secret):
-        self.columns = [column.name for column in table.columns if column.name not in secret]
-        self.impossible, self.filters = [], []
-        parts = (given.getlist("c"), given.getlist("o"), given.getlist("v"))
-        for column, operator, value in zip_longest(*parts, fillvalue=""):
-            if column in self.columns and operator in OPERATORS:
-                self.filters.append((column, operator, value.replace("\0", "")))
-            else:
-                words = OPERATOR_LABELS.get(operator, operator)
-                self.impossible.append(f"the filter “{f'{column} {words} {value}'.strip()}”")
-        order = given.get("sort", "")
-        self.descending = order.startswith("-") and order not in self.columns
-        self.order = order.removeprefix("-") if self.descending else order
-        if self.order not in self.columns:
-            self.impossible += [f"the order by “{self.order}”"] if self.order else []
-            self.order, self.descending = None, False
-        page = given.get("p", "")
-        self.number = min(max(int(page), 1), LAST_PAGE) if page.isascii() and page.isdigit() else 1
-
-    def url(self, *, filters=None, order=None, number=None):
-        """Return the query string for the same page with something changed."""
-        pairs = []
-        for column, operator, value in self.filters if filters is None else filters:
-            pairs += [("c", column), ("o", operator), ("v", value)]
-        sort = ("-" if self.descending else "") + (self.order or "") if order is None else order
-        pairs += [("sort", sort)] if sort else []
-        pairs += [("p", number)] if number and number > 1 else []
-        return "?" + urlencode(pairs)
-
-    @property
-    def previous(self):
-        return self.url(number=self.number - 1)
-
-    @property
-    def next(self):
-        return self.url(number=self.number + 1)
-
-    @property
-    def chips(self):
-        """Return (column, operator, value, URL without this filter) of each filter.
-
-        The operator is in words.
-        """
-        return [
-            (
-                column,
-                OPERATOR_LABELS[operator],
-                value if "{value}" in OPERATORS[operator] else "",
-                self.url(filters=[*self.filters[:at], *self.filters[at + 1 :]]),
-            )
-            for at, (column, operator, value) in enumerate(self.filters)
-        ]
-
-    @property
-    def headings(self):
-        """Return (column, URL that sorts by it, direction) of each column.
-
-        The direction is "ascending", "descending" or empty.
-        """
-        found = []
-        for column in self.columns:
-            sorted_by = column == self.order
-            turned = sorted_by and not self.descending
-            state = ("descending" if self.descending else "ascending") if sorted_by else ""
-            found.append((column, self.url(order=f"-{column}" if turned else column), state))
-        return found
+def _targets(table, tables, database, request):
+    """Return {column: Table} of the foreign keys whose rows can be opened."""
+    return {
+        key.column: tables[key.table]
+        for key in table.keys
+        if key.table in tables
+        and key.to in (None, row_names.plain_column(tables[key.table]))
+        and may_read_rows(request.user, database, key.table)
+    }
 
 
 @inspection
 def row(site, request, database, name, key):
-    """Show one row, in full."""
+    """Show one row in full, the rows beside it, those it points to and those that point to it."""
     with database.connect(SECONDS) as connection:
-        found, targets = _table(connection, request, database, name)
-        cells, secret = None, secret_columns(found)
-        if not secret & set(found.primary_key):
-            cells = queries.row(connection, found, key, hidden=secret)
-    if cells is None:
-        raise Http404("This row does not exist.")
+        tables, found = open_table(connection, request, database, name)
+        secret = secret_columns(found)
+        query = RowQuery(found, key, hidden=secret, incoming=_incoming(found, tables, database, request))
+        if not query.is_possible or secret & set(found.primary_key):
+            raise Http404(NO_ROW)
+        shown = query.read(queries.counted(connection, tables, query.statements))
+    if shown is None:
+        raise Http404(NO_ROW)
+    targets = _targets(found, tables, database, request)
     values = [
-        (column, cells[column.name], _link(targets.get(column.name), cells[column.name]))
+        (column, shown.cells[column.name], _link(targets.get(column.name), shown.cells[column.name]))
         for column in found.columns
     ]
-    context = page_context(site, request, database, title=f"{found.name} {key}", table=found)
-    context.update(values=values, key=key, tab="tables")
+    context = shell_context(
+        site, request, database, tables, tab="data", title=f"{name} {key}", table=name, shown=found
+    )
+    context.update(values=values, key=key, row=shown, pointing=_pointing(shown, found))
+    context["edit_url"] = edit_url(site, request, database, found, shown.cells)
     return render(request, "do_bridge/inspection/database/row.html", context)
 
 
@@ -186,81 +115,99 @@ def _link(target, cell):
     return (target.name, name) if name is not None else None
 
 
+def _incoming(table, tables, database, request):
+    """Return (child Table, ForeignKey) of the indexed keys that point to `table`.
+
+    Without an index a count would read the whole child table.
+    """
+    key = table.primary_key
+    return [
+        (child, reference)
+        for child in tables.values()
+        for reference in child.keys
+        if reference.table == table.name
+        and (reference.to or (len(key) == 1 and key[0]))
+        and any(index.columns[:1] == [reference.column] for index in child.indexes)
+        and may_read_rows(request.user, database, child.name)
+    ]
+
+
+def _pointing(shown, table):
+    """Return dictionaries for the rows that point here: table, column, count, is_more, value."""
+    found = []
+    for child, key, count, is_more in shown.pointing:
+        target = key.to or table.primary_key[0]
+        found.append(
+            {"table": child.name, "column": key.column, "count": count, "is_more": is_more,
+             "value": shown.cells[target].text}
+        )  # fmt: skip
+    return found
+
+
 @inspection
-def sql(site, request, database):
-    """Show a form for one reading statement, and its answer; a GET runs nothing."""
-    if not may_run_sql(request.user):
-        raise PermissionDenied
-    text = request.POST.get("sql", "") if request.method == "POST" else request.GET.get("sql", "")
-    context = page_context(site, request, database, title="SQL", tab="sql", sql=text)
-    context.update(row_limit=readonly.ROW_LIMIT, seconds=readonly.SECONDS)
-    if request.method == "POST":
-        run = readonly.plan if "plan" in request.POST else readonly.run
-        context.update(_answer(request, database, text, run))
-    return render(request, "do_bridge/inspection/database/sql.html", context)
+def value(site, request, database, name, key):
+    """Answer `?c=<column>` with the whole value of a row's cell, for the side panel."""
+    with database.connect(SECONDS) as connection:
+        _, found = open_table(connection, request, database, name)
+        column, secret = request.GET.get("c", ""), secret_columns(found)
+        if found.column(column) is None or column in secret or secret & set(found.primary_key):
+            raise Http404("This column does not exist, or is not shown.")
+        statement = value_statement(found, key, column)
+        cell = value_of(connection.execute_batch([statement])[0]) if statement else None
+    if cell is None:
+        raise Http404(NO_ROW)
+    return JsonResponse(
+        {"kind": cell.kind, "text": cell.text, "length": cell.length, "is_cut": cell.is_cut,
+         "type": found.column(column).type}
+    )  # fmt: skip
 
 
-def _answer(request, database, text, run):
-    """Run the statement and log it; return the context for the page."""
-    note = partial(_log, request, database, text, time.perf_counter())
+@inspection
+def edit(site, request, database, name, key):
+    """Redirect to the form of the admin that changes a row, in the row's own database."""
+    from django.http import HttpResponseRedirect
+
+    with database.connect(SECONDS) as connection:
+        _, found = open_table(connection, request, database, name)
+        secret = secret_columns(found)
+        query = RowQuery(found, key, hidden=secret)
+        if not query.is_possible or secret & set(found.primary_key):
+            raise Http404(NO_ROW)
+        shown = query.read(connection.execute_batch(query.statements))
+    url = edit_url(site, request, database, found, shown.cells) if shown is not None else None
+    if url is None:
+        raise Http404("No admin form changes this row.")
+    return HttpResponseRedirect(url)
+
+
+def edit_url(site, request, database, table, cells):
+    """Return the URL of the admin's form for a row in its own database, or None."""
+    found = _admin_of(site, request, database, table.name)
+    model = models_of(database.alias).get(table.name)
+    if found is None or model._meta.pk.column not in cells:
+        return None
+    options, cell = model._meta, cells[model._meta.pk.column]
+    if cell.kind not in ("integer", "text") or cell.is_cut:
+        return None
+    name = f"admin:{options.app_label}_{options.model_name}_change"
+    root = tenant_root(request, database.slug) if database.slug else directory_root(request)
+    urls = conf("TENANT_URLCONF") if database.slug else None
     try:
-        answer = run(database, text)
-    except readonly.Refused as error:
-        note(f"refused: {error}")
-        return {"problem": str(error)}
-    except driver.Error as error:
-        note(f"{type(error).__name__}")
-        return {"problem": str(error)}
-    note(f"{len(answer.rows)} rows")
-    rows = [[_shown(value) for value in line] for line in answer.rows]
-    return {"answer": answer, "rows": rows, "is_plan": run is readonly.plan, "ms": answer.seconds * 1000}
+        # UUIDs are stored without their dashes, and the admin reads both.
+        path = reverse(name, args=[quote_key(cell.text)], urlconf=urls)
+    except NoReverseMatch:
+        return None
+    return root + path.removeprefix(get_script_prefix())
 
 
-def _shown(value):
-    """Return (kind, text) of a value for the page."""
-    if value is None:
-        return "null", "NULL"
-    if isinstance(value, bytes):
-        cut = "…" if len(value) > 64 else ""
-        return "blob", f"{len(value):,} bytes: {value[:64].hex()}{cut}"
-    if isinstance(value, str):
-        return "text", value if len(value) <= 2_000 else f"{value[:2_000]}… ({len(value):,} characters)"
-    return "number", str(value)
-
-
-def _log(request, database, text, start, outcome):
-    """Log who ran which statement, with its database, time and outcome.
-
-    Writes to the log and to D1's admin log.
-    """
-    spent = (time.perf_counter() - start) * 1000
-    short = " ".join(text.split())[:LOGGED_TEXT]
-    logger.info(
-        "SQL on %s by user %s: %.0f ms, %s: %s", database.alias, request.user.pk, spent, outcome, short
-    )
-    entry = LogEntry(
-        user_id=request.user.pk,
-        object_id=database.path,
-        object_repr=f"SQL on {database.label}"[:200],
-        action_flag=READ,
-        change_message=f"{spent:.0f} ms, {outcome}: {short}",
-    )
-    if spent < readonly.SECONDS * 1000:
-        entry.save(using=conf("DIRECTORY_ALIAS"))
-    else:
-        # D1 may be as slow as the database, and the page has promised its answer by now.
-        Thread(target=_save_later, args=(entry,), daemon=True).start()
-
-
-def _save_later(entry):
-    """Save the entry of the admin log in this thread.
-
-    It uses and closes a connection of its own.
-    """
-    alias = conf("DIRECTORY_ALIAS")
-    try:
-        entry.save(using=alias)
-    except DatabaseError:
-        logger.exception("A long statement on the SQL page could not be recorded in the admin log.")
-    finally:
-        connections[alias].close()
+def _admin_of(site, request, database, name):
+    """Return the ModelAdmin that changes rows of a table for this user, or None."""
+    model = models_of(database.alias).get(name)
+    if model is None or model._meta.auto_created:
+        return None
+    is_own = (current_tenant() or "") == database.slug
+    registry = site if is_own else tenant_site if database.slug else default_site
+    if not registry.is_registered(model):
+        return None
+    found = registry.get_model_admin(model)
+    return found if found.has_change_permission(request) else None

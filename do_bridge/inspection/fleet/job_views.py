@@ -1,11 +1,11 @@
 """The pages of jobs: one is started for all tenants that are listed, watched, stopped, and taken up again."""
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 
+from do_bridge.admin.refusals import PermissionMissing
 from do_bridge.tenancy import alias_slug, current_tenant
 
 from ..access import inspection, page_context
@@ -50,7 +50,7 @@ def _names():
 
 def _require(request, action):
     if not request.user.has_perm(action.permission):
-        raise PermissionDenied(action.permission)
+        raise PermissionMissing(action.permission)
 
 
 @inspection

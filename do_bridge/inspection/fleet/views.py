@@ -3,13 +3,13 @@
 import logging
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, InterfaceError
 from django.http import FileResponse, Http404, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 
 from do_bridge import driver
+from do_bridge.admin.refusals import PermissionMissing
 from do_bridge.tenancy import InvalidSlug, current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
@@ -119,7 +119,7 @@ def action(site, request):
         messages.warning(request, "No action selected.")
         return _back()
     if not request.user.has_perm(wanted.permission):
-        raise PermissionDenied
+        raise PermissionMissing(wanted.permission)
     chosen = _chosen(request.POST.getlist("database"), wanted)
     if (problem := _problem(wanted, chosen)) is not None:
         messages.warning(request, problem)

@@ -3,11 +3,11 @@
 import logging
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
+from do_bridge.admin.refusals import PermissionMissing
 from do_bridge.tenancy import current_tenant
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.links import tenant_root
@@ -47,9 +47,8 @@ def home(site, request, database):
     }
     asked = request.POST.get("do", "")
     if request.method == "POST" and asked in forms:
-        for needed in permissions(asked):
-            if not request.user.has_perm(needed):
-                raise PermissionDenied(needed)
+        if missing := [needed for needed in permissions(asked) if not request.user.has_perm(needed)]:
+            raise PermissionMissing(*missing)
         forms[asked] = form = _bound(asked, database.slug, request)
         if form.is_valid() and (answer := _done(site, request, asked, database, form)) is not None:
             return answer

@@ -46,7 +46,7 @@ def _ask(database, seconds):
         connection.timeout = max(0.05, end - time.monotonic())
         counts, applied, newest = queries.look(connection, names, activity_columns(database.alias))
         connection.timeout = max(0.05, end - time.monotonic())
-        size = _size(connection)
+        size = size_of(connection)
     known = history(applied)
     return {
         "state": known.state,
@@ -59,7 +59,7 @@ def _ask(database, seconds):
     }
 
 
-def _size(connection):
+def size_of(connection):
     """Return the bytes on disk, or None if they are not known.
 
     Cloudflare's REST API and older relays don't report them.

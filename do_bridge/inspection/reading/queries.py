@@ -3,17 +3,11 @@
 from dataclasses import dataclass, field
 
 from do_bridge.driver.internal import NOT_INTERNAL
-from do_bridge.driver.limits import COLUMNS
 from do_bridge.driver.sql import quote
-
-from . import row_names
 
 COUNT_LIMIT = 10_000  # rows counted in a table; more would be read, and billed, at each view
 ACTIVITY_ROWS = 1_000  # newest rows of a table in which its last time is looked for
 COUNTS_IN_A_STATEMENT = 90  # below the runtime's 100 columns
-PREVIEW = 120  # characters of a text in a list
-LONGEST_TEXT = 1_000_000
-LONGEST_BLOB = 4_096  # bytes of a blob that are shown
 
 # A full-text index shows the data of its own tables.
 _TABLES = (
@@ -155,6 +149,21 @@ def count_statements(names):
     return parts
 
 
+def counted(connection, tables, statements=()):
+    """Count the rows of each of `tables` in the round trip of `statements`.
+
+    Returns the results of the statements. The counts are put into the tables.
+    """
+    names = [name for name, table in tables.items() if not table.is_view]
+    counts = count_statements(names)
+    results = connection.execute_batch([*counts, *statements]) if counts or statements else []
+    found = [value for result in results[: len(counts)] for value in result.rows[0]]
+    for name, count in zip(names, found, strict=True):
+        tables[name].rows = min(count, COUNT_LIMIT)
+        tables[name].is_more = count > COUNT_LIMIT
+    return results[len(counts) :]
+
+
 def look(connection, names, times=()):
     """Return (counts of rows, applied migrations, newest time).
 
@@ -184,160 +193,6 @@ def _newest(pairs):
         for table, column in pairs[:COUNTS_IN_A_STATEMENT]
     )
     return f"SELECT {terms}"
-
-
-# Rows
-
-OPERATORS = {
-    "is": "{column} = {value}",
-    "not": "{column} IS NOT {value}",
-    "has": "instr(lower({column}), lower({value})) > 0",
-    "starts": "instr(lower({column}), lower({value})) = 1",
-    "lt": "{column} < {value}",
-    "le": "{column} <= {value}",
-    "gt": "{column} > {value}",
-    "ge": "{column} >= {value}",
-    "null": "{column} IS NULL",
-    "filled": "{column} IS NOT NULL",
-}
-
-
-_VALUE = "\0"  # stands for a placeholder; no name or statement contains it
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A value as SQLite stores it: its type, its text and its length.
-
-    The text of a blob is hexadecimal. The length is that of the whole value.
-    """
-
-    kind: str
-    text: str
-    length: int = 0
-
-    @property
-    def is_cut(self):
-        """Whether `text` is only the beginning."""
-        shown = len(self.text) // 2 if self.kind == "blob" else len(self.text)
-        return self.kind in ("text", "blob") and shown < self.length
-
-
-NULL = Cell("null", "")
-HIDDEN = Cell("hidden", "")
-
-
-def _cell_sql(column, text, blob):
-    """Return the expression for a value as one text.
-
-    So a result has no more columns than its table.
-    """
-    name = quote(column)
-    return (
-        f"CASE typeof({name}) WHEN 'null' THEN NULL "
-        f"WHEN 'blob' THEN 'b' || length({name}) || ':' || hex(substr({name}, 1, {blob})) "
-        f"WHEN 'text' THEN 't' || length({name}) || ':' || substr({name}, 1, {text}) "
-        f"WHEN 'integer' THEN 'i0:' || {name} ELSE 'r0:' || format('%!.17g', {name}) END"
-    )
-
-
-_KINDS = {"b": "blob", "t": "text", "i": "integer", "r": "real"}
-
-
-def _cell(value):
-    if value is None:
-        return NULL
-    length, _, text = value[1:].partition(":")
-    return Cell(_KINDS[value[0]], text, int(length))
-
-
-@dataclass
-class Page:
-    """A page of rows, each as (name in URLs or None, {column: Cell}).
-
-    `has_next` if more follow.
-    """
-
-    rows: list
-    has_next: bool
-    total: int
-    is_more: bool
-
-
-def page(connection, table, *, filters=(), order=None, descending=False, number=1, size=50, hidden=()):
-    """Return a Page of `table`; one round trip.
-
-    `filters` are (column, operator, value) of OPERATORS; `order` is a column's name; the cells of columns
-    in `hidden` are never read.
-    """
-    name = None if set(table.primary_key) & set(hidden) else row_names.name_sql(table)
-    where, params = _where(filters)
-    shown = [column.name for column in table.columns if column.name not in hidden]
-    wanted = [_cell_sql(column, PREVIEW, 16) for column in shown]
-    tail = f" FROM {quote(table.name)}{where}{_order(table, order, descending)}"
-    tail += f" LIMIT {size + 1} OFFSET {(number - 1) * size}"
-    counted = f"SELECT count(*) FROM (SELECT 1 FROM {quote(table.name)}{where} LIMIT {COUNT_LIMIT + 1})"  # noqa: S608
-    # A result has no more columns than a table may have: the name that would be one too many is read
-    # separately.
-    together = name is not None and len(wanted) < COLUMNS
-    selects = [f"SELECT {', '.join([*wanted, name] if together else wanted)}{tail}", counted]
-    if name is not None and not together:
-        selects.append(f"SELECT {name}{tail}")
-    result, count, *names = connection.execute_batch([_filled(sql, params) for sql in selects])
-    total = count.rows[0][0]
-    rows = result.rows[:size]
-    if together:
-        called = [values[-1] for values in rows]
-    else:
-        called = [row[0] for row in names[0].rows[:size]] if names else [None] * len(rows)
-    cells = [_cells(values, shown, table) for values in rows]
-    found = list(zip(called, cells, strict=False))
-    return Page(found, len(result.rows) > size, min(total, COUNT_LIMIT), total > COUNT_LIMIT)
-
-
-def _cells(values, shown, table):
-    cells = dict(zip(shown, map(_cell, values[: len(shown)]), strict=True))
-    return {column.name: cells.get(column.name, HIDDEN) for column in table.columns}
-
-
-def _order(table, order, descending):
-    terms = [f"{quote(order)}{' DESC' if descending else ''}"] if order else []
-    terms += [column for column in row_names.order_columns(table) if not order or column != quote(order)]
-    return f" ORDER BY {', '.join(terms)}" if terms else ""
-
-
-def _filled(sql, params):
-    """Return (sql, params) with the placeholders inserted last.
-
-    Names and formats may contain percent signs.
-    """
-    return sql.replace("%", "%%").replace(_VALUE, "%s"), params
-
-
-def _where(filters):
-    terms, params = [], []
-    for column, operator, value in filters:
-        # The placeholder has no affinity of its own, so the column's applies, as it does to a literal.
-        terms.append(OPERATORS[operator].format(column=quote(column), value=_VALUE))
-        if "{value}" in OPERATORS[operator]:
-            params.append(value)
-    return (f" WHERE {' AND '.join(terms)}" if terms else ""), params
-
-
-def row(connection, table, name, hidden=()):
-    """Return {column: Cell} of one row, or None.
-
-    `row_names` describes the row's name in URLs. Takes one round trip.
-    """
-    picked = row_names.conditions(table, name)
-    if picked is None:
-        return None
-    shown = [column.name for column in table.columns if column.name not in hidden]
-    wanted = ", ".join(_cell_sql(column, LONGEST_TEXT, LONGEST_BLOB) for column in shown) or "NULL"
-    where = " AND ".join(f"{column} = {_VALUE}" for column, _ in picked)
-    sql = f"SELECT {wanted} FROM {quote(table.name)} WHERE {where} LIMIT 1"  # noqa: S608
-    found = connection.execute_batch([_filled(sql, [value for _, value in picked])])[0].rows
-    return _cells(found[0], shown, table) if found else None
 
 
 def sound(connection):

@@ -47,6 +47,10 @@ class Refused(Exception):
     """
 
 
+class TimeOver(driver.OperationalError):
+    """The statement took longer than its time, and may still be running."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """The result of a statement: at most the limit's rows.
@@ -122,7 +126,7 @@ def check_program(rows):
         raise Refused("The statement would write, and only statements that read can be run here.")
 
 
-def run(database, sql, *, limit=ROW_LIMIT, seconds=SECONDS):
+def run(database, sql, *, limit=ROW_LIMIT, offset=0, seconds=SECONDS):
     """Run one reading statement on an `Inspected` database.
 
     Returns its Answer with at most `limit` rows. Raises Refused, and the driver's errors: OperationalError
@@ -130,11 +134,28 @@ def run(database, sql, *, limit=ROW_LIMIT, seconds=SECONDS):
     """
     text = single_statement(sql)
     # Nothing that writes can stand inside a FROM, and the database itself stops at the limit.
-    wrapped = f"SELECT * FROM (\n{text}\n) LIMIT {int(limit) + 1}"  # noqa: S608 - checked above
     start = time.perf_counter()
-    result = _guarded(database, text, wrapped, seconds)
+    (result,) = _guarded(database, text, [_limited(text, limit, offset)], seconds)
+    return _answer(result, limit, start)
+
+
+def _limited(text, limit, offset=0):
+    behind = f" OFFSET {int(offset)}" if offset else ""
+    return f"SELECT * FROM (\n{text}\n) LIMIT {int(limit) + 1}{behind}"  # noqa: S608 - checked before
+
+
+def _answer(result, limit, start):
     spent = time.perf_counter() - start
     return Answer(result.columns, result.rows[:limit], len(result.rows) > limit, spent)
+
+
+def run_with_plan(database, sql, *, limit=ROW_LIMIT, seconds=SECONDS):
+    """Run one reading statement as `run` does, and return its Answer and that of `plan`."""
+    text = single_statement(sql)
+    start = time.perf_counter()
+    wanted = [f"EXPLAIN QUERY PLAN {text}", _limited(text, limit)]
+    planned, result = _guarded(database, text, wanted, seconds)
+    return _answer(result, limit, start), Answer(planned.columns, planned.rows, False, 0)
 
 
 def plan(database, sql, *, seconds=SECONDS):
@@ -144,12 +165,12 @@ def plan(database, sql, *, seconds=SECONDS):
     """
     text = single_statement(sql)
     start = time.perf_counter()
-    result = _guarded(database, text, f"EXPLAIN QUERY PLAN {text}", seconds)
+    (result,) = _guarded(database, text, [f"EXPLAIN QUERY PLAN {text}"], seconds)
     return Answer(result.columns, result.rows, False, time.perf_counter() - start)
 
 
 def _guarded(database, text, wanted, seconds):
-    """Check the program of `text`, then run `wanted`.
+    """Check the program of `text`, then run the statements `wanted` and return their results.
 
     On an object in a transaction that is rolled back.
     """
@@ -163,11 +184,11 @@ def _guarded(database, text, wanted, seconds):
             if any(row[1] == "VOpen" for row in program.rows):
                 for (view,) in _only(connection, _VIEWS, until).rows:
                     _check_pragmas(view)
-            return _only(connection, wanted, until)
+            return [_only(connection, statement, until) for statement in wanted]
         except driver.OperationalError as error:
             if time.monotonic() < until - _ROUNDING:
                 raise
-            raise driver.OperationalError(
+            raise TimeOver(
                 f"The statement took longer than {seconds:g} seconds, so its result was dropped. It may "
                 "still be running, because SQLite can't be interrupted. Narrow it with WHERE or LIMIT."
             ) from error
