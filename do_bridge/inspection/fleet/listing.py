@@ -1,6 +1,5 @@
 """The tenants of the list: their states and sizes as D1 knows them, in a fixed number of round trips."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 from django.core.paginator import Paginator
@@ -12,6 +11,7 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.states import Operation
 from do_bridge.tenancy.schema import known
+from do_bridge.tenancy.schema.fingerprint import migrations_in
 from do_bridge.tenancy.tenants import registered_slugs, row_annotations, tenant_model
 
 from ..usage.models import Look
@@ -97,20 +97,17 @@ _LOOK = ("state", "size", "rows", "is_more", "activity", "seen")
 
 
 def usable():
-    """Return the ledger's schema fingerprints on which this code runs; one round trip, or two at first."""
+    """Return the ledger's schema fingerprints on which this code runs; one round trip."""
+    schemas = ledger.all_schemas().filter(fingerprint=OuterRef("fingerprint"))
+    # Only those that this process does not know yet: each is some kilobytes.
+    schemas = schemas.exclude(fingerprint__in=known.fingerprints())
     marks = ledger.all_states().filter(state=ledger.READY).order_by()
     with ledger.clear_errors():
-        found = set(marks.values_list("fingerprint", flat=True).distinct())
-    learn({mark for mark in found if mark})
-    return sorted(mark for mark in found if known.is_known_usable(mark))
-
-
-def learn(marks):
-    """Load the migrations behind schema fingerprints into this process; no round trip if all are known."""
-    if unknown := [mark for mark in marks if known.migrations_of(mark) is None]:
-        with suppress(ledger.LedgerMissing):
-            for applied in ledger.schemas(unknown).values():
-                known.learn(applied)
+        found = list(marks.values_list("fingerprint", Subquery(schemas.values("migrations")[:1])).distinct())
+    for _, migrations in found:
+        if migrations:
+            known.learn(migrations_in(migrations))
+    return sorted(mark for mark, _ in found if known.is_known_usable(mark))
 
 
 def tiles(found):
