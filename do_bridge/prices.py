@@ -52,6 +52,11 @@ def beyond(used: Mapping[str, float]) -> float:
     return sum(amount / PRICES[name].unit * PRICES[name].each for name, amount in used.items())
 
 
+def dollars_text(dollars: float) -> str:
+    """Return an amount for people; a small one is not shown as nothing."""
+    return "< 0.01 $" if 0 < dollars < 0.01 else f"{dollars:,.2f} $"
+
+
 def object_dollars(calls: float, writes: float, rows_read: float, rows_written: float, size: float) -> float:
     """Return about what a Durable Object costs in a month, if the included amounts are used up.
 

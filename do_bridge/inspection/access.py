@@ -111,7 +111,13 @@ def inspection(view):
 
 def page_context(site, request, database=None, **context):
     """Return the context of a page about `database`, or about all of them."""
-    context = {**site.each_context(request), "database": database, **context}
+    # Without Django's list of models these pages have the whole width.
+    context = {
+        **site.each_context(request),
+        "database": database,
+        "is_nav_sidebar_enabled": False,
+        **context,
+    }
     if database is not None:
         # Of the database that is shown, which need not be the site's.
         context["database_name"] = context["site_header"] = context["site_title"] = database.label

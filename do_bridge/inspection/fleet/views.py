@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from do_bridge import driver
 from do_bridge.admin.refusals import PermissionMissing
+from do_bridge.prices import dollars_text
 from do_bridge.tenancy import InvalidSlug, current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
@@ -47,7 +48,7 @@ def database_list(site, request):
     sizes = {tenant_alias(tenant.slug): tenant.look_size for tenant in page.object_list}
     dollars = month_dollars({conf("DIRECTORY_ALIAS"): None, **sizes, ALL_TENANTS: tiles.size})
     for row in rows:
-        row["dollars"] = dollars[row["database"].alias]
+        row["dollars"] = dollars_text(dollars[row["database"].alias])
     context = page_context(site, request, title="Databases", asked=asked, page=page, rows=rows, tiles=tiles)
     context["actions"] = actions.available(request.user)
     context["job_actions"] = available(request.user)
@@ -55,7 +56,7 @@ def database_list(site, request):
     context["pages"] = page.paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1)
     context["states"] = [(name, label, tiles.of(name)) for name, label, _ in listing.STATES]
     context["state_label"] = {name: label for name, _, label in listing.STATES}.get(asked.state)
-    context["all_dollars"] = None if asked.query else dollars[ALL_TENANTS]
+    context["all_dollars"] = None if asked.query else dollars_text(dollars[ALL_TENANTS])
     context["columns"] = _columns(request, asked)
     return render(request, "do_bridge/inspection/fleet/databases.html", context)
 

@@ -3,6 +3,7 @@
 from django.shortcuts import render
 
 from do_bridge import driver
+from do_bridge.prices import dollars_text
 from do_bridge.tenancy.conf import conf
 
 from ..access import inspection, page_context
@@ -19,7 +20,7 @@ def usage(site, request, database):
     size, is_old = _size(database)
     context = page_context(site, request, database, title="Usage", tab="usage", size=size, is_old=is_old)
     context["plots"] = plots(series(database.alias))
-    context["dollars"] = month_dollars({database.alias: size})[database.alias]
+    context["dollars"] = dollars_text(month_dollars({database.alias: size})[database.alias])
     context["is_counted"] = conf("USAGE")
     return render(request, "do_bridge/inspection/home/usage.html", context)
 

@@ -8,6 +8,7 @@ from django.shortcuts import render
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
 from do_bridge.admin.refusals import PermissionMissing
+from do_bridge.prices import dollars_text
 from do_bridge.tenancy import current_tenant
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.links import tenant_root
@@ -94,7 +95,7 @@ def _about(site, request, database):
         "tenant": tenant,
         "live": live,
         "noted": dict(ledger_states([database.slug]))[database.slug],
-        "dollars": month_dollars({database.alias: live["size"]})[database.alias],
+        "dollars": dollars_text(month_dollars({database.alias: live["size"]})[database.alias]),
         "tenant_url": root,
         "tenant_admin_url": f"{root}{index}",
         "edit_url": _edit_url(site, request, tenant),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-WIDTH, HEIGHT, FOOT = 640, 150, 18
+WIDTH, HEIGHT, HEAD, FOOT = 640, 170, 22, 20
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,12 @@ class Plot:
 
     title: str
     bars: list
-    top: int
+    top: str
     marks: list
-    total: int
+    total: str
     width: int = WIDTH
     height: int = HEIGHT
+    head: int = HEAD
     base: int = HEIGHT - FOOT
 
 
@@ -37,7 +38,7 @@ def plot(title, bars, name, form, every):
     """
     values = [getattr(bar, name) for bar in bars]
     top = _ceiling(max(values, default=0))
-    step, full = WIDTH / max(len(bars), 1), HEIGHT - FOOT - 10
+    step, full = WIDTH / max(len(bars), 1), HEIGHT - FOOT - HEAD
     rects, marks = [], []
     for place, (bar, value) in enumerate(zip(bars, values, strict=True)):
         height = round(full * value / top, 1)
@@ -54,8 +55,8 @@ def plot(title, bars, name, form, every):
             )
         )
         if place % every == 0:
-            marks.append((round(place * step + step / 2, 1), when))
-    return Plot(title, rects, top, marks, sum(values))
+            marks.append((round(place * step + step * 0.12, 1), when))
+    return Plot(title, rects, f"{top:,}", marks, f"{sum(values):,}")
 
 
 def _ceiling(value):

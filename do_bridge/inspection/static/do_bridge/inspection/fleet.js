@@ -14,7 +14,8 @@ function size(bytes) {
 }
 
 function moment(text) {
-  return new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  // As the server writes it: 2026-11-29 08:02.
+  return new Date(text).toLocaleString("sv-SE", { dateStyle: "short", timeStyle: "short" });
 }
 
 function show(row, facts) {
