@@ -13,7 +13,7 @@ from django.urls import get_script_prefix, path, reverse
 
 from do_bridge.admin.extensions import extensions
 from do_bridge.admin.refusals import inside_admin
-from do_bridge.admin.switcher import D1, LONGEST_QUERY, offered, remember
+from do_bridge.admin.switcher import D1, LONGEST_QUERY, offered, remember, shown_slug
 from do_bridge.tenancy import current_tenant, tenant_alias, validate_slug
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.links import directory_root, tenant_root
@@ -112,8 +112,7 @@ def _remembering(view):
     def remembering(request, *args, **kwargs):
         response = view(request, *args, **kwargs)
         if request.method == "GET" and "text/html" in response.get("Content-Type", ""):
-            database = kwargs.get("database")
-            remember(request, response, current_tenant() or getattr(database, "slug", ""))
+            remember(request, response, shown_slug(kwargs))
         return response
 
     return remembering

@@ -45,7 +45,8 @@ def offered(request, query, origin):
     Without a query these are the databases used last, then D1 and the first tenants. `origin` is the path of
     the page that the user is on. Takes one round trip, or two.
     """
-    current = current_tenant() or ""
+    match = _match(origin)
+    current = shown_slug(match.kwargs if match else {})
     recent = [] if query else [slug for slug in recent_slugs(request) if slug != current]
     wanted = query.strip().lower()
     tenants = search(query)
@@ -61,7 +62,7 @@ def offered(request, query, origin):
             "slug": slug,
             "name": known.get(slug, "") if slug else "",
             "label": f"Tenant {slug}" if slug else D1,
-            "url": target_url(request, slug, origin),
+            "url": target_url(request, slug, match),
             "is_recent": slug in recent,
             "is_current": slug == current,
         }
@@ -79,12 +80,16 @@ def _rows(tenants):
     return [{"slug": slug, "name": ""} for slug in tenants.values_list("slug", flat=True)]
 
 
-def target_url(request, slug, origin):
-    """Return the URL of the page at path `origin`, for the database of `slug`; empty for D1.
+def shown_slug(kwargs):
+    """Return the slug of the database that a view with these arguments shows; empty for D1."""
+    return current_tenant() or getattr(kwargs.get("database"), "slug", "")
 
-    If that database has no such page, it is the start of its admin.
+
+def target_url(request, slug, match):
+    """Return the URL of the page of a ResolverMatch, for the database of `slug`; empty for D1.
+
+    If that database has no such page, or `match` is None, it is the start of its admin.
     """
-    match = _match(origin)
     if match is not None:
         for extension in extensions():
             if found := extension.switched_url(request, match, slug):

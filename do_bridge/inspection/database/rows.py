@@ -20,6 +20,7 @@ from .shell import shell_context
 
 SECONDS = 10.0
 PAGE_SIZE = 50
+_NUMBERS = ("INT", "REAL", "DEC", "NUM", "DOUB", "FLOA")
 NO_ROW = "This row does not exist."
 
 
@@ -68,9 +69,15 @@ def table(site, request, database, name):
 
 
 def _heading(table, targets, name, url, state):
-    column = table.column(name)
-    return {"name": name, "url": url, "state": state, "type": column.type, "key": column.key,
-            "target": targets.get(name)}  # fmt: skip
+    declared = table.column(name).type
+    return {
+        "name": name,
+        "url": url,
+        "state": state,
+        "type": declared,
+        "target": targets.get(name),
+        "is_number": any(word in declared.upper() for word in _NUMBERS),
+    }
 
 
 def _targets(table, tables, database, request):

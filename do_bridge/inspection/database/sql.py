@@ -44,13 +44,17 @@ def sql(site, request, database):
     )
     if is_post:
         context.update(_answer(request, database, text, tables, is_run="plan" not in request.POST))
+        # D1 is not asked once more: it may be as slow as the database.
+        outcome = context.pop("outcome", "refused")
+        latest = history.Past(text, outcome, timezone.now(), False)
+        context["history"] = [latest, *(one for one in context["history"] if one.sql != text)]
     return render(request, "do_bridge/inspection/database/sql.html", context)
 
 
 def _answer(request, database, text, tables, is_run):
     """Run the statement and log it; return the context for the page."""
     start = time.perf_counter()
-    found = {"was_run": is_run}
+    found = {}
     try:
         if is_run:
             answer, plan = readonly.run_with_plan(database, text)
@@ -61,19 +65,24 @@ def _answer(request, database, text, tables, is_run):
         return {"problem": str(error)}
     except readonly.TimeOver as error:
         history.log(request, database, text, start, type(error).__name__)
-        return {"problem": str(error), "is_busy": True}
+        return {"problem": str(error), "outcome": "no answer in time"}
     except driver.Error as error:
         history.log(request, database, text, start, type(error).__name__)
-        return {"problem": str(error)}
+        return {"problem": str(error), "outcome": type(error).__name__}
     found["plan"] = plans.tree(plan.rows, text, tables)
     found["has_advice"] = plans.has_advice(found["plan"])
     if answer is None:
         history.log(request, database, text, start, "plan")
-        return found
+        return {**found, "outcome": "plan"}
     count = len(answer.rows)
-    history.log(request, database, text, start, f"{count} row{'s' * (count != 1)}")
+    outcome = f"{count} row{'s' * (count != 1)}"
+    history.log(request, database, text, start, outcome)
     rows = [[shown(value) for value in line] for line in answer.rows]
-    return {**found, "answer": answer, "rows": rows, "ms": answer.seconds * 1000}
+    found["columns"] = [
+        (name, bool(rows) and all(line[at][0] in ("number", "null") for line in rows))
+        for at, name in enumerate(answer.columns)
+    ]
+    return {**found, "outcome": outcome, "answer": answer, "rows": rows, "ms": answer.seconds * 1000}
 
 
 def shown(value):

@@ -52,14 +52,10 @@ def table(site, request, database, name):
     for item in compare(database.alias, tables):
         if item.table == name:
             beside[item.what].append(item.text)
-    columns = [
-        (
-            column,
-            [key for key in found.keys if key.column == column.name],
-            beside.pop(f"column {column.name}", ()),
-        )
-        for column in found.columns
-    ]
+    columns = []
+    for column in found.columns:
+        pointing = [key for key in found.keys if key.column == column.name]
+        columns.append((column, pointing, beside.pop(f"column {column.name}", ())))
     indexes = [(index, beside.pop(f"index {index.name}", ())) for index in found.indexes]
     keys = [(key, beside.pop(f"foreign key {key.column}", ())) for key in found.keys]
     incoming = [(child.name, key) for child in tables.values() for key in child.keys if key.table == name]

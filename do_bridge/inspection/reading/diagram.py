@@ -6,8 +6,8 @@ LINE = 18  # height of a column's line
 HEAD = 26
 SHOWN = 8  # columns of a table that are drawn
 GAP_X, GAP_Y, MARGIN = 70, 26, 12
-LETTER = 6.7
-NARROWEST, WIDEST = 130, 250
+LETTER, BOLD_LETTER = 6.7, 7.8
+NARROWEST = 130
 LONGEST_NAME = 30
 WIDTH = 1100  # of the rows of tables without a foreign key
 
@@ -104,8 +104,8 @@ def _box(table):
     lines = [
         (column.name, "PK" if column.key else "FK" if column.name in references else "") for column in shown
     ]
-    longest = max([len(table.name) + 1, *(len(name) + 4 for name, _ in lines)])
-    width = min(max(min(longest, LONGEST_NAME + 4) * LETTER + 22, NARROWEST), WIDEST)
+    widest = max([len(_short(name)) + 4 for name, _ in lines], default=0) * LETTER
+    width = max(widest, len(_short(table.name)) * BOLD_LETTER, NARROWEST - 22) + 22
     return Box(table.name, lines, len(table.columns) - len(shown), width=width)
 
 

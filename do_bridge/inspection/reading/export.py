@@ -8,7 +8,7 @@ from do_bridge import driver
 from do_bridge.driver.sql import quote
 
 from . import readonly, row_names
-from .rows import Cell, _cell, _cell_sql, filled, where_sql
+from .rows import Cell, cell_of, cell_sql, filled, where_sql
 
 FORMS = {"csv": "text/csv", "json": "application/json", "sql": "application/sql"}
 FIRST, MOST = 10, 2_000  # rows of a chunk
@@ -53,7 +53,7 @@ def table_rows(connection, table, *, filters=(), hidden=()):
     between two chunks shift no other row.
     """
     names = [column.name for column in table.columns if column.name not in hidden]
-    cells = [_cell_sql(name, WHOLE, WHOLE) for name in names]
+    cells = [cell_sql(name, WHOLE, WHOLE) for name in names]
     rowid = row_names.rowid_column(table)
     keys = [rowid] if rowid else [quote(name) for name in table.primary_key]
     where, params = where_sql(filters)
@@ -74,18 +74,18 @@ def table_rows(connection, table, *, filters=(), hidden=()):
         if keys:
             asked.append(f"SELECT {', '.join(_cell_key(key) for key in keys)}{tail}")
         results = connection.execute_batch([filled(sql, values) for sql in asked])
-        rows = [[_cell(value) for value in row[: len(names)]] for row in results[0].rows]
+        rows = [[cell_of(value) for value in row[: len(names)]] for row in results[0].rows]
         if len(rows) < size:
             return rows, None
         if not keys:
             return rows, [(after[0] if after else 0) + len(rows)]
-        return rows, [_value(_cell(value)) for value in results[1].rows[-1]]
+        return rows, [_value(cell_of(value)) for value in results[1].rows[-1]]
 
     return names, _Chunks(ask)
 
 
 def _cell_key(key):
-    return _cell_sql(key[1:-1].replace('""', '"'), WHOLE, WHOLE) if key.startswith('"') else f"'i0:' || {key}"
+    return cell_sql(key[1:-1].replace('""', '"'), WHOLE, WHOLE) if key.startswith('"') else f"'i0:' || {key}"
 
 
 def _value(cell):
@@ -110,13 +110,13 @@ def statement_rows(database, sql):
         else:
             start = after
             answer = readonly.run(database, sql, limit=max(size, readonly.ROW_LIMIT), offset=start)
-        rows = [[_cell_of(value) for value in row] for row in answer.rows]
+        rows = [[_of_python(value) for value in row] for row in answer.rows]
         return rows, start + len(rows) if answer.is_cut else None
 
     return _distinct(first.columns), _Chunks(ask)
 
 
-def _cell_of(value):
+def _of_python(value):
     if value is None:
         return Cell("null", "")
     if isinstance(value, bytes):
@@ -182,7 +182,7 @@ def as_sql(names, chunks, *, table, create=""):
     """Yield INSERT statements for `table` in one transaction, after `create` if it is not empty."""
     create = create or f"CREATE TABLE {quote(table)} ({', '.join(map(quote, names))})"
     yield f"BEGIN;\n{create};\n"
-    start = f"INSERT INTO {quote(table)} ({', '.join(map(quote, names))}) VALUES ("
+    start = f"INSERT INTO {quote(table)} ({', '.join(map(quote, names))}) VALUES ("  # noqa: S608
     for rows in chunks:
         yield "".join(f"{start}{', '.join(map(_sql_value, row))});\n" for row in rows)
     yield "COMMIT;\n"

@@ -10,9 +10,10 @@ _AUTOMATIC = re.compile(r"^SEARCH (?P<name>.+?) USING AUTOMATIC .*?INDEX \((?P<c
 _SCAN = re.compile(r"^SCAN (?P<name>.+?)(?: USING .*)?$")
 _COMPARISONS = frozenset({"=", "<", ">", "IS", "IN", "BETWEEN"})
 _CLAUSES = frozenset({"ORDER", "GROUP", "LIMIT", "HAVING", "UNION", "EXCEPT", "INTERSECT", "WINDOW"})
-_NO_ALIAS = frozenset(
-    ["ON", "WHERE", "JOIN", "LEFT", "INNER", "CROSS", "NATURAL", "FULL", "RIGHT", "OUTER", "USING", "SET", "INDEXED", "NOT"]
-) | _CLAUSES  # fmt: skip
+_NO_ALIAS = _CLAUSES | {
+    "ON", "WHERE", "JOIN", "LEFT", "INNER", "CROSS", "NATURAL", "FULL", "RIGHT", "OUTER", "USING", "SET",
+    "INDEXED", "NOT",
+}  # fmt: skip
 
 
 @dataclass
@@ -47,9 +48,7 @@ def has_advice(steps):
 def _advice(detail, sql, words, aliases, tables):
     if automatic := _AUTOMATIC.match(detail):
         table = tables.get(aliases.get(automatic["name"].lower(), automatic["name"]))
-        columns = [
-            part.split("=")[0].split("<")[0].split(">")[0] for part in automatic["columns"].split(" AND ")
-        ]
+        columns = [re.split("[=<>]", part)[0] for part in automatic["columns"].split(" AND ")]
         if table is None or not _is_large(table):
             return ""
         return f"SQLite builds an index of {table.name} for this statement alone. {_index(table, columns)}"

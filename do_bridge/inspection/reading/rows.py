@@ -50,7 +50,7 @@ NULL = Cell("null", "")
 HIDDEN = Cell("hidden", "")
 
 
-def _cell_sql(column, text, blob):
+def cell_sql(column, text, blob):
     """Return the expression for a value as one text.
 
     So a result has no more columns than its table.
@@ -67,7 +67,7 @@ def _cell_sql(column, text, blob):
 _KINDS = {"b": "blob", "t": "text", "i": "integer", "r": "real"}
 
 
-def _cell(value):
+def cell_of(value):
     if value is None:
         return NULL
     length, _, text = value[1:].partition(":")
@@ -99,7 +99,7 @@ class PageQuery:
         name = None if set(table.primary_key) & set(hidden) else row_names.name_sql(table)
         where, params = where_sql(filters)
         self._shown = [column.name for column in table.columns if column.name not in hidden]
-        wanted = [_cell_sql(column, PREVIEW, 16) for column in self._shown]
+        wanted = [cell_sql(column, PREVIEW, 16) for column in self._shown]
         tail = f" FROM {quote(table.name)}{where}{order_sql(table, order, descending)}"
         tail += f" LIMIT {size + 1} OFFSET {(number - 1) * size}"
         limit = queries.COUNT_LIMIT + 1
@@ -127,7 +127,7 @@ class PageQuery:
 
 
 def _cells(values, shown, table):
-    cells = dict(zip(shown, map(_cell, values[: len(shown)]), strict=True))
+    cells = dict(zip(shown, map(cell_of, values[: len(shown)]), strict=True))
     return {column.name: cells.get(column.name, HIDDEN) for column in table.columns}
 
 
@@ -169,7 +169,7 @@ class RowQuery:
         if not self.is_possible:
             return
         self._shown = [column.name for column in table.columns if column.name not in hidden]
-        wanted = ", ".join(_cell_sql(column, LONGEST_TEXT, LONGEST_BLOB) for column in self._shown) or "NULL"
+        wanted = ", ".join(cell_sql(column, LONGEST_TEXT, LONGEST_BLOB) for column in self._shown) or "NULL"
         self._where = " AND ".join(f"{column} = {_VALUE}" for column, _ in picked)
         self._params = [value for _, value in picked]
         source = f"FROM {quote(table.name)} WHERE {self._where} LIMIT 1"
@@ -232,11 +232,11 @@ def value_statement(table, name, column):
     if picked is None:
         return None
     where = " AND ".join(f"{key} = {_VALUE}" for key, _ in picked)
-    cell = _cell_sql(column, LONGEST_TEXT, LONGEST_BLOB)
+    cell = cell_sql(column, LONGEST_TEXT, LONGEST_BLOB)
     sql = f"SELECT {cell} FROM {quote(table.name)} WHERE {where} LIMIT 1"  # noqa: S608
     return filled(sql, [value for _, value in picked])
 
 
 def value_of(result):
     """Return the Cell that `value_statement` read, or None."""
-    return _cell(result.rows[0][0]) if result.rows else None
+    return cell_of(result.rows[0][0]) if result.rows else None
