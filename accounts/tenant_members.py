@@ -68,7 +68,7 @@ def member_change(request, pk):
     if rows.update(role=role):
         messages.success(request, f"{member.user} is {Membership.Role(role).label.lower()} now.")
     else:
-        messages.error(request, "A tenant needs an owner. Make somebody else an owner first.")
+        messages.error(request, "A tenant needs an owner. Make another member an owner first.")
     return redirect("members" if own.pk != member.pk or role == Membership.Role.OWNER else "home")
 
 
@@ -78,7 +78,7 @@ def member_remove(request, pk):
     own = _owner(request)
     member = _member(request, pk)
     if not _kept_owned(request.tenant, member).exists():
-        messages.error(request, "A tenant needs an owner. Make somebody else an owner first.")
+        messages.error(request, "A tenant needs an owner. Make another member an owner first.")
         return redirect("members")
     _saved(request, member.delete)
     messages.success(request, f"{member.user} is no longer a member. Posts stay.")

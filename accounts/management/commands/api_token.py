@@ -18,7 +18,7 @@ class Command(BaseCommand):
         create.add_argument("--name", default="command line", help="What the token is for.")
         parts.add_parser("list", help="List the tokens, without their texts.")
         revoke = parts.add_parser("revoke", help="Revoke a token.")
-        revoke.add_argument("token", type=int, help="The number that `api_token list` shows.")
+        revoke.add_argument("token", type=int, help="The number that `manage.py api_token list` shows.")
 
     def handle(self, *, part, **options):
         getattr(self, f"_{part}")(options)
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         found = ApiToken.objects.filter(pk=options["token"])
         if not found.exists():
             raise CommandError(
-                f"Token {options['token']} does not exist. `api_token list` shows the numbers."
+                f"Token {options['token']} does not exist. `manage.py api_token list` shows all."
             )
         tokens.revoke(found)
         self.stdout.write(f"Token {options['token']} is revoked.")

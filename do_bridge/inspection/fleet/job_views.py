@@ -93,7 +93,7 @@ def _state(found, numbers):
     done = numbers["ok"] + numbers["failed"]
     text = f"{done} of {found.total} databases, {numbers['failed']} failed."
     words = {
-        Job.State.RUNNING: "The job goes on if you leave this page.",
+        Job.State.RUNNING: "The job continues if you leave this page.",
         Job.State.DONE: "The job has ended.",
         Job.State.STOPPED: "The job was stopped. It can be continued.",
     }
