@@ -1,4 +1,4 @@
-"""One database's pages in a real browser: two widths, light and dark, by the keyboard, and without scripts."""
+"""One database's pages in a real browser: two widths, light and dark, keys alone, and without scripts."""
 
 import os
 from pathlib import Path
@@ -29,8 +29,9 @@ PAGES = (
 )
 # Django's own header and footer are not ours.
 FAULTS = """async () => {
-  const found = await axe.run({ include: ["#database-bar, #content-start"] }, { resultTypes: ["violations"] });
-  return found.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`);
+  const found = await axe.run({ include: [["#database-bar"], ["#content-start"]] });
+  const shown = ({ html, any }) => `${html.slice(0, 100)} ${any.map((one) => one.message).join()}`;
+  return found.violations.map((one) => `${one.id}: ${one.nodes.slice(0, 3).map(shown).join(" | ")}`);
 }"""
 JOIN = (
     "SELECT u.username, count(*) AS posts, max(p.published_at) AS newest\n"
@@ -53,17 +54,20 @@ def numbers(scratch):
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed; `make test` installs it")
 def test_axe_finds_nothing_and_each_page_fits_in_light_and_dark(open_page):  # noqa: F811 - a fixture's name
-    axe = AXE.read_text()
+    axe, faults = AXE.read_text(), []
     for viewport in (DESK, PHONE):
-        page = open_page(viewport=viewport, reduced_motion="reduce")
+        # The style is an inline one, which the site's policy refuses.
+        page = open_page(viewport=viewport, bypass_csp=True)
         for path in PAGES:
             page.goto(path)
             expect(page.locator("h1").first).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], path
+            page.add_style_tag(content="* { transition: none !important }")
             page.evaluate(axe)
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
-                assert page.evaluate(FAULTS) == [], (path, viewport, scheme)
+                faults += [(path, scheme, fault) for fault in page.evaluate(FAULTS)]
+    assert faults == []
 
 
 def test_the_keyboard_alone_reads_writes_a_statement_and_switches(open_page, site):  # noqa: F811
@@ -90,6 +94,8 @@ def test_the_keyboard_alone_reads_writes_a_statement_and_switches(open_page, sit
     expect(editor).to_be_focused()
     page.keyboard.type("SELECT title FROM blog_p")
     expect(page.get_by_role("option", name="blog_post")).to_be_visible()
+    # The editor takes no Enter for the list in its first 75 ms, for those who type on.
+    page.wait_for_timeout(200)
     page.keyboard.press("Enter")
     page.keyboard.type(" WHERE blog_post.tit")
     expect(page.get_by_role("option", name="title")).to_be_visible()
@@ -101,9 +107,9 @@ def test_the_keyboard_alone_reads_writes_a_statement_and_switches(open_page, sit
     expect(page.locator("#history-title ~ ul")).to_contain_text("LIKE '%lamp%'")
 
     page.keyboard.press("Control+k")
-    expect(page.get_by_role("option")).to_have_count(3)
+    expect(page.locator("#switcher li")).to_have_count(3)
     page.keyboard.type("lob")
-    expect(page.get_by_role("option")).to_have_count(1)
+    expect(page.locator("#switcher li")).to_have_count(1)
     page.keyboard.press("Enter")
     page.wait_for_url("**/tenant/globex/sql/")
     assert page.title().endswith("Tenant globex")
@@ -130,10 +136,10 @@ def test_the_mouse_reads_values_saves_queries_and_exports(open_page, numbers):  
     assert Path(download.value.path()).read_text().splitlines()[2] == "2,14,"
 
     page.goto(f"{ACME}structure/")
-    page.locator("svg a[aria-label=numbers]").click()
+    page.locator("svg a[data-box=numbers]").click()
     expect(page.get_by_role("heading", name="numbers")).to_be_visible()
     page.goto(f"{ACME}sql/?sql=SELECT+1+AS+one")
-    page.get_by_placeholder("Name").fill("One")
+    page.get_by_label("Name", exact=True).fill("One")
     page.get_by_role("button", name="Save").click()
     page.get_by_role("link", name="One", exact=True).click()
     page.get_by_role("button", name="Run", exact=True).click()

@@ -51,7 +51,7 @@ def test_circles_of_keys_a_key_to_itself_and_to_nowhere_are_drawn():
 @pytest.mark.parametrize(
     "sql",
     [
-        """CREATE TABLE "a b" (id integer NOT NULL DEFAULT 'it''s (1, 2)', -- no )\n n real CHECK (n > 1.5))""",
+        """CREATE TABLE "a b" (id integer NOT NULL DEFAULT 'it''s (1, 2)', -- no )\n n CHECK (n > 1.5))""",
         "CREATE VIEW v AS SELECT /* never closed",
         "'never closed",
         "",
