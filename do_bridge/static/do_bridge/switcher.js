@@ -43,59 +43,77 @@ function option(item, number) {
   return line;
 }
 
-function start() {
-  const { dialog, input, list, said } = build();
-  let at = 0, latest = 0, waiting;
+class Switcher {
+  constructor() {
+    Object.assign(this, build());
+    this.at = 0;
+    this.latest = 0;
+    let waiting;
+    this.input.addEventListener("input", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => this.ask(), 120);
+    });
+    this.input.addEventListener("keydown", (event) => this.key(event));
+    this.list.addEventListener("click", (event) => this.go(event.target.closest("li")));
+    this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
+  }
 
-  const choose = (number) => {
-    const lines = [...list.children];
-    at = lines.length ? (number + lines.length) % lines.length : 0;
-    lines.forEach((line, index) => line.setAttribute("aria-selected", String(index === at)));
-    lines[at]?.scrollIntoView({ block: "nearest" });
-    if (lines[at]) input.setAttribute("aria-activedescendant", lines[at].id);
-    else input.removeAttribute("aria-activedescendant");
-  };
-  const go = (line) => line && location.assign(line.dataset.url);
-  const ask = async () => {
-    const turn = ++latest;
-    const query = new URLSearchParams({ q: input.value.trim(), from: chip.dataset.from });
-    const answer = await fetch(`${chip.dataset.search}?${query}`);
-    if (!answer.ok || turn !== latest) return;
-    const { databases } = await answer.json();
-    list.replaceChildren(...databases.map(option));
-    said.textContent = databases.length ? "↑ ↓ to choose, Enter to open, Esc to close" : "No database matches.";
-    choose(0);
-  };
-  const open = () => {
-    if (dialog.open) return;
-    input.value = "";
-    dialog.showModal();
-    ask().catch(() => { said.textContent = "The list could not be loaded."; });
-  };
+  open() {
+    if (this.dialog.open) return;
+    this.input.value = "";
+    this.dialog.showModal();
+    this.ask();
+  }
 
-  input.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => ask().catch(() => {}), 120);
-  });
-  input.addEventListener("keydown", (event) => {
+  key(event) {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step) choose(at + step);
-    else if (event.key === "Enter") go(list.children[at]);
+    if (step) this.choose(this.at + step);
+    else if (event.key === "Enter") this.go(this.list.children[this.at]);
     else return;
     event.preventDefault();
-  });
-  list.addEventListener("click", (event) => go(event.target.closest("li")));
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  chip.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    open();
-  });
-  document.addEventListener("keydown", (event) => {
-    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "k") return;
-    event.preventDefault();
-    open();
-  });
+  }
+
+  choose(number) {
+    const lines = [...this.list.children];
+    this.at = lines.length ? (number + lines.length) % lines.length : 0;
+    lines.forEach((line, index) => line.setAttribute("aria-selected", String(index === this.at)));
+    const line = lines[this.at];
+    line?.scrollIntoView({ block: "nearest" });
+    if (line) this.input.setAttribute("aria-activedescendant", line.id);
+    else this.input.removeAttribute("aria-activedescendant");
+  }
+
+  go(line) {
+    if (line) location.assign(line.dataset.url);
+  }
+
+  async ask() {
+    const turn = ++this.latest;
+    const query = new URLSearchParams({ q: this.input.value.trim(), from: chip.dataset.from });
+    try {
+      const answer = await fetch(`${chip.dataset.search}?${query}`);
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      const { databases } = await answer.json();
+      if (turn !== this.latest) return;
+      this.list.replaceChildren(...databases.map(option));
+      this.said.textContent = databases.length ? "↑ ↓ to choose, Enter to open, Esc to close" : "No database matches.";
+      this.choose(0);
+    } catch {
+      this.said.textContent = "The list could not be loaded. Try again.";
+    }
+  }
 }
 
-if (chip) start();
+if (chip) {
+  let switcher;
+  const open = (event) => {
+    event.preventDefault();
+    (switcher ??= new Switcher()).open();
+  };
+  chip.addEventListener("click", (event) => {
+    if (!event.ctrlKey && !event.metaKey && !event.shiftKey) open(event);
+  });
+  document.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") open(event);
+  });
+}

@@ -84,7 +84,7 @@ function watch(table) {
   if (!cells.length || !cells[0].length) return;
   table.setAttribute("role", "grid");
   table.setAttribute("aria-label", table.closest("[aria-label]").getAttribute("aria-label"));
-  const panel = new Panel();
+  let panel;
   let current = cells[0][0];
   current.tabIndex = 0;
   const where = (cell) => {
@@ -97,7 +97,7 @@ function watch(table) {
     current.tabIndex = 0;
     current.focus();
   };
-  const show = (cell) => panel.show(cell, names[where(cell)[1]]);
+  const show = (cell) => (panel ??= new Panel()).show(cell, names[where(cell)[1]]);
   table.addEventListener("click", (event) => {
     const cell = event.target.closest("td");
     if (!cell || event.target.closest("a") || !where(cell) || String(getSelection())) return;
