@@ -17,6 +17,7 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from tests.inspection.test_browser import CONTRAST, DESK, PHONE, UNNAMED
+from tests.inspection.test_browser_database import AXE, FAULTS
 from tests.site.test_browser import BROWSER, server  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
@@ -235,6 +236,21 @@ def test_the_pages_fit_a_phone_are_readable_in_light_and_dark_and_name_their_fie
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             assert page.evaluate(CONTRAST) == [], (path, scheme)
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed; `make test` installs it")
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_axe_finds_nothing_in_light_and_dark(open_page, fleet, job, viewport):
+    # The style is an inline one, which the site's policy refuses.
+    page, faults = open_page(viewport=viewport, bypass_csp=True), []
+    for path in (LIST, HOME, USAGE, f"{LIST}jobs/{job.pk}/"):
+        page.goto(path)
+        page.add_style_tag(content="* { transition: none !important }")
+        page.evaluate(AXE.read_text())
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            faults += [(path, scheme, fault) for fault in page.evaluate(FAULTS)]
+    assert faults == []
 
 
 @pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])

@@ -1,5 +1,6 @@
 """A tenant's home: links, numbers, and copy, dump, restore and delete with the code of the commands."""
 
+import signal
 import sqlite3
 from io import BytesIO
 
@@ -15,6 +16,7 @@ from do_bridge.tenancy.lifecycle import leases
 from do_bridge.tenancy.tenants import is_registered, lookup
 from do_bridge.testing import empty_object
 from tests.inspection.pages import LOOK, plain, text
+from tests.tenancy.processes import finish, start
 
 HOME = "/admin/databases/tenant/acme/home/"
 SQLITE = b"SQLite format 3\0"
@@ -172,6 +174,24 @@ def test_a_restore_beside_another_operation_is_refused(root, site, dumped, setti
     leases.give_back([lease])
     assert "is busy" in monkey
     assert titles() == ["Before"]
+
+
+def test_a_restore_that_is_killed_goes_on_with_the_same_file(root, site, spare, dumped, tmp_path):
+    call_command("create_tenant", "spare", verbosity=0)
+    path = tmp_path / "again.sqlite3"
+    path.write_bytes(dumped)
+    # The second guarded request: the data has gone, and the first rows of the file are on their way.
+    arguments = ("tenant_load", "spare", path, "--replace", "--yes")
+    code, output = finish(start(*arguments, kill=("do:", "INSERT INTO _do_bridge_meta", 2, True)))
+    assert code == -signal.SIGKILL, output
+    lookup.forget()
+    page = "/admin/databases/tenant/spare/home/"
+    assert root.get("/t/spare/").status_code == 503
+    assert "restore not finished" in plain(root.get(page))
+    upload = SimpleUploadedFile("again.sqlite3", dumped)
+    values = {"do": "restore", "restore-typed": "spare", "restore-file": upload}
+    assert "Tenant spare has the data of the file." in plain(root.post(page, values, follow=True))
+    assert titles("spare") == ["Before"]
 
 
 def test_the_command_asks_before_it_replaces(site, dumped, tmp_path, monkeypatch):
