@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,7 +20,7 @@ BUNDLE = ROOT / "do_bridge" / "inspection" / "static" / "do_bridge" / "inspectio
 def test_building_the_editor_again_gives_the_same_bytes(tmp_path):
     again = tmp_path / "editor.js"
     done = subprocess.run(
-        ["node", "build.mjs", "--out", str(again)], cwd=EDITOR, capture_output=True, text=True
+        [shutil.which("node"), "build.mjs", "--out", str(again)], cwd=EDITOR, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert again.read_bytes() == BUNDLE.read_bytes(), "Run `make editor` and commit the result."
