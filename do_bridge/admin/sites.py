@@ -42,6 +42,7 @@ class DatabaseAdminSite(admin.AdminSite):
             "site_url": get_script_prefix(),
             "database_name": name,
             "database_slug": slug,
+            "database_is_tenant": bool(slug),
         }
         for extension in extensions():
             context.update(extension.context(self, request))

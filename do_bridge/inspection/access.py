@@ -121,5 +121,6 @@ def page_context(site, request, database=None, **context):
     if database is not None:
         # Of the database that is shown, which need not be the site's.
         context["database_name"] = context["site_header"] = context["site_title"] = database.label
+        context["database_is_tenant"] = bool(database.slug)
         context["may_run_sql"] = may_run_sql(request.user)
     return context

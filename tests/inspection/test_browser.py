@@ -189,4 +189,6 @@ def test_screenshots_for_the_readme(open_page):
         page.screenshot(path=folder / f"{name}.png")
         return page
 
+    shoot("databases", "/admin/databases/")
+    shoot("databases-phone", "/admin/databases/", viewport=PHONE, color_scheme="dark")
     assert all(0 < file.stat().st_size < 200_000 for file in folder.glob("*.png"))

@@ -180,7 +180,7 @@ def test_screenshots_for_the_docs(open_page):  # noqa: F811 - a fixture's name
 
     def value(page):
         page.locator("td[data-column=content]").first.click()
-        expect(page.get_by_text("characters")).to_be_visible()
+        expect(page.locator("#cell")).to_contain_text("characters")
 
     def shoot(name, path, act=None, **options):
         page = open_page(**{"viewport": {"width": 1280, "height": 800}, **options})

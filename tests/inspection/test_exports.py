@@ -7,9 +7,10 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from django.contrib.admin.models import LogEntry
 
 from do_bridge.inspection.inspected import Inspected
-from do_bridge.inspection.reading import export, readonly
+from do_bridge.inspection.reading import export
 from tests.inspection.pages import ACME, D1, LOOK, text
 
 VALUES = """INSERT INTO kinds VALUES
@@ -124,4 +125,8 @@ def test_a_result_is_exported_if_the_statement_reads(root, site, path):
         'INSERT INTO "result" ("x") VALUES (\'a\');',
         'INSERT INTO "result" ("x") VALUES (\'b\');',
     ]
-    assert readonly.ROW_LIMIT == 500
+    logged = LogEntry.objects.using("default").values_list("change_message", flat=True)
+    assert [message.partition(", ")[2].partition("\n")[0] for message in logged] == [
+        "exported as sql",
+        "export failed: Refused",
+    ]

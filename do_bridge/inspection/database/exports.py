@@ -1,6 +1,7 @@
 """Downloads of a table or of a statement's result, streamed row by row."""
 
 import logging
+import time
 from itertools import chain
 
 from django.http import Http404, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
@@ -9,6 +10,7 @@ from do_bridge import driver
 
 from ..access import inspection, require_sql, secret_columns
 from ..reading import export, readonly
+from . import history
 from .asked import Asked
 from .rows import open_table
 
@@ -54,15 +56,14 @@ def result(site, request, database):
     form, text = request.POST.get("form", ""), request.POST.get("sql", "")
     if form not in export.FORMS:
         raise Http404("A result is exported as csv, json or sql.")
+    start = time.perf_counter()
     try:
         names, chunks = export.statement_rows(database, text)
         answer = _stream(database, form, "result", names, chunks, "")
     except (readonly.Refused, driver.Error) as error:
-        logger.info("Export of SQL on %s by user %s failed: %s", database.alias, request.user.pk, error)
+        history.log(request, database, text, start, f"export failed: {type(error).__name__}")
         return HttpResponse(f"{error}\n", status=400, content_type="text/plain; charset=utf-8")
-    logger.info(
-        "Export of SQL on %s by user %s: %s", database.alias, request.user.pk, " ".join(text.split())[:1000]
-    )
+    history.log(request, database, text, start, f"exported as {form}")
     return answer
 
 
