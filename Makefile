@@ -1,5 +1,5 @@
 # `make run` serves the site on this machine, `make test` proves it; both install what they need first.
-.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest sample django-suite torture leak lifecycle soak applications long docs lock audit package
+.PHONY: run test worker deploy deploy-worker bench fuzz check vitest pytest sample django-suite torture leak lifecycle soak applications long editor docs lock audit package
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -43,6 +43,7 @@ TEST_STAMP := $(ENVIRONMENT)/series-$(call hash,tests/series/$(SERIES)-lock.txt)
 endif
 TOOLS_STAMP := .venv-tools/tools-$(call hash,requirements/tools.txt requirements/tools-lock.txt)
 DOCS_STAMP := .venv-docs/docs-$(call hash,requirements/docs-lock.txt)
+EDITOR_STAMP := do_bridge/inspection/editor/node_modules/.installed-$(call hash,do_bridge/inspection/editor/package-lock.json)
 NODE_STAMP := worker/node_modules/.installed-$(call hash,worker/package-lock.json)
 
 run: $(RUN_STAMP) $(NODE_STAMP)
@@ -104,7 +105,7 @@ check: $(DEV_STAMP) $(NODE_STAMP)
 vitest: $(NODE_STAMP)
 	cd worker && npm test --silent
 
-pytest: $(TEST_STAMP) $(NODE_STAMP)
+pytest: $(TEST_STAMP) $(NODE_STAMP) $(EDITOR_STAMP)
 	$(ENVIRONMENT)/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 # What depends most on Django's internals.
@@ -245,6 +246,15 @@ $(DOCS_STAMP): | $(VENV)
 $(SUITE_STAMP): | $(ENVIRONMENT)/bin/pip
 	$(ENVIRONMENT)/bin/python -m pip install --quiet --require-hashes -r tests/django_suite/requirements-lock.txt
 	@rm -f $(ENVIRONMENT)/suite-* && touch $@
+
+# CodeMirror, which is bundled into the inspection's static files, and axe, with which its pages are tested.
+$(EDITOR_STAMP): | $(RUN_STAMP)
+	cd do_bridge/inspection/editor && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The editor of the SQL page; the result is committed.
+editor: $(EDITOR_STAMP) $(NODE_STAMP)
+	cd do_bridge/inspection/editor && npm run --silent build
 
 $(NODE_STAMP): | $(RUN_STAMP)
 	cd worker && npm ci --no-audit --no-fund --loglevel=error

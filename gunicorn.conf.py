@@ -32,3 +32,10 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 control_socket_disable = True
 limit_request_line = 8190
 limit_request_fields = 100
+
+
+def worker_exit(server, worker):
+    """Write what the process counted, while it can still open a session."""
+    from do_bridge.inspection.usage.writing import writer
+
+    writer.at_exit()

@@ -9,7 +9,8 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db import DatabaseError, InterfaceError
 
-from accounts.models import Membership, SignInFailure, Tenant, User
+from accounts import tokens
+from accounts.models import ApiToken, Membership, SignInFailure, Tenant, User
 from accounts.sign_in import AdminSignInForm
 from do_bridge.admin import (
     GatherMixin,
@@ -19,6 +20,7 @@ from do_bridge.admin import (
     TenantModelAdmin,
     tenant_site,
 )
+from do_bridge.inspection.home.tenant_admin import TenantHomeMixin
 from do_bridge.members.admin import CopyWarningMixin
 from do_bridge.members.syncing import sync_members
 from do_bridge.tenancy.lifecycle.provision import has_tables, provision_noted
@@ -95,19 +97,19 @@ class TenantForm(forms.ModelForm):
 
 
 @admin.register(Tenant)
-class TenantAdmin(CopyWarningMixin, GatherMixin, admin.ModelAdmin):
+class TenantAdmin(TenantHomeMixin, CopyWarningMixin, GatherMixin, admin.ModelAdmin):
     form = TenantForm
-    list_display = ["slug", "name", "created"]
+    list_display = ["slug", "name", "created", "home"]
     search_fields = ["slug", "name"]
     date_hierarchy = "created"
     inlines = [MembershipInline]
     actions = ["repair_copies"]
 
     def get_readonly_fields(self, request, obj=None):
-        return ["slug", "deletion"] if obj else []
+        return ["slug", "home"] if obj else []
 
     def get_fields(self, request, obj=None):
-        return ["slug", "name", "deletion"] if obj else ["slug", "name"]
+        return ["slug", "name", "home"] if obj else ["slug", "name"]
 
     def save_model(self, request, obj, form, change):
         super().save_model(request, obj, form, change)
@@ -124,10 +126,6 @@ class TenantAdmin(CopyWarningMixin, GatherMixin, admin.ModelAdmin):
     def has_delete_permission(self, request, obj=None):
         # Without the row nobody could reach the tenant's object, and its data would stay behind unseen.
         return False
-
-    @admin.display(description="Delete")
-    def deletion(self, tenant):
-        return f"To delete the tenant and all its data, run: manage.py tenant_delete {tenant.slug}"
 
     @admin.action(description="Update the copies of members", permissions=["change"])
     def repair_copies(self, request, queryset):
@@ -148,6 +146,45 @@ class MembershipAdmin(CopyWarningMixin, GatherMixin, admin.ModelAdmin):
     def get_readonly_fields(self, request, obj=None):
         # Another user or tenant is another membership, and the copy of the old one needs an update.
         return ["user", "tenant"] if obj else []
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(GatherMixin, admin.ModelAdmin):
+    """Tokens for programs: the text of a new one is shown once."""
+
+    list_display = ["name", "beginning", "user", "created", "revoked"]
+    list_select_related = ["user"]
+    search_fields = ["name", "user__username"]
+    autocomplete_fields = ["user"]
+    actions = ["revoke"]
+
+    def get_fields(self, request, obj=None):
+        if obj:
+            return ["name", "user", "beginning", "created", "revoked"]
+        # Others act as themselves: a token of a superuser would give them every right.
+        return ["name", "user"] if request.user.is_superuser else ["name"]
+
+    def get_readonly_fields(self, request, obj=None):
+        return self.get_fields(request, obj) if obj else []
+
+    def save_model(self, request, obj, form, change):
+        if change:
+            return
+        row, text = tokens.create(obj.user if request.user.is_superuser else request.user, obj.name)
+        obj.pk = row.pk
+        self.message_user(
+            request, f"The token is {text} - copy it now, because it is not shown again.", messages.WARNING
+        )
+
+    def get_actions(self, request):
+        # A deleted row would say nothing about a token that was in use.
+        found = super().get_actions(request)
+        found.pop("delete_selected", None)
+        return found
+
+    @admin.action(description="Revoke the selected tokens", permissions=["change"])
+    def revoke(self, request, queryset):
+        self.message_user(request, f"{tokens.revoke(queryset)} tokens revoked.", messages.SUCCESS)
 
 
 @admin.register(SignInFailure)

@@ -1,4 +1,7 @@
-"""The endpoint `/api/users` of a tenant: users of D1 and their copies."""
+"""The endpoint `/api/users` of a tenant: users of D1 and their copies.
+
+`docs/reference/http-api.md` describes it.
+"""
 
 import json
 import logging
@@ -7,8 +10,8 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, IntegrityError, InterfaceError
 from django.http import JsonResponse
-from django.views.decorators.http import require_http_methods
 
+from accounts.api_access import api_view, refusal
 from accounts.members import membership_of
 from accounts.models import User
 from accounts.validators import is_storable
@@ -22,7 +25,7 @@ MAX_KEY = 2**63 - 1
 FIELDS = ("id", "username", "name", "is_active")
 
 
-@require_http_methods(["GET", "POST"])
+@api_view("GET", "POST")
 def users(request):
     """List users (members and staff) or create one (staff who may add users).
 
@@ -31,7 +34,7 @@ def users(request):
     `next` is null.
     """
     if not request.user.is_authenticated:
-        return refusal(401, "Log in first.")
+        return refusal(401, "Log in, or send the header Authorization: Bearer <token>.")
     slug = current_tenant()
     if request.method == "POST":
         if not (
@@ -142,7 +145,3 @@ def user_from(body):
 
 def row_of(user):
     return {name: getattr(user, name) for name in FIELDS}
-
-
-def refusal(status, message):
-    return JsonResponse({"error": message}, status=status)

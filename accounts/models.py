@@ -60,7 +60,7 @@ class Membership(models.Model):
         max_length=10,
         choices=Role,
         default=Role.MEMBER,
-        help_text="Members can write posts and edit their own. Owners can edit all posts.",
+        help_text="Members can write posts and edit their own. Owners can edit all posts and manage members.",
     )
     created = models.DateTimeField(auto_now_add=True)
 
@@ -72,6 +72,24 @@ class Membership(models.Model):
 
     def __str__(self):
         return f"{self.user} in {self.tenant}"
+
+
+class ApiToken(models.Model):
+    """A token with which a program acts as a user; see `accounts.tokens`."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=100, help_text="What the token is for.")
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    beginning = models.CharField(max_length=16, editable=False)
+    created = models.DateTimeField(auto_now_add=True)
+    revoked = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "API token"
+
+    def __str__(self):
+        return f"{self.name} ({self.beginning}…)"
 
 
 class SignInFailure(models.Model):

@@ -1,55 +1,10 @@
-"""What Cloudflare charges, and the arithmetic that makes bills of it."""
+"""The arithmetic that makes bills of what Cloudflare charges."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Price:
-    """One line of the bill: what a month includes, and what each unit beyond costs, in dollars."""
-
-    name: str
-    included: float
-    unit: float
-    each: float
-
-    def of(self, amount: float) -> float:
-        """Dollars for the amount of a month."""
-        return max(0.0, amount - self.included) / self.unit * self.each
-
-
-#: The paid plan, a month. Read in November 2026: developers.cloudflare.com/workers/platform/pricing,
-#: /durable-objects/platform/pricing and /d1/platform/pricing.
-PLAN = 5.0
-PRICES = {
-    "requests": Price("requests to the Worker: a session is one", 10e6, 1e6, 0.30),
-    "cpu": Price("CPU of the Worker, ms", 30e6, 1e6, 0.02),
-    "calls": Price("requests to objects: a call, or those that share one", 1e6, 1e6, 0.15),
-    "duration": Price("time of objects awake, GB-s", 400e3, 1e6, 12.50),
-    "object_read": Price("rows read in objects", 25e9, 1e6, 0.001),
-    "object_written": Price("rows written in objects", 50e6, 1e6, 1.00),
-    "object_storage": Price("storage of objects, GB", 5, 1, 0.20),
-    "d1_read": Price("rows read in D1", 25e9, 1e6, 0.001),
-    "d1_written": Price("rows written in D1", 50e6, 1e6, 1.00),
-    "d1_storage": Price("storage of D1, GB", 5, 1, 0.75),
-}
-
-#: An object is billed for 128 MB, whatever it uses.
-GIGABYTES = 0.125
-#: Seconds that a call is held open for the next batch (worker/src/held-calls.ts).
-HELD = 0.05
-#: Rows that an object reads and writes besides for what writes: its key (OPTIONS["write_keys"]).
-KEY = 1
-#: Assumed: seconds that an object works for a statement, and milliseconds of the Worker's CPU for a trip.
-WORK = 0.005
-CPU = 1.0
-
-
-def beyond(used: Mapping[str, float]) -> float:
-    """Dollars for these amounts where the month's included ones are used up."""
-    return sum(amount / PRICES[name].unit * PRICES[name].each for name, amount in used.items())
+from do_bridge.prices import CPU, GIGABYTES, HELD, KEY, PLAN, PRICES, WORK, Price, beyond
 
 
 def on_object(trips: int, read: int, written: int) -> float:

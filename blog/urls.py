@@ -9,4 +9,5 @@ urlpatterns = [
     path("posts/new/", views.post_new, name="post-new"),
     path("posts/<int:pk>/", views.post_detail, name="post"),
     path("posts/<int:pk>/edit/", views.post_edit, name="post-edit"),
+    path("posts/<int:pk>/delete/", views.post_delete, name="post-delete"),
 ]

@@ -72,6 +72,20 @@ def post_edit(request, pk):
     return post_form(request, post, done="The post was saved.")
 
 
+@login_required
+def post_delete(request, pk):
+    """Ask before a post is deleted; authors delete their own, owners of the tenant all."""
+    membership = require_membership(request)
+    post = get_object_or_404(Post, pk=pk)
+    if not may_edit(membership, post):
+        raise PermissionDenied("You can delete only your own posts. Owners of the tenant can delete all.")
+    if request.method == "POST":
+        post.delete()
+        messages.success(request, f"“{post.title}” was deleted.")
+        return redirect("home")
+    return render(request, "blog/post_delete.html", {"post": post})
+
+
 def post_form(request, post, *, done):
     """Show the form, or save it and redirect to the post."""
     form = PostForm(request.POST or None, instance=post)

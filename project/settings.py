@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "do_bridge",
     "do_bridge.members",
     "do_bridge.contrib.sessions",
+    "do_bridge.inspection",
     "project.admin_config.DirectoryAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -55,6 +56,7 @@ MIDDLEWARE = [
     # First, because it answers the host's own requests, whatever Host and scheme they come with.
     "project.health.HealthMiddleware",
     "project.headers.HeadersMiddleware",
+    "project.api_errors.ApiErrorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "project.middleware.Utf8Middleware",
@@ -164,6 +166,7 @@ DO_BRIDGE = {
     "TENANT_DOMAIN": TENANT_DOMAIN,
     "MEMBERSHIP_MODEL": "accounts.Membership",
     "MEMBER_FIELDS": ("username", "name", "first_name", "last_name", "is_active"),
+    "USAGE": env.bool("COUNT_USAGE", default=True),
 }
 
 AUTH_USER_MODEL = "accounts.User"

@@ -45,6 +45,7 @@ def site_environment(worker: Any) -> dict[str, str]:
         "RELAY_TOKEN": worker.token,
         **dict.fromkeys(tokens.OPTIONAL_TOKENS, ""),
         "MIGRATE_TOKEN": "",
+        "COUNT_USAGE": "False",
         "CSRF_TRUSTED_ORIGINS": "",
         "TENANT_DOMAIN": "",
         "TIME_ZONE": "UTC",

@@ -1,15 +1,7 @@
 """Admin sites for D1 and tenants, and base classes for tenants' admins."""
 
-from .sites import (
-    DatabaseAdminSite,
-    DirectoryAdminSite,
-    LogEntryAdmin,
-    ReadOnlyAdminMixin,
-    TenantAdminSite,
-    TenantLogEntryAdmin,
-    TenantModelAdmin,
-    tenant_site,
-)
+from .model_admins import LogEntryAdmin, ReadOnlyAdminMixin, TenantLogEntryAdmin, TenantModelAdmin
+from .sites import DatabaseAdminSite, DirectoryAdminSite, TenantAdminSite, tenant_site
 from .tenant import TenantInlineMixin
 from .together import GatherMixin
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import Any
 
 from django.db import connections
 from django.db.backends.signals import connection_created
 
-from do_bridge import driver
+from do_bridge.backends.observing import observe
 from do_bridge.tenancy.context import current
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import alias_slug
@@ -69,18 +68,16 @@ def log_call(alias: str, call: Any) -> Any:
     )
 
 
-def _watch(sender, connection, **kwargs):
-    if isinstance(connection.connection, driver.Connection):
-        connection.connection.on_call = partial(log_call, connection.alias)
-        connection.connection.metered = partial(logger.isEnabledFor, logging.DEBUG)
-
-
 def watch_calls() -> Any:
     """Let this package's connections log their requests.
 
     The logger is `do_bridge.queries`.
     """
-    connection_created.connect(_watch, dispatch_uid="do_bridge.log_calls")
+    observe(log_call, _is_enabled)
+
+
+def _is_enabled():
+    return logger.isEnabledFor(logging.DEBUG)
 
 
 def trace(wrapper: Any) -> Any:

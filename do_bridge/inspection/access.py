@@ -2,19 +2,20 @@
 
 from functools import wraps
 
-from django.conf import settings
-from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError
 from django.http import Http404
 from django.shortcuts import render
 
 from do_bridge import driver
+from do_bridge.admin.refusals import PermissionMissing
 from do_bridge.tenancy import current_tenant
-from do_bridge.tenancy.tenants import lookup
+from do_bridge.tenancy.tenants import is_registered, lookup
+
+from .reading.differences import models_of
 
 LOOK = "do_bridge.view_tenantstate"
 RUN_SQL = "do_bridge.run_sql"
-# In D1's admin log, beside Django's 1 to 3 for additions, changes and deletions.
-READ = 4
+CHANGE = "do_bridge.change_tenantstate"
 # With these values a reader could log in as somebody else.
 _SECRET_TABLES = {"django_session", "do_bridge_sessions_session"}
 _SECRET_COLUMNS = {"password"}
@@ -30,18 +31,34 @@ def may_run_sql(user):
     return user.is_active and user.is_superuser and user.has_perm(RUN_SQL)
 
 
+def require_sql(user):
+    """Raise PermissionMissing if `user` may not write SQL."""
+    if may_run_sql(user):
+        return
+    needed = RUN_SQL if not user.has_perm(RUN_SQL) else "superuser status"
+    raise PermissionMissing(needed)
+
+
 def may_read_rows(user, database, table):
     """Return whether `user` may see the rows of a table.
 
     This needs the view permission of its model, or the permission to run SQL.
     """
-    # Imported late: the admin site imports this module in every command.
-    from .differences import models_of
+    return user.has_perm(_rows_permission(database, table))
 
+
+def require_rows(user, database, table):
+    """Raise PermissionMissing if `user` may not see the rows of a table."""
+    needed = _rows_permission(database, table)
+    if not user.has_perm(needed):
+        raise PermissionMissing(needed)
+
+
+def _rows_permission(database, table):
     model = models_of(database.alias).get(table)
     if model is None or model._meta.auto_created:
-        return user.has_perm(RUN_SQL)
-    return user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}")
+        return RUN_SQL
+    return f"{model._meta.app_label}.view_{model._meta.model_name}"
 
 
 def secret_columns(table):
@@ -59,7 +76,13 @@ def check_scope(database):
     inside = current_tenant()
     if inside is not None and database.slug != inside:
         raise Http404("This admin shows only its own tenant's database.")
-    if database.slug and lookup.get(database.slug) is None:
+    try:
+        is_there = not database.slug or lookup.get(database.slug) is not None
+    except DatabaseError:
+        # Visitors are turned away until an operation has ended, or its object answers; whoever repairs it is
+        # not.
+        is_there = is_registered(database.slug)
+    if not is_there:
         raise Http404("This tenant does not exist.")
 
 
@@ -69,7 +92,7 @@ def inspection(view):
     @wraps(view)
     def guarded(site, request, **kwargs):
         if not may_look(request.user):
-            raise PermissionDenied
+            raise PermissionMissing(LOOK)
         database = kwargs.get("database")
         if database is not None:
             check_scope(database)
@@ -86,32 +109,18 @@ def inspection(view):
     return guarded
 
 
-def inside_admin(site, view):
-    """Return `view` with 403 and 404 pages that look like the admin's."""
-
-    @wraps(view)
-    def inside(request, *args, **kwargs):
-        try:
-            return view(request, *args, **kwargs)
-        except (Http404, PermissionDenied) as error:
-            is_missing = isinstance(error, Http404)
-            # While DEBUG is on, Django's own page about a 404 helps more.
-            if not site.has_permission(request) or (is_missing and settings.DEBUG):
-                raise
-            title = "Page not found" if is_missing else "Not allowed"
-            context = {**site.each_context(request), "title": title, "is_missing": is_missing}
-            request.current_app = site.name
-            status = 404 if is_missing else 403
-            return render(request, "do_bridge/inspection/refused.html", context, status=status)
-
-    return inside
-
-
 def page_context(site, request, database=None, **context):
     """Return the context of a page about `database`, or about all of them."""
-    context = {**site.each_context(request), "database": database, **context}
+    # Without Django's list of models these pages have the whole width.
+    context = {
+        **site.each_context(request),
+        "database": database,
+        "is_nav_sidebar_enabled": False,
+        **context,
+    }
     if database is not None:
         # Of the database that is shown, which need not be the site's.
         context["database_name"] = context["site_header"] = context["site_title"] = database.label
+        context["database_is_tenant"] = bool(database.slug)
         context["may_run_sql"] = may_run_sql(request.user)
     return context

@@ -14,10 +14,10 @@ from do_bridge import driver
 from do_bridge.models import TenantState
 from do_bridge.tenancy.conf import conf
 
-from . import queries
-from .access import RUN_SQL
-from .differences import differences, history
-from .facts import short
+from .access import CHANGE, RUN_SQL
+from .reading import queries
+from .reading.differences import differences, history
+from .reading.facts import short
 
 logger = logging.getLogger("do_bridge.inspection")
 
@@ -43,7 +43,6 @@ class Action:
         return not self.command or self.command in get_commands()
 
 
-CHANGE = "do_bridge.change_tenantstate"
 ACTIONS = {
     action.name: action
     for action in (

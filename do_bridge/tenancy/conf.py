@@ -45,6 +45,8 @@ DEFAULTS = {
     # Where do_bridge.testing's runner and pytest plugin run tests: "local" starts a relay on this machine,
     # "configured" uses the one in DATABASES.
     "TEST_RELAY": "local",
+    # For the app do_bridge.inspection: whether it sums requests and rows by database and hour in D1.
+    "USAGE": True,
     # The version of the code that the ledger records, for example a commit. None: do_bridge's version.
     "VERSION": None,
 }

@@ -68,7 +68,6 @@ class TenantLookup:
         self.annotations = dict
         self._clock = clock
         self._rows = OrderedDict()
-        self._slugs = {}
         self._lock = Lock()
 
     def get(self, slug):
@@ -96,25 +95,12 @@ class TenantLookup:
         # In the same round trip.
         return tenants.annotate(**row_annotations(), **self.annotations()).first()
 
-    def first_slugs(self, count):
-        """Return the first `count` slugs in order, cached as long as a tenant's row."""
-        now = self._clock()
-        with self._lock:
-            until, slugs = self._slugs.get(count, (0, None))
-        if slugs is None or until <= now:
-            tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
-            slugs = tuple(tenants.order_by("slug").values_list("slug", flat=True)[:count])
-            with self._lock:
-                self._slugs[count] = (now + conf("TENANT_CACHE_SECONDS"), slugs)
-        return slugs
-
     def forget(self, slug=None):
         """Remove one tenant or all from the cache.
 
         Returns whether there was anything to remove.
         """
         with self._lock:
-            self._slugs.clear()
             if slug is not None:
                 return self._rows.pop(slug, None) is not None
             known = bool(self._rows)

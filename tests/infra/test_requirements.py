@@ -74,6 +74,7 @@ def test_new_versions_are_proposed_for_everything_that_names_one():
     assert sorted(found) == [
         ("docker", "/", weekly),
         ("github-actions", "/", weekly),
+        ("npm", "/do_bridge/inspection/editor", weekly),
         ("npm", "/worker", weekly),
         ("pip", "/tests/series", weekly),
         ("pip", "[/, /requirements]", weekly),

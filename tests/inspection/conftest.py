@@ -32,7 +32,7 @@ def staff(site, sign_in):  # noqa: F811 - a fixture's name
 @pytest.fixture
 def scratch(site):  # noqa: F811 - a fixture's name
     """Makes tables in acme's object that no model knows; takes them away again."""
-    from do_bridge.inspection.databases import Inspected
+    from do_bridge.inspection.inspected import Inspected
 
     made = []
 

@@ -5,8 +5,8 @@ from contextlib import suppress
 import pytest
 
 from do_bridge import driver
-from do_bridge.inspection import readonly
-from do_bridge.inspection.databases import Inspected
+from do_bridge.inspection.inspected import Inspected
+from do_bridge.inspection.reading import readonly
 
 DATABASES = {"d1": Inspected(), "object": Inspected("acme")}
 
@@ -183,6 +183,6 @@ def test_an_unclosed_quote_or_comment_hides_nothing(database):
 def test_another_engines_database_is_refused(monkeypatch):
     from django.core.exceptions import ImproperlyConfigured
 
-    monkeypatch.setattr("do_bridge.inspection.databases.connections", {"default": object()})
+    monkeypatch.setattr("do_bridge.inspection.inspected.connections", {"default": object()})
     with pytest.raises(ImproperlyConfigured, match="cannot be inspected"):
         Inspected().connect(1)

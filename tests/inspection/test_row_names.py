@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 from django.urls import reverse
 
-from do_bridge.inspection.databases import Inspected
+from do_bridge.inspection.inspected import Inspected
 from tests.inspection.pages import ACME, text
 
 # Columns, and rows of which each differs from the others by its type alone, or by what URLs make of it.

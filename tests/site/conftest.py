@@ -79,17 +79,18 @@ def _empty():
     from django.contrib.admin.models import LogEntry
     from django.db import connections
 
-    from accounts.models import Membership, SignInFailure, Tenant, User
+    from accounts.models import ApiToken, Membership, SignInFailure, Tenant, User
     from blog.models import Post
     from do_bridge.contrib.sessions.models import Session
     from do_bridge.members.models import DirtyFlag
     from do_bridge.tenancy.replicated.sql import run_batch
     from do_bridge.testing import empty_object
 
+    rights = User.user_permissions.through
     aliases = [f"tenant/{slug}" for slug in SLUGS]
     tables = [
         model._meta.db_table
-        for model in (LogEntry, Post, Membership, Session, User, DirtyFlag, SignInFailure)
+        for model in (LogEntry, Post, Membership, Session, ApiToken, rights, User, DirtyFlag, SignInFailure)
     ]
     for alias in [*aliases, "default"]:
         run_batch(connections[alias], [(f'DELETE FROM "{table}"', None) for table in tables])

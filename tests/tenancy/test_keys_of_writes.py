@@ -11,8 +11,8 @@ from django.db import connections
 from django.test import override_settings
 
 from blog.models import Post
-from do_bridge.inspection.databases import Inspected
-from do_bridge.inspection.queries import table_names
+from do_bridge.inspection.inspected import Inspected
+from do_bridge.inspection.reading.queries import table_names
 from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle.looking import unchecked

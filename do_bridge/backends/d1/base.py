@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver
+from do_bridge.backends.observing import watch
 from do_bridge.backends.remote_sqlite import base, rebuild
 from do_bridge.backends.remote_sqlite.blocks import linked
 
@@ -96,7 +97,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @async_unsafe
     def get_new_connection(self, conn_params):
         self.check_test_database()
-        return Connection(**conn_params)
+        return watch(Connection(**conn_params), self.alias)
 
     # Blocks: nothing begins and nothing is undone; what has been written before a failure is logged.
 

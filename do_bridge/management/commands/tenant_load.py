@@ -1,6 +1,8 @@
 """The command tenant_load: create a tenant from a SQLite file."""
 
 import sqlite3
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.core.management.base import CommandError
@@ -17,6 +19,7 @@ from do_bridge.management.loads import (
     warn_left_out,
     write_counts,
 )
+from do_bridge.tenancy.lifecycle import leases
 from do_bridge.tenancy.lifecycle.creation import add_row
 from do_bridge.tenancy.lifecycle.load import TenantExists, load_tenant
 from do_bridge.tenancy.lifecycle.signals import tenant_filled
@@ -32,6 +35,9 @@ from do_bridge.tenancy.migrate.catch_up import named
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import lacking
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.tenants import is_registered
+
+from .tenant_dump import dump_to
 
 
 class Command(TenantsCommand):
@@ -52,15 +58,35 @@ class Command(TenantsCommand):
         parser.add_argument("--name", help="The displayed name. Default: the slug.")
         add_set_argument(parser)
         add_dry_run(parser)
+        parser.add_argument(
+            "--replace",
+            action="store_true",
+            help="Replace all data of an existing tenant, but not its members. Asks first.",
+        )
+        parser.add_argument("--yes", action="store_true", help="With --replace: don't ask.")
 
     def handle(self, *, slug, file, name, verbosity, fields=(), dry_run=False, **options):
-        report = load_from(self, slug, file, name, fields=fields, quiet=verbosity < 1, dry_run=dry_run)
+        if options.get("replace"):
+            report = self._replace(slug, file, verbosity < 1, dry_run=dry_run, yes=options.get("yes"))
+        else:
+            report = load_from(self, slug, file, name, fields=fields, quiet=verbosity < 1, dry_run=dry_run)
         if verbosity >= 1:
             write_counts(self, report, f"Tenant {slug}", dry_run=dry_run)
             self._write_rows_left_out(report)
         warn_left_out(self, report)
         if not dry_run:
             self._warn(slug, known.migrations_of(report.fingerprint) or frozenset())
+
+    def _replace(self, slug, file, quiet, *, dry_run, yes):
+        if not (yes or dry_run):
+            self.stdout.write(f"This replaces all data of tenant {slug!r}. It cannot be undone.")
+            try:
+                answer = input("Type the slug to continue: ")
+            except EOFError:
+                answer = ""
+            if answer != slug:
+                raise CommandError("Nothing was replaced, because the answer is not the slug.")
+        return replace_from(self, slug, file, quiet=quiet, dry_run=dry_run)
 
     def _write_rows_left_out(self, report):
         """Print which rows of the file were left out because they belong in D1."""
@@ -102,21 +128,49 @@ def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=F
         add_row(lease, name or "", values)
         tenant_filled.send(sender=type(command), source=source, target=slug)
 
-    try:
+    with _told(slug):
         validate_slug(slug)
         values = parse_fields(fields)
         refuse_missing(slug, values)
-        terminal = not quiet and command.stderr.isatty()
-        with tqdm(unit="row", file=command.stderr._out, disable=not terminal) as bar:
-            return load_tenant(
-                slug,
-                file,
-                operation=Operation.COPY if source else Operation.LOAD,
-                on_start=bar.reset,
-                on_piece=lambda table, rows: bar.update(rows),
-                then=register,
-                dry_run=dry_run,
-            )
+        operation = Operation.COPY if source else Operation.LOAD
+        return _load(command, slug, file, quiet, operation=operation, then=register, dry_run=dry_run)
+
+
+def replace_from(command, slug, file, *, quiet=False, dry_run=False):
+    """Replace the data of an existing tenant by that of the file, and return the LoadReport.
+
+    The tenant is dumped first. If the load fails after its data was dropped, the dump is loaded again. Raises
+    CommandError.
+    """
+
+    def copy_members(lease):
+        tenant_filled.send(sender=type(command), source=None, target=slug)
+
+    options = {"operation": Operation.RESTORE, "replaces": True, "then": copy_members}
+    with tempfile.TemporaryDirectory(prefix="tenant-replace-") as folder, _told(slug):
+        validate_slug(slug)
+        if not is_registered(slug):
+            raise CommandError(f"Tenant {slug!r} does not exist. Load the file without --replace.")
+        if dry_run:
+            return _load(command, slug, file, quiet, dry_run=True, **options)
+        before = Path(folder) / "before.sqlite3"
+        if leases.look(slug).operation != Operation.RESTORE:
+            dump_to(command, slug, before, quiet=True, strict=True)
+        try:
+            return _load(command, slug, file, quiet, **options)
+        except (CountsDiffer, DatabaseError) as error:
+            row = leases.look(slug)
+            if before.exists() and row.operation == Operation.RESTORE and not row.is_live:
+                _load(command, slug, before, True, **options)
+                error.add_note("The tenant has its data of before again.")
+            raise
+
+
+@contextmanager
+def _told(slug):
+    """Raise CommandError for what a load raises."""
+    try:
+        yield
     except KeyboardInterrupt as error:
         raise interrupted() from error
     except (
@@ -131,3 +185,12 @@ def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=F
         sqlite3.Error,
     ) as error:
         raise CommandError(f"Tenant {slug!r} was not loaded: {one_line_with_notes(error)}") from error
+
+
+def _load(command, slug, file, quiet, **options):
+    terminal = not quiet and command.stderr.isatty()
+    # The raw stream, because Django's wrapper adds a newline after each step of the bar.
+    with tqdm(unit="row", file=command.stderr._out, disable=not terminal) as bar:
+        return load_tenant(
+            slug, file, on_start=bar.reset, on_piece=lambda table, rows: bar.update(rows), **options
+        )

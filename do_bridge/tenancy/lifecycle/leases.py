@@ -119,13 +119,14 @@ def rows_of(result):
     return found
 
 
-def take(slug, operation, read, *, adopts=False, wait=None, waits_for=tuple(Operation)):
-    """Wait for other operations, then take a lease; its `step` is what to do next.
+def take(slug, operation, read, *, adopts=False, replaces=False, wait=None, waits_for=tuple(Operation)):
+    """Wait for other operations, then take a lease; its `step` is what to do (see `states`).
 
     `read()` returns what the object holds, as `states.Held`; it is called if the row alone is not enough to
-    decide. With `adopts`, the operation keeps tables that are not the tenant's. It waits at most `wait`
-    seconds, and only for the operations in `waits_for`. If the step is a refusal (see `states`), nothing is
-    taken, and the Lease returned has the `fence` 0. Raises Held.
+    decide. With `adopts` the operation keeps tables that are not the tenant's, with `replaces` it drops
+    those of a tenant that is ready. It waits at most `wait` seconds, and only for the operations in
+    `waits_for`. If the step is a refusal, nothing is taken, and the Lease returned has the `fence` 0. Raises
+    Held.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + MARGIN if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
@@ -141,6 +142,8 @@ def take(slug, operation, read, *, adopts=False, wait=None, waits_for=tuple(Oper
             pause, has_waited = min(2 * pause, _LONGEST_PAUSE), True
             continue
         step, owner = _decide(row, operation, read, adopts, has_waited)
+        if replaces and step == Do.TAKEN and row.is_registered and row.state == State.READY:
+            step, owner = Do.DROP, ""
         if step in (Do.TAKEN, Do.UNFINISHED, Do.GONE):
             return Lease(operation, row, 0, "", 0, step)
         if (lease := take_many([row], operation, owner).get(slug)) is None:
@@ -414,6 +417,8 @@ def refuse(lease):
         row = lease.row
         is_named = row.operation in (*FILLING, Operation.DELETE)
         again = f"tenant_{row.operation}" if is_named else "the interrupted command"
+        if row.operation == Operation.RESTORE:
+            again = "tenant_load --replace"
         raise Unfinished(
             f"Tenant {row.slug!r} is not ready, because an operation ({row.operation}) was interrupted. "
             f"Run {again} again, or delete the tenant with `manage.py tenant_delete {row.slug}`."

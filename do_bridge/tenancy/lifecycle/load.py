@@ -13,6 +13,7 @@ from do_bridge.backends.sqlite_file.filling import Filling, is_resumable
 from do_bridge.backends.sqlite_file.fitness import UnfitFile, refuse_schema
 from do_bridge.backends.sqlite_file.opening import opened
 from do_bridge.backends.sqlite_file.units import unfinished
+from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types
 from do_bridge.tenancy.schema import fingerprint, known
 from do_bridge.tenancy.schema.fingerprint import note_statements
@@ -26,6 +27,8 @@ from .looking import close_to_older, read_tenant, unchecked
 from .states import FILLING, Do, Operation, next_step
 
 _META = fingerprint.META_TABLE
+#: The template object in which a schema is tried; nothing stays in it.
+_EMPTY = "always-empty"
 # These facts of the object are not taken from the file.
 _OWN_NOTES = ("schema", KEY)
 
@@ -53,19 +56,28 @@ class LoadReport:
 
 
 def load_tenant(
-    slug, path, *, operation=Operation.LOAD, on_start=None, on_piece=None, then=None, dry_run=False
+    slug,
+    path,
+    *,
+    operation=Operation.LOAD,
+    replaces=False,
+    on_start=None,
+    on_piece=None,
+    then=None,
+    dry_run=False,
 ):
-    """Fill the object of a tenant from the SQLite file at `path`; return a LoadReport.
+    """Fill the object of tenant `slug` from the SQLite file at `path`; return a LoadReport.
 
     The file is checked first. A file of Django's own sqlite3 engine is a whole site, of which a tenant gets
     the rows that `site_file` chooses. Each unit is one request of about a megabyte, all under one lease. The
-    object gets its schema fingerprint with the last unit. After a failure the object is emptied, and the
+    object has no schema fingerprint before the last one. After a failure the object is emptied, and the
     ledger has the reason. After an interruption or a lost connection the rows stay, and the same call
     continues. Rows of an interrupted load of another file are dropped.
 
     `on_start(rows)` is called before the first unit, and `on_piece(table, rows)` after each unit of rows.
-    `then(lease)` makes the tenant's rows in D1 before the ledger's state is "ready"; visitors are turned away
-    until then. With `dry_run` nothing is written or dropped, and `then` is not called.
+    `then(lease)` makes the tenant's rows in D1 before the ledger says "ready"; visitors are turned away until
+    then. With `dry_run` nothing is written or dropped, and `then` is not called. With `replaces` the data of
+    a tenant that is ready is dropped first, once the file has been checked.
 
     Raises UnfitFile, TenantExists, Held and Unfinished before anything is written; LeaseLost if another
     operation takes the tenant over; CountsDiffer; and Django's database errors.
@@ -76,10 +88,13 @@ def load_tenant(
         filling, report, notes = _planned(file, schema)
         if dry_run:
             row, held = leases.look(slug), read_tenant(slug)
-            _refuse(leases.Lease(operation, row, 0, "", 0, next_step(row, held, operation)))
+            step = next_step(row, held, operation)
+            _refuse(leases.Lease(operation, row, 0, "", 0, Do.DROP if replaces else step))
             report.units_before = _done_by(_found(slug, row), filling.units)
             return report
-        lease = leases.take(slug, operation, lambda: read_tenant(slug))
+        if replaces:
+            _refuse_schema_elsewhere(schema)
+        lease = leases.take(slug, operation, lambda: read_tenant(slug), replaces=replaces)
         _refuse(lease)
         try:
             with leases.kept(lease):
@@ -186,6 +201,12 @@ def _refuse_schema(lease, schema):
     except UnfitFile:
         leases.give_back([lease])
         raise
+
+
+def _refuse_schema_elsewhere(schema):
+    """Raise UnfitFile if an empty object refuses the schema, before the tenant's own data is dropped."""
+    with connected(tenant_databases().template_object_alias(_EMPTY)) as connection:
+        refuse_schema(connection, schema)
 
 
 def _fill(lease, filling, found, report, on_piece, notes):

@@ -41,6 +41,12 @@ def migrations_of(fingerprint):
         return applied
 
 
+def fingerprints():
+    """Return the schema fingerprints whose migrations this process knows."""
+    with _lock:
+        return [code_fingerprint(), *_sets]
+
+
 def unknown(applied):
     """Return the sorted migrations in `applied` that this code lacks and refuses.
 

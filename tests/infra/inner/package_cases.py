@@ -160,7 +160,9 @@ def test_both_archives_have_types_licence_templates_and_the_relay_and_nothing_of
         "do_bridge/py.typed",
         "do_bridge/relay/worker/relay.js",
         "do_bridge/relay/tools/package-lock.json",
-        "do_bridge/templates/do_bridge/inspection/base.html",
+        "do_bridge/templates/admin/base_site.html",
+        "do_bridge/inspection/templates/do_bridge/inspection/base.html",
+        "do_bridge/inspection/static/do_bridge/inspection/inspection.css",
         "do_bridge/static/do_bridge/admin.css",
         "do_bridge/migrations/0001_initial.py",
     }

@@ -1,0 +1,1 @@
+"""Pages about one database: data, structure, SQL, migrations and health."""

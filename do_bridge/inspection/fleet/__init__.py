@@ -1,0 +1,1 @@
+"""Pages about all databases: the list, actions, and what concerns many of them."""

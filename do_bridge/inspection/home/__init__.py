@@ -1,0 +1,1 @@
+"""The home of a tenant, and the use of a database."""

@@ -1,0 +1,9 @@
+"""The URLs of a tenant's home and of a database's use: (pattern, view, name)."""
+
+from . import usage, views
+
+_ONE = "databases/<inspected:database>/"
+ROUTES = (
+    (f"{_ONE}usage/", usage.usage, "database_usage"),
+    (f"{_ONE}home/", views.home, "tenant_home"),
+)

@@ -1,0 +1,35 @@
+"""The page about the use of one database: plots of a day and a month, its size, and what it costs."""
+
+from django.shortcuts import render
+
+from do_bridge import driver
+from do_bridge.prices import dollars_text
+from do_bridge.tenancy.conf import conf
+
+from ..access import inspection, page_context
+from ..usage.models import Look
+from ..usage.plots import plots
+from ..usage.reading import month_dollars, series
+
+SECONDS = 3.0
+
+
+@inspection
+def usage(site, request, database):
+    """Show what D1 has counted; a database that does not answer shows the size of its last look."""
+    size, is_old = _size(database)
+    context = page_context(site, request, database, title="Usage", tab="usage", size=size, is_old=is_old)
+    context["plots"] = plots(series(database.alias))
+    context["dollars"] = dollars_text(month_dollars({database.alias: size})[database.alias])
+    context["is_counted"] = conf("USAGE")
+    return render(request, "do_bridge/inspection/home/usage.html", context)
+
+
+def _size(database):
+    """Return (bytes on disk or None, whether they are those of the last look)."""
+    try:
+        with database.connect(SECONDS) as connection:
+            return connection.size(), False
+    except driver.Error:
+        looks = Look._base_manager.using(conf("DIRECTORY_ALIAS")).filter(database=database.alias)
+        return looks.values_list("size", flat=True).first(), True

@@ -1,0 +1,53 @@
+"""Run jobs, in a thread of the site or in a command; one that was cut off goes on with the next run."""
+
+import logging
+import threading
+
+from django.db import connections
+
+from do_bridge.tenancy import directory_context
+from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.lifecycle.leases import renewed
+
+from .state import Taken
+from .work import worker
+
+logger = logging.getLogger("do_bridge.inspection")
+
+
+def run(job, on_chunk=None):
+    """Work on a job until nothing waits, or it is stopped; return False if another worker has it.
+
+    `on_chunk(number of databases)` is called after each chunk that was recorded.
+    """
+    taken = Taken(job.pk, conf("LEASE_SECONDS"))
+    if not taken.take():
+        return False
+    work = worker(job.action)
+    with renewed(conf("DIRECTORY_ALIAS"), taken.renewal(), taken.seconds):
+        slugs = taken.record([])
+        while slugs:
+            done = work(slugs)
+            slugs = taken.record(done)
+            if on_chunk is not None:
+                on_chunk(len(done))
+    taken.end()
+    return True
+
+
+def run_in_thread(job):
+    """Run a job in a thread, which ends with the process; return the thread."""
+    thread = threading.Thread(target=_run, args=(job,), name=f"do-bridge-job-{job.pk}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _run(job):
+    try:
+        with directory_context():
+            run(job)
+    except Exception:
+        # The job's page shows that nobody works on it, and takes it up again.
+        logger.exception("Job %d (%s) was cut off", job.pk, job.action)
+    finally:
+        connections.close_all()

@@ -1,0 +1,1 @@
+"""What is read from a database for the pages, without anything of the admin."""
