@@ -75,8 +75,12 @@ def post_edit(request, pk):
 @login_required
 def post_delete(request, pk):
     """Ask before a post is deleted; authors delete their own, owners of the tenant all."""
-    membership = require_membership(request)
-    post = get_object_or_404(Post, pk=pk)
+    post, membership = gather(
+        Post.objects.filter(pk=pk).first, memberships_of(request.user, current_tenant()).first
+    )
+    require_membership(membership)
+    if post is None:
+        raise Http404("This post does not exist.")
     if not may_edit(membership, post):
         raise PermissionDenied("You can delete only your own posts. Owners of the tenant can delete all.")
     if request.method == "POST":

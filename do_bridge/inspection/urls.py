@@ -19,7 +19,18 @@ def patterns(site):
     Each view requires a login as the site's others do.
     """
 
-    def route(pattern, view, name):
-        return path(pattern, site.admin_view(_imported_late(view, site)), name=name)
+    return [
+        path(pattern, site.admin_view(_imported_late(urls.__package__, view, site)), name=name)
+        for urls in (fleet_urls, home_urls, database_urls)
+        for pattern, view, name in urls.ROUTES
+    ]
 
-    return [route(*item) for item in (*fleet_urls.ROUTES, *home_urls.ROUTES, *database_urls.ROUTES)]
+
+def _imported_late(package, name, site):
+    """Return the view `module.function` for `site`; commands, which import this module, never need it."""
+    module, function = name.split(".")
+
+    def view(request, **kwargs):
+        return getattr(import_module(f".{module}", package), function)(site, request, **kwargs)
+
+    return view

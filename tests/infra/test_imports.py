@@ -23,8 +23,8 @@ LATE = {
     "importlib.metadata": "the version of websockets",
     "do_bridge.backends.sqlite_file.schema": "loads from SQLite files",
     "do_bridge.driver.speculation.transaction": "optimistic transactions",
-    "do_bridge.inspection.views": "the admin's pages about databases",
-    "do_bridge.inspection.queries": "the admin's pages about databases",
+    "do_bridge.inspection.database.pages": "the admin's pages about databases",
+    "do_bridge.inspection.reading.queries": "the admin's pages about databases",
     "do_bridge.relay": "the commands of the relay",
     "do_bridge.testing": "test helpers",
 }

@@ -1,9 +1,7 @@
-"""The URLs of a tenant's home and of a database's use: (pattern, view, name)."""
-
-from . import usage, views
+"""The URLs of a tenant's home and of a database's use: (pattern, name of the view, name)."""
 
 _ONE = "databases/<inspected:database>/"
 ROUTES = (
-    (f"{_ONE}usage/", usage.usage, "database_usage"),
-    (f"{_ONE}home/", views.home, "tenant_home"),
+    (f"{_ONE}usage/", "usage.usage", "database_usage"),
+    (f"{_ONE}home/", "views.home", "tenant_home"),
 )
