@@ -311,8 +311,8 @@ def test_a_database_that_the_demo_has_migrated_is_no_project_of_ones_own(tmp_pat
         project.manage("makemigrations", "shelf")
         refused = project.run("migrate")
         assert (
-            "migrations of accounts, admin, auth, blog, do_bridge_members, sessions and none of shelf"
-            in refused.stderr
+            "migrations of accounts, admin, auth, blog, do_bridge_inspection, do_bridge_members, sessions "
+            "and none of shelf" in refused.stderr
         )
         project.manage("migrate", "--plan")
         project.manage("migrate", "--with-other-apps", "shelf")

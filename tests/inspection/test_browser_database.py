@@ -70,8 +70,20 @@ def test_axe_finds_nothing_and_each_page_fits_in_light_and_dark(open_page):  # n
     assert faults == []
 
 
-def test_the_keyboard_alone_reads_writes_a_statement_and_switches(open_page, site):  # noqa: F811
+def test_the_keyboard_alone_reads_writes_a_statement_and_switches(open_page):  # noqa: F811 - a fixture's name
     page = open_page()
+    read_by_keys(page)
+    write_by_keys(page)
+    page.keyboard.press("Control+k")
+    expect(page.locator("#switcher li")).to_have_count(3)
+    page.keyboard.type("lob")
+    expect(page.locator("#switcher li")).to_have_count(1)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/tenant/globex/sql/")
+    assert page.title().endswith("Tenant globex")
+
+
+def read_by_keys(page):
     page.goto(ACME)
     page.keyboard.press("/")
     page.keyboard.type("log_p")
@@ -89,6 +101,8 @@ def test_the_keyboard_alone_reads_writes_a_statement_and_switches(open_page, sit
     expect(panel).to_be_hidden()
     assert page.evaluate("document.activeElement.dataset.column") == "content"
 
+
+def write_by_keys(page):
     page.goto(f"{ACME}sql/")
     editor = page.get_by_role("textbox", name="One statement that reads")
     expect(editor).to_be_focused()
@@ -105,14 +119,6 @@ def test_the_keyboard_alone_reads_writes_a_statement_and_switches(open_page, sit
     expect(page.get_by_role("gridcell", name="The lamp is back")).to_be_visible()
     expect(page.locator("ul.plan")).to_contain_text("SCAN blog_post")
     expect(page.locator("#history-title ~ ul")).to_contain_text("LIKE '%lamp%'")
-
-    page.keyboard.press("Control+k")
-    expect(page.locator("#switcher li")).to_have_count(3)
-    page.keyboard.type("lob")
-    expect(page.locator("#switcher li")).to_have_count(1)
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/tenant/globex/sql/")
-    assert page.title().endswith("Tenant globex")
 
 
 def test_the_mouse_reads_values_saves_queries_and_exports(open_page, numbers):  # noqa: F811 - a fixture's name
