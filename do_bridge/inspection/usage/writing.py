@@ -16,7 +16,6 @@ from django.core.signals import request_started
 from django.db import DatabaseError, InterfaceError, connections
 
 from do_bridge.backends.observing import observe
-from do_bridge.backends.sqlite_file.schema import connect
 from do_bridge.tenancy.conf import conf
 
 from .counting import FIELDS, Counter, after_fork, day, with_total
@@ -82,6 +81,9 @@ class Writer:
             return True
 
     def _send(self, taken):
+        # Imported late: every command imports this module.
+        from do_bridge.backends.sqlite_file.schema import connect
+
         alias = conf("DIRECTORY_ALIAS")
         statements = [upsert(with_total(taken))]
         tidies = self._tidied is None or time.monotonic() - self._tidied > TIDY_SECONDS
