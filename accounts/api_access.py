@@ -1,4 +1,7 @@
-"""Who calls the API: a browser with its session and CSRF token, or a program with a bearer token."""
+"""The authentication of API callers.
+
+A browser has its session and CSRF token, a program has a bearer token.
+"""
 
 from functools import wraps
 

@@ -1,4 +1,7 @@
-"""A tenant's page of members: everybody sees them, owners add, change and remove them."""
+"""The page of a tenant's members.
+
+Everybody sees the members. Owners add, change and remove them.
+"""
 
 from django import forms
 from django.contrib import messages
@@ -94,14 +97,20 @@ def _rows(member):
 
 
 def _kept_owned(tenant, member):
-    """Return the query for a membership, which is empty if the tenant would have no owner without it."""
+    """Return the query for a membership, if the tenant has another owner.
+
+    Otherwise the query is empty.
+    """
     others = Membership.objects.using("default").filter(tenant=tenant, role=Membership.Role.OWNER)
     others = others.exclude(pk=member.pk)
     return _rows(member).filter(tenant__in=others.values("tenant"))
 
 
 def _saved(request, change):
-    """Make a change; one that only D1 has is told, and the next use of the tenant copies it."""
+    """Make a change, and show a warning if only D1 has it.
+
+    The next use of the tenant copies it.
+    """
     try:
         change()
     except CopyFailed as error:

@@ -13,7 +13,10 @@ SHOWN = 8
 
 
 def create(user, name):
-    """Store a new token of `user`; return (its row, the text, which nobody can read again)."""
+    """Store a new token of `user`, and return its row and its text.
+
+    Nobody can read the text again.
+    """
     text = PREFIX + secrets.token_urlsafe(32)
     row = ApiToken(user=user, name=name, digest=digest(text), beginning=text[: len(PREFIX) + SHOWN - 4])
     row.save(using="default", force_insert=True)
@@ -21,7 +24,10 @@ def create(user, name):
 
 
 def digest(text):
-    """Return the hash of a token. It needs no salt, because the token has 256 random bits."""
+    """Return the hash of a token.
+
+    It needs no salt, because the token has 256 random bits.
+    """
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -74,7 +74,10 @@ def post_edit(request, pk):
 
 @login_required
 def post_delete(request, pk):
-    """Ask before a post is deleted; authors delete their own, owners of the tenant all."""
+    """Ask for confirmation, then delete a post.
+
+    Authors delete their own posts. Owners of the tenant delete all.
+    """
     post, membership = gather(
         Post.objects.filter(pk=pk).first, memberships_of(request.user, current_tenant()).first
     )

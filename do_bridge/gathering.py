@@ -1,4 +1,7 @@
-"""Evaluate several querysets in one round trip: gather(), agather() and prefetch()."""
+"""The evaluation of several querysets in one round trip.
+
+The functions are gather(), agather() and prefetch().
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ METHODS = frozenset(
 
 
 def gather(*reads: Any) -> list[Any]:
-    """Evaluate querysets and calls of their methods in one round trip; return the results in order.
+    """Evaluate querysets and calls of their methods in one round trip.
 
-    Each argument is a queryset, which is evaluated and returned as a list, or a method that reads, such as
-    `posts.count` or `posts.first`. Pass arguments with `functools.partial(posts.get, pk=1)`. The rows stay in
-    the cache of each queryset.
+    Return the results in order. Each argument is a queryset, which is evaluated and returned as a list, or a
+    method that reads, such as `posts.count` or `posts.first`. Pass arguments with
+    `functools.partial(posts.get, pk=1)`. The rows stay in the cache of each queryset.
 
     The reads may be of several databases and tenants. They are sent together to all databases behind one
     relay. A database with an open transaction is asked in a round trip of its own, as part of the
@@ -122,7 +125,10 @@ class _Item:
         return rows
 
     def _own_lookups(self) -> Any:
-        """Return the lookups of a queryset that prefetches as Django's do, one relation after the other."""
+        """Return the lookups of a queryset that Django would prefetch one by one.
+
+        Return none if the queryset's class has its own prefetch, or if it has been prefetched already.
+        """
         as_django = type(self.read)._prefetch_related_objects is QuerySet._prefetch_related_objects
         if not as_django or self.read._prefetch_done:
             return ()

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Price:
-    """One line of the bill: what a month includes, and what each unit beyond costs, in dollars."""
+    """One line of the bill, with its prices in dollars.
+
+    `included` is what a month includes. Each `unit` beyond it costs `each`.
+    """
 
     name: str
     included: float
@@ -58,9 +61,10 @@ def dollars_text(dollars: float) -> str:
 
 
 def object_dollars(calls: float, writes: float, rows_read: float, rows_written: float, size: float) -> float:
-    """Return about what a Durable Object costs in a month, if the included amounts are used up.
+    """Estimate what a Durable Object costs in a month, in dollars.
 
-    `writes` are those of the calls that wrote, each with an idempotency key. `size` is in bytes.
+    The included amounts count as used up. `writes` are those of the calls that wrote, each with an
+    idempotency key. `size` is in bytes.
     """
     used = {
         "calls": calls,
@@ -74,7 +78,10 @@ def object_dollars(calls: float, writes: float, rows_read: float, rows_written: 
 
 
 def d1_dollars(calls: float, rows_read: float, rows_written: float, size: float) -> float:
-    """Return about what D1 costs in a month, if the included amounts are used up; `size` is in bytes."""
+    """Estimate what D1 costs in a month, in dollars.
+
+    The included amounts count as used up. `size` is in bytes.
+    """
     return beyond(
         {"cpu": calls * CPU, "d1_read": rows_read, "d1_written": rows_written, "d1_storage": size / 1e9}
     )

@@ -16,7 +16,10 @@ _TEXTS = {
 
 
 class ApiErrorsMiddleware(Middleware):
-    """Replace error pages below /api/ by JSON, those of Django and of other middleware included."""
+    """A middleware that replaces error pages below /api/ with JSON.
+
+    This includes those of Django and of other middleware.
+    """
 
     def __call__(self, request):
         # The path as it came: other middleware moves the tenant's prefix away.

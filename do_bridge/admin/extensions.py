@@ -15,11 +15,18 @@ class SiteExtension:
         return {}
 
     def switched_url(self, request, match, slug):
-        """Return the URL of the page of a ResolverMatch for another database, or None for other pages."""
+        """Return the URL of the matched page for another database, or None.
+
+        `match` is the ResolverMatch of a page. `slug` names the other database and is empty for D1. Return
+        None if the page is not one of this extension's.
+        """
         return
 
     def search_url(self, site, request, query):
-        """Return the URL, below the shared site, of a list of the tenants that match `query`, or None."""
+        """Return the URL of a list of the tenants that match `query`, or None.
+
+        The page of the list is below the root of the shared site.
+        """
         return
 
 

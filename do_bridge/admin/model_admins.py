@@ -75,7 +75,11 @@ class TenantModelAdmin(GatherMixin, TenantFieldsMixin, admin.ModelAdmin):
             return super().log_change(request, obj, message)
 
     def _last_write(self, *responses):
-        """Return the block for a row of the log: after it Django's own pages write nothing."""
+        """Return the context manager in which a row of the admin log is saved.
+
+        Django's own pages write nothing after that row, so it can be committed together with its transaction.
+        If other code may write after it, the context manager does nothing.
+        """
         names = (*responses, "changelist_view", "construct_change_message", "message_user")
         is_django = all(getattr(type(self), name) is getattr(admin.ModelAdmin, name) for name in names)
         connection = connections[self.admin_site.alias()]

@@ -44,7 +44,11 @@ def inside_admin(site, view):
 
 
 def _missing(request, error):
-    """Return the permissions that the user lacks, by the exception or by the URL of a model's page."""
+    """Return the permissions that the user lacks.
+
+    The exception names them, or else the URL, if it is that of a model's page. Return an empty sequence if
+    neither does.
+    """
     if isinstance(error, PermissionMissing):
         return error.permissions
     try:

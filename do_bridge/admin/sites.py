@@ -65,9 +65,10 @@ class DatabaseAdminSite(admin.AdminSite):
         ]
 
     def switch(self, request: Any) -> Any:
-        """Redirect to the admin of the database in `?tenant=<slug>`, or of D1 if it is empty.
+        """Redirect to the admin of the database in `?tenant=<slug>`.
 
-        Without `tenant` show a page that offers the databases: the switcher without JavaScript.
+        An empty slug means D1. Without `tenant` show a page that offers the databases: the switcher without
+        JavaScript.
         """
         if "tenant" not in request.GET:
             query, origin = self._asked(request)
@@ -95,7 +96,10 @@ class DatabaseAdminSite(admin.AdminSite):
         return HttpResponseRedirect(tenant_root(request, slug) + self._relative_index())
 
     def switch_tenants(self, request: Any) -> Any:
-        """Answer `?q=<part of a slug or name>&from=<path>` with the databases that the switcher lists."""
+        """Return the databases that the switcher lists, as JSON.
+
+        The query string is `?q=<part of a slug or name>&from=<path>`.
+        """
         return JsonResponse({"databases": offered(request, *self._asked(request))})
 
     @staticmethod

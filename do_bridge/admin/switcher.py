@@ -1,4 +1,4 @@
-"""The switcher: which databases it offers, and the page that each of them leads to."""
+"""The databases that the switcher offers, and the page that each links to."""
 
 from django.conf import settings
 from django.db.models import Case, Q, Value, When
@@ -29,9 +29,9 @@ def matching(query):
 
 
 def search(query):
-    """Return rows {"slug", "name"} of tenants whose slug or name contains `query`; one round trip.
+    """Return the tenants whose slug or name contains `query`.
 
-    Those whose slug begins with it come first.
+    Each is a row {"slug", "name"}. Tenants whose slug begins with `query` come first. Takes one round trip.
     """
     query = query.strip()[:LONGEST_QUERY]
     begins = Case(When(slug__istartswith=query, then=Value(0)), default=Value(1))
@@ -40,10 +40,11 @@ def search(query):
 
 
 def offered(request, query, origin):
-    """Return what the switcher lists: dictionaries with slug, name, label, url, is_recent, is_current.
+    """Return the databases that the switcher lists.
 
-    Without a query these are the databases used last, then D1 and the first tenants. `origin` is the path of
-    the page that the user is on. Takes one round trip, or two.
+    Each is a dictionary with slug, name, label, url, is_recent and is_current. Without a query these are the
+    databases used last, then D1 and the first tenants. `origin` is the path of the page that the user is on.
+    Takes one round trip, or two.
     """
     match = _match(origin)
     current = shown_slug(match.kwargs if match else {})
@@ -81,14 +82,18 @@ def _rows(tenants):
 
 
 def shown_slug(kwargs):
-    """Return the slug of the database that a view with these arguments shows; empty for D1."""
+    """Return the slug of the database that a view shows.
+
+    `kwargs` are the view's arguments. The slug is empty for D1.
+    """
     return current_tenant() or getattr(kwargs.get("database"), "slug", "")
 
 
 def target_url(request, slug, match):
-    """Return the URL of the page of a ResolverMatch, for the database of `slug`; empty for D1.
+    """Return the URL of the matched page for the database of `slug`.
 
-    If that database has no such page, or `match` is None, it is the start of its admin.
+    `match` is the ResolverMatch of a page, or None. An empty slug means D1. If that database has no such
+    page, or `match` is None, return the start page of its admin.
     """
     if match is not None:
         for extension in extensions():
@@ -129,7 +134,10 @@ def recent_slugs(request):
 
 
 def remember(request, response, slug):
-    """Put the database of `slug` first in the cookie of those used last, unless it is first already."""
+    """Put `slug` first in the cookie that lists the databases used last.
+
+    Do nothing if it is first already, or if the response is not a 200.
+    """
     before = recent_slugs(request)
     if response.status_code != 200 or before[:1] == [slug]:
         return

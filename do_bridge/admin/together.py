@@ -1,4 +1,7 @@
-"""Fewer round trips for the pages of a ModelAdmin: what a page reads at once is read together."""
+"""Fewer round trips for the pages of a ModelAdmin.
+
+Reads of one page that do not depend on each other are sent together.
+"""
 
 from __future__ import annotations
 
@@ -194,7 +197,10 @@ class _ReadLater:
 
 
 def _later(model, item):
-    """Return an item of `list_filter` whose choices are read with the list, if it is by a relation."""
+    """Return a `list_filter` item that reads its choices together with the list.
+
+    This concerns filters by a relation. Other items are returned unchanged.
+    """
     if isinstance(item, str):
         field = get_fields_from_path(model, item)[-1]
         name, chosen = item, next(cls for test, cls in FieldListFilter._field_list_filters if test(field))

@@ -12,7 +12,10 @@ MIDDLEWARE = f"{APP}.middleware.AuthenticationMiddleware"
 
 @register()
 def check_sessions(app_configs=None, **kwargs):
-    """Refuse the session engine without its app, and warn if its middleware is missing."""
+    """Check that the session engine has its app and its middleware.
+
+    A missing app is an error. A missing middleware is a warning.
+    """
     if settings.SESSION_ENGINE != ENGINE:
         return []
     if not apps.is_installed(APP):

@@ -123,7 +123,10 @@ class Connection(HasExceptions, LastWrites):
 
     @property
     def can_join(self) -> bool:
-        """Whether a read stands for itself, and may travel with those of other connections."""
+        """Return whether a read may be sent with those of other connections.
+
+        It may, unless a transaction is open.
+        """
         return self._transaction is None
 
     def cursor(self) -> Cursor:
@@ -384,7 +387,10 @@ class Connection(HasExceptions, LastWrites):
     def decode(
         self, statements: Sequence[Statement], answers: Sequence[Answer], deadline: Deadline
     ) -> list[Result]:
-        """Return the results of answers; large integers are read again, in another round trip."""
+        """Return the results of answers.
+
+        Large integers are read again, in another round trip.
+        """
         decoded = [decoded_rows(answer) for answer in answers]
         doubtful = [columns for _, columns in decoded]
         rows = [rows for rows, _ in decoded]

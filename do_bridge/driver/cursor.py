@@ -70,7 +70,7 @@ class Cursor:
         return self
 
     def take(self, result: Result) -> None:
-        """Take the result of a statement that was run elsewhere, as if this cursor had executed it."""
+        """Take a result from elsewhere, as if this cursor had executed the statement."""
         self._check_open()
         self._reset()
         self._take(result)

@@ -1,4 +1,7 @@
-"""Commit a transaction together with its last write, if that is known, and save a round trip."""
+"""The commit of a transaction together with its last write.
+
+It saves a round trip if the last write is known.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from .transport import Answer, Deadline
 
 
 class LastWrites:
-    """Part of a Connection: what becomes of a write that is declared to be the last of its transaction."""
+    """The part of a Connection that commits together with a declared last write."""
 
     optimistic: bool
     _transaction: Transaction | None
@@ -19,11 +22,11 @@ class LastWrites:
 
     @contextmanager
     def last_write(self, *beginnings: str) -> Iterator[None]:
-        """Commit the transaction with its next write whose SQL begins so, which has to be its last.
+        """Commit the transaction together with its last write.
 
-        After that write the transaction refuses others, and reads run outside of it. If it has run nothing
-        before, the write runs by itself, because a request is atomic. An optimistic transaction that has run
-        something commits as usual.
+        This is the next write whose SQL begins with one of `beginnings`. After that write the transaction
+        refuses others, and reads run outside of it. If it has run nothing before, the write runs by itself,
+        because a request is atomic. An optimistic transaction that has run something commits as usual.
         """
         before, self._last = self._last, beginnings
         try:

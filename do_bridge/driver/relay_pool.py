@@ -97,9 +97,10 @@ class RelayPool:
             session.close()
 
     def keep_spares(self, count: int) -> None:
-        """Keep ``count`` sessions open that no call has needed yet; a thread of this process opens them.
+        """Keep ``count`` sessions open that no call has needed yet.
 
-        The child of a fork keeps none until it calls this itself. ``close`` ends it.
+        A thread of this process opens them. The child of a fork keeps none until it calls this itself.
+        ``close`` ends it.
         """
         with self._lock:
             if self._spares is None and count:
@@ -109,9 +110,10 @@ class RelayPool:
                 self._spares.wake()
 
     def add_spare(self) -> bool:
-        """Open an idle session if fewer are fresh than wanted and there is room; return whether it did.
+        """Open an idle session if too few are fresh and the pool has room.
 
-        Raises OperationalError or InterfaceError if the relay cannot be reached.
+        Return whether a session was opened. Raises OperationalError or InterfaceError if the relay cannot be
+        reached.
         """
         with self._lock:
             gone = [session for session in self._idle if not self._fit(session)]

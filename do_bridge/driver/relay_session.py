@@ -141,9 +141,10 @@ class RelaySession:
     def request_all(
         self, messages: Sequence[dict[str, Any]], deadline: Deadline
     ) -> list[list[Answer] | Error]:
-        """Send independent requests in one round trip; return the results or the error of each.
+        """Send independent requests in one round trip.
 
-        Raises what concerns the session as a whole, as ``request`` does.
+        Return the results or the error of each. Raises what concerns the session as a whole, as ``request``
+        does.
         """
         if self.pid != os.getpid():
             raise OperationalError(
@@ -160,7 +161,10 @@ class RelaySession:
         return [self._results(answer) for answer in answers]
 
     def post(self, message: dict[str, Any], deadline: Deadline) -> None:
-        """Send a request and skip its answer, which costs no round trip. Raises as ``request`` does."""
+        """Send a request and skip its answer, which costs no round trip.
+
+        Raises as ``request`` does.
+        """
         if not self._lock.acquire(timeout=deadline.remaining()):
             raise busy()
         try:
@@ -272,7 +276,10 @@ class RelaySession:
     def _exchange(
         self, messages: Sequence[dict[str, Any]], deadline: Deadline
     ) -> list[dict[str, Any] | DataError]:
-        """Send the frames that are not too large, and return the answer to each, or its refusal."""
+        """Send the messages and return the answer to each.
+
+        A message that is too large is not sent. Its answer is a DataError.
+        """
         answers: list[dict[str, Any] | DataError | None] = [None] * len(messages)
         frames: dict[int, bytes] = {}
         places: dict[int, int] = {}

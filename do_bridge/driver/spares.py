@@ -25,7 +25,10 @@ _LONGEST_WAIT: Final = 60.0
 
 
 class Spares:
-    """The thread that keeps ``count`` fresh sessions of a pool idle; it ends with the process."""
+    """The thread that keeps ``count`` fresh sessions of a pool idle.
+
+    It ends with the process.
+    """
 
     def __init__(self, pool: RelayPool, count: int) -> None:
         self.count = count
@@ -66,7 +69,10 @@ def _keep(find_pool: weakref.ref[RelayPool], wakes: queue.SimpleQueue[bool]) -> 
 
 
 def _rest(wakes: queue.SimpleQueue[bool], wait: float) -> bool:
-    """Wait for the next look; return False if there is none. No call shortens a ``wait`` after a failure."""
+    """Wait until the next check of the pool, and return whether to go on.
+
+    ``wait`` is the pause in seconds after a failure, which no call shortens, or 0.
+    """
     until = monotonic() + (wait or _LOOKS)
     while (left := until - monotonic()) > 0:
         try:

@@ -45,7 +45,10 @@ def run_together(parts: Sequence[Part]) -> list[list[Outcome]]:
 
 
 class _SomethingAhead(Exception):
-    """Ends the context of statements that cannot be sent now, so that they go on waiting."""
+    """The exception that ends a context without sending its waiting statements.
+
+    They cannot be sent now, so they go on waiting.
+    """
 
 
 def _has_something_ahead(connection: Connection) -> bool:
@@ -77,7 +80,7 @@ def _run_joined(parts: Sequence[Part]) -> list[list[Outcome]]:
 
 
 def _send(transport: Transport, parts: Sequence[Part]) -> list[list[Answer] | None]:
-    """Return the answers to each part, or None for a part that has to be run by itself."""
+    """Return the answers to each part, or None for a part to be run by itself."""
     requests, timed = [], []
     for connection, statements in parts:
         metered = connection.metered is not None and connection.metered()

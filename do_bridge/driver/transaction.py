@@ -42,7 +42,10 @@ class Transaction:
         return self._sent and not self.is_committed
 
     def run_last(self, statements: Sequence[Statement], deadline: Deadline, key: str = "") -> list[Answer]:
-        """Run statements and commit in one round trip, under ``key`` in case the answer is lost."""
+        """Run statements and commit, in one round trip.
+
+        ``key`` is the idempotency key of the commit, in case the answer is lost.
+        """
         steps: list[Step] = [*self._pending, *statements, Control("commit", key=key)]
         answers = self._run(steps, deadline)
         self.is_committed = True
@@ -87,7 +90,10 @@ class Transaction:
         self._pending = closing if closing[-1:] == [undo] else [*closing, undo]
 
     def commit(self, deadline: Deadline, key: str = "") -> None:
-        """Commit, under ``key`` in case the answer is lost; no round trip if nothing was written."""
+        """Commit, without a round trip if nothing was written.
+
+        ``key`` is the idempotency key of the commit, in case the answer is lost.
+        """
         self._check_alive()
         if not self._sent or self.is_committed:
             return
@@ -100,7 +106,10 @@ class Transaction:
         self._run([*(closing if undoes else ()), Control("commit", key=key)], deadline)
 
     def rollback(self, deadline: Deadline) -> None:
-        """Roll back, without a round trip; do nothing if the transaction has ended already."""
+        """Roll back, without a round trip.
+
+        Do nothing if the transaction has ended already.
+        """
         if not self._sent or self.is_committed:
             return
         if self._ended_by is not None:

@@ -150,9 +150,10 @@ class Transport(ABC):
         return False
 
     def together(self, requests: Sequence[ReadRequest], deadline: Deadline) -> list[list[Answer] | Error]:
-        """Run reads of several databases in one round trip; return the answers or the error of each.
+        """Run reads of several databases in one round trip.
 
-        Raises NotSupportedError if the transport has no such request.
+        Return the answers or the error of each. Raises NotSupportedError if the transport has no such
+        request.
         """
         raise NotSupportedError("This transport cannot send several requests together", effect="none")
 

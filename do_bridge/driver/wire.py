@@ -1,4 +1,7 @@
-"""The part of the relay's protocol that needs no WebSocket: written steps and shown addresses."""
+"""The part of the relay's protocol that needs no WebSocket.
+
+It encodes steps, and formats URLs for messages.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,10 @@ def patterns(site):
 
 
 def _imported_late(package, name, site):
-    """Return the view `module.function` for `site`; commands, which import this module, never need it."""
+    """Return the view `module.function` for `site`, which is imported when called.
+
+    Commands import this module too, and never need the view.
+    """
     module, function = name.split(".")
 
     def view(request, **kwargs):

@@ -158,7 +158,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self._marks = {name: (mark[0] + standing, mark[1]) for name, mark in self._marks.items()}
 
     def disable_constraint_checking(self):
-        """Let an open schema editor defer its foreign keys, or a block that has transactions."""
+        """Defer the foreign keys of an open schema editor, or else of a transaction."""
         editor = getattr(self, "open_schema_editor", None)
         if editor is not None:
             editor.defer_constraints()

@@ -183,10 +183,11 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
 
     @contextmanager
     def last_write(self, model, *, ends_block=False):
-        """Commit the outermost block inside together with the next write to the model's table, its last one.
+        """Commit a block together with its last write.
 
-        With `ends_block` it is the block that is open now, unless others are around it. Inside another block
-        this does nothing. It saves the round trip of the commit.
+        The block is the outermost one that is opened inside this context. Its last write is the next one to
+        the model's table. With `ends_block` the block is the one that is open now, unless others are around
+        it. Inside another block this does nothing. It saves the round trip of the commit.
         """
         if ends_block:
             links = linked.links_of(self)

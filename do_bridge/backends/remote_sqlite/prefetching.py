@@ -1,4 +1,7 @@
-"""Prefetch independent relations in one round trip a level, with Django's own prefetch."""
+"""Prefetching of independent relations, with one round trip for each level.
+
+Django's own prefetch code attaches the rows.
+"""
 
 from functools import partial
 
@@ -9,7 +12,7 @@ from . import read_ahead
 
 
 def prefetch(rows, *lookups, answers=None):
-    """Do what prefetch_related_objects() does, with one round trip for the lookups of each level.
+    """Do what prefetch_related_objects() does, in one round trip for each level.
 
     `rows` is a list of instances of one model, in one database. The related rows of all lookups of a level
     are read together. Lookups that come with a related queryset's own prefetch_related() are read one by one.
@@ -61,14 +64,17 @@ def _by_level(rows, lookups):
 
 
 def _names(lookup):
-    """Return the path under which a lookup's rows are found, and the path that it follows."""
+    """Return the path of a lookup's rows, and the path that the lookup follows."""
     if isinstance(lookup, Prefetch):
         return lookup.prefetch_to, lookup.prefetch_through
     return lookup, lookup
 
 
 def _relations(model, parts):
-    """Yield (depth, path) of the relations before the last part of a lookup, up to what is none."""
+    """Yield (depth, path) of each relation before the last part of a lookup.
+
+    Stop at the first part that is not a relation.
+    """
     for depth, name in enumerate(parts[:-1], start=1):
         model = model and _related_models(model).get(name)
         if model is None:

@@ -1,4 +1,4 @@
-"""Find out what several pieces of code are about to read, and read it for all of them in one round trip.
+"""The next reads of several pieces of code, sent in one round trip.
 
 `peek` runs code up to its first read, which it does not send. `ask` sends the reads of several peeks
 together. Inside `answering` the same code finds the answers, and sends what is not among them. So code runs
@@ -21,9 +21,10 @@ _mode = ContextVar("do_bridge_read_ahead", default=None)
 
 
 class Asked(BaseException):
-    """Leaves code at its first statement; not an Exception, because that code may handle those.
+    """The exception that stops code at its first statement.
 
-    `statement` is None if the statement cannot be sent ahead, because it may write.
+    It is not a subclass of Exception, because that code may handle those. `statement` is None if the
+    statement cannot be sent ahead, because it may write.
     """
 
     def __init__(self, connection, statement):
@@ -44,7 +45,10 @@ class _Peek:
 
 
 class Answers:
-    """What statements returned; `find_more(connection, statement)` may add to it at a statement without."""
+    """The results of statements that were sent ahead.
+
+    If a statement has no result yet, `find_more(connection, statement)` may add it.
+    """
 
     is_peek = False
 
@@ -53,7 +57,10 @@ class Answers:
         self.find_more = None
 
     def look(self, connection, statement):
-        """Return a statement's Result, or None if it has to be run. Raises the error that it had."""
+        """Return a statement's Result, or None if it has to be run.
+
+        If the statement failed, raise its error.
+        """
         key = _key(connection, statement)
         if key not in self._outcomes and self.find_more is not None:
             self.find_more(connection, statement)
@@ -110,7 +117,10 @@ def peek(work):
 
 
 def next_statement(work):
-    """Return the Asked of `work()`, or None if there is none: it fails, or goes to another engine first."""
+    """Return the Asked that stops `work()`, or None if nothing stops it.
+
+    Return None, too, if `work()` fails or first uses a database of another engine.
+    """
     with ExitStack() as stack:
         for connection in connections.all(initialized_only=True):
             if not hasattr(connection, "linked_part"):
@@ -147,7 +157,10 @@ def answering(answers):
 
 
 def ask(askeds, answers):
-    """Run the statements of several peeks in one round trip, and add what they return to `answers`."""
+    """Run the statements of several peeks in one round trip.
+
+    Add what they return to `answers`.
+    """
     statements = {}
     for asked in askeds:
         if asked.statement is not None and not answers.knows(asked):

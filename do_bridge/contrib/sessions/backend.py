@@ -13,10 +13,10 @@ from django.utils import timezone
 
 
 class SessionStore(db.SessionStore):
-    """Sessions in the database, as Django's own, that are read together with their users.
+    """Database sessions that are read together with their users.
 
-    After the session was read, ``user`` is the row of the user whom its column names, or None. It is not
-    verified; `do_bridge.contrib.sessions.middleware` does that.
+    In all else they are Django's own. After the session was read, ``user`` is the row of the user whom its
+    column names, or None. It is not verified; `do_bridge.contrib.sessions.middleware` does that.
     """
 
     user: Any = None

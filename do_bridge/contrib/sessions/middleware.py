@@ -44,7 +44,7 @@ async def auser(request: Any) -> Any:
 
 
 def verified_user(session: Any) -> Any:
-    """Return the user who was read with the session if Django would accept the same row, else None.
+    """Return the user read with the session, or None if Django would reject it.
 
     The session must have been read. As `django.contrib.auth.get_user()` does, this checks the authentication
     backend, whether it lets the user in, and the session's hash.

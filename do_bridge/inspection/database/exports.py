@@ -26,7 +26,10 @@ def _file_name(database, name, form):
 
 @inspection
 def table(site, request, database, name, form):
-    """Stream all rows of a table that match the URL's filters; a round trip for each chunk."""
+    """Stream all rows of a table that match the URL's filters.
+
+    Takes one round trip for each chunk.
+    """
     if form not in export.FORMS:
         raise Http404("A table is exported as csv, json or sql.")
     connection = database.connect(SECONDS)
@@ -68,7 +71,10 @@ def result(site, request, database):
 
 
 def _stream(database, form, name, names, chunks, create, connection=None):
-    """Return the response. The first chunk is read at once, so that its failure has a page."""
+    """Return the streaming response.
+
+    The first chunk is read at once, so that its failure has an error page.
+    """
     iterator = iter(chunks)
     first = next(iterator)
     rows = chain([first], iterator)
@@ -84,7 +90,10 @@ def _stream(database, form, name, names, chunks, create, connection=None):
 
 
 def _watched(texts, database, name, connection):
-    """Yield the texts; a failure is logged and cuts the download, so that it never looks complete."""
+    """Yield the encoded texts of a download.
+
+    A failure is logged and aborts the download, so that it never looks complete.
+    """
     try:
         for text in texts:
             yield text.encode()

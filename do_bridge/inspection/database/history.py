@@ -1,4 +1,7 @@
-"""The log of statements on the SQL page: written for each use, and read back as one's own history."""
+"""The log of statements on the SQL page.
+
+Each use is logged. Users read back their own entries as their history.
+"""
 
 import logging
 import time
@@ -72,7 +75,10 @@ def _save_later(entry):
 
 
 def past(user, database):
-    """Return the user's last statements on a database, each once, the latest first; one round trip."""
+    """Return the user's last statements on a database, the latest first.
+
+    Each statement is listed once. Takes one round trip.
+    """
     entries = LogEntry.objects.using(conf("DIRECTORY_ALIAS")).filter(
         user_id=user.pk, object_id=database.path, action_flag=READ
     )

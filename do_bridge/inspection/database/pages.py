@@ -72,5 +72,5 @@ def health(site, request, database):
 
 @inspection
 def differences(site, request, database):
-    """Redirect to the structure, which shows the differences beside the lines concerned."""
+    """Redirect to the structure page, which shows the differences."""
     return HttpResponseRedirect(reverse("admin:database_structure", args=[database]))

@@ -93,7 +93,10 @@ def _targets(table, tables, database, request):
 
 @inspection
 def row(site, request, database, name, key):
-    """Show one row in full, the rows beside it, those it points to and those that point to it."""
+    """Show one row in full, with its neighbours and its related rows.
+
+    Related rows are those that it points to and those that point to it.
+    """
     with database.connect(SECONDS) as connection:
         tables, found = open_table(connection, request, database, name)
         secret = secret_columns(found)
@@ -140,7 +143,10 @@ def _incoming(table, tables, database, request):
 
 
 def _pointing(shown, table):
-    """Return dictionaries for the rows that point here: table, column, count, is_more, value."""
+    """Return a dictionary for each foreign key by which rows point here.
+
+    It has the keys table, column, count, is_more and value.
+    """
     found = []
     for child, key, count, is_more in shown.pointing:
         target = key.to or table.primary_key[0]

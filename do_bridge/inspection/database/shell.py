@@ -1,4 +1,4 @@
-"""What every page of one database shows around its own content: its tables, its tabs and its name."""
+"""The frame of every page of one database: its tables, tabs and name."""
 
 from dataclasses import dataclass
 

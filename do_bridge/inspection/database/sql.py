@@ -1,4 +1,7 @@
-"""The SQL page: one reading statement, its result and plan, the history and the saved queries."""
+"""The SQL page: one reading statement, with its result and its plan.
+
+It also shows the history and the saved queries.
+"""
 
 import time
 

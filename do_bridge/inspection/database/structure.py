@@ -1,4 +1,7 @@
-"""The structure of a database: the diagram, the tables, and what differs from the models."""
+"""The structure of a database: its diagram, its tables, its differences.
+
+The differences are those between the database and the models.
+"""
 
 from collections import defaultdict
 
@@ -18,7 +21,10 @@ SECONDS = 10.0
 
 @inspection
 def structure(site, request, database):
-    """Show the diagram of the tables, one's own or with `?all=1` all, and each table's differences."""
+    """Show the diagram of the tables, and each table's differences.
+
+    It has the project's own tables, or with `?all=1` all tables.
+    """
     with database.connect(SECONDS) as connection:
         tables = queries.tables(connection)
         queries.counted(connection, tables)
@@ -41,7 +47,10 @@ def structure(site, request, database):
 
 @inspection
 def table(site, request, database, name):
-    """Show a table's columns, indexes, keys and CREATE text, with the differences beside each line."""
+    """Show a table's columns, indexes, keys and CREATE statement.
+
+    The differences from the model stand beside each line.
+    """
     with database.connect(SECONDS) as connection:
         tables = queries.tables(connection)
         if name not in tables:

@@ -1,4 +1,7 @@
-"""The pages of jobs: one is started for all tenants that are listed, watched, stopped, and taken up again."""
+"""The pages of jobs, which start, show, stop and resume them.
+
+A job works on all tenants that the list shows.
+"""
 
 from django.contrib import messages
 from django.http import Http404, HttpResponseRedirect, JsonResponse
@@ -21,7 +24,10 @@ SAMPLE = 8
 
 
 def start(site, request):
-    """Ask for confirmation of an action on all tenants that the list shows, and with `confirmed` start it."""
+    """Ask for confirmation of an action on all tenants that the list shows.
+
+    With `confirmed` start the action.
+    """
     wanted = JOBS.get(request.POST.get("action", ""))
     if wanted is None or not wanted.is_available:
         messages.warning(request, "Select an action that can be taken on all tenants: " + _names() + ".")
@@ -70,7 +76,10 @@ def job(site, request, key):
 
 @inspection
 def job_json(site, request, key):
-    """Return the state of a job for its page; a job whose worker was killed is taken up again."""
+    """Return the state of a job for its page, as JSON.
+
+    A job whose worker was killed is resumed.
+    """
     found = _job(key)
     return JsonResponse(_state(found, _looked_after(found)))
 

@@ -1,4 +1,7 @@
-"""The tenants of the list: their states and sizes as D1 knows them, in a fixed number of round trips."""
+"""The tenants of the list, with their states and sizes from D1.
+
+Reading them takes a fixed number of round trips.
+"""
 
 from dataclasses import dataclass
 
@@ -30,7 +33,10 @@ ORDERS = ("slug", "size", "rows", "activity")
 
 @dataclass(frozen=True)
 class Asked:
-    """What a URL asks for: a part of a slug or name, a state or "", an order of ORDERS and its direction."""
+    """The search, filter and order that a URL asks for.
+
+    `query` is a part of a slug or name. `state` is empty for all states. `order` is one of ORDERS.
+    """
 
     query: str = ""
     state: str = ""
@@ -54,7 +60,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Tiles:
-    """How many of the tenants that match the search are in each state, and their size in bytes, if known."""
+    """The numbers of matching tenants in each state, and their size in bytes.
+
+    The size is None if it is not known.
+    """
 
     total: int
     head: int
@@ -74,7 +83,10 @@ class Tiles:
 
 
 def tenants(asked):
-    """Return the query of the tenants that match the search, each with `kind`, `is_silent` and `look_*`."""
+    """Return the query for the tenants that match the search.
+
+    Each has `kind`, `is_silent` and `look_*`.
+    """
     found = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
     if asked.query:
         found = found.filter(matching(asked.query))

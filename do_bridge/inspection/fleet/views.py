@@ -30,9 +30,10 @@ logger = logging.getLogger("do_bridge.inspection")
 
 @inspection
 def database_list(site, request):
-    """Show D1 and the tenants, from D1 alone, in the same number of round trips for any number of tenants.
+    """Show D1 and the tenants, with what D1 has recorded about them.
 
-    The page loads the live numbers of the rows that it shows by itself.
+    The number of round trips does not depend on the number of tenants. The page loads the live numbers of the
+    rows that it shows by itself.
     """
     if current_tenant() is not None:
         return HttpResponseRedirect(reverse("admin:database", args=[Inspected(current_tenant())]))
@@ -62,7 +63,10 @@ def database_list(site, request):
 
 
 def _columns(request, asked):
-    """Return (label, URL that sorts by it, aria-sort, whether it is a number) of the sortable columns."""
+    """Return {name: {"url", "sort"}} of the sortable columns.
+
+    `url` sorts the list by the column. `sort` is its aria-sort, empty if the list has another order.
+    """
     found = {}
     for name in ("slug", "size", "rows", "activity"):
         is_current = asked.order == name
@@ -93,9 +97,9 @@ def _listed(tenant, state):
 
 @inspection
 def facts_json(site, request, database):
-    """Return one database's live numbers, or that it does not answer, and store them for the list's order.
+    """Return one database's live numbers, and store them for the list's order.
 
-    Takes about facts.SECONDS at most.
+    If the database does not answer, return and store that instead. Takes about facts.SECONDS at most.
     """
     found = facts(database)
     try:

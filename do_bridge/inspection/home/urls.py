@@ -1,4 +1,7 @@
-"""The URLs of a tenant's home and of a database's use: (pattern, name of the view, name)."""
+"""The URLs of a tenant's home and of a database's usage page.
+
+Each is (pattern, name of the view, name).
+"""
 
 _ONE = "databases/<inspected:database>/"
 ROUTES = (

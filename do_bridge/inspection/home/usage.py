@@ -1,4 +1,7 @@
-"""The page about the use of one database: plots of a day and a month, its size, and what it costs."""
+"""The usage page of one database: its plots, its size and its costs.
+
+The plots show a day and a month.
+"""
 
 from django.shortcuts import render
 
@@ -16,7 +19,10 @@ SECONDS = 3.0
 
 @inspection
 def usage(site, request, database):
-    """Show what D1 has counted; a database that does not answer shows the size of its last look."""
+    """Show the usage of a database that D1 has recorded.
+
+    If the database does not answer, show the size of its last look.
+    """
     size, is_old = _size(database)
     context = page_context(site, request, database, title="Usage", tab="usage", size=size, is_old=is_old)
     context["plots"] = plots(series(database.alias))

@@ -1,4 +1,4 @@
-"""The home of one tenant: where its pages are, how it is, and what can be done with it."""
+"""The home of one tenant: links to its pages, its state, and its actions."""
 
 import logging
 
@@ -67,7 +67,10 @@ def _bound(asked, slug, request):
 
 
 def _done(site, request, asked, database, form):
-    """Do the work; return a redirect, or None after an error, which the form then shows."""
+    """Carry out the action; return a redirect, or None after an error.
+
+    The form then shows the error.
+    """
     values, slug = form.cleaned_data, database.slug
     try:
         if asked == "copy":
@@ -103,7 +106,10 @@ def _about(site, request, database):
 
 
 def _edit_url(site, request, tenant):
-    """Return the URL of the tenant's form in the admin, if there is one that the user may open."""
+    """Return the URL of the tenant's form in the admin.
+
+    Return None if there is no such form, or the user may not open it.
+    """
     options = tenant._meta
     if not request.user.has_perm(f"{options.app_label}.change_{options.model_name}"):
         return None

@@ -1,4 +1,7 @@
-"""What a tenant's home does, with the code of the commands; each returns a sentence or raises Refused."""
+"""The actions of a tenant's home, which run the code of the commands.
+
+Each returns a sentence or raises Refused.
+"""
 
 import logging
 import tempfile

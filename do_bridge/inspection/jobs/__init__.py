@@ -1,1 +1,1 @@
-"""Work on many databases that goes on when its page is left, or its process is killed."""
+"""Jobs on many databases, which outlive their page and their process."""

@@ -4,7 +4,10 @@ from django.db import models
 
 
 class Job(models.Model):
-    """An action on many databases; `owner` works on it until `expires`, by D1's clock, unless it renews."""
+    """An action on many databases.
+
+    The worker `owner` has the job until `expires`, by D1's clock, unless it renews its lease.
+    """
 
     class State(models.TextChoices):
         RUNNING = "running", "Running"

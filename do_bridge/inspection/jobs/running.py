@@ -1,4 +1,7 @@
-"""Run jobs, in a thread of the site or in a command; one that was cut off goes on with the next run."""
+"""The runner of jobs, in a thread of the site or in a command.
+
+An interrupted job continues with the next run.
+"""
 
 import logging
 import threading
@@ -16,9 +19,10 @@ logger = logging.getLogger("do_bridge.inspection")
 
 
 def run(job, on_chunk=None):
-    """Work on a job until nothing waits, or it is stopped; return False if another worker has it.
+    """Work on a job until nothing waits or the job is stopped.
 
-    `on_chunk(number of databases)` is called after each chunk that was recorded.
+    Return False if another worker has the job. `on_chunk(number of databases)` is called after each chunk
+    that was recorded.
     """
     taken = Taken(job.pk, conf("LEASE_SECONDS"))
     if not taken.take():

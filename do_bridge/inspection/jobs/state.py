@@ -1,4 +1,7 @@
-"""A job's rows in D1: one worker at a time takes it, and stores a chunk in one round trip."""
+"""The rows of a job in D1.
+
+One worker at a time has a job. It stores each chunk in one round trip.
+"""
 
 import json
 from datetime import timedelta
@@ -51,7 +54,10 @@ def start(action, slugs, author):
 
 
 def progress(job):
-    """Return {"waiting", "ok", "failed"} with the numbers of a job's databases; one round trip."""
+    """Return how many of a job's databases are waiting, done or failed.
+
+    The keys are "waiting", "ok" and "failed". Takes one round trip.
+    """
     return items(job).aggregate(
         waiting=Count("pk", filter=Q(outcome=Item.Outcome.WAITING)),
         ok=Count("pk", filter=Q(outcome=Item.Outcome.OK)),
@@ -60,7 +66,10 @@ def progress(job):
 
 
 def is_left_alone(job):
-    """Return whether a running job has no worker, by this process's clock, because it was killed."""
+    """Return whether a running job has lost its worker.
+
+    The worker was killed, and its lease has expired by this process's clock.
+    """
     return job.state == Job.State.RUNNING and (
         job.expires is None or job.expires < timezone.now() - timedelta(seconds=1)
     )
@@ -83,7 +92,10 @@ class Taken:
         self.key, self.seconds, self.owner = key, seconds, uuid4().hex
 
     def take(self):
-        """Return whether the job is this worker's now: it was running, and no other worker is alive."""
+        """Take the job, and return whether it is this worker's now.
+
+        It is not if the job is not running, or if another worker is alive.
+        """
         sql = (
             f"UPDATE {_table('Job')} SET owner = %s, expires = {_LATER} WHERE id = %s "  # noqa: S608
             f"AND state = 'running' AND (expires IS NULL OR expires <= {_NOW}) RETURNING id"
@@ -96,9 +108,10 @@ class Taken:
         return sql, [self._span, self.key, self.owner]
 
     def record(self, outcomes):
-        """Store outcomes, [(slug, whether it failed, text)], and return the next slugs; one round trip.
+        """Store outcomes, and return the slugs of the next chunk.
 
-        An empty list means that nothing waits, or that the job is no longer this worker's.
+        `outcomes` is [(slug, whether it failed, text)]. Takes one round trip. An empty list means that
+        nothing waits, or that the job is no longer this worker's.
         """
         told = json.dumps(
             [[tenant_alias(slug), "failed" if failed else "ok", text] for slug, failed, text in outcomes]

@@ -1,4 +1,7 @@
-"""What a job does with a chunk of tenants; each returns [(slug, whether it failed, text)]."""
+"""The work of each job on a chunk of tenants.
+
+Each worker returns [(slug, whether it failed, text)].
+"""
 
 from io import StringIO
 
@@ -36,7 +39,10 @@ def worker(name):
 
 
 def _migrator():
-    """Return the worker that migrates as `migrate --database tenant` does: what one needed is replayed."""
+    """Return the worker that migrates as `migrate --database tenant` does.
+
+    The steps that one tenant needed are replayed on the others.
+    """
 
     def migrate(slug):
         call_command(

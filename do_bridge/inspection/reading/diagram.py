@@ -14,7 +14,10 @@ WIDTH = 1100  # of the rows of tables without a foreign key
 
 @dataclass
 class Box:
-    """A table: where it stands, and its lines (name, mark, whether it is a foreign key)."""
+    """A table in the diagram: its position, its size and its lines.
+
+    Each line is (name, mark). The mark is "PK", "FK" or empty.
+    """
 
     name: str
     lines: list
@@ -110,7 +113,10 @@ def _box(table):
 
 
 def _rank(boxes, keys):
-    """Put each table right of those that it points to; a circle of keys is cut where it is entered."""
+    """Put each table to the right of those that it points to.
+
+    A cycle of keys is cut where it is entered.
+    """
     parents = {name: [] for name in boxes}
     for child, _, parent, _ in keys:
         if child != parent:
@@ -131,7 +137,10 @@ def _rank(boxes, keys):
 
 
 def _columns(boxes, keys):
-    """Place linked tables in columns by rank, near those they are linked to; return the lowest edge."""
+    """Place linked tables in columns by rank, and return the lowest edge.
+
+    Each table is placed near those that it is linked to.
+    """
     columns = {}
     for box in boxes:
         columns.setdefault(box.rank, []).append(box)

@@ -47,10 +47,10 @@ class _Chunks:
 
 
 def table_rows(connection, table, *, filters=(), hidden=()):
-    """Return (names of the columns, an iterator over lists of rows, each a list of Cells).
+    """Return the names of a table's columns and an iterator over its chunks.
 
-    One round trip a chunk. Rows are read in the order of their key, so rows that are added or deleted
-    between two chunks shift no other row.
+    A chunk is a list of rows, each a list of Cells. One round trip a chunk. Rows are read in the order of
+    their key, so rows that are added or deleted between two chunks shift no other row.
     """
     names = [column.name for column in table.columns if column.name not in hidden]
     cells = [cell_sql(name, WHOLE, WHOLE) for name in names]
@@ -98,9 +98,10 @@ def _value(cell):
 
 
 def statement_rows(database, sql):
-    """Return (names of the columns, an iterator over lists of rows) of one reading statement.
+    """Return a statement's column names and an iterator over its chunks.
 
-    The first chunk has been read. The statement runs once for each chunk.
+    The statement must be a reading one. A chunk is a list of rows. The first chunk has been read. The
+    statement runs once for each chunk.
     """
     first = readonly.run(database, sql, limit=readonly.ROW_LIMIT)
 
@@ -179,7 +180,10 @@ def _json_value(cell):
 
 
 def as_sql(names, chunks, *, table, create=""):
-    """Yield INSERT statements for `table` in one transaction, after `create` if it is not empty."""
+    """Yield INSERT statements for `table`, in one transaction.
+
+    They follow the statement `create`, or a plain CREATE TABLE if that is empty.
+    """
     create = create or f"CREATE TABLE {quote(table)} ({', '.join(map(quote, names))})"
     yield f"BEGIN;\n{create};\n"
     start = f"INSERT INTO {quote(table)} ({', '.join(map(quote, names))}) VALUES ("  # noqa: S608

@@ -71,7 +71,10 @@ def size_of(connection):
 
 
 def ledger_states(slugs):
-    """Return [(slug, TenantState or None)], all None if D1 has no ledger yet; one round trip."""
+    """Return [(slug, TenantState or None)] of the given slugs.
+
+    All states are None if D1 has no ledger yet. Takes one round trip.
+    """
     try:
         known = ledger.states(slugs) if slugs else {}
     except ledger.LedgerMissing:

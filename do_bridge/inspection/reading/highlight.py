@@ -52,7 +52,10 @@ def _kind(match):
 
 
 def broken_lines(sql):
-    """Return a CREATE TABLE statement with one column or constraint a line, as Django writes none."""
+    """Return a CREATE TABLE statement with each column or constraint on a line.
+
+    Django writes no line breaks. A statement that has some is returned unchanged.
+    """
     lines, depth = [""], 0
     for kind, text in parts(sql):
         if kind:

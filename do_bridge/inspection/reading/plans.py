@@ -1,4 +1,4 @@
-"""Query plans: the tree of EXPLAIN QUERY PLAN, the scans that read a whole table, and what would help."""
+"""Query plans as trees, with advice on scans that read a whole table."""
 
 import re
 from dataclasses import dataclass, field
@@ -29,7 +29,10 @@ class Step:
 
 
 def tree(rows, sql, tables):
-    """Return the top Steps of EXPLAIN QUERY PLAN's rows (id, parent, _, detail) for a statement."""
+    """Return the top Steps of a statement's query plan.
+
+    `rows` are those of EXPLAIN QUERY PLAN: (id, parent, _, detail).
+    """
     words = [word for word, *_ in tokens(sql)]
     aliases = _aliases(sql, tables)
     root = Step("")
@@ -75,7 +78,10 @@ def _index(table, columns):
 
 
 def _words(sql):
-    """Return the statement's words with names out of their quotes; signs are words of their own."""
+    """Return the words of a statement, with names out of their quotes.
+
+    Signs are words of their own.
+    """
     found, at = [], 0
     for sign, _, end in tokens(sql):
         text = sql[at:end].strip()
@@ -90,7 +96,7 @@ def _words(sql):
 
 
 def _aliases(sql, tables):
-    """Return {name in lower case: table} of the tables in a statement, with their aliases."""
+    """Return {name in lower case: table} of a statement's tables and aliases."""
     known = {name.lower(): name for name in tables}
     words, found = _words(sql), {}
     for at, word in enumerate(words):
@@ -107,7 +113,10 @@ def _aliases(sql, tables):
 
 
 def _compared(sql, names, table):
-    """Return the first column of `table` that a condition compares and no index begins with, or None."""
+    """Return the first column of `table` that is compared without an index.
+
+    A condition compares it, and no index begins with it. Return None if there is no such column.
+    """
     words = _words(sql)
     columns = {column.name.lower(): column.name for column in table.columns}
     indexed = {index.columns[0] for index in table.indexes if index.columns}

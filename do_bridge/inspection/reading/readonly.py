@@ -150,7 +150,10 @@ def _answer(result, limit, start):
 
 
 def run_with_plan(database, sql, *, limit=ROW_LIMIT, seconds=SECONDS):
-    """Run one reading statement as `run` does, and return its Answer and that of `plan`."""
+    """Run one reading statement, and return its Answer and that of its plan.
+
+    The Answers are as those of `run` and `plan`.
+    """
     text = single_statement(sql)
     start = time.perf_counter()
     wanted = [f"EXPLAIN QUERY PLAN {text}", _limited(text, limit)]
@@ -170,9 +173,9 @@ def plan(database, sql, *, seconds=SECONDS):
 
 
 def _guarded(database, text, wanted, seconds):
-    """Check the program of `text`, then run the statements `wanted` and return their results.
+    """Check the program of `text`, then run the statements `wanted`.
 
-    On an object in a transaction that is rolled back.
+    Return their results. In a Durable Object they run in a transaction that is rolled back.
     """
     until = time.monotonic() + seconds
     with database.connect(seconds) as connection:

@@ -215,9 +215,10 @@ class RowQuery:
 
 @dataclass
 class RowFound:
-    """A row as {column: Cell}, the names of its neighbours or None, and what points to it.
+    """A row with its cells, its neighbours and the rows that point to it.
 
-    `pointing` are (child Table, ForeignKey, rows, whether counting stopped there).
+    `cells` is {column: Cell}. `previous` and `next` are the names of rows, or None. `pointing` are (child
+    Table, ForeignKey, rows, whether counting stopped there).
     """
 
     cells: dict
@@ -227,7 +228,10 @@ class RowFound:
 
 
 def value_statement(table, name, column):
-    """Return the statement for one whole value of a row, or None if no row can have this name."""
+    """Return the statement that reads one whole value of a row.
+
+    Return None if no row can have this name.
+    """
     picked = row_names.conditions(table, name)
     if picked is None:
         return None

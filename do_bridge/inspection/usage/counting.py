@@ -19,7 +19,9 @@ def hour(now=None):
 
 
 class Counter:
-    """The sums of one process, {(alias, hour): [calls, writes, rows read, rows written, milliseconds]}.
+    """The usage sums of one process.
+
+    They are {(alias, hour): [calls, writes, rows read, rows written, milliseconds]}.
 
     `start()` is called, outside the lock, once there is something to write. The child of a fork begins with
     nothing, because its parent writes what was counted before.
@@ -38,7 +40,10 @@ class Counter:
         self.lost = 0
 
     def seen(self, alias, call, *, quietly=False):
-        """Add one request of the driver; with `quietly` it is no reason to write by itself."""
+        """Add one request of the driver.
+
+        With `quietly` the request alone is no reason to write the sums.
+        """
         if not conf("USAGE") or (alias != conf("DIRECTORY_ALIAS") and alias_slug(alias) is None):
             return
         figures = (
@@ -56,7 +61,10 @@ class Counter:
             self._begin()
 
     def take(self):
-        """Return the sums and begin with nothing; an empty dictionary if there is no reason to write."""
+        """Return the sums and start again with nothing.
+
+        Return an empty dictionary if there is no reason to write.
+        """
         with self._lock:
             if not self._is_dirty:
                 return {}

@@ -4,9 +4,10 @@ from django.db import models
 
 
 class Usage(models.Model):
-    """The use of one database in an hour, or in a day once the hours are older than `writing.HOURS_FOR`.
+    """The usage of one database in an hour or in a day.
 
-    The database is an alias: "default" for D1, "tenant/<slug>", or "*" for all tenants together.
+    Hours older than `writing.HOURS_FOR` are summed up by day. The database is an alias: "default" for D1,
+    "tenant/<slug>", or "*" for all tenants together.
     """
 
     database = models.CharField(max_length=80)

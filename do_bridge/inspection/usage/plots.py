@@ -1,4 +1,4 @@
-"""Bars and lines of the use of a database, as SVG that follows the admin's colours."""
+"""Plots of a database's usage, as SVG in the colours of the admin."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,10 @@ WIDTH, HEIGHT, HEAD, FOOT = 640, 170, 22, 20
 
 @dataclass(frozen=True)
 class Rect:
-    """A bar of a plot, in the units of its viewBox, with the text that a pointer or a reader gets."""
+    """A bar of a plot, in the units of its viewBox.
+
+    `label` is the text for a pointer or a screen reader.
+    """
 
     x: float
     y: float
@@ -18,7 +21,10 @@ class Rect:
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot: its bars, its highest value, marks below the bars, and the same as words."""
+    """One plot: its bars, the top of its scale, and the marks below the bars.
+
+    `total` is the sum of the values as text.
+    """
 
     title: str
     bars: list
@@ -32,9 +38,10 @@ class Plot:
 
 
 def plot(title, bars, name, form, every):
-    """Return the Plot of the figures `name` of Bars; `form` is the strftime format of their times.
+    """Return the Plot of one figure of the given Bars.
 
-    Every `every`-th bar has a mark.
+    `name` is the figure's attribute. `form` is the strftime format of the bars' times. Every `every`-th bar
+    has a mark.
     """
     values = [getattr(bar, name) for bar in bars]
     top = _ceiling(max(values, default=0))

@@ -1,4 +1,7 @@
-"""Read the sums of D1: the last day by hours, the last month by days, and what this month costs."""
+"""Usage sums from D1: the last day, the last month, and the costs.
+
+The day is read by hours and the month by days. The costs are those of this month.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -76,9 +79,10 @@ def month_dollars(sizes, now=None):
 
 
 def note_looks(found, now=None):
-    """Store what looks at databases found, {alias: facts} as `reading.facts.facts` returns them.
+    """Store the results of looks at databases.
 
-    A look without an answer keeps the numbers of the last one that had one. One or two round trips.
+    `found` is {alias: facts}, with the facts that `reading.facts.facts` returns. A look without an answer
+    keeps the numbers of the last one that had one. One or two round trips.
     """
     now, silent, told = now or timezone.now(), [], []
     for alias, facts in found.items():

@@ -1,7 +1,8 @@
-"""Write the sums of this process into D1: from a thread of its own once a minute, and at the end.
+"""The thread that writes the usage sums of this process to D1.
 
-No request waits for it. A process that ends before its first minute writes only if it has served a request,
-so that a short command does not wait for D1. If D1 does not answer, the sums are kept for the next minute.
+It writes once a minute. At the end of the process the rest is written. No request waits for it. A process
+that ends before its first minute writes only if it has served a request, so that a short command does not
+wait for D1. If D1 does not answer, the sums are kept for the next minute.
 """
 
 import atexit
@@ -62,9 +63,10 @@ class Writer:
                 connections.close_all()
 
     def write(self):
-        """Write what was counted, in one round trip; return whether D1 has it, or nothing was to be written.
+        """Write the counted sums to D1, in one round trip.
 
-        A write whose outcome is unknown is not repeated, because D1 would count it twice.
+        Return whether D1 has them, or there was nothing to write. A write whose outcome is unknown is not
+        repeated, because D1 would count it twice.
         """
         with self._writing:
             taken = self.counter.take()
@@ -121,7 +123,10 @@ def upsert(sums):
 
 
 def tidying(now):
-    """Return the statements that make days of old hours and delete old days; two at once do no harm."""
+    """Return the statements that sum up old hours by day and delete old days.
+
+    Two processes may run them at the same time.
+    """
     table, names = _table(), ", ".join(FIELDS)
     before = day(now - HOURS_FOR).strftime(_TEXT)
     sums = ", ".join(f"sum({name})" for name in FIELDS)

@@ -137,10 +137,10 @@ def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=F
 
 
 def replace_from(command, slug, file, *, quiet=False, dry_run=False):
-    """Replace the data of an existing tenant by that of the file, and return the LoadReport.
+    """Replace the data of an existing tenant with that of the file.
 
-    The tenant is dumped first. If the load fails after its data was dropped, the dump is loaded again. Raises
-    CommandError.
+    Return the LoadReport. The tenant is dumped first. If the load fails after its data was dropped, the dump
+    is loaded again. Raises CommandError.
     """
 
     def copy_members(lease):

@@ -120,13 +120,14 @@ def rows_of(result):
 
 
 def take(slug, operation, read, *, adopts=False, replaces=False, wait=None, waits_for=tuple(Operation)):
-    """Wait for other operations, then take a lease; its `step` is what to do (see `states`).
+    """Wait for other operations, then take a lease.
+
+    The `step` of the lease is what to do (see `states`).
 
     `read()` returns what the object holds, as `states.Held`; it is called if the row alone is not enough to
-    decide. With `adopts` the operation keeps tables that are not the tenant's, with `replaces` it drops
-    those of a tenant that is ready. It waits at most `wait` seconds, and only for the operations in
-    `waits_for`. If the step is a refusal, nothing is taken, and the Lease returned has the `fence` 0. Raises
-    Held.
+    decide. With `adopts` the operation keeps tables that are not the tenant's, with `replaces` it drops those
+    of a tenant that is ready. It waits at most `wait` seconds, and only for the operations in `waits_for`. If
+    the step is a refusal, nothing is taken, and the Lease returned has the `fence` 0. Raises Held.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + MARGIN if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False

@@ -66,7 +66,9 @@ def load_tenant(
     then=None,
     dry_run=False,
 ):
-    """Fill the object of tenant `slug` from the SQLite file at `path`; return a LoadReport.
+    """Fill the object of tenant `slug` from the SQLite file at `path`.
+
+    Return a LoadReport.
 
     The file is checked first. A file of Django's own sqlite3 engine is a whole site, of which a tenant gets
     the rows that `site_file` chooses. Each unit is one request of about a megabyte, all under one lease. The
@@ -204,7 +206,10 @@ def _refuse_schema(lease, schema):
 
 
 def _refuse_schema_elsewhere(schema):
-    """Raise UnfitFile if an empty object refuses the schema, before the tenant's own data is dropped."""
+    """Raise UnfitFile if an empty object refuses the schema.
+
+    This runs before the tenant's own data is dropped.
+    """
     with connected(tenant_databases().template_object_alias(_EMPTY)) as connection:
         refuse_schema(connection, schema)
 

@@ -1,4 +1,7 @@
-"""Which methods of a queryset make one write, so that their block needs no round trip for its commit."""
+"""The queryset methods that make one write.
+
+Their block needs no round trip for its commit.
+"""
 
 from contextlib import nullcontext
 
@@ -9,9 +12,10 @@ from django.db.models.signals import post_save, pre_save
 
 
 def ends_with_save(model, alias, *values):
-    """Return the block for get_or_create() and update_or_create(), whose last write saves a row.
+    """Return the context manager for get_or_create() and update_or_create().
 
-    Nothing is declared if saving a row of the model may write more, or if a value is a callable, which may.
+    Their last write saves a row. Nothing is declared if saving a row of the model may write more, or if a
+    value is a callable, which may.
     """
     if not saves_in_one_write(model) or any(
         callable(value) for given in values for value in (given or {}).values()
@@ -21,7 +25,7 @@ def ends_with_save(model, alias, *values):
 
 
 def saves_in_one_write(model):
-    """Return whether saving a row is one write, whatever the project's code does meanwhile.
+    """Return whether saving a row of the model is always a single write.
 
     Receivers of signals, a parent's table, a save() of its own and fields of other packages may write more.
     """
@@ -36,7 +40,10 @@ def _has_plain_fields(model):
 
 
 def ends_with_insert(model, alias, rows, batch_size):
-    """Return the block for bulk_create(), which makes two writes if only some rows have a key."""
+    """Return the context manager for bulk_create().
+
+    Nothing is declared if only some rows have a key, because that takes two writes.
+    """
     is_single = batch_size is None and len({row.pk is None for row in rows}) == 1
     return _last_write(model, alias) if is_single and _has_plain_fields(model) else nullcontext()
 

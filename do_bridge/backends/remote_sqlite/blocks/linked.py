@@ -184,7 +184,7 @@ def before_statement(connection):
 
 
 def has_followers(connection):
-    """Return whether an open block of this leader covers a follower that has taken part in it."""
+    """Return whether a follower has taken part in this leader's open block."""
     links = links_of(connection)
     return links is not None and bool(links.parts)
 
