@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from .sql import Statement
 
 logger = logging.getLogger("do_bridge.driver")
 
@@ -22,6 +24,9 @@ class Call:
     ``Connection.metered`` did not ask for them, if the request failed or had no statement, if the Worker is
     older, or if the relay could not count them for this multi-statement text on D1 (see
     worker/PROTOCOL.md).
+
+    ``name`` is the connection's, which the Django backends set to the alias. ``sql`` holds the texts of the
+    statements, without their parameters, and is empty while nothing observes.
     """
 
     operation: str
@@ -33,15 +38,41 @@ class Call:
     rows_read: int | None = None
     rows_written: int | None = None
     error: str | None = None
+    name: str = ""
+    sql: tuple[str, ...] = ()
+
+
+_observers: tuple[Callable[[Call], None], ...] = ()
+
+
+def observe(observer: Callable[[Call], None]) -> Callable[[], None]:
+    """Call ``observer`` after each request of every connection, in its thread; return a function to undo it.
+
+    An exception of an observer is logged and goes no further.
+    """
+    global _observers
+    _observers = (*_observers, observer)
+
+    def undo() -> None:
+        global _observers
+        _observers = tuple(other for other in _observers if other is not observer)
+
+    return undo
 
 
 class Timed:
-    """Measure one request, log it, and call the connection's ``on_call``."""
+    """Measure one request, log it, and call the connection's ``on_call`` and all observers."""
 
     def __init__(
-        self, operation: str, database: str, on_call: Callable[[Call], None] | None, statements: int = 0
+        self,
+        operation: str,
+        database: str,
+        on_call: Callable[[Call], None] | None,
+        statements: Sequence[Statement] = (),
+        name: str = "",
     ) -> None:
-        self.call = Call(operation, database, statements)
+        sql = tuple(statement.sql for statement in statements) if _observers else ()
+        self.call = Call(operation, database, len(statements), name=name or database, sql=sql)
         self._on_call = on_call
         self._start = time.perf_counter()
 
@@ -57,3 +88,14 @@ class Timed:
             logger.debug("%s %s: %.1f ms, %s", call.operation, call.database, call.duration * 1000, outcome)
         if self._on_call is not None:
             self._on_call(call)
+        for observer in _observers:
+            try:
+                observer(call)
+            except Exception:
+                logger.exception("An observer of requests has failed. The request itself has not.")
+
+
+def total(numbers: Sequence[int | None]) -> int | None:
+    """Return the sum, or None if one of the numbers is unknown."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if numbers and len(known) == len(numbers) else None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from . import exact, exceptions
-from .calls import Call, Timed
+from .calls import Call, Timed, total
 from .cursor import Cursor
 from .exceptions import (
     DataError,
@@ -51,7 +51,7 @@ class Connection:
     a lost answer the driver sends it again, and it still runs once. Without a key, and on D1, the outcome of
     such a write is unknown.
 
-    ``on_call`` is called with a ``Call`` after each request; it must not use the connection. ``metered`` is
+    ``name`` is what observers see (see ``calls.observe``). ``on_call`` is called with a ``Call`` after each request; it must not use the connection. ``metered`` is
     called before each request and returns whether to count the rows read and written. ``ahead`` returns a
     context manager that gives statements to run before those of a request, in the same round trip and as
     part of it; the request's failure or success ends the context.
@@ -89,7 +89,7 @@ class Connection:
                 "lease must be between 0.1 and 25 seconds, because the runtime ends transactions after 30"
             )
         self.transport = transport
-        self.database = database
+        self.database = self.name = database
         self.timeout = timeout
         self.lease = lease
         self.expect = expect
@@ -183,7 +183,7 @@ class Connection:
         Raises NotSupportedError if the transport cannot report them.
         """
         self._check_open()
-        with Timed("size", self.database, self.on_call):
+        with self._timed("size"):
             return self.transport.size(self.database, Deadline(self.timeout))
 
     def erase(self) -> bool:
@@ -193,7 +193,7 @@ class Connection:
         transport cannot do this.
         """
         self._check_open()
-        with Timed("erase", self.database, self.on_call):
+        with self._timed("erase"):
             return self.transport.erase(self.database, Deadline(self.timeout))
 
     def begin(self) -> None:
@@ -290,7 +290,10 @@ class Connection:
         # The end of a transaction that sent nothing needs no request.
         if not transaction.has_begun:
             return nullcontext()
-        return Timed(operation, self.database, self.on_call)
+        return self._timed(operation)
+
+    def _timed(self, operation: str, statements: Sequence[Statement] = ()) -> Timed:
+        return Timed(operation, self.database, self.on_call, statements, self.name)
 
     def _check_open(self) -> None:
         if self.closed:
@@ -307,7 +310,7 @@ class Connection:
 
     def reserve_keys(self, table: str, count: int, above: int = 0) -> Sequence[int]:
         """Return unused keys of an AUTOINCREMENT table on D1, whatever becomes of an open transaction."""
-        with Timed("reserve", self.database, self.on_call):
+        with self._timed("reserve"):
             return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
 
     def _try(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
@@ -347,7 +350,7 @@ class Connection:
         metered = self.metered is not None and self.metered()
         if metered:
             statements = [replace(statement, metered=True) for statement in statements]
-        with Timed(operation, self.database, self.on_call, len(statements)) as call:
+        with self._timed(operation, statements) as call:
             if self._transaction is None:
                 answers = self._batch(statements, deadline, expect)
             else:
@@ -355,8 +358,8 @@ class Connection:
             call.rows = sum(len(answer.rows) for answer in answers)
             call.changed = sum(answer.changes or 0 for answer in answers)
             if metered:
-                call.rows_read = _total([answer.rows_read for answer in answers])
-                call.rows_written = _total([answer.rows_written for answer in answers])
+                call.rows_read = total([answer.rows_read for answer in answers])
+                call.rows_written = total([answer.rows_written for answer in answers])
         return answers
 
     def _batch(self, statements: Sequence[Statement], deadline: Deadline, expect: str | None) -> list[Answer]:
@@ -437,12 +440,6 @@ class Connection:
                     error.add_note(f"The first {len(results)} statements have been carried out and stay.")
                 raise
         return results
-
-
-def _total(numbers: Sequence[int | None]) -> int | None:
-    """Return the sum, or None if one of the numbers is unknown."""
-    known = [number for number in numbers if number is not None]
-    return sum(known) if numbers and len(known) == len(numbers) else None
 
 
 #: The name that PEP 249 gives to opening a connection.

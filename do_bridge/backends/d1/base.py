@@ -81,7 +81,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @async_unsafe
     def get_new_connection(self, conn_params):
         self.check_test_database()
-        return Connection(**conn_params)
+        connection = Connection(**conn_params)
+        connection.name = self.alias
+        return connection
 
     # Blocks: nothing begins and nothing is undone; what has been written before a failure is logged.
 

@@ -97,7 +97,9 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
     @async_unsafe
     def get_new_connection(self, conn_params):
         self.check_test_database()
-        return Database.connect(**conn_params)
+        connection = Database.connect(**conn_params)
+        connection.name = self.alias
+        return connection
 
     @async_unsafe
     def connect(self):

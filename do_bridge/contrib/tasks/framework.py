@@ -10,6 +10,7 @@ _signals = import_module(f"{TASKS}.signals")
 task_backends = import_module(TASKS).task_backends
 BaseTaskBackend = import_module(f"{TASKS}.backends.base").BaseTaskBackend
 TaskResultDoesNotExist = import_module(f"{TASKS}.exceptions").TaskResultDoesNotExist
+task = _base.task
 Task, TaskContext, TaskError = _base.Task, _base.TaskContext, _base.TaskError
 TaskResult, TaskResultStatus = _base.TaskResult, _base.TaskResultStatus
 task_enqueued, task_started, task_finished = (

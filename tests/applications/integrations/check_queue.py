@@ -14,7 +14,6 @@ from django.utils import timezone
 from do_bridge.contrib.tasks.models import QueuedTask
 from do_bridge.contrib.tasks.queue import LOST, Queue
 from do_bridge.contrib.tasks.worker import Postponed, Worker
-
 from tests.applications.integrations import once
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

@@ -11,7 +11,6 @@ from django.utils import timezone
 
 from do_bridge.contrib.tasks.models import QueuedTask
 from do_bridge.tenancy import tenant_context
-
 from tests.applications.integrations.desk.models import Result, Run
 
 

@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     *(["debug_toolbar"] if _TOOLBAR else []),
 ]
 MIDDLEWARE = [
+    "do_bridge.contrib.server_timing.ServerTimingMiddleware",
     *(["debug_toolbar.middleware.DebugToolbarMiddleware"] if _TOOLBAR else []),
     "do_bridge.tenancy.middleware.TenantMiddleware",
 ]

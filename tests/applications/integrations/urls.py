@@ -1,8 +1,9 @@
 """A page that reads a tenant's notes."""
 
+from importlib.util import find_spec
+
 from django.http import HttpResponse
 from django.urls import include, path
-from importlib.util import find_spec
 
 from tests.applications.integrations.desk.models import Note
 
