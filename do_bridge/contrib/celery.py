@@ -26,7 +26,7 @@ _CONTEXT = "do_bridge_context"
 
 
 def connect() -> None:
-    """Let this process send the current tenant with each task, and run each task in the tenant of its message.
+    """Send the current tenant with each task, and run each task in the tenant of its message.
 
     A task whose message has no tenant runs without one, so tenant models raise NoTenant. That also holds for
     messages of processes that did not call this function.
@@ -46,7 +46,8 @@ def disconnect() -> None:
 def for_tenant(slug: str) -> dict[str, str]:
     """Return headers that choose a task's tenant: `task.apply_async(headers=for_tenant("acme"))`.
 
-    The schedule of celery beat takes them as `"options": {"headers": for_tenant("acme")}`. Raises InvalidSlug.
+    The schedule of celery beat takes them as `"options": {"headers": for_tenant("acme")}`. Raises
+    InvalidSlug.
     """
     return {HEADER: tenant_alias(slug)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutine
 from typing import Any
 
 from debug_toolbar.panels import Panel
@@ -31,12 +32,13 @@ class RelayPanel(Panel):
     def process_request(self, request: Any) -> Any:
         """Count what a view sends."""
         with count_trips() as self._trips, collect_calls() as self._calls:
-            return self.get_response(request)
+            response = self.get_response(request)
+        # A coroutine has not begun yet.
+        return self._wait(response) if iscoroutine(response) else response
 
-    async def aprocess_request(self, request: Any) -> Any:
-        """Count what an asynchronous view sends."""
+    async def _wait(self, response):
         with count_trips() as self._trips, collect_calls() as self._calls:
-            return await self.get_response(request)
+            return await response
 
     def generate_stats(self, request: Any, response: Any) -> None:
         """Store what the panel shows."""

@@ -51,10 +51,10 @@ class Connection:
     a lost answer the driver sends it again, and it still runs once. Without a key, and on D1, the outcome of
     such a write is unknown.
 
-    ``name`` is what observers see (see ``calls.observe``). ``on_call`` is called with a ``Call`` after each request; it must not use the connection. ``metered`` is
-    called before each request and returns whether to count the rows read and written. ``ahead`` returns a
-    context manager that gives statements to run before those of a request, in the same round trip and as
-    part of it; the request's failure or success ends the context.
+    Observers see ``name`` (``calls.observe``). ``on_call`` is called with a ``Call`` after each request; it
+    must not use the connection. ``metered`` is called before each request and returns whether to count the
+    rows read and written. ``ahead`` returns a context manager that gives statements to run before those of a
+    request, in the same round trip and as part of it; the request's failure or success ends the context.
     """
 
     Warning = exceptions.Warning

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.apps import apps
@@ -121,7 +122,7 @@ def task_of(row: Any) -> Task:
     task = import_string(row.path)
     if not isinstance(task, Task):
         raise TypeError(f"{row.path} is not a task.")
-    run_after = None if not row.due else timezone.datetime.fromtimestamp(row.due / 1000, timezone.UTC)
+    run_after = None if not row.due else datetime.fromtimestamp(row.due / 1000, UTC)
     return task.using(priority=row.priority, queue_name=row.queue, backend=row.backend, run_after=run_after)
 
 
