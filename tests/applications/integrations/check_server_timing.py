@@ -1,4 +1,4 @@
-"""The Server-Timing header counts round trips, and only while DEBUG is on; observers never break a request."""
+"""The Server-Timing header counts round trips while DEBUG is on; observers never break a request."""
 
 import logging
 import re

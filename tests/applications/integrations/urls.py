@@ -26,5 +26,6 @@ def is_toolbar_shown(request):
 urlpatterns = [
     path("notes/", notes),
     path("plain/", plain),
+    path("page/", plain, name="page"),
     *([path("__debug__/", include("debug_toolbar.urls"))] if find_spec("debug_toolbar") else []),
 ]
