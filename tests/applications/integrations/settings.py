@@ -51,6 +51,8 @@ DATABASE_ROUTERS = [
     "do_bridge.tenancy.routers.DirectoryRouter",
 ]
 _TOOLBAR = find_spec("debug_toolbar") is not None
+_TASKS_DB = find_spec("django_tasks_db") is not None
+SILENCED_SYSTEM_CHECKS = ["do_bridge.W011"]
 INSTALLED_APPS = [
     "do_bridge",
     "do_bridge.contrib.tasks",
@@ -59,6 +61,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "tests.applications.integrations.desk",
     *(["debug_toolbar"] if _TOOLBAR else []),
+    *(["django_tasks_db"] if _TASKS_DB else []),
 ]
 MIDDLEWARE = [
     "do_bridge.contrib.server_timing.ServerTimingMiddleware",
@@ -78,6 +81,8 @@ TASKS = {
         "OPTIONS": json.loads(os.environ.get("TASK_OPTIONS", "{}")),
     }
 }
+if _TASKS_DB:
+    TASKS["db"] = {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": []}
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",

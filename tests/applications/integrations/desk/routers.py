@@ -2,9 +2,11 @@
 
 from django.conf import settings
 
+QUEUES = ("do_bridge_tasks", "django_tasks_database", "django_tasks_db")
+
 
 class QueueRouter:
     def db_for_read(self, model, **hints):
-        return settings.QUEUE_ALIAS if model._meta.app_label == "do_bridge_tasks" else None
+        return settings.QUEUE_ALIAS if model._meta.app_label in QUEUES else None
 
     db_for_write = db_for_read

@@ -67,3 +67,10 @@ def numbered(context: Any, number: int, seconds: float) -> None:
     with transaction.atomic():
         Result.objects.get_or_create(number=number)
         Run.objects.create(number=number, worker=worker, is_end=True)
+
+
+@task
+def noted(number: int) -> str | None:
+    """Note in the shared database that a task began; return the tenant."""
+    Run.objects.using("default").create(number=number, worker="-", is_end=False)
+    return current_tenant()
