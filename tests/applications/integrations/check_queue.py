@@ -204,6 +204,28 @@ def test_a_worker_goes_on_after_an_error_and_postpones_what_cannot_begin(put, qu
     assert worker.done == 2
 
 
+@pytest.mark.parametrize("failures", [2, 100])
+def test_a_result_is_recorded_as_soon_as_the_database_answers_within_the_lease(
+    put, queue, monkeypatch, caplog, failures
+):
+    task = put()
+    own = queue(lease=1.5)
+    finish, left = own.finish, iter(range(failures))
+
+    def finish_later(*arguments):
+        if next(left, None) is not None:
+            raise OperationalError("the relay does not answer")
+        return finish(*arguments)
+
+    monkeypatch.setattr(own, "finish", finish_later)
+    worker = Worker(own, lambda row, record: record("SUCCESSFUL", 1, []), max_tasks=1)
+    worker.work()
+    row = QueuedTask.objects.get(pk=task.pk)
+    assert row.status == ("SUCCESSFUL" if failures == 2 else "RUNNING")
+    # The lease ends, and the task runs again.
+    assert ("can't be recorded: the relay does not answer" in caplog.text) == (failures == 100)
+
+
 def test_a_worker_keeps_the_lease_of_a_task_that_takes_longer(put, queue):
     task = put()
     own, others = queue("long", lease=1.5), []
