@@ -31,8 +31,8 @@ class Worker:
     """Run the tasks of a queue, one at a time, by `run(task, finish)`.
 
     `interval` is in seconds, between two looks at an empty queue. With `batch` the worker ends when no task
-    is ready; `max_tasks` ends it after so many. `lost` is called with each task that has failed because its
-    workers were lost.
+    is ready; `max_tasks` ends it after that number. `lost` is called with each task that has failed because
+    its workers were lost.
     """
 
     def __init__(

@@ -5,8 +5,6 @@ from datetime import timedelta
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from do_bridge.contrib.tasks.models import QueuedTask
-
 
 class Command(BaseCommand):
     """Delete tasks that ended some days ago."""
@@ -19,6 +17,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, days, verbosity, **options):
+        from do_bridge.contrib.tasks.models import QueuedTask
+
         ended = [QueuedTask.Status.FAILED, QueuedTask.Status.SUCCESSFUL]
         old = timezone.now() - timedelta(days=days)
         count, _ = QueuedTask.objects.filter(status__in=ended, finished_at__lt=old).delete()

@@ -5,9 +5,6 @@ from uuid import uuid4
 
 from django.core.management.base import BaseCommand, CommandError
 
-from do_bridge.contrib.tasks.queue import ALL, Queue
-from do_bridge.contrib.tasks.worker import Worker
-
 
 def positive(kind):
     """Return a parser of an option: a number of a kind above 0."""
@@ -30,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--backend", default="default", help="The alias in TASKS. Default: %(default)s.")
         parser.add_argument(
             "--queue-name",
-            default=ALL,
+            default="*",
             help="The queues, separated by commas. Default: all queues of the backend.",
         )
         parser.add_argument(
@@ -40,7 +37,7 @@ class Command(BaseCommand):
             help="Seconds between two looks at an empty queue, one round trip each. Default: %(default)s.",
         )
         parser.add_argument("--batch", action="store_true", help="End when no task is ready.")
-        parser.add_argument("--max-tasks", type=positive(int), help="End after so many tasks.")
+        parser.add_argument("--max-tasks", type=positive(int), help="End after this number of tasks.")
         parser.add_argument(
             "--worker-id", default=None, help="The worker's name in results. Default: random."
         )
@@ -49,7 +46,9 @@ class Command(BaseCommand):
         try:
             from do_bridge.contrib.tasks.backend import TenantTaskBackend
             from do_bridge.contrib.tasks.framework import task_backends
+            from do_bridge.contrib.tasks.queue import Queue
             from do_bridge.contrib.tasks.running import announce_lost, run
+            from do_bridge.contrib.tasks.worker import Worker
         except ModuleNotFoundError as error:
             raise CommandError(
                 "Django 5.2 needs the package django-tasks: pip install django-tasks"
