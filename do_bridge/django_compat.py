@@ -37,6 +37,11 @@ DECIMALS_FROM_TEXT = INSTALLED >= (6, 1)
 #: What receivers of m2m_changed get, beside the rest, while a fixture is loaded.
 RAW_LINKS = {"raw": True} if INSTALLED >= (6, 1) else {}
 
+#: The packages of the framework for background tasks, and of its function normalize_json().
+TASKS, TASKS_JSON = (
+    ("django.tasks", "django.utils.json") if INSTALLED >= (6, 0) else ("django_tasks", "django_tasks.utils")
+)
+
 #: The clause of a foreign key's column, as the schema editor's templates have it.
 INLINE_FOREIGN_KEY = "REFERENCES %(to_table)s (%(to_column)s)" + "%(on_delete_db)s" * HAS_DB_ON_DELETE
 

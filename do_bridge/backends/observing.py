@@ -21,6 +21,7 @@ def watch(connection, alias):
 
     Return the connection.
     """
+    connection.name = alias
     connection.on_call = partial(_pass_on, alias)
     connection.metered = _needs_rows
     return connection

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .sql import Statement
 from .transport import Answer
 
 logger = logging.getLogger("do_bridge.driver")
@@ -14,17 +15,19 @@ logger = logging.getLogger("do_bridge.driver")
 
 @dataclass(slots=True)
 class Call:
-    """One request, without its parameters.
+    """One request: ``operation`` is ``batch``, ``tx``, ``commit`` or ``rollback``; never its parameters.
 
-    ``operation`` is ``batch``, ``tx``, ``commit`` or ``rollback``; ``duration`` is in seconds; ``rows`` is
-    the number of rows returned; ``changed`` is the number of rows written, without those of triggers and
-    cascades; ``error`` is the name of the exception's class, or None.
+    ``duration`` in seconds; ``rows`` that came back; ``changed`` rows that were written, without those of
+    triggers and cascades; ``error`` the name of the exception's class, or None.
 
     ``rows_read`` and ``rows_written`` are the runtime's own counters, which Cloudflare bills: rows scanned,
     and rows and index entries written, over all statements of the request. They are None if
-    ``Connection.metered`` did not request them, if the request failed or had no statement, if the Worker is
+    ``Connection.metered`` did not ask for them, if the request failed or had no statement, if the Worker is
     older, or if the relay could not count them for this multi-statement text on D1 (see
     worker/PROTOCOL.md).
+
+    ``name`` is the connection's, which the Django backends set to the alias. ``sql`` holds the texts of the
+    statements, without their parameters, and is empty while nothing observes.
     """
 
     operation: str
@@ -36,6 +39,8 @@ class Call:
     rows_read: int | None = None
     rows_written: int | None = None
     error: str | None = None
+    name: str = ""
+    sql: tuple[str, ...] = ()
 
     def count(self, answers: Sequence[Answer]) -> None:
         """Take the numbers of rows from the answers to the request."""
@@ -45,13 +50,37 @@ class Call:
         self.rows_written = _total([answer.rows_written for answer in answers])
 
 
+_observers: tuple[Callable[[Call], None], ...] = ()
+
+
+def observe(observer: Callable[[Call], None]) -> Callable[[], None]:
+    """Call ``observer`` after each request of every connection, in its thread; return a function to undo it.
+
+    An exception of an observer is logged and goes no further.
+    """
+    global _observers
+    _observers = (*_observers, observer)
+
+    def undo() -> None:
+        global _observers
+        _observers = tuple(other for other in _observers if other is not observer)
+
+    return undo
+
+
 class Timed:
-    """Measure one request, log it, and call the connection's ``on_call``."""
+    """Measure one request, log it, and call the connection's ``on_call`` and all observers."""
 
     def __init__(
-        self, operation: str, database: str, on_call: Callable[[Call], None] | None, statements: int = 0
+        self,
+        operation: str,
+        database: str,
+        on_call: Callable[[Call], None] | None,
+        statements: Sequence[Statement] = (),
+        name: str = "",
     ) -> None:
-        self.call = Call(operation, database, statements)
+        sql = tuple(statement.sql for statement in statements) if _observers else ()
+        self.call = Call(operation, database, len(statements), name=name or database, sql=sql)
         self._on_call = on_call
         self._start = time.perf_counter()
 
@@ -67,6 +96,11 @@ class Timed:
             logger.debug("%s %s: %.1f ms, %s", call.operation, call.database, call.duration * 1000, outcome)
         if self._on_call is not None:
             self._on_call(call)
+        for observer in _observers:
+            try:
+                observer(call)
+            except Exception:
+                logger.exception("An observer of requests has failed. The request itself has not.")
 
 
 def _total(numbers: Sequence[int | None]) -> int | None:

@@ -45,9 +45,8 @@ MAX_WRITES: Final = 500
 class Connection(HasExceptions, LastWrites):
     """A connection to one database, ``do:<object>`` or ``d1:<id>``.
 
-    The first statement opens it. Without ``begin()`` each statement, and each batch, commits by itself.
-    ``timeout`` limits one call, ``lease`` one transaction, both in seconds. Use a connection from one thread
-    at a time.
+    Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` limits one call,
+    ``lease`` one transaction, both in seconds. Use a connection from one thread at a time.
 
     ``expect`` is the schema fingerprint that an object must hold before anything runs there (empty: none).
     If the object holds another one, ``on_mismatch(found)`` may bring the schema up to date and return the
@@ -58,10 +57,10 @@ class Connection(HasExceptions, LastWrites):
     a lost answer the driver sends it again, and it still runs once. Without a key, and on D1, the outcome of
     such a write is unknown.
 
-    ``on_call`` is called with a ``Call`` after each request; it must not use the connection. ``metered`` is
-    called before each request and returns whether to count the rows read and written. ``ahead`` returns a
-    context manager that gives statements to run before those of a request, in the same round trip and as
-    part of it; the request's failure or success ends the context.
+    Observers see ``name`` (``calls.observe``). ``on_call`` is called with a ``Call`` after each request; it
+    must not use the connection. ``metered`` is called before each request and returns whether to count the
+    rows read and written. ``ahead`` returns a context manager that gives statements to run before those of a
+    request, in the same round trip and as part of it; the request's failure or success ends the context.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Connection(HasExceptions, LastWrites):
                 "lease must be between 0.1 and 25 seconds, because the runtime ends transactions after 30"
             )
         self.transport = transport
-        self.database = database
+        self.database = self.name = database
         self.timeout = timeout
         self.lease = lease
         self.expect = expect
@@ -187,7 +186,7 @@ class Connection(HasExceptions, LastWrites):
         One round trip, outside any transaction. Raises NotSupportedError if the transport cannot report them.
         """
         self._check_open()
-        with Timed("size", self.database, self.on_call):
+        with self._timed("size"):
             return self.transport.size(self.database, Deadline(self.timeout))
 
     def erase(self) -> bool:
@@ -197,7 +196,7 @@ class Connection(HasExceptions, LastWrites):
         NotSupportedError if the transport cannot do this.
         """
         self._check_open()
-        with Timed("erase", self.database, self.on_call):
+        with self._timed("erase"):
             return self.transport.erase(self.database, Deadline(self.timeout))
 
     def begin(self) -> None:
@@ -300,7 +299,10 @@ class Connection(HasExceptions, LastWrites):
         # The end of a transaction that sent nothing needs no request.
         if not transaction.has_begun:
             return nullcontext()
-        return Timed(operation, self.database, self.on_call)
+        return self._timed(operation)
+
+    def _timed(self, operation: str, statements: Sequence[Statement] = ()) -> Timed:
+        return Timed(operation, self.database, self.on_call, statements, self.name)
 
     def _check_open(self) -> None:
         if self.closed:
@@ -322,7 +324,7 @@ class Connection(HasExceptions, LastWrites):
         """
         from .speculation.keys import reserve_keys
 
-        with Timed("reserve", self.database, self.on_call):
+        with self._timed("reserve"):
             return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
 
     def _try(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
@@ -367,7 +369,7 @@ class Connection(HasExceptions, LastWrites):
         metered = self.metered is not None and self.metered()
         if metered:
             statements = [replace(statement, metered=True) for statement in statements]
-        with Timed(operation, self.database, self.on_call, len(statements)) as call:
+        with self._timed(operation, statements) as call:
             if self._transaction is None:
                 answers = self._batch(statements, deadline, expect)
             else:

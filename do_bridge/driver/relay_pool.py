@@ -157,6 +157,11 @@ class RelayPool:
         for session in sessions:
             session.close()
 
+    def counts(self) -> tuple[int, int]:
+        """Return the number of open sessions, and of those that are idle."""
+        with self._lock:
+            return len(self._sessions), len(self._idle)
+
     def start_anew(self) -> None:
         """Leave the sessions to the parent, in the child of a fork."""
         _inherited.extend(self._sessions)
@@ -286,3 +291,12 @@ def _start_all_anew() -> None:
 if hasattr(os, "register_at_fork"):
     # Replace them at once: two threads that find out later would take each other's sessions away.
     os.register_at_fork(after_in_child=_start_all_anew)
+
+
+def session_counts() -> tuple[int, int]:
+    """Return how many relay sessions of this process are in use, and how many are idle."""
+    used = idle = 0
+    for pool in list(_pools):
+        all_of_it, free = pool.counts()
+        used, idle = used + all_of_it - free, idle + free
+    return used, idle

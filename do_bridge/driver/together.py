@@ -86,7 +86,7 @@ def _send(transport: Transport, parts: Sequence[Part]) -> list[list[Answer] | No
         metered = connection.metered is not None and connection.metered()
         sent = [replace(statement, metered=True) for statement in statements] if metered else statements
         requests.append(ReadRequest(connection.database, sent, connection.expect))
-        timed.append(Timed("batch", connection.database, connection.on_call, len(statements)))
+        timed.append(Timed("batch", connection.database, connection.on_call, statements, connection.name))
     deadline = Deadline(max(connection.timeout for connection, _ in parts))
     try:
         answers = transport.together(requests, deadline)

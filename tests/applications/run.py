@@ -8,12 +8,14 @@ import secrets
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from do_bridge.relay.processes import end_group, guarded
 from do_bridge.relay.terminal import say
 from tests.applications.compare import differences, faults, judge, size
 from tests.applications.environment import HERE, STATE, python_of
+from tests.applications.integrations import run as integrations
 from tests.applications.known import KNOWN
 from tests.applications.own_tests.run import run_all as run_own_tests
 from tests.applications.tenants.run import play_all
@@ -27,21 +29,22 @@ APPLICATIONS = {
 }
 TENANTS = "tenants"  # other people's applications inside tenants
 OWN_TESTS = "own-tests"  # the tests that applications ship
-# What is no application to compare.
-OTHERS = {TENANTS: play_all, OWN_TESTS: run_own_tests}
+INTEGRATIONS = "integrations"  # do_bridge.contrib with the packages that it serves
+# What is no site to compare.
+PLAYED = {TENANTS: play_all, OWN_TESTS: run_own_tests, INTEGRATIONS: integrations.play_all}
 ENGINES = ("sqlite3", "d1", "durable_object")
 SECONDS = 1800  # for one application on one engine
 
 
 def main() -> int:
     """Run the applications that the arguments name, else all; return 1 if one of them fails."""
-    known = [*APPLICATIONS, *OTHERS]
+    known = [*APPLICATIONS, *PLAYED]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("applications", nargs="*", metavar="application", help=", ".join(known))
     named = parser.parse_args().applications or known
     if unknown := set(named) - set(known):
         parser.error(f"{', '.join(sorted(unknown))}: not known. Known are {', '.join(known)}.")
-    failed = [name for name in named if not (OTHERS[name]() if name in OTHERS else run(name))]
+    failed = [name for name in named if not PLAYED.get(name, partial(run, name))()]
     say(f"Failed: {', '.join(failed)}." if failed else "Everything is as it should be.")
     return 1 if failed else 0
 

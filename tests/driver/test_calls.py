@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.calls import Call
+from do_bridge.driver.calls import Call, observe
+from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.relay_pool import session_counts
 
 Usage = list[tuple[int | None, int | None]]
 
@@ -78,3 +80,41 @@ def test_a_transaction_tells_those_of_each_of_its_requests(tenant: driver.Connec
         ("tx", 2, 0),
         ("commit", None, None),
     ]
+
+
+def test_observers_get_the_requests_of_every_connection_with_texts_and_without_values(
+    connection: driver.Connection, table: str
+) -> None:
+    seen: list[Call] = []
+    connection.name = "an alias"
+    undo = observe(seen.append)
+    try:
+        connection.execute(f"INSERT INTO {table} (v) VALUES (%s)", ["planted-4711"])
+        with pytest.raises(driver.OperationalError, match="no such table"):
+            connection.execute("SELECT 1 FROM missing")
+    finally:
+        undo()
+    connection.execute(f"SELECT v FROM {table}")
+    assert [(call.name, call.statements, call.error) for call in seen] == [
+        ("an alias", 1, None),
+        ("an alias", 1, "OperationalError"),
+    ]
+    assert seen[0].sql[0].startswith(f"INSERT INTO {table}")
+    assert "planted-4711" not in repr(seen)
+
+
+def test_an_unobserved_request_keeps_no_texts(connection: driver.Connection, table: str) -> None:
+    calls: list[Call] = []
+    connection.on_call = calls.append
+    connection.execute(f"SELECT v FROM {table}")
+    assert [call.sql for call in calls] == [()]
+
+
+def test_sessions_are_counted_by_whether_they_are_in_use(relay: RelayTransport, tenant_name: str) -> None:
+    with driver.connect(relay, tenant_name) as connection:
+        connection.execute("SELECT 1")
+        assert session_counts()[1] >= 1
+        connection.begin()
+        connection.execute("SELECT 1")
+        assert session_counts()[0] >= 1
+        connection.rollback()

@@ -1,5 +1,7 @@
 """The code blocks of a page, and a walk through them as a reader takes it."""
 
+import ast
+import importlib
 import os
 import re
 import shlex
@@ -13,6 +15,23 @@ ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = re.compile(r"^( *)```([a-z]+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _LABEL = re.compile(r"(?:# |<!-- )([\w./-]+\.\w+)(, .*?)?(?: -->)?\n")
 _NAMED_BEFORE = re.compile(r"`([\w./-]+\.\w+)`:\n\n$")
+
+
+def is_name_of_package(dotted: str) -> bool:
+    """Whether a dotted name is a module of the package, or a name in one; its own needs may be missing."""
+    parent, _, name = dotted.rpartition(".")
+    file = ROOT.joinpath(*parent.split(".")).with_suffix(".py")
+    if parent.startswith("do_bridge.contrib.") and file.exists():
+        tree = ast.parse(file.read_text())
+        return any(getattr(node, "name", "") == name for node in tree.body)
+    try:
+        importlib.import_module(dotted)
+    except ImportError:
+        module = ROOT.joinpath(*dotted.split("."))
+        if module.with_suffix(".py").exists():
+            return True
+        return bool(parent) and hasattr(importlib.import_module(parent), name)
+    return True
 
 
 @dataclass

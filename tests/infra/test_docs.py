@@ -1,19 +1,20 @@
 """What README, docs and PROTOCOL.md name is there: commands, their options, targets, files, links."""
 
 import ast
-import importlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-from django.core.management import get_commands, load_command_class
+from django.core.management import find_commands, load_command_class
+from django.core.management import get_commands as installed_commands
 
+import do_bridge
 from accounts import throttle
 from do_bridge.driver.exceptions import _BY_KIND
 from do_bridge.management.commands.relay import SUBCOMMANDS
 from do_bridge.tenancy.conf import DEFAULTS
-from tests.infra.pages import blocks_of
+from tests.infra.pages import blocks_of, is_name_of_package
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -36,6 +37,12 @@ def commands_of(page):
         for part in line.split("manage.py ")[1:]:
             words = shlex.split(part.partition("  #")[0].replace("'", ""), comments=True)
             yield words[0], words[1:]
+
+
+def get_commands():
+    """The commands of the site, and those of the package's applications that the site does not use."""
+    tasks = Path(do_bridge.__file__).parent / "contrib" / "tasks" / "management"
+    return installed_commands() | dict.fromkeys(find_commands(tasks), "do_bridge.contrib.tasks")
 
 
 def parser_of(command):
@@ -187,16 +194,6 @@ def python_of(page):
 def test_every_piece_of_python_can_be_read(page):
     for text in python_of(page):
         ast.parse(text)
-
-
-def is_name_of_package(dotted):
-    """Whether a dotted name is a module of the package, or a name in one."""
-    parent, _, name = dotted.rpartition(".")
-    try:
-        importlib.import_module(dotted)
-    except ImportError:
-        return bool(parent) and hasattr(importlib.import_module(parent), name)
-    return True
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
