@@ -21,7 +21,7 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
-from do_bridge.tenancy.slugs import validate_slug
+from do_bridge.tenancy.slugs import validate_new_slug
 from do_bridge.tenancy.tenants import lookup, tenant_model
 
 from . import leases, ledger
@@ -104,7 +104,7 @@ def create_tenant(
     in its object. Raises InvalidSlug, FieldsMissing, ObjectTaken, and Django's database errors, of which
     Held, Unfinished and LeaseLost say that another process works on the tenant, or did.
     """
-    new = NewTenant(validate_slug(slug), name, list(members), dict(fields or {}))
+    new = NewTenant(validate_new_slug(slug), name, list(members), dict(fields or {}))
     new.may_insert = refuse_missing(slug, new.fields)
     first = first_members(new.members)
     made = write_row(new, first, adopt=adopt)
