@@ -72,7 +72,7 @@ def check_cookie_domains(app_configs=None, **kwargs):
     return [
         Warning(
             f"{' and '.join(names)} name one domain, so browsers refuse these cookies at tenants' own "
-            "domains, and nobody can sign in or send a form there.",
+            "domains, and users can't sign in or send a form there.",
             hint="Remove the setting. Each domain then has a session of its own.",
             id="do_bridge.W021",
         )

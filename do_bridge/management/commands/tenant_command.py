@@ -38,6 +38,8 @@ REFUSED = {
     "all_tenants_command": _NESTED,
     "list_tenants": _NESTED,
     "tenant_rename": _NESTED,
+    "tenant_backup": _NESTED,
+    "tenant_restore_backup": _NESTED,
     "tenant_dump": _NESTED,
     "tenant_load": _NESTED,
     "load_sqlite": (
