@@ -104,7 +104,9 @@ def _find(storage, database, name):
     if name is not None:
         if (found := next((backup for backup in backups if backup.name == name), None)) is not None:
             return found
-        raise CommandError(f"The backup {name!r} does not exist. `manage.py tenant_backup --list` lists them.")
+        raise CommandError(
+            f"The backup {name!r} does not exist. `manage.py tenant_backup --list` lists them."
+        )
     for backup in reversed(backups):
         if database in backup.entries():
             return backup
