@@ -19,6 +19,8 @@ _READ_ONLY: Final = (
 )
 _CONTROL: Final = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"})
 _DEEPEST: Final = 50
+# SQLAlchemy asks when it connects, and the runtime refuses the question. Connections share no cache.
+_READ_UNCOMMITTED: Final = ["PRAGMA", "READ_UNCOMMITTED"]
 
 
 class Stream:
@@ -73,8 +75,11 @@ class Stream:
         names = {place.number: place.name for place in parameters(sql)}
         described = [{"name": names.get(number)} for number in range(1, max(names, default=0) + 1)]
         columns: list[str] = []
-        if shape.reads_only and shape.verb in ("SELECT", "VALUES"):
-            columns = self._run_text(*bound(f"SELECT * FROM (\n{sql}\n) LIMIT 0", [], {})).columns  # noqa: S608
+        if shape.reads_only or words_of(sql) == _READ_UNCOMMITTED:
+            # Clients expect no rows of a statement without columns.
+            is_query = shape.verb in ("SELECT", "VALUES")
+            text = f"SELECT * FROM (\n{sql}\n) LIMIT 0" if is_query else sql  # noqa: S608
+            columns = self._run_text(*bound(text, [], {})).columns
         return {
             "result": {
                 "params": described,
@@ -157,6 +162,8 @@ class Stream:
         if shape.verb in _CONTROL:
             self._control(words_of(sql))
             return Result([], [], -1, None)
+        if shape.verb == "PRAGMA" and words_of(sql) == _READ_UNCOMMITTED:
+            return Result(["read_uncommitted"], [(0,)], -1, None)
         try:
             return self._send(sql, params) if self._writes else self._read(sql, params)
         except driver.Error as error:

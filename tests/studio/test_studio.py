@@ -203,7 +203,8 @@ def test_a_transaction_without_write_reads_and_refuses_writes(serve):
     [
         "SELECT name, sql FROM sqlite_master WHERE name = 't'",
         "PRAGMA table_info('t')",
-        "PRAGMA table_xinfo(t)",
+        "PRAGMA main.table_xinfo(t)",
+        "PRAGMA read_uncommitted",
         "SELECT * FROM pragma_table_info('t') ORDER BY cid",
         "EXPLAIN QUERY PLAN SELECT * FROM t",
     ],
@@ -363,11 +364,13 @@ def test_a_condition_that_is_none_is_an_error(serve, condition):
 
 def test_describe_names_parameters_and_columns(serve):
     client = serve(writes=True)
-    select, insert, explain = client.pipeline(
+    select, insert, explain, pragma = client.pipeline(
         {"type": "describe", "sql": "SELECT id, a AS x FROM t WHERE id = ? AND b = :b"},
         {"type": "describe", "sql": "INSERT INTO t (a) VALUES (?2)"},
         {"type": "describe", "sql": "EXPLAIN SELECT 1"},
+        {"type": "describe", "sql": 'PRAGMA main.table_info("t")'},
     )
+    assert pragma["response"]["result"]["cols"][1]["name"] == "name"
     result = select["response"]["result"]
     assert result["params"] == [{"name": None}, {"name": ":b"}]
     assert [column["name"] for column in result["cols"]] == ["id", "x"]

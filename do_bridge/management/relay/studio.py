@@ -10,7 +10,7 @@ from do_bridge.backends.remote_sqlite.base import DatabaseWrapper
 from do_bridge.backends.sqlite_file.schema import connect
 from do_bridge.management.named_tenants import refuse_unregistered
 from do_bridge.studio.server import Server
-from do_bridge.tenancy.slugs import InvalidSlug, tenant_alias
+from do_bridge.tenancy.slugs import InvalidSlug, alias_slug, tenant_alias
 
 from .doctor import D1
 
@@ -40,7 +40,7 @@ def handle(command, *, slug, database, write, port, lease, **options):
         raise CommandError("Name a tenant, or another database with --database.")
     if not 0.1 <= lease <= 25:
         raise CommandError("--lease must be between 0.1 and 25 seconds.")
-    make = connector(_alias(slug) if slug else database, lease)
+    make = connector(_alias(slug or alias_slug(database)) or database, lease)
     try:
         server = Server(make, port=port, writes=write)
     except (OSError, OverflowError) as error:
@@ -72,6 +72,9 @@ def connector(alias, lease=10.0):
 
 
 def _alias(slug):
+    """Return a registered tenant's alias, or None for None."""
+    if slug is None:
+        return None
     try:
         alias = tenant_alias(slug)
     except InvalidSlug as error:

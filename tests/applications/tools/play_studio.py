@@ -2,13 +2,15 @@
 
 import os
 import subprocess
-import threading
+import sys
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import django
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
 BIG = 2**53 + 1
 
 
@@ -31,19 +33,26 @@ def main():
     print("libsql, sqlalchemy-libsql, @libsql/client and drizzle-kit have what they need.")  # noqa: T201
 
 
+class Server(NamedTuple):
+    """A running `relay studio`."""
+
+    url: str
+    token: str
+
+
 @contextmanager
 def served(alias, *, writes):
-    from do_bridge.management.relay.studio import connector
-    from do_bridge.studio.server import Server
-
-    with Server(connector(alias), writes=writes) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    """Run the command in a process of its own: `libsql` stops all threads while it waits."""
+    command = [sys.executable, str(ROOT / "manage.py"), "relay", "studio", "--database", alias]
+    process = subprocess.Popen(
+        [*command, *(["--write"] if writes else [])], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        process.stdout.readline()
+        yield Server(*(process.stdout.readline().strip().partition("=")[2] for _ in range(2)))
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def play_libsql(server):
@@ -53,9 +62,11 @@ def play_libsql(server):
     connection = libsql.connect(server.url, auth_token=server.token)
     connection.execute("CREATE TABLE plays (id INTEGER PRIMARY KEY, n INTEGER, b BLOB, t TEXT)")
     connection.commit()
-    connection.execute("INSERT INTO plays (n, b, t) VALUES (?, ?, ?)", (BIG, b"\0\xff", "ü"))
+    connection.execute("INSERT INTO plays (n, b, t) VALUES (?, ?, ?)", (5, b"\0\xff", "ü"))
     connection.commit()
-    assert connection.execute("SELECT n, b, t FROM plays").fetchall() == [(BIG, b"\0\xff", "ü")]
+    rows = connection.execute(f"SELECT n, b, t, {BIG}, typeof(n) FROM plays").fetchall()
+    # The client sends integers beyond 2**53 as floats; it reads them exactly.
+    assert rows == [(5, b"\0\xff", "ü", BIG, "integer")], rows
     connection.execute("DELETE FROM plays")
     connection.rollback()
     assert connection.execute("SELECT count(*) FROM plays").fetchone() == (1,)
@@ -73,7 +84,8 @@ def play_sqlalchemy(server):
     assert "blog_post" in tables, tables
     assert {column["name"] for column in inspect(engine).get_columns("blog_post")} >= {"id", "title"}
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT :n"), {"n": BIG}).scalar() == BIG
+        assert connection.execute(text(f"SELECT {BIG}")).scalar() == BIG
+        assert connection.execute(text("SELECT :n"), {"n": "x"}).scalar() == "x"
     engine.dispose()
 
 
@@ -104,7 +116,7 @@ def play_node(program, server):
 
 def play_drizzle_kit(server):
     """drizzle-kit reads the schema, as Drizzle Studio's server does."""
-    folder = Path(f"drizzle-{server.server_address[1]}")
+    folder = Path(f"drizzle-{server.url.rpartition(':')[2]}")
     folder.mkdir()
     config = folder / "drizzle.config.mjs"
     config.write_text((HERE / "drizzle.config.mjs").read_text())
