@@ -16,6 +16,7 @@ from tests.applications.compare import differences, faults, judge, size
 from tests.applications.environment import HERE, STATE, python_of
 from tests.applications.known import KNOWN
 from tests.applications.tenants.run import play_all
+from tests.applications.tools.run import play_all as play_tools
 from tests.production import ProductionWorker
 
 APPLICATIONS = {
@@ -25,19 +26,21 @@ APPLICATIONS = {
     "cms": "site_cms",
 }
 TENANTS = "tenants"  # other people's applications inside tenants
+TOOLS = "tools"  # backups, storages and libSQL's clients
 ENGINES = ("sqlite3", "d1", "durable_object")
 SECONDS = 1800  # for one application on one engine
 
 
 def main() -> int:
     """Run the applications that the arguments name, else all; return 1 if one of them fails."""
-    known = [*APPLICATIONS, TENANTS]
+    others = {TENANTS: play_all, TOOLS: play_tools}
+    known = [*APPLICATIONS, *others]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("applications", nargs="*", metavar="application", help=", ".join(known))
     named = parser.parse_args().applications or known
     if unknown := set(named) - set(known):
         parser.error(f"{', '.join(sorted(unknown))}: not known. Known are {', '.join(known)}.")
-    failed = [name for name in named if not (play_all() if name == TENANTS else run(name))]
+    failed = [name for name in named if not (others[name]() if name in others else run(name))]
     say(f"Failed: {', '.join(failed)}." if failed else "Everything is as it should be.")
     return 1 if failed else 0
 

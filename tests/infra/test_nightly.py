@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from do_bridge import django_compat
-from tests.applications.run import APPLICATIONS, TENANTS
+from tests.applications.run import APPLICATIONS, TENANTS, TOOLS
 
 SEEDED = ("torture", "leak", "lifecycle", "fuzz", "soak", "long")
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ def test_every_long_command_runs_at_night_and_no_target_is_made_up():
 
 
 def test_every_application_has_a_job_of_its_own():
-    assert set(re.findall(r"LABEL=(\S+)", WORKFLOW)) == {*APPLICATIONS, TENANTS}
+    assert set(re.findall(r"LABEL=(\S+)", WORKFLOW)) == {*APPLICATIONS, TENANTS, TOOLS}
 
 
 def test_each_run_has_new_choices_that_the_report_of_a_failure_names():

@@ -37,7 +37,7 @@ const plays = sqliteTable("plays", { id: integer("id").primaryKey(), t: text("t"
 const database = drizzle(createClient({ url, authToken }));
 await database.insert(plays).values({ t: "by drizzle" });
 assert.deepEqual(
-  (await database.select({ t: plays.t }).from(plays)).map((row) => row.t),
+  (await database.select({ t: plays.t }).from(plays).orderBy(plays.id)).map((row) => row.t),
   ["ü", "by drizzle"],
 );
 await client.execute("DROP TABLE plays");
