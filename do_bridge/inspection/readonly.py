@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from do_bridge import driver
 from do_bridge.driver.sql import bare, shape_of, tokens
@@ -122,7 +123,7 @@ def check_program(rows):
         raise Refused("The statement would write, and only statements that read can be run here.")
 
 
-def check_reads(run, text, params=None):
+def check_reads(run: Any, text: str, params: Any = None) -> None:
     """Raise Refused unless one query, a SELECT or VALUES, certainly only reads.
 
     `run(sql, params)` sends a statement to the database and returns its Result.

@@ -80,7 +80,8 @@ class Server(ThreadingHTTPServer):
     def pipeline(self, body: Any) -> dict[str, Any]:
         """Answer the body of a pipeline request."""
         requests = body["requests"]
-        with self._stream(body.get("baton")) as (stream, baton):
+        with self._stream(body.get("baton")) as (stream, following):
+            baton: str | None = following
             results: list[dict[str, Any]] = []
             for request in requests:
                 results.append(stream.answer(request))

@@ -41,4 +41,4 @@ assert.deepEqual(
   ["ü", "by drizzle"],
 );
 await client.execute("DROP TABLE plays");
-await assert.rejects(createClient({ url, authToken: "wrong" }).execute("SELECT 1"), /401/);
+await assert.rejects(createClient({ url, authToken: "wrong" }).execute("SELECT 1"), /UNAUTHORIZED/);
