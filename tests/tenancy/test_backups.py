@@ -19,6 +19,7 @@ from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.management import backups
 from do_bridge.management.backups import Backup, Damaged, list_backups, prune
+from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.lifecycle import dump_shared
 from do_bridge.tenancy.lifecycle.dump_shared import dump_database
@@ -362,3 +363,16 @@ def test_a_run_with_a_broken_manifest_is_named(storage, posts):
 def test_the_manifest_holds_no_secret(storage, posts):
     text = json.dumps(back_up(posts.slug).manifest())
     assert connections["default"].settings_dict["PASSWORD"] not in text
+
+
+def test_after_a_loss_of_the_objects_a_tenant_is_restored_under_its_own_slug(storage, posts):
+    back_up(posts.slug)
+    alias = tenant_alias(posts.slug)
+    state = TenantState.objects.get(slug=posts.slug)
+    empty_object(alias)
+    # As in a D1 that was restored: it knows the tenant, whose object is empty.
+    Tenant.objects.get_or_create(slug=posts.slug)
+    state.save()
+    run("tenant_restore_backup", posts.slug)
+    with tenant_context(posts.slug):
+        assert Post.objects.count() == 3
