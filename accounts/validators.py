@@ -2,7 +2,7 @@
 
 from django.core.exceptions import ValidationError
 
-from do_bridge import validate_slug
+from do_bridge.tenancy.slugs import is_valid_slug, validate_new_slug
 
 
 def is_storable(text):
@@ -14,10 +14,12 @@ def is_storable(text):
 
 
 def validate_tenant_slug(value):
-    """Raise ValidationError if the relay would refuse `value` as a tenant's name."""
-    try:
-        validate_slug(value)
-    except ValueError as exc:
+    """Raise ValidationError if `value` can't be a new tenant's name."""
+    if not is_valid_slug(value):
         raise ValidationError(
             "Use 1 to 63 of a-z, 0-9 and hyphens, with a letter or a digit at both ends.", code="invalid"
-        ) from exc
+        )
+    try:
+        validate_new_slug(value)
+    except ValueError as exc:
+        raise ValidationError("This name is reserved. Choose another one.", code="reserved") from exc

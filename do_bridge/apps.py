@@ -14,7 +14,7 @@ class DoBridgeConfig(AppConfig):
     verbose_name = "Cloudflare databases"
 
     def ready(self):
-        from .checks import safety, sessions, settings  # noqa: F401 - they register the system checks
+        from .checks import domains, safety, sessions, settings  # noqa: F401 - they register the system checks
         from .contrib.logging import watch_calls
         from .management.failures import expect_failures
         from .tenancy.databases import register_from_arguments, tenant_databases
@@ -25,6 +25,7 @@ class DoBridgeConfig(AppConfig):
         if tenant_databases() is None:
             return
         from .management.named_tenants import check_typed
+        from .tenancy.domains import watch_domains
         from .tenancy.lifecycle import fencing
         from .tenancy.lifecycle.keeping import keep_rows
         from .tenancy.lifecycle.provision import guard_lookup
@@ -38,6 +39,7 @@ class DoBridgeConfig(AppConfig):
         watch_connections()
         fencing.watch_connections()
         watch_tenants()
+        watch_domains()
         keep_rows()
         send_copies()
         refuse_full_copies()

@@ -18,6 +18,31 @@ DEFAULTS = {
     "TENANT_URLCONF": None,
     # "example.com" also serves the tenant acme at acme.example.com. Empty: only paths.
     "TENANT_DOMAIN": "",
+    # Slugs that no new tenant gets. Below TENANT_DOMAIN these names serve the shared site.
+    "RESERVED_SLUGS": (
+        "www",
+        "mail",
+        "smtp",
+        "imap",
+        "pop",
+        "ftp",
+        "mx",
+        "ns1",
+        "ns2",
+        "autoconfig",
+        "autodiscover",
+        "webmail",
+        "admin",
+        "api",
+        "static",
+        "media",
+        "assets",
+        "cdn",
+    ),
+    # The model in D1 with tenants' own domains: a unique field `host` and a foreign key to the tenant.
+    "DOMAIN_MODEL": None,
+    # With DOMAIN_MODEL: hosts that serve the shared site beside TENANT_DOMAIN, as in ALLOWED_HOSTS.
+    "SHARED_HOSTS": (),
     # For how many seconds, and for how many tenants, a process caches a tenant's row.
     "TENANT_CACHE_SECONDS": 30,
     "TENANT_CACHE_SIZE": 1000,

@@ -4,12 +4,13 @@ from django.urls import get_script_prefix
 
 from do_bridge.tenancy import current_tenant
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.domains import shared_host
 
 
 def directory_root(request):
     """Return the root of the shared site's URLs.
 
-    It is a path, or a full URL if the tenant has a subdomain.
+    It is a path, or a full URL if the tenant has a subdomain or a domain of its own.
     """
     prefix = get_script_prefix()
     slug = current_tenant()
@@ -18,7 +19,7 @@ def directory_root(request):
     inside = f"{conf('TENANT_PATH').lstrip('/')}{slug}/"
     if prefix.endswith(f"/{inside}"):
         return prefix.removesuffix(inside)
-    return f"{request.scheme}://{conf('TENANT_DOMAIN')}/"
+    return f"{request.scheme}://{shared_host()}/"
 
 
 def tenant_root(request, slug):

@@ -29,6 +29,7 @@ from do_bridge.tenancy.schema.errors import SchemaMismatch, TenantGone
 from .addresses import path_of
 from .conf import conf
 from .context import keep_urlconf, request_context
+from .domains import domains, host_of, is_shared, label_below_tenant_domain
 from .lifecycle.keeping import is_kept
 from .orm.importing import import_late_modules
 from .slugs import InvalidSlug
@@ -39,8 +40,14 @@ logger = logging.getLogger("do_bridge.tenancy")
 _AFTER_PREFIX = re.compile(r"(?P<slug>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 
 
+class OwnDomain(str):
+    """A host in place of a slug, because only D1 can tell which tenant it belongs to."""
+
+    __slots__ = ()
+
+
 class TenantMiddleware:
-    """Serve `/t/<slug>/…` and `<slug>.<TENANT_DOMAIN>` inside that tenant.
+    """Serve `/t/<slug>/…`, `<slug>.<TENANT_DOMAIN>` and tenants' own domains inside that tenant.
 
     `request.tenant` is the tenant's row or None. The path's prefix moves into the script name, so that views
     and `reverse()` work as without it. An unknown tenant is a 404 before any Durable Object is called. Below
@@ -212,13 +219,15 @@ def lease_page(request: Any, error: Any) -> Any:
 def find_slug(request: Any) -> Any:
     """Return (slug or None, script prefix, rest of the path).
 
-    The slug is not validated yet.
+    The slug is not validated yet. It is an OwnDomain if the request's host is not the site's own.
     """
-    domain = conf("TENANT_DOMAIN").partition(":")[0].lower()
-    if domain:
-        host = request.get_host().partition(":")[0].lower().removesuffix(".")
-        if host.endswith("." + domain):
-            return host[: -len(domain) - 1], None, None
+    if conf("TENANT_DOMAIN") or conf("DOMAIN_MODEL"):
+        host = host_of(request)
+        if not is_shared(host):
+            if (label := label_below_tenant_domain(host)) is not None:
+                return label, None, None
+            if conf("DOMAIN_MODEL"):
+                return OwnDomain(host), None, None
     prefix = conf("TENANT_PATH")
     if not request.path_info.startswith(prefix):
         return None, None, None
@@ -231,10 +240,14 @@ def find_slug(request: Any) -> Any:
 def _find_tenant(slug):
     """Return the tenant's row, or None for None.
 
-    Raises Http404 for an invalid or unknown slug.
+    Raises Http404 for an invalid or unknown slug, and for an unknown host.
     """
     if slug is None:
         return None
+    if isinstance(slug, OwnDomain):
+        host, slug = slug, domains.get(slug)
+        if slug is None:
+            raise Http404(f"No site is served at {host}.")
     try:
         tenant = lookup.get(slug)
     except InvalidSlug:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TypeGuard
 
+from .conf import conf
+
 ALIAS_PREFIX = "tenant/"
 TEMPLATE_OBJECT_PREFIX = "scratch/"
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -30,6 +32,19 @@ def validate_slug(value: object) -> str:
             "inner hyphens."
         )
     return value
+
+
+def validate_new_slug(value: object) -> str:
+    """Return `value` unchanged if a new tenant may have it as its slug.
+
+    Raises InvalidSlug, also for the names in DO_BRIDGE["RESERVED_SLUGS"].
+    """
+    slug = validate_slug(value)
+    if slug in conf("RESERVED_SLUGS"):
+        raise InvalidSlug(
+            f"The slug {slug!r} is reserved by DO_BRIDGE['RESERVED_SLUGS']. Choose another slug."
+        )
+    return slug
 
 
 def tenant_alias(slug: str | None) -> str:

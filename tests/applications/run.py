@@ -19,6 +19,7 @@ from tests.applications.integrations import run as integrations
 from tests.applications.known import KNOWN
 from tests.applications.own_tests.run import run_all as run_own_tests
 from tests.applications.tenants.run import play_all
+from tests.applications.tools.run import play_all as play_tools
 from tests.production import ProductionWorker
 
 APPLICATIONS = {
@@ -30,8 +31,14 @@ APPLICATIONS = {
 TENANTS = "tenants"  # other people's applications inside tenants
 OWN_TESTS = "own-tests"  # the tests that applications ship
 INTEGRATIONS = "integrations"  # do_bridge.contrib with the packages that it serves
+TOOLS = "tools"  # backups, storages and libSQL's clients
 # What is no site to compare.
-PLAYED = {TENANTS: play_all, OWN_TESTS: run_own_tests, INTEGRATIONS: integrations.play_all}
+PLAYED = {
+    TENANTS: play_all,
+    OWN_TESTS: run_own_tests,
+    INTEGRATIONS: integrations.play_all,
+    TOOLS: play_tools,
+}
 ENGINES = ("sqlite3", "d1", "durable_object")
 SECONDS = 1800  # for one application on one engine
 

@@ -3,7 +3,7 @@
 Its orders are JSON on standard input: `arguments` of manage.py; `directory` and `objects`, the names of the
 test databases; `migrations`, (folder, package) of the blog's newer migrations or null; `kill`, null or
 {"to": the beginning of a database's name, "text": what stands in the request, "at": which of those, from 1,
-"sent": whether it goes out}.
+"sent": whether it goes out}; `backups`, the folder of STORAGES["backups"] or null.
 """
 
 import json
@@ -31,6 +31,10 @@ def main(orders):
         sys.path.insert(0, folder)
         settings.MIGRATION_MODULES = {"blog": package}
         import tests.tenancy.newer_code  # noqa: F401 - the migration looks for it among the loaded modules
+    if orders["backups"]:
+        folder = {"location": orders["backups"]}
+        storage = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": folder}
+        settings.STORAGES = {**settings.STORAGES, "backups": storage}
     django.setup()
     if orders["kill"]:
         # What it leaves is soon anybody's.

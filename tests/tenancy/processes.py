@@ -11,11 +11,11 @@ from tests.forking import Program
 PROGRAM = Path(__file__).parent / "other_process.py"
 
 
-def start(*arguments, kill=None, folder=None, directory=None):
+def start(*arguments, kill=None, folder=None, directory=None, backups=None):
     """Start `manage.py` with these arguments; return the process.
 
     `kill` is (to, text, at, sent) as other_process.py takes them, `folder` holds the newer code's migrations,
-    `directory` is another D1 database than this run's.
+    `directory` is another D1 database than this run's, `backups` the folder of STORAGES["backups"].
     """
     package = settings.MIGRATION_MODULES.get("blog")
     orders = {
@@ -23,6 +23,7 @@ def start(*arguments, kill=None, folder=None, directory=None):
         "directory": directory or connections["default"].settings_dict["NAME"],
         "objects": settings.DATABASES["tenant"]["NAME"],
         "migrations": [str(folder), package] if package else None,
+        "backups": backups,
         "kill": dict(zip(("to", "text", "at", "sent"), kill, strict=True)) if kill else None,
     }
     return Program([PROGRAM], text=json.dumps(orders))

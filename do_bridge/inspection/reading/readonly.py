@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from do_bridge import driver
 from do_bridge.driver.sql import bare, shape_of, tokens
@@ -126,6 +127,19 @@ def check_program(rows):
         raise Refused("The statement would write, and only statements that read can be run here.")
 
 
+def check_reads(run: Any, text: str, params: Any = None) -> None:
+    """Raise Refused unless one query, a SELECT or VALUES, certainly only reads.
+
+    `run(sql, params)` sends a statement to the database and returns its Result.
+    """
+    _check_pragmas(text)
+    program = run(f"EXPLAIN {text}", params)
+    check_program(program.rows)
+    if any(row[1] == "VOpen" for row in program.rows):
+        for (view,) in run(_VIEWS, None).rows:
+            _check_pragmas(view)
+
+
 def run(database, sql, *, limit=ROW_LIMIT, offset=0, seconds=SECONDS):
     """Run one reading statement on an `Inspected` database.
 
@@ -182,11 +196,7 @@ def _guarded(database, text, wanted, seconds):
         if connection.supports_transactions:
             connection.begin()
         try:
-            program = _only(connection, f"EXPLAIN {text}", until)
-            check_program(program.rows)
-            if any(row[1] == "VOpen" for row in program.rows):
-                for (view,) in _only(connection, _VIEWS, until).rows:
-                    _check_pragmas(view)
+            check_reads(lambda sql, params=None: _only(connection, sql, until), text)
             return [_only(connection, statement, until) for statement in wanted]
         except driver.OperationalError as error:
             if time.monotonic() < until - _ROUNDING:

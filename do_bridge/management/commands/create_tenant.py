@@ -23,7 +23,7 @@ from do_bridge.tenancy.lifecycle.tenant_rows import (
     has_name,
     parse_fields,
 )
-from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.slugs import InvalidSlug, validate_new_slug
 from do_bridge.tenancy.tenants import tenant_model
 
 
@@ -51,7 +51,7 @@ class Command(TenantsCommand):
 
     def handle(self, *, slug, name, member, verbosity, adopt=False, fields=(), **options):
         try:
-            validate_slug(slug)
+            validate_new_slug(slug)
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
         try:

@@ -33,7 +33,7 @@ from do_bridge.tenancy.lifecycle.tenant_rows import (
     refuse_missing,
 )
 from do_bridge.tenancy.migrate.fleet import JOBS, Fleet, Outcome
-from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.slugs import InvalidSlug, validate_new_slug
 
 SHOWN = 20
 
@@ -138,7 +138,7 @@ class Command(TenantsCommand):
                 continue
             slug, name, members, *more = [*cells, "", ""]
             try:
-                validate_slug(slug)
+                validate_new_slug(slug)
             except InvalidSlug as error:
                 raise CommandError(f"Line {rows.line_num}: {error} Nothing was created.") from error
             if slug in wanted or len(more) > 2:

@@ -2,7 +2,7 @@
 
 from django.core.management.base import BaseCommand, CommandError
 
-from do_bridge.management.relay import deploy, doctor, status
+from do_bridge.management.relay import deploy, doctor, status, studio
 from do_bridge.relay import RelayError
 from do_bridge.relay.commands import dev, logs, token
 
@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "deploy": deploy,
     "status": status,
     "doctor": doctor,
+    "studio": studio,
     "token": token,
     "logs": logs,
 }

@@ -36,6 +36,10 @@ REFUSED = {
     "empty_template_objects": _SHARED,
     "tenant_command": _NESTED,
     "all_tenants_command": _NESTED,
+    "list_tenants": _NESTED,
+    "tenant_rename": _NESTED,
+    "tenant_backup": _NESTED,
+    "tenant_restore_backup": _NESTED,
     "tenant_dump": _NESTED,
     "tenant_load": _NESTED,
     "load_sqlite": (

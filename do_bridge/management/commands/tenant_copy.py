@@ -14,7 +14,7 @@ from do_bridge.tenancy.lifecycle.tenant_rows import (
     parse_fields,
     refuse_missing,
 )
-from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.slugs import InvalidSlug, validate_new_slug
 
 from .tenant_dump import dump_to
 from .tenant_load import load_from
@@ -46,7 +46,7 @@ class Command(TenantsCommand):
     def handle(self, *, source, target, name, lease, verbosity, fields=(), **options):
         quiet = verbosity < 1
         try:
-            validate_slug(target)
+            validate_new_slug(target)
             refuse_missing(target, parse_fields(fields))
         except (InvalidSlug, FieldsMissing, WrongField) as error:
             raise CommandError(str(error)) from error

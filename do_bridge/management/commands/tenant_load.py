@@ -34,7 +34,7 @@ from do_bridge.tenancy.lifecycle.tenant_rows import (
 from do_bridge.tenancy.migrate.catch_up import named
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import lacking
-from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
+from do_bridge.tenancy.slugs import InvalidSlug, validate_new_slug, validate_slug
 from do_bridge.tenancy.tenants import is_registered
 
 from .tenant_dump import dump_to
@@ -129,7 +129,7 @@ def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=F
         tenant_filled.send(sender=type(command), source=source, target=slug)
 
     with _told(slug):
-        validate_slug(slug)
+        validate_new_slug(slug)
         values = parse_fields(fields)
         refuse_missing(slug, values)
         operation = Operation.COPY if source else Operation.LOAD

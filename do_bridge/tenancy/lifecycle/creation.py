@@ -24,7 +24,7 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
-from do_bridge.tenancy.slugs import validate_slug
+from do_bridge.tenancy.slugs import validate_new_slug
 from do_bridge.tenancy.tenants import lookup, tenant_model
 
 from . import leases, ledger
@@ -117,7 +117,7 @@ def create_tenant(
     Raises InvalidSlug, FieldsMissing, ObjectTaken, and Django's database errors. Among these, Held,
     Unfinished and LeaseLost mean that another process works on the tenant, or has worked on it.
     """
-    new = NewTenant(validate_slug(slug), name, list(members), dict(fields or {}))
+    new = NewTenant(validate_new_slug(slug), name, list(members), dict(fields or {}))
     new.may_insert = refuse_missing(slug, new.fields)
     first = first_members(new.members)
     made = write_row(new, first, adopt=adopt)

@@ -53,18 +53,26 @@ def dump_tenant(slug, path, *, lease=LONGEST_LEASE, page_bytes=PAGE_BYTES, on_pa
     Raises Django's database errors, NotSupportedError for a virtual table of a kind that can't be read (see
     `virtual`), and FileExistsError if `path` exists.
     """
+    wrapper = connections[tenant_alias(slug)]
+    with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper, lease=lease)) as source:
+        return dump_connection(source, path, Reader, page_bytes=page_bytes, on_page=on_page, then=then)
+
+
+def dump_connection(source, path, make_reader, *, page_bytes=PAGE_BYTES, on_page=None, then=None):
+    """Write the database behind a driver connection into a new SQLite file; see `dump_tenant`.
+
+    `make_reader(connection, page_bytes)` returns the Reader that chooses how rows are read.
+    """
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} already exists. Choose another file.")
-    wrapper = connections[tenant_alias(slug)]
-    with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper, lease=lease)) as source:
-        with _temporary(path) as target:
-            reader = Reader(source, page_bytes)
-            report = _write(reader, target, on_page, is_held=then is not None)
-            report.consistent = reader.consistent
-            report.dangling = len(target.execute("PRAGMA foreign_key_check").fetchall())
-        if then is not None and report.consistent:
-            then(source)
+    with _temporary(path) as target:
+        reader = make_reader(source, page_bytes)
+        report = _write(reader, target, on_page, is_held=then is not None)
+        report.consistent = reader.consistent
+        report.dangling = len(target.execute("PRAGMA foreign_key_check").fetchall())
+    if then is not None and report.consistent:
+        then(source)
     return report
 
 
@@ -206,7 +214,11 @@ class Reader:
             page_statement(table, part, after, size)
             for part in chunks(table.columns, COLUMNS_IN_A_RESULT - len(table.key))
         ]
-        results = self.run(statements)
+        return self._joined(table, self.run(statements))
+
+    @staticmethod
+    def _joined(table, results):
+        """Return what `_page` does from the results of its statements, each with some of the columns."""
         keys = len(table.key)
         rows, last, weight = [], None, 0
         for pieces in zip(*(result.rows for result in results), strict=True):
