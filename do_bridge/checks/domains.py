@@ -43,7 +43,10 @@ def _why_not():
 
 @register()
 def check_shared_hosts(app_configs=None, **kwargs):
-    """Refuse own domains without a host for the shared site, and a pattern that matches all hosts."""
+    """Check the hosts of the shared site, if tenants have their own domains.
+
+    The shared site needs a host, and its pattern must not match all hosts.
+    """
     if not conf("DOMAIN_MODEL"):
         return []
     if "*" in conf("SHARED_HOSTS"):

@@ -1,6 +1,7 @@
-"""Celery: each task carries the tenant that is current when it is sent, and runs in that tenant alone.
+"""The integration with Celery: each task runs in the tenant that sent it.
 
-Call `connect()` once, next to the Celery application.
+A task carries the tenant that is current when it is sent. Call `connect()` once, next to the Celery
+application.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _CONTEXT = "do_bridge_context"
 
 
 def connect() -> None:
-    """Send the current tenant with each task, and run each task in the tenant of its message.
+    """Send the current tenant with each task, and run each task in its tenant.
 
     A task whose message has no tenant runs without one, so tenant models raise NoTenant. That also holds for
     messages of processes that did not call this function.
@@ -44,10 +45,10 @@ def disconnect() -> None:
 
 
 def for_tenant(slug: str) -> dict[str, str]:
-    """Return headers that choose a task's tenant: `task.apply_async(headers=for_tenant("acme"))`.
+    """Return headers that choose a task's tenant.
 
-    The schedule of celery beat takes them as `"options": {"headers": for_tenant("acme")}`. Raises
-    InvalidSlug.
+    Use them as `task.apply_async(headers=for_tenant("acme"))`. The schedule of celery beat takes them as
+    `"options": {"headers": for_tenant("acme")}`. Raises InvalidSlug.
     """
     return {HEADER: tenant_alias(slug)}
 

@@ -1,4 +1,4 @@
-"""Channels: an ASGI middleware that makes the tenant of a connection current for its consumer."""
+"""ASGI middleware for Channels that makes a connection's tenant current."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ NOT_FOUND = 4404
 
 
 class TenantConnectionMiddleware:
-    """Serve the connections to `/t/<slug>/…` and `<slug>.<TENANT_DOMAIN>` inside that tenant.
+    """A middleware that serves each connection inside its tenant.
 
-    Put it around Channels' URLRouter, whose patterns then need no prefix. `scope["tenant"]` is the tenant's
-    row or None. A connection to an unknown tenant is refused. A consumer of a connection without a tenant
-    runs without one.
+    These are the connections to `/t/<slug>/…` and `<slug>.<TENANT_DOMAIN>`. Put it around Channels'
+    URLRouter, whose patterns then need no prefix. `scope["tenant"]` is the tenant's row or None. A connection
+    to an unknown tenant is refused. A consumer of a connection without a tenant runs without one.
     """
 
     def __init__(self, application: Any) -> None:
@@ -54,9 +54,10 @@ class TenantConnectionMiddleware:
 
 
 def tenant_group(name: str) -> str:
-    """Return the name of a group of the current tenant: `group_add(tenant_group("chat"), …)`.
+    """Return the name of a group of the current tenant.
 
-    A channel layer knows no tenants, so a plain name is the same group in all of them. Raises NoTenant.
+    Use it as `group_add(tenant_group("chat"), …)`. A channel layer knows no tenants, so a plain name is the
+    same group in all of them. Raises NoTenant.
     """
     slug = current_tenant()
     if slug is None:

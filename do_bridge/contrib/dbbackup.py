@@ -1,4 +1,7 @@
-"""A connector for django-dbbackup: dumps of D1, of an object and of a tenant as SQLite files."""
+"""A connector for django-dbbackup that writes dumps as SQLite files.
+
+It dumps D1, Durable Objects and tenants.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ class DumpConnector(BaseDBConnector):  # type: ignore[misc, unused-ignore]
     extension = "sqlite3"
 
     def generate_filename(self, server_name: str | None = None) -> Any:
-        """Return a name with the whole alias, because a tenant may be named as another alias is."""
+        """Return a file name that contains the whole alias.
+
+        A shorter name would be ambiguous, because a tenant may be named as another alias is.
+        """
         return filename_generate(self.extension, self.database_name.replace("/", "-"), server_name)
 
     def create_dump(self) -> Any:

@@ -1,4 +1,7 @@
-"""A panel for django-debug-toolbar: every request to D1 and to Durable Objects, with its statements."""
+"""A panel for django-debug-toolbar with all requests to D1 and Durable Objects.
+
+It lists their statements.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from .observing import collect_calls
 
 
 class RelayPanel(Panel):
-    """Show round trips, batches and SQL of all aliases, tenants included; never a parameter's value.
+    """The panel with the round trips, batches and SQL of all aliases.
 
-    The toolbar's own SQL panel patches the connections that exist when a request begins, and a tenant's
-    connection is made later.
+    This includes tenants. It never shows a parameter's value. The toolbar's own SQL panel patches the
+    connections that exist when a request begins, and a tenant's connection is made later.
     """
 
     title = "Round trips"

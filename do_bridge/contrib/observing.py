@@ -1,4 +1,4 @@
-"""Collect the requests that a view or task sends to the relay, for those who show them."""
+"""The collector of the requests that a view or a task sends to the relay."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _lists: ContextVar[tuple[list[Call], ...]] = ContextVar("do_bridge_collected_cal
 
 @contextmanager
 def collect_calls() -> Iterator[list[Call]]:
-    """Yield a list that receives each request of this thread or task, and of what it calls through asgiref.
+    """Yield a list that receives each request of this thread or task.
 
-    A call has `name` (the alias), `operation`, `statements` (their number), `sql` (their texts, without
-    parameters), `duration` in seconds, `rows`, `changed` and `error`.
+    It also receives the requests of code that is called through asgiref. A call has `name` (the alias),
+    `operation`, `statements` (their number), `sql` (their texts, without parameters), `duration` in seconds,
+    `rows`, `changed` and `error`.
     """
     found: list[Call] = []
     token = _lists.set((*_lists.get(), found))

@@ -1,4 +1,7 @@
-"""OpenTelemetry: a span for each request to the relay or to D1's API, and metrics of time and sessions."""
+"""OpenTelemetry spans and metrics for requests to the relay and to D1's API.
+
+Each request has a span. The metrics are of time and sessions.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,12 @@ OPERATIONS = {"tx": "transaction statement"}
 
 
 def instrument(tracer_provider: Any = None, meter_provider: Any = None) -> Callable[[], None]:
-    """Make spans and metrics of all requests of this process; return a function to undo it.
+    """Make spans and metrics of all requests of this process.
 
-    Call it once, after the SDK is configured. A span has the attributes `db.system`, `db.namespace` (the
-    alias), `db.operation.name`, `db.operation.batch.size`, `db.response.returned_rows`,
-    `do_bridge.rows_changed`, `do_bridge.tenant` and `error.type`. None has a parameter's value or SQL.
+    Return a function that undoes this. Call it once, after the SDK is configured. A span has the attributes
+    `db.system`, `db.namespace` (the alias), `db.operation.name`, `db.operation.batch.size`,
+    `db.response.returned_rows`, `do_bridge.rows_changed`, `do_bridge.tenant` and `error.type`. None has a
+    parameter's value or SQL.
     """
     tracer = trace.get_tracer(NAME, __version__, tracer_provider)
     meter = metrics.get_meter(NAME, __version__, meter_provider)
@@ -69,7 +73,10 @@ def _attributes(call):
 
 
 def _of_metric(attributes):
-    """Return the attributes with few values; a metric for each tenant would be as many time series."""
+    """Return the attributes that have few values.
+
+    A metric for each tenant would make a time series for each.
+    """
     names = ("db.system.name", "db.operation.name", "do_bridge.engine", "error.type")
     return {name: attributes[name] for name in names if name in attributes}
 

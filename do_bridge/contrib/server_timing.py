@@ -1,4 +1,4 @@
-"""A middleware that shows the round trips of a response in the browser's developer tools."""
+"""Middleware that shows a response's round trips in the browser's tools."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from .observing import collect_calls
 
 
 class ServerTimingMiddleware:
-    """Set `Server-Timing: relay;dur=12.3;desc="5 round trips"` while DEBUG is on; else do nothing.
+    """A middleware that sets the header `Server-Timing` while DEBUG is on.
 
-    Put it first. What a streaming response sends later is not counted.
+    The header is `Server-Timing: relay;dur=12.3;desc="5 round trips"`. Put it first. What a streaming
+    response sends later is not counted.
     """
 
     sync_capable = True

@@ -17,7 +17,10 @@ _running: ContextVar[frozenset[int]] = ContextVar("do_bridge_storages", default=
 
 
 def _in_folder(method):
-    """Return the method of the storage class behind the mixin, called with a name in the tenant's folder."""
+    """Return a storage method that works in the tenant's folder.
+
+    It calls the method of the storage class behind the mixin, with a name in that folder.
+    """
 
     def call(self, name, *args, **kwargs):
         with self._in_folder(name) as inside:

@@ -15,16 +15,16 @@ logger = logging.getLogger("do_bridge.driver")
 
 @dataclass(slots=True)
 class Call:
-    """One request: ``operation`` is ``batch``, ``tx``, ``commit`` or ``rollback``; never its parameters.
+    """One request, without its parameters.
 
-    ``duration`` in seconds; ``rows`` that came back; ``changed`` rows that were written, without those of
-    triggers and cascades; ``error`` the name of the exception's class, or None.
+    ``operation`` is ``batch``, ``tx``, ``commit`` or ``rollback``. ``duration`` in seconds; ``rows`` that
+    came back; ``changed`` rows that were written, without those of triggers and cascades; ``error`` the name
+    of the exception's class, or None.
 
     ``rows_read`` and ``rows_written`` are the runtime's own counters, which Cloudflare bills: rows scanned,
     and rows and index entries written, over all statements of the request. They are None if
     ``Connection.metered`` did not ask for them, if the request failed or had no statement, if the Worker is
-    older, or if the relay could not count them for this multi-statement text on D1 (see
-    worker/PROTOCOL.md).
+    older, or if the relay could not count them for this multi-statement text on D1 (see worker/PROTOCOL.md).
 
     ``name`` is the connection's, which the Django backends set to the alias. ``sql`` holds the texts of the
     statements, without their parameters, and is empty while nothing observes.
@@ -54,9 +54,9 @@ _observers: tuple[Callable[[Call], None], ...] = ()
 
 
 def observe(observer: Callable[[Call], None]) -> Callable[[], None]:
-    """Call ``observer`` after each request of every connection, in its thread; return a function to undo it.
+    """Call ``observer`` after each request of every connection, in its thread.
 
-    An exception of an observer is logged and goes no further.
+    Return a function that undoes this. An exception of an observer is logged and goes no further.
     """
     global _observers
     _observers = (*_observers, observer)
@@ -69,7 +69,10 @@ def observe(observer: Callable[[Call], None]) -> Callable[[], None]:
 
 
 class Timed:
-    """Measure one request, log it, and call the connection's ``on_call`` and all observers."""
+    """The measurement of one request.
+
+    It logs the request, and calls the connection's ``on_call`` and all observers.
+    """
 
     def __init__(
         self,

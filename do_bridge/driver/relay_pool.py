@@ -294,7 +294,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def session_counts() -> tuple[int, int]:
-    """Return how many relay sessions of this process are in use, and how many are idle."""
+    """Return the numbers of used and of idle relay sessions of this process."""
     used = idle = 0
     for pool in list(_pools):
         all_of_it, free = pool.counts()

@@ -1,4 +1,7 @@
-"""Backups in a Django storage: a folder for each run, with a compressed dump of each database."""
+"""Backups in a Django storage, with a folder for each run.
+
+A folder has a compressed dump of each database.
+"""
 
 import gzip
 import hashlib
@@ -34,7 +37,10 @@ class Damaged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a backup says about one database; `sha256` and `bytes` are the compressed file's."""
+    """The entry of one database in a backup.
+
+    `sha256` and `bytes` are those of the compressed file.
+    """
 
     database: str
     file: str
@@ -141,7 +147,10 @@ class Backup:
 
     @contextmanager
     def fetched(self, database):
-        """Give the path of a database's dump, checked and unpacked, while the block lasts. Raises Damaged."""
+        """Yield the path of a database's dump, checked and unpacked.
+
+        The file exists while the block lasts. Raises Damaged.
+        """
         entry = self.entries().get(database)
         if entry is None:
             raise Damaged(f"The backup {self.name} has no dump of {database!r}.")
@@ -180,7 +189,10 @@ class Backup:
             self.storage.delete(self._path(f"{stem}.json"))
 
     def delete(self):
-        """Delete all files of the run, the plan last, so that an interrupted deletion can be repeated."""
+        """Delete all files of the run.
+
+        The plan is deleted last, so that an interrupted deletion can be repeated.
+        """
         for folder in (_TENANTS, ""):
             for name in sorted(self._files(folder), key=lambda name: name == PLAN):
                 self.storage.delete(self._path(f"{folder}/{name}".lstrip("/")))
@@ -199,7 +211,10 @@ class Backup:
             return []
 
     def _save(self, name, path):
-        """Save a file under a name, in place of what a killed run has left there; return the name."""
+        """Save a file under a name, and return the name.
+
+        It replaces what a killed run has left there.
+        """
         self._clear(name)
         with path.open("rb") as file:
             saved = self.storage.save(self._path(name), File(file))

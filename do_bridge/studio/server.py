@@ -104,7 +104,10 @@ class Server(ThreadingHTTPServer):
 
     @contextmanager
     def _stream(self, baton: Any) -> Iterator[tuple[Stream, str]]:
-        """Give the baton's stream, or a new one, and the next baton; close the stream after an error."""
+        """Yield the baton's stream, or a new one, and the next baton.
+
+        Close the stream after an error.
+        """
         self._sweep()
         if baton is None:
             stream = Stream(self._connect, writes=self._writes)
@@ -121,7 +124,10 @@ class Server(ThreadingHTTPServer):
             raise
 
     def _keep(self, baton: str | None, stream: Stream) -> None:
-        """Let the baton name the stream until the next request; without one the stream is closed."""
+        """Keep the stream under the baton until the next request.
+
+        Without a baton, close the stream.
+        """
         if baton is None:
             _close(stream)
             return

@@ -1,4 +1,7 @@
-"""SQL as libSQL's clients write it: their parameters, and texts of several statements."""
+"""SQL as libSQL's clients write it.
+
+The module handles their parameters and texts of several statements.
+"""
 
 from __future__ import annotations
 
@@ -63,9 +66,9 @@ def _places(sql: str) -> Iterator[tuple[int, int]]:
 
 
 def bound(sql: str, args: Sequence[Any], named: Mapping[str, Any]) -> tuple[str, list[Any] | None]:
-    """Return (sql, params) for the driver, which writes each place as %s. Raises Refusal.
+    """Return (sql, params) for the driver, which writes each place as %s.
 
-    A place without a value is NULL, as in SQLite.
+    A place without a value is NULL, as in SQLite. Raises Refusal.
     """
     places = parameters(sql)
     if len(args) > max((place.number for place in places), default=0):
@@ -110,7 +113,10 @@ def split(sql: str) -> Iterator[str]:
 
 
 def words_of(sql: str) -> list[str]:
-    """Return the first words of a statement in upper case, a quoted name without its quotes."""
+    """Return the first words of a statement, in upper case.
+
+    A quoted name is without its quotes.
+    """
     found: list[str] = []
     start = 0
     for text, _, end in tokens(sql):

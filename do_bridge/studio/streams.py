@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from do_bridge import driver
+from do_bridge.backends.remote_sqlite import read_only
 from do_bridge.driver.results import Result
 from do_bridge.driver.sql import shape_of
-from do_bridge.inspection import readonly
 
 from .statements import bound, parameters, single, split, words_of
 from .values import Refusal, decode, error_of, statement_result
@@ -46,7 +46,7 @@ class Stream:
             if work is None:
                 raise Refusal(f"Requests of type {str(kind)[:40]!r} are not supported.")
             return {"type": "ok", "response": {"type": kind, **work(self, request)}}
-        except (Refusal, driver.Error, readonly.Refused) as error:
+        except (Refusal, driver.Error, read_only.Refused) as error:
             return {"type": "error", "error": error_of(error)}
         except (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError):
             # The request is not what the protocol describes.
@@ -176,7 +176,10 @@ class Stream:
         return self._connection.execute_batch([(sql, params)])[0]
 
     def _read(self, sql: str, params: list[Any] | None) -> Result:
-        """Run a statement that only reads, in a transaction that is rolled back where there is one."""
+        """Run a statement that only reads.
+
+        If the database has transactions, run it in one that is rolled back.
+        """
         shape = shape_of(sql)
         if not shape.reads_only:
             raise Refusal(_READ_ONLY, "SQLITE_READONLY")
@@ -185,7 +188,7 @@ class Stream:
             self._connection.begin()
         try:
             if shape.verb in ("SELECT", "VALUES"):
-                readonly.check_reads(self._send, sql, params)
+                read_only.check_reads(self._send, sql, params)
             return self._send(sql, params)
         finally:
             if begins and self._connection.in_transaction:

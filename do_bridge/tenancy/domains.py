@@ -1,4 +1,7 @@
-"""Tenants' own domains: the hosts of the shared site, and a short-lived cache of the tenants' hosts."""
+"""Tenants' own domains, and the hosts of the shared site.
+
+The module has a short-lived cache of the tenants' hosts.
+"""
 
 import re
 import time
@@ -67,9 +70,9 @@ def validate_domain(host):
 
 
 def domain_model():
-    """Return the model class that DO_BRIDGE["DOMAIN_MODEL"] names, or None without that setting.
+    """Return the model class that DO_BRIDGE["DOMAIN_MODEL"] names.
 
-    Raises LookupError and ValueError for a wrong name.
+    Return None without that setting. Raises LookupError and ValueError for a wrong name.
     """
     name = conf("DOMAIN_MODEL")
     return apps.get_model(name) if name else None
@@ -91,7 +94,10 @@ def tenant_field(model):
 
 
 class DomainLookup:
-    """A bounded, short-lived cache of hosts and their tenants' slugs; unknown hosts are not cached."""
+    """A bounded, short-lived cache of hosts and their tenants' slugs.
+
+    Unknown hosts are not cached.
+    """
 
     def __init__(self, clock=time.monotonic):
         self._clock = clock
@@ -100,7 +106,10 @@ class DomainLookup:
         self._age = 0
 
     def get(self, host):
-        """Return the slug of the tenant that `host` belongs to, or None. Takes one round trip at most."""
+        """Return the slug of the tenant that `host` belongs to, or None.
+
+        Takes one round trip at most.
+        """
         now = self._clock()
         with self._lock:
             until, slug = self._slugs.get(host, (0, None))

@@ -47,7 +47,9 @@ class OwnDomain(str):
 
 
 class TenantMiddleware:
-    """Serve `/t/<slug>/…`, `<slug>.<TENANT_DOMAIN>` and tenants' own domains inside that tenant.
+    """A middleware that serves requests to a tenant inside that tenant.
+
+    These are `/t/<slug>/…`, `<slug>.<TENANT_DOMAIN>` and the tenants' own domains.
 
     `request.tenant` is the tenant's row or None. The path's prefix moves into the script name, so that views
     and `reverse()` work as without it. An unknown tenant is a 404 before any Durable Object is called. Below

@@ -132,17 +132,3 @@ class Walk:
             assert process.poll() is None, process.stdout.read()
             assert time.monotonic() < deadline, "the page's command is not ready"
             time.sleep(0.1)
-
-
-def needs_another_package(dotted: str) -> bool:
-    """Whether a name is defined in a module of contrib/ whose package is not installed here."""
-    module, _, name = dotted.rpartition(".")
-    file = ROOT / f"{module.replace('.', '/')}.py"
-    if not module.startswith("do_bridge.contrib.") or not file.exists():
-        return False
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        defined = {getattr(node, "name", None) for node in ast.parse(file.read_text()).body}
-        return not str(error.name).startswith("do_bridge") and name in defined
-    return False

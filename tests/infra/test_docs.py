@@ -14,7 +14,7 @@ from accounts import throttle
 from do_bridge.driver.exceptions import _BY_KIND
 from do_bridge.management.commands.relay import SUBCOMMANDS
 from do_bridge.tenancy.conf import DEFAULTS
-from tests.infra.pages import blocks_of, is_name_of_package, needs_another_package
+from tests.infra.pages import blocks_of, is_name_of_package
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -205,7 +205,7 @@ def test_every_name_of_the_package_in_python_is_there(page):
                 names += [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             # Loggers have names of their own.
-            assert name in LOGGERS or needs_another_package(name) or is_name_of_package(name), name
+            assert name in LOGGERS or is_name_of_package(name), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 
 from do_bridge import driver
+from do_bridge.backends.remote_sqlite import read_only
 from do_bridge.inspection.inspected import Inspected
 from do_bridge.inspection.reading import readonly
 
@@ -115,11 +116,11 @@ def test_no_attempt_to_write_changes_anything(database):
     before = contents(database)
     assert len(before[0]) == 3
     for sql in WRITES:
-        with pytest.raises((readonly.Refused, driver.Error)):
+        with pytest.raises((read_only.Refused, driver.Error)):
             readonly.run(database, sql)
             pytest.fail(f"{sql!r} was answered", pytrace=False)
         # A plan is made without running anything: some have one.
-        with suppress(readonly.Refused, driver.Error):
+        with suppress(read_only.Refused, driver.Error):
             readonly.plan(database, sql)
     assert contents(database) == before
 
@@ -128,8 +129,8 @@ def test_no_attempt_to_write_changes_anything(database):
 def test_sqlites_own_program_betrays_a_write_that_the_scanner_would_let_pass(database, sql):
     with database.connect(10) as connection:
         program = connection.execute_batch([(f"EXPLAIN {sql}", None)])[0]
-    with pytest.raises(readonly.Refused, match="would write"):
-        readonly.check_program(program.rows)
+    with pytest.raises(read_only.Refused, match="would write"):
+        read_only.check_program(program.rows)
 
 
 def test_what_reads_is_answered(database):
@@ -175,7 +176,7 @@ def test_an_unclosed_quote_or_comment_hides_nothing(database):
     for sql in ("SELECT 'open", "SELECT 1 /* open", "SELECT (1", "SELECT 1)", 'SELECT "'):
         try:
             assert readonly.run(database, sql).rows == [(1,)]
-        except (readonly.Refused, driver.Error):
+        except (read_only.Refused, driver.Error):
             continue
     assert contents(database) == before
 

@@ -1,4 +1,7 @@
-"""Background tasks that carry their tenant: a backend for `django.tasks`, and its worker."""
+"""Background tasks that carry their tenant.
+
+The package has a backend for `django.tasks` and its worker.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The backend for `TASKS`: it stores each task in the shared database, with the tenant that is current."""
+"""The backend for `TASKS`, which stores tasks in the shared database.
+
+Each is stored with the tenant that is current.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ DEFAULTS = {"lease": 60, "max_attempts": 3, "require_tenant": True}
 
 
 class TenantTaskBackend(BaseTaskBackend):
-    """Queue tasks in the shared database; `manage.py run_tasks` runs each in the tenant that it came from."""
+    """A task backend with its queue in the shared database.
+
+    `manage.py run_tasks` runs each task in the tenant that it came from.
+    """
 
     supports_defer = True
     supports_async_task = True
@@ -51,7 +57,10 @@ class TenantTaskBackend(BaseTaskBackend):
             )
 
     def enqueue(self, task: Task, args: Any, kwargs: Any) -> TaskResult:
-        """Store a task with the current tenant; raise NoTenant if it needs one and none is current."""
+        """Store a task with the current tenant.
+
+        Raises NoTenant if the task needs a tenant and none is current.
+        """
         from .models import QueuedTask
 
         self.validate_task(task)
@@ -73,7 +82,10 @@ class TenantTaskBackend(BaseTaskBackend):
         return result
 
     def get_result(self, result_id: str) -> TaskResult:
-        """Return the result of a task; inside a tenant, of its own tasks and of those without a tenant."""
+        """Return the result of a task.
+
+        Inside a tenant, find only its own tasks and those without a tenant. Raises TaskResultDoesNotExist.
+        """
         from .models import QueuedTask
 
         rows = QueuedTask.objects.filter(pk=result_id, backend=self.alias)
@@ -118,7 +130,10 @@ class TenantTaskBackend(BaseTaskBackend):
 
 
 def task_of(row: Any) -> Task:
-    """Return the task that a row names; raise ImportError or TypeError if there is none."""
+    """Return the task that a row names.
+
+    Raises ImportError or TypeError if it does not exist.
+    """
     task = import_string(row.path)
     if not isinstance(task, Task):
         raise TypeError(f"{row.path} is not a task.")

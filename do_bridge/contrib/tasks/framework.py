@@ -1,4 +1,7 @@
-"""Django's task framework: `django.tasks`, or the package django-tasks on Django 5.2."""
+"""Django's task framework, from `django.tasks` or django-tasks.
+
+The package django-tasks is for Django 5.2.
+"""
 
 from importlib import import_module
 

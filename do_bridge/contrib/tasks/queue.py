@@ -1,6 +1,7 @@
-"""Claim tasks by one atomic statement, hold them by a lease, and record how they end.
+"""The queue of a worker: it claims tasks, holds them and records their end.
 
-Nothing here needs a transaction, so the queue works on D1 in both modes and on a Durable Object.
+One atomic statement claims a task, and a lease holds it. Nothing here needs a transaction, so the queue works
+on D1 in both modes and on a Durable Object.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ class Queue:
         return router.db_for_write(QueuedTask)
 
     def claim(self) -> QueuedTask | None:
-        """Return a task that now belongs to this worker, or None if none is ready; one round trip.
+        """Return a task that now belongs to this worker, or None if none is ready.
 
-        A task whose lease has expired comes first. If the answer is lost, the next call returns the task
-        that the lost one claimed.
+        Takes one round trip. A task whose lease has expired comes first. If the answer is lost, the next call
+        returns the task that the lost one claimed.
         """
         moment = self._moment()
         mine, mine_values = self._where()
@@ -89,7 +90,10 @@ class Queue:
         return self._mine(task).filter(status=Status.RUNNING).update(leased_until=until) == 1
 
     def finish(self, task: QueuedTask, status: str, return_value: Any, errors: list[Any]) -> bool:
-        """Record a result in the row and in `task`; return False if another worker has it. Safe to repeat."""
+        """Record a result in the row and in `task`.
+
+        Return False if another worker has the task. This is safe to repeat.
+        """
         task.status, task.return_value, task.finished_at = status, return_value, timezone.now()
         values = {"errors": [*task.errors, *errors], "return_value": return_value, "status": status}
         if self._mine(task).update(**values, finished_at=task.finished_at) != 1:

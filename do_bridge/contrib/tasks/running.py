@@ -25,9 +25,10 @@ Finish = Callable[[str, Any, list[Any]], bool]
 
 
 def run(row: QueuedTask, finish: Finish) -> None:
-    """Call a task's function; record its result by `finish(status, return_value, errors)`.
+    """Call a task's function, and record its result.
 
-    Raises Postponed, before the function is called, if the tenant's database is not ready.
+    `finish(status, return_value, errors)` records it. Raises Postponed, before the function is called, if the
+    tenant's database is not ready.
     """
     try:
         context, task = context_of(row), task_of(row)
@@ -44,7 +45,10 @@ def run(row: QueuedTask, finish: Finish) -> None:
 
 
 def context_of(row: QueuedTask) -> AbstractContextManager[Any]:
-    """Return the context that a task was enqueued in; raise TenantGone for a tenant without a row."""
+    """Return the context that a task was enqueued in.
+
+    Raises TenantGone if the task's tenant has no row.
+    """
     if row.scope == QueuedTask.Scope.DIRECTORY:
         return directory_context()
     if row.scope != QueuedTask.Scope.TENANT:

@@ -1,4 +1,7 @@
-"""The loop of a worker: claim a task, run it while its lease is renewed, record the result."""
+"""The loop of a worker: it claims a task, runs it and records the result.
+
+The lease is renewed while the task runs.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,10 @@ class Worker:
             self.done += 1
 
     def _finish(self, task, status, return_value, errors):
-        """Record a result; try again until the lease would be over. Return whether it is recorded."""
+        """Record a result, and return whether it is recorded.
+
+        Try again until the lease would be over.
+        """
         # The task may have left a connection unusable.
         close_old_connections()
         end, pause = time.monotonic() + self.queue.lease, 0.1

@@ -7,9 +7,10 @@ from itertools import chain
 from django.http import Http404, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
 
 from do_bridge import driver
+from do_bridge.backends.remote_sqlite import read_only
 
 from ..access import inspection, require_sql, secret_columns
-from ..reading import export, readonly
+from ..reading import export
 from . import history
 from .asked import Asked
 from .rows import open_table
@@ -63,7 +64,7 @@ def result(site, request, database):
     try:
         names, chunks = export.statement_rows(database, text)
         answer = _stream(database, form, "result", names, chunks, "")
-    except (readonly.Refused, driver.Error) as error:
+    except (read_only.Refused, driver.Error) as error:
         history.log(request, database, text, start, f"export failed: {type(error).__name__}")
         return HttpResponse(f"{error}\n", status=400, content_type="text/plain; charset=utf-8")
     history.log(request, database, text, start, f"exported as {form}")

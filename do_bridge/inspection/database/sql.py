@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from do_bridge import driver
+from do_bridge.backends.remote_sqlite import read_only
 from do_bridge.tenancy.conf import conf
 
 from ..access import inspection, require_sql
@@ -63,7 +64,7 @@ def _answer(request, database, text, tables, is_run):
             answer, plan = readonly.run_with_plan(database, text)
         else:
             answer, plan = None, readonly.plan(database, text)
-    except readonly.Refused as error:
+    except read_only.Refused as error:
         history.log(request, database, text, start, f"refused: {error}")
         return {"problem": str(error)}
     except readonly.TimeOver as error:
@@ -123,7 +124,7 @@ def saved(site, request, database):
             messages.success(request, "The saved query was deleted.")
         return HttpResponseRedirect(page)
     name, text = request.POST.get("name", "").strip()[:100], request.POST.get("sql", "")
-    if not name or not text.strip() or len(text) > readonly.LONGEST:
+    if not name or not text.strip() or len(text) > read_only.LONGEST:
         messages.error(request, "Nothing was saved. A saved query needs a name and a statement.")
     else:
         _save(request, database, name, text)

@@ -18,7 +18,10 @@ SHOWN = 20
 
 
 class Command(TenantsCommand):
-    """Dump D1 and the tenants into one folder of the storage, which ends with a manifest."""
+    """The command that dumps D1 and the tenants into a folder of the storage.
+
+    The manifest is written last.
+    """
 
     help = (
         "Writes dumps of the shared database and of all tenants, or of those named, into a folder of the "
@@ -73,7 +76,10 @@ class Command(TenantsCommand):
         return None
 
     def _run(self, storage, verbosity, *, slugs, resume, jobs, lease, no_shared, **_):
-        """Write what is missing in a new or an interrupted run; return (run, failed, entries)."""
+        """Write what is missing in a new or an interrupted run.
+
+        Return (run, failed, entries).
+        """
         backup = self._unfinished(storage) if resume else None
         if backup is None:
             wanted = [f"{ALIAS_PREFIX}{slug}" for slug in _chosen(slugs)]
@@ -90,7 +96,10 @@ class Command(TenantsCommand):
         return backup, failed, backup.entries()
 
     def _dump(self, names, backup, jobs, lease, verbosity):
-        """Dump databases, the tenants' in threads; return {name: error} of those that failed."""
+        """Dump databases, and return {name: error} of those that failed.
+
+        The tenants' databases are dumped in threads.
+        """
         warned, lock, failed = [], threading.Lock(), {}
 
         def dump(name):
@@ -171,7 +180,10 @@ def _registered(slugs):
 
 
 def _chosen(slugs):
-    """Return the registered slugs, or those given. Raises CommandError for an unknown one."""
+    """Return the registered slugs, or those given.
+
+    Raises CommandError for an unknown slug.
+    """
     found = registered_slugs() if not slugs else _registered(slugs)
     if unknown := sorted({*slugs} - {*found}):
         raise CommandError(f"Not registered as tenants: {', '.join(map(repr, unknown))}. Check the slugs.")

@@ -1,4 +1,7 @@
-"""The command tenant_restore_backup: load a tenant, or D1, from a backup in a Django storage."""
+"""The command tenant_restore_backup, which loads a tenant or D1 from a backup.
+
+The backup is in a Django storage.
+"""
 
 import shutil
 import sqlite3

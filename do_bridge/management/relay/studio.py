@@ -1,4 +1,7 @@
-"""`manage.py relay studio`: open one database in Drizzle Studio and other clients of libSQL."""
+"""The command `manage.py relay studio`, which opens one database in a client.
+
+Clients are Drizzle Studio and others of libSQL.
+"""
 
 import signal
 
@@ -57,7 +60,10 @@ def handle(command, *, slug, database, write, port, lease, **options):
 
 
 def connector(alias, lease=10.0):
-    """Return a function that makes driver connections to the database of an alias. Raises CommandError."""
+    """Return a function that opens driver connections to an alias's database.
+
+    Raises CommandError.
+    """
     if alias not in connections.settings:
         raise CommandError(f"DATABASES has no alias {alias!r}.")
     wrapper = connections[alias]

@@ -59,9 +59,10 @@ def dump_tenant(slug, path, *, lease=LONGEST_LEASE, page_bytes=PAGE_BYTES, on_pa
 
 
 def dump_connection(source, path, make_reader, *, page_bytes=PAGE_BYTES, on_page=None, then=None):
-    """Write the database behind a driver connection into a new SQLite file; see `dump_tenant`.
+    """Write the database behind a driver connection into a new SQLite file.
 
-    `make_reader(connection, page_bytes)` returns the Reader that chooses how rows are read.
+    See `dump_tenant`. `make_reader(connection, page_bytes)` returns the Reader that chooses how rows are
+    read.
     """
     path = Path(path)
     if path.exists():
@@ -218,7 +219,10 @@ class Reader:
 
     @staticmethod
     def _joined(table, results):
-        """Return what `_page` does from the results of its statements, each with some of the columns."""
+        """Return what `_page` returns, from the results of its statements.
+
+        Each result has some of the columns.
+        """
         keys = len(table.key)
         rows, last, weight = [], None, 0
         for pieces in zip(*(result.rows for result in results), strict=True):

@@ -1,4 +1,7 @@
-"""Write any database of this package into a SQLite file: D1 too, which has no transaction to read in."""
+"""Dumps of any database of this package into a SQLite file.
+
+This includes D1, which has no transaction to read in.
+"""
 
 import contextlib
 
@@ -18,11 +21,11 @@ _ALL = 2**53
 
 
 def dump_database(alias, path, *, lease=LONGEST_LEASE, on_page=None):
-    """Write the database of `alias` into a new SQLite file at `path`; return a DumpReport.
+    """Write the database of `alias` into a new SQLite file at `path`.
 
-    A tenant's and any other object is read in one transaction, as by `dump_tenant`. D1 has none: a small
-    database is read in one batch, which is one moment; of a large one the report's `consistent` is False.
-    Raises what `dump_tenant` raises.
+    Return a DumpReport. A tenant's and any other object is read in one transaction, as by `dump_tenant`. D1
+    has none: a small database is read in one batch, which is one moment; of a large one the report's
+    `consistent` is False. Raises what `dump_tenant` raises.
     """
     if (slug := alias_slug(alias)) is not None:
         return dump_tenant(slug, path, lease=lease, on_page=on_page)
@@ -43,7 +46,10 @@ class BatchReader(Reader):
         self._rows = {}
 
     def run(self, statements):
-        """Return what the one batch has read, else run [(sql, params), …] in one round trip."""
+        """Run [(sql, params), …] in one round trip, and return the results.
+
+        If the one batch has read all of them, return its results instead.
+        """
         if all(sql in self._rows for sql, _ in statements):
             return [self._rows[sql] for sql, _ in statements]
         return self.connection.execute_batch(statements)
@@ -66,7 +72,10 @@ class BatchReader(Reader):
             return False
 
     def _read_all(self, schema, known):
-        """Read all tables in one batch, and keep the rows if the schema is still the known one."""
+        """Read all tables in one batch.
+
+        Keep the rows if the schema is still the known one.
+        """
         asked = [(MASTER, None)]
         for table in schema.tables:
             asked += _whole(table)
@@ -84,7 +93,10 @@ class BatchReader(Reader):
         self._rows = {sql: result for (sql, _), result in zip(asked, results, strict=True)}
 
     def pages(self, table):
-        """Yield the table's rows in lists of some, in the order of its key; a rowid comes first."""
+        """Yield the table's rows in lists, in the order of its key.
+
+        A rowid comes first.
+        """
         if not self._rows:
             yield from super().pages(table)
             return

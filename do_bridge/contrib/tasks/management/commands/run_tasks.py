@@ -19,7 +19,10 @@ def positive(kind):
 
 
 class Command(BaseCommand):
-    """Run tasks, one at a time, until SIGINT or SIGTERM; start several commands for several at a time."""
+    """The command that runs tasks, one at a time, until SIGINT or SIGTERM.
+
+    Start several commands to run several tasks at a time.
+    """
 
     help = "Runs background tasks, each in the tenant that it was enqueued in."
 
