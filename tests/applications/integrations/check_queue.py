@@ -180,6 +180,7 @@ def test_threads_share_the_tasks_and_none_runs_twice(put, queue, backend):
 
 
 def test_a_worker_goes_on_after_an_error_and_postpones_what_cannot_begin(put, queue, monkeypatch, caplog):
+    caplog.set_level("WARNING", "do_bridge.tasks")
     tasks = [put(arguments={"n": number}) for number in range(2)]
     own, failing = queue(), iter([True])
     claim = own.claim
