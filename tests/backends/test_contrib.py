@@ -128,6 +128,7 @@ def test_a_flushed_session_is_gone(sessions):
 
 
 def test_clearsessions_deletes_those_whose_time_is_over(sessions, settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     over, valid = sessions(), sessions()
     over.set_expiry(timezone.now() - datetime.timedelta(seconds=1))
     for session in (over, valid):

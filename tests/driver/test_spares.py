@@ -25,8 +25,18 @@ def wait_for(met: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
+# Those of the site, if another test has made this process serve it.
+OTHERS: set[threading.Thread] = set()
+
+
 def keepers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "do_bridge-spares"]
+    """Return the threads that tests of this file have started."""
+    return [one for one in threading.enumerate() if one.name == "do_bridge-spares" and one not in OTHERS]
+
+
+@pytest.fixture(autouse=True)
+def others() -> None:
+    OTHERS.update(keepers())
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from accounts.admin import TenantAdmin
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge.backends.remote_sqlite import operations
+from do_bridge.inspection.inspected import Inspected
 from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.lifecycle import leases, ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
@@ -188,9 +189,9 @@ def deletable(monkeypatch):
     monkeypatch.delattr(TenantAdmin, "has_delete_permission")
 
 
-def test_the_sites_own_admin_offers_no_deletion_and_says_how(root, lived_in):
+def test_the_sites_own_admin_deletes_a_tenant_from_its_home_alone(root, lived_in):
     page = root.get(reverse("admin:accounts_tenant_change", args=[lived_in.pk])).content.decode()
-    assert f"manage.py tenant_delete {lived_in.slug}" in page
+    assert reverse("admin:tenant_home", args=[Inspected(lived_in.slug)]) in page
     assert 'class="deletelink"' not in page
     url = reverse("admin:accounts_tenant_delete", args=[lived_in.pk])
     assert root.post(url, {"post": "yes"}).status_code == 403
@@ -220,7 +221,7 @@ def test_rows_that_are_deleted_by_the_action_are_kept_with_a_message(root, lived
 
 
 def test_a_slug_that_is_changed_in_an_admin_is_kept_with_a_message(root, lived_in, monkeypatch):
-    monkeypatch.setattr(TenantAdmin, "get_readonly_fields", lambda *args: ["deletion"])
+    monkeypatch.setattr(TenantAdmin, "get_readonly_fields", lambda *args: ["home"])
     monkeypatch.setattr(TenantAdmin, "inlines", [])
     monkeypatch.setattr(TenantAdmin, "form", admin.ModelAdmin.form)
     url = reverse("admin:accounts_tenant_change", args=[lived_in.pk])

@@ -9,6 +9,7 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
+from do_bridge.backends.sqlite_file import schema
 from do_bridge.models import TenantState
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle import provision as provision_module
@@ -80,7 +81,7 @@ def test_code_that_finds_its_object_emptied_makes_it_anew(former, tmp_path, monk
 def test_one_that_is_emptied_while_it_is_read_is_made_anew(former, tmp_path, monkeypatch):
     with newer_code(tmp_path, RATING):
         forget_dumps()
-        read, found = provision_module.read_schema, []
+        read, found = schema.read_schema, []
 
         def emptied_before_the_rows_are_read(*answers):
             found.append(read(*answers))
@@ -88,7 +89,7 @@ def test_one_that_is_emptied_while_it_is_read_is_made_anew(former, tmp_path, mon
                 empty_template_object(former)
             return found[-1]
 
-        monkeypatch.setattr(provision_module, "read_schema", emptied_before_the_rows_are_read)
+        monkeypatch.setattr(schema, "read_schema", emptied_before_the_rows_are_read)
         assert template_dump().fingerprint == code_fingerprint()
         assert len(found) == 2
     forget_dumps()

@@ -84,16 +84,19 @@ def reads_together(database: Database) -> Measured:
 def reading_transaction(database: Database) -> Measured:
     other = database.another()
     table = other.table("reading")
-    other.batch(f"CREATE TABLE {table} (a)")
+    other.batch(f"CREATE TABLE {table} (a)", f"INSERT INTO {table} VALUES (1)")
 
-    def transaction(sql: str) -> None:
+    def reads() -> None:
         other.connection.begin()
-        other.connection.execute(sql)
+        expect(other.value(f"SELECT a FROM {table}"), 1, "a read in a transaction")
         other.connection.commit()
 
-    read, written = _medians_ms(
-        lambda: transaction(f"SELECT a FROM {table}"), lambda: transaction(f"DELETE FROM {table} WHERE 0")
-    )
+    def writes() -> None:
+        other.connection.begin()
+        other.connection.execute(f"DELETE FROM {table} WHERE 0")
+        other.connection.commit()
+
+    read, written = _medians_ms(reads, writes)
     other.batch(f"DROP TABLE {table}")
     return {"transaction that reads (ms)": read, "transaction that writes nothing (ms)": written}
 
