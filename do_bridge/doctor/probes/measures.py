@@ -84,7 +84,9 @@ def reads_together(database: Database) -> Measured:
 def reading_transaction(database: Database) -> Measured:
     other = database.another()
     table = other.table("reading")
-    other.batch(f"CREATE TABLE {table} (a)", f"INSERT INTO {table} VALUES (1)")
+    other.batch(
+        f"DROP TABLE IF EXISTS {table}", f"CREATE TABLE {table} (a)", f"INSERT INTO {table} VALUES (1)"
+    )
 
     def reads() -> None:
         other.connection.begin()
