@@ -75,15 +75,22 @@ def test_a_fake_answer_fails_the_probe(probe, kind, connected, fake):
     assert any(noticed)
 
 
-@pytest.mark.parametrize(("probe", "kind"), list(cases()))
-def test_a_fake_fault_in_any_call_fails_the_probe(probe, kind, connected, fake):
-    subject = subject_of(connected, kind)
+def calls_of(probe, subject, fake):
+    """Return the calls of a probe that succeeds."""
     fake.begin()
     probe.check(subject)
     calls = list(fake.calls)
     fake.begin()
     if hasattr(subject, "reset"):
         subject.reset()
+    return calls
+
+
+@pytest.mark.parametrize(("probe", "kind"), list(cases()))
+def test_a_fake_fault_in_any_call_fails_the_probe(probe, kind, connected, fake):
+    subject = subject_of(connected, kind)
+    # A session that has run out is replaced by one more call, in one of the two.
+    calls = min((calls_of(probe, subject, fake) for _ in range(2)), key=len)
     # Of a probe that repeats itself the first calls and the last one.
     for number in sorted({*range(min(len(calls), 12)), len(calls) - 1}):
         if ends_a_transaction(calls[number]) or number >= MEASURES_FROM.get(probe.name, len(calls)):
