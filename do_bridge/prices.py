@@ -43,7 +43,7 @@ PRICES = {
 GIGABYTES = 0.125
 #: Seconds that a call is held open for the next batch (worker/src/held-calls.ts).
 HELD = 0.05
-#: Rows that an object reads and writes besides for what writes: its key (OPTIONS["write_keys"]).
+#: Rows that an object reads and writes for the idempotency key of a write (OPTIONS["write_keys"]).
 KEY = 1
 #: Assumed: seconds that an object works for a statement, and milliseconds of the Worker's CPU for a trip.
 WORK = 0.005

@@ -72,7 +72,7 @@ function tooLarge(effect: Effect, step: number): Failure {
 
 /** One query; a semicolon anywhere may be followed by a second statement. */
 const QUERY = /^\s*(?:SELECT|VALUES|WITH)\b[^;]*;?\s*$/i;
-/** What a WITH clause may contain besides a query. */
+/** What a WITH clause may contain apart from a query. */
 const WRITE = /\b(?:INSERT|REPLACE|UPDATE|DELETE)\b/i;
 
 /**

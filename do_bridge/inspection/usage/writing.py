@@ -40,7 +40,7 @@ class Writer:
         self.forget()
 
     def forget(self):
-        """Begin anew, in the child of a fork."""
+        """Start without counts, in the child of a fork."""
         self._writing = threading.Lock()
         self._stop = threading.Event()
         self._tidied = None
