@@ -176,8 +176,11 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
 _SAID_BY_HINT: Final = frozenset(
     {"answer_lost", "schema_mismatch", "lease_expired", "no_transaction", "session_limit", "unknown_database"}
 )
-# What some kinds mean if the relay's text is about a jurisdiction.
-_ABOUT_PLACES: Final = {"forbidden": "outside", "unsupported": "nowhere"}
+# What a kind means if the relay's text begins so.
+_ABOUT_PLACES: Final = {
+    ("forbidden", "this relay serves the jurisdiction"): "outside",
+    ("unsupported", "the runtime has no objects in the jurisdiction"): "nowhere",
+}
 _TRANSIENT_KINDS: Final = frozenset({"retry", "reset", "session_limit"})
 
 # https://developers.cloudflare.com/d1/observability/debug-d1/ lists the errors after which to try again.
@@ -260,8 +263,7 @@ def error_from(
         hint = next((words for start, words in _HINTS.items() if text.startswith(start)), "")
         text = f"{text}: {hint}" if hint else text
     else:
-        meaning = _ABOUT_PLACES.get(kind, kind) if "jurisdiction" in text else kind
-        error_class, hint = _BY_KIND.get(meaning, _BY_KIND["internal"])
+        error_class, hint = _BY_KIND.get(_meaning(kind, text), _BY_KIND["internal"])
         text = _worded(hint, "" if kind in _SAID_BY_HINT else text)
         code = "SQLITE_CONSTRAINT_FOREIGNKEY" if kind == "foreign_key" else code
     return error_class(
@@ -276,6 +278,13 @@ def error_from(
         retry_after=0.0 if kind == "session_limit" else None,
         found=found,
     )
+
+
+def _meaning(kind: str, text: str) -> str:
+    for (general, beginning), special in _ABOUT_PLACES.items():
+        if kind == general and text.startswith(beginning):
+            return special
+    return kind
 
 
 def _worded(hint: str, text: str) -> str:
