@@ -157,7 +157,10 @@ class Database:
         return split_place(self.name)[1]
 
     def placed_in(self, jurisdiction: str | None, path: str = "", **options: Any) -> Database:
-        """Return the object of this name, and a path below it, in a jurisdiction; nothing is sent yet."""
+        """Return the object of this name, and a path below it, in a jurisdiction.
+
+        Nothing is sent yet.
+        """
         return self.named(join_place(split_place(self.name)[0] + path, jurisdiction), **options)
 
     def reported_jurisdiction(self) -> str | None:

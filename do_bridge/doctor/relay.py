@@ -69,7 +69,7 @@ class Relay:
         return self._health("version")
 
     def jurisdiction(self) -> str:
-        """Return the one jurisdiction that the relay serves, or an empty text if it serves any."""
+        """Return the one jurisdiction that the relay serves; empty if any."""
         return self._health("jurisdiction")
 
     def _health(self, name: str) -> str:

@@ -124,16 +124,6 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
         "the tenants' objects (do:), RELAY_TOKEN_DIRECTORY opens D1 (d1:), RELAY_TOKEN opens both. "
         "Correct PASSWORD of the alias",
     ),
-    "outside": (
-        OperationalError,
-        "The relay does not serve this object, and nothing was run. Set RELAY_JURISDICTION, from which "
-        "OPTIONS['jurisdiction'] of the alias comes, to the jurisdiction that the relay serves",
-    ),
-    "nowhere": (
-        NotSupportedError,
-        "The object cannot be called, and nothing was run. Jurisdictions exist on Cloudflare alone: leave "
-        "RELAY_JURISDICTION and OPTIONS['jurisdiction'] empty with a local relay",
-    ),
     "too_large": (DataError, "The request or its answer is larger than the relay allows. Split the work"),
     "unknown_database": (
         OperationalError,
@@ -176,10 +166,18 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
 _SAID_BY_HINT: Final = frozenset(
     {"answer_lost", "schema_mismatch", "lease_expired", "no_transaction", "session_limit", "unknown_database"}
 )
-# What a kind means if the relay's text begins so.
-_ABOUT_PLACES: Final = {
-    ("forbidden", "this relay serves the jurisdiction"): "outside",
-    ("unsupported", "the runtime has no objects in the jurisdiction"): "nowhere",
+# What a kind means if the relay's text begins in this way.
+_ABOUT_PLACES: Final[dict[tuple[str, str], tuple[type[Error], str]]] = {
+    ("forbidden", "this relay serves the jurisdiction"): (
+        OperationalError,
+        "The relay does not serve this object, and nothing was run. Set RELAY_JURISDICTION, from which "
+        "OPTIONS['jurisdiction'] of the alias comes, to the jurisdiction that the relay serves",
+    ),
+    ("unsupported", "the runtime has no objects in the jurisdiction"): (
+        NotSupportedError,
+        "The object cannot be called, and nothing was run. Jurisdictions exist on Cloudflare alone: leave "
+        "RELAY_JURISDICTION and OPTIONS['jurisdiction'] empty with a local relay",
+    ),
 }
 _TRANSIENT_KINDS: Final = frozenset({"retry", "reset", "session_limit"})
 
@@ -263,7 +261,7 @@ def error_from(
         hint = next((words for start, words in _HINTS.items() if text.startswith(start)), "")
         text = f"{text}: {hint}" if hint else text
     else:
-        error_class, hint = _BY_KIND.get(_meaning(kind, text), _BY_KIND["internal"])
+        error_class, hint = _meaning(kind, text)
         text = _worded(hint, "" if kind in _SAID_BY_HINT else text)
         code = "SQLITE_CONSTRAINT_FOREIGNKEY" if kind == "foreign_key" else code
     return error_class(
@@ -280,11 +278,12 @@ def error_from(
     )
 
 
-def _meaning(kind: str, text: str) -> str:
-    for (general, beginning), special in _ABOUT_PLACES.items():
-        if kind == general and text.startswith(beginning):
-            return special
-    return kind
+def _meaning(kind: str, text: str) -> tuple[type[Error], str]:
+    """Return the exception of a kind, and the advice that goes with it."""
+    for (special, beginning), meaning in _ABOUT_PLACES.items():
+        if kind == special and text.startswith(beginning):
+            return meaning
+    return _BY_KIND.get(kind, _BY_KIND["internal"])
 
 
 def _worded(hint: str, text: str) -> str:

@@ -6,9 +6,10 @@ from .doctor import OBJECTS
 
 
 def advice(url, served):
-    """Return what to do about the first alias that a relay would refuse, or an empty text.
+    """Return what to do about the first alias that a relay would refuse.
 
-    `url` is the relay's address, and `served` the one jurisdiction that it serves; empty for any.
+    Return an empty text if there is none. `url` is the relay's address. `served` is the one jurisdiction that
+    it serves, and empty if it serves any.
     """
     # The plain dictionary, because a tenant's alias has the settings of its template.
     for alias, settings in dict.items(connections.settings):
