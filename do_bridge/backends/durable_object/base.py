@@ -5,6 +5,7 @@ from django.core.management.base import CommandError
 
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite import base
+from do_bridge.driver.places import JURISDICTIONS, join_place
 
 from .creation import DatabaseCreation
 from .features import DatabaseFeatures
@@ -13,7 +14,10 @@ POOL_OPTIONS = ("pool_size", "connect_timeout")
 CONNECTION_OPTIONS = ("timeout", "lease")
 # Read by the migration executor.
 MIGRATION_OPTIONS = ("migration_lease",)
-OPTIONS = (*POOL_OPTIONS, "spare_sessions", *CONNECTION_OPTIONS, *MIGRATION_OPTIONS, "write_keys")
+OPTIONS = (
+    *(*POOL_OPTIONS, "spare_sessions", *CONNECTION_OPTIONS, *MIGRATION_OPTIONS),
+    *("write_keys", "jurisdiction"),
+)
 
 
 class TemplateUsed(ImproperlyConfigured, CommandError):
@@ -24,9 +28,9 @@ class TemplateUsed(ImproperlyConfigured, CommandError):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """An alias whose NAME is the name of a Durable Object.
+    """An alias whose NAME is the name of a Durable Object, in OPTIONS["jurisdiction"].
 
-    Without a NAME it is the template of the tenants' aliases.
+    Without a NAME it is the template of the tenants' aliases, and the jurisdiction is their default.
     """
 
     display_name = "SQLite Durable Object"
@@ -46,10 +50,29 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.require_known_options(OPTIONS)
         return {
             "transport": self.get_transport(),
-            "database": f"do:{self.settings_dict['NAME']}",
+            "database": f"do:{self.object_name()}",
             **{name: float(options[name]) for name in CONNECTION_OPTIONS if name in options},
             "write_keys": bool(options.get("write_keys", True)),
         }
+
+    def object_name(self):
+        """Return the name of the object with its jurisdiction: ``tenant/acme@eu``.
+
+        Raises ImproperlyConfigured for an unknown jurisdiction, and for a NAME that has one.
+        """
+        name, jurisdiction = self.settings_dict["NAME"], self.settings_dict["OPTIONS"].get("jurisdiction")
+        where = f"DATABASES[{self.alias!r}]"
+        if "@" in name:
+            raise ImproperlyConfigured(
+                f"{where}['NAME'] has an '@', which separates a jurisdiction. Write the name alone, and the "
+                "jurisdiction as OPTIONS['jurisdiction']."
+            )
+        if jurisdiction and jurisdiction not in JURISDICTIONS:
+            raise ImproperlyConfigured(
+                f"{where}['OPTIONS']['jurisdiction'] is {jurisdiction!r}. Use one of "
+                f"{', '.join(map(repr, JURISDICTIONS))}, or leave it out."
+            )
+        return join_place(name, jurisdiction)
 
     def get_transport(self):
         """Return the transport of this process to the relay."""
