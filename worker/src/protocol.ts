@@ -139,6 +139,8 @@ export interface EraseRequest {
   op: "erase";
   id: number;
   database: Database;
+  /** The highest fencing token whose data may go; without it only an empty object is erased. */
+  fence: number | undefined;
 }
 
 export interface OutcomeRequest {
@@ -235,7 +237,11 @@ function readBatch(id: number, frame: Fields): BatchRequest {
 function readErase(id: number, frame: Fields): EraseRequest {
   const database = readDatabase(frame["db"]);
   if (database.kind === "d1") throw new ProtocolError("D1 databases cannot be erased");
-  return { op: "erase", id, database };
+  const fence = frame["fence"];
+  if (fence !== undefined && (typeof fence !== "number" || !Number.isSafeInteger(fence) || fence < 0)) {
+    throw new ProtocolError("fence must be an integer that is not negative");
+  }
+  return { op: "erase", id, database, fence };
 }
 
 function readOutcome(id: number, frame: Fields): OutcomeRequest {

@@ -211,11 +211,11 @@ export class Session {
     }
   }
 
-  async #erase({ database: { name } }: EraseRequest): Promise<Answer> {
+  async #erase({ database: { name }, fence }: EraseRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     this.#subrequests += 1;
     try {
-      const erased = await this.#object(name).erase(name);
+      const erased = await this.#object(name).erase(name, fence);
       return { results: [JSON.stringify({ columns: ["erased"], rows: [[Number(erased)]] })] };
     } catch (error) {
       return { results: [], error: objectFailure(error, "unknown") };
