@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 from django.apps import apps
@@ -71,11 +71,23 @@ class Lease:
     owner: str
     seconds: float
     step: str = Do.MAKE
+    #: This process's clock before the lease was asked for.
+    asked: float = field(default_factory=time.monotonic)
 
     @property
     def slug(self):
         """The tenant's."""
         return self.row.slug
+
+    @property
+    def may_be_lost(self):
+        """Whether this process may have stood still for longer than the lease."""
+        return time.monotonic() - self.asked >= self.seconds
+
+    @property
+    def may_follow_another_life(self):
+        """Whether the object that this lease fills from the start may have held a tenant before."""
+        return bool(self.row.fence) and self.step in (Do.MAKE, Do.DROP)
 
 
 def look(slug):
@@ -194,10 +206,11 @@ def take_many(rows, operation, owner="", seconds=None):
     }
     if not of:
         return {}
+    asked = time.monotonic()
     with ledger.clear_errors():
         (result,) = run_batch(_directory(), [_take_statement(of.values(), operation, seconds)])
     return {
-        slug: Lease(operation, row, fence, its_owner, seconds)
+        slug: Lease(operation, row, fence, its_owner, seconds, asked=asked)
         for slug, fence in result.rows
         for row, its_owner in [of[slug]]
     }
@@ -281,21 +294,29 @@ def settle_many(ended):
 def fail(lease, error):
     """Record an operation as unfinished, with the reason, for the next holder.
 
-    A lost lease is left alone. If D1 can't be reached, the lease expires by itself, and the error gets a
-    note.
+    Returns False if the lease was lost, and leaves the row alone then. If D1 can't be reached, the lease
+    expires by itself, and the error gets a note.
     """
     try:
-        fail_many([(lease, error)])
+        return lease.slug in fail_many([(lease, error)])
     except DatabaseError as second:
         if isinstance(error, BaseException):
             error.add_note(f"Afterwards: {second}")
+        return True
 
 
 def fail_many(failed):
-    """Do what `fail` does for many, [(lease, error)], in one round trip."""
-    if failed:
-        values = [[lease.slug, lease.fence, ledger.error_text(error)] for lease, error in failed]
-        _update(values, f"error = value->>2, expires = {_NOW}, since = {_NOW}", where="AND s.operation <> ''")
+    """Do what `fail` does for many, [(lease, error)], in one round trip.
+
+    Returns the slugs whose lease was not lost.
+    """
+    if not failed:
+        return set()
+    values = [[lease.slug, lease.fence, ledger.error_text(error)] for lease, error in failed]
+    result = _update(
+        values, f"error = value->>2, expires = {_NOW}, since = {_NOW}", where="AND s.operation <> ''"
+    )
+    return {slug for (slug,) in result.rows}
 
 
 def give_back(leases):

@@ -35,7 +35,7 @@ from do_bridge.tenancy.slugs import tenant_alias
 from do_bridge.tenancy.tenants import lookup
 
 from . import leases, ledger
-from .emptying import drop_left_over, settle
+from .emptying import drop_left_over, fail, settle
 from .fencing import fenced
 from .looking import read_tenant, unchecked
 from .signals import tenant_filled
@@ -267,7 +267,7 @@ def work_under(lease, work):
         with leases.kept(lease):
             outcome = work()
     except Exception as error:
-        leases.fail(lease, error)
+        fail(lease, error)
         raise
     settle(lease, outcome[1])
     return outcome

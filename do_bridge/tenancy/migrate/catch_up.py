@@ -17,7 +17,7 @@ from django.db.backends.signals import connection_created
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import unset_context
 from do_bridge.tenancy.lifecycle import leases, ledger
-from do_bridge.tenancy.lifecycle.emptying import settle
+from do_bridge.tenancy.lifecycle.emptying import fail, settle
 from do_bridge.tenancy.lifecycle.fencing import is_fenced, read_object
 from do_bridge.tenancy.lifecycle.looking import is_unchecked, read_tenant, unchecked
 from do_bridge.tenancy.lifecycle.provision import ready
@@ -231,7 +231,7 @@ def _migrate(lease):
         reason = f"{type(error).__name__}: {error}"
         _failures[slug] = (time.monotonic() + PAUSE_AFTER_FAILURE, reason)
         logger.exception("Tenant %s could not be migrated on first use.", slug)
-        leases.fail(lease, error)
+        fail(lease, error)
         raise TenantBehind(
             f"The database of tenant {slug!r} is behind this code and could not be migrated: "
             f"{reason.rstrip('.')}. Run `manage.py migrate --database {tenant_alias(slug)}`."
