@@ -32,6 +32,7 @@ from . import leases, ledger
 from .deletion import remove_rows
 from .emptying import erase_tenant, fail, settle
 from .looking import close_to_older, read_tenant
+from .outside import refuse_block
 from .provision import ObjectFilled, ObjectTaken, provision_noted, ready, refuse, template_dump, work_under
 from .signals import tenant_filled
 from .states import Do, Operation, State, next_step
@@ -115,9 +116,11 @@ def create_tenant(
     batch. If that fails, the rows are deleted again. If the creation is killed between the two, the next
     process that uses the tenant finishes it. With `adopt`, a new tenant takes over what is in its object.
 
-    Raises InvalidSlug, FieldsMissing, ObjectTaken, and Django's database errors. Among these, Held,
+    Raises InvalidSlug, FieldsMissing, ObjectTaken, TransactionManagementError inside an `atomic()` on the
+    shared database that can be rolled back, and Django's other database errors. Among these, Held,
     Unfinished and LeaseLost mean that another process works on the tenant, or has worked on it.
     """
+    refuse_block(f"create_tenant() can't create {slug!r}")
     new = NewTenant(validate_new_slug(slug), name, list(members), dict(fields or {}))
     new.may_insert = refuse_missing(slug, new.fields)
     first = first_members(new.members)

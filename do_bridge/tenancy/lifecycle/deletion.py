@@ -13,6 +13,7 @@ from . import leases, ledger
 from .emptying import erase_held_tenant, erase_tenant
 from .keeping import rows_may_go
 from .looking import read_tenant
+from .outside import refuse_block
 from .states import Operation, State
 
 
@@ -33,8 +34,10 @@ def delete_tenant(slug, dump=None):
     object, so that no write is lost. If it raises, nothing is deleted.
 
     Raises Django's database errors, Held and LeaseLost among them. If other rows of D1 protect the tenant's,
-    raises ProtectedError or RestrictedError before anything is done.
+    raises ProtectedError or RestrictedError before anything is done, and TransactionManagementError inside an
+    `atomic()` on the shared database that can be rolled back.
     """
+    refuse_block(f"Tenant {slug!r} can't be deleted")
     _refuse_kept(slug)
     lease = leases.take(slug, Operation.DELETE, partial(read_tenant, slug))
     with leases.kept(lease):

@@ -25,6 +25,7 @@ from . import site_file as site
 from .emptying import clear, connected, drop_left_over, erase_tenant, fail, noticing
 from .fencing import KEY, REMADE, fence, fenced
 from .looking import close_to_older, read_tenant, unchecked
+from .outside import refuse_block
 from .states import FILLING, Do, Operation, next_step
 
 _META = fingerprint.META_TABLE
@@ -95,6 +96,7 @@ def load_tenant(
             _refuse(leases.Lease(operation, row, 0, "", 0, Do.DROP if replaces else step))
             report.units_before = _done_by(_found(slug, row), filling.units)
             return report
+        refuse_block(f"Tenant {slug!r} can't be loaded")
         if replaces:
             _refuse_schema_elsewhere(schema)
         lease = leases.take(slug, operation, lambda: read_tenant(slug), replaces=replaces)
