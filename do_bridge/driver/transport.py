@@ -162,7 +162,7 @@ class Transport(ABC):
         raise NotSupportedError(f"This transport cannot report the size of {database}. Use the relay")
 
     def erase(self, database: str, deadline: Deadline, *, fence: int | None = None) -> bool:
-        """Delete an object's storage; return False if the object refuses (see Connection.erase)."""
+        """Delete an object's storage, as ``Connection.erase`` does."""
         raise NotSupportedError(f"This transport cannot erase {database}. Use the relay")
 
     @abstractmethod

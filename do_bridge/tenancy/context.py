@@ -261,7 +261,10 @@ def _refuse_open_transaction(previous, scope):
 
 
 def has_open_block(alias):
-    """Return whether this thread has an open block on a database, other than a TestCase's."""
+    """Return whether this thread has an open block on a database.
+
+    The blocks of a TestCase do not count.
+    """
     # Look only at an existing wrapper, because creating one is not needed to know that it has no block.
     connection = getattr(connections._connections, alias, None)
     if connection is None or not connection.in_atomic_block:

@@ -82,7 +82,10 @@ def settle(lease, fingerprint):
 
 
 def fail(lease, error):
-    """Record a failure (see `leases.fail`); erase what was made if the tenant was deleted under the lease."""
+    """Record a failure, as `leases.fail` does.
+
+    If the tenant was deleted under the lease, what was made since is erased.
+    """
     if not leases.fail(lease, error):
         with contextlib.suppress(DatabaseError):
             clear(lease)

@@ -1,4 +1,4 @@
-"""Keep work on tenants out of blocks of D1 that could be rolled back without the tenants' Durable Objects."""
+"""Keep work on tenants out of blocks of D1 that could be rolled back alone."""
 
 import threading
 from concurrent.futures import Future
@@ -34,7 +34,7 @@ def refuse_block(what):
 
 
 def run_outside(work):
-    """Run work() where its writes to D1 are committed at once; return what it returned.
+    """Run work() where its writes to D1 are committed at once; return its result.
 
     Inside a block that could be rolled back, this is a thread with connections of its own.
     """
