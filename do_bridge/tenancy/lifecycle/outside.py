@@ -21,9 +21,9 @@ def can_be_rolled_back():
 
 
 def refuse_block(what):
-    """Raise TransactionManagementError inside such a block; `what` is what can't be done there.
+    """Raise TransactionManagementError inside such a block.
 
-    PostgreSQL refuses CREATE DATABASE inside a transaction for the same reason.
+    `what` says what can't be done there. PostgreSQL refuses CREATE DATABASE inside a transaction for the same reason.
     """
     if can_be_rolled_back():
         raise TransactionManagementError(
