@@ -244,8 +244,8 @@ def _fill(lease, first, adopt):
 def _undo(made, error):
     """Delete the rows of a tenant whose object was not made, and erase the object.
 
-    Nothing is done if D1 can't be reached. If it is unknown whether the object was made, the row stays, and the next holder checks the object.
-    Tables that were there before the creation stay.
+    Nothing is done if D1 can't be reached. If it is unknown whether the object was made, the row stays, and
+    the next holder checks the object. Tables that were there before the creation stay.
     """
     lease, effect = made.lease, getattr(error.__cause__, "effect", None)
     with suppress(DatabaseError):

@@ -27,7 +27,7 @@ def connected(alias):
 
 
 def erase(connection, fence):
-    """Delete all data that a lease up to `fence` may delete; the storage is released with it.
+    """Delete all data that a lease up to `fence` may delete, and the storage.
 
     `connection` is a driver connection. One round trip. Raises the driver's error if a newer lease has
     written to the object.
@@ -39,7 +39,7 @@ def erase(connection, fence):
 
 
 def erase_tenant(lease):
-    """Erase the object of a lease's tenant: drop everything in it, and release its storage.
+    """Erase the object of a lease's tenant: delete all data and the storage.
 
     One round trip. Raises LeaseLost if a newer lease has written to it, and Django's database errors.
     """

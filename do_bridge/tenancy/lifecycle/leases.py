@@ -83,7 +83,7 @@ class Lease:
 
     @property
     def may_follow_another_life(self):
-        """Whether the object that this lease fills from the start may have held a tenant before."""
+        """Whether the object is filled from the start, and may have held a tenant before."""
         return bool(self.row.fence) and self.step in (Do.MAKE, Do.DROP)
 
 

@@ -23,7 +23,8 @@ def can_be_rolled_back():
 def refuse_block(what):
     """Raise TransactionManagementError inside such a block.
 
-    `what` says what can't be done there. PostgreSQL refuses CREATE DATABASE inside a transaction for the same reason.
+    `what` says what can't be done there. PostgreSQL refuses CREATE DATABASE inside a transaction for the
+    same reason.
     """
     if can_be_rolled_back():
         raise TransactionManagementError(
