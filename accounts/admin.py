@@ -2,12 +2,13 @@
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, transaction
 
 from accounts import tokens
 from accounts.models import ApiToken, Membership, SignInFailure, Tenant, User
@@ -113,8 +114,11 @@ class TenantAdmin(TenantHomeMixin, CopyWarningMixin, GatherMixin, admin.ModelAdm
 
     def save_model(self, request, obj, form, change):
         super().save_model(request, obj, form, change)
-        if change:
-            return
+        if not change:
+            # The tenant's own database is made when its row is certain.
+            transaction.on_commit(partial(self._provision, request, obj))
+
+    def _provision(self, request, obj):
         try:
             provision_noted(obj.slug)
         except (DatabaseError, InterfaceError):

@@ -198,15 +198,17 @@ class Connection(HasExceptions, LastWrites):
         with self._timed("size"):
             return self.transport.size(self.database, Deadline(self.timeout))
 
-    def erase(self) -> bool:
-        """Release the storage of an empty Durable Object, which is billed for it.
+    def erase(self, fence: int | None = None) -> bool:
+        """Delete the storage of a Durable Object, which is billed for it.
 
-        One round trip. Returns False, and does nothing, if the object has a table or view. Raises
-        NotSupportedError if the transport cannot do this.
+        One round trip, outside any transaction. With ``fence`` all data is deleted, unless the object has a
+        higher fencing token; without it only an empty object is erased. Returns False, and does nothing, if
+        the object refuses. A relay of an older version knows no fences, and refuses an object that has a
+        table or view. Raises NotSupportedError if the transport cannot do this.
         """
         self._check_open()
         with self._timed("erase"):
-            return self.transport.erase(self.database, Deadline(self.timeout))
+            return self.transport.erase(self.database, Deadline(self.timeout), fence=fence)
 
     def begin(self) -> None:
         """Begin a transaction with the next statement.

@@ -100,10 +100,13 @@ class RelayTransport(Transport):
         found = answers[0].rows[0][0]
         return None if found is None else str(found)
 
-    def erase(self, database: str, deadline: Deadline) -> bool:
-        """Release an object's storage; return False if the object has a table or view."""
+    def erase(self, database: str, deadline: Deadline, *, fence: int | None = None) -> bool:
+        """Delete an object's storage; return False if the object refuses."""
+        message: dict[str, Any] = {"op": "erase", "db": database}
+        if fence is not None:
+            message["fence"] = fence
         # Erasing twice does no harm, so it is repeated as a read is.
-        answers = self._ask({"op": "erase", "db": database}, deadline, reads_only=True)
+        answers = self._ask(message, deadline, reads_only=True)
         return bool(answers[0].rows[0][0])
 
     def _ask(self, message: dict[str, Any], deadline: Deadline, *, reads_only: bool) -> list[Answer]:

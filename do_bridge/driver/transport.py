@@ -165,8 +165,8 @@ class Transport(ABC):
         """Return the bytes that the database takes on disk."""
         raise NotSupportedError(f"This transport cannot report the size of {database}. Use the relay")
 
-    def erase(self, database: str, deadline: Deadline) -> bool:
-        """Release an object's storage; return False if the object has a table or view."""
+    def erase(self, database: str, deadline: Deadline, *, fence: int | None = None) -> bool:
+        """Delete an object's storage, as ``Connection.erase`` does."""
         raise NotSupportedError(f"This transport cannot erase {database}. Use the relay")
 
     @abstractmethod
@@ -210,8 +210,8 @@ class WrappedTransport(Transport):
     def size(self, database: str, deadline: Deadline) -> int:
         return self.inner.size(database, deadline)
 
-    def erase(self, database: str, deadline: Deadline) -> bool:
-        return self.inner.erase(database, deadline)
+    def erase(self, database: str, deadline: Deadline, *, fence: int | None = None) -> bool:
+        return self.inner.erase(database, deadline, fence=fence)
 
     def max_request(self, deadline: Deadline) -> int:
         return self.inner.max_request(deadline)

@@ -252,7 +252,7 @@ def _refuse_open_transaction(previous, scope):
     """Raise OpenTransaction inside an open transaction of another tenant."""
     if not (previous.is_tenant and scope.is_tenant) or previous.slug == scope.slug:
         return
-    if linked.has_open_block() or _has_open_block(previous.alias):
+    if linked.has_open_block() or has_open_block(previous.alias):
         raise OpenTransaction(
             f"Tenant {scope.slug!r} can't become current inside an open transaction of tenant "
             f"{previous.slug!r}. Leave the atomic block first, or choose the other database with "
@@ -260,10 +260,13 @@ def _refuse_open_transaction(previous, scope):
         )
 
 
-def _has_open_block(alias):
+def has_open_block(alias):
+    """Return whether this thread has an open block on a database.
+
+    The blocks of a TestCase do not count.
+    """
     # Look only at an existing wrapper, because creating one is not needed to know that it has no block.
     connection = getattr(connections._connections, alias, None)
     if connection is None or not connection.in_atomic_block:
         return False
-    # Django's test cases wrap whole tests in blocks, which do not count.
     return any(not block._from_testcase for block in connection.atomic_blocks)

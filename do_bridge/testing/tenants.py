@@ -11,9 +11,9 @@ from django.db import connections
 from django.test.testcases import DatabaseOperationForbidden
 
 from do_bridge.backends.environment import in_test_environment
-from do_bridge.backends.remote_sqlite.emptying import empty
 from do_bridge.tenancy.lifecycle import leases, ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.emptying import NO_FENCE, erase
 from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import provision
 from do_bridge.tenancy.lifecycle.states import Operation
@@ -70,16 +70,16 @@ def provision_test_tenant(slug: str | None = None) -> Iterator[str]:
 
 
 def empty_object(alias: str) -> None:
-    """Drop everything in the database `alias`; refuse outside a test run.
+    """Erase the database `alias`; refuse outside a test run.
 
-    It takes two round trips. The ledger's record of the object is removed, so that a tenant's row may be
+    It takes one round trip. The ledger's record of the object is removed, so that a tenant's row may be
     deleted. If the test may use the shared database, that takes two more round trips.
     """
     _refuse_outside_tests("empty_object()", "it deletes all data")
     connection = connections[alias]
     with unchecked(alias), connection.wrap_database_errors:
         connection.ensure_connection()
-        empty(connection.connection)
+        erase(connection.connection, NO_FENCE)
     connection.close()
     if (slug := alias_slug(alias)) is not None:
         with suppress(DatabaseOperationForbidden):

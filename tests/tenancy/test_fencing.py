@@ -21,6 +21,7 @@ class Lease:
     slug: str
     fence: int
     owner: str = "somebody"
+    may_follow_another_life: bool = False
 
 
 @pytest.fixture

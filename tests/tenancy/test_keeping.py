@@ -23,7 +23,7 @@ from blog.models import Post
 from do_bridge.backends.remote_sqlite import operations
 from do_bridge.inspection.inspected import Inspected
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import creation, leases, ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.keeping import TenantKept
 from do_bridge.tenancy.lifecycle.provision import ObjectTaken, has_tables, provision, provision_noted
@@ -32,6 +32,7 @@ from do_bridge.tenancy.schema.errors import TenantUnclaimed
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, provision_test_tenant, unique_slug
+from tests.tenancy.cut_off import cut_off
 from tests.tenancy.lost_rows import lose_row
 
 KEPT = "is not deleted, because its database would stay behind. Delete both with `manage.py tenant_delete"
@@ -391,3 +392,51 @@ def test_a_tenant_of_a_test_is_its_rows(db):
     assert ledger.may_go(slug)
     Tenant.objects.get(slug=slug).delete()
     assert ledger.states(slug)[slug].state == ledger.DELETED
+
+
+@pytest.fixture
+def standing_still(monkeypatch):
+    """A creation whose lease has expired when its row is written."""
+    send = creation.run_batch
+
+    def slowly(connection, statements):
+        ledgers = (
+            "UPDATE do_bridge_tenantstate SET expires = '2020-01-01 00:00:00' WHERE operation = 'create'"
+        )
+        begun = next(index for index, (sql, _) in enumerate(statements) if "RETURNING slug, fence" in sql) + 1
+        results = send(connection, [*statements[:begun], (ledgers, None), *statements[begun:]])
+        return results[:begun] + results[begun + 1 :]
+
+    monkeypatch.setattr(creation, "run_batch", slowly)
+
+
+@pytest.mark.usefixtures("standing_still")
+def test_a_creation_that_outlives_its_lease_before_it_writes_the_row_is_no_row_that_came_alone(db):
+    slug = unique_slug("slow")
+    try:
+        assert create_tenant(slug)[1:] == (True, "provisioned")
+        lookup.forget()
+        assert lookup.get(slug).slug == slug
+        assert leases.look(slug).state == ledger.READY
+    finally:
+        empty_object(tenant_alias(slug))
+
+
+@pytest.mark.usefixtures("standing_still")
+def test_such_a_creation_that_is_killed_before_it_fills_the_object_is_finished_by_the_first_use(db):
+    slug = unique_slug("slow")
+    try:
+        creation.write_rows([(creation.NewTenant(slug), creation.FirstMembers())])
+        assert leases.look(slug).operation == "create"
+        with tenant_context(slug):
+            assert not Post.objects.exists()
+        assert leases.look(slug).state == ledger.READY
+    finally:
+        empty_object(tenant_alias(slug))
+
+
+@pytest.mark.parametrize("operation", ["migrate", "load", "delete"])
+def test_a_row_that_comes_alone_beside_another_operation_that_was_cut_off_is_unused(orphan, operation):
+    cut_off(orphan, operation)
+    Tenant.objects.create(slug=orphan, name="New")
+    assert leases.look(orphan).state == ledger.UNUSED

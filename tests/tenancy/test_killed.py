@@ -16,8 +16,9 @@ from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle import leases, ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.dump import dump_tenant
+from do_bridge.tenancy.lifecycle.emptying import connected
 from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
-from do_bridge.tenancy.lifecycle.provision import has_tables, template_dump
+from do_bridge.tenancy.lifecycle.provision import template_dump
 from do_bridge.tenancy.lifecycle.states import Do, Operation, next_step
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of
 from do_bridge.testing import empty_object, unique_slug
@@ -26,6 +27,7 @@ from tests.tenancy.newer_code import NAME, RATING
 from tests.tenancy.processes import finish, start
 
 D1 = "d1:"
+ONE_PAGE = 4096
 
 
 @pytest.fixture
@@ -150,25 +152,37 @@ def test_copying(source, slugs, author):
         assert Membership.objects.get(tenant__slug=slug).user == author
 
 
-def test_deleting(slugs, author):
-    made = slugs(4)
+def test_deleting(slugs, author, tmp_path):
+    made = slugs(9)
     for slug in made:
         create_tenant(slug, slug, [author])
+    erase, dumped = '"op": "erase"', the_object(made[7])
     points = [
         (D1, "INSERT INTO", 1, True),
-        (the_object(made[1]), "DROP TABLE", 1, True),
+        (the_object(made[1]), erase, 1, False),
+        (the_object(made[2]), erase, 1, True),
         (D1, "DELETE FROM", 1, False),
         (D1, "DELETE FROM", 1, True),
+        (the_object(made[5]), erase, 2, False),
+        (the_object(made[6]), erase, 2, True),
+        (dumped, "DROP TABLE", 1, True),
+        (the_object(made[8]), erase, 1, False),
     ]
-    killed([("tenant_delete", slug, "--yes") for slug in made], points)
+    commands = [("tenant_delete", slug, "--yes") for slug in made]
+    for index in (7, 8):
+        commands[index] += ("--dump", tmp_path / f"{made[index]}.sqlite3")
+    killed(commands, points)
     states = [checked(slug) for slug in made]
-    assert states == [*["delete"] * 3, ledger.DELETED]
-    for slug, state in zip(made, states, strict=True):
-        if state != ledger.DELETED:
-            run("tenant_delete", slug, "--yes")
+    assert states == [*["delete"] * 4, *[ledger.DELETED] * 3, *["delete"] * 2]
+    for slug in made:
+        # A deletion that had ended can be run again, too.
+        run("tenant_delete", slug, "--yes")
         assert checked(slug) == ledger.DELETED
-        assert not has_tables(slug)
+        with unchecked(tenant_alias(slug)), connected(tenant_alias(slug)) as connection:
+            assert connection.size() <= ONE_PAGE
     assert not Membership.objects.exists()
+    create_tenant(made[0])
+    assert checked(made[0]) == ledger.READY
 
 
 def times_applied(slug):

@@ -1,6 +1,7 @@
 // Idempotency keys: an object recognizes a write that is sent again, and reports whether it was carried out.
 
 import { WorkFailed, isFatal, sqlFailure } from "./errors";
+import { readNumber } from "./meta";
 import type { Answer, Failure, Key, KeyOutcome } from "./protocol";
 
 /** Characters of the largest answer that is kept for a repetition. */
@@ -41,6 +42,12 @@ const GIVEN_UP: Failure = {
   effect: "none",
 };
 
+const FORGOTTEN: Failure = {
+  kind: "stale_key",
+  message: "the object was erased, and its keys with it, so the write may have been carried out before",
+  effect: "unknown",
+};
+
 const ANSWER_LOST: Failure = {
   kind: "answer_lost",
   message: "the write was carried out once, and its answer was too large to be kept",
@@ -50,14 +57,20 @@ const ANSWER_LOST: Failure = {
 /** The keys that an object keeps: the last one of each client, written in the transaction of its work. */
 export class WriteKeys {
   readonly #sql: SqlStorage;
+  /** When this instance erased the object; the lease that fills it again writes a time that lasts. */
+  #erasedAt = 0;
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
   }
 
-  /** The answer to a request that must not run (again); otherwise the value that `keep` needs. */
-  recall(key: Key): Answer | Running {
+  /**
+   * The answer to a request that must not run (again); otherwise the value that `keep` needs.
+   * `again` is whether the request may have been carried out already.
+   */
+  recall(key: Key, again = false): Answer | Running {
     const entry = this.#find(key);
+    if (entry === null && again && this.#hasForgotten()) return { results: [], error: FORGOTTEN };
     if (entry === null) return { key, isNewClient: true };
     if (entry.n < key.n) return { key, isNewClient: false };
     if (entry.n > key.n) return { results: [], error: STALE };
@@ -84,12 +97,25 @@ export class WriteKeys {
   /** Returns what became of a key's work. If it was not done it never will be: a late request is refused. */
   outcome(key: Key): KeyOutcome {
     const entry = this.#find(key);
+    // A promise would be a table, which brings an erased object's storage back.
+    if (entry === null && this.#hasForgotten()) return "unknown";
     if (entry === null || entry.n < key.n) {
       this.#put(key, null, entry === null);
       return "none";
     }
     if (entry.n > key.n) return "unknown";
     return entry.answer === null ? "none" : "done";
+  }
+
+  /** Notes that all keys have been deleted with the object's storage. */
+  noteErased(): void {
+    this.#erasedAt = Date.now();
+  }
+
+  /** Whether a client that is unknown here may have written before the storage was deleted. */
+  #hasForgotten(): boolean {
+    const remade = 1000 * readNumber(this.#sql, "remade");
+    return Math.max(this.#erasedAt, remade) > Date.now() - KEPT_MS;
   }
 
   #put({ client, n }: Key, answer: string | null, isNewClient: boolean): void {

@@ -160,6 +160,8 @@ export interface EraseRequest {
   op: "erase";
   id: number;
   database: ObjectDatabase;
+  /** The highest fencing token whose data may go; without it only an empty object is erased. */
+  fence: number | undefined;
 }
 
 export interface OutcomeRequest {
@@ -231,7 +233,7 @@ function readRequest(id: number, frame: Fields): Request {
     case "place":
       return { op: "place", id, database: readObjectDatabase(frame, "D1 databases have no place here") };
     case "erase":
-      return { op: "erase", id, database: readObjectDatabase(frame, "D1 databases cannot be erased") };
+      return readErase(id, frame);
     case "outcome":
       return readOutcome(id, frame);
     case "batch":
@@ -255,6 +257,15 @@ function readBatch(id: number, frame: Fields): BatchRequest {
   if (again && key === undefined) throw new ProtocolError("again needs a key");
   const location = readLocation(frame, database);
   return { op: "batch", id, database, expect, key, again, location, steps: readStatements(frame) };
+}
+
+function readErase(id: number, frame: Fields): EraseRequest {
+  const database = readObjectDatabase(frame, "D1 databases cannot be erased");
+  const fence = frame["fence"];
+  if (fence !== undefined && (typeof fence !== "number" || !Number.isSafeInteger(fence) || fence < 0)) {
+    throw new ProtocolError("fence must be an integer that is not negative");
+  }
+  return { op: "erase", id, database, fence };
 }
 
 function readOutcome(id: number, frame: Fields): OutcomeRequest {

@@ -1,11 +1,10 @@
 // The schema of an object: a fingerprint that clients write with their migrations and may expect.
 
+import { readMeta } from "./meta";
 import type { Failure } from "./protocol";
 
 /** Statements that may change the fingerprint; a wrong match costs one read. */
 const MAY_CHANGE = /_do_bridge_meta|\b(?:create|drop|alter)\b/i;
-const TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_do_bridge_meta'";
-const READ = "SELECT value FROM _do_bridge_meta WHERE key = 'schema'";
 
 /** Caches an object's fingerprint between requests, until a statement may have changed it. */
 export class SchemaMark {
@@ -19,7 +18,7 @@ export class SchemaMark {
   /** The failure of a request that expects another schema; nothing has run. */
   mismatch(expected: string | undefined): Failure | null {
     if (expected === undefined) return null;
-    this.#known ??= this.#read();
+    this.#known ??= readMeta(this.#sql, "schema");
     if (this.#known === expected) return null;
     const message = "the object has another schema than the request expects";
     return { kind: "schema_mismatch", message, effect: "none", found: this.#known };
@@ -30,9 +29,8 @@ export class SchemaMark {
     if (MAY_CHANGE.test(sql)) this.#known = null;
   }
 
-  #read(): string {
-    if (this.#sql.exec(TABLE).toArray().length === 0) return "";
-    const [row] = this.#sql.exec<{ value: SqlStorageValue }>(READ).toArray();
-    return typeof row?.value === "string" ? row.value : "";
+  /** Reads the fingerprint again when it is needed next. */
+  forget(): void {
+    this.#known = null;
   }
 }

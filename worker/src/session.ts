@@ -235,11 +235,11 @@ export class Session {
     }
   }
 
-  async #erase({ database }: EraseRequest): Promise<Answer> {
+  async #erase({ database, fence }: EraseRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     this.#subrequests += 1;
     try {
-      const erased = await this.#object(database).erase(database.name);
+      const erased = await this.#object(database).erase(database.name, fence);
       return valueAnswer("erased", Number(erased));
     } catch (error) {
       return { results: [], error: objectFailure(error, "unknown") };

@@ -7,6 +7,7 @@ import { WorkFailed } from "./errors";
 import type { NextBatch } from "./held-calls";
 import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
 import { WriteKeys, type Running } from "./keys";
+import { readNumber } from "./meta";
 import type { Answer, Key, KeyOutcome, Statement, Step } from "./protocol";
 import { SchemaMark } from "./schema";
 import { Results, danglingRows, defersForeignKeys, readsOnly, runStatement } from "./statement";
@@ -43,7 +44,7 @@ export class Tenant extends DurableObject<Env> {
   batch({ name, expect, key, again, steps }: BatchCall): Answer {
     this.#checkName(name);
     // The key first, because the write itself, or a later one, may have changed the schema.
-    const known = key && this.#keys.recall(key);
+    const known = key && this.#keys.recall(key, again);
     if (known !== undefined && "results" in known) return known;
     const answer = this.#batch(expect, steps, known);
     // Otherwise an earlier copy of the request could still succeed where this one failed.
@@ -102,15 +103,25 @@ export class Tenant extends DurableObject<Env> {
   }
 
   /**
-   * Releases the object's storage, which is billed, unless a table or view exists; returns whether it did.
+   * Deletes the object's storage, which is billed; returns whether it did.
    *
-   * An object without tables keeps a page otherwise, forever. The runtime deletes all or nothing, at once.
+   * With a `fence` all data goes, unless the object has a higher fencing token. Without one nothing is deleted if a
+   * table or view exists. An object without tables keeps a page until it is erased. The runtime deletes all or nothing.
+   * https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/#deleteall
    */
-  async erase(name: string): Promise<boolean> {
+  async erase(name: string, fence?: number): Promise<boolean> {
     this.#checkName(name);
     const { storage } = this.ctx;
-    if (storage.sql.exec(ANY_TABLE).toArray().length > 0) return false;
-    await storage.deleteAll();
+    const isInUse =
+      fence === undefined
+        ? storage.sql.exec(ANY_TABLE).toArray().length > 0
+        : readNumber(storage.sql, "fence") > fence;
+    if (isInUse) return false;
+    const deleted = storage.deleteAll();
+    // The instance lives on, and what it remembers went with the storage.
+    this.#schema.forget();
+    this.#keys.noteErased();
+    await deleted;
     return true;
   }
 

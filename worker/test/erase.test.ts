@@ -72,6 +72,107 @@ test("a transaction that is open is waited for", async () => {
   client.close();
 });
 
+const SCHEMA = [
+  "CREATE TABLE _do_bridge_meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+  "INSERT INTO _do_bridge_meta (key, value) VALUES ('fence', '7 owner'), ('schema', 'f1')",
+  "CREATE TABLE t (id INTEGER PRIMARY KEY, v)",
+];
+const WRITE = { steps: [{ sql: "INSERT INTO t (v) VALUES ('x')" }], expect: "f1" };
+/** What the runtime reports of an object that holds nothing, not even a table of its own. */
+const ONE_PAGE = 4096;
+const size = (client: Client, db: string) => client.ask({ op: "size", db });
+
+test("with a fence all tables go, unless a newer lease has written", async () => {
+  const client = await Client.open();
+  const db = "do:test/erase/fence";
+  await client.batch(db, ...SCHEMA);
+  expect(await client.ask({ op: "erase", db, fence: 6 })).toMatchObject({ results: [{ rows: [[0]] }] });
+  expect(await client.batch(db, "SELECT count(*) AS n FROM t")).toMatchObject({ results: [{ rows: [[0]] }] });
+  expect(await client.ask({ op: "erase", db, fence: 7 })).toMatchObject({ results: [{ rows: [[1]] }] });
+  expect(await tables("test/erase/fence")).toEqual([]);
+  expect(await size(client, db)).toMatchObject({ results: [{ rows: [[ONE_PAGE]] }] });
+  // Reading does not bring the storage back.
+  expect(await client.ask({ op: "batch", db, ...WRITE })).toMatchObject({
+    error: { kind: "schema_mismatch", found: "" },
+  });
+  expect(await size(client, db)).toMatchObject({ results: [{ rows: [[ONE_PAGE]] }] });
+  client.close();
+});
+
+test.each([-1, 0.5, "7", null])("the fence %j is refused", async (fence) => {
+  const client = await Client.open();
+  expect(await client.ask({ op: "erase", db: "do:test/erase/odd", fence })).toMatchObject({
+    error: { kind: "bad_request", effect: "none" },
+  });
+  client.close();
+});
+
+test("the schema and the keys that the instance remembers go with the storage", async () => {
+  const client = await Client.open();
+  const db = "do:test/erase/memory";
+  await client.batch(db, ...SCHEMA);
+  expect(await client.ask({ op: "batch", db, key: KEY, ...WRITE })).not.toHaveProperty("error");
+  await client.ask({ op: "erase", db, fence: 7 });
+  const again = { op: "batch", db, key: KEY, again: true, ...WRITE };
+  const refused = { error: { kind: "stale_key", effect: "unknown" } };
+  expect(await client.ask(again)).toMatchObject(refused);
+  expect(await client.ask({ op: "outcome", db, key: KEY })).toMatchObject({
+    results: [{ rows: [["unknown"]] }],
+  });
+  // Nothing was promised, so nothing is stored.
+  expect(await size(client, db)).toMatchObject({ results: [{ rows: [[ONE_PAGE]] }] });
+  await client.batch(db, ...SCHEMA);
+  expect(await client.ask(again)).toMatchObject(refused);
+  // What was sent once has not run before.
+  expect(await client.ask({ op: "batch", db, key: KEY, ...WRITE })).not.toHaveProperty("error");
+  expect(await client.ask(again)).not.toHaveProperty("error");
+  expect(await client.batch(db, "SELECT count(*) AS n FROM t")).toMatchObject({ results: [{ rows: [[1]] }] });
+  client.close();
+});
+
+test("an object that was made again refuses a repeated write, whatever its instance remembers", async () => {
+  const client = await Client.open();
+  const db = "do:test/erase/remade";
+  const made = "INSERT INTO _do_bridge_meta (key, value) VALUES ('remade', unixepoch() - ";
+  const again = { op: "batch", db, key: KEY, again: true, ...WRITE };
+  await client.batch(db, ...SCHEMA, `${made} 3600)`);
+  expect(await client.ask(again)).toMatchObject({ error: { kind: "stale_key", effect: "unknown" } });
+  // After a day no client repeats a write.
+  await client.batch(db, "DELETE FROM _do_bridge_meta WHERE key = 'remade'", `${made} 90000)`);
+  expect(await client.ask(again)).not.toHaveProperty("error");
+  client.close();
+});
+
+test("a call that is held open goes on in the erased object", async () => {
+  const client = await Client.open();
+  const db = "do:test/erase/held";
+  await client.batch(db, ...SCHEMA);
+  // One after the other without a pause, so that the second finds the first one's call.
+  client.send({ op: "batch", db, ...WRITE });
+  client.send({ op: "erase", db, fence: 7 });
+  client.send({ op: "batch", db, ...WRITE });
+  const frames = [await client.receive(), await client.receive(), await client.receive()];
+  expect(frames.filter((frame) => "error" in frame).length).toBeLessThanOrEqual(1);
+  expect(await client.ask({ op: "batch", db, ...WRITE })).toMatchObject({
+    error: { kind: "schema_mismatch", found: "" },
+  });
+  expect(await size(client, db)).toMatchObject({ results: [{ rows: [[ONE_PAGE]] }] });
+  client.close();
+});
+
+test("an open transaction is waited for, and what it wrote goes", async () => {
+  const client = await Client.open();
+  const db = "do:test/erase/open";
+  await client.batch(db, ...SCHEMA);
+  await client.tx(db, "t1", ["INSERT INTO t (v) VALUES ('late')"], { begin: true });
+  const asked = client.send({ op: "erase", db, fence: 7 });
+  const committed = client.send({ op: "tx", db, tx: "t1", steps: [{ commit: true }] });
+  expect(await client.receive()).toMatchObject({ id: committed });
+  expect(await client.receive()).toMatchObject({ id: asked, results: [{ rows: [[1]] }] });
+  expect(await tables("test/erase/open")).toEqual([]);
+  client.close();
+});
+
 test("a D1 database is not erased", async () => {
   const client = await Client.open();
   const db = "d1:d0b41d9e-0000-4000-8000-000000000001";

@@ -13,7 +13,7 @@ from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle import leases, ledger
 from do_bridge.tenancy.lifecycle.database_lease import database_lease
-from do_bridge.tenancy.lifecycle.emptying import drop_left_over, settle
+from do_bridge.tenancy.lifecycle.emptying import drop_left_over, fail, settle
 from do_bridge.tenancy.lifecycle.fencing import fenced
 from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
 from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
@@ -176,7 +176,7 @@ class Command(MigrateCommand):
                 with fenced(alias, lease):
                     self._migrate_alias(alias, options)
         except Exception as error:
-            leases.fail(lease, error)
+            fail(lease, error)
             raise
         settle(lease, connections[alias].schema_fingerprint)
 

@@ -18,7 +18,8 @@ from .tenant_dump import dump_to
 class Command(TenantsCommand):
     """Delete a tenant, so that its slug can be used again.
 
-    It can be run again after a failure. It also empties a database whose tenant is not registered.
+    It can be run again, after a failure and after a success. It also erases a database whose tenant is not
+    registered.
     """
 
     help = "Deletes a tenant and all its data, or the data of a database without a tenant. Asks first."

@@ -6,6 +6,7 @@ The first writes the rows in D1 with a lease, the second the whole object.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,9 +30,10 @@ from do_bridge.tenancy.tenants import lookup, tenant_model
 
 from . import leases, ledger
 from .deletion import remove_rows
-from .emptying import settle
+from .emptying import erase_tenant, fail, settle
 from .looking import close_to_older, read_tenant
-from .provision import ObjectFilled, provision_noted, ready, refuse, template_dump, work_under
+from .outside import refuse_block
+from .provision import ObjectFilled, ObjectTaken, provision_noted, ready, refuse, template_dump, work_under
 from .signals import tenant_filled
 from .states import Do, Operation, State, next_step
 from .tenant_rows import has_name, refuse_missing, row_values
@@ -114,9 +116,11 @@ def create_tenant(
     batch. If that fails, the rows are deleted again. If the creation is killed between the two, the next
     process that uses the tenant finishes it. With `adopt`, a new tenant takes over what is in its object.
 
-    Raises InvalidSlug, FieldsMissing, ObjectTaken, and Django's database errors. Among these, Held,
+    Raises InvalidSlug, FieldsMissing, ObjectTaken, TransactionManagementError inside an `atomic()` on the
+    shared database that can be rolled back, and Django's other database errors. Among these, Held,
     Unfinished and LeaseLost mean that another process works on the tenant, or has worked on it.
     """
+    refuse_block(f"create_tenant() can't create {slug!r}")
     new = NewTenant(validate_new_slug(slug), name, list(members), dict(fields or {}))
     new.may_insert = refuse_missing(slug, new.fields)
     first = first_members(new.members)
@@ -210,7 +214,8 @@ def fill(made, first, *, adopt=False):
     except BaseException as error:
         _undo(made, error)
         raise
-    if adopt or how != "provisioned":
+    if adopt or how != "provisioned" or lease.may_be_lost:
+        # Otherwise the lease is left to expire, which saves a round trip.
         settle(lease, reached)
     _tell_made(made.row)
     return how
@@ -237,24 +242,34 @@ def _fill(lease, first, adopt):
 
 
 def _undo(made, error):
-    """Delete the rows of a tenant whose object was not made, if D1 can be reached.
+    """Delete the rows of a tenant whose object was not made, and erase the object.
 
-    If it is unknown whether the object was made, the row stays, and the next holder checks the object.
+    Nothing is done if D1 can't be reached. If it is unknown whether the object was made, the row stays, and
+    the next holder checks the object. Tables that were there before the creation stay.
     """
     lease, effect = made.lease, getattr(error.__cause__, "effect", None)
     with suppress(DatabaseError):
         is_known = isinstance(error, DatabaseError) and effect != "unknown"
         if is_known and lease.step != Do.KEEP and template_dump() is not None:
-            remove_rows(lease, State.DELETED, emptied=False)
+            _remove(lease, is_taken=isinstance(error, ObjectTaken))
         else:
-            leases.fail(lease, error if isinstance(error, Exception) else "interrupted")
+            fail(lease, error if isinstance(error, Exception) else "interrupted")
 
 
 def undo(made):
     """Delete the rows of a new tenant for which nothing else was done."""
     if made.lease is not None:
         with suppress(DatabaseError):
-            remove_rows(made.lease, State.DELETED, emptied=False)
+            remove_rows(made.lease, State.DELETED, emptied=None)
+
+
+def _remove(lease, is_taken):
+    if is_taken:
+        remove_rows(lease, State.DELETED, emptied=None)
+        return
+    # A copy of the last request may be on its way: what it makes counts as left over, and nobody reads it.
+    remove_rows(lease, State.DELETED, emptied=lease.fence + 1)
+    erase_tenant(lease)
 
 
 def add_row(lease, name="", fields=None):
@@ -290,7 +305,7 @@ def write_rows(made):
     connection = connections[conf("DIRECTORY_ALIAS")]
     tenants = [new for new, _ in made]
     slugs = [new.slug for new in tenants]
-    owner, seconds = uuid4().hex, conf("LEASE_SECONDS")
+    owner, seconds, asked = uuid4().hex, conf("LEASE_SECONDS"), time.monotonic()
     statements = [
         _refusal(connection, slugs),
         leases.look_statement(slugs),
@@ -315,7 +330,7 @@ def write_rows(made):
     for new, _ in made:
         row, lease = _written(new, connection, keys[new.slug]), None
         if (fence := fences.get(new.slug)) is not None:
-            lease = leases.Lease(Operation.CREATE, before[new.slug], fence, owner, seconds)
+            lease = leases.Lease(Operation.CREATE, before[new.slug], fence, owner, seconds, asked=asked)
         rows.append(Made(row, lease is not None, lease))
     return rows
 

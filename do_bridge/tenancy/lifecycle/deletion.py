@@ -1,4 +1,4 @@
-"""Delete tenants: the object's content first, then the tenant's rows in D1."""
+"""Delete tenants: erase the object first, then delete the tenant's rows in D1."""
 
 from functools import partial
 
@@ -10,44 +10,45 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.tenants import lookup, tenant_model
 
 from . import leases, ledger
-from .emptying import drop_left_over, empty_held_tenant, empty_tenant
+from .emptying import erase_held_tenant, erase_tenant
 from .keeping import rows_may_go
 from .looking import read_tenant
+from .outside import refuse_block
 from .states import Operation, State
 
 
 def is_known(slug):
-    """Return whether the tenant has a row, or its object may hold data.
-
-    The ledger answers the second question.
-    """
+    """Return whether the slug is a tenant's, or was one's."""
     row = leases.look(slug)
-    return row.is_registered or (bool(row.fence or row.operation) and row.state != State.DELETED)
+    return row.is_registered or bool(row.fence or row.operation)
 
 
 def delete_tenant(slug, dump=None):
-    """Empty the tenant's object, then remove its rows from D1 in one batch.
+    """Erase the tenant's object, then remove its rows from D1 in one batch.
 
-    Memberships are removed too. Safe to repeat after a failure: until both are done, the ledger records the
-    deletion as unfinished, and no other operation begins.
+    Memberships are removed too. The object's storage is deleted with its data, so nothing is billed. Safe to
+    repeat after a failure: until both are done, the ledger records the deletion as unfinished, and no other
+    operation begins.
 
     `dump(then)` saves the tenant first, and calls `then(connection)` in the transaction that has read the
     object, so that no write is lost. If it raises, nothing is deleted.
 
     Raises Django's database errors, Held and LeaseLost among them. If other rows of D1 protect the tenant's,
-    raises ProtectedError or RestrictedError before anything is done.
+    raises ProtectedError or RestrictedError before anything is done, and TransactionManagementError inside an
+    `atomic()` on the shared database that can be rolled back.
     """
+    refuse_block(f"Tenant {slug!r} can't be deleted")
     _refuse_kept(slug)
     lease = leases.take(slug, Operation.DELETE, partial(read_tenant, slug))
     with leases.kept(lease):
         if dump is None:
-            _empty(lease, partial(empty_tenant, lease))
+            _empty(lease, partial(erase_tenant, lease))
         else:
             _dump_first(lease, dump)
-        remove_rows(lease, State.DELETED)
+        remove_rows(lease, State.DELETED, emptied=lease.fence)
     # A process whose lease had expired may have made tables again.
     try:
-        drop_left_over(lease)
+        erase_tenant(lease)
     except leases.LeaseLost:
         # The tables are a new tenant's.
         return
@@ -58,7 +59,7 @@ def _dump_first(lease, dump):
 
     def then(connection):
         has_begun.append(True)
-        _empty(lease, partial(empty_held_tenant, lease, connection))
+        _empty(lease, partial(erase_held_tenant, lease, connection))
 
     try:
         dump(then)
@@ -75,16 +76,16 @@ def _empty(lease, empty):
         raise
 
 
-def remove_rows(lease, state, emptied=True):
+def remove_rows(lease, state, *, emptied):
     """Delete the tenant's row and its dependents and end the lease, in one batch.
 
-    The rows are those of D1. `emptied` is whether the object was emptied under this lease. Raises LeaseLost;
-    then nothing was deleted.
+    The rows are those of D1. `emptied` is the fencing token below which everything in the object is left
+    over, or None if the object was not emptied. Raises LeaseLost; then nothing was deleted.
     """
     directory, slug = conf("DIRECTORY_ALIAS"), lease.slug
     values = {"state": state, "fingerprint": "", "operation": "", "owner": "", "expires": None, "error": ""}
-    if emptied:
-        values["emptied"] = lease.fence
+    if emptied is not None:
+        values["emptied"] = emptied
     sql, params = leases.still_mine(lease)
     try:
         with batch(using=directory), rows_may_go():

@@ -12,6 +12,9 @@ from do_bridge.tenancy.slugs import tenant_alias
 from . import leases
 from .fencing import is_fenced, refuse_older
 
+#: Higher than every fencing token, which is a time in milliseconds, and the largest that JSON carries safely.
+NO_FENCE = 2**53 - 1
+
 
 @contextlib.contextmanager
 def connected(alias):
@@ -23,21 +26,31 @@ def connected(alias):
         yield connection
 
 
-def empty_tenant(lease):
-    """Drop everything in the object of a lease's tenant, and release its storage.
+def erase(connection, fence):
+    """Delete all data that a lease up to `fence` may delete, and the storage.
 
-    Raises LeaseLost if a newer lease has written to it, and Django's database errors.
+    `connection` is a driver connection. One round trip. Raises the driver's error if a newer lease has
+    written to the object.
+    """
+    if not connection.erase(fence):
+        # A newer lease has written, which the guard reports; or the relay is older than fences.
+        empty(connection, partial(refuse_older, fence))
+        connection.erase(fence)
+
+
+def erase_tenant(lease):
+    """Erase the object of a lease's tenant: delete all data and the storage.
+
+    One round trip. Raises LeaseLost if a newer lease has written to it, and Django's database errors.
     """
     alias = tenant_alias(lease.slug)
     with noticing(lease), connected(alias) as connection:
-        empty(connection, partial(refuse_older, lease.fence))
-        # This does nothing if another process has made tables since.
-        connection.erase()
+        erase(connection, lease.fence)
     _forget_connection(alias)
 
 
-def empty_held_tenant(lease, connection):
-    """Do what `empty_tenant` does in the open transaction of a connection, and commit.
+def erase_held_tenant(lease, connection):
+    """Do what `erase_tenant` does in the open transaction of a connection, and commit.
 
     `connection` is a driver connection.
     """
@@ -45,12 +58,12 @@ def empty_held_tenant(lease, connection):
     with noticing(lease), connections[alias].wrap_database_errors, connection.unkeyed():
         empty(connection, partial(refuse_older, lease.fence))
         connection.commit()
-        connection.erase()
+        erase(connection, lease.fence)
     _forget_connection(alias)
 
 
 def drop_left_over(lease):
-    """Drop what interrupted operations have left; the storage stays."""
+    """Drop what interrupted operations have left, before the object is filled again."""
     alias = tenant_alias(lease.slug)
     with noticing(lease), connected(alias) as connection:
         empty(connection, partial(refuse_older, lease.fence))
@@ -59,7 +72,7 @@ def drop_left_over(lease):
 def settle(lease, fingerprint):
     """End a lease whose tenant is ready at the schema `fingerprint`. Raises LeaseLost.
 
-    If the tenant was deleted under the lease, what was made since is dropped.
+    If the tenant was deleted under the lease, what was made since is erased.
     """
     try:
         leases.settle(lease, fingerprint=fingerprint)
@@ -68,12 +81,22 @@ def settle(lease, fingerprint):
         raise
 
 
+def fail(lease, error):
+    """Record a failure, as `leases.fail` does.
+
+    If the tenant was deleted under the lease, what was made since is erased.
+    """
+    if not leases.fail(lease, error):
+        with contextlib.suppress(DatabaseError):
+            clear(lease)
+
+
 def clear(lease):
-    """Drop what was made under a lost lease, if its tenant was deleted."""
+    """Erase what was made under a lost lease, if its tenant was deleted."""
     if leases.look(lease.slug).emptied > lease.fence:
         # What a newer lease has written is protected by its fencing token.
         with contextlib.suppress(leases.LeaseLost):
-            drop_left_over(lease)
+            erase_tenant(lease)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,9 @@ from .states import Held
 
 #: The key under which an object keeps "<fencing token> <owner>" of the lease that wrote last.
 KEY = "fence"
+#: The key under which an object that may have been erased keeps when it was filled again, in seconds since
+#: 1970. It refuses repeated writes for a day then, because they may have run before.
+REMADE = "remade"
 #: The kind of error after which a newer lease has taken over.
 FENCED = "fenced"
 _NUMBER = f"CAST({META_TABLE}.value AS INTEGER)"
@@ -33,6 +36,7 @@ _RAISE = (
     f"CASE WHEN {_NUMBER} > CAST(excluded.value AS INTEGER) THEN {failing(FENCED, f'{META_TABLE}.value')} "
     "ELSE excluded.value END"
 )
+_REMADE = f"INSERT OR REPLACE INTO {META_TABLE} (key, value) VALUES ('{REMADE}', unixepoch())"  # noqa: S608
 _CHECK = f"SELECT {failing(FENCED, 'value')} FROM {META_TABLE} WHERE key = '{KEY}' AND {_NUMBER} > %s"  # noqa: S608
 
 _UNLESS_NEW = f"SELECT {failing(LEFT, 'name')} FROM sqlite_master WHERE name = '{META_TABLE}'"  # noqa: S608
@@ -100,7 +104,8 @@ def raise_fence(connection, lease):
 
 
 def _guard(lease):
-    return [(CREATE_META, None), (_RAISE, (f"{lease.fence} {lease.owner}",))]
+    remade = [(_REMADE, None)] if lease.may_follow_another_life else []
+    return [(CREATE_META, None), (_RAISE, (f"{lease.fence} {lease.owner}",)), *remade]
 
 
 def fenced(alias, lease):

@@ -136,16 +136,16 @@ def _refusal(quote, message):
 def _note_unused(quote):
     """Return the statement that records a new row as unused.
 
-    A row that an operation is making keeps its state.
+    A row that an operation is making keeps its state. A creation writes the row in the batch that takes its
+    lease, so it counts for as long as it is recorded: by the clock alone, a batch that stood still would look
+    like a row that came alone.
     """
-    unused = (
-        f"state = '{ledger.UNUSED}', fingerprint = '', "
-        f"operation = CASE operation WHEN '{Operation.CREATE}' THEN '' ELSE operation END"
-    )
+    unused = f"state = '{ledger.UNUSED}', fingerprint = ''"
+    over = f"operation = '' OR operation <> '{Operation.CREATE}' AND expires <= {_NOW}"
     return (
         f"INSERT INTO {_states(quote)} (slug, fingerprint, state, since, operation, owner, fence, emptied, "  # noqa: S608
         f"version, error) VALUES (NEW.{quote('slug')}, '', '{ledger.UNUSED}', {_NOW}, '', '', 0, 0, '', '') "
-        f"ON CONFLICT (slug) DO UPDATE SET {unused} WHERE operation = '' OR expires <= {_NOW}"
+        f"ON CONFLICT (slug) DO UPDATE SET {unused} WHERE {over}"
     )
 
 

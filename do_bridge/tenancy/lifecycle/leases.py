@@ -8,10 +8,8 @@ was restored from a backup.
 
 import contextlib
 import json
-import logging
-import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 from django.apps import apps
@@ -24,9 +22,8 @@ from do_bridge.tenancy.tenants import tenant_model
 
 from . import ledger
 from .looking import close_to_older
+from .renewing import renewed
 from .states import FILLING, Do, Operation, Row, State, is_its_work, next_step
-
-logger = logging.getLogger("do_bridge.migrations")
 
 _NOW = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
 _EXPIRY = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s)"
@@ -71,11 +68,23 @@ class Lease:
     owner: str
     seconds: float
     step: str = Do.MAKE
+    #: This process's clock before the lease was asked for.
+    asked: float = field(default_factory=time.monotonic)
 
     @property
     def slug(self):
         """The tenant's."""
         return self.row.slug
+
+    @property
+    def may_be_lost(self):
+        """Whether this process may have stood still for longer than the lease."""
+        return time.monotonic() - self.asked >= self.seconds
+
+    @property
+    def may_follow_another_life(self):
+        """Whether the object is filled from the start, and may have held a tenant before."""
+        return bool(self.row.fence) and self.step in (Do.MAKE, Do.DROP)
 
 
 def look(slug):
@@ -194,10 +203,11 @@ def take_many(rows, operation, owner="", seconds=None):
     }
     if not of:
         return {}
+    asked = time.monotonic()
     with ledger.clear_errors():
         (result,) = run_batch(_directory(), [_take_statement(of.values(), operation, seconds)])
     return {
-        slug: Lease(operation, row, fence, its_owner, seconds)
+        slug: Lease(operation, row, fence, its_owner, seconds, asked=asked)
         for slug, fence in result.rows
         for row, its_owner in [of[slug]]
     }
@@ -281,21 +291,29 @@ def settle_many(ended):
 def fail(lease, error):
     """Record an operation as unfinished, with the reason, for the next holder.
 
-    A lost lease is left alone. If D1 can't be reached, the lease expires by itself, and the error gets a
-    note.
+    Returns False if the lease was lost, and leaves the row alone then. If D1 can't be reached, the lease
+    expires by itself, and the error gets a note.
     """
     try:
-        fail_many([(lease, error)])
+        return lease.slug in fail_many([(lease, error)])
     except DatabaseError as second:
         if isinstance(error, BaseException):
             error.add_note(f"Afterwards: {second}")
+        return True
 
 
 def fail_many(failed):
-    """Do what `fail` does for many, [(lease, error)], in one round trip."""
-    if failed:
-        values = [[lease.slug, lease.fence, ledger.error_text(error)] for lease, error in failed]
-        _update(values, f"error = value->>2, expires = {_NOW}, since = {_NOW}", where="AND s.operation <> ''")
+    """Do what `fail` does for many, [(lease, error)], in one round trip.
+
+    Returns the slugs whose lease was not lost.
+    """
+    if not failed:
+        return set()
+    values = [[lease.slug, lease.fence, ledger.error_text(error)] for lease, error in failed]
+    result = _update(
+        values, f"error = value->>2, expires = {_NOW}, since = {_NOW}", where="AND s.operation <> ''"
+    )
+    return {slug for (slug,) in result.rows}
 
 
 def give_back(leases):
@@ -383,33 +401,6 @@ def kept(*leases):
         "AND s.operation <> '' AND s.error = ''",
     )
     return renewed(conf("DIRECTORY_ALIAS"), renewal, seconds)
-
-
-@contextlib.contextmanager
-def renewed(alias, renewal, seconds):
-    """Run the statement `renewal` in a thread while the block runs.
-
-    It runs every third of `seconds`.
-    """
-    ended = threading.Event()
-    arguments = (alias, renewal, seconds / 3, ended)
-    threading.Thread(target=_keep, args=arguments, name="do-bridge-lease", daemon=True).start()
-    try:
-        yield
-    finally:
-        ended.set()
-
-
-def _keep(alias, renewal, pause, ended):
-    try:
-        while not ended.wait(pause):
-            try:
-                run_batch(connections[alias], [renewal])
-            except DatabaseError as error:
-                # The next one may succeed; if none does, the fencing token keeps the data safe.
-                logger.warning("A lease in %s was not renewed: %s", alias, error)
-    finally:
-        connections.close_all()
 
 
 def refuse(lease):

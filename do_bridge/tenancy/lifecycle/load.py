@@ -3,6 +3,7 @@
 The file is checked, then sent in units. The tenant is usable when all units have arrived.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from django.apps import apps
@@ -21,16 +22,17 @@ from do_bridge.tenancy.slugs import tenant_alias
 
 from . import leases
 from . import site_file as site
-from .emptying import connected, drop_left_over, empty_tenant, noticing
-from .fencing import KEY, fence, fenced
+from .emptying import clear, connected, drop_left_over, erase_tenant, fail, noticing
+from .fencing import KEY, REMADE, fence, fenced
 from .looking import close_to_older, read_tenant, unchecked
+from .outside import refuse_block
 from .states import FILLING, Do, Operation, next_step
 
 _META = fingerprint.META_TABLE
 #: The template object in which a schema is tried; nothing stays in it.
 _EMPTY = "always-empty"
 # These facts of the object are not taken from the file.
-_OWN_NOTES = ("schema", KEY)
+_OWN_NOTES = ("schema", KEY, REMADE)
 
 
 class TenantExists(Exception):
@@ -94,6 +96,7 @@ def load_tenant(
             _refuse(leases.Lease(operation, row, 0, "", 0, Do.DROP if replaces else step))
             report.units_before = _done_by(_found(slug, row), filling.units)
             return report
+        refuse_block(f"Tenant {slug!r} can't be loaded")
         if replaces:
             _refuse_schema_elsewhere(schema)
         lease = leases.take(slug, operation, lambda: read_tenant(slug), replaces=replaces)
@@ -226,20 +229,22 @@ def _fill(lease, filling, found, report, on_piece, notes):
 
 
 def _give_up(lease, error):
-    """Empty the object and record the failure, as far as each can be reached.
+    """Erase the object and record the failure, as far as each can be reached.
 
     A second error becomes a note of the first. Nothing is dropped if another operation has taken the tenant
     over, or if the same load may continue.
     """
     if isinstance(error, leases.LeaseError):
+        with suppress(DatabaseError):
+            clear(lease)
         return
     if is_resumable(error):
         error.add_note("The rows that were sent are kept. Run the same command again to continue.")
     else:
         try:
-            empty_tenant(lease)
+            erase_tenant(lease)
         except leases.LeaseLost:
             return
         except DatabaseError as second:
             error.add_note(f"Afterwards: {second}")
-    leases.fail(lease, error)
+    fail(lease, error)

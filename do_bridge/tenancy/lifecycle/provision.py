@@ -35,9 +35,10 @@ from do_bridge.tenancy.slugs import tenant_alias
 from do_bridge.tenancy.tenants import lookup
 
 from . import leases, ledger
-from .emptying import drop_left_over, settle
+from .emptying import drop_left_over, fail, settle
 from .fencing import fenced
 from .looking import read_tenant, unchecked
+from .outside import refuse_block, run_outside
 from .signals import tenant_filled
 from .states import FILLING, Do, Found, Operation, found, is_its_work, next_step
 from .template_objects import note_used
@@ -202,7 +203,7 @@ def _drop_on_use(slug):
             f"Run `manage.py create_tenant {slug}`."
         )
     try:
-        provision_noted(slug)
+        run_outside(lambda: provision_noted(slug))
     except leases.LeaseError as error:
         raise TenantBehind(str(error)) from error
 
@@ -249,6 +250,7 @@ def provision_noted(slug):
 
     See `provision`.
     """
+    refuse_block(f"The database of tenant {slug!r} can't be made")
     lease = leases.take(slug, Operation.MIGRATE, lambda: read_tenant(slug))
     if not lease.fence:
         refuse(lease)
@@ -267,7 +269,7 @@ def work_under(lease, work):
         with leases.kept(lease):
             outcome = work()
     except Exception as error:
-        leases.fail(lease, error)
+        fail(lease, error)
         raise
     settle(lease, outcome[1])
     return outcome

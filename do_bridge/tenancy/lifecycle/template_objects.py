@@ -6,11 +6,11 @@ from datetime import timedelta
 from django.db import connections
 from django.utils.timezone import now
 
-from do_bridge.backends.remote_sqlite.emptying import empty
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.slugs import TEMPLATE_OBJECT_PREFIX, is_template_object_alias
 
 from . import ledger
+from .emptying import erase
 
 #: Days without use after which no process is expected to run a template object's code.
 DAYS = 7
@@ -37,16 +37,16 @@ def superseded(current, days=DAYS):
 
 
 def empty_template_object(alias):
-    """Drop everything in a template object and delete its row from the ledger.
+    """Erase a template object and delete its row from the ledger.
 
-    Its storage is released. A process that still runs its code has read it already, or makes it again. Raises
+    A process that still runs its code has read it already, or makes it again. Raises
     Django's database errors.
     """
     from do_bridge.backends.sqlite_file.schema import connect
 
     wrapper = connections[alias]
     with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper)) as connection:
-        empty(connection)
-        connection.erase()
+        # No tenant's lease has written to it.
+        erase(connection, 0)
     wrapper.close()
     ledger.forget(alias)

@@ -203,7 +203,10 @@ class LeasedFleet:
         return Outcome(slug, fingerprint=reached, error=self.refusal(reached))
 
     def _end(self, done, untouched):
-        """Record the outcomes of a chunk in the ledger, in at most three round trips."""
+        """Record the outcomes of a chunk in the ledger, in at most three round trips.
+
+        A lost lease takes one or two more.
+        """
         self._keeping.close()
         own = self._leases
         ready_ones = [one for one in done if not one.failed and one.slug in own]
@@ -211,6 +214,9 @@ class LeasedFleet:
         for one in ready_ones:
             if one.slug not in settled:
                 one.error = str(leases.lost(own[one.slug]))
-                clear(own[one.slug])
-        leases.fail_many([(own[one.slug], one.error) for one in done if one.failed and one.slug in own])
+        failed = [(own[one.slug], one.error) for one in done if one.failed and one.slug in own]
+        recorded = leases.fail_many(failed)
+        for lease, _ in failed:
+            if lease.slug not in recorded:
+                clear(lease)
         leases.give_back([own[slug] for slug in untouched if slug in own])

@@ -3,12 +3,10 @@
 A tenant without them is migrated on first use.
 """
 
-import contextvars
 import logging
 import threading
 import time
 import weakref
-from concurrent.futures import Future
 from functools import partial
 
 from django.db import DatabaseError, connections
@@ -17,9 +15,10 @@ from django.db.backends.signals import connection_created
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import unset_context
 from do_bridge.tenancy.lifecycle import leases, ledger
-from do_bridge.tenancy.lifecycle.emptying import settle
+from do_bridge.tenancy.lifecycle.emptying import fail, settle
 from do_bridge.tenancy.lifecycle.fencing import is_fenced, read_object
 from do_bridge.tenancy.lifecycle.looking import is_unchecked, read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.outside import in_thread
 from do_bridge.tenancy.lifecycle.provision import ready
 from do_bridge.tenancy.lifecycle.states import Do, Operation
 from do_bridge.tenancy.replicated.contenttypes import directory_is_closed
@@ -68,7 +67,7 @@ def _on_mismatch(reference, alias, found):
     if is_unchecked():
         return found
     # In another thread, because the connection to the object is waiting here.
-    usable = found if known.is_known_usable(found) else _in_thread(_answer, alias_slug(alias), found)
+    usable = found if known.is_known_usable(found) else in_thread(_answer, alias_slug(alias), found)
     driver_connection = reference()
     if usable and driver_connection is not None:
         driver_connection.expect = usable
@@ -231,7 +230,7 @@ def _migrate(lease):
         reason = f"{type(error).__name__}: {error}"
         _failures[slug] = (time.monotonic() + PAUSE_AFTER_FAILURE, reason)
         logger.exception("Tenant %s could not be migrated on first use.", slug)
-        leases.fail(lease, error)
+        fail(lease, error)
         raise TenantBehind(
             f"The database of tenant {slug!r} is behind this code and could not be migrated: "
             f"{reason.rstrip('.')}. Run `manage.py migrate --database {tenant_alias(slug)}`."
@@ -244,20 +243,3 @@ def _migrate(lease):
         return None
     logger.info("Tenant %s was migrated on first use in %.2f s.", slug, time.monotonic() - start)
     return reached
-
-
-def _in_thread(function, *arguments):
-    """Run a function in a new thread, which has its own connections, and wait for it."""
-    outcome = Future()
-
-    def run():
-        try:
-            outcome.set_result(function(*arguments))
-        except BaseException as error:
-            outcome.set_exception(error)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
-    thread.start()
-    return outcome.result()
