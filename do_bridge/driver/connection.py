@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from . import exact
@@ -26,6 +27,7 @@ from .exceptions import (
 from .keys import NameInUse, WriteKeys
 from .last_writes import LastWrites
 from .limits import LONGEST_LEASE, chunks_by_weight
+from .replicas import InSessions
 from .results import Result, decoded_rows, result_of
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
@@ -42,7 +44,7 @@ _FRAME: Final = 2000
 MAX_WRITES: Final = 500
 
 
-class Connection(HasExceptions, LastWrites):
+class Connection(HasExceptions, InSessions, LastWrites):
     """A connection to one database, ``do:<object>`` or ``d1:<id>``.
 
     Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` limits one call,
@@ -61,6 +63,8 @@ class Connection(HasExceptions, LastWrites):
     must not use the connection. ``metered`` is called before each request and returns whether to count the
     rows read and written. ``ahead`` returns a context manager that gives statements to run before those of a
     request, in the same round trip and as part of it; the request's failure or success ends the context.
+    ``replicas`` is called before each request on D1 and returns the visitor's ``D1Session``, or None: then
+    everything runs on the primary. Sessions need the relay.
     """
 
     def __init__(
@@ -328,11 +332,12 @@ class Connection(HasExceptions, LastWrites):
             return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
 
     def _try(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
-        return self.transport.batch(self.database, statements, deadline, expect=self.expect)
+        send = partial(self.transport.batch, self.database, statements, deadline, expect=self.expect)
+        return self._in_session(statements, send, primary=True)
 
     def _write_once(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         with self._with_keys(self._keyed_commits):
-            return self._batch(statements, deadline, self.expect)
+            return self._batch(statements, deadline, self.expect, primary=True)
 
     def _remote_transaction(self, expect: str | None) -> RemoteTransaction:
         if self.optimistic:
@@ -377,14 +382,27 @@ class Connection(HasExceptions, LastWrites):
             call.count(answers)
         return answers
 
-    def _batch(self, statements: Sequence[Statement], deadline: Deadline, expect: str | None) -> list[Answer]:
+    def _batch(
+        self,
+        statements: Sequence[Statement],
+        deadline: Deadline,
+        expect: str | None,
+        *,
+        primary: bool = False,
+    ) -> list[Answer]:
+        send = partial(self._keyed_batch, statements, deadline, expect)
+        return self._in_session(statements, send, primary=primary)
+
+    def _keyed_batch(
+        self, statements: Sequence[Statement], deadline: Deadline, expect: str | None, **session: str
+    ) -> list[Answer]:
         writes = not all(statement.shape.reads_only for statement in statements)
+        send = partial(self.transport.batch, self.database, statements, deadline, expect=expect, **session)
         try:
-            key = self._key() if writes else None
-            return self.transport.batch(self.database, statements, deadline, expect=expect, key=key)
+            return send(key=self._key() if writes else None)
         except NameInUse:
             self._keys.rename()
-        return self.transport.batch(self.database, statements, deadline, expect=expect, key=self._key())
+        return send(key=self._key())
 
     def decode(
         self, statements: Sequence[Statement], answers: Sequence[Answer], deadline: Deadline

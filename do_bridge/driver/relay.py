@@ -58,11 +58,14 @@ class RelayTransport(Transport):
         *,
         expect: str | None = None,
         key: str | None = None,
+        session: str | None = None,
     ) -> list[Answer]:
         """Run the statements as one atomic unit."""
         message: dict[str, Any] = {"op": "batch", "db": database}
         if expect is not None:
             message["expect"] = expect
+        if session is not None:
+            message["session"] = session
         message["steps"] = wire_steps(statements)
         if key is not None and database.startswith("d1:"):
             return write_once_on_d1(
@@ -84,6 +87,7 @@ class RelayTransport(Transport):
                 "op": "batch",
                 "db": request.database,
                 **({} if request.expect is None else {"expect": request.expect}),
+                **({} if request.session is None else {"session": request.session}),
                 "steps": wire_steps(request.statements),
             }
             for request in requests

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from .exceptions import DatabaseError, DataError, Error, InternalError, NotSupportedError, OperationalError
+from .replicas import Reached
 from .sql import Statement
 
 T = TypeVar("T")
@@ -87,15 +88,18 @@ class Answer:
     """Whether the rows are Python's values already."""
     on_row_id: Callable[[], None] | None = None
     """Called once somebody looks at ``last_row_id``."""
+    reached: Reached | None = None
+    """What a request in a session of D1 has reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """Statements of one database that only read; ``expect``: see Connection."""
+    """Statements of one database that only read; ``expect`` and ``session``: see ``Transport.batch``."""
 
     database: str
     statements: Sequence[Statement]
     expect: str | None = None
+    session: str | None = None
 
 
 class RemoteTransaction(ABC):
@@ -129,10 +133,12 @@ class Transport(ABC):
         *,
         expect: str | None = None,
         key: str | None = None,
+        session: str | None = None,
     ) -> list[Answer]:
         """Run the statements as one atomic unit, in one round trip.
 
-        ``expect``: see Connection.
+        ``expect``: see Connection. ``session`` opens a session of D1 for the request, with this constraint or
+        bookmark; the answers have what it has reached.
 
         Raises only the driver's exceptions. Reads are tried again. Writes are tried again only if they
         certainly did not run, or if ``key`` identifies them.
@@ -188,8 +194,9 @@ class WrappedTransport(Transport):
         *,
         expect: str | None = None,
         key: str | None = None,
+        session: str | None = None,
     ) -> list[Answer]:
-        return self.inner.batch(database, statements, deadline, expect=expect, key=key)
+        return self.inner.batch(database, statements, deadline, expect=expect, key=key, session=session)
 
     def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:
         return self.inner.transaction(database, lease, expect=expect)

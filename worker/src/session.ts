@@ -183,7 +183,7 @@ export class Session {
     this.#close();
   }
 
-  async #batch({ database, expect, key, again, steps }: BatchRequest): Promise<Answer> {
+  async #batch({ database, expect, key, again, session, steps }: BatchRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     if (database.kind === "do") {
       // One each, though those on a held call make no new subrequest: the runtime may change what it counts.
@@ -196,7 +196,7 @@ export class Session {
     if (!this.#hasLeftOnD1(queries)) return limitReached();
     this.#subrequests += subrequests;
     this.#d1Queries += queries;
-    return runOnD1(binding, steps, this.#columns);
+    return runOnD1(binding, steps, this.#columns, session);
   }
 
   async #outcome({ database, key }: OutcomeRequest): Promise<Answer> {
