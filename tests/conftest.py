@@ -188,6 +188,22 @@ def proxied(proxy: Any, local_worker: Any) -> Iterator[Any]:
     transport.close()
 
 
+@pytest.fixture
+def frames(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The requests that go out from now on."""
+    from do_bridge.driver.relay_session import RelaySession
+
+    sent: list[dict[str, Any]] = []
+    exchange = RelaySession._exchange
+
+    def noted(self: Any, messages: Any, deadline: Any) -> Any:
+        sent.extend(messages)
+        return exchange(self, messages, deadline)
+
+    monkeypatch.setattr(RelaySession, "_exchange", noted)
+    return sent
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings_xdist_suffix() -> None:
     """No suffix behind the test database's id: each test process has its own Worker, so its own databases."""

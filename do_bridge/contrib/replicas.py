@@ -24,13 +24,14 @@ from do_bridge.tenancy.conf import conf
 
 __all__ = ["ReplicaMiddleware", "primary"]
 
-#: The beginning of the cookies' names; a digit follows.
+#: The beginning of the cookies' names; the number of a slot follows.
 COOKIE = "d1_bookmark_"
 SALT = "do_bridge.contrib.replicas"
 #: Seconds for which a bookmark is kept. A replica that is further behind would be out of order.
 MAX_AGE = 86_400
-#: Responses of one visitor that cross each other must not overwrite each other's bookmarks.
-SLOTS = 8
+#: Responses of one visitor that cross each other must not overwrite each other's bookmarks, so each new
+#: bookmark has a slot of its own, which the next request empties. Two of them rarely share one.
+SLOTS = 16
 #: A cookie has some 170 characters for each database.
 LONGEST = 4096
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -116,7 +117,7 @@ class Cookies:
         if after == self.bookmarks and len(self.received) < 2 and self.is_trusted:
             return response
         text = signing.dumps(after, salt=SALT)
-        name = f"{COOKIE}{zlib.crc32(json.dumps(after, sort_keys=True).encode()) % SLOTS}"
+        name = self._free_name(after)
         options = {"path": settings.SESSION_COOKIE_PATH, "domain": settings.SESSION_COOKIE_DOMAIN}
         for old in self.received.keys() - {name}:
             response.delete_cookie(old, samesite=settings.SESSION_COOKIE_SAMESITE, **options)
@@ -130,6 +131,12 @@ class Cookies:
             **options,
         )
         return response
+
+    def _free_name(self, bookmarks):
+        start = zlib.crc32(json.dumps(bookmarks, sort_keys=True).encode())
+        names = [f"{COOKIE}{(start + step) % SLOTS}" for step in range(SLOTS)]
+        # Another response may delete those that came with this request.
+        return next((name for name in names if name not in self.received), names[0])
 
 
 def _is_ours(name):

@@ -96,14 +96,13 @@ def in_session(
     Statements that write go to the primary, as all do with ``primary``. If a replica cannot answer, because
     it refuses the bookmark or lacks a table, the primary is asked once.
     """
-    reads_only = all(statement.shape.reads_only for statement in statements)
     constraint = FIRST_PRIMARY if primary else constraint_for(session, statements)
     before = session.losses
     try:
         answers = send(constraint)
     except BaseException as error:
-        if not reads_only:
-            # It may have been written, and what the error tells is newer than all bookmarks.
+        if primary or not all(statement.shape.reads_only for statement in statements):
+            # It may have been written, and what the error carries is newer than all bookmarks.
             session.lost()
         if constraint == FIRST_PRIMARY or not isinstance(error, Error) or not _primary_knows_more(error):
             raise

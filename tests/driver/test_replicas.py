@@ -46,20 +46,6 @@ class Visitor:
 
 
 @pytest.fixture
-def frames(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The requests that go out from now on."""
-    sent: list[dict[str, Any]] = []
-    exchange = RelaySession._exchange
-
-    def noted(self: RelaySession, messages: Any, deadline: Any) -> Any:
-        sent.extend(messages)
-        return exchange(self, messages, deadline)
-
-    monkeypatch.setattr(RelaySession, "_exchange", noted)
-    return sent
-
-
-@pytest.fixture
 def table(relay: RelayTransport) -> Iterator[str]:
     name = f"t_{uuid.uuid4().hex}"
     with driver.connect(relay, D1) as connection:
