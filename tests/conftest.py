@@ -40,6 +40,7 @@ def site_environment(worker: Any) -> dict[str, str]:
         "D1_TEST_DATABASE_ID": DATABASE_ID.format(1),
         "D1_TRANSPORT": "relay",
         "D1_TRANSACTIONS": os.environ.get("TEST_D1_TRANSACTIONS", "none"),
+        "D1_REPLICAS": "False",
         "D1_API_BASE": worker.api_base,
         "RELAY_URL": worker.url,
         "RELAY_TOKEN": worker.token,

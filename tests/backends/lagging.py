@@ -94,3 +94,8 @@ def serve(view: Callable[[Any], Any], method: str = "GET", cookies: dict[str, st
     request = RequestFactory().generic(method, "/")
     request.COOKIES.update(cookies or {})
     return ReplicaMiddleware(view)(request)
+
+
+def sessions(frames: list[dict[str, Any]]) -> list[Any]:
+    """The constraint or bookmark of each request, None without one."""
+    return [frame.get("session") for frame in frames]

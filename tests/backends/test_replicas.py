@@ -3,66 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import threading
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core import signing
 from django.db import IntegrityError, connections, transaction
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from django.test import RequestFactory
-from django.utils.cache import patch_cache_control
-from lagging import Browser, lagging_worker, replicate, replicated, serve
+from lagging import Browser, replicated, sessions
 from shelf import Author, Book, tables
 
 from do_bridge import agather, gather
-from do_bridge.contrib import replicas
-from do_bridge.contrib.replicas import COOKIE, SALT, ReplicaMiddleware, digest, primary
+from do_bridge.contrib.replicas import (
+    ReplicaMiddleware,
+    primary,
+)
 from do_bridge.driver.replicas import FIRST_PRIMARY, FIRST_UNCONSTRAINED
+from tests import forking
 
-BOTH = ["d1", "d1_optimistic"]
-
-
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with lagging_worker(tmp_path_factory.mktemp("lagging")) as running:
-        yield running
-
-
-@pytest.fixture(params=BOTH)
-def lagging(request: pytest.FixtureRequest, worker: Any, django_db_blocker: Any) -> Iterator[Any]:
-    """A connection to a database with the author "old", whose replica has nothing newer."""
-    with (
-        django_db_blocker.unblock(),
-        replicated(request.param, worker) as connection,
-        tables(connection),
-    ):
-        Author.objects.using(connection.alias).create(name="old")
-        replicate(worker)
-        yield connection
-
-
-@pytest.fixture
-def authors(lagging: Any) -> Any:
-    """The names of all authors, as a function that reads them."""
-
-    def read() -> list[str]:
-        return list(Author.objects.using(lagging.alias).order_by("name").values_list("name", flat=True))
-
-    read.rows = Author.objects.using(lagging.alias)  # type: ignore[attr-defined]
-    return read
-
-
-@pytest.fixture
-def newer(authors: Any) -> Any:
-    """The same, after somebody has written the author "new"."""
-    authors.rows.create(name="new")
-    return authors
-
-
-def sessions(frames: list[dict[str, Any]]) -> list[Any]:
-    return [frame.get("session") for frame in frames]
+VISITOR = Path(__file__).with_name("visitor.py")
 
 
 def test_a_new_visitor_reads_from_the_replica_of_the_stand_in(newer: Any) -> None:
@@ -250,140 +212,43 @@ def test_a_thread_of_a_views_own_reads_from_the_primary_on_the_stand_in(newer: A
     assert seen == [["new", "old"]]
 
 
-class TestCookies:
-    """What is kept from one request to the next."""
+class TestProcesses:
+    """Two processes of a site, which share nothing but the secret key."""
 
-    def test_a_request_that_reads_nothing_of_d1_sets_none(self, lagging: Any) -> None:
-        browser = Browser()
-        browser.send(lambda request: HttpResponse())
-        assert browser.cookies == {}
+    def send(self, lagging: Any, requests: list[tuple[str, str]], cookies: Any) -> Any:
+        values = lagging.settings_dict
+        orders = {
+            "url": values["HOST"],
+            "token": str(values["PASSWORD"]),
+            "database": values["NAME"],
+            "cookies": cookies,
+            "requests": requests,
+        }
+        done = forking.run([VISITOR], text=json.dumps(orders))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
-    def test_it_is_set_once_for_what_was_seen_and_is_not_readable_for_scripts(self, newer: Any) -> None:
-        browser = Browser()
-        response = browser.send(lambda request: HttpResponse(newer()))
-        [morsel] = response.cookies.values()
-        assert (morsel["httponly"], morsel["max-age"], morsel["samesite"]) == (True, 86_400, "Lax")
-        assert len(morsel.value) < 250
-        browser.read(newer)
-        assert browser.set == []
-
-    def test_those_of_two_tabs_do_not_overwrite_each_other_on_the_stand_in(self, newer: Any) -> None:
-        browser = Browser()
-        browser.read(newer)
-        slow = serve(lambda request: HttpResponse(newer()), cookies=browser.cookies)
-        browser.read(lambda: newer.rows.create(name="mine"), "POST")
-        # The answer to the request that began first comes last.
-        browser.take(slow)
-        assert browser.read(newer) == ["mine", "new", "old"]
-        assert len(browser.cookies) == 1
-
-    def test_two_writes_that_cross_each_other_are_both_seen_on_the_stand_in(self, newer: Any) -> None:
-        browser = Browser()
-        browser.read(newer)
-
-        def write(request: Any) -> HttpResponse:
-            return HttpResponse(newer.rows.create(name="mine"))
-
-        earlier = serve(write, "POST", browser.cookies)
-        later = serve(write, "POST", browser.cookies)
-        while _names(later) == _names(earlier):  # One of sixteen pairs shares a name.
-            later = serve(write, "POST", browser.cookies)
-        browser.take(later)
-        browser.take(earlier)
-        assert len(browser.cookies) == 2
-        assert browser.read(newer) == newer()
-        assert len(browser.cookies) == 1
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "forged",
-            "",
-            signing.dumps({"00000000": "x"}, salt="another"),
-            signing.dumps({"00000000": "x"}, key="another site's", salt=SALT),
-            "x" * 5000,
-        ],
-        ids=["forged", "empty", "of another use", "of another site", "too long"],
-    )
-    def test_one_that_cannot_be_trusted_leads_to_the_primary_on_the_stand_in(
-        self, newer: Any, text: str
+    def test_a_visitor_reads_own_writes_and_never_less_than_before_on_the_stand_in(
+        self, newer: Any, lagging: Any
     ) -> None:
-        browser = Browser({COOKIE + "3": text})
-        browser.send(lambda request: HttpResponse())
-        assert text not in browser.cookies.values()
-        assert browser.read(newer) == ["new", "old"]
+        first = self.send(lagging, [("GET", ""), ("POST", "mine"), ("GET", "")], {})
+        assert first["answers"] == [["old"], ["mine", "new", "old"], ["mine", "new", "old"]]
+        second = self.send(lagging, [("GET", "")], first["cookies"])
+        assert second["answers"] == [["mine", "new", "old"]]
+        stranger = self.send(lagging, [("GET", "")], {})
+        assert stranger["answers"] == [["old"]]
 
-    def test_one_that_has_expired_leads_to_the_primary_on_the_stand_in(
-        self, newer: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+
+def test_on_the_real_runtime_a_request_sends_constraints_and_keeps_the_bookmark(
+    local_worker: Any, django_db_blocker: Any, frames: list[Any]
+) -> None:
+    with django_db_blocker.unblock(), replicated("d1", local_worker) as alias, tables(alias):
+        rows = Author.objects.using(alias.alias)
         browser = Browser()
-        assert browser.read(newer) == ["old"]
-        monkeypatch.setattr(replicas, "MAX_AGE", -1)
-        assert browser.read(newer) == ["new", "old"]
-
-    def test_cookies_of_others_are_left_alone(self, newer: Any) -> None:
-        browser = Browser({COOKIE + "9": "theirs", COOKIE + "x": "theirs", "d1_bookmark": "theirs"})
-        assert browser.read(newer) == ["old"]
-        assert len(browser.cookies) == 4
-
-    def test_a_bookmark_of_another_database_is_not_used(self, newer: Any) -> None:
-        text = signing.dumps({digest("d1:another"): "99999999-lagging"}, salt=SALT)
-        assert Browser({COOKIE + "0": text}).read(newer) == ["old"]
-
-    def test_a_bookmark_that_d1_refuses_leads_to_the_primary_once_on_the_stand_in(
-        self, lagging: Any, newer: Any, frames: list[Any]
-    ) -> None:
-        foreign = {digest("d1:" + lagging.settings_dict["NAME"]): "ffffffff-foreign"}
-        browser = Browser({COOKIE + "0": signing.dumps(foreign, salt=SALT)})
-        assert browser.read(newer) == ["new", "old"]
-        assert sessions(frames) == ["ffffffff-foreign", FIRST_PRIMARY]
         frames.clear()
-        assert browser.read(newer) == ["new", "old"]
-        assert len(sessions(frames)) == 1
-
-    @pytest.mark.parametrize(
-        ("control", "is_set"),
-        [
-            ({"public": True}, False),
-            ({"max_age": 60}, False),
-            ({"s_maxage": 60}, False),
-            ({"max_age": 60, "private": True}, True),
-            ({"max_age": 0}, True),
-            ({"no_cache": True, "no_store": True, "max_age": 9}, True),
-        ],
-    )
-    def test_a_response_for_shared_caches_gets_none(self, newer: Any, control: Any, is_set: bool) -> None:
-        def view(request: Any) -> Any:
-            response = HttpResponse(newer())
-            patch_cache_control(response, **control)
-            return response
-
-        browser = Browser()
-        browser.send(view)
-        assert bool(browser.set) is is_set
-
-    def test_the_rest_of_a_stream_is_read_from_the_primary_on_the_stand_in(self, newer: Any) -> None:
-        browser = Browser()
-        response = browser.send(lambda request: _stream(newer))
-        assert b"".join(response.streaming_content) == b"newold"
-
-    def test_after_a_stream_that_may_write_the_primary_is_read_on_the_stand_in(self, newer: Any) -> None:
-        browser = Browser()
-        response = browser.send(
-            lambda request: _stream(lambda: [newer.rows.create(name="late").name]), "POST"
-        )
-        assert b"".join(response.streaming_content) == b"late"
-        assert browser.read(newer) == ["late", "new", "old"]
-
-
-def _names(response: Any) -> set[str]:
-    return {name for name, morsel in response.cookies.items() if morsel["max-age"] != 0}
-
-
-def _stream(read: Any) -> Any:
-    """A response that calls `read()` when it is sent."""
-
-    def parts() -> Iterator[str]:
-        yield from read()
-
-    return StreamingHttpResponse(parts())
+        browser.read(lambda: [rows.count(), rows.create(name="x"), rows.count()])
+        browser.read(rows.count)
+    first, write, second, later = sessions(frames)[:4]
+    assert (first, write) == (FIRST_UNCONSTRAINED, FIRST_PRIMARY)
+    assert second <= later  # Here each request advances it.
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{8}){2}-[0-9a-f]{32}", later)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from do_bridge.doctor.probe import Probe
 
-from . import access, batches, limits, measures, optimistic, schema, sql, transactions, types
+from . import access, batches, limits, measures, optimistic, replicas, schema, sql, transactions, types
 from .access import ANSWERS
 
 PROBES: tuple[Probe, ...] = (
@@ -15,6 +15,7 @@ PROBES: tuple[Probe, ...] = (
     *schema.PROBES,
     *batches.PROBES,
     *optimistic.PROBES,
+    *replicas.PROBES,
     *transactions.PROBES,
     *measures.PROBES,
 )
