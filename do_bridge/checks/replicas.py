@@ -1,4 +1,4 @@
-"""System checks of read replicas: what cannot use them, and what keeps a site from using them."""
+"""System checks of read replicas of D1."""
 
 from django.conf import settings
 from django.core.checks import Error, Warning, register
@@ -29,6 +29,7 @@ def _with_replicas():
 @register()
 def check_replica_options(app_configs=None, **kwargs):
     """Refuse replicas over Cloudflare's API, and models that do not exist."""
+    found = _with_replicas()
     errors = [
         Error(
             f"The database {alias!r} has replicas, but Cloudflare's API, over which it is reached, has no "
@@ -36,11 +37,11 @@ def check_replica_options(app_configs=None, **kwargs):
             hint="Set OPTIONS['transport'] to 'relay', or remove OPTIONS['replicas'].",
             id="do_bridge.E031",
         )
-        for alias, values in _with_replicas()
+        for alias, values in found
         if values["OPTIONS"].get("transport", "relay") != "relay"
     ]
     try:
-        list(primary_models())
+        list(primary_models() if found else ())
     except ImproperlyConfigured as error:
         errors.append(
             Error(
@@ -52,7 +53,7 @@ def check_replica_options(app_configs=None, **kwargs):
 
 @register()
 def check_replica_middleware(app_configs=None, **kwargs):
-    """Warn if no request uses the replicas, or if the middleware is not outside of what reads D1."""
+    """Warn if no request uses the replicas, or if the middleware is not outermost."""
     found = _with_replicas()
     if not found:
         return []

@@ -10,6 +10,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -19,7 +20,7 @@ from django.core import signing
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
 from django.utils.cache import cc_delim_re
 
-from do_bridge.backends.d1.replicas import Visit, primary, visiting
+from do_bridge.backends.d1.replicas import Visit, on_primary, visiting
 from do_bridge.tenancy.conf import conf
 
 __all__ = ["ReplicaMiddleware", "primary"]
@@ -38,12 +39,24 @@ SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 #: Models of these applications are read from the primary, because work in progress depends on their rows.
 OWN = "do_bridge"
 SESSIONS = "do_bridge_sessions"
+_NOT_A_MODEL = (
+    "DO_BRIDGE['PRIMARY_MODELS'] names {!r}, which is not a model. Write 'app.Model', 'AUTH_USER_MODEL', or "
+    "the name of a setting in DO_BRIDGE that names a model."
+)
+
+
+@contextmanager
+def primary() -> Iterator[None]:
+    """Read D1 from its primary in this block, so that no change of others is missed."""
+    with on_primary():
+        yield
 
 
 class ReplicaMiddleware:
-    """Serve reads of D1 from replicas, each visitor's in order. Put it first in MIDDLEWARE.
+    """Serve reads of D1 from replicas, each visitor's in order.
 
-    A request with an unsafe method reads from the primary. What a streaming response reads later does, too.
+    Put it first in MIDDLEWARE. A request with an unsafe method reads from the primary, and so does what a
+    streaming response reads later.
     """
 
     sync_capable = True
@@ -106,7 +119,10 @@ class Cookies:
             self.bookmarks[key] = newest(self.bookmarks.get(key, text), text)
 
     def put(self, response: Any, visit: Visit, *, is_safe: bool) -> Any:
-        """Set a cookie if the visitor has seen something new, and delete those that it replaces."""
+        """Set a cookie if the visitor has seen something new.
+
+        Delete those that it replaces.
+        """
         reached = {digest(name): text for name, text in visit.bookmarks().items()}
         if response.streaming and not is_safe:
             # What it writes later is not known yet.
@@ -166,7 +182,7 @@ def digest(database: str) -> str:
 
 
 def is_shared(response: Any) -> bool:
-    """Return whether a shared cache may store a response, and give its cookies to others."""
+    """Return whether a shared cache may store a response with its cookies."""
     found = {part.strip().lower() for part in cc_delim_re.split(response.get("Cache-Control", ""))}
     if found & {"private", "no-store", "no-cache"}:
         return False
@@ -207,20 +223,23 @@ class PrimaryTables:
 
 
 def primary_models() -> Iterator[Any]:
-    """Yield the installed models that DO_BRIDGE["PRIMARY_MODELS"] names."""
+    """Yield the installed models that DO_BRIDGE["PRIMARY_MODELS"] names.
+
+    Raises ImproperlyConfigured for a name that cannot be a model.
+    """
     for label in conf("PRIMARY_MODELS"):
         name = _named_by_setting(label) if label.isupper() else label
-        if name is None:
-            continue
+        app, dot, model = (name or "").partition(".")
+        if name == label and not (dot and model):
+            raise ImproperlyConfigured(_NOT_A_MODEL.format(label))
+        if app not in apps.app_configs:
+            continue  # an application that this project does not use
         try:
-            yield apps.get_model(name)
-        except (LookupError, ValueError) as error:
-            app = name.partition(".")[0]
-            if "." in name and not any(config.label == app for config in apps.get_app_configs()):
-                continue  # an application that this project does not use
-            raise ImproperlyConfigured(
-                f"DO_BRIDGE['PRIMARY_MODELS'] names {label!r}, which is not a model. Write 'app.Model'."
-            ) from error
+            yield apps.get_model(app, model)
+        except LookupError as error:
+            # A setting that names no model has a check of its own.
+            if name == label:
+                raise ImproperlyConfigured(_NOT_A_MODEL.format(label)) from error
 
 
 def _named_by_setting(name):
@@ -229,7 +248,4 @@ def _named_by_setting(name):
     try:
         return conf(name)
     except KeyError:
-        raise ImproperlyConfigured(
-            f"DO_BRIDGE['PRIMARY_MODELS'] names {name!r}, which is not a setting. Write 'app.Model', "
-            "'AUTH_USER_MODEL', or the name of a setting in DO_BRIDGE."
-        ) from None
+        raise ImproperlyConfigured(_NOT_A_MODEL.format(name)) from None

@@ -1,4 +1,4 @@
-"""Sessions of D1: what a request demands of a read replica, and what it has reached.
+"""Sessions of D1: what a request demands of a replica, and what it has reached.
 
 Their consistency: https://developers.cloudflare.com/d1/best-practices/read-replication/
 """
@@ -60,7 +60,7 @@ class D1Session(Protocol):
         """
 
     def lost(self) -> None:
-        """Note that the database has reached, or may reach, a version whose bookmark is not known."""
+        """Note that the database may have a version whose bookmark is not known."""
 
     def refused(self) -> None:
         """Forget the bookmark, which D1 has refused."""
@@ -125,7 +125,10 @@ def take(session: D1Session, answers: Sequence[Answer], covers: int | None) -> N
 
 
 def constraint_for(session: D1Session, statements: Sequence[Statement]) -> str:
-    """Return the constraint for statements; those that write, or read the schema, go to the primary."""
+    """Return the constraint for statements.
+
+    Those that write, or read the schema, go to the primary.
+    """
     if all(_may_be_behind(statement) for statement in statements):
         return session.constraint(statements)
     return FIRST_PRIMARY

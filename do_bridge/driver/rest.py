@@ -76,9 +76,9 @@ class RestTransport(Transport):
         key: str | None = None,
         session: str | None = None,
     ) -> list[Answer]:
-        """Run the statements as one atomic D1 batch; ``expect`` and ``session`` must be empty.
+        """Run the statements as one atomic D1 batch.
 
-        The API has no sessions:
+        ``expect`` and ``session`` must be empty. The API has no sessions:
         https://developers.cloudflare.com/d1/best-practices/read-replication/#known-limitations
         """
         if expect is not None:

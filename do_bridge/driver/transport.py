@@ -94,7 +94,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """Statements of one database that only read; ``expect`` and ``session``: see ``Transport.batch``."""
+    """Statements of one database that only read.
+
+    ``expect`` and ``session``: see ``Transport.batch``.
+    """
 
     database: str
     statements: Sequence[Statement]

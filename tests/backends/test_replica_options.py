@@ -66,10 +66,15 @@ class TestTables:
         settings.DO_BRIDGE = settings.DO_BRIDGE | {"PRIMARY_MODELS": ("sessions.Session", "shop.Order")}
         assert [model._meta.label for model in primary_models()] == ["sessions.Session"]
 
+    def test_a_setting_without_a_model_is_left_out(self, settings: Any) -> None:
+        names = {"PRIMARY_MODELS": ("DOMAIN_MODEL", "TENANT_MODEL"), "TENANT_MODEL": "accounts.Nobody"}
+        settings.DO_BRIDGE = settings.DO_BRIDGE | names
+        assert list(primary_models()) == []
+
     @pytest.mark.parametrize("label", ["accounts.Nobody", "nothing", "NO_SUCH_MODEL"])
     def test_a_model_that_does_not_exist_is_named(self, settings: Any, label: str) -> None:
         settings.DO_BRIDGE = settings.DO_BRIDGE | {"PRIMARY_MODELS": (label,)}
-        with pytest.raises(ImproperlyConfigured, match=f"names '{label}', which is not a"):
+        with pytest.raises(ImproperlyConfigured, match=f"names '{label}', which is not a model"):
             PrimaryTables()
 
     def test_they_are_asked_with_the_constraint_of_the_primary(

@@ -132,6 +132,22 @@ def test_a_write_that_fails_is_followed_by_the_newest_on_the_stand_in(lagging: A
     assert Browser().read(lambda: newer.rows.get_or_create(pk=key, defaults={"name": "other"})[1]) is False
 
 
+def test_a_replica_without_the_latest_migration_is_no_error_on_the_stand_in(
+    lagging: Any, newer: Any, frames: list[Any]
+) -> None:
+    lagging.connection.execute("ALTER TABLE shelf_author RENAME COLUMN name TO title")
+
+    def read() -> Any:
+        with lagging.cursor() as cursor:
+            cursor.execute("SELECT title FROM shelf_author ORDER BY title")
+            return [title for (title,) in cursor.fetchall()]
+
+    frames.clear()
+    assert Browser().read(read) == ["new", "old"]
+    assert sessions(frames) == [FIRST_UNCONSTRAINED, FIRST_PRIMARY]
+    lagging.connection.execute("ALTER TABLE shelf_author RENAME COLUMN title TO name")
+
+
 def test_reads_of_one_round_trip_and_of_prefetches_go_on_from_the_same_bookmark_on_the_stand_in(
     lagging: Any, newer: Any, frames: list[Any]
 ) -> None:

@@ -1,7 +1,7 @@
-"""What one request has seen of each D1 database, so that replicas may serve its reads.
+"""What one request has seen of each D1 database.
 
-Outside of a visit, as in commands, tasks and migrations, every statement runs on the primary, and no session
-of D1 is opened.
+With it replicas may serve the reads of the request. Outside of a visit, as in commands, tasks and migrations,
+every statement runs on the primary, and no session of D1 is opened.
 """
 
 from contextlib import contextmanager
@@ -96,7 +96,10 @@ class Visit:
             return found
 
     def bookmarks(self):
-        """Return the bookmarks of the databases that this request has used, as the visit takes them."""
+        """Return the bookmarks of the databases that this request has used.
+
+        "" stands for an unknown one, as in the arguments.
+        """
         with self._lock:
             used = dict(self._seen)
         return {name: "" if seen.is_lost else seen.bookmark for name, seen in used.items() if _has(seen)}
@@ -107,7 +110,10 @@ def _has(seen):
 
 
 def session_of(wrapper, database):
-    """Return the session of D1 for the next request of a wrapper, which is a weak reference, or None."""
+    """Return the session of D1 for the next request of a weakly referenced wrapper.
+
+    None outside of a visit: the primary answers, without a session.
+    """
     visit, wrapper = _visit.get(), wrapper()
     if visit is None or wrapper is None:
         return None
@@ -126,7 +132,7 @@ def visiting(visit):
 
 
 @contextmanager
-def primary():
+def on_primary():
     """Read from the primary in this block."""
     token = _is_primary.set(True)
     try:
