@@ -102,7 +102,8 @@ class Cookies:
     """
 
     def __init__(self, request: Any) -> None:
-        self.received = {name: text for name, text in request.COOKIES.items() if _is_ours(name)}
+        self.names = cookie_names()
+        self.received = {name: request.COOKIES[name] for name in self.names if name in request.COOKIES}
         self.bookmarks: dict[str, str] = {}
         self.is_trusted = True
         for text in self.received.values():
@@ -124,7 +125,7 @@ class Cookies:
         Delete those that it replaces.
         """
         reached = {digest(name): text for name, text in visit.bookmarks().items()}
-        if response.streaming and not is_safe:
+        if getattr(response, "streaming", False) and not is_safe:
             # What it writes later is not known yet.
             reached.update(_unknown())
         after = self.bookmarks | reached
@@ -150,13 +151,19 @@ class Cookies:
 
     def _free_name(self, bookmarks):
         start = zlib.crc32(json.dumps(bookmarks, sort_keys=True).encode())
-        names = [f"{COOKIE}{(start + step) % SLOTS}" for step in range(SLOTS)]
+        names = [self.names[(start + step) % SLOTS] for step in range(SLOTS)]
         # Another response may delete those that came with this request.
         return next((name for name in names if name not in self.received), names[0])
 
 
-def _is_ours(name):
-    return name.startswith(COOKIE) and name.removeprefix(COOKIE) in map(str, range(SLOTS))
+def cookie_names() -> list[str]:
+    """Return the names of the cookies, with the prefix of the session's cookie.
+
+    Browsers take names with `__Host-` and `__Secure-` from this site alone.
+    """
+    prefixes = ("__Host-", "__Secure-")
+    prefix = next((prefix for prefix in prefixes if settings.SESSION_COOKIE_NAME.startswith(prefix)), "")
+    return [f"{prefix}{COOKIE}{slot}" for slot in range(SLOTS)]
 
 
 def _read(text):

@@ -92,6 +92,22 @@ def test_one_that_has_expired_leads_to_the_primary_on_the_stand_in(
     assert browser.read(newer) == ["new", "old"]
 
 
+@pytest.mark.parametrize("prefix", ["__Host-", "__Secure-", ""])
+def test_they_have_the_prefix_of_the_sessions_cookie(newer: Any, settings: Any, prefix: str) -> None:
+    settings.SESSION_COOKIE_NAME = prefix + "session"
+    settings.SESSION_COOKIE_SECURE = True
+    browser = Browser()
+    response = browser.send(lambda request: HttpResponse(newer()))
+    [(name, morsel)] = response.cookies.items()
+    assert name.startswith(prefix + COOKIE)
+    assert morsel["secure"]
+    newer.rows.create(name="mine")
+    with_more = browser.send(lambda request: HttpResponse(newer.rows.create(name="more")), "POST")
+    deleted = with_more.cookies[name]
+    assert (deleted["max-age"], bool(deleted["secure"])) == (0, prefix != "")
+    assert browser.read(newer) == ["mine", "more", "new", "old"]
+
+
 def test_cookies_of_others_are_left_alone(newer: Any) -> None:
     browser = Browser({COOKIE + "16": "theirs", COOKIE + "x": "theirs", "d1_bookmark": "theirs"})
     assert browser.read(newer) == ["old"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.relay_session import RelaySession
 from do_bridge.driver.replicas import FIRST_PRIMARY, FIRST_UNCONSTRAINED, in_session
 from do_bridge.driver.sql import prepare
 from do_bridge.driver.together import run_together
@@ -181,27 +179,6 @@ def test_what_a_connection_calls_is_marked_by_who_has_served_it(visited: Any) ->
     visited.execute_batch([("PRAGMA table_list", None), ("SELECT 1 AS a", None)])
     # The local runtime names no region.
     assert [(call.replica, call.region) for call in calls] == [(False, None)]
-
-
-def test_a_relay_of_an_older_version_is_noticed_and_never_taken_for_a_replica(
-    visited: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    # As such a relay does, which ignores the field and has no header.
-    exchange = RelaySession._exchange
-
-    def older(self: RelaySession, messages: Any, deadline: Any) -> Any:
-        self.knows_d1_sessions = False
-        answers = exchange(self, messages, deadline)
-        return [{name: value for name, value in answer.items() if name != "session"} for answer in answers]
-
-    monkeypatch.setattr(RelaySession, "_exchange", older)
-    visited.transport.close()
-    with caplog.at_level(logging.WARNING, "do_bridge.driver"):
-        visited.execute("SELECT 1 AS a")
-        visited.execute("SELECT 1 AS a")
-    assert visited.visitor.losses == 2
-    [record] = caplog.records
-    assert "manage.py relay deploy" in record.getMessage()
 
 
 def test_the_rest_transport_refuses_a_session(rest: Any) -> None:
