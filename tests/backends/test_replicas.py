@@ -164,6 +164,18 @@ def test_reads_of_one_round_trip_and_of_prefetches_go_on_from_the_same_bookmark_
     assert rest[0].endswith("-lagging")
 
 
+def test_all_reads_of_one_round_trip_to_the_primary_are_the_newest_on_the_stand_in(newer: Any) -> None:
+    names = newer.rows.order_by("name").values_list("name", flat=True)
+
+    def read() -> Any:
+        with primary():
+            return gather(names.all(), names.filter(name__gt=""), newer.rows.count)
+
+    browser = Browser()
+    assert browser.read(read) == [["new", "old"], ["new", "old"], 2]
+    assert browser.read(newer) == ["new", "old"]
+
+
 def test_asynchronous_requests_keep_the_order_on_the_stand_in(newer: Any) -> None:
     async def go(view: Any, method: str, cookies: dict[str, str]) -> Any:
         request = RequestFactory().generic(method, "/")
@@ -268,3 +280,13 @@ def test_on_the_real_runtime_a_request_sends_constraints_and_keeps_the_bookmark(
     assert (first, write) == (FIRST_UNCONSTRAINED, FIRST_PRIMARY)
     assert second <= later  # Here each request advances it.
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{8}){2}-[0-9a-f]{32}", later)
+
+
+def test_the_doctor_tells_who_has_served_on_the_stand_in(lagging: Any) -> None:
+    from do_bridge.doctor.databases import Database
+    from do_bridge.doctor.probe import D1
+    from do_bridge.doctor.probes.replicas import d1_session
+
+    transport = lagging.get_transport()
+    found = d1_session(Database(D1, "d1:" + lagging.settings_dict["NAME"], lambda: transport, "0123"))
+    assert found == {"served in a session": "a replica, WEUR"}

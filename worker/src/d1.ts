@@ -95,7 +95,10 @@ async function runAlone(
 ): Promise<StatementResult> {
   try {
     const { database } = source;
-    const statement = source.queries.prepare(sql).bind(...params);
+    const statement = source
+      .open()
+      .prepare(sql)
+      .bind(...params);
     const expected = meter ? known.of(database, sql) : undefined;
     const metered = expected === undefined ? null : await runMetered(source, statement, expected);
     if (metered !== null) return metered;
@@ -121,8 +124,9 @@ async function runMetered(
 
 async function runBatch(source: D1Source, steps: Statement[]): Promise<StatementResult[]> {
   const statements: D1PreparedStatement[] = [];
+  const queries = source.open();
   const add = (sql: string, params: string[]): number =>
-    statements.push(source.queries.prepare(sql).bind(...params)) - 1;
+    statements.push(queries.prepare(sql).bind(...params)) - 1;
   const placed = steps.map((step): Placed => {
     const { sql, params } = step;
     const explanation = canBeExplained(sql)
@@ -134,7 +138,7 @@ async function runBatch(source: D1Source, steps: Statement[]): Promise<Statement
     return { step, explanation, result: add(sql, params), counts: step.count ? add(COUNTS, []) : null };
   });
   if (steps.some(defersForeignKeys)) add(FOREIGN_KEY_GUARD, []);
-  const answers = await source.queries.batch<ObjectRow>(statements);
+  const answers = await queries.batch<ObjectRow>(statements);
   for (const { meta } of answers) source.note(meta);
   return placed.map((place, index) => readObjects(answers, place, index));
 }

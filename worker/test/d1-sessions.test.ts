@@ -101,14 +101,20 @@ test("a column named bookmark is no refused bookmark", () => {
   expect(d1Failure(error, 0)).toMatchObject({ kind: "sql", step: 0 });
 });
 
-test("who has served is reported as the stand-in of a session's counters names it", () => {
-  const session = { getBookmark: () => "b1" } as D1DatabaseSession;
-  const database = { withSession: () => session } as unknown as D1Database;
+test("the newest bookmark and who has served are reported as the stand-in of a session's counters names it", () => {
+  const bookmarks = ["b1", "b3", "b2"];
+  const withSession = (): unknown => {
+    const bookmark = bookmarks.shift();
+    return { getBookmark: () => bookmark };
+  };
+  const database = { withSession } as unknown as D1Database;
   const meta = (region: string, isPrimary: boolean): D1Meta =>
     ({ served_by_region: region, served_by_primary: isPrimary }) as D1Meta;
   const source = new D1Source(database, "first-unconstrained");
-  expect(source.reached()).toEqual({ session: { bookmark: "b1" } });
+  expect(source.reached()).toEqual({ session: { bookmark: null } });
+  for (let queries = 0; queries < 3; queries += 1) source.open();
+  expect(source.reached()).toEqual({ session: { bookmark: "b3" } });
   source.note(meta("WEUR", false));
   source.note(meta("WEUR", true));
-  expect(source.reached()).toEqual({ session: { bookmark: "b1", region: "WEUR", primary: false } });
+  expect(source.reached()).toEqual({ session: { bookmark: "b3", region: "WEUR", primary: false } });
 });

@@ -1,8 +1,8 @@
 // The relay over D1 databases with a replica that lags: a stand-in for what the local runtime does not simulate.
 //
 // It offers the platform's documented interface alone, https://developers.cloudflare.com/d1/worker-api/d1-database/:
-// without withSession() everything is the primary's; `first-primary` sends the first query there; a bookmark is
-// answered by a database that is at least as new. The replica is the bound database DB_TEST_8. It holds a copy of the
+// without withSession() everything is the primary's; `first-primary` sends the first query there, and that one alone;
+// a bookmark is answered by a database that is at least as new. The replica is the bound database DB_TEST_8. It holds a copy of the
 // database of its last `GET /replicate?binding=DB_TEST_1`, and no later change.
 
 import relay, { Tenant } from "../src/index";
@@ -32,6 +32,7 @@ class Lagging {
   readonly #replica: D1Database;
   /** Null outside of a session. */
   #session: string | null;
+  #queries = 0;
 
   constructor(binding: string, primary: D1Database, replica: D1Database, session: string | null = null) {
     this.#binding = binding;
@@ -77,6 +78,7 @@ class Lagging {
 
   async #run<T>(isRead: boolean, work: (queries: Queries) => Promise<T>): Promise<T> {
     if (this.#session === FOREIGN) throw new Error("D1_ERROR: the bookmark is not one of this database");
+    this.#queries += 1;
     const current = versions.get(this.#binding) ?? 0;
     const byReplica = isRead && this.#isServedByReplica();
     const result = await work(byReplica ? this.#replica : this.#primary);
@@ -87,8 +89,9 @@ class Lagging {
   }
 
   #isServedByReplica(): boolean {
-    if (this.#session === null || this.#session === "first-primary") return false;
-    if (replicated?.binding !== this.#binding) return false;
+    if (this.#session === null || replicated?.binding !== this.#binding) return false;
+    // Of queries at once, those behind the first one may be a replica's.
+    if (this.#session === "first-primary") return this.#queries > 1;
     return this.#session === "first-unconstrained" || this.#session <= bookmarkOf(replicated.version);
   }
 
