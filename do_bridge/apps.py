@@ -14,7 +14,7 @@ class DoBridgeConfig(AppConfig):
     verbose_name = "Cloudflare databases"
 
     def ready(self):
-        from .checks import domains, safety, sessions, settings  # noqa: F401 - they register the system checks
+        from .checks import domains, replicas, safety, sessions, settings  # noqa: F401 - they register the checks
         from .contrib.logging import watch_calls
         from .management.failures import expect_failures
         from .tenancy.databases import register_from_arguments, tenant_databases

@@ -234,6 +234,7 @@ _OPTIONS: Final[dict[str, dict[str, _Reader]]] = {
         "transport": _one_of("relay", "rest"),
         "transactions": _one_of("none", "optimistic"),
         "max_writes": (int, "a whole number"),
+        "replicas": _FLAG,
     },
     "do": {
         **_POOL,

@@ -55,6 +55,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # First, because it answers the host's own requests, whatever Host and scheme they come with.
     "project.health.HealthMiddleware",
+    # Before everything that reads D1; without D1_REPLICAS it takes itself out.
+    "do_bridge.contrib.replicas.ReplicaMiddleware",
     "project.headers.HeadersMiddleware",
     "project.api_errors.ApiErrorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -117,6 +119,12 @@ _rest = D1_TRANSPORT == "rest"
 D1_TRANSACTIONS = env("D1_TRANSACTIONS", default="") or "none"
 if D1_TRANSACTIONS not in ("none", "optimistic"):
     raise ImproperlyConfigured(f"D1_TRANSACTIONS is {D1_TRANSACTIONS!r}. Set it to 'none' or 'optimistic'.")
+# Reads of D1's shared pages from the replica that is nearest to the relay.
+D1_REPLICAS = env.bool("D1_REPLICAS", default=False)
+if D1_REPLICAS and _rest:
+    raise ImproperlyConfigured(
+        "D1_REPLICAS is on, but D1_TRANSPORT is 'rest', over which D1 has no sessions. Set RELAY_URL."
+    )
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 
 DATABASE_ID = env("CLOUDFLARE_DATABASE_ID")
@@ -135,6 +143,7 @@ DATABASES = TenantDatabases(
                 "account_id": env("CLOUDFLARE_ACCOUNT_ID", default="") or None,
                 "timeout": 30,
                 "transactions": D1_TRANSACTIONS,
+                "replicas": D1_REPLICAS,
             },
             "TEST": {"NAME": env("D1_TEST_DATABASE_ID", default="") or None},
         },
@@ -167,6 +176,17 @@ DO_BRIDGE = {
     "TENANT_URLCONF": "project.tenant_urls",
     "TENANT_DOMAIN": TENANT_DOMAIN,
     "MEMBERSHIP_MODEL": "accounts.Membership",
+    # The package's own list, with what decides who an API token is and who may try to sign in again.
+    "PRIMARY_MODELS": (
+        "AUTH_USER_MODEL",
+        "auth.Group",
+        "auth.Permission",
+        "do_bridge_sessions.Session",
+        "TENANT_MODEL",
+        "MEMBERSHIP_MODEL",
+        "accounts.ApiToken",
+        "accounts.SignInFailure",
+    ),
     "MEMBER_FIELDS": ("username", "name", "first_name", "last_name", "is_active"),
     "USAGE": env.bool("COUNT_USAGE", default=True),
 }

@@ -40,6 +40,7 @@ def site_environment(worker: Any) -> dict[str, str]:
         "D1_TEST_DATABASE_ID": DATABASE_ID.format(1),
         "D1_TRANSPORT": "relay",
         "D1_TRANSACTIONS": os.environ.get("TEST_D1_TRANSACTIONS", "none"),
+        "D1_REPLICAS": "False",
         "D1_API_BASE": worker.api_base,
         "RELAY_URL": worker.url,
         "RELAY_JURISDICTION": "",
@@ -187,6 +188,22 @@ def proxied(proxy: Any, local_worker: Any) -> Iterator[Any]:
     yield transport
     proxy.release()
     transport.close()
+
+
+@pytest.fixture
+def frames(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The requests that go out from now on."""
+    from do_bridge.driver.relay_session import RelaySession
+
+    sent: list[dict[str, Any]] = []
+    exchange = RelaySession._exchange
+
+    def noted(self: Any, messages: Any, deadline: Any) -> Any:
+        sent.extend(messages)
+        return exchange(self, messages, deadline)
+
+    monkeypatch.setattr(RelaySession, "_exchange", noted)
+    return sent
 
 
 @pytest.fixture(scope="session")

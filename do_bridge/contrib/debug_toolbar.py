@@ -61,6 +61,8 @@ def _shown(call):
     return {
         "alias": call.name,
         "operation": call.operation,
+        "replica": call.replica,
+        "region": call.region,
         "milliseconds": round(1000 * call.duration, 1),
         "rows": call.rows,
         "changed": call.changed,

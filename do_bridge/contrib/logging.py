@@ -39,13 +39,16 @@ def log_call(alias: str, call: Any) -> Any:
 
     The record has the attributes tenant, alias, operation, statements, duration (seconds), rows_returned,
     rows_changed (without triggers and cascades), rows_read and rows_written (the runtime's counters, or None
-    if it returns none) and error (the name of a class, or None).
+    if it returns none), replica (whether a read replica of D1 has answered, or None if that is unknown),
+    region (where, or None) and error (the name of a class, or None).
     """
     if not logger.isEnabledFor(logging.DEBUG):
         return
     outcome = call.error or f"{call.rows} rows returned, {call.changed} changed"
     if call.rows_read is not None:
         outcome += f"; {call.rows_read} read, {call.rows_written} written"
+    if call.replica:
+        outcome += f"; by a replica ({call.region or 'region unknown'})"
     logger.debug(
         "(%.3f) %s: %s of %d; %s",
         call.duration,
@@ -63,6 +66,8 @@ def log_call(alias: str, call: Any) -> Any:
             "rows_changed": call.changed,
             "rows_read": call.rows_read,
             "rows_written": call.rows_written,
+            "replica": call.replica,
+            "region": call.region,
             "error": call.error,
         },
     )

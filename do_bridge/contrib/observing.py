@@ -17,7 +17,8 @@ def collect_calls() -> Iterator[list[Call]]:
 
     It also receives the requests of code that is called through asgiref. A call has `name` (the alias),
     `operation`, `statements` (their number), `sql` (their texts, without parameters), `duration` in seconds,
-    `rows`, `changed` and `error`.
+    `rows`, `changed`, `error`, and `replica` and `region` (whether a read replica of D1 has answered, and
+    where; None if D1 does not report it).
     """
     found: list[Call] = []
     token = _lists.set((*_lists.get(), found))

@@ -26,6 +26,9 @@ class Call:
     ``Connection.metered`` did not ask for them, if the request failed or had no statement, if the Worker is
     older, or if the relay could not count them for this multi-statement text on D1 (see worker/PROTOCOL.md).
 
+    ``replica`` is whether a read replica has served the request, and ``region`` where; both are None outside
+    of sessions of D1, and if D1 does not report them, which it does for batches and metered reads.
+
     ``name`` is the connection's, which the Django backends set to the alias. ``sql`` holds the texts of the
     statements, without their parameters, and is empty while nothing observes.
     """
@@ -41,6 +44,8 @@ class Call:
     error: str | None = None
     name: str = ""
     sql: tuple[str, ...] = ()
+    replica: bool | None = None
+    region: str | None = None
 
     def count(self, answers: Sequence[Answer]) -> None:
         """Take the numbers of rows from the answers to the request."""
@@ -48,6 +53,9 @@ class Call:
         self.changed = sum(answer.changes or 0 for answer in answers)
         self.rows_read = _total([answer.rows_read for answer in answers])
         self.rows_written = _total([answer.rows_written for answer in answers])
+        if answers and (reached := answers[0].reached) is not None:
+            self.region = reached.region
+            self.replica = None if reached.primary is None else not reached.primary
 
 
 _observers: tuple[Callable[[Call], None], ...] = ()

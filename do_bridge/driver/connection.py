@@ -28,6 +28,7 @@ from .keys import NameInUse, WriteKeys
 from .last_writes import LastWrites
 from .limits import LONGEST_LEASE, chunks_by_weight
 from .places import check_name
+from .replicas import InSessions
 from .results import Result, decoded_rows, result_of
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
@@ -44,7 +45,7 @@ _FRAME: Final = 2000
 MAX_WRITES: Final = 500
 
 
-class Connection(HasExceptions, LastWrites):
+class Connection(HasExceptions, InSessions, LastWrites):
     """A connection to one database, an object or D1.
 
     Its name is ``do:<object>``, ``do:<object>@<jurisdiction>`` or ``d1:<id>``.
@@ -69,6 +70,8 @@ class Connection(HasExceptions, LastWrites):
     must not use the connection. ``metered`` is called before each request and returns whether to count the
     rows read and written. ``ahead`` returns a context manager that gives statements to run before those of a
     request, in the same round trip and as part of it; the request's failure or success ends the context.
+    ``replicas`` is called before each request on D1 and returns the visitor's ``D1Session``, or None: then
+    everything runs on the primary. Sessions need the relay.
     """
 
     def __init__(
@@ -339,13 +342,19 @@ class Connection(HasExceptions, LastWrites):
             return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
 
     def _try(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
-        return self.transport.batch(
-            self.database, statements, deadline, expect=self.expect, location=self.location
+        send = partial(
+            self.transport.batch,
+            self.database,
+            statements,
+            deadline,
+            expect=self.expect,
+            location=self.location,
         )
+        return self._in_session(statements, send, primary=True)
 
     def _write_once(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         with self._with_keys(self._keyed_commits):
-            return self._batch(statements, deadline, self.expect)
+            return self._batch(statements, deadline, self.expect, primary=True)
 
     def _remote_transaction(self, expect: str | None) -> RemoteTransaction:
         if self.optimistic:
@@ -390,15 +399,36 @@ class Connection(HasExceptions, LastWrites):
             call.count(answers)
         return answers
 
-    def _batch(self, statements: Sequence[Statement], deadline: Deadline, expect: str | None) -> list[Answer]:
+    def _batch(
+        self,
+        statements: Sequence[Statement],
+        deadline: Deadline,
+        expect: str | None,
+        *,
+        primary: bool = False,
+    ) -> list[Answer]:
+        send = partial(self._keyed_batch, statements, deadline, expect)
+        return self._in_session(statements, send, primary=primary)
+
+    def _keyed_batch(
+        self, statements: Sequence[Statement], deadline: Deadline, expect: str | None, **session: str
+    ) -> list[Answer]:
         writes = not all(statement.shape.reads_only for statement in statements)
         key = self._key() if writes else None
-        send = partial(self.transport.batch, self.database, statements, deadline, expect=expect)
+        send = partial(
+            self.transport.batch,
+            self.database,
+            statements,
+            deadline,
+            expect=expect,
+            location=self.location,
+            **session,
+        )
         try:
-            return send(key=key, location=self.location)
+            return send(key=key)
         except NameInUse:
             self._keys.rename()
-        return send(key=self._key(), location=self.location)
+        return send(key=self._key())
 
     def decode(
         self, statements: Sequence[Statement], answers: Sequence[Answer], deadline: Deadline

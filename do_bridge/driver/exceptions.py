@@ -151,6 +151,10 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
         "The write was carried out once, but its answer was lost and too large to be kept. Read "
         "the data before you go on",
     ),
+    "bad_bookmark": (
+        OperationalError,
+        "D1 refused the bookmark of a session. Read from the primary",
+    ),
     "session_limit": (
         OperationalError,
         "The relay session has reached its limit of requests or time, and the transaction was "

@@ -59,9 +59,11 @@ class RelayTransport(Transport):
         expect: str | None = None,
         key: str | None = None,
         location: str | None = None,
+        session: str | None = None,
     ) -> list[Answer]:
         """Run the statements as one atomic unit."""
-        message: dict[str, Any] = {"op": "batch", "db": database, **_set(expect=expect, location=location)}
+        optional = _set(expect=expect, location=location, session=session)
+        message: dict[str, Any] = {"op": "batch", "db": database, **optional}
         message["steps"] = wire_steps(statements)
         if key is not None and database.startswith("d1:"):
             return write_once_on_d1(
@@ -82,7 +84,7 @@ class RelayTransport(Transport):
             {
                 "op": "batch",
                 "db": request.database,
-                **_set(expect=request.expect),
+                **_set(expect=request.expect, session=request.session),
                 "steps": wire_steps(request.statements),
             }
             for request in requests

@@ -29,6 +29,7 @@ from do_bridge.version import __version__
 
 from .exceptions import DatabaseError, Error, InterfaceError, OperationalError, error_from
 from .relay_errors import busy, older_than_places, refused, silent, too_large
+from .replicas import Reached
 from .secret import Secret, without_frames
 from .transport import Answer, Deadline, is_on_this_machine
 from .trips import trip
@@ -47,6 +48,7 @@ _USED_TIME: Final = 0.9
 # Bytes that the system accepts at once on an idle connection.
 _SENT_AT_ONCE: Final = 16_384
 
+_logger = logging.getLogger("do_bridge.driver")
 # At DEBUG the library's own logger shows the headers of the handshake, and with them the token.
 _quiet = logging.getLogger("do_bridge.driver.websocket")
 _quiet.setLevel(logging.INFO)
@@ -81,6 +83,8 @@ class RelaySession:
         self._limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
         self.knows_keys = headers.get("do-bridge-keys") == "1"
         self.knows_places = headers.get("do-bridge-places") == "1"
+        self.knows_d1_sessions = headers.get("do-bridge-d1-sessions") == "1"
+        self._is_warned = False
         self.seconds = _header(headers.get("do-bridge-session-seconds"), _DEFAULT_SECONDS)
         self._expires = monotonic() + self.seconds * _USED_TIME
         self.max_message = _header(headers.get("do-bridge-max-message"), _DEFAULT_MAX_MESSAGE)
@@ -262,7 +266,8 @@ class RelaySession:
         if isinstance(answer, Error):
             return answer
         if "error" not in answer:
-            return [_answer(result) for result in answer["results"]]
+            reached = _reached(answer["session"]) if "session" in answer else None
+            return [_answer(result, reached) for result in answer["results"]]
         error = answer["error"]
         if error["kind"] == "session_limit":
             self.retired = True
@@ -287,6 +292,8 @@ class RelaySession:
         for place, message in enumerate(messages):
             self._last_id += 1
             data = _encode({"id": self._last_id, **message}).encode()
+            if "session" in message and not self.knows_d1_sessions:
+                self._warn_of_its_age()
             if not self.knows_places and "@" in str(message.get("db")):
                 answers[place] = older_than_places(message["db"])
             elif len(data) > self.max_message:
@@ -300,6 +307,14 @@ class RelaySession:
             for number, answer in self._send_and_receive(frames, deadline).items():
                 answers[places[number]] = answer
         return [answer for answer in answers if answer is not None]
+
+    def _warn_of_its_age(self) -> None:
+        if not self._is_warned:
+            self._is_warned = True
+            _logger.warning(
+                "The relay is older than the package and does not know sessions of D1. Read replicas are not "
+                "used. Run `manage.py relay deploy`."
+            )
 
     def _refuse_unusable(self, deadline: Deadline) -> None:
         if not self.usable:
@@ -398,7 +413,11 @@ def _header(value: str | None, default: int) -> int:
     return int(value) if value and value.isdecimal() else default
 
 
-def _answer(result: dict[str, Any]) -> Answer:
+def _reached(session: dict[str, Any]) -> Reached:
+    return Reached(session.get("bookmark"), session.get("region"), session.get("primary"))
+
+
+def _answer(result: dict[str, Any], reached: Reached | None) -> Answer:
     return Answer(
         result.get("columns", []),
         result.get("rows", []),
@@ -406,4 +425,5 @@ def _answer(result: dict[str, Any]) -> Answer:
         result.get("last_row_id"),
         result.get("rows_read"),
         result.get("rows_written"),
+        reached=reached,
     )

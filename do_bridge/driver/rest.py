@@ -75,13 +75,18 @@ class RestTransport(Transport):
         expect: str | None = None,
         key: str | None = None,
         location: str | None = None,
+        session: str | None = None,
     ) -> list[Answer]:
         """Run the statements as one atomic D1 batch.
 
-        ``expect`` must be empty. ``location`` is ignored, because D1 is not created by a call.
+        ``expect`` and ``session`` must be empty. The API has no sessions:
+        https://developers.cloudflare.com/d1/best-practices/read-replication/#known-limitations
+        ``location`` is ignored, because D1 is not created by a call.
         """
         if expect is not None:
             raise NotSupportedError("D1 compares no schema fingerprint. Leave out `expect`")
+        if session is not None:
+            raise NotSupportedError("D1's REST API has no sessions. Use the relay", effect="none")
         url = self._url(database)
         if key is not None:
             return write_once_on_d1(

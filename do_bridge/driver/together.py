@@ -10,6 +10,7 @@ from .calls import Timed
 from .connection import Connection
 from .exceptions import Error, NotSupportedError
 from .limits import chunks_by_weight
+from .replicas import FIRST_PRIMARY, D1Session, constraint_for, take
 from .results import Result
 from .sql import Statement
 from .transport import Answer, Deadline, ReadRequest, Transport, size_of
@@ -82,10 +83,14 @@ def _run_joined(parts: Sequence[Part]) -> list[list[Outcome]]:
 def _send(transport: Transport, parts: Sequence[Part]) -> list[list[Answer] | None]:
     """Return the answers to each part, or None for a part to be run by itself."""
     requests, timed = [], []
+    sessions: list[tuple[D1Session | None, int | None]] = []
     for connection, statements in parts:
         metered = connection.metered is not None and connection.metered()
         sent = [replace(statement, metered=True) for statement in statements] if metered else statements
-        requests.append(ReadRequest(connection.database, sent, connection.expect))
+        session = connection.d1_session()
+        constraint = None if session is None else constraint_for(session, statements)
+        sessions.append((session, session.losses if session and constraint == FIRST_PRIMARY else None))
+        requests.append(ReadRequest(connection.database, sent, connection.expect, constraint))
         timed.append(Timed("batch", connection.database, connection.on_call, statements, connection.name))
     deadline = Deadline(max(connection.timeout for connection, _ in parts))
     try:
@@ -93,10 +98,12 @@ def _send(transport: Transport, parts: Sequence[Part]) -> list[list[Answer] | No
     except NotSupportedError:
         return [None] * len(parts)
     found: list[list[Answer] | None] = []
-    for watch, answer in zip(timed, answers, strict=True):
+    for watch, answer, (session, covers) in zip(timed, answers, sessions, strict=True):
         if isinstance(answer, Error):
             found.append(None)
             continue
+        if session is not None:
+            take(session, answer, covers)
         watch.call.count(answer)
         watch.__exit__(None)
         found.append(answer)

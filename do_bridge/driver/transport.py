@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from .exceptions import DatabaseError, DataError, Error, InternalError, NotSupportedError, OperationalError
+from .replicas import Reached
 from .sql import Statement
 
 T = TypeVar("T")
@@ -87,15 +88,21 @@ class Answer:
     """Whether the rows are Python's values already."""
     on_row_id: Callable[[], None] | None = None
     """Called once somebody looks at ``last_row_id``."""
+    reached: Reached | None = None
+    """What a request in a session of D1 has reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """Statements of one database that only read; ``expect``: see Connection."""
+    """Statements of one database that only read.
+
+    ``expect`` and ``session``: see ``Transport.batch``.
+    """
 
     database: str
     statements: Sequence[Statement]
     expect: str | None = None
+    session: str | None = None
 
 
 class RemoteTransaction(ABC):
@@ -130,10 +137,12 @@ class Transport(ABC):
         expect: str | None = None,
         key: str | None = None,
         location: str | None = None,
+        session: str | None = None,
     ) -> list[Answer]:
         """Run the statements as one atomic unit, in one round trip.
 
-        ``expect`` and ``location``: see Connection.
+        ``expect`` and ``location``: see Connection. ``session`` opens a session of D1 for the request, with
+        this constraint or bookmark; the answers have what it has reached.
 
         Raises only the driver's exceptions. Reads are tried again. Writes are tried again only if they
         certainly did not run, or if ``key`` identifies them.
@@ -193,8 +202,11 @@ class WrappedTransport(Transport):
         expect: str | None = None,
         key: str | None = None,
         location: str | None = None,
+        session: str | None = None,
     ) -> list[Answer]:
-        return self.inner.batch(database, statements, deadline, expect=expect, key=key, location=location)
+        return self.inner.batch(
+            database, statements, deadline, expect=expect, key=key, location=location, session=session
+        )
 
     def transaction(
         self, database: str, lease: float, *, expect: str | None = None, location: str | None = None

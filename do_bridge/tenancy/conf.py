@@ -46,6 +46,18 @@ DEFAULTS = {
     # For how many seconds, and for how many tenants, a process caches a tenant's row.
     "TENANT_CACHE_SECONDS": 30,
     "TENANT_CACHE_SIZE": 1000,
+    # With OPTIONS["replicas"]: models that are read from the primary alone, because they decide who may do
+    # what. A name in capitals stands for the model that this setting names.
+    "PRIMARY_MODELS": (
+        "AUTH_USER_MODEL",
+        "auth.Group",
+        "auth.Permission",
+        "sessions.Session",
+        "do_bridge_sessions.Session",
+        "TENANT_MODEL",
+        "DOMAIN_MODEL",
+        "MEMBERSHIP_MODEL",
+    ),
     # Open connections to tenants that a thread keeps.
     "MAX_TENANT_CONNECTIONS": 32,
     # For the app do_bridge.members: the membership model in D1, the names of its foreign keys (to the user,

@@ -88,3 +88,47 @@ def requests(engine: Any) -> Iterator[list[Any]]:
     note(None, engine)
     yield made
     connection_created.disconnect(note)
+
+
+@pytest.fixture(scope="session")
+def lagging_relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A relay over a stand-in of D1 whose replica lags."""
+    from lagging import lagging_worker
+
+    with lagging_worker(tmp_path_factory.mktemp("lagging")) as running:
+        yield running
+
+
+@pytest.fixture(params=["d1", "d1_optimistic"])
+def lagging(request: pytest.FixtureRequest, lagging_relay: Any, django_db_blocker: Any) -> Iterator[Any]:
+    """A connection to a database with the author "old", whose replica has nothing newer."""
+    from lagging import replicate, replicated
+    from shelf import Author, tables
+
+    with (
+        django_db_blocker.unblock(),
+        replicated(request.param, lagging_relay) as connection,
+        tables(connection),
+    ):
+        Author.objects.using(connection.alias).create(name="old")
+        replicate(lagging_relay)
+        yield connection
+
+
+@pytest.fixture
+def authors(lagging: Any) -> Any:
+    """The names of all authors, as a function that reads them."""
+    from shelf import Author
+
+    def read() -> list[str]:
+        return list(Author.objects.using(lagging.alias).order_by("name").values_list("name", flat=True))
+
+    read.rows = Author.objects.using(lagging.alias)  # type: ignore[attr-defined]
+    return read
+
+
+@pytest.fixture
+def newer(authors: Any) -> Any:
+    """The same, after somebody has written the author "new"."""
+    authors.rows.create(name="new")
+    return authors

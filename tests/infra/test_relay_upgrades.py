@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from do_bridge import driver
+from do_bridge.driver.replicas import FIRST_PRIMARY, FIRST_UNCONSTRAINED
 from do_bridge.relay import LocalRelay, bundle, health, tools
 from do_bridge.relay.comparing import compare
 from do_bridge.version import __version__
@@ -87,6 +88,36 @@ def test_a_former_relay_and_the_new_one_serve_the_installed_package_over_the_sam
         with relay:
             answers.append(use(relay))
     assert answers[0] == answers[1] == answers[2] == [[("one",), ("two",)]] * 2
+
+
+class Visitor:
+    """A D1Session that reads from any replica as long as it knows no better."""
+
+    losses = 0
+
+    def constraint(self, statements):
+        return FIRST_PRIMARY if self.losses else FIRST_UNCONSTRAINED
+
+    def seen(self, bookmark, covers):
+        raise AssertionError("a former relay returns no bookmark")
+
+    def lost(self):
+        self.losses += 1
+
+
+def test_a_relay_without_sessions_of_d1_is_named_and_its_answers_are_taken_for_the_primarys(tmp_path, caplog):
+    visitor = Visitor()
+    with OtherRelay(tmp_path, FORMER[0].with_name("before-0.1.0.js")) as relay:
+        transport = driver.relay(relay.url, relay.token)
+        with driver.connect(transport, f"d1:{relay.database_ids[0]}") as connection:
+            connection.replicas = lambda: visitor
+            for _ in range(2):
+                assert connection.execute("SELECT 1 AS a").fetchall() == [(1,)]
+        transport.close()
+    # Each answer leaves the visitor behind, so that no replica of a newer relay is asked next.
+    assert visitor.losses == 2
+    [record] = caplog.records
+    assert "Run `manage.py relay deploy`" in record.getMessage()
 
 
 @pytest.mark.parametrize("former", FORMER, ids=lambda path: path.stem)

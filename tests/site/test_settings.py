@@ -25,8 +25,9 @@ def output_of(code, **environment):
     return done.stdout.strip()
 
 
-def test_a_deployed_site_has_no_warning():
-    done = check("--deploy", "--fail-level", "WARNING")
+@pytest.mark.parametrize("replicas", ["False", "True"])
+def test_a_deployed_site_has_no_warning(replicas):
+    done = check("--deploy", "--fail-level", "WARNING", D1_REPLICAS=replicas)
     assert done.returncode == 0, done.stderr
 
 
@@ -37,6 +38,7 @@ def test_a_deployed_site_has_no_warning():
         ({"RELAY_TOKEN": ""}, "RELAY_URL is set and RELAY_TOKEN is not"),
         ({"D1_TRANSPORT": "pigeon"}, "Set it to 'relay' or 'rest'"),
         ({"D1_TRANSACTIONS": "real"}, "Set it to 'none' or 'optimistic'"),
+        ({"D1_REPLICAS": "True", "D1_TRANSPORT": "rest"}, "over which D1 has no sessions"),
         ({"D1_TRANSPORT": "relay", "RELAY_URL": ""}, "RELAY_URL is empty"),
         ({"TENANT_DOMAIN": "https://blog.example"}, "Set it to a domain name such as blog.example"),
         ({"TENANT_DOMAIN": ".blog.example"}, "Set it to a domain name such as blog.example"),

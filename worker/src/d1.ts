@@ -1,6 +1,7 @@
 // Runs statements on a D1 database with columns, rows and counts in one answer.
 
 import { haveColumns, keepTheirOrder, type KnownColumns } from "./d1-columns";
+import { D1Source } from "./d1-source";
 import { WorkFailed, d1Failure } from "./errors";
 import type { Answer, Statement } from "./protocol";
 import { Results, defersForeignKeys, type Counts, type StatementResult, type Usage } from "./statement";
@@ -33,16 +34,21 @@ const FOREIGN_KEY_GUARD =
 /** D1's own `changes` counts the rows of cascades, of triggers and of the tables behind a virtual table, too. */
 const COUNTS = "SELECT changes() AS changes, last_insert_rowid() AS last_row_id";
 
-/** Runs the steps as one atomic unit; `known` are the columns of the session's earlier reads. */
+/**
+ * Runs the steps as one atomic unit; `known` are the columns of the relay session's earlier reads. With `constraint`
+ * they run in a session of D1, which replicas may serve, and the answer has its bookmark.
+ */
 export async function runOnD1(
   database: D1Database,
   steps: Statement[],
   known: KnownColumns,
+  constraint?: string,
 ): Promise<Answer> {
   const results = new Results({ byRpc: false });
   try {
-    for (const result of await run(database, steps, known)) results.add(result, "unknown");
-    return { results: results.texts };
+    const source = new D1Source(database, constraint);
+    for (const result of await run(source, steps, known)) results.add(result, "unknown");
+    return { results: results.texts, ...source.reached() };
   } catch (error) {
     if (error instanceof WorkFailed) return { results: [], error: error.failure };
     return { results: [], error: d1Failure(error, steps.length === 1 ? 0 : undefined) };
@@ -67,16 +73,12 @@ export function costOnD1(steps: Statement[]): { subrequests: number; queries: nu
  * Chooses D1's way in. `raw()` keeps columns with the same name apart and names those of an empty result, but has
  * no counts and no batch; `batch()` has both, and returns rows as objects.
  */
-async function run(
-  database: D1Database,
-  steps: Statement[],
-  known: KnownColumns,
-): Promise<StatementResult[]> {
+async function run(source: D1Source, steps: Statement[], known: KnownColumns): Promise<StatementResult[]> {
   if (steps.length === 0) return [];
   if (readsAlone(steps)) {
-    return Promise.all(steps.map((step, index) => runAlone(database, step, index, known)));
+    return Promise.all(steps.map((step, index) => runAlone(source, step, index, known)));
   }
-  return runBatch(database, steps);
+  return runBatch(source, steps);
 }
 
 /** Whether the steps need no batch: a single one, or reads that leave nothing to undo. */
@@ -86,15 +88,19 @@ function readsAlone(steps: Statement[]): boolean {
 }
 
 async function runAlone(
-  database: D1Database,
+  source: D1Source,
   { sql, params, meter }: Statement,
   index: number,
   known: KnownColumns,
 ): Promise<StatementResult> {
   try {
-    const statement = database.prepare(sql).bind(...params);
+    const { database } = source;
+    const statement = source
+      .open()
+      .prepare(sql)
+      .bind(...params);
     const expected = meter ? known.of(database, sql) : undefined;
-    const metered = expected === undefined ? null : await runMetered(statement, expected);
+    const metered = expected === undefined ? null : await runMetered(source, statement, expected);
     if (metered !== null) return metered;
     const [columns = [], ...rows] = await statement.raw<SqlValue[]>({ columnNames: true });
     if (meter && READS.test(sql)) known.note(database, sql, columns);
@@ -106,18 +112,21 @@ async function runAlone(
 
 /** Runs a read whose columns are known; null if they have changed, and it has to be read again. */
 async function runMetered(
+  source: D1Source,
   statement: D1PreparedStatement,
   columns: string[],
 ): Promise<StatementResult | null> {
   const { results, meta } = await statement.all<ObjectRow>();
+  source.note(meta);
   if (!haveColumns(results, columns)) return null;
   return { columns, rows: inOrder(results, columns), figures: () => usageOf([meta]) };
 }
 
-async function runBatch(database: D1Database, steps: Statement[]): Promise<StatementResult[]> {
+async function runBatch(source: D1Source, steps: Statement[]): Promise<StatementResult[]> {
   const statements: D1PreparedStatement[] = [];
+  const queries = source.open();
   const add = (sql: string, params: string[]): number =>
-    statements.push(database.prepare(sql).bind(...params)) - 1;
+    statements.push(queries.prepare(sql).bind(...params)) - 1;
   const placed = steps.map((step): Placed => {
     const { sql, params } = step;
     const explanation = canBeExplained(sql)
@@ -129,7 +138,8 @@ async function runBatch(database: D1Database, steps: Statement[]): Promise<State
     return { step, explanation, result: add(sql, params), counts: step.count ? add(COUNTS, []) : null };
   });
   if (steps.some(defersForeignKeys)) add(FOREIGN_KEY_GUARD, []);
-  const answers = await database.batch<ObjectRow>(statements);
+  const answers = await queries.batch<ObjectRow>(statements);
+  for (const { meta } of answers) source.note(meta);
   return placed.map((place, index) => readObjects(answers, place, index));
 }
 

@@ -33,6 +33,12 @@ const NO_METHOD = "does not implement the method";
 /** D1's own refusals, which have no SQLite code. */
 const REFUSED = /SQL statement|SQL query|SQL code|state\.storage\.transaction|D1_TYPE_ERROR|exceeded D1's/;
 
+/**
+ * D1's refusal of a bookmark. No page lists its words: the binding's own error begins with D1_SESSION_ERROR, and the
+ * method that compares a database with a bookmark names it.
+ */
+const BOOKMARK = /\bbookmark|D1_SESSION_ERROR/i;
+
 /** The error of the statement that guards deferred foreign keys. */
 const FOREIGN_KEY_GUARD = /bad JSON path: '(FOREIGN KEY constraint failed: .*)'/;
 
@@ -76,6 +82,7 @@ function d1Kind(error: unknown): ErrorKind {
   const message = messageOf(error);
   if (/\bSQLITE_[A-Z]+/.test(message)) return "sql";
   if (isTransient(message)) return "retry";
+  if (BOOKMARK.test(message)) return "bad_bookmark";
   if ((/overloaded/i.test(message) || TURNED_AWAY.test(message)) && !wasReset(error)) return "overloaded";
   // Anything but a certain refusal may have done its work, as a database that was reset half-way.
   return REFUSED.test(message) ? "sql" : "internal";

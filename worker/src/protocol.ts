@@ -26,6 +26,8 @@ const KEY = /^([0-9a-f]{32}):([1-9][0-9]{0,14})$/;
 /** The form of jurisdictions and location hints: which of them exist is the platform's to say. */
 const PLACE = /^[a-z0-9-]{2,16}$/;
 const DATABASE_ID = /^[A-Za-z0-9_-]{1,64}$/;
+/** A constraint of D1's sessions or a bookmark, which the runtime sends on as the value of an HTTP header. */
+const D1_SESSION = /^[\x21-\x7e]{1,256}$/;
 
 export type ErrorKind =
   | "sql"
@@ -40,6 +42,7 @@ export type ErrorKind =
   | "schema_mismatch"
   | "stale_key"
   | "answer_lost"
+  | "bad_bookmark"
   | "session_limit"
   | "retry"
   | "overloaded"
@@ -59,9 +62,18 @@ export interface Failure {
   found?: string;
 }
 
+/** What a session of D1 has reached, and who has served its statements if D1 reports it. */
+export interface D1SessionAnswer {
+  bookmark: string | null;
+  region?: string;
+  /** Whether the primary has served all of them. */
+  primary?: boolean;
+}
+
 /** An answer on its way to the client: `results` are JSON texts, one for each step that ran. */
 export interface Answer {
   results: string[];
+  session?: D1SessionAnswer;
   error?: Failure;
 }
 
@@ -124,6 +136,8 @@ export interface BatchRequest {
   again: boolean;
   /** Where the object is created if it does not exist. */
   location: string | undefined;
+  /** The constraint or the bookmark with which to open a session of D1 for this request alone. */
+  session: string | undefined;
   steps: Statement[];
 }
 
@@ -256,7 +270,19 @@ function readBatch(id: number, frame: Fields): BatchRequest {
   const again = readFlag(frame, "again");
   if (again && key === undefined) throw new ProtocolError("again needs a key");
   const location = readLocation(frame, database);
-  return { op: "batch", id, database, expect, key, again, location, steps: readStatements(frame) };
+  const session = readSession(frame);
+  if (session !== undefined && database.kind === "do") throw new ProtocolError("session is only for D1");
+  return {
+    op: "batch",
+    id,
+    database,
+    expect,
+    key,
+    again,
+    location,
+    session,
+    steps: readStatements(frame),
+  };
 }
 
 function readErase(id: number, frame: Fields): EraseRequest {
@@ -403,6 +429,15 @@ function readExpectation(frame: Fields): string | undefined {
   return value;
 }
 
+function readSession(frame: Fields): string | undefined {
+  const value = frame["session"];
+  if (value === undefined) return undefined;
+  if (typeof value !== "string" || !D1_SESSION.test(value)) {
+    throw new ProtocolError("session must be 1 to 256 visible ASCII characters");
+  }
+  return value;
+}
+
 function readKey(fields: Fields): Key | undefined {
   const value = fields["key"];
   if (value === undefined) return undefined;
@@ -419,8 +454,11 @@ function readFlag(fields: Fields, field: string): boolean {
 }
 
 /** Writes the frame that answers request `id`. */
-export function answerFrame(id: number | null, { results, error }: Answer): string {
-  if (error === undefined) return `{"id":${id},"results":[${results.join(",")}]}`;
+export function answerFrame(id: number | null, { results, session, error }: Answer): string {
+  if (error === undefined) {
+    const reached = session === undefined ? "" : `"session":${JSON.stringify(session)},`;
+    return `{"id":${id},${reached}"results":[${results.join(",")}]}`;
+  }
   const partial = results.length > 0 ? `"results":[${results.join(",")}],` : "";
   return `{"id":${id},${partial}"error":${JSON.stringify(error)}}`;
 }

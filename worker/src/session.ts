@@ -197,7 +197,8 @@ export class Session {
     this.#close();
   }
 
-  async #batch({ database, expect, key, again, location, steps }: BatchRequest): Promise<Answer> {
+  async #batch(request: BatchRequest): Promise<Answer> {
+    const { database, expect, key, again, location, session, steps } = request;
     if (this.#exhausted()) return limitReached();
     if (database.kind === "do") {
       // One each, though those on a held call make no new subrequest: the runtime may change what it counts.
@@ -210,7 +211,7 @@ export class Session {
     if (!this.#hasLeftOnD1(queries)) return limitReached();
     this.#subrequests += subrequests;
     this.#d1Queries += queries;
-    return runOnD1(binding, steps, this.#columns);
+    return runOnD1(binding, steps, this.#columns, session);
   }
 
   async #outcome({ database, key }: OutcomeRequest): Promise<Answer> {

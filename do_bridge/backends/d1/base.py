@@ -5,7 +5,9 @@ Its atomic() logs what it could not undo.
 
 import logging
 import os
+import weakref
 from contextlib import contextmanager
+from functools import partial
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
@@ -21,6 +23,7 @@ from .creation import DatabaseCreation
 from .features import DatabaseFeatures
 from .operations import DatabaseOperations
 from .optimistic import Optimistic
+from .replicas import session_of
 
 logger = logging.getLogger("do_bridge.d1")
 
@@ -33,6 +36,7 @@ OPTIONS = (
     "connect_timeout",
     "transactions",
     "max_writes",
+    "replicas",
 )
 MODES = ("none", "optimistic")
 
@@ -75,10 +79,32 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 f"DATABASES[{self.alias!r}]['OPTIONS']['transactions'] is {options['transactions']!r}. Set "
                 "it to 'none' or 'optimistic'."
             )
+        self._check_replicas()
         parameters = {"transport": self.get_transport(), "database": "d1:" + self.settings_dict["NAME"]}
         if "timeout" in options:
             parameters["timeout"] = float(options["timeout"])
         return parameters
+
+    def _check_replicas(self):
+        """Raise ImproperlyConfigured for replicas that can't be used.
+
+        The REST API has no sessions:
+        https://developers.cloudflare.com/d1/best-practices/read-replication/#known-limitations
+        """
+        options = self.settings_dict["OPTIONS"]
+        where = f"DATABASES[{self.alias!r}]['OPTIONS']['replicas']"
+        if not isinstance(options.get("replicas", False), bool):
+            raise ImproperlyConfigured(f"{where} is {options['replicas']!r}. Set it to True or False.")
+        if options.get("replicas") and options.get("transport", "relay") != "relay":
+            raise ImproperlyConfigured(
+                f"{where} is True, but OPTIONS['transport'] is {options['transport']!r}. Cloudflare's API "
+                "has no sessions. Set the transport to 'relay', or remove 'replicas'."
+            )
+
+    @property
+    def reads_primary(self):
+        """Whether a block is open, in which everything goes to the primary."""
+        return self._is_in_block or not self.autocommit
 
     def get_transport(self):
         """Return the transport of this process that OPTIONS["transport"] names."""
@@ -97,7 +123,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @async_unsafe
     def get_new_connection(self, conn_params):
         self.check_test_database()
-        return watch(Connection(**conn_params), self.alias)
+        return self._with_replicas(watch(Connection(**conn_params), self.alias))
+
+    def _with_replicas(self, connection):
+        if self.settings_dict["OPTIONS"].get("replicas"):
+            # Weak: the wrapper holds the connection.
+            connection.replicas = partial(session_of, weakref.ref(self), connection.database)
+        return connection
 
     # Blocks: nothing begins and nothing is undone; what has been written before a failure is logged.
 

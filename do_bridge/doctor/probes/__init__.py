@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from do_bridge.doctor.probe import Probe
 
-from . import access, batches, limits, measures, optimistic, places, schema, sql, transactions, types
+from . import (
+    access,
+    batches,
+    limits,
+    measures,
+    optimistic,
+    places,
+    replicas,
+    schema,
+    sql,
+    transactions,
+    types,
+)
 from .access import ANSWERS
 
 PROBES: tuple[Probe, ...] = (
@@ -16,6 +28,7 @@ PROBES: tuple[Probe, ...] = (
     *schema.PROBES,
     *batches.PROBES,
     *optimistic.PROBES,
+    *replicas.PROBES,
     *transactions.PROBES,
     *measures.PROBES,
 )

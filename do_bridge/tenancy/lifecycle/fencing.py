@@ -167,12 +167,12 @@ class _FencedTransport(WrappedTransport):
         super().__init__(inner)
         self.guard = [prepare(sql, params) for sql, params in guard]
 
-    def batch(self, database, statements, deadline, **more):
+    def batch(self, database, statements, deadline, **options):
         if all(statement.shape.reads_only for statement in statements):
-            return self.inner.batch(database, statements, deadline, **more)
+            return self.inner.batch(database, statements, deadline, **options)
 
         def send(steps):
-            return self.inner.batch(database, steps, deadline, **more)
+            return self.inner.batch(database, steps, deadline, **options)
 
         if database.startswith("d1:") and any(map(is_several, (statement.sql for statement in statements))):
             # D1 returns the rows of such a text only if it is alone.

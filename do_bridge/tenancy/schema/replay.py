@@ -155,8 +155,8 @@ class _RecordingTransport(WrappedTransport):
         super().__init__(inner)
         self.made = made
 
-    def batch(self, database, statements, deadline, **more):
-        answers = self.inner.batch(database, statements, deadline, **more)
+    def batch(self, database, statements, deadline, **options):
+        answers = self.inner.batch(database, statements, deadline, **options)
         self.made.note(statements)
         return answers
 
