@@ -3,8 +3,11 @@
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
+from django.utils.asyncio import async_unsafe
+
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite import base
+from do_bridge.driver.places import join_place
 
 from .creation import DatabaseCreation
 from .features import DatabaseFeatures
@@ -13,7 +16,7 @@ POOL_OPTIONS = ("pool_size", "connect_timeout")
 CONNECTION_OPTIONS = ("timeout", "lease")
 # Read by the migration executor.
 MIGRATION_OPTIONS = ("migration_lease",)
-OPTIONS = (*POOL_OPTIONS, "spare_sessions", *CONNECTION_OPTIONS, *MIGRATION_OPTIONS, "write_keys")
+OPTIONS = (*POOL_OPTIONS, "jurisdiction", "spare_sessions", *CONNECTION_OPTIONS, *MIGRATION_OPTIONS, "write_keys")
 
 
 class TemplateUsed(ImproperlyConfigured, CommandError):
@@ -46,10 +49,22 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.require_known_options(OPTIONS)
         return {
             "transport": self.get_transport(),
-            "database": f"do:{self.settings_dict['NAME']}",
+            "database": join_place(f"do:{self.settings_dict['NAME']}", self._jurisdiction()),
             **{name: float(options[name]) for name in CONNECTION_OPTIONS if name in options},
             "write_keys": bool(options.get("write_keys", True)),
         }
+
+    def _jurisdiction(self):
+        """Return the jurisdiction of the object: a tenant's own, or that in the OPTIONS."""
+        own = getattr(self.settings_dict, "jurisdiction", None)
+        return self.settings_dict["OPTIONS"].get("jurisdiction") if own is None else own()
+
+    @async_unsafe
+    def ensure_connection(self):
+        super().ensure_connection()
+        # A tenant may have moved since this connection was opened.
+        if (follow := getattr(self.settings_dict, "follow", None)) is not None:
+            follow(self.connection)
 
     def get_transport(self):
         """Return the transport of this process to the relay."""

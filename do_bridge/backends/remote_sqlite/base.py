@@ -15,6 +15,7 @@ from django.utils.asyncio import async_unsafe
 from do_bridge import driver as Database
 from do_bridge.backends.environment import in_test_environment
 from do_bridge.backends.observing import watch
+from do_bridge.driver.places import split_place
 from do_bridge.driver.secret import Secret
 
 from . import read_ahead
@@ -102,7 +103,7 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
             return
         name = self.settings_dict["NAME"]
         # A connection that was opened before the tests began leads to the database that the alias had then.
-        leads_to = name if self.connection is None else self.connection.database.partition(":")[2]
+        leads_to = name if self.connection is None else split_place(self.connection.database)[0].partition(":")[2]
         if leads_to != name or not self.creation.is_test_database():
             raise ImproperlyConfigured(
                 f"A test run may not connect to the configured database of {self.alias!r}. Add the "
