@@ -9,10 +9,13 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from do_bridge.driver.places import JURISDICTIONS
 from do_bridge.relay import LocalRelay, bundle
 
-# The entry point whose objects have an internal table each.
-ENTRY = "test/internal-tables.ts"
+# The entry point whose objects have an internal table each, and which has a stand-in for jurisdictions.
+ENTRY = "test/jurisdictions.ts"
+# The same without jurisdictions, as the local runtime is.
+PLAIN_ENTRY = "test/internal-tables.ts"
 # An isolate has 128 MB in production.
 HEAP = {"MINIFLARE_WORKERD_V8_FLAGS": "--max-heap-size=128"}
 _D1_OBJECTS = "miniflare-D1DatabaseObject"
@@ -25,25 +28,38 @@ class ProductionWorker(LocalRelay):
 
     A `source` of its own keeps the entry point that its configuration names. `wrangler`: run wrangler,
     which reloads code that changes, instead of Miniflare, which starts in a third of the time.
+    `jurisdictions`: whether it runs on the stand-in for them, `worker/test/jurisdictions.ts`. `variables`:
+    variables of the Worker that differ from its configuration.
     """
 
     def __init__(
-        self, *arguments: Any, source: Path | None = None, wrangler: bool = False, **options: Any
+        self,
+        *arguments: Any,
+        source: Path | None = None,
+        wrangler: bool = False,
+        jurisdictions: bool = True,
+        variables: dict[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(*arguments, source=source or bundle.SOURCE, **options)
+        self.jurisdictions = jurisdictions
+        self.variables = variables or {}
         self._wrangler = wrangler
         self._writes_folder = source is None
         if self._writes_folder:
-            self.source = write_worker_folder(self._private / "worker")
+            self._write_folder(self._private / "worker")
 
     def spawn(self) -> None:
         """Starts the processes, with an internal table in each D1 database that they will open."""
         # The guard of a killed Worker has removed it.
         if self._writes_folder and not self.source.exists():
-            write_worker_folder(self.source)
+            self._write_folder(self.source)
         for database_id in self.database_ids:
             make_internal_table(self.folder, database_id)
         super().spawn()
+
+    def _write_folder(self, folder: Path) -> None:
+        self.source = write_worker_folder(folder, jurisdictions=self.jurisdictions, variables=self.variables)
 
     def _command(self, env_file: Path) -> list[str]:
         if self._wrangler:
@@ -54,14 +70,28 @@ class ProductionWorker(LocalRelay):
         return super()._environment() | HEAP
 
 
-def write_worker_folder(folder: Path) -> Path:
+def write_worker_folder(
+    folder: Path, *, jurisdictions: bool = True, variables: dict[str, Any] | None = None
+) -> Path:
     """Make a folder with the relay's own configuration, but for the entry point; return the folder."""
     folder.mkdir(parents=True)
     config = json.loads((bundle.SOURCE / "wrangler.jsonc").read_text())
-    config["main"] = str(bundle.SOURCE / ENTRY)
+    config["main"] = str(bundle.SOURCE / (ENTRY if jurisdictions else PLAIN_ENTRY))
+    config["vars"] |= variables or {}
+    if jurisdictions:
+        bind_jurisdictions(config)
     (folder / "wrangler.jsonc").write_text(json.dumps(config))
     (folder / "node_modules").symlink_to((bundle.SOURCE / "node_modules").resolve())
     return folder
+
+
+def bind_jurisdictions(config: dict[str, Any]) -> None:
+    """Add the objects of each jurisdiction, as `worker/test/jurisdictions.ts` names them."""
+    for jurisdiction in JURISDICTIONS:
+        name = f"Tenant{jurisdiction.title().replace('-', '')}"
+        binding = f"TENANTS_{jurisdiction.upper().replace('-', '_')}"
+        config["durable_objects"]["bindings"].append({"name": binding, "class_name": name})
+        config["migrations"][0]["new_sqlite_classes"].append(name)
 
 
 def make_internal_table(state: Path, database_id: str) -> None:

@@ -11,6 +11,13 @@ for (const suffix of ["_PREVIOUS", "_TENANTS", "_TENANTS_PREVIOUS", "_DIRECTORY"
 }
 // Wrangler asks for the secrets that its configuration names before the tests' own bindings are there.
 Object.assign(process.env, secrets);
+/** The objects of each jurisdiction: see test/jurisdictions.ts. */
+const durableObjects = Object.fromEntries(
+  ["Eu", "Us", "Fedramp", "FedrampHigh"].map((name) => [
+    `TENANTS${name.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`,
+    { className: `Tenant${name}`, useSQLite: true },
+  ]),
+);
 // Production's heap.
 process.env["MINIFLARE_WORKERD_V8_FLAGS"] = "--max-heap-size=128";
 
@@ -18,9 +25,9 @@ export default defineConfig({
   plugins: [
     cloudflareTest({
       wrangler: { configPath: "./wrangler.jsonc" },
-      main: "./test/internal-tables.ts",
+      main: "./test/jurisdictions.ts",
       // Once more: a .dev.vars, which running the Worker makes, goes before the environment.
-      miniflare: { bindings: secrets },
+      miniflare: { bindings: secrets, durableObjects },
     }),
   ],
   test: { include: ["test/**/*.test.ts"], testTimeout: 15_000 },

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from . import exact
@@ -26,6 +27,7 @@ from .exceptions import (
 from .keys import NameInUse, WriteKeys
 from .last_writes import LastWrites
 from .limits import LONGEST_LEASE, chunks_by_weight
+from .places import check_name
 from .results import Result, decoded_rows, result_of
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
@@ -43,7 +45,7 @@ MAX_WRITES: Final = 500
 
 
 class Connection(HasExceptions, LastWrites):
-    """A connection to one database, ``do:<object>`` or ``d1:<id>``.
+    """A connection to one database: ``do:<object>``, ``do:<object>@<jurisdiction>`` or ``d1:<id>``.
 
     Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` limits one call,
     ``lease`` one transaction, both in seconds. Use a connection from one thread at a time.
@@ -56,6 +58,10 @@ class Connection(HasExceptions, LastWrites):
     ``write_keys``: each write to an object carries an idempotency key, at the cost of one row written. After
     a lost answer the driver sends it again, and it still runs once. Without a key, and on D1, the outcome of
     such a write is unknown.
+
+    An object is part of its jurisdiction (`places.JURISDICTIONS`): another jurisdiction has another object of
+    the same name. ``location`` is the hint (`places.LOCATIONS`) that goes with each batch, and with each
+    transaction that begins later. It counts for the call that creates the object, and never moves one.
 
     Observers see ``name`` (``calls.observe``). ``on_call`` is called with a ``Call`` after each request; it
     must not use the connection. ``metered`` is called before each request and returns whether to count the
@@ -74,9 +80,9 @@ class Connection(HasExceptions, LastWrites):
         write_keys: bool | None = None,
         optimistic: bool = False,
         max_writes: int = MAX_WRITES,
+        location: str | None = None,
     ) -> None:
-        if not database.startswith(("do:", "d1:")) or len(database) == 3:
-            raise InterfaceError(f"A database is named 'do:<object>' or 'd1:<id>', not {database!r}")
+        check_name(database, location)
         if timeout <= 0:
             raise InterfaceError("timeout must be greater than 0 seconds")
         if not 0.1 <= lease <= LONGEST_LEASE:
@@ -92,6 +98,7 @@ class Connection(HasExceptions, LastWrites):
         self.optimistic = optimistic and database.startswith("d1:")
         self._keyed_commits = write_keys is not False
         self.max_writes = max_writes
+        self.location = location
         self.on_mismatch: Callable[[str], str | None] | None = None
         self.on_call: Callable[[Call], None] | None = None
         self.ahead: Callable[[], AbstractContextManager[Sequence[Statement]]] | None = None
@@ -339,7 +346,9 @@ class Connection(HasExceptions, LastWrites):
             return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
 
     def _try(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
-        return self.transport.batch(self.database, statements, deadline, expect=self.expect)
+        return self.transport.batch(
+            self.database, statements, deadline, expect=self.expect, location=self.location
+        )
 
     def _write_once(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         with self._with_keys(self._keyed_commits):
@@ -353,7 +362,7 @@ class Connection(HasExceptions, LastWrites):
 
             self._descriptions = self._descriptions or Descriptions()
             return Speculation(self._try, self._write_once, self._descriptions, self.max_writes)
-        return self.transport.transaction(self.database, self.lease, expect=expect)
+        return self.transport.transaction(self.database, self.lease, expect=expect, location=self.location)
 
     def _send(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         expect, seen, key = self.expect, set[str](), self._key_of(statements)
@@ -405,11 +414,12 @@ class Connection(HasExceptions, LastWrites):
     def _batch(
         self, statements: Sequence[Statement], deadline: Deadline, expect: str | None, key: str | None
     ) -> list[Answer]:
+        send = partial(self.transport.batch, self.database, statements, deadline, expect=expect)
         try:
-            return self.transport.batch(self.database, statements, deadline, expect=expect, key=key)
+            return send(key=key, location=self.location)
         except NameInUse:
             self._keys.rename()
-        return self.transport.batch(self.database, statements, deadline, expect=expect, key=self._key())
+        return send(key=self._key(), location=self.location)
 
     def decode(
         self, statements: Sequence[Statement], answers: Sequence[Answer], deadline: Deadline

@@ -124,6 +124,16 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
         "the tenants' objects (do:), RELAY_TOKEN_DIRECTORY opens D1 (d1:), RELAY_TOKEN opens both. "
         "Correct PASSWORD of the alias",
     ),
+    "outside": (
+        OperationalError,
+        "The relay does not serve this object, and nothing was run. Set RELAY_JURISDICTION, from which "
+        "OPTIONS['jurisdiction'] of the alias comes, to the jurisdiction that the relay serves",
+    ),
+    "nowhere": (
+        NotSupportedError,
+        "The object cannot be called, and nothing was run. Jurisdictions exist on Cloudflare alone: leave "
+        "RELAY_JURISDICTION and OPTIONS['jurisdiction'] empty with a local relay",
+    ),
     "too_large": (DataError, "The request or its answer is larger than the relay allows. Split the work"),
     "unknown_database": (
         OperationalError,
@@ -166,6 +176,8 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
 _SAID_BY_HINT: Final = frozenset(
     {"answer_lost", "schema_mismatch", "lease_expired", "no_transaction", "session_limit", "unknown_database"}
 )
+# What some kinds mean if the relay's text is about a jurisdiction.
+_ABOUT_PLACES: Final = {"forbidden": "outside", "unsupported": "nowhere"}
 _TRANSIENT_KINDS: Final = frozenset({"retry", "reset", "session_limit"})
 
 # https://developers.cloudflare.com/d1/observability/debug-d1/ lists the errors after which to try again.
@@ -248,7 +260,8 @@ def error_from(
         hint = next((words for start, words in _HINTS.items() if text.startswith(start)), "")
         text = f"{text}: {hint}" if hint else text
     else:
-        error_class, hint = _BY_KIND.get(kind, _BY_KIND["internal"])
+        meaning = _ABOUT_PLACES.get(kind, kind) if "jurisdiction" in text else kind
+        error_class, hint = _BY_KIND.get(meaning, _BY_KIND["internal"])
         text = _worded(hint, "" if kind in _SAID_BY_HINT else text)
         code = "SQLITE_CONSTRAINT_FOREIGNKEY" if kind == "foreign_key" else code
     return error_class(

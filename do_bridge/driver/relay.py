@@ -58,11 +58,10 @@ class RelayTransport(Transport):
         *,
         expect: str | None = None,
         key: str | None = None,
+        location: str | None = None,
     ) -> list[Answer]:
         """Run the statements as one atomic unit."""
-        message: dict[str, Any] = {"op": "batch", "db": database}
-        if expect is not None:
-            message["expect"] = expect
+        message: dict[str, Any] = {"op": "batch", "db": database, **_set(expect=expect, location=location)}
         message["steps"] = wire_steps(statements)
         if key is not None and database.startswith("d1:"):
             return write_once_on_d1(
@@ -83,7 +82,7 @@ class RelayTransport(Transport):
             {
                 "op": "batch",
                 "db": request.database,
-                **({} if request.expect is None else {"expect": request.expect}),
+                **_set(expect=request.expect),
                 "steps": wire_steps(request.statements),
             }
             for request in requests
@@ -120,11 +119,13 @@ class RelayTransport(Transport):
         finally:
             self.pool.release(session)
 
-    def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:
+    def transaction(
+        self, database: str, lease: float, *, expect: str | None = None, location: str | None = None
+    ) -> RemoteTransaction:
         """Return a transaction of a Durable Object."""
         if not self.supports_transactions(database):
             return super().transaction(database, lease)
-        return RelayTransaction(self.pool, database, lease, expect)
+        return RelayTransaction(self.pool, database, lease, expect, location)
 
     def supports_transactions(self, database: str) -> bool:
         """Durable Objects have transactions, D1 has none."""
@@ -152,9 +153,16 @@ class RelayTransaction(RemoteTransaction):
     # Set here, in case the constructor is interrupted.
     _session: RelaySession | None = None
 
-    def __init__(self, pool: RelayPool, database: str, lease: float, expect: str | None = None) -> None:
+    def __init__(
+        self,
+        pool: RelayPool,
+        database: str,
+        lease: float,
+        expect: str | None = None,
+        location: str | None = None,
+    ) -> None:
         self._pool = pool
-        self._expect = expect
+        self._conditions = _set(expect=expect, location=location)
         self._database = database
         self._lease_ms = round(lease * 1000)
         self._name = ""
@@ -210,9 +218,7 @@ class RelayTransaction(RemoteTransaction):
     def _begin(self, steps: Sequence[Step], deadline: Deadline) -> list[Answer]:
         session = self._session = self._pool.acquire(deadline)
         self._name = session.new_transaction_name()
-        opening: dict[str, Any] = {"begin": True, "lease_ms": self._lease_ms}
-        if self._expect is not None:
-            opening["expect"] = self._expect
+        opening = {"begin": True, "lease_ms": self._lease_ms, **self._conditions}
         try:
             return self._request(session, steps, deadline, **opening)
         except Error as error:
@@ -249,6 +255,11 @@ class RelayTransaction(RemoteTransaction):
         session, self._session = self._session, None
         if session is not None:
             self._pool.release(session)
+
+
+def _set(**fields: str | None) -> dict[str, Any]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 _transports: dict[tuple[str, str], RelayTransport] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .exceptions import DataError, InterfaceError, OperationalError
+from .exceptions import DataError, InterfaceError, NotSupportedError, OperationalError
 from .transport import Deadline, retry_after
 
 
@@ -59,6 +59,16 @@ def too_large(size: int, most: int) -> DataError:
     return DataError(
         f"The request has {size} bytes, and the relay accepts {most}. Split the work",
         kind="too_large",
+        effect="none",
+    )
+
+
+def older_than_places(database: str) -> NotSupportedError:
+    """Return the error for an object in a jurisdiction, which the relay would refuse as a wrong name."""
+    return NotSupportedError(
+        f"{database} is in a jurisdiction, and the relay is older than jurisdictions in names. Nothing was "
+        "run. Run `manage.py relay deploy`",
+        kind="unsupported",
         effect="none",
     )
 

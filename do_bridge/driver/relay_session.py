@@ -27,8 +27,8 @@ from websockets.typing import Subprotocol
 
 from do_bridge.version import __version__
 
-from .exceptions import DataError, Error, InterfaceError, OperationalError, error_from
-from .relay_errors import busy, refused, silent, too_large
+from .exceptions import DatabaseError, Error, InterfaceError, OperationalError, error_from
+from .relay_errors import busy, older_than_places, refused, silent, too_large
 from .secret import Secret, without_frames
 from .transport import Answer, Deadline, is_on_this_machine
 from .trips import trip
@@ -80,6 +80,7 @@ class RelaySession:
         headers = self._socket.response.headers if self._socket.response else {}
         self._limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
         self.knows_keys = headers.get("do-bridge-keys") == "1"
+        self.knows_places = headers.get("do-bridge-places") == "1"
         self.seconds = _header(headers.get("do-bridge-session-seconds"), _DEFAULT_SECONDS)
         self._expires = monotonic() + self.seconds * _USED_TIME
         self.max_message = _header(headers.get("do-bridge-max-message"), _DEFAULT_MAX_MESSAGE)
@@ -275,18 +276,20 @@ class RelaySession:
 
     def _exchange(
         self, messages: Sequence[dict[str, Any]], deadline: Deadline
-    ) -> list[dict[str, Any] | DataError]:
+    ) -> list[dict[str, Any] | DatabaseError]:
         """Send the messages and return the answer to each.
 
-        A message that is too large is not sent. Its answer is a DataError.
+        A message that the relay cannot accept is not sent. Its answer is the error.
         """
-        answers: list[dict[str, Any] | DataError | None] = [None] * len(messages)
+        answers: list[dict[str, Any] | DatabaseError | None] = [None] * len(messages)
         frames: dict[int, bytes] = {}
         places: dict[int, int] = {}
         for place, message in enumerate(messages):
             self._last_id += 1
             data = _encode({"id": self._last_id, **message}).encode()
-            if len(data) > self.max_message:
+            if not self.knows_places and "@" in str(message.get("db")):
+                answers[place] = older_than_places(message["db"])
+            elif len(data) > self.max_message:
                 answers[place] = too_large(len(data), self.max_message)
             else:
                 frames[self._last_id], places[self._last_id] = data, place

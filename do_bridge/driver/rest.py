@@ -74,8 +74,9 @@ class RestTransport(Transport):
         *,
         expect: str | None = None,
         key: str | None = None,
+        location: str | None = None,
     ) -> list[Answer]:
-        """Run the statements as one atomic D1 batch; ``expect`` must be empty."""
+        """Run the statements as one atomic D1 batch; ``expect`` must be empty, ``location`` is ignored."""
         if expect is not None:
             raise NotSupportedError("D1 compares no schema fingerprint. Leave out `expect`")
         url = self._url(database)

@@ -129,19 +129,23 @@ class Transport(ABC):
         *,
         expect: str | None = None,
         key: str | None = None,
+        location: str | None = None,
     ) -> list[Answer]:
         """Run the statements as one atomic unit, in one round trip.
 
-        ``expect``: see Connection.
+        ``expect`` and ``location``: see Connection.
 
         Raises only the driver's exceptions. Reads are tried again. Writes are tried again only if they
         certainly did not run, or if ``key`` identifies them.
         """
 
-    def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:
+    def transaction(
+        self, database: str, lease: float, *, expect: str | None = None, location: str | None = None
+    ) -> RemoteTransaction:
         """Return a transaction that has not begun.
 
-        This base class raises NotSupportedError. `lease` is in seconds; ``expect``: see Connection.
+        This base class raises NotSupportedError. `lease` is in seconds; ``expect`` and ``location``: see
+        Connection.
         """
         raise NotSupportedError(f"{database} has no transactions over this transport. Call execute_batch()")
 
@@ -188,11 +192,14 @@ class WrappedTransport(Transport):
         *,
         expect: str | None = None,
         key: str | None = None,
+        location: str | None = None,
     ) -> list[Answer]:
-        return self.inner.batch(database, statements, deadline, expect=expect, key=key)
+        return self.inner.batch(database, statements, deadline, expect=expect, key=key, location=location)
 
-    def transaction(self, database: str, lease: float, *, expect: str | None = None) -> RemoteTransaction:
-        return self.inner.transaction(database, lease, expect=expect)
+    def transaction(
+        self, database: str, lease: float, *, expect: str | None = None, location: str | None = None
+    ) -> RemoteTransaction:
+        return self.inner.transaction(database, lease, expect=expect, location=location)
 
     def supports_transactions(self, database: str) -> bool:
         return self.inner.supports_transactions(database)

@@ -24,6 +24,7 @@ def worker_copy(own_worker: Callable[..., Any], tmp_path: Path) -> Callable[...,
             shutil.copytree(bundle.SOURCE / name, folder / name)
         config = json.loads((bundle.SOURCE / "wrangler.jsonc").read_text())
         config["main"] = production.ENTRY
+        production.bind_jurisdictions(config)
         config["vars"] |= variables or {}
         (folder / "wrangler.jsonc").write_text(json.dumps(config))
         (folder / "node_modules").symlink_to((bundle.SOURCE / "node_modules").resolve())

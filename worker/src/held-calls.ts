@@ -9,14 +9,15 @@
 // - A batch is handed over once. Batches that wait when a call ends were never handed over, and get a new call.
 
 import { objectFailure } from "./errors";
-import type { Answer, Failure } from "./protocol";
+import type { Place } from "./placement";
+import { fullName, type Answer, type Failure } from "./protocol";
 import type { BatchCall } from "./tenant";
 
 /** Hands over the answer to the last batch and waits for the next one; null when the call is to end. */
 export type NextBatch = (answer: Answer) => Promise<BatchCall | null>;
 
 /** Makes the call to an object; `first` is its first batch. */
-export type Serve = (first: BatchCall, next: NextBatch) => Promise<void>;
+export type Serve = (place: Place, first: BatchCall, next: NextBatch) => Promise<void>;
 
 /** How long a call is used, because the CPU time of an object is counted from its call's arrival. */
 const MAX_AGE_MS = 1000;
@@ -31,6 +32,7 @@ const GONE: Failure = {
 };
 
 interface Work {
+  place: Place;
   call: BatchCall;
   reply: (answer: Answer) => void;
 }
@@ -61,7 +63,8 @@ class HeldCall {
   /** Serves until the call ends or breaks; returns the work that was never handed over. */
   async run(serve: Serve): Promise<Work[]> {
     try {
-      if (this.#current !== null) await serve(this.#current.call, (answer) => this.#next(answer));
+      if (this.#current !== null)
+        await serve(this.#current.place, this.#current.call, (answer) => this.#next(answer));
     } catch (error) {
       // A call that broke while it waited has nothing to report.
       this.#current?.reply({ results: [], error: this.#failure(error) });
@@ -122,6 +125,7 @@ class HeldCall {
 export class HeldCalls {
   readonly #serve: Serve;
   readonly #holdMs: number;
+  /** By full name: two jurisdictions may have objects of one name. */
   readonly #byName = new Map<string, HeldCall>();
   #waiting: HeldCall[] = [];
   #closed = false;
@@ -133,8 +137,9 @@ export class HeldCalls {
   }
 
   /** Runs a batch on its object, after those of this session that came before it. */
-  batch(call: BatchCall): Promise<Answer> {
-    return new Promise((reply) => this.#add({ call, reply }));
+  batch(place: Place, work: Omit<BatchCall, "name">): Promise<Answer> {
+    const call = { name: place.name, ...work };
+    return new Promise((reply) => this.#add({ place, call, reply }));
   }
 
   /** Releases the objects. What was not handed over is not run. */
@@ -146,14 +151,14 @@ export class HeldCalls {
   }
 
   #add(work: Work): void {
-    const held = this.#byName.get(work.call.name);
+    const held = this.#byName.get(fullName(work.place));
     if (this.#closed) work.reply({ results: [], error: GONE });
     else if (held?.open || held?.hasQueue) held.add(work);
     else void this.#call(work);
   }
 
   async #call(first: Work): Promise<void> {
-    const { name } = first.call;
+    const name = fullName(first.place);
     const held = new HeldCall(first, this.#holdMs, (waiting) => this.#limitWaiting(waiting));
     this.#byName.set(name, held);
     const left = await held.run(this.#serve);

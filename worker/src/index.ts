@@ -68,6 +68,7 @@ function openSession(request: Request, env: Env, scope: Scope, shown: ArrayBuffe
     "Sec-WebSocket-Protocol": SUBPROTOCOL,
     "do-bridge-session-limit": String(limits.subrequests),
     "do-bridge-keys": "1",
+    "do-bridge-places": "1",
     "do-bridge-session-seconds": String(limits.seconds),
     "do-bridge-max-message": String(MAX_REQUEST_BYTES),
   };

@@ -23,6 +23,8 @@ const SEGMENT = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const FINGERPRINT = /^[0-9a-f]{0,64}$/;
 /** A client's random number and the number of its write, within the range of exact JavaScript numbers. */
 const KEY = /^([0-9a-f]{32}):([1-9][0-9]{0,14})$/;
+/** The form of jurisdictions and location hints: which of them exist is the platform's to say. */
+const PLACE = /^[a-z0-9-]{2,16}$/;
 const DATABASE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 export type ErrorKind =
@@ -96,10 +98,20 @@ export type ControlStep = SavepointStep | EndStep;
 
 export type Step = Statement | ControlStep;
 
-export interface Database {
-  kind: "do" | "d1";
+export interface ObjectDatabase {
+  kind: "do";
+  /** The object's own name, without its jurisdiction. */
+  name: string;
+  /** Part of the object's identity: another jurisdiction has another object of the same name. */
+  jurisdiction: string | undefined;
+}
+
+export interface D1DatabaseName {
+  kind: "d1";
   name: string;
 }
+
+export type Database = ObjectDatabase | D1DatabaseName;
 
 export interface BatchRequest {
   op: "batch";
@@ -110,6 +122,8 @@ export interface BatchRequest {
   key: Key | undefined;
   /** Whether the same request may have been sent before. */
   again: boolean;
+  /** Where the object is created if it does not exist. */
+  location: string | undefined;
   steps: Statement[];
 }
 
@@ -121,6 +135,7 @@ export interface TransactionRequest {
   begin: boolean;
   leaseMs: number;
   expect: string | undefined;
+  location: string | undefined;
   steps: Step[];
 }
 
@@ -138,13 +153,13 @@ export interface SizeRequest {
 export interface EraseRequest {
   op: "erase";
   id: number;
-  database: Database;
+  database: ObjectDatabase;
 }
 
 export interface OutcomeRequest {
   op: "outcome";
   id: number;
-  database: Database;
+  database: ObjectDatabase;
   key: Key;
 }
 
@@ -229,7 +244,8 @@ function readBatch(id: number, frame: Fields): BatchRequest {
   if (key !== undefined && database.kind === "d1") throw new ProtocolError("keys are only for objects");
   const again = readFlag(frame, "again");
   if (again && key === undefined) throw new ProtocolError("again needs a key");
-  return { op: "batch", id, database, expect, key, again, steps: readStatements(frame) };
+  const location = readLocation(frame, database);
+  return { op: "batch", id, database, expect, key, again, location, steps: readStatements(frame) };
 }
 
 function readErase(id: number, frame: Fields): EraseRequest {
@@ -257,27 +273,45 @@ function readTransaction(id: number, frame: Fields): TransactionRequest {
   const expect = readExpectation(frame);
   if (expect !== undefined && !begin)
     throw new ProtocolError("expect is only for the request that begins the transaction");
+  const location = readLocation(frame, database);
+  if (location !== undefined && !begin)
+    throw new ProtocolError("location is only for the request that begins the transaction");
   const steps = readSteps(frame);
   const end = steps.findIndex((step) => step.type === "commit" || step.type === "rollback");
   if (end >= 0 && end < steps.length - 1) {
     throw new ProtocolError("commit or rollback must be the last step of its request");
   }
-  return { op: "tx", id, database, tx, begin, leaseMs, expect, steps };
+  return { op: "tx", id, database, tx, begin, leaseMs, expect, location, steps };
 }
 
-/** Reads `do:<name>` or `d1:<database id>`. Names are refused, never normalised. */
+/** Reads `do:<name>`, `do:<name>@<jurisdiction>` or `d1:<database id>`. Names are refused, never normalised. */
 function readDatabase(value: unknown): Database {
   if (typeof value !== "string") throw new ProtocolError("db must be a string");
-  const name = value.slice(3);
-  if (value.startsWith("do:")) {
-    const segments = name.split("/");
-    if (segments.length > 4 || !segments.every((segment) => SEGMENT.test(segment))) {
-      throw new ProtocolError("db is not a valid object name");
-    }
-    return { kind: "do", name };
+  const rest = value.slice(3);
+  if (value.startsWith("do:")) return readObject(rest);
+  if (value.startsWith("d1:") && DATABASE_ID.test(rest)) return { kind: "d1", name: rest };
+  throw new ProtocolError("db must be do:<name>, do:<name>@<jurisdiction> or d1:<database id>");
+}
+
+function readObject(text: string): ObjectDatabase {
+  const at = text.indexOf("@");
+  const name = at < 0 ? text : text.slice(0, at);
+  const jurisdiction = at < 0 ? undefined : text.slice(at + 1);
+  const segments = name.split("/");
+  if (segments.length > 4 || !segments.every((segment) => SEGMENT.test(segment))) {
+    throw new ProtocolError("db is not a valid object name");
   }
-  if (value.startsWith("d1:") && DATABASE_ID.test(name)) return { kind: "d1", name };
-  throw new ProtocolError("db must be do:<name> or d1:<database id>");
+  if (jurisdiction !== undefined && !PLACE.test(jurisdiction)) {
+    throw new ProtocolError(
+      "db has a jurisdiction that is not 2 to 16 lower-case letters, digits or hyphens",
+    );
+  }
+  return { kind: "do", name, jurisdiction };
+}
+
+/** The name of an object as the protocol writes it behind `do:`; no two objects share it. */
+export function fullName({ name, jurisdiction }: { name: string; jurisdiction: string | undefined }): string {
+  return jurisdiction === undefined ? name : `${name}@${jurisdiction}`;
 }
 
 function readStatements(frame: Fields): Statement[] {
@@ -327,6 +361,16 @@ function readText(fields: Fields, field: string, maxLength: number): string {
   const value = fields[field];
   if (typeof value !== "string" || value.length < 1 || value.length > maxLength) {
     throw new ProtocolError(`${field} must be a string of 1 to ${maxLength} characters`);
+  }
+  return value;
+}
+
+function readLocation(frame: Fields, { kind }: Database): string | undefined {
+  const value = frame["location"];
+  if (value === undefined) return undefined;
+  if (kind === "d1") throw new ProtocolError("location is only for objects");
+  if (typeof value !== "string" || !PLACE.test(value)) {
+    throw new ProtocolError("location must be 2 to 16 lower-case letters, digits or hyphens");
   }
   return value;
 }

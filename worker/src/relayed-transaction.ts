@@ -2,7 +2,14 @@
 
 import { objectFailure } from "./errors";
 import type { Outcome, Pull } from "./interactive";
-import type { Answer, Failure, Step, TransactionRequest } from "./protocol";
+import {
+  fullName,
+  type Answer,
+  type Database,
+  type Failure,
+  type Step,
+  type TransactionRequest,
+} from "./protocol";
 
 type Reply = (request: TransactionRequest, answer: Answer) => void;
 
@@ -32,8 +39,7 @@ function failed(error: Failure): Answer {
 }
 
 export class RelayedTransaction {
-  /** The database that the transaction was begun on, as `kind:name`. */
-  readonly database: string;
+  readonly #database: Database;
   /** The answer to a request that comes after the end. */
   #ended: Failure | null = null;
   readonly #reply: Reply;
@@ -43,9 +49,15 @@ export class RelayedTransaction {
   #closed = false;
 
   constructor(begin: TransactionRequest, reply: Reply) {
-    this.database = `${begin.database.kind}:${begin.database.name}`;
+    this.#database = begin.database;
     this.#reply = reply;
     this.#current = begin;
+  }
+
+  /** Whether the transaction was begun on this database. */
+  isOn(database: Database): boolean {
+    const own = this.#database;
+    return own.kind === "do" && database.kind === "do" && fullName(own) === fullName(database);
   }
 
   /** Carries the transaction to its end. */

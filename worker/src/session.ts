@@ -5,7 +5,7 @@ import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
 import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
 import { HeldCalls, type Serve } from "./held-calls";
-import { stubOf } from "./placement";
+import { placementRefusal, servedJurisdiction, stubOf, type Place } from "./placement";
 import {
   MAX_REQUEST_BYTES,
   ProtocolError,
@@ -13,10 +13,12 @@ import {
   parseRequest,
   type Answer,
   type BatchRequest,
-  type Database,
+  type D1DatabaseName,
   type Effect,
   type EraseRequest,
   type ErrorKind,
+  type Failure,
+  type ObjectDatabase,
   type OutcomeRequest,
   type Request,
   type SizeRequest,
@@ -94,7 +96,7 @@ export class Session {
     this.#env = env;
     this.#limits = limits;
     this.#token = token;
-    const serve: Serve = async (first, next) => this.#object(first.name).serve(first, next);
+    const serve: Serve = async (place, first, next) => this.#object(place).serve(first, next);
     this.#calls = new HeldCalls(serve, limits.holdMs);
   }
 
@@ -144,14 +146,23 @@ export class Session {
   }
 
   async #serve(request: Request): Promise<void> {
-    const refusal = request.op === "ping" ? null : scopeRefusal(this.#limits.scope, request.database);
-    if (refusal !== null) this.#answer(request, failed("forbidden", refusal));
+    const refusal = this.#refusal(request);
+    if (refusal !== null) this.#answer(request, { results: [], error: refusal });
     else if (request.op === "ping") this.#answer(request, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
     else if (request.op === "outcome") this.#answer(request, await this.#outcome(request));
     else if (request.op === "erase") this.#answer(request, await this.#erase(request));
     else if (request.op === "size") this.#answer(request, await this.#size(request));
     else this.#answer(request, await this.#batch(request));
+  }
+
+  /** Why nothing of a request may run; null if it may. */
+  #refusal(request: Request): Failure | null {
+    if (request.op === "ping") return null;
+    const { database } = request;
+    const message = scopeRefusal(this.#limits.scope, database);
+    if (message !== null) return { kind: "forbidden", message, effect: "none" };
+    return database.kind === "do" ? placementRefusal(this.#env, database) : null;
   }
 
   /** Whether the Worker that is deployed now still accepts the session's token. */
@@ -166,7 +177,8 @@ export class Session {
   async #compare(): Promise<boolean> {
     this.#subrequests += 1;
     try {
-      const access = await this.#object(DOORKEEPER).access(DOORKEEPER, this.#token);
+      const doorkeeper = { name: DOORKEEPER, jurisdiction: servedJurisdiction(this.#env) };
+      const access = await this.#object(doorkeeper).access(DOORKEEPER, this.#token);
       return access === this.#limits.scope;
     } catch {
       // The object cannot be asked, or runs older code: the session ends by its age at the latest.
@@ -183,12 +195,12 @@ export class Session {
     this.#close();
   }
 
-  async #batch({ database, expect, key, again, steps }: BatchRequest): Promise<Answer> {
+  async #batch({ database, expect, key, again, location, steps }: BatchRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     if (database.kind === "do") {
       // One each, though those on a held call make no new subrequest: the runtime may change what it counts.
       this.#subrequests += 1;
-      return this.#calls.batch({ name: database.name, expect, key, again, steps });
+      return this.#calls.batch({ ...database, location }, { expect, key, again, steps });
     }
     const binding = this.#binding(database);
     if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
@@ -203,7 +215,7 @@ export class Session {
     if (this.#exhausted()) return limitReached();
     this.#subrequests += 1;
     try {
-      const outcome = await this.#object(database.name).outcome(database.name, key);
+      const outcome = await this.#object(database).outcome(database.name, key);
       return { results: [JSON.stringify({ columns: ["outcome"], rows: [[outcome]] })] };
     } catch (error) {
       // Reading the size again does no harm.
@@ -211,34 +223,41 @@ export class Session {
     }
   }
 
-  async #erase({ database: { name } }: EraseRequest): Promise<Answer> {
+  async #erase({ database }: EraseRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     this.#subrequests += 1;
     try {
-      const erased = await this.#object(name).erase(name);
+      const erased = await this.#object(database).erase(database.name);
       return { results: [JSON.stringify({ columns: ["erased"], rows: [[Number(erased)]] })] };
     } catch (error) {
       return { results: [], error: objectFailure(error, "unknown") };
     }
   }
 
-  async #size({ database }: SizeRequest): Promise<Answer> {
-    const isObject = database.kind === "do";
-    const binding = isObject ? null : this.#binding(database);
-    if (!isObject && binding === null) {
-      return failed("unknown_database", "no D1 database with this id is bound");
-    }
-    if (this.#exhausted() || (!isObject && !this.#hasLeftOnD1(1))) return limitReached();
+  #size({ database }: SizeRequest): Promise<Answer> {
+    return database.kind === "do" ? this.#sizeOfObject(database) : this.#sizeOnD1(database);
+  }
+
+  async #sizeOfObject(database: ObjectDatabase): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
     this.#subrequests += 1;
     try {
-      if (binding !== null) this.#d1Queries += 1;
-      const size = await (binding === null
-        ? this.#object(database.name).size(database.name)
-        : sizeOfD1(binding));
-      return { results: [JSON.stringify({ columns: ["size"], rows: [[size]] })] };
+      return sizeAnswer(await this.#object(database).size(database.name));
     } catch (error) {
-      const failure = isObject ? objectFailure(error, "none") : d1Failure(error);
-      return { results: [], error: { ...failure, effect: "none" } };
+      return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
+    }
+  }
+
+  async #sizeOnD1(database: D1DatabaseName): Promise<Answer> {
+    const binding = this.#binding(database);
+    if (binding === null) return failed("unknown_database", "no D1 database with this id is bound");
+    if (this.#exhausted() || !this.#hasLeftOnD1(1)) return limitReached();
+    this.#subrequests += 1;
+    this.#d1Queries += 1;
+    try {
+      return sizeAnswer(await sizeOfD1(binding));
+    } catch (error) {
+      return { results: [], error: { ...d1Failure(error), effect: "none" } };
     }
   }
 
@@ -250,18 +269,18 @@ export class Session {
     } else if (begin && known !== undefined) {
       this.#answer(request, failed("bad_request", "this tx name was used before in this session"));
     } else if (begin) {
-      await this.#begin(request);
+      await this.#begin(request, database);
     } else if (known === undefined) {
       this.#answer(request, { results: [], error: NO_TRANSACTION });
-    } else if (known.database !== `${database.kind}:${database.name}`) {
+    } else if (!known.isOn(database)) {
       this.#answer(request, failed("bad_request", "this tx was begun on another database"));
     } else {
       known.send(request);
     }
   }
 
-  async #begin(request: TransactionRequest): Promise<void> {
-    const { tx, database, leaseMs, expect, steps } = request;
+  async #begin(request: TransactionRequest, database: ObjectDatabase): Promise<void> {
+    const { tx, leaseMs, expect, location, steps } = request;
     if (this.#exhausted()) {
       this.#answer(request, limitReached());
       return;
@@ -270,19 +289,22 @@ export class Session {
     this.#transactions.set(tx, transaction);
     this.#subrequests += 1;
     await transaction.run(request, async (_begin, pull) =>
-      this.#object(database.name).interact({ name: database.name, leaseMs, expect, steps }, (answer) => {
-        this.#subrequests += 1;
-        return pull(answer);
-      }),
+      this.#object({ ...database, location }).interact(
+        { name: database.name, leaseMs, expect, steps },
+        (answer) => {
+          this.#subrequests += 1;
+          return pull(answer);
+        },
+      ),
     );
   }
 
   /** A new stub for each call, because one that has seen a connection error stays broken. */
-  #object(name: string): DurableObjectStub<Tenant> {
-    return stubOf(this.#env, name);
+  #object(place: Place): DurableObjectStub<Tenant> {
+    return stubOf(this.#env, place);
   }
 
-  #binding({ name }: Database): D1Database | null {
+  #binding({ name }: D1DatabaseName): D1Database | null {
     // A Worker for objects only may be configured without it.
     const names: Record<string, string> | undefined = this.#env.D1_DATABASES;
     if (names === undefined || !Object.hasOwn(names, name)) return null;
@@ -348,6 +370,10 @@ function readFrame(data: string | ArrayBuffer): Request {
     throw new ProtocolError(`a frame may have at most ${MAX_REQUEST_BYTES} bytes`, null, "too_large");
   }
   return parseRequest(data);
+}
+
+function sizeAnswer(size: number): Answer {
+  return { results: [JSON.stringify({ columns: ["size"], rows: [[size]] })] };
 }
 
 function failed(kind: ErrorKind, message: string, effect: Effect = "none"): Answer {

@@ -2,8 +2,8 @@
 
 import { env, exports } from "cloudflare:workers";
 
-import worker from "../src/index";
 import { SUBPROTOCOL } from "../src/protocol";
+import worker from "./jurisdictions";
 
 export const TOKEN = "a-token-for-tests-of-the-relay-00";
 

@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { HeldCalls, type NextBatch } from "../src/held-calls";
+import type { Place } from "../src/placement";
 import type { Answer } from "../src/protocol";
 import type { BatchCall } from "../src/tenant";
 
@@ -21,7 +22,7 @@ let gate: Promise<void>;
 let closing: Promise<void>;
 
 /** An object that answers the number of its call and of the batch in it. */
-async function serve(first: BatchCall, next: NextBatch): Promise<void> {
+async function serve(_place: Place, first: BatchCall, next: NextBatch): Promise<void> {
   const broken = Promise.withResolvers<never>();
   const call: Call = { name: first.name, batches: 0, ended: false, break: broken.reject };
   const number = calls.push(call);
@@ -44,8 +45,8 @@ beforeEach(() => {
 
 afterEach(() => vi.useRealTimers());
 
-async function run(name = "a"): Promise<string | Answer["error"]> {
-  const answer = await held.batch({ name, steps: [] });
+async function run(name = "a", jurisdiction?: string): Promise<string | Answer["error"]> {
+  const answer = await held.batch({ name, jurisdiction }, { steps: [] });
   return answer.error ?? answer.results[0];
 }
 

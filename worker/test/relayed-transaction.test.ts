@@ -9,8 +9,9 @@ const SQL: Step = { type: "statement", sql: "SELECT 1", params: [], count: false
 const COMMIT: Step = { type: "commit", key: { client: "a", n: 1 } };
 
 function request(id: number, steps: Step[]): TransactionRequest {
-  const database = { kind: "do", name: "a" } as const;
-  return { op: "tx", id, database, tx: "t1", begin: id === 1, leaseMs: 1000, expect: undefined, steps };
+  const database = { kind: "do", name: "a", jurisdiction: undefined } as const;
+  const unset = { expect: undefined, location: undefined };
+  return { op: "tx", id, database, tx: "t1", begin: id === 1, leaseMs: 1000, ...unset, steps };
 }
 
 test.each([

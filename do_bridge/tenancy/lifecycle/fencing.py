@@ -162,12 +162,12 @@ class _FencedTransport(WrappedTransport):
         super().__init__(inner)
         self.guard = [prepare(sql, params) for sql, params in guard]
 
-    def batch(self, database, statements, deadline, *, expect=None, key=None):
+    def batch(self, database, statements, deadline, **more):
         if all(statement.shape.reads_only for statement in statements):
-            return self.inner.batch(database, statements, deadline, expect=expect, key=key)
+            return self.inner.batch(database, statements, deadline, **more)
 
         def send(steps):
-            return self.inner.batch(database, steps, deadline, expect=expect, key=key)
+            return self.inner.batch(database, steps, deadline, **more)
 
         if database.startswith("d1:") and any(map(is_several, (statement.sql for statement in statements))):
             # D1 returns the rows of such a text only if it is alone.
@@ -175,8 +175,8 @@ class _FencedTransport(WrappedTransport):
             return send(statements)
         return _behind(self.guard, send, statements)
 
-    def transaction(self, database, lease, *, expect=None):
-        return _FencedTransaction(self.inner.transaction(database, lease, expect=expect), self.guard)
+    def transaction(self, database, lease, **more):
+        return _FencedTransaction(self.inner.transaction(database, lease, **more), self.guard)
 
 
 class _FencedTransaction(RemoteTransaction):

@@ -155,13 +155,13 @@ class _RecordingTransport(WrappedTransport):
         super().__init__(inner)
         self.made = made
 
-    def batch(self, database, statements, deadline, *, expect=None, key=None):
-        answers = self.inner.batch(database, statements, deadline, expect=expect, key=key)
+    def batch(self, database, statements, deadline, **more):
+        answers = self.inner.batch(database, statements, deadline, **more)
         self.made.note(statements)
         return answers
 
-    def transaction(self, database, lease, *, expect=None):
-        return _RecordedTransaction(self.inner.transaction(database, lease, expect=expect), self.made)
+    def transaction(self, database, lease, **more):
+        return _RecordedTransaction(self.inner.transaction(database, lease, **more), self.made)
 
 
 class _RecordedTransaction(RemoteTransaction):
