@@ -2,7 +2,6 @@
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-
 from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver
@@ -16,7 +15,14 @@ POOL_OPTIONS = ("pool_size", "connect_timeout")
 CONNECTION_OPTIONS = ("timeout", "lease")
 # Read by the migration executor.
 MIGRATION_OPTIONS = ("migration_lease",)
-OPTIONS = (*POOL_OPTIONS, "jurisdiction", "spare_sessions", *CONNECTION_OPTIONS, *MIGRATION_OPTIONS, "write_keys")
+OPTIONS = (
+    *POOL_OPTIONS,
+    "jurisdiction",
+    "spare_sessions",
+    *CONNECTION_OPTIONS,
+    *MIGRATION_OPTIONS,
+    "write_keys",
+)
 
 
 class TemplateUsed(ImproperlyConfigured, CommandError):

@@ -84,7 +84,7 @@ def remove_rows(lease, state, emptied=True):
     directory, slug = conf("DIRECTORY_ALIAS"), lease.slug
     values = {"state": state, "fingerprint": "", "operation": "", "owner": "", "expires": None, "error": ""}
     if emptied:
-        values["emptied"] = lease.fence
+        values |= {"emptied": lease.fence, "left_behind": None}
     sql, params = leases.still_mine(lease)
     try:
         with batch(using=directory), rows_may_go():

@@ -6,6 +6,7 @@ from functools import partial
 from django.db import DatabaseError, connections
 
 from do_bridge.backends.remote_sqlite.emptying import empty
+from do_bridge.driver.places import join_place
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import tenant_alias
 
@@ -14,26 +15,41 @@ from .fencing import is_fenced, refuse_older
 
 
 @contextlib.contextmanager
-def connected(alias):
-    """Yield a new driver connection to `alias`, whose errors are Django's."""
+def connected(alias, jurisdiction=None, **options):
+    """Yield a new driver connection to `alias`, whose errors are Django's.
+
+    With a `jurisdiction`, which may be empty, it leads to the tenant's object there, whatever the ledger has.
+    """
     from do_bridge.backends.sqlite_file.schema import connect
 
     wrapper = connections[alias]
-    with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper)) as connection:
+    if jurisdiction is not None:
+        options["database"] = join_place(f"do:{wrapper.settings_dict['NAME']}", jurisdiction)
+    with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper, **options)) as connection:
         yield connection
 
 
 def empty_tenant(lease):
     """Drop everything in the object of a lease's tenant, and release its storage.
 
-    Raises LeaseLost if a newer lease has written to it, and Django's database errors.
+    Another object that a move has left behind is emptied first. Raises LeaseLost if a newer lease has written
+    to one, and Django's database errors.
     """
-    alias = tenant_alias(lease.slug)
-    with noticing(lease), connected(alias) as connection:
+    if lease.row.left_behind is not None:
+        empty_at(lease, lease.row.left_behind)
+    empty_at(lease, lease.row.jurisdiction)
+    _forget_connection(tenant_alias(lease.slug))
+
+
+def empty_at(lease, jurisdiction):
+    """Drop everything in the object of a lease's tenant in a jurisdiction, and release its storage.
+
+    Raises LeaseLost if a newer lease has written to it.
+    """
+    with noticing(lease), connected(tenant_alias(lease.slug), jurisdiction) as connection:
         empty(connection, partial(refuse_older, lease.fence))
         # This does nothing if another process has made tables since.
         connection.erase()
-    _forget_connection(alias)
 
 
 def empty_held_tenant(lease, connection):
@@ -46,13 +62,14 @@ def empty_held_tenant(lease, connection):
         empty(connection, partial(refuse_older, lease.fence))
         connection.commit()
         connection.erase()
+    if lease.row.left_behind is not None:
+        empty_at(lease, lease.row.left_behind)
     _forget_connection(alias)
 
 
 def drop_left_over(lease):
     """Drop what interrupted operations have left; the storage stays."""
-    alias = tenant_alias(lease.slug)
-    with noticing(lease), connected(alias) as connection:
+    with noticing(lease), connected(tenant_alias(lease.slug), lease.row.jurisdiction) as connection:
         empty(connection, partial(refuse_older, lease.fence))
 
 
@@ -69,8 +86,9 @@ def settle(lease, fingerprint):
 
 
 def clear(lease):
-    """Drop what was made under a lost lease, if its tenant was deleted."""
-    if leases.look(lease.slug).emptied > lease.fence:
+    """Drop what was made under a lost lease, if its tenant was deleted or is elsewhere now."""
+    row = leases.look(lease.slug)
+    if row.emptied > lease.fence or row.jurisdiction != lease.row.jurisdiction:
         # What a newer lease has written is protected by its fencing token.
         with contextlib.suppress(leases.LeaseLost):
             drop_left_over(lease)

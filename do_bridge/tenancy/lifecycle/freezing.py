@@ -13,7 +13,7 @@ from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.expecting import expecting, is_mismatch
 from do_bridge.tenancy.schema.fingerprint import write_statements
 
-from .fencing import fenced, read_object
+from .fencing import read_object, under
 from .states import MOVING
 
 
@@ -45,7 +45,7 @@ def thaw(connection, lease):
 def _write(connection, lease, before, after):
     """Replace a fingerprint under a lease; return False if the object has another one."""
     try:
-        with fenced(connection.alias, lease), expecting(connection, before):
+        with under(connection, lease), expecting(connection, before):
             run_batch(connection, write_statements(after))
     except DatabaseError as error:
         if not is_mismatch(error):

@@ -44,8 +44,8 @@ def take_statement(rows, operation, seconds):
 def begin_statement(places, operation, owner, seconds, fingerprint):
     """Return the statement that takes leases of slugs that have no tenant.
 
-    `places` are {slug: its Place}. It sets the state to "ready" in advance. The batch must first fail if such a lease is held. The
-    statement's rows are (slug, fence).
+    `places` are {slug: its Place}. It sets the state to "ready" in advance. The batch must first fail if such
+    a lease is held. The statement's rows are (slug, fence).
     """
     _, tenants, key = names()
     new = f"value->>0, %s, '{State.READY}', value->>1, value->>2"

@@ -94,8 +94,9 @@ def look_statement(slugs):
     states, tenants, key = names()
     columns = ", ".join(f"s.{name}" for name in ledger.COLUMNS[1:])
     return (
-        f"SELECT json_array(asked.value, {columns}, s.expires > {NOW}, EXISTS (SELECT 1 FROM {tenants} AS t WHERE t.{key} = asked.value)) "  # noqa: S608
-        f"FROM json_each(%s) AS asked LEFT JOIN {states} AS s ON s.slug = asked.value",
+        f"SELECT json_array(asked.value, {columns}, s.expires > {NOW}, EXISTS ("  # noqa: S608
+        f"SELECT 1 FROM {tenants} AS t WHERE t.{key} = asked.value)) FROM json_each(%s) AS asked "
+        f"LEFT JOIN {states} AS s ON s.slug = asked.value",
         (json.dumps(slugs),),
     )
 
@@ -137,8 +138,9 @@ def take(
 
     `read()` returns what the object holds, as `states.Held`; it is called if the row alone is not enough to
     decide. With `adopts` the operation keeps tables that are not the tenant's, with `replaces` it drops those
-    of a tenant that is ready. A tenant that does not exist gets the `place`. It waits at most `wait` seconds, and only for the operations in `waits_for`. If
-    the step is a refusal, nothing is taken, and the Lease returned has the `fence` 0. Raises Held.
+    of a tenant that is ready. A tenant that does not exist gets the `place`. It waits at most `wait` seconds,
+    and only for the operations in `waits_for`. If the step is a refusal, nothing is taken, and the Lease
+    returned has the `fence` 0. Raises Held.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + MARGIN if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
@@ -189,6 +191,9 @@ def _decide(row, operation, read, adopts, has_waited):
     step = next_step(row, held, operation)
     if adopts and held.has_tables and step in (Do.TAKEN, Do.DROP):
         step = Do.KEEP
+    if operation == Operation.MOVE:
+        # By its owner a move knows its own switch.
+        return step, ""
     # If this process is interrupted too, the work stays known as the first owner's.
     return step, row.owner if is_its_work(row, held) or not held.has_tables else ""
 

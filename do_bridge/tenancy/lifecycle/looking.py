@@ -3,8 +3,9 @@
 import contextvars
 from contextlib import contextmanager
 
-from django.db import connections
+from django.db import OperationalError, connections
 
+from do_bridge.driver.places import split_place
 from do_bridge.tenancy.context import current
 from do_bridge.tenancy.places import noted
 from do_bridge.tenancy.schema import known
@@ -39,6 +40,21 @@ def _expect(alias, fingerprint):
     connection = getattr(connections._connections, alias, None) if alias_slug(alias) else None
     if connection is not None and connection.connection is not None:
         connection.connection.expect = fingerprint(connection.connection.database)
+
+
+def refuse_elsewhere(lease):
+    """Raise OperationalError if this thread's connection leads to another object than the lease's.
+
+    So nobody makes tables where the tenant was before a move. No round trip.
+    """
+    connection = connections[tenant_alias(lease.slug)]
+    connection.ensure_connection()
+    place = split_place(connection.connection.database)[1] or ""
+    if place != lease.row.jurisdiction:
+        raise OperationalError(
+            f"Tenant {lease.slug!r} was moved while '{lease.operation}' ran, so that did nothing more. "
+            "Run the command again."
+        )
 
 
 @contextmanager

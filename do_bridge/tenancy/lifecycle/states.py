@@ -34,8 +34,9 @@ class Operation(StrEnum):
 FILLING = (Operation.LOAD, Operation.COPY, Operation.RESTORE)
 
 
-#: What an object has in place of its schema fingerprint while its tenant is moved: every request is refused.
-MOVING = "moving"
+#: What an object has in place of its schema fingerprint while its tenant is moved, so that every request is
+#: refused; the relay takes nothing but hexadecimal digits for a fingerprint.
+MOVING = "0" * 64
 
 
 class Content(StrEnum):

@@ -40,8 +40,8 @@ class TenantElsewhere(SchemaMismatch):
 
     def __init__(self, slug: str, jurisdiction: str) -> None:
         super().__init__(
-            f"Tenant {slug!r} is in the jurisdiction {jurisdiction!r}, which is not the one in the OPTIONS of "
-            "the tenants' template in DATABASES. Correct OPTIONS['jurisdiction'] (RELAY_JURISDICTION), or "
+            f"Tenant {slug!r} is in the jurisdiction {jurisdiction!r}, and DATABASES has another one in the "
+            "OPTIONS of the tenants' template. Correct OPTIONS['jurisdiction'] (RELAY_JURISDICTION), or "
             f"move the tenant with `manage.py tenant_move {slug} --jurisdiction <the one in the settings>`."
         )
 
