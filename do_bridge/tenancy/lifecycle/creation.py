@@ -36,7 +36,7 @@ from .looking import close_to_older, read_tenant
 from .provision import ObjectFilled, provision_noted, ready, refuse, template_dump, work_under
 from .row_sql import new_row, place_statement, present, tenant_statement
 from .signals import tenant_filled
-from .states import Do, Operation, State, next_step
+from .states import MOVING, Do, Operation, State, next_step
 from .tenant_rows import refuse_missing
 
 _UNSETTLED = "unsettled"
@@ -221,7 +221,8 @@ def fill(made, first, *, adopt=False):
     lease = made.lease
     if lease is None:
         held = read_tenant(made.row.slug)
-        if not (held.fingerprint and known.is_usable(held.applied)):
+        is_whole = held.fingerprint not in ("", MOVING)
+        if not (is_whole and known.is_usable(held.applied)):
             provision_noted(made.row.slug)
         return "migrated"
     try:
