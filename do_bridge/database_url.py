@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from do_bridge.driver.places import JURISDICTIONS
 from do_bridge.driver.transport import is_on_this_machine
 
 __all__ = ["parse", "register"]
@@ -27,6 +28,7 @@ def parse(url: str) -> dict[str, Any]:
     * `d1://:<relay token>@<relay host>/<database id>`
     * `d1://<account id>:<API token>@api.cloudflare.com/<database id>?transport=rest`
     * `do://:<relay token>@<relay host>/<object name>`; without a name it is the template of tenants' aliases
+    * `do://:<relay token>@<relay host>/<object name>?jurisdiction=eu`
 
     The parts are percent-decoded. The query holds `OPTIONS` of the engine, `test_name` and `test_clones`
     for `TEST`, and `tls`, which is off for this machine alone if it is left out. Raises
@@ -136,6 +138,10 @@ def _settings(
         base += _base_path(options, host, path)
         if not name:
             raise ImproperlyConfigured(f"The d1:// URL has no database's id. {_WRITE.format(scheme)}")
+    elif "@" in name:
+        raise ImproperlyConfigured(
+            "The do:// URL has an '@' in the object's name. Write its jurisdiction as ?jurisdiction=eu."
+        )
     made: dict[str, Any] = {"ENGINE": ENGINES[scheme], "NAME": name, "HOST": base, "PORT": "", "USER": ""}
     made |= {"PASSWORD": password or user, "OPTIONS": options}
     return made | ({"TEST": test} if test else {})
@@ -229,7 +235,13 @@ _OPTIONS: Final[dict[str, dict[str, _Reader]]] = {
         "transactions": _one_of("none", "optimistic"),
         "max_writes": (int, "a whole number"),
     },
-    "do": {**_POOL, "write_keys": _FLAG, "lease": _SECONDS, "migration_lease": _SECONDS},
+    "do": {
+        **_POOL,
+        "write_keys": _FLAG,
+        "lease": _SECONDS,
+        "migration_lease": _SECONDS,
+        "jurisdiction": _one_of(*JURISDICTIONS),
+    },
 }
 _TEST_NAME: Final[dict[str, _Reader]] = {"tls": _FLAG, "test_name": (_text, "a name")}
 #: By scheme, what goes elsewhere.

@@ -11,6 +11,7 @@ from django.db import connections
 from django.http import HttpResponseNotAllowed, JsonResponse
 
 from do_bridge import driver
+from do_bridge.driver.places import join_place
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.tenants import tenant_model
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 READY, LIVE = "/healthz", "/healthz/live"
 DEADLINE = 2.0  # seconds that a database has for its answer
 SHARED = 1.0  # seconds for which an answer is shared: a flood of requests must not reach the databases
-PROBE = "do:health"  # an object of its own without a table, so that reading from it writes nothing
+PROBE = "health"  # an object of its own without a table, so that reading from it writes nothing
 
 _transports = {}
 _transports_lock = threading.Lock()
@@ -126,7 +127,8 @@ def probe_objects():
     values = connections.settings["tenant"]
     if not values["HOST"]:
         return NO_RELAY
-    with driver.connect(_relay(values), PROBE, timeout=DEADLINE) as connection:
+    probe = join_place(f"do:{PROBE}", values["OPTIONS"].get("jurisdiction"))
+    with driver.connect(_relay(values), probe, timeout=DEADLINE) as connection:
         connection.execute("SELECT 1").fetchone()
     return None
 

@@ -71,6 +71,7 @@ def local_environment(worker: LocalRelay) -> dict[str, str]:
         "D1_TRANSPORT": "relay",
         "D1_TRANSACTIONS": "optimistic",
         "RELAY_URL": worker.url,
+        "RELAY_JURISDICTION": "",  # the local runtime has none
         "RELAY_TOKEN": worker.token,
         **dict.fromkeys(OPTIONAL_TOKENS, ""),
     }

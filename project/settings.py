@@ -93,6 +93,8 @@ TEMPLATES = [
 ]
 
 RELAY_URL = env("RELAY_URL", default="")
+# The jurisdiction in which tenants' objects are; a relay that was deployed with it serves no others.
+RELAY_JURISDICTION = env("RELAY_JURISDICTION", default="")
 RELAY_TOKEN = os.environ.get("RELAY_TOKEN", "")
 # Tokens for one kind of database each; a host that has both needs no RELAY_TOKEN.
 RELAY_TOKEN_TENANTS = os.environ.get("RELAY_TOKEN_TENANTS", "") or RELAY_TOKEN
@@ -141,7 +143,7 @@ DATABASES = TenantDatabases(
             "NAME": "",
             "HOST": RELAY_URL,
             "PASSWORD": RELAY_TOKEN_TENANTS,
-            "OPTIONS": {"timeout": 30, "lease": 10},
+            "OPTIONS": {"timeout": 30, "lease": 10, "jurisdiction": RELAY_JURISDICTION or None},
         },
     }
 )

@@ -42,6 +42,7 @@ def site_environment(worker: Any) -> dict[str, str]:
         "D1_TRANSACTIONS": os.environ.get("TEST_D1_TRANSACTIONS", "none"),
         "D1_API_BASE": worker.api_base,
         "RELAY_URL": worker.url,
+        "RELAY_JURISDICTION": "",
         "RELAY_TOKEN": worker.token,
         **dict.fromkeys(tokens.OPTIONAL_TOKENS, ""),
         "MIGRATE_TOKEN": "",

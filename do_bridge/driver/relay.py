@@ -94,6 +94,12 @@ class RelayTransport(Transport):
         answers = self._ask({"op": "size", "db": database}, deadline, reads_only=True)
         return int(answers[0].rows[0][0])
 
+    def jurisdiction_of(self, database: str, deadline: Deadline) -> str | None:
+        """Return the jurisdiction that the runtime itself reports for an object, or None."""
+        answers = self._ask({"op": "place", "db": database}, deadline, reads_only=True)
+        found = answers[0].rows[0][0]
+        return None if found is None else str(found)
+
     def erase(self, database: str, deadline: Deadline) -> bool:
         """Release an object's storage; return False if the object has a table or view."""
         # Erasing twice does no harm, so it is repeated as a read is.

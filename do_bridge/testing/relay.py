@@ -54,6 +54,7 @@ def point_at(url: str, token: str, database_ids: list[str]) -> None:
 
     `database_ids` are the ids of the relay's D1 databases. The first one stays unused, as the site's own.
     Each D1 alias gets one of the others for its tests, and its share of the rest for parallel processes.
+    Objects are in no jurisdiction there, because the local runtime has none.
     """
     to_relay = {"HOST": url, "PASSWORD": token}
     engines = {alias: dict.__getitem__(connections.settings, alias) for alias in aliases()}
@@ -66,14 +67,17 @@ def point_at(url: str, token: str, database_ids: list[str]) -> None:
         )
     for alias, settings in engines.items():
         settings.update(to_relay)
+        options = settings["OPTIONS"] = {**settings.get("OPTIONS", {})}
+        options.pop("jurisdiction", None)
         test = {**settings.get("TEST", {}), "NAME": None}
         if alias in d1:
             own = ids[d1.index(alias) :: len(d1)]
             test |= {"NAME": own[0], "CLONES": own[1:]}
-            settings["OPTIONS"] = {**settings.get("OPTIONS", {}), "transport": "relay"}
+            options["transport"] = "relay"
         settings["TEST"] = test
     if isinstance(databases := tenant_databases(), TenantDatabases):
-        databases.update_tenants(to_relay)
+        template = dict.get(databases, databases.template, {})
+        databases.update_tenants({**to_relay, "OPTIONS": template.get("OPTIONS", {})})
     for connection in connections.all(initialized_only=True):
         if connection.alias in engines:
             connection.close()

@@ -144,7 +144,7 @@ def _record(connection: Any) -> dict[str, Snapshot]:
 
     They are those before its first test, and those after Django's flush.
     """
-    record: dict[str, Snapshot] = known_rows[connection.settings_dict["NAME"]]
+    record: dict[str, Snapshot] = known_rows[connection.creation.key()]
     return record
 
 

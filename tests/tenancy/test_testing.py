@@ -8,8 +8,8 @@ from django.db import connections
 
 from accounts.models import User
 from blog.models import Post
-from do_bridge.tenancy import current_tenant
-from do_bridge.testing import TenantTestCase, empty_object, provision_test_tenant
+from do_bridge.tenancy import TenantDatabases, current_tenant
+from do_bridge.testing import TenantTestCase, empty_object, provision_test_tenant, relay
 
 
 class OneTenantsPosts(TenantTestCase):
@@ -59,3 +59,14 @@ def test_a_test_run_without_the_directory_never_asks_it(acme, monkeypatch):
     call_command("flush", database=alias, interactive=False, verbosity=0)
     assert ContentType.objects.using(alias).filter(app_label="blog", model="post").exists()
     monkeypatch.undo()
+
+
+def test_tests_on_a_relay_of_their_own_are_in_no_jurisdiction(monkeypatch):
+    """The local runtime has none, whatever the deployed site has."""
+    objects = {"ENGINE": "do_bridge.backends.durable_object", "OPTIONS": {"jurisdiction": "eu", "lease": 5}}
+    databases = TenantDatabases({"default": {**objects, "NAME": "main"}, "tenant": {**objects, "NAME": ""}})
+    monkeypatch.setattr(connections, "settings", databases)
+    tenants = [databases["tenant/acme"], databases["tenant/zeta"]]
+    relay.point_at("http://127.0.0.1:5", "t" * 40, ["0", "1"])
+    for settings in (databases["default"], databases["tenant"], *tenants, databases["tenant/later"]):
+        assert (settings["HOST"], settings["OPTIONS"]) == ("http://127.0.0.1:5", {"lease": 5})

@@ -150,6 +150,12 @@ export interface SizeRequest {
   database: Database;
 }
 
+export interface PlaceRequest {
+  op: "place";
+  id: number;
+  database: ObjectDatabase;
+}
+
 export interface EraseRequest {
   op: "erase";
   id: number;
@@ -168,6 +174,7 @@ export type Request =
   | TransactionRequest
   | OutcomeRequest
   | SizeRequest
+  | PlaceRequest
   | EraseRequest
   | PingRequest;
 
@@ -221,8 +228,10 @@ function readRequest(id: number, frame: Fields): Request {
       return { op: "ping", id };
     case "size":
       return { op: "size", id, database: readDatabase(frame["db"]) };
+    case "place":
+      return { op: "place", id, database: readObjectDatabase(frame, "D1 databases have no place here") };
     case "erase":
-      return readErase(id, frame);
+      return { op: "erase", id, database: readObjectDatabase(frame, "D1 databases cannot be erased") };
     case "outcome":
       return readOutcome(id, frame);
     case "batch":
@@ -230,7 +239,7 @@ function readRequest(id: number, frame: Fields): Request {
     case "tx":
       return readTransaction(id, frame);
     default:
-      throw new ProtocolError("op must be batch, tx, outcome, size, erase or ping");
+      throw new ProtocolError("op must be batch, tx, outcome, size, place, erase or ping");
   }
 }
 
@@ -248,15 +257,8 @@ function readBatch(id: number, frame: Fields): BatchRequest {
   return { op: "batch", id, database, expect, key, again, location, steps: readStatements(frame) };
 }
 
-function readErase(id: number, frame: Fields): EraseRequest {
-  const database = readDatabase(frame["db"]);
-  if (database.kind === "d1") throw new ProtocolError("D1 databases cannot be erased");
-  return { op: "erase", id, database };
-}
-
 function readOutcome(id: number, frame: Fields): OutcomeRequest {
-  const database = readDatabase(frame["db"]);
-  if (database.kind === "d1") throw new ProtocolError("keys are only for objects");
+  const database = readObjectDatabase(frame, "keys are only for objects");
   const key = readKey(frame);
   if (key === undefined) throw new ProtocolError("key is missing");
   return { op: "outcome", id, database, key };
@@ -291,6 +293,12 @@ function readDatabase(value: unknown): Database {
   if (value.startsWith("do:")) return readObject(rest);
   if (value.startsWith("d1:") && DATABASE_ID.test(rest)) return { kind: "d1", name: rest };
   throw new ProtocolError("db must be do:<name>, do:<name>@<jurisdiction> or d1:<database id>");
+}
+
+function readObjectDatabase(frame: Fields, refusal: string): ObjectDatabase {
+  const database = readDatabase(frame["db"]);
+  if (database.kind === "d1") throw new ProtocolError(refusal);
+  return database;
 }
 
 function readObject(text: string): ObjectDatabase {

@@ -20,6 +20,7 @@ import {
   type Failure,
   type ObjectDatabase,
   type OutcomeRequest,
+  type PlaceRequest,
   type Request,
   type SizeRequest,
   type TransactionRequest,
@@ -151,6 +152,7 @@ export class Session {
     else if (request.op === "ping") this.#answer(request, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
     else if (request.op === "outcome") this.#answer(request, await this.#outcome(request));
+    else if (request.op === "place") this.#answer(request, await this.#place(request));
     else if (request.op === "erase") this.#answer(request, await this.#erase(request));
     else if (request.op === "size") this.#answer(request, await this.#size(request));
     else this.#answer(request, await this.#batch(request));
@@ -216,9 +218,19 @@ export class Session {
     this.#subrequests += 1;
     try {
       const outcome = await this.#object(database).outcome(database.name, key);
-      return { results: [JSON.stringify({ columns: ["outcome"], rows: [[outcome]] })] };
+      return valueAnswer("outcome", outcome);
     } catch (error) {
       // Reading the size again does no harm.
+      return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
+    }
+  }
+
+  async #place({ database }: PlaceRequest): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
+    this.#subrequests += 1;
+    try {
+      return valueAnswer("jurisdiction", await this.#object(database).jurisdiction(database.name));
+    } catch (error) {
       return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
     }
   }
@@ -228,7 +240,7 @@ export class Session {
     this.#subrequests += 1;
     try {
       const erased = await this.#object(database).erase(database.name);
-      return { results: [JSON.stringify({ columns: ["erased"], rows: [[Number(erased)]] })] };
+      return valueAnswer("erased", Number(erased));
     } catch (error) {
       return { results: [], error: objectFailure(error, "unknown") };
     }
@@ -242,7 +254,7 @@ export class Session {
     if (this.#exhausted()) return limitReached();
     this.#subrequests += 1;
     try {
-      return sizeAnswer(await this.#object(database).size(database.name));
+      return valueAnswer("size", await this.#object(database).size(database.name));
     } catch (error) {
       return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
     }
@@ -255,7 +267,7 @@ export class Session {
     this.#subrequests += 1;
     this.#d1Queries += 1;
     try {
-      return sizeAnswer(await sizeOfD1(binding));
+      return valueAnswer("size", await sizeOfD1(binding));
     } catch (error) {
       return { results: [], error: { ...d1Failure(error), effect: "none" } };
     }
@@ -372,8 +384,8 @@ function readFrame(data: string | ArrayBuffer): Request {
   return parseRequest(data);
 }
 
-function sizeAnswer(size: number): Answer {
-  return { results: [JSON.stringify({ columns: ["size"], rows: [[size]] })] };
+function valueAnswer(column: string, value: string | number | null): Answer {
+  return { results: [JSON.stringify({ columns: [column], rows: [[value]] })] };
 }
 
 function failed(kind: ErrorKind, message: string, effect: Effect = "none"): Answer {

@@ -114,6 +114,15 @@ export class Tenant extends DurableObject<Env> {
     return true;
   }
 
+  /**
+   * The jurisdiction in which the runtime keeps the object; null for none.
+   * https://developers.cloudflare.com/changelog/post/2026-03-26-durable-object-id-jurisdiction/
+   */
+  jurisdiction(name: string): string | null {
+    this.#checkName(name);
+    return this.ctx.id.jurisdiction ?? null;
+  }
+
   /** The bytes that the database takes on disk. */
   size(name: string): number {
     this.#checkName(name);

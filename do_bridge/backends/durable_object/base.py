@@ -6,7 +6,7 @@ from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite import base
-from do_bridge.driver.places import join_place
+from do_bridge.driver.places import JURISDICTIONS, join_place
 
 from .creation import DatabaseCreation
 from .features import DatabaseFeatures
@@ -16,12 +16,8 @@ CONNECTION_OPTIONS = ("timeout", "lease")
 # Read by the migration executor.
 MIGRATION_OPTIONS = ("migration_lease",)
 OPTIONS = (
-    *POOL_OPTIONS,
-    "jurisdiction",
-    "spare_sessions",
-    *CONNECTION_OPTIONS,
-    *MIGRATION_OPTIONS,
-    "write_keys",
+    *(*POOL_OPTIONS, "spare_sessions", *CONNECTION_OPTIONS, *MIGRATION_OPTIONS),
+    *("write_keys", "jurisdiction"),
 )
 
 
@@ -33,9 +29,9 @@ class TemplateUsed(ImproperlyConfigured, CommandError):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """An alias whose NAME is the name of a Durable Object.
+    """An alias whose NAME is the name of a Durable Object, in OPTIONS["jurisdiction"].
 
-    Without a NAME it is the template of the tenants' aliases.
+    Without a NAME it is the template of the tenants' aliases, and the jurisdiction is their default.
     """
 
     display_name = "SQLite Durable Object"
@@ -55,15 +51,31 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.require_known_options(OPTIONS)
         return {
             "transport": self.get_transport(),
-            "database": join_place(f"do:{self.settings_dict['NAME']}", self._jurisdiction()),
+            "database": f"do:{self.object_name()}",
             **{name: float(options[name]) for name in CONNECTION_OPTIONS if name in options},
             "write_keys": bool(options.get("write_keys", True)),
         }
 
-    def _jurisdiction(self):
-        """Return the jurisdiction of the object: a tenant's own, or that in the OPTIONS."""
-        own = getattr(self.settings_dict, "jurisdiction", None)
-        return self.settings_dict["OPTIONS"].get("jurisdiction") if own is None else own()
+    def object_name(self):
+        """Return the name of the object with its jurisdiction: ``tenant/acme@eu``.
+
+        The jurisdiction is a tenant's own, or that in the OPTIONS.
+        Raises ImproperlyConfigured for an unknown jurisdiction, and for a NAME that has one.
+        """
+        name, own = self.settings_dict["NAME"], getattr(self.settings_dict, "jurisdiction", None)
+        jurisdiction = self.settings_dict["OPTIONS"].get("jurisdiction") if own is None else own()
+        where = f"DATABASES[{self.alias!r}]"
+        if "@" in name:
+            raise ImproperlyConfigured(
+                f"{where}['NAME'] has an '@', which separates a jurisdiction. Write the name alone, and the "
+                "jurisdiction as OPTIONS['jurisdiction']."
+            )
+        if jurisdiction and jurisdiction not in JURISDICTIONS:
+            raise ImproperlyConfigured(
+                f"{where}['OPTIONS']['jurisdiction'] is {jurisdiction!r}. Use one of "
+                f"{', '.join(map(repr, JURISDICTIONS))}, or leave it out."
+            )
+        return join_place(name, jurisdiction)
 
     @async_unsafe
     def ensure_connection(self):

@@ -19,6 +19,13 @@ class DatabaseCreation(creation.DatabaseCreation):
         name = self.connection.settings_dict["NAME"]
         return not name or name in _template_prefixes
 
+    def key(self):
+        # Two jurisdictions may have objects of one name.
+        return self.connection.object_name()
+
+    def test_db_signature(self):
+        return (*super().test_db_signature(), self.connection.settings_dict["OPTIONS"].get("jurisdiction"))
+
     def is_test_database(self):
         # A test run made it, because no configured object may have such a name (see _get_test_db_name).
         return self.connection.settings_dict["NAME"].startswith(TEST_PREFIX)

@@ -103,9 +103,8 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
             return
         name = self.settings_dict["NAME"]
         # A connection that was opened before the tests began leads to the database that the alias had then.
-        leads_to = (
-            name if self.connection is None else split_place(self.connection.database)[0].partition(":")[2]
-        )
+        database = None if self.connection is None else self.connection.database
+        leads_to = name if database is None else split_place(database)[0].partition(":")[2]
         if leads_to != name or not self.creation.is_test_database():
             raise ImproperlyConfigured(
                 f"A test run may not connect to the configured database of {self.alias!r}. Add the "

@@ -13,7 +13,7 @@ from .emptying import empty
 
 # Names of the test databases that this process made. No other database is reached while tests run.
 _test_names = set()
-#: By name of a test database that was made here: what do_bridge.testing has read of its rows.
+#: By key of a test database that was made here: what do_bridge.testing has read of its rows.
 known_rows = {}
 # Those that take a configured one's place at present.
 _in_place = set()
@@ -115,16 +115,20 @@ class DatabaseCreation(sqlite3_creation.DatabaseCreation):
         if self.connection.settings_dict["NAME"] != name:
             _in_place.discard(name)
 
+    def key(self):
+        """Return what distinguishes the alias's database from the others of its engine."""
+        return self.connection.settings_dict["NAME"]
+
     def was_made_here(self):
         """Return whether the alias's database is a test database made for this alias."""
-        return self.connection.settings_dict["NAME"] in known_rows
+        return self.key() in known_rows
 
     def forget_rows(self):
         """Record that the test database is new.
 
         Its rows are read when a test case needs to restore them.
         """
-        known_rows[self.connection.settings_dict["NAME"]] = {}
+        known_rows[self.key()] = {}
 
     def deserialize_db_from_string(self, data):
         """Write serialized rows to this alias, all or none.
