@@ -97,6 +97,11 @@ def place_of_fields(values):
     )
 
 
+def named_in_fields(values):
+    """Return the Place that {field name: value} names, or None if it has neither field."""
+    return place_of_fields(values) if any(conf(which) in values for which in _SETTINGS) else None
+
+
 _SETTINGS = ("JURISDICTION_FIELD", "LOCATION_FIELD")
 
 

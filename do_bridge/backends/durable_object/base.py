@@ -59,8 +59,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def object_name(self):
         """Return the name of the object with its jurisdiction: ``tenant/acme@eu``.
 
-        The jurisdiction is a tenant's own, or that in the OPTIONS.
-        Raises ImproperlyConfigured for an unknown jurisdiction, and for a NAME that has one.
+        The jurisdiction is a tenant's own, or that in the OPTIONS. Raises ImproperlyConfigured for an unknown
+        jurisdiction, and for a NAME that has one.
         """
         name, own = self.settings_dict["NAME"], getattr(self.settings_dict, "jurisdiction", None)
         jurisdiction = self.settings_dict["OPTIONS"].get("jurisdiction") if own is None else own()
