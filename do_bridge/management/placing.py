@@ -3,7 +3,6 @@
 from do_bridge.driver.places import JURISDICTIONS, LOCATIONS
 from do_bridge.tenancy.places import NONE, place_of
 
-
 _DEFAULT = "OPTIONS['jurisdiction'] of the tenants' template"
 
 

@@ -1,4 +1,4 @@
-"""SIGKILL amid a move, on a stand-in for jurisdictions: the rows are there once, and nothing is left behind."""
+"""SIGKILL amid a move, on a stand-in for jurisdictions: all rows are there once, none is left."""
 
 import signal
 

@@ -129,8 +129,8 @@ def load_from(
     """Create a tenant from the file, with a progress bar, and return the LoadReport.
 
     `source` is the slug of the tenant that the file was just dumped from, if any; its members are copied too.
-    `fields` are `FIELD=VALUE` strings. A `place` of None is the one that the fields or the ledger name, or the
-    default. With `dry_run` nothing is written. Raises CommandError.
+    `fields` are `FIELD=VALUE` strings. A `place` of None is the one that the fields or the ledger name, or
+    the default. With `dry_run` nothing is written. Raises CommandError.
     """
 
     def register(lease):

@@ -78,7 +78,7 @@ def load_tenant(
     ledger has the reason. After an interruption or a lost connection the rows stay, and the same call
     continues. Rows of an interrupted load of another file are dropped.
 
-    A tenant that does not exist is made at `place`; if it is None, where the ledger has it, or at the default.
+    A tenant that does not exist is made at `place`; if that is None, where the ledger has it, or by default.
     `on_start(rows)` is called before the first unit, and `on_piece(table, rows)` after each unit of rows.
     `then(lease)` makes the tenant's rows in D1 before the ledger says "ready"; visitors are turned away until
     then. With `dry_run` nothing is written or dropped, and `then` is not called. With `replaces` the data of

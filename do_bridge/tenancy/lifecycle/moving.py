@@ -60,11 +60,12 @@ def move_tenant(slug, place, *, on_start=None, on_piece=None):
     takes the tenant over, UnfitFile, CountsDiffer, and Django's database errors. If the move was not done the
     tenant is usable where it was.
     """
+    if not leases.look(slug).is_registered:
+        raise NotMoved(f"Tenant {slug!r} does not exist. Check the slug.")
     lease = leases.take(slug, Operation.MOVE, partial(read_tenant, slug))
     if not lease.fence:
-        if lease.step == Do.GONE:
-            raise NotMoved(f"Tenant {slug!r} does not exist. Check the slug.")
         refuse(lease)
+        raise NotMoved(f"Tenant {slug!r} was deleted.")
     if lease.row.jurisdiction == place.jurisdiction:
         return _finish(lease)
     with leases.kept(lease):
@@ -86,12 +87,9 @@ def move_tenant(slug, place, *, on_start=None, on_piece=None):
 def _finish(lease):
     """Finish an interrupted move to the place where the tenant is."""
     was_begun = lease.row.left_behind is not None or lease.row.operation == Operation.MOVE
-    if not was_begun:
-        leases.give_back([lease])
-        return MoveReport("there")
     with leases.kept(lease):
         _end(lease, lease.row.fingerprint)
-    return MoveReport("finished")
+    return MoveReport("finished" if was_begun else "there")
 
 
 def _end(lease, fingerprint):
@@ -101,13 +99,24 @@ def _end(lease, fingerprint):
             fingerprint = thaw(connection, lease).fingerprint or fingerprint
         if lease.row.left_behind is not None:
             empty_at(lease, lease.row.left_behind)
-        ended = {"operation": "", "owner": "", "expires": None, "error": ""}
-        leases.change(lease, left_behind=None, fingerprint=fingerprint, **ended)
+        leases.change(lease, left_behind=None)
+        _release(lease, fingerprint)
     except Exception as error:
         leases.fail(lease, error)
         raise
     finally:
         lookup.forget(lease.slug)
+
+
+def _release(lease, fingerprint):
+    """End a lease, under which the object is as whole as it was before.
+
+    What the object holds is known as this lease's now, and no longer as that of an unsettled creation.
+    """
+    if lease.step == Do.KEEP:
+        leases.settle(lease, fingerprint=fingerprint)
+    else:
+        leases.give_back([lease])
 
 
 # Before the switch
@@ -183,14 +192,16 @@ def _give_up(lease, place, error):
 
     A second error becomes a note of the first. What is left for the next operation stays in the ledger.
     """
+    fingerprint = lease.row.fingerprint
     try:
-        with contextlib.suppress(leases.LeaseLost), noticing(lease), _placed(lease) as connection:
-            thaw(connection, lease)
+        with contextlib.suppress(leases.LeaseLost):
+            with noticing(lease), _placed(lease) as connection:
+                fingerprint = thaw(connection, lease).fingerprint
         # Also under a lost lease: what a newer one has written is protected by its fencing token.
         with contextlib.suppress(leases.LeaseLost):
             empty_at(lease, place.jurisdiction)
             leases.change(lease, left_behind=None)
-        leases.give_back([lease])
+            _release(lease, fingerprint)
     except Exception as second:  # noqa: BLE001 - the first error matters
         error.add_note(f"Afterwards: {second}")
         with contextlib.suppress(DatabaseError):

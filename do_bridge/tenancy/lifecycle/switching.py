@@ -19,6 +19,12 @@ _ATTEMPTS = 3
 class SwitchUnknown(DatabaseError):
     """D1's answer to the switch is lost: the tenant is in the old place or in the new one."""
 
+    def __init__(self, error):
+        super().__init__(
+            f"D1 did not tell whether the tenant was moved: {error}. Run the command again: it goes on where "
+            "the tenant is."
+        )
+
 
 def switch(lease, place):
     """Write a tenant's new Place into D1, in one batch; return the Lease that goes on.
@@ -35,7 +41,7 @@ def switch(lease, place):
         except DatabaseError as error:
             is_lost = leases.is_lost(error)
             if not (is_lost or _may_have_run(error)) or attempt == _ATTEMPTS:
-                raise (SwitchUnknown(str(error)) if has_doubt or _may_have_run(error) else error) from error
+                raise (SwitchUnknown(error) if has_doubt or _may_have_run(error) else error) from error
             if is_lost:
                 if not has_doubt or (fence := _written(lease)) is None:
                     raise leases.lost(lease) from error
@@ -58,7 +64,7 @@ def _written(lease):
     try:
         row = leases.look(lease.slug)
     except DatabaseError as error:
-        raise SwitchUnknown(str(error)) from error
+        raise SwitchUnknown(error) from error
     is_own = row.operation == Operation.MOVE and row.owner == lease.owner
     return row.fence if is_own and row.fence > lease.fence else None
 
