@@ -43,6 +43,8 @@ class Tenant:
     #: {primary key: name} of D1's members.
     members: dict[int, str] = field(default_factory=dict)
     is_dirty: bool = False
+    #: Other jurisdictions in which the tenant has an object with tables.
+    elsewhere: list[str] = field(default_factory=list)
 
 
 def judge(tenant: Tenant, history: list[Done]) -> list[str]:
@@ -57,6 +59,9 @@ def judge(tenant: Tenant, history: list[Done]) -> list[str]:
         faults.append("the fingerprint is not that of the applied migrations")
     if not row.operation:
         faults += _at_rest(tenant)
+    left = [] if row.left_behind is None else [row.left_behind or "none"]
+    if lost := sorted(set(tenant.elsewhere) - set(left)):
+        faults.append(f"an object in {lost} that the ledger does not know holds tables")
     if is_usable:
         faults += _members(tenant)
     faults += _answers(tenant, history)

@@ -180,6 +180,25 @@ def place_text(slug):
     return Subquery(all_states().filter(slug=slug).values(text=place))
 
 
+def with_places(tenants):
+    """Add to a queryset of tenants what `shown_place` shows, in the same round trip."""
+    rows = all_states().filter(slug=OuterRef("slug"))
+    columns = ("jurisdiction", "location", "left_behind")
+    return tenants.annotate(**{f"ledger_{name}": Subquery(rows.values(name)) for name in columns})
+
+
+def shown_place(tenant):
+    """Return a tenant's place in words, from a row of `with_places`."""
+    if tenant.ledger_jurisdiction is None:
+        return ""
+    state = _model()(
+        jurisdiction=tenant.ledger_jurisdiction,
+        location=tenant.ledger_location,
+        left_behind=tenant.ledger_left_behind,
+    )
+    return state.place + (f", not yet erased: {state.other_place}" if state.other_place else "")
+
+
 def may_go(slug):
     """Return whether a tenant's row may be deleted alone.
 

@@ -194,9 +194,8 @@ def _give_up(lease, place, error):
     """
     fingerprint = lease.row.fingerprint
     try:
-        with contextlib.suppress(leases.LeaseLost):
-            with noticing(lease), _placed(lease) as connection:
-                fingerprint = thaw(connection, lease).fingerprint
+        with contextlib.suppress(leases.LeaseLost), noticing(lease), _placed(lease) as connection:
+            fingerprint = thaw(connection, lease).fingerprint
         # Also under a lost lease: what a newer one has written is protected by its fencing token.
         with contextlib.suppress(leases.LeaseLost):
             empty_at(lease, place.jurisdiction)
