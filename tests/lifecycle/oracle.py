@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from do_bridge.tenancy.lifecycle.states import (
+    MOVING,
     Content,
     Do,
     Held,
@@ -55,7 +56,7 @@ def judge(tenant: Tenant, history: list[Done]) -> list[str]:
     is_usable = row.is_registered and step == Do.KEEP and content(row, held) == Content.WHOLE
     if row.fence and held.fence > row.fence:
         faults.append(f"the object's fence {held.fence} is higher than the ledger's {row.fence}")
-    if held.fingerprint and held.fingerprint != fingerprint.of(held.applied):
+    if held.fingerprint not in ("", MOVING) and held.fingerprint != fingerprint.of(held.applied):
         faults.append("the fingerprint is not that of the applied migrations")
     if not row.operation:
         faults += _at_rest(tenant)
