@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from .tenancy.lifecycle.moving import NotMoved
     from .tenancy.lifecycle.provision import ObjectTaken
     from .tenancy.lifecycle.tenant_rows import FieldsMissing, WrongField
+    from .tenancy.places import WrongPlace
     from .tenancy.replicated.contenttypes import DirectoryNotReady
     from .tenancy.replicated.users import CopyMissing, RelationRefused
-    from .tenancy.places import WrongPlace
     from .tenancy.schema.errors import (
         CodeTooOld,
         SchemaMismatch,

@@ -39,6 +39,11 @@ FORBIDDEN = Fault(
     "The token is for another kind of database. RELAY_TOKEN_TENANTS opens only tenants' objects, "
     "RELAY_TOKEN_DIRECTORY only D1.",
 )
+OTHER_PLACE = Fault(
+    "other_jurisdiction",
+    "The relay does not serve the jurisdiction of this database. Set RELAY_JURISDICTION as the relay was "
+    "deployed, and leave it empty with a local relay.",
+)
 NO_SECRET = Fault(
     "relay_not_ready", "The relay answers 503. Check that the Worker has its secret RELAY_TOKEN."
 )
@@ -101,6 +106,8 @@ def _fault_of_one(error):
         return NO_RELAY if "['HOST'] is empty" in str(error) else INCOMPLETE
     if not isinstance(error, driver.Error):
         return None
+    if error.kind in ("forbidden", "unsupported") and "jurisdiction" in str(error):
+        return OTHER_PLACE
     if error.kind in _BY_KIND:
         return _BY_KIND[error.kind]
     if error.http_status == 503:

@@ -7,6 +7,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import CharField
 from django.utils.module_loading import import_string
 
+from do_bridge.driver.places import JURISDICTIONS
 from do_bridge.tenancy.conf import DEFAULTS, conf
 from do_bridge.tenancy.databases import DURABLE_OBJECT_ENGINE, tenant_databases
 
@@ -87,6 +88,34 @@ def check_databases(app_configs=None, **kwargs):
                     "tenants' template.",
                     hint="Remove it, and call transaction.atomic() in the tenant views that need it.",
                     id="do_bridge.E004",
+                )
+            )
+    return errors
+
+
+@register()
+def check_jurisdictions(app_configs=None, **kwargs):
+    """Refuse a jurisdiction that the platform does not have, and one inside a NAME."""
+    errors = []
+    for alias, values in _plain_databases().items():
+        if values.get("ENGINE") != DURABLE_OBJECT_ENGINE:
+            continue
+        jurisdiction = values.get("OPTIONS", {}).get("jurisdiction")
+        if jurisdiction and jurisdiction not in JURISDICTIONS:
+            errors.append(
+                Error(
+                    f"OPTIONS['jurisdiction'] of the database {alias!r} is {jurisdiction!r}, which does not "
+                    "exist.",
+                    hint=f"Use one of {', '.join(map(repr, JURISDICTIONS))}, or leave it out.",
+                    id="do_bridge.E023",
+                )
+            )
+        if "@" in (values.get("NAME") or ""):
+            errors.append(
+                Error(
+                    f"NAME of the database {alias!r} has an '@', which separates a jurisdiction.",
+                    hint="Write the name alone, and the jurisdiction as OPTIONS['jurisdiction'].",
+                    id="do_bridge.E024",
                 )
             )
     return errors

@@ -12,6 +12,7 @@ from typing import Any, Final
 from do_bridge.driver import Connection, Error, Result, Transport
 from do_bridge.driver.cursor import Row
 from do_bridge.driver.keys import outcome_of
+from do_bridge.driver.places import join_place, split_place
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.sql import prepare
 from do_bridge.driver.transport import Answer, Deadline
@@ -39,6 +40,8 @@ class Database:
 
     #: Whether its token is for one kind of databases alone.
     scoped = False
+    #: The one jurisdiction that the relay serves; empty if it serves any.
+    served = ""
     #: Makes a transport with a wrong token, if each request is checked for one.
     strange_transport: Callable[[], Transport] | None = None
 
@@ -143,9 +146,28 @@ class Database:
         self._others.append(other)
         return other
 
-    def named(self, name: str) -> Database:
+    def named(self, name: str, **options: Any) -> Database:
         """Return another database over the same transport; nothing is sent yet."""
-        return Database(self.kind, name, lambda: self.transport, self.token, **self._options)
+        options = {**self._options, **options}
+        return Database(self.kind, name, lambda: self.transport, self.token, **options)
+
+    @property
+    def jurisdiction(self) -> str | None:
+        """The jurisdiction that the name carries."""
+        return split_place(self.name)[1]
+
+    def placed_in(self, jurisdiction: str | None, path: str = "", **options: Any) -> Database:
+        """Return the object of this name, and a path below it, in a jurisdiction.
+
+        Nothing is sent yet.
+        """
+        return self.named(join_place(split_place(self.name)[0] + path, jurisdiction), **options)
+
+    def reported_jurisdiction(self) -> str | None:
+        """Return the jurisdiction that the runtime reports for the object."""
+        if not isinstance(self.transport, RelayTransport):
+            raise Wrong("the jurisdiction can only be read over the relay")
+        return self.transport.jurisdiction_of(self.name, Deadline(TIMEOUT))
 
     def stranger(self) -> Database | None:
         """Return the same database with a wrong token, or None if that cannot be tested."""

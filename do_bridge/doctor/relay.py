@@ -66,5 +66,12 @@ class Relay:
 
     def version(self) -> str:
         """Return the version that /healthz names, or an empty text."""
+        return self._health("version")
+
+    def jurisdiction(self) -> str:
+        """Return the one jurisdiction that the relay serves; empty if any."""
+        return self._health("jurisdiction")
+
+    def _health(self, name: str) -> str:
         body = self.get("/healthz").body
-        return str(body.get("version") or "") if isinstance(body, dict) else ""
+        return str(body.get(name) or "") if isinstance(body, dict) else ""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from do_bridge.driver import Error
+from do_bridge.driver.places import join_place
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.rest import RestTransport
 from do_bridge.driver.secret import Secret
@@ -42,11 +43,15 @@ class RestAccess:
 
 @dataclass(frozen=True)
 class RelayAccess:
-    """A relay and one of its tokens; ``database_id`` is empty if it is for objects."""
+    """A relay and one of its tokens.
+
+    ``database_id`` is empty if it is for objects; ``jurisdiction`` is that of the objects.
+    """
 
     url: str
     token: str = field(repr=False)
     database_id: str = ""
+    jurisdiction: str = ""
 
 
 class Site:
@@ -73,7 +78,8 @@ class Site:
         self._local_api = rest is not None and is_on_this_machine(rest.api_base)
         self.version = ""
         if objects is not None:
-            self._add(OBJECT, f"do:{OBJECT_PREFIX}{self.token}", objects)
+            name = join_place(f"do:{OBJECT_PREFIX}{self.token}", objects.jurisdiction)
+            self._add(OBJECT, name, objects)
         if d1 is not None:
             self._add(D1, f"d1:{d1.database_id}", d1)
 
@@ -93,7 +99,9 @@ class Site:
         if self.relay is not None:
             for token in dict.fromkeys(self.relay.tokens.values()):
                 self.relay.open(token)
-            self.version = self.relay.version()
+            self.version, served = self.relay.version(), self.relay.jurisdiction()
+            for database in self.databases:
+                database.served = served
         if self._rest is not None:
             self._add_rest(self._rest)
         if self.relay is None and self.databases:

@@ -45,7 +45,9 @@ MAX_WRITES: Final = 500
 
 
 class Connection(HasExceptions, LastWrites):
-    """A connection to one database: ``do:<object>``, ``do:<object>@<jurisdiction>`` or ``d1:<id>``.
+    """A connection to one database, an object or D1.
+
+    Its name is ``do:<object>``, ``do:<object>@<jurisdiction>`` or ``d1:<id>``.
 
     Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` limits one call,
     ``lease`` one transaction, both in seconds. Use a connection from one thread at a time.

@@ -124,16 +124,6 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
         "the tenants' objects (do:), RELAY_TOKEN_DIRECTORY opens D1 (d1:), RELAY_TOKEN opens both. "
         "Correct PASSWORD of the alias",
     ),
-    "outside": (
-        OperationalError,
-        "The relay does not serve this object, and nothing was run. Set RELAY_JURISDICTION, from which "
-        "OPTIONS['jurisdiction'] of the alias comes, to the jurisdiction that the relay serves",
-    ),
-    "nowhere": (
-        NotSupportedError,
-        "The object cannot be called, and nothing was run. Jurisdictions exist on Cloudflare alone: leave "
-        "RELAY_JURISDICTION and OPTIONS['jurisdiction'] empty with a local relay",
-    ),
     "too_large": (DataError, "The request or its answer is larger than the relay allows. Split the work"),
     "unknown_database": (
         OperationalError,
@@ -176,8 +166,19 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
 _SAID_BY_HINT: Final = frozenset(
     {"answer_lost", "schema_mismatch", "lease_expired", "no_transaction", "session_limit", "unknown_database"}
 )
-# What some kinds mean if the relay's text is about a jurisdiction.
-_ABOUT_PLACES: Final = {"forbidden": "outside", "unsupported": "nowhere"}
+# What a kind means if the relay's text begins in this way.
+_ABOUT_PLACES: Final[dict[tuple[str, str], tuple[type[Error], str]]] = {
+    ("forbidden", "this relay serves the jurisdiction"): (
+        OperationalError,
+        "The relay does not serve this object, and nothing was run. Set RELAY_JURISDICTION, from which "
+        "OPTIONS['jurisdiction'] of the alias comes, to the jurisdiction that the relay serves",
+    ),
+    ("unsupported", "the runtime has no objects in the jurisdiction"): (
+        NotSupportedError,
+        "The object cannot be called, and nothing was run. Jurisdictions exist on Cloudflare alone: leave "
+        "RELAY_JURISDICTION and OPTIONS['jurisdiction'] empty with a local relay",
+    ),
+}
 _TRANSIENT_KINDS: Final = frozenset({"retry", "reset", "session_limit"})
 
 # https://developers.cloudflare.com/d1/observability/debug-d1/ lists the errors after which to try again.
@@ -260,8 +261,7 @@ def error_from(
         hint = next((words for start, words in _HINTS.items() if text.startswith(start)), "")
         text = f"{text}: {hint}" if hint else text
     else:
-        meaning = _ABOUT_PLACES.get(kind, kind) if "jurisdiction" in text else kind
-        error_class, hint = _BY_KIND.get(meaning, _BY_KIND["internal"])
+        error_class, hint = _meaning(kind, text)
         text = _worded(hint, "" if kind in _SAID_BY_HINT else text)
         code = "SQLITE_CONSTRAINT_FOREIGNKEY" if kind == "foreign_key" else code
     return error_class(
@@ -276,6 +276,14 @@ def error_from(
         retry_after=0.0 if kind == "session_limit" else None,
         found=found,
     )
+
+
+def _meaning(kind: str, text: str) -> tuple[type[Error], str]:
+    """Return the exception of a kind, and the advice that goes with it."""
+    for (special, beginning), meaning in _ABOUT_PLACES.items():
+        if kind == special and text.startswith(beginning):
+            return meaning
+    return _BY_KIND.get(kind, _BY_KIND["internal"])
 
 
 def _worded(hint: str, text: str) -> str:

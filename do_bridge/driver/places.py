@@ -1,4 +1,4 @@
-"""Where Durable Objects are: jurisdictions, location hints, and how a name carries its jurisdiction.
+"""Where Durable Objects are: jurisdictions in their names, and location hints.
 
 Both lists are those of Cloudflare's documentation and of the runtime's own types. The relay accepts any name
 of the right form, so a new jurisdiction of the platform needs a new version of this package alone.
@@ -73,7 +73,7 @@ def split_place(name: str) -> tuple[str, str | None]:
 
 
 def check_name(database: str, location: str | None = None) -> None:
-    """Raise InterfaceError unless the name of a database, and a hint for it, are in the right form."""
+    """Raise InterfaceError for a wrong name of a database, or a wrong hint."""
     kind, name = database[:3], database[3:]
     bare, jurisdiction = split_place(name)
     if kind not in ("do:", "d1:") or not bare or (kind == "d1:" and "@" in name):

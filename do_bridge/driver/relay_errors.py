@@ -64,7 +64,10 @@ def too_large(size: int, most: int) -> DataError:
 
 
 def older_than_places(database: str) -> NotSupportedError:
-    """Return the error for an object in a jurisdiction, which the relay would refuse as a wrong name."""
+    """Return the error for a name with a jurisdiction and an older relay.
+
+    That relay would refuse the name as invalid.
+    """
     return NotSupportedError(
         f"{database} is in a jurisdiction, and the relay is older than jurisdictions in names. Nothing was "
         "run. Run `manage.py relay deploy`",

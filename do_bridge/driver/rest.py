@@ -76,7 +76,10 @@ class RestTransport(Transport):
         key: str | None = None,
         location: str | None = None,
     ) -> list[Answer]:
-        """Run the statements as one atomic D1 batch; ``expect`` must be empty, ``location`` is ignored."""
+        """Run the statements as one atomic D1 batch.
+
+        ``expect`` must be empty. ``location`` is ignored, because D1 is not created by a call.
+        """
         if expect is not None:
             raise NotSupportedError("D1 compares no schema fingerprint. Leave out `expect`")
         url = self._url(database)

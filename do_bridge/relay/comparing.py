@@ -22,7 +22,7 @@ class Comparison:
         found = self.relay
         remark = found.problem or f"{self.url}, deployment {found.version}"
         if found.jurisdiction:
-            remark += f", jurisdiction {found.jurisdiction}"
+            remark += f", serves the jurisdiction {found.jurisdiction} alone"
         package = found.package or ("-" if found.problem else "unknown")
         return [
             ("", "do_bridge", "protocol", ""),

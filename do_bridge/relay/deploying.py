@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from do_bridge.driver.places import JURISDICTIONS, LOCATIONS
 from do_bridge.version import __version__
 
 from . import bundle, health, project, tokens
 from .errors import RelayError
 from .settings import NAME, Settings
-from .urls import database_urls
+from .urls import TENANT_DATABASE_URL, database_urls, jurisdiction_of
 from .wrangler import Wrangler
 
 # Seconds added to the objects' update time, because the version reaches each place at its own time.
@@ -62,6 +63,7 @@ class Deployment:
         self.location = settings.get("RELAY_LOCATION")
         self.jurisdiction = settings.get("RELAY_JURISDICTION")
         self.domain = settings.get("RELAY_DOMAIN")
+        self._check_places()
         self.version = settings.get("RELAY_VERSION") or secrets.token_hex(8)
         self._is_new = False
 
@@ -117,17 +119,28 @@ class Deployment:
         if running.problem:
             return
         if running.jurisdiction != self.jurisdiction:
-            there, here = running.jurisdiction or "none", self.jurisdiction or "none"
+            there, here = _served(running.jurisdiction), _served(self.jurisdiction)
             raise RelayError(
-                f"The relay at {self.url} has its objects in the jurisdiction {there!r}, and this deployment "
-                f"in {here!r}. It would not find their data. Set RELAY_JURISDICTION as before, or deploy "
-                "another relay with an env file of its own."
+                f"The relay at {self.url} serves {there}, and this deployment would serve {here}. Objects in "
+                "another jurisdiction are other objects, without the data. Set RELAY_JURISDICTION as before, "
+                "or deploy another relay with an env file of its own."
             )
         if health.release(running.package) > health.release(__version__) and not self.older:
             raise RelayError(
                 f"The relay at {self.url} is of do_bridge {running.package}, and {__version__} is installed. "
                 "Run `pip install --upgrade do-bridge`, or deploy the older relay with --allow-older."
             )
+
+    def _check_places(self) -> None:
+        """Raise RelayError for a place that the platform does not have."""
+        for name, value, known in (
+            ("RELAY_JURISDICTION", self.jurisdiction, JURISDICTIONS),
+            ("RELAY_LOCATION", self.location, LOCATIONS),
+        ):
+            if value and value not in known:
+                raise RelayError(
+                    f"{name} is {value!r}. Nothing was deployed. Set it to one of {', '.join(known)}."
+                )
 
     def find_database(self) -> None:
         """Find the D1 database by its name, or create it."""
@@ -199,13 +212,20 @@ class Deployment:
 
     def _manage(self, *words: str, failure: str) -> None:
         url, database = self.url or UNKNOWN_URL, self.database_id or UNKNOWN_DATABASE
+        place = self.jurisdiction or jurisdiction_of(self.settings.get(TENANT_DATABASE_URL))
         token = self.settings.get("RELAY_TOKEN") or "x" * tokens.SHORTEST
         own = {"RELAY_URL": url, "CLOUDFLARE_DATABASE_ID": database, "RELAY_TOKEN": token}
-        for name, value in database_urls(url, token, database).items():
+        for name, value in database_urls(url, token, database, jurisdiction=place).items():
             if not self.settings.get(name) or self.settings.get(name).startswith(("d1:", "do:")):
                 own[name] = value
-        behind = ("relay", "deploy", "--migrate-behind", url, "--database-id", database, *words)
+        behind = ["relay", "deploy", "--migrate-behind", url, "--database-id", database, *words]
+        behind += ["--jurisdiction", self.jurisdiction] if self.jurisdiction else []
         command = project.manage_command(*behind)
         done = subprocess.run(command, env=self.settings.environment() | own, check=False)  # noqa: S603
         if done.returncode != 0:
             raise RelayError(failure)
+
+
+def _served(jurisdiction: str) -> str:
+    """Describe which objects a relay with this setting serves."""
+    return f"the jurisdiction {jurisdiction!r} alone" if jurisdiction else "objects of any jurisdiction"

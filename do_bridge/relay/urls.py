@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 DATABASE_URL: Final = "DATABASE_URL"
 TENANT_DATABASE_URL: Final = "TENANT_DATABASE_URL"
 
 
-def database_urls(url: str, token: str, database: str, test: str = "") -> dict[str, str]:
+def database_urls(
+    url: str, token: str, database: str, test: str = "", *, jurisdiction: str = ""
+) -> dict[str, str]:
     """Return the URLs of D1 and of the tenants' template, by variable.
 
-    ``test`` is the id of D1's test database.
+    ``test`` is the id of D1's test database, ``jurisdiction`` the template's.
     """
     parts = urlsplit(url)
     place = f":{quote(token, safe='')}@{parts.netloc}"
-    query = {"test_name": test, "tls": "" if parts.scheme == "https" or is_local(url) else "false"}
-    options = "&".join(f"{name}={value}" for name, value in query.items() if value)
-    tls = "?tls=false" if query["tls"] else ""
+    tls = "" if parts.scheme == "https" or is_local(url) else "false"
     return {
-        DATABASE_URL: f"d1://{place}/{database}{'?' if options else ''}{options}",
-        TENANT_DATABASE_URL: f"do://{place}/{tls}",
+        DATABASE_URL: f"d1://{place}/{database}{_query(test_name=test, tls=tls)}",
+        TENANT_DATABASE_URL: f"do://{place}/{_query(jurisdiction=jurisdiction, tls=tls)}",
     }
+
+
+def jurisdiction_of(url: str) -> str:
+    """Return the jurisdiction that a database's URL names, or an empty text."""
+    return dict(parse_qsl(urlsplit(url).query)).get("jurisdiction", "")
+
+
+def _query(**options: str) -> str:
+    text = "&".join(f"{name}={value}" for name, value in options.items() if value)
+    return f"?{text}" if text else ""
 
 
 def is_local(url: str) -> bool:

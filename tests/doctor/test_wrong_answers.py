@@ -15,8 +15,8 @@ from tests.doctor import fakes
 
 #: The probes that ask nothing: they look at a setting.
 ASKS_NOTHING = {"encrypted"}
-#: Skipped with one token: tests of their own give them two.
-NEEDS_TOKENS = {"token-scope"}
+#: Skipped with one token, or on a relay of any jurisdiction: tests of their own give them what they need.
+NEEDS_MORE = {"token-scope", "jurisdiction-alone"}
 #: By these calls a value is measured, and a fault is the end of the measurement.
 MEASURES_FROM = {"answer-in-error": 2, "optimistic-size": 4}
 #: What the local runtime itself answers wrongly, so that they fail without a fake.
@@ -26,7 +26,7 @@ FAIL_LOCALLY = {(probe.name, kind) for probe in PROBES for kind in probe.local}
 def cases():
     for probe in PROBES:
         for kind in probe.on:
-            if probe.name not in ASKS_NOTHING | NEEDS_TOKENS and (probe.name, kind) not in FAIL_LOCALLY:
+            if probe.name not in ASKS_NOTHING | NEEDS_MORE and (probe.name, kind) not in FAIL_LOCALLY:
                 yield pytest.param(probe, kind, id=f"{probe.name}-{kind}")
 
 

@@ -30,6 +30,7 @@ WEIRD: tuple[Callable[[random.Random], Any], ...] = (
     lambda rng: [rng.choice([None, 1, "a", [], {}])] * rng.choice([1, 3, 30]),
     lambda rng: rng.choice(
         ["do:", "d1:", "do:..", "do:a/b/c/d/e", "do:A", "do:a//b", "do:-a", "dx:a", "d1:__proto__"]
+        + ["do:a@", "do:a@eu@us", "do:a@EU", "do:@eu", "do:a@constructor", "d1:a@eu", "do:own@eu"]
     ),
 )
 SQL = (

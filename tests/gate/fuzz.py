@@ -21,9 +21,14 @@ from .ledger import MARK_TABLE, Ledger, read_marks
 from .socket_fuzz import Report, SocketFuzzer
 
 D1 = "d1:d0b41d9e-0000-4000-8000-00000000000{}"
-TARGETS = [*(f"do:test/fuzz/t{number}" for number in range(16)), D1.format(3)]
+# Some names three times: each jurisdiction has another object of the name, on a stand-in.
+TARGETS = [
+    *(f"do:test/fuzz/t{number}" for number in range(12)),
+    *(f"do:test/fuzz/t{place}" for place in ("0@eu", "0@us", "1@eu", "2@fedramp-high")),
+    D1.format(3),
+]
 # No frame names these: what is in them must stay as it is.
-CANARIES = ["do:test/fuzz-canary/a", "do:test/fuzz-canary/b", D1.format(4)]
+CANARIES = ["do:test/fuzz-canary/a", "do:test/fuzz-canary/a@eu", "do:test/fuzz/t3@eu", D1.format(4)]
 OWN = "CREATE TABLE IF NOT EXISTS own (id INTEGER PRIMARY KEY, v)"
 TOKENS = {
     "all": "token-for-all-databases-while-it-is-fuzzed",

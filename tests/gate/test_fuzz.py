@@ -10,7 +10,7 @@ from . import fuzz
 SEED = 20261123
 # Where the relay's code is broken on purpose, and what the fuzzer must say about it.
 DEFECTS = (
-    ("session.ts", "} else if (known.database !==", "} else if (Date.now() < 0 && known.database !=="),
+    ("session.ts", "} else if (!known.isOn(", "} else if (Date.now() < 0 && !known.isOn("),
     ("auth.ts", 'if (scope === "tenants" &&', 'if (Date.now() < 0 && scope === "tenants" &&'),
     ("auth.ts", "null : digest(token)", "null : digest(token.slice(0, 30))"),
     ("auth.ts", "await digest(secret)", "await digest(secret.slice(0, 30))"),

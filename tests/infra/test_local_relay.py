@@ -10,7 +10,7 @@ import pytest
 
 from do_bridge import driver
 from do_bridge.relay import LocalRelay, RelayError, processes
-from do_bridge.relay.urls import database_urls, is_other
+from do_bridge.relay.urls import database_urls, is_other, jurisdiction_of
 
 
 def test_a_local_relay_serves_d1_and_objects_and_its_data_outlive_it(tmp_path):
@@ -96,6 +96,13 @@ def test_the_settings_are_given_as_urls_too(tmp_path):
         "DATABASE_URL": "d1://:t@relay.example/d?tls=false",
         "TENANT_DATABASE_URL": "do://:t@relay.example/?tls=false",
     }
+    placed = database_urls("https://relay.example", "t", "d", jurisdiction="eu")["TENANT_DATABASE_URL"]
+    assert placed == "do://:t@relay.example/?jurisdiction=eu"
+    assert (jurisdiction_of(placed), jurisdiction_of("do://:t@relay.example/"), jurisdiction_of("")) == (
+        "eu",
+        "",
+        "",
+    )
 
 
 @pytest.mark.parametrize(

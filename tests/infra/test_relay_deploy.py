@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from do_bridge import driver
+from do_bridge.driver.places import D1_JURISDICTIONS, D1_LOCATIONS, JURISDICTIONS, LOCATIONS
 from do_bridge.relay import RelayError, bundle, deploying, envfile, health, ports, tokens
 from do_bridge.relay.__main__ import main
 from do_bridge.relay.local import database_id
@@ -41,6 +42,17 @@ DATABASES = {
     }
 }
 """
+
+OBJECTS = """
+DATABASES["main"] = {
+    "ENGINE": "do_bridge.backends.durable_object",
+    "NAME": "main",
+    "HOST": os.environ["RELAY_URL"],
+    "PASSWORD": os.environ["RELAY_TOKEN"],
+    "OPTIONS": {},
+}
+"""
+PLACED = '"OPTIONS": {"jurisdiction": os.environ["RELAY_JURISDICTION"]}'
 
 
 @pytest.fixture
@@ -97,6 +109,20 @@ def test_name_place_and_domain_reach_the_configuration(deployment):
     assert config["routes"] == [{"pattern": "relay.example.com", "custom_domain": True}]
     inside = deployment(RELAY_JURISDICTION="eu", RELAY_LOCATION="weur").configuration()
     assert (inside["vars"]["JURISDICTION"], inside["vars"]["LOCATION_HINT"]) == ("eu", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("RELAY_JURISDICTION", "ue"), ("RELAY_JURISDICTION", "EU"), ("RELAY_LOCATION", "here")],
+)
+def test_a_place_that_the_platform_does_not_have_is_not_deployed(deployment, name, value):
+    with pytest.raises(RelayError, match=f"{name} is '{value}'. Nothing was deployed. Set it to one of"):
+        deployment(**{name: value})
+
+
+def test_the_choices_of_the_command_are_places_of_d1_and_of_objects():
+    assert set(D1_JURISDICTIONS) <= set(JURISDICTIONS)
+    assert set(D1_LOCATIONS) <= set(LOCATIONS)
 
 
 def test_the_dry_run_shows_the_plan_and_what_wrangler_says_and_changes_nothing(folder, env_file, capsys):
@@ -263,6 +289,25 @@ def test_a_project_that_does_not_use_the_relay_is_named_before_anything_is_deplo
 
 
 @pytest.mark.timeout(120)
+def test_a_project_whose_objects_the_relay_would_refuse_is_named_before_anything_is_deployed(
+    project, env_file, cloudflare, capfd
+):
+    settings = project / "shop" / "settings.py"
+    settings.write_text(settings.read_text() + OBJECTS)
+    env_file(**COMPLETE)
+    assert main(["deploy", "--jurisdiction", "eu"]) == 1
+    said = capfd.readouterr().err
+    assert "serves the jurisdiction 'eu' alone, and the objects of the alias 'main' are in no" in said
+    assert "Nothing was deployed" in said
+    assert cloudflare.requests == []
+    settings.write_text(settings.read_text().replace('"OPTIONS": {}', PLACED))
+    wrangler = Wrangler(Settings(), print)
+    made = deploying.Deployment(wrangler.settings, wrangler, chosen={"RELAY_JURISDICTION": "eu"})
+    assert made.check_project() is None
+    wrangler._folder.cleanup()
+
+
+@pytest.mark.timeout(120)
 def test_against_a_fake_api_a_relay_whose_env_file_was_lost_keeps_its_token(env_file, cloudflare, capsys):
     cloudflare.databases.append({"uuid": DATABASE.format(3), "name": "do-bridge", "version": "production"})
     path = env_file(**COMPLETE | {"CLOUDFLARE_DATABASE_ID": "", "RELAY_TOKEN": ""})
@@ -301,7 +346,10 @@ def test_another_name_needs_an_env_file_of_its_own(env_file, capsys):
     ("running", "message"),
     [
         ({"package": "99.0.0"}, r"is of do_bridge 99\.0\.0.*pip install --upgrade do-bridge"),
-        ({"jurisdiction": "eu"}, "objects in the jurisdiction 'eu'.*'none'.*RELAY_JURISDICTION as before"),
+        (
+            {"jurisdiction": "eu"},
+            "serves the jurisdiction 'eu' alone.*any jurisdiction.*RELAY_JURISDICTION as",
+        ),
     ],
 )
 def test_a_newer_relay_or_one_in_another_jurisdiction_is_not_replaced_by_a_fake_answer(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 
 from do_bridge import driver
 from do_bridge.relay import LocalRelay, bundle, health, tools
@@ -106,6 +107,21 @@ def test_status_of_a_relay_of_the_same_version_has_nothing_to_do(local_worker, c
     assert local_worker.url in lines[2]
     call_command("relay", "status", "--json")
     assert json.loads(capsys.readouterr().out)["advice"] == ""
+
+
+def test_status_names_an_alias_that_the_relay_would_refuse_on_a_stand_in(own_worker, monkeypatch, capsys):
+    worker = own_worker(variables={"JURISDICTION": "eu"}).start()
+    monkeypatch.setitem(connections.settings["tenant"], "HOST", worker.url)
+    with pytest.raises(CommandError, match="'eu' alone, .* 'tenant' are in no jurisdiction.* set that to eu"):
+        call_command("relay", "status", "--url", worker.url)
+    assert "serves the jurisdiction eu alone" in capsys.readouterr().out
+    options = connections.settings["tenant"]["OPTIONS"]
+    monkeypatch.setitem(options, "jurisdiction", "us")
+    with pytest.raises(CommandError, match="'tenant' are in the jurisdiction 'us'"):
+        call_command("relay", "status", "--url", worker.url, "--json")
+    assert "'eu' alone" in json.loads(capsys.readouterr().out)["advice"]
+    monkeypatch.setitem(options, "jurisdiction", "eu")
+    call_command("relay", "status", "--url", worker.url)
 
 
 def test_status_of_a_newer_relay_names_the_command_that_upgrades_the_package(changed):

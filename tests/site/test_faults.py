@@ -27,6 +27,12 @@ def caused(error):
         (driver.InternalError("D1's API", http_status=503, effect="unknown"), "unreachable"),
         (driver.OperationalError("no", kind="rate_limited", transient=True), "rate_limited"),
         (driver.InterfaceError("what answers there", effect="none"), "not_the_relay"),
+        (driver.OperationalError("the jurisdiction eu alone", kind="forbidden"), "other_jurisdiction"),
+        (driver.OperationalError("the token is for objects", kind="forbidden"), "forbidden"),
+        (
+            driver.NotSupportedError("the jurisdiction eu is not here", kind="unsupported"),
+            "other_jurisdiction",
+        ),
         (driver.OperationalError("no relay there", http_status=404, effect="none"), "not_the_relay"),
         (driver.OperationalError("all sessions are in use", effect="none"), "unreachable"),
         (driver.OperationalError("lost with its relay session", effect="ended"), "interrupted"),

@@ -124,6 +124,17 @@ def test_a_wrong_token_is_told_and_not_shown(client, relay_at, caplog):
     assert "wrong-and-secret-token" not in response.content.decode() + caplog.text
 
 
+def test_a_site_asks_in_its_own_jurisdiction_on_a_stand_in(client, relay_at, own_worker, monkeypatch):
+    """A relay that serves one alone refuses every other object, the health check's own too."""
+    worker = own_worker(variables={"JURISDICTION": "eu"}).start()
+    relay_at(HOST=worker.url, PASSWORD=worker.token)
+    tenants = lambda: errors(client.get("/healthz"))["tenants"]  # noqa: E731
+    assert tenants() == "other_jurisdiction"
+    monkeypatch.setattr(health_module, "health", Health(PROBES))
+    monkeypatch.setitem(connections.settings["tenant"]["OPTIONS"], "jurisdiction", "eu")
+    assert tenants() is None
+
+
 def test_a_site_without_a_relay_says_that_its_tenants_need_one(client, monkeypatch):
     monkeypatch.setitem(connections.settings["tenant"], "HOST", "")
     response = client.get("/healthz")

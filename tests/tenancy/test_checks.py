@@ -44,6 +44,24 @@ def test_an_object_with_a_name_of_its_own_needs_no_tenancy(configured):
     assert ours.check_databases() == ours.check_routers() == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"OPTIONS": {"jurisdiction": None}}, []),
+        ({"OPTIONS": {"jurisdiction": "fedramp-high"}}, []),
+        ({"OPTIONS": {"jurisdiction": "europe"}}, ["do_bridge.E023"]),
+        ({"OPTIONS": {"jurisdiction": "EU"}}, ["do_bridge.E023"]),
+        ({"NAME": "main@eu"}, ["do_bridge.E024"]),
+    ],
+)
+def test_a_jurisdiction_that_does_not_exist_or_is_in_a_name_is_refused(configured, changes, expected):
+    configured(TenantDatabases({"default": {}, "tenant": template(**changes)}))
+    assert ids(ours.check_jurisdictions()) == expected
+    configured({"default": template(**{"NAME": "main", **changes})})
+    assert ids(ours.check_jurisdictions()) == expected
+
+
 def test_requests_in_a_transaction_of_the_template_are_refused(configured):
     configured(TenantDatabases({"default": {}, "tenant": template(ATOMIC_REQUESTS=True)}))
     assert ids(ours.check_databases()) == ["do_bridge.E004"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from do_bridge.doctor.probe import Probe
 
-from . import access, batches, limits, measures, optimistic, schema, sql, transactions, types
+from . import access, batches, limits, measures, optimistic, places, schema, sql, transactions, types
 from .access import ANSWERS
 
 PROBES: tuple[Probe, ...] = (
     *access.PROBES,
+    *places.PROBES,
     *types.PROBES,
     *limits.PROBES,
     *sql.PROBES,

@@ -11,6 +11,7 @@ from django.db import connections
 
 from do_bridge.relay.commands import deploy
 
+from . import placing
 from .doctor import D1, OBJECTS
 
 help = deploy.help
@@ -35,6 +36,8 @@ def handle(command, *, migrate_behind, database_id, **options):
         deploy.handle(command, **options)
         return
     aliases = databases_behind(migrate_behind, database_id)
+    if advice := placing.advice(migrate_behind, options["jurisdiction"]):
+        raise CommandError(advice)
     if options["dry_run"]:
         return
     for alias in aliases:

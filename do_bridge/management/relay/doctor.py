@@ -83,12 +83,18 @@ def configured_site():
     relays = RelayAccess(d1["HOST"], d1["PASSWORD"], d1["NAME"]) if d1 and not over_rest else None
     try:
         return Site(
-            objects=RelayAccess(objects["HOST"], objects["PASSWORD"]) if objects else None,
+            objects=_objects(objects) if objects else None,
             d1=relays,
             rest=_rest(d1, over_rest) if d1 else None,
         )
     except driver.Error as error:
         raise CommandError(str(error)) from None
+
+
+def _objects(settings):
+    """Return access to the objects of an alias, in its jurisdiction."""
+    jurisdiction = settings["OPTIONS"].get("jurisdiction") or ""
+    return RelayAccess(settings["HOST"], settings["PASSWORD"], jurisdiction=jurisdiction)
 
 
 def _settings_of(engine):
@@ -109,6 +115,8 @@ def _settings_of(engine):
             required |= {"HOST": "the base of the API", "PASSWORD": "the API's token"}
     try:
         wrapper.require_settings(**required)
+        if engine == OBJECTS:
+            wrapper.object_name()  # raises for an unknown jurisdiction
     except ImproperlyConfigured as error:
         raise CommandError(str(error)) from None
     return wrapper.settings_dict

@@ -2,12 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 
 from django.core.management.base import CommandError
 from django.db import connections
 
 from do_bridge.relay.comparing import compare
 
+from . import placing
 from .doctor import D1, OBJECTS
 
 help = "Show the versions of the package and of the relay. Exit with 1 if one of them is behind."
@@ -22,6 +24,8 @@ def add_arguments(parser):
 def handle(command, **options):
     """Print both sides; raise CommandError if something has to be done."""
     found = compare(options["url"] or _configured_url())
+    if not found.advice:
+        found = replace(found, advice=placing.advice(found.url, found.relay.jurisdiction))
     if options["json"]:
         command.stdout.write(json.dumps(found.as_dict(), indent=2))
     else:

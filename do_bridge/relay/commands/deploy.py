@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from do_bridge.driver.places import D1_JURISDICTIONS, D1_LOCATIONS
 from do_bridge.relay import project, tokens
 from do_bridge.relay.deploying import Deployment
 from do_bridge.relay.errors import RelayError
@@ -14,8 +15,6 @@ from do_bridge.relay.wrangler import Wrangler
 from do_bridge.version import __version__
 
 help = "Deploy the relay to your Cloudflare account, and migrate this project's databases."
-LOCATIONS = ("weur", "eeur", "apac", "oc", "wnam", "enam")
-JURISDICTIONS = ("eu", "fedramp", "us")
 
 
 def add_file_argument(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_file_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="Show the plan and change nothing.")
     parser.add_argument("--name", help=f"The name of the Worker and of its D1 database. Default: {NAME}")
-    parser.add_argument("--location", choices=LOCATIONS, help="Where D1 and new objects are created.")
+    parser.add_argument("--location", choices=D1_LOCATIONS, help="Where D1 and new objects are created.")
     parser.add_argument(
-        "--jurisdiction", choices=JURISDICTIONS, help="Where D1 and all objects must stay. Final."
+        "--jurisdiction",
+        choices=D1_JURISDICTIONS,
+        help="Where D1 and all objects must stay. The relay serves no others. Final.",
     )
     parser.add_argument("--domain", help="A domain of the account for the relay, such as relay.example.com.")
     parser.add_argument("--no-migrate", action="store_true", help="Deploy the relay alone.")
@@ -97,9 +98,13 @@ def carry_out(command: Any, deployment: Deployment) -> None:
         command.stdout.flush()
         step.run()
     migrated = "The databases are up to date." if deployment.migrates else "Migrate your project now."
+    names = {"RELAY_URL": deployment.url, "CLOUDFLARE_DATABASE_ID": deployment.database_id}
+    if deployment.jurisdiction:
+        names["RELAY_JURISDICTION"] = deployment.jurisdiction
+    listing = "\n".join(f"    {name}={value}" for name, value in names.items())
     command.stdout.write(
         f"Deployed: {deployment.url} runs the relay of do_bridge {__version__}. {migrated}\n"
         "Set these wherever Django runs:\n\n"
-        f"    RELAY_URL={deployment.url}\n    CLOUDFLARE_DATABASE_ID={deployment.database_id}\n\n"
+        f"{listing}\n\n"
         f"and RELAY_TOKEN, which is in {deployment.settings.file} if your environment has none."
     )
