@@ -24,6 +24,8 @@ from do_bridge.admin import (
 from do_bridge.inspection.home.tenant_admin import TenantHomeMixin
 from do_bridge.members.admin import CopyWarningMixin
 from do_bridge.members.syncing import sync_members
+from do_bridge.tenancy import places
+from do_bridge.tenancy.lifecycle.ledger import shown_place, with_places
 from do_bridge.tenancy.lifecycle.provision import has_tables, provision_noted
 from do_bridge.tenancy.slugs import is_valid_slug
 
@@ -76,41 +78,49 @@ class UserAdmin(CopyWarningMixin, GatherMixin, DjangoUserAdmin):
 class TenantForm(forms.ModelForm):
     """Refuse a new tenant whose object already has data."""
 
-    def clean_slug(self):
-        slug = self.cleaned_data["slug"]
+    def clean(self):
+        values = super().clean()
+        slug = values.get("slug", "")
         if not is_valid_slug(slug):
-            return slug  # the model's own validator reports the error
+            return values  # the model's own validator reports the error
         try:
-            taken = not Tenant.objects.filter(slug=slug).exists() and has_tables(slug)
+            place = places.place_of(values.get("jurisdiction", ""), values.get("location", ""))
+            taken = not Tenant.objects.filter(slug=slug).exists() and has_tables(slug, place)
         except (DatabaseError, InterfaceError) as exc:
             raise forms.ValidationError(
                 "The tenant's database does not answer. Try again in a moment."
             ) from exc
         if taken:
-            raise forms.ValidationError(
+            self.add_error(
+                "slug",
                 "This tenant does not exist, but its database has tables already, perhaps of a "
-                "deleted tenant. Choose another slug, take the tables over with manage.py "
-                "create_tenant --adopt %(slug)s, or delete them with manage.py tenant_delete "
-                "%(slug)s.",
-                params={"slug": slug},
+                f"deleted tenant. Choose another slug, take the tables over with manage.py "
+                f"create_tenant --adopt {slug}, or delete them with manage.py tenant_delete {slug}.",
             )
-        return slug
+        return values
 
 
 @admin.register(Tenant)
 class TenantAdmin(TenantHomeMixin, CopyWarningMixin, GatherMixin, admin.ModelAdmin):
     form = TenantForm
-    list_display = ["slug", "name", "created", "home"]
+    list_display = ["slug", "name", "place", "created", "home"]
     search_fields = ["slug", "name"]
     date_hierarchy = "created"
     inlines = [MembershipInline]
     actions = ["repair_copies"]
 
     def get_readonly_fields(self, request, obj=None):
-        return ["slug", "home"] if obj else []
+        return ["slug", "place", "home"] if obj else []
 
     def get_fields(self, request, obj=None):
-        return ["slug", "name", "home"] if obj else ["slug", "name"]
+        return ["slug", "name", "place", "home"] if obj else ["slug", "name", "jurisdiction", "location"]
+
+    def get_queryset(self, request):
+        return with_places(super().get_queryset(request))
+
+    @admin.display(description="place")
+    def place(self, tenant):
+        return shown_place(tenant)
 
     def save_model(self, request, obj, form, change):
         super().save_model(request, obj, form, change)

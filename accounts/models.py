@@ -5,6 +5,7 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models
 
 from accounts.validators import validate_tenant_slug
+from do_bridge.tenancy import places
 
 
 class User(AbstractUser):
@@ -36,6 +37,20 @@ class Tenant(models.Model):
     )
     name = models.CharField(max_length=150)
     created = models.DateTimeField(auto_now_add=True)
+    jurisdiction = models.CharField(
+        max_length=16,
+        blank=True,
+        default="",
+        choices=places.choices("jurisdiction"),
+        help_text="Where all data of the tenant stays. manage.py tenant_move changes it.",
+    )
+    location = models.CharField(
+        max_length=16,
+        blank=True,
+        default="",
+        choices=places.choices("location"),
+        help_text="Near which place the tenant's database is made, if that is possible.",
+    )
 
     class Meta:
         ordering = ["slug"]

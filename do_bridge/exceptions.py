@@ -14,11 +14,20 @@ if TYPE_CHECKING:
     from .tenancy.lifecycle.leases import Held, LeaseError, LeaseLost, Unfinished
     from .tenancy.lifecycle.ledger import LedgerMissing
     from .tenancy.lifecycle.load import TenantExists
+    from .tenancy.lifecycle.moving import NotMoved
     from .tenancy.lifecycle.provision import ObjectTaken
     from .tenancy.lifecycle.tenant_rows import FieldsMissing, WrongField
+    from .tenancy.places import WrongPlace
     from .tenancy.replicated.contenttypes import DirectoryNotReady
     from .tenancy.replicated.users import CopyMissing, RelationRefused
-    from .tenancy.schema.errors import CodeTooOld, SchemaMismatch, TenantBehind, TenantGone, TenantUnclaimed
+    from .tenancy.schema.errors import (
+        CodeTooOld,
+        SchemaMismatch,
+        TenantBehind,
+        TenantElsewhere,
+        TenantGone,
+        TenantUnclaimed,
+    )
     from .tenancy.slugs import InvalidSlug
 else:
     # Some modules need models, and exceptions are imported before there are any.
@@ -35,6 +44,7 @@ else:
             "LeaseLost": "tenancy.lifecycle.leases",
             "LedgerMissing": "tenancy.lifecycle.ledger",
             "NoTenant": "tenancy.context",
+            "NotMoved": "tenancy.lifecycle.moving",
             "ObjectTaken": "tenancy.lifecycle.provision",
             "OpenTransaction": "tenancy.context",
             "RelationRefused": "tenancy.replicated.users",
@@ -42,6 +52,7 @@ else:
             "TemplateUsed": "backends.durable_object.base",
             "TenancyError": "tenancy.context",
             "TenantBehind": "tenancy.schema.errors",
+            "TenantElsewhere": "tenancy.schema.errors",
             "TenantExists": "tenancy.lifecycle.load",
             "TenantGone": "tenancy.schema.errors",
             "TenantKept": "tenancy.lifecycle.keeping",
@@ -50,6 +61,7 @@ else:
             "Unfinished": "tenancy.lifecycle.leases",
             "UnreadableValue": "backends.remote_sqlite.reading",
             "WrongField": "tenancy.lifecycle.tenant_rows",
+            "WrongPlace": "tenancy.places",
         },
     )
 
@@ -64,6 +76,7 @@ __all__ = [
     "LeaseLost",
     "LedgerMissing",
     "NoTenant",
+    "NotMoved",
     "ObjectTaken",
     "OpenTransaction",
     "RelationRefused",
@@ -71,6 +84,7 @@ __all__ = [
     "TemplateUsed",
     "TenancyError",
     "TenantBehind",
+    "TenantElsewhere",
     "TenantExists",
     "TenantGone",
     "TenantKept",
@@ -79,4 +93,5 @@ __all__ = [
     "Unfinished",
     "UnreadableValue",
     "WrongField",
+    "WrongPlace",
 ]

@@ -31,6 +31,18 @@ class TenantState(models.Model):
     expires = models.DateTimeField(null=True, blank=True, help_text="When the lease ends, by D1's clock.")
     fence = models.BigIntegerField(default=0, help_text="The fencing token of the latest lease.")
     emptied = models.BigIntegerField(default=0, help_text="The fencing token of the last deletion.")
+    jurisdiction = models.CharField(
+        max_length=16, blank=True, default="", help_text="The object's jurisdiction; empty for none."
+    )
+    location = models.CharField(
+        max_length=16, blank=True, default="", help_text="The hint with which the object was made."
+    )
+    left_behind = models.CharField(
+        max_length=16,
+        null=True,
+        blank=True,
+        help_text="The jurisdiction of another object of the tenant, which a move has not erased yet.",
+    )
     version = models.CharField(
         max_length=100, blank=True, help_text="The version of the code that reached this state."
     )
@@ -45,6 +57,17 @@ class TenantState(models.Model):
 
     def __str__(self):
         return f"{self.slug}: {self.status}"
+
+    @property
+    def place(self):
+        """The jurisdiction and the location hint for display."""
+        text = self.jurisdiction or "none"
+        return f"{text} ({self.location})" if self.location else text
+
+    @property
+    def other_place(self):
+        """The jurisdiction of the object that a move has left behind, for display."""
+        return "" if self.left_behind is None else self.left_behind or "none"
 
     @property
     def status(self):

@@ -173,6 +173,8 @@ CACHES = {
 DO_BRIDGE = {
     "TENANT_MODELS": ("blog",),
     "TENANT_MODEL": "accounts.Tenant",
+    "JURISDICTION_FIELD": "jurisdiction",
+    "LOCATION_FIELD": "location",
     "TENANT_URLCONF": "project.tenant_urls",
     "TENANT_DOMAIN": TENANT_DOMAIN,
     "MEMBERSHIP_MODEL": "accounts.Membership",

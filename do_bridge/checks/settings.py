@@ -4,6 +4,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import Error, Tags, Warning, register
 from django.core.exceptions import FieldDoesNotExist
+from django.db.models import CharField
 from django.utils.module_loading import import_string
 
 from do_bridge.driver.places import JURISDICTIONS
@@ -180,7 +181,7 @@ def check_models(app_configs=None, **kwargs):
                 )
             )
     if tenant_databases() is not None and _templates():
-        errors += _check_tenant_model()
+        errors += _check_tenant_model() or _check_places()
     return errors
 
 
@@ -205,6 +206,26 @@ def _check_tenant_model():
             )
         ]
     return []
+
+
+def _check_places():
+    return [
+        Error(
+            f"DO_BRIDGE[{setting!r}] is {conf(setting)!r}, which is not a text field of {model}.",
+            hint="Name a CharField of the model for tenants, or None.",
+            id="do_bridge.E025",
+        )
+        for setting in ("JURISDICTION_FIELD", "LOCATION_FIELD")
+        for model in [conf("TENANT_MODEL")]
+        if conf(setting) is not None and not _is_text_field(model, conf(setting))
+    ]
+
+
+def _is_text_field(model, name):
+    try:
+        return isinstance(apps.get_model(model)._meta.get_field(name), CharField)
+    except (LookupError, ValueError, FieldDoesNotExist):
+        return False
 
 
 @register()

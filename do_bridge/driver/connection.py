@@ -213,6 +213,17 @@ class Connection(HasExceptions, InSessions, LastWrites):
         with self._timed("erase"):
             return self.transport.erase(self.database, Deadline(self.timeout), fence=fence)
 
+    def redirect(self, database: str) -> None:
+        """Send what follows to another database, to which this one's content has moved.
+
+        It does nothing in a transaction that has begun, which ends where it is.
+        """
+        transaction = self._transaction
+        if transaction is None or not transaction.has_begun:
+            self.database = database
+            if transaction is not None:
+                transaction.begin_by(self._remote_transaction(self.expect))
+
     def begin(self) -> None:
         """Begin a transaction with the next statement.
 
@@ -354,7 +365,7 @@ class Connection(HasExceptions, InSessions, LastWrites):
 
     def _write_once(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         with self._with_keys(self._keyed_commits):
-            return self._batch(statements, deadline, self.expect, primary=True)
+            return self._batch(statements, deadline, self.expect, self._key(), primary=True)
 
     def _remote_transaction(self, expect: str | None) -> RemoteTransaction:
         if self.optimistic:
@@ -367,10 +378,10 @@ class Connection(HasExceptions, InSessions, LastWrites):
         return self.transport.transaction(self.database, self.lease, expect=expect, location=self.location)
 
     def _send(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
-        expect, seen = self.expect, set[str]()
+        expect, seen, key = self.expect, set[str](), self._key_of(statements)
         while True:
             try:
-                return self._send_once(statements, deadline, expect)
+                return self._send_once(statements, deadline, expect, key)
             except OperationalError as error:
                 begun = self._transaction is not None and self._transaction.has_begun
                 found = error.found or ""
@@ -378,14 +389,20 @@ class Connection(HasExceptions, InSessions, LastWrites):
                     raise
             # Several migrations may finish while this call is on its way: each is another schema.
             seen.add(found)
+            before = self.database
             expect = self.on_mismatch(found)
+            if self.database == before:
+                key = self._key_of(statements)
+            else:
+                # Moved with its keys: a write whose answer was lost is recognized there, so the key stays.
+                seen.clear()
             if self._transaction is not None:
                 self._transaction.begin_by(self._remote_transaction(expect))
             # Migrating took time that does not count towards this call's timeout.
             deadline = Deadline(self.timeout)
 
     def _send_once(
-        self, statements: Sequence[Statement], deadline: Deadline, expect: str | None
+        self, statements: Sequence[Statement], deadline: Deadline, expect: str | None, key: str | None
     ) -> list[Answer]:
         operation = "batch" if self._transaction is None else "tx"
         metered = self.metered is not None and self.metered()
@@ -393,28 +410,40 @@ class Connection(HasExceptions, InSessions, LastWrites):
             statements = [replace(statement, metered=True) for statement in statements]
         with self._timed(operation, statements) as call:
             if self._transaction is None:
-                answers = self._batch(statements, deadline, expect)
+                answers = self._batch(statements, deadline, expect, key)
             else:
-                answers = self._run_inside(self._transaction, statements, deadline, expect)
+                answers = self._run_inside(self._transaction, statements, deadline, expect, key)
             call.count(answers)
         return answers
+
+    def _key_of(self, statements: Sequence[Statement]) -> str | None:
+        """Return a new key for statements that write, and that are sent as a batch."""
+        transaction = self._transaction
+        is_batch = transaction is None or (not transaction.has_begun and self.is_last(statements[-1].sql))
+        if not is_batch or all(statement.shape.reads_only for statement in statements):
+            return None
+        return self._key()
 
     def _batch(
         self,
         statements: Sequence[Statement],
         deadline: Deadline,
         expect: str | None,
+        key: str | None,
         *,
         primary: bool = False,
     ) -> list[Answer]:
-        send = partial(self._keyed_batch, statements, deadline, expect)
+        send = partial(self._keyed_batch, statements, deadline, expect, key)
         return self._in_session(statements, send, primary=primary)
 
     def _keyed_batch(
-        self, statements: Sequence[Statement], deadline: Deadline, expect: str | None, **session: str
+        self,
+        statements: Sequence[Statement],
+        deadline: Deadline,
+        expect: str | None,
+        key: str | None,
+        **session: str,
     ) -> list[Answer]:
-        writes = not all(statement.shape.reads_only for statement in statements)
-        key = self._key() if writes else None
         send = partial(
             self.transport.batch,
             self.database,

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from .exceptions import DatabaseError, Error, OperationalError
 from .relay_pool import RelayPool
+from .sql import prepare
 from .transport import Answer, Deadline, outcome_unknown, with_retries
+from .wire import wire_steps
 
 # Errors of an object that settle what became of a key's work. After all others the work never reached the
 # object.
@@ -123,7 +125,7 @@ def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Dea
         if write.doubt is None or (error.kind in _SETTLED and error.effect != "unknown"):
             raise
         doubt, last = write.doubt, error
-    outcome = outcome_of(pool, message["db"], key, deadline)
+    outcome = outcome_of(pool, message["db"], key, deadline, message.get("expect"))
     if outcome == "done":
         return _kept_answer(write, deadline)
     if outcome == "none":
@@ -131,14 +133,22 @@ def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Dea
     raise outcome_unknown(doubt) from last
 
 
-def settle_commit(pool: RelayPool, database: str, key: str, error: DatabaseError, deadline: Deadline) -> None:
+def settle_commit(
+    pool: RelayPool,
+    database: str,
+    key: str,
+    error: DatabaseError,
+    deadline: Deadline,
+    expect: str | None = None,
+) -> None:
     """Return if a commit whose answer was lost was carried out.
 
-    ``key`` is the key of the commit, ``error`` the error of the lost answer. Raises OperationalError with the
-    effect ``ended`` if it was not carried out and never will be, and with the effect ``unknown`` if the relay
-    did not answer before the deadline.
+    ``key`` is the key of the commit, ``error`` the error of the lost answer, ``expect`` the schema
+    fingerprint with which the transaction began. Raises OperationalError with the effect ``ended`` if it was
+    not carried out and never will be, and with the effect ``unknown`` if the relay did not answer before the
+    deadline, or the object has been emptied.
     """
-    outcome = outcome_of(pool, database, key, deadline)
+    outcome = outcome_of(pool, database, key, deadline, expect)
     if outcome == "none":
         raise not_done(error, "commit") from error
     if outcome != "done":
@@ -176,16 +186,37 @@ def leaving_time_to_ask(deadline: Deadline) -> Deadline:
     return Deadline(seconds) if seconds else deadline
 
 
-def outcome_of(pool: RelayPool, database: str, key: str, deadline: Deadline) -> str:
+def outcome_of(
+    pool: RelayPool, database: str, key: str, deadline: Deadline, expect: str | None = None
+) -> str:
     """Return the outcome of a write: ``done``, ``none`` or ``unknown``.
 
-    ``none`` means that it never will be done, ``unknown`` that no answer came in time.
+    ``none`` means that it never will be done, ``unknown`` that no answer came in time, or that the object has
+    been emptied since, with its keys: it should hold the schema ``expect``.
     """
+    asked = _asked(pool, {"op": "outcome", "db": database, "key": key}, deadline)
+    outcome = "unknown" if isinstance(asked, Error) else str(asked[0].rows[0][0])
+    if outcome == "none" and expect:
+        held = {
+            "op": "batch",
+            "db": database,
+            "expect": expect,
+            "steps": wire_steps([prepare("SELECT 1", None)]),
+        }
+        found = _asked(pool, held, deadline)
+        # A tenant that moves takes its keys along, and the object that it leaves has neither keys nor schema.
+        if isinstance(found, Error) and (found.kind != "schema_mismatch" or not found.found):
+            return "unknown"
+    return outcome
+
+
+def _asked(pool: RelayPool, message: dict[str, Any], deadline: Deadline) -> list[Answer] | Error:
+    """Send a question until the deadline; return its answer, or the last error."""
 
     def ask() -> list[Answer]:
         session = pool.acquire(deadline)
         try:
-            return session.request({"op": "outcome", "db": database, "key": key}, deadline)
+            return session.request(message, deadline)
         except DatabaseError as error:
             if error.kind == "overloaded":
                 error.transient, error.retry_after = True, 1.0
@@ -194,10 +225,9 @@ def outcome_of(pool: RelayPool, database: str, key: str, deadline: Deadline) -> 
             pool.release(session)
 
     try:
-        answers = with_retries(ask, reads_only=True, deadline=deadline, attempts=math.inf)
-    except Error:
-        return "unknown"
-    return str(answers[0].rows[0][0])
+        return with_retries(ask, reads_only=True, deadline=deadline, attempts=math.inf)
+    except Error as error:
+        return error
 
 
 class _Write:

@@ -47,20 +47,23 @@ class LastWrites:
         statements: Sequence[Statement],
         deadline: Deadline,
         expect: str | None,
+        key: str | None,
     ) -> list[Answer]:
-        """Run statements of the open transaction, or beside it."""
+        """Run statements of the open transaction, or beside it; `key` is that of a batch that writes."""
         if not self.is_last(statements[-1].sql):
             reads_only = all(statement.shape.reads_only for statement in statements)
             if transaction.is_committed and reads_only:
-                return self._batch(statements, deadline, expect)
+                return self._batch(statements, deadline, expect, None)
             return transaction.run(statements, deadline)
         if transaction.has_begun:
             return transaction.run_last(statements, deadline, self._key() or "")
-        answers = self._batch(statements, deadline, expect)
+        answers = self._batch(statements, deadline, expect, key)
         transaction.is_committed = True
         return answers
 
-    def _batch(self, statements: Sequence[Statement], deadline: Deadline, expect: str | None) -> list[Answer]:
+    def _batch(
+        self, statements: Sequence[Statement], deadline: Deadline, expect: str | None, key: str | None
+    ) -> list[Answer]:
         raise NotImplementedError
 
     def _key(self) -> str | None:

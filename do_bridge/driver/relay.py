@@ -195,7 +195,8 @@ class RelayTransaction(RemoteTransaction):
             if told.effect in ("ended", "unknown"):
                 self._let_go()
             if key and told.effect == "unknown" and isinstance(error, DatabaseError):
-                settle_commit(self._pool, self._database, key, error, deadline)
+                expect = self._conditions.get("expect")
+                settle_commit(self._pool, self._database, key, error, deadline, expect)
                 if any(isinstance(step, Statement) for step in steps):
                     raise answer_lost(error) from error
                 return [Answer() for _ in steps]

@@ -9,6 +9,10 @@ DEFAULTS = {
     "CONTEXT_MODELS": ("admin.LogEntry",),
     # The model in D1 with one row for each tenant; it needs a field `slug`.
     "TENANT_MODEL": "accounts.Tenant",
+    # The names of the tenant model's fields with a tenant's jurisdiction and location hint. None: all tenants
+    # are in the jurisdiction that the template's OPTIONS name.
+    "JURISDICTION_FIELD": None,
+    "LOCATION_FIELD": None,
     # The alias of the shared database.
     "DIRECTORY_ALIAS": "default",
     # The path before a tenant's slug, and the paths on which directory_context() is active.

@@ -17,6 +17,7 @@ from do_bridge.backends.environment import in_test_environment
 
 from .conf import conf
 from .linking import link_blocks
+from .places import follow, jurisdiction_of
 from .slugs import (
     TEMPLATE_OBJECT_PREFIX,
     alias_slug,
@@ -35,16 +36,25 @@ class _Derived(dict):
     A subclass of dict, because a plain dict has no weak references.
     """
 
-    __slots__ = ("__weakref__", "is_named_by_others")
+    __slots__ = ("__weakref__", "alias", "is_named_by_others")
 
-    def __init__(self, values):
+    def __init__(self, alias, values):
         super().__init__(values)
+        self.alias = alias
         self.is_named_by_others = False
 
     def __setitem__(self, key, value):
         # A test runner sets the name of an alias's test database, and resets it later.
         self.is_named_by_others = self.is_named_by_others or key == "NAME"
         super().__setitem__(key, value)
+
+    def jurisdiction(self):
+        """Return the jurisdiction of the tenant's object, for a new connection."""
+        return jurisdiction_of(self.alias)
+
+    def follow(self, connection):
+        """Send what follows on an open driver connection to the tenant's object."""
+        follow(connection, self.alias)
 
     def rename(self, name):
         """Set NAME after the template's, unless a test runner has set it for this alias."""
@@ -232,7 +242,7 @@ class TenantDatabases(dict[str, Any]):
             derived = self._derived.get(alias)
             if derived is None:
                 template = super().__getitem__(self.template)
-                derived = _Derived(deepcopy(dict(template)))
+                derived = _Derived(alias, deepcopy(dict(template)))
                 derived.rename(object_name(alias, template.get("NAME") or ""))
                 # Without dependencies, a test run may use only a tenant's database.
                 derived["TEST"] = {**derived.get("TEST", {}), "NAME": None, "DEPENDENCIES": []}

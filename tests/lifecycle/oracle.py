@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from do_bridge.tenancy.lifecycle.states import (
+    MOVING,
     Content,
     Do,
     Held,
@@ -43,6 +44,8 @@ class Tenant:
     #: {primary key: name} of D1's members.
     members: dict[int, str] = field(default_factory=dict)
     is_dirty: bool = False
+    #: Other jurisdictions in which the tenant has an object with tables.
+    elsewhere: list[str] = field(default_factory=list)
 
 
 def judge(tenant: Tenant, history: list[Done]) -> list[str]:
@@ -53,10 +56,13 @@ def judge(tenant: Tenant, history: list[Done]) -> list[str]:
     is_usable = row.is_registered and step == Do.KEEP and content(row, held) == Content.WHOLE
     if row.fence and held.fence > row.fence:
         faults.append(f"the object's fence {held.fence} is higher than the ledger's {row.fence}")
-    if held.fingerprint and held.fingerprint != fingerprint.of(held.applied):
+    if held.fingerprint not in ("", MOVING) and held.fingerprint != fingerprint.of(held.applied):
         faults.append("the fingerprint is not that of the applied migrations")
     if not row.operation:
         faults += _at_rest(tenant)
+    left = [] if row.left_behind is None else [row.left_behind or "none"]
+    if lost := sorted(set(tenant.elsewhere) - set(left)):
+        faults.append(f"an object in {lost} that the ledger does not know holds tables")
     if is_usable:
         faults += _members(tenant)
     faults += _answers(tenant, history)

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import worker
 from .oracle import Done, judge
-from .run import Report, Run, _Process, read_tenant
+from .run import PLACES, Report, Run, _Process, read_tenant
 
 LONGEST = 0.15
 _PAIRS = (
@@ -25,6 +25,11 @@ _PAIRS = (
     ("load", "copy"),
     ("create", "create"),
     ("migrate back", "read"),
+    ("move", "move"),
+    ("move", "read"),
+    ("move", "post"),
+    ("move", "delete"),
+    ("move", "migrate one"),
 )
 
 
@@ -55,7 +60,7 @@ class Pairs(Run):
         slug = f"pair-{self._count}"
         history: list[Done] = []
         with worker.here():
-            if "delete" in names or "migrate back" in names:
+            if {"delete", "migrate back", "move"} & {*names}:
                 assert worker.run("create", (slug,))[0] == "ok"
         for one, name in zip(processes, names, strict=True):
             one.doing = Done(name, (slug,), time.monotonic(), title=f"{slug}:1" if name == "post" else "")
@@ -80,6 +85,7 @@ class Pairs(Run):
             "copy": ("source", slug),
             "load": (slug, str(self._folder / "dump.sqlite3")),
             "post": (slug, f"{slug}:1"),
+            "move": (slug, self._rng.choice(PLACES[1:])),
         }.get(name, (slug,))
 
     @staticmethod

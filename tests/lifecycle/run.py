@@ -15,12 +15,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from do_bridge.tenancy.lifecycle.states import Row
+
 from . import worker
 from .oracle import Done, Tenant, judge
 
 PROCESSES = 3
 SLUGS = ("ant", "bee", "cow", "dog", "eel", "fox")
 OTHERS = ("bob", "cid")
+# Jurisdictions of the stand-in on which the attack's relay runs.
+PLACES = ("none", "eu", "us")
 # Operations between two looks at everything.
 ROUND = 15
 # Of a hundred operations so many are killed, and so many stand still for longer than a lease.
@@ -31,6 +35,7 @@ _WEIGHTS = {
     "create_many": 5,
     "load": 9,
     "copy": 6,
+    "move": 10,
     "delete": 16,
     "migrate one": 8,
     "migrate back": 5,
@@ -133,6 +138,8 @@ class Run:
         if name == "copy":
             source = rng.choice([one for one in (*SLUGS, "source") if one != slug])
             return name, (source, slug), (slug,), ""
+        if name == "move":
+            return name, (slug, rng.choice(PLACES)), (slug,), ""
         if name == "migrate all":
             return name, (), (), ""
         if name == "rename":
@@ -272,10 +279,26 @@ def read_tenant(slug: str) -> Tenant:
             )
         tenant.titles = [title for (title,) in posts.rows]
         tenant.copies = {key: (name, bool(active)) for key, name, active in users.rows}
+    tenant.elsewhere = [place for place in PLACES if _has_rows(slug, place) and place != _of(tenant.row)]
     places = Membership.objects.filter(tenant__slug=slug).values_list("user_id", "user__name")
     tenant.members = dict(places)
     tenant.is_dirty = DirtyFlag.objects.filter(slug=slug).exists()
     return tenant
+
+
+def _of(row: Row) -> str:
+    """Return the place of a row as PLACES has it."""
+    return row.jurisdiction or "none"
+
+
+def _has_rows(slug: str, place: str) -> bool:
+    """Return whether the tenant's object in a place has tables that a project made."""
+    from do_bridge.tenancy import tenant_alias
+    from do_bridge.tenancy.lifecycle.emptying import connected
+
+    with connected(tenant_alias(slug), "" if place == "none" else place) as connection:
+        sql = "SELECT 1 FROM sqlite_master WHERE name = 'blog_post'"
+        return bool(connection.execute(sql).fetchall())
 
 
 def as_text(report: Report) -> str:

@@ -30,6 +30,7 @@ def test_a_tenant_whose_sides_agree_has_no_fault():
         (Tenant(ROW, Held(True, of(APPLIED), APPLIED, 6, "me")), "fence 6 is higher"),
         (Tenant(ROW, HELD, members={1: "Ada"}), "no dirty flag"),
         (Tenant(ROW, HELD, titles=["acme:1"]), "nobody wrote acme:1"),
+        (Tenant(ROW, HELD, elsewhere=["eu"]), "an object in ['eu'] that the ledger does not know"),
     ],
 )
 def test_a_tenant_whose_sides_do_not_agree_has_one(tenant, told):

@@ -20,6 +20,7 @@ from do_bridge.tenancy.lifecycle.dump import dump_tenant
 from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
 from do_bridge.tenancy.lifecycle.provision import provision
 from do_bridge.tenancy.lifecycle.states import (
+    MOVING,
     TABLE,
     Content,
     Do,
@@ -38,7 +39,14 @@ from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, unique_slug
 
 FIRST_USE = "first use"
-OPERATIONS = (Operation.CREATE, Operation.LOAD, Operation.MIGRATE, FIRST_USE, Operation.DELETE)
+OPERATIONS = (
+    Operation.CREATE,
+    Operation.LOAD,
+    Operation.MIGRATE,
+    FIRST_USE,
+    Operation.MOVE,
+    Operation.DELETE,
+)
 CELLS = [
     pytest.param(state, there, operation, id=f"{state} × {there}: {operation}")
     for state, there in TABLE
@@ -81,6 +89,8 @@ def set_up(slug, state, there):
         ask(slug, MARK)
     if there == Content.PART:
         ask(slug, "DELETE FROM _do_bridge_meta WHERE key = 'schema'")
+    if there == Content.FROZEN:
+        ask(slug, f"UPDATE _do_bridge_meta SET value = '{MOVING}' WHERE key = 'schema'")
     if state != Found.DELETED:
         Tenant.objects.create(slug=slug, name="Before")
     rest = State(state) if state in (Found.UNUSED, Found.READY, Found.DELETED) else State.UNUSED
@@ -106,6 +116,10 @@ def typed_migrate(slug):
     call_command(command, database=tenant_alias(slug), verbosity=0, interactive=False)
 
 
+def move(slug):
+    call_command("tenant_move", slug, "--jurisdiction", "eu", stdout=StringIO())
+
+
 def use(slug):
     if lookup.get(slug) is None:
         raise CommandError("There is no such tenant.")
@@ -121,6 +135,7 @@ def test_the_next_holder_does_what_the_table_says(slug, file, state, there, oper
         Operation.LOAD: partial(call_command, "tenant_load", slug, file, stdout=StringIO()),
         Operation.MIGRATE: partial(typed_migrate, slug),
         FIRST_USE: partial(use, slug),
+        Operation.MOVE: partial(move, slug),
         Operation.DELETE: partial(call_command, "tenant_delete", slug, "--yes", stdout=StringIO()),
     }[operation]
     if step in (Do.TAKEN, Do.UNFINISHED, Do.GONE):
@@ -141,6 +156,11 @@ def test_the_next_holder_does_what_the_table_says(slug, file, state, there, oper
         assert (after.state, after.operation, after.is_registered) == (State.DELETED, "", False)
         assert not read_tenant(slug).has_tables
         return
+    if operation == Operation.MOVE:
+        assert (after.jurisdiction, after.left_behind) == ("eu", None)
+        assert read_tenant(slug).has_tables == (step == Do.KEEP)
+        use(slug)
+        after = leases.look(slug)
     assert (after.state, after.is_registered) == (State.READY, True)
     assert read_tenant(slug).fingerprint == code_fingerprint()
     (marks,) = ask(slug, "SELECT count(*) FROM auth_group")
@@ -164,6 +184,8 @@ def test_while_a_lease_is_alive_everybody_waits(slug, file, operation, settings)
         create_tenant(slug)
     elif operation == Operation.LOAD:
         call_command("tenant_load", slug, file, stdout=StringIO())
+    elif operation == Operation.MOVE:
+        move(slug)
     else:
         typed_migrate(slug)
     assert leases.look(slug).fence > lease.fence
@@ -176,6 +198,6 @@ def test_the_docs_draw_the_same_table():
     drawn = {}
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 6 and cells[0] in Found.__members__.values():
+        if len(cells) == 7 and cells[0] in Found.__members__.values():
             drawn[cells[0], cells[1]] = tuple(re.sub(r"\W*$", "", cell) for cell in cells[2:])
     assert drawn == {cell: tuple(map(str, steps)) for cell, steps in TABLE.items()}

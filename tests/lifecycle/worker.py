@@ -131,6 +131,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "load": lambda slug, file: _command("tenant_load", slug, file),
     "copy": lambda source, target: _command("tenant_copy", source, target),
     "delete": lambda slug: _command("tenant_delete", slug, "--yes"),
+    "move": lambda slug, place: _command("tenant_move", slug, "--jurisdiction", place),
     "migrate one": lambda slug: _command("migrate", "--database", tenant_alias(slug)),
     "migrate back": lambda slug: _command("migrate", "sessions", "zero", "--database", tenant_alias(slug)),
     "migrate all": lambda: _command("migrate", "--database", "tenant", "--jobs", 2),

@@ -92,6 +92,8 @@ def test_missing_routers_and_a_wrong_order_are_refused(routers, expected):
         ({"TENANT_MODELS": ("blog.Comment",)}, ["do_bridge.E005"]),
         ({"TENANT_MODEL": "accounts.Customer"}, ["do_bridge.E006"]),
         ({"TENANT_MODEL": "accounts.User"}, ["do_bridge.E006"]),
+        ({"JURISDICTION_FIELD": "nothing"}, ["do_bridge.E025"]),
+        ({"LOCATION_FIELD": "created"}, ["do_bridge.E025"]),
         ({"TENANT_MODLES": ()}, ["do_bridge.E007"]),
     ],
 )

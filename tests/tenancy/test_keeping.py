@@ -246,7 +246,9 @@ def test_a_row_that_replaces_another_by_sql_is_refused(lived_in):
     # SQLite fires no trigger for the row that goes by REPLACE.
     author = User.objects.get()
     Membership.objects.all().delete()
-    sql(f"INSERT OR REPLACE INTO accounts_tenant VALUES (999, '{lived_in.slug}', 'New', '2026-01-01')")
+    sql(
+        f"INSERT OR REPLACE INTO accounts_tenant VALUES (999, '{lived_in.slug}', 'New', '2026-01-01', '', '')"
+    )
     assert User.objects.using(tenant_alias(lived_in.slug)).filter(pk=author.pk).exists()
     with pytest.raises(TenantUnclaimed, match="create_tenant --adopt"):
         lookup.get(lived_in.slug)
@@ -379,7 +381,7 @@ def test_pythons_own_sqlite_reads_a_copy_of_d1_with_its_triggers(db):
     with closing(sqlite3.connect(":memory:")) as copied:
         for (statement,) in sorted(made.rows, key=lambda row: "CREATE TABLE" not in row[0]):
             copied.execute(statement)
-        copied.execute("INSERT INTO accounts_tenant VALUES (1, 'acme', 'Acme', '2026-01-01')")
+        copied.execute("INSERT INTO accounts_tenant VALUES (1, 'acme', 'Acme', '2026-01-01', '', '')")
         copied.execute("UPDATE do_bridge_tenantstate SET state = 'ready'")
         with pytest.raises(sqlite3.IntegrityError, match=KEPT):
             copied.execute("DELETE FROM accounts_tenant")

@@ -46,6 +46,9 @@ def test_tenants_are_listed_with_their_states(acme, unused):
         "operation": "",
         "error": "",
         "schema": "",
+        "jurisdiction": "",
+        "location": "",
+        "left_behind": None,
     }
 
 
@@ -129,3 +132,13 @@ def test_all_tenants_command_shows_every_tenants_result(acme, zeta):
     text = run("all_tenants_command", *names, "showmigrations", "blog")
     assert text.count("[X] 0001_initial") == 2
     assert "2 tenants, 0 failed." in text
+
+
+def test_the_place_of_each_tenant_is_listed_and_what_a_move_has_not_erased(acme, zeta):
+    TenantState.objects.filter(slug=acme.slug).update(jurisdiction="eu", location="weur", left_behind="")
+    slugs = (acme.slug, zeta.slug)
+    first, second = sorted(run("list_tenants", *slugs).splitlines()[1:-1])
+    assert "eu (none not erased)" in first
+    assert " none " in second
+    row = json.loads(run("list_tenants", acme.slug, "--json"))
+    assert (row["jurisdiction"], row["location"], row["left_behind"]) == ("eu", "weur", "")

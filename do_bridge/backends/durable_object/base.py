@@ -2,6 +2,7 @@
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
+from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite import base
@@ -58,9 +59,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def object_name(self):
         """Return the name of the object with its jurisdiction: ``tenant/acme@eu``.
 
-        Raises ImproperlyConfigured for an unknown jurisdiction, and for a NAME that has one.
+        The jurisdiction is a tenant's own, or that in the OPTIONS. Raises ImproperlyConfigured for an unknown
+        jurisdiction, and for a NAME that has one.
         """
-        name, jurisdiction = self.settings_dict["NAME"], self.settings_dict["OPTIONS"].get("jurisdiction")
+        name, own = self.settings_dict["NAME"], getattr(self.settings_dict, "jurisdiction", None)
+        jurisdiction = self.settings_dict["OPTIONS"].get("jurisdiction") if own is None else own()
         where = f"DATABASES[{self.alias!r}]"
         if "@" in name:
             raise ImproperlyConfigured(
@@ -73,6 +76,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 f"{', '.join(map(repr, JURISDICTIONS))}, or leave it out."
             )
         return join_place(name, jurisdiction)
+
+    @async_unsafe
+    def ensure_connection(self):
+        super().ensure_connection()
+        # A tenant may have moved since this connection was opened.
+        if (follow := getattr(self.settings_dict, "follow", None)) is not None:
+            follow(self.connection)
 
     def get_transport(self):
         """Return the transport of this process to the relay."""

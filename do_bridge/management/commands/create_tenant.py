@@ -7,6 +7,7 @@ from django.utils.module_loading import import_string
 
 from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.placing import add_place_arguments
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle.creation import (
     NO_FIRST_MEMBERS,
@@ -14,6 +15,7 @@ from do_bridge.tenancy.lifecycle.creation import (
     first_members_function,
     users_by_name,
 )
+from do_bridge.tenancy.lifecycle.keeping import is_kept
 from do_bridge.tenancy.lifecycle.leases import LeaseError
 from do_bridge.tenancy.lifecycle.provision import ObjectTaken
 from do_bridge.tenancy.lifecycle.tenant_rows import (
@@ -23,6 +25,7 @@ from do_bridge.tenancy.lifecycle.tenant_rows import (
     has_name,
     parse_fields,
 )
+from do_bridge.tenancy.places import WrongPlace
 from do_bridge.tenancy.slugs import InvalidSlug, validate_new_slug
 from do_bridge.tenancy.tenants import tenant_model
 
@@ -43,6 +46,7 @@ class Command(TenantsCommand):
             help="Add this user as a member. Can be repeated.",
         )
         add_set_argument(parser)
+        add_place_arguments(parser)
         parser.add_argument(
             "--adopt",
             action="store_true",
@@ -58,11 +62,26 @@ class Command(TenantsCommand):
             # Without DO_BRIDGE['FIRST_MEMBERS'], members are added one by one at the end.
             together = users_by_name(member) if first_members_function() else {}
             tenant, created, how = create_tenant(
-                slug, name or "", list(together.values()), adopt=adopt, fields=parse_fields(fields)
+                slug,
+                name or "",
+                list(together.values()),
+                adopt=adopt,
+                fields=parse_fields(fields),
+                jurisdiction=options["jurisdiction"],
+                location=options["location"],
             )
-        except (ObjectDoesNotExist, ObjectTaken, LeaseError, FieldsMissing, WrongField) as error:
+        except (
+            ObjectDoesNotExist,
+            ObjectTaken,
+            LeaseError,
+            FieldsMissing,
+            WrongField,
+            WrongPlace,
+        ) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
+            if is_kept(error):
+                raise CommandError(f"Tenant {slug!r} exists already. {error}") from error
             first = f"Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first"
             advice = first if is_missing_table(error) else ""
             raise CommandError(

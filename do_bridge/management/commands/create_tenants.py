@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.placing import add_place_arguments, named_place
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle.creation import (
     NO_FIRST_MEMBERS,
@@ -33,6 +34,7 @@ from do_bridge.tenancy.lifecycle.tenant_rows import (
     refuse_missing,
 )
 from do_bridge.tenancy.migrate.fleet import JOBS, Fleet, Outcome
+from do_bridge.tenancy.places import WrongPlace
 from do_bridge.tenancy.slugs import InvalidSlug, validate_new_slug
 
 SHOWN = 20
@@ -53,6 +55,7 @@ class Command(TenantsCommand):
     def add_arguments(self, parser):
         parser.add_argument("file", metavar="FILE", help="The CSV file, or - for standard input.")
         add_set_argument(parser)
+        add_place_arguments(parser)
         parser.add_argument(
             "--jobs",
             type=int,
@@ -65,10 +68,11 @@ class Command(TenantsCommand):
         wanted = self._read(file)
         try:
             given = parse_fields(fields)
+            place = named_place(options)
             for new in wanted.values():
-                new.fields = given
+                new.fields, new.place = given, place
                 new.may_insert = refuse_missing(new.slug, given)
-        except (FieldsMissing, WrongField) as error:
+        except (FieldsMissing, WrongField, WrongPlace) as error:
             raise CommandError(f"{error} Nothing was created.") from error
         self._find_members(wanted)
         try:

@@ -20,7 +20,7 @@ from do_bridge.tenancy.schema.fingerprint import code_fingerprint, code_migratio
 from do_bridge.tenancy.slugs import tenant_alias
 from do_bridge.tenancy.tenants import CHUNK, registered_slugs, tenant_model
 
-COLUMNS = ("slug", "state", "schema", "since", "size", "name")
+COLUMNS = ("slug", "state", "schema", "place", "since", "size", "name")
 
 
 class Command(TenantsCommand):
@@ -57,7 +57,10 @@ class Command(TenantsCommand):
             for row in rows:
                 self.stdout.write(json.dumps({**row, "since": row["since"] and row["since"].isoformat()}))
         else:
-            self._write_table(rows, COLUMNS if sizes else [name for name in COLUMNS if name != "size"])
+            left_out = set() if sizes else {"size"}
+            if conf("JURISDICTION_FIELD") is None:
+                left_out.add("place")
+            self._write_table(rows, [name for name in COLUMNS if name not in left_out])
         if failed:
             shown = ", ".join(failed[:20]) + (", …" if len(failed) > 20 else "")
             raise CommandError(
@@ -100,7 +103,8 @@ def read_rows(slugs=()):
     """Return a dictionary for each tenant, in the order of their slugs.
 
     Takes a few round trips to D1, and none to objects. The keys are slug, name, state, operation, error,
-    schema and since. `schema` is "up to date", "behind" or, for an object without tables, empty.
+    schema, since, jurisdiction, location and left_behind. `schema` is "up to date", "behind" or, for an
+    object without tables, empty.
     """
     tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
     if slugs:
@@ -134,9 +138,10 @@ def _current(fingerprints):
 
 def _row(slug, name, state, current):
     row = {"slug": slug, "name": name, "state": "unused", "operation": "", "error": ""}
-    row |= {"schema": "", "since": None}
+    row |= {"schema": "", "since": None, "jurisdiction": "", "location": "", "left_behind": None}
     if state is not None:
         row |= {"state": state.state, "error": state.error, "since": state.since}
+        row |= {name: getattr(state, name) for name in ("jurisdiction", "location", "left_behind")}
         # A finished creation leaves its lease behind.
         if state.operation and (state.operation != "create" or state.error):
             row["operation"] = state.operation
@@ -146,6 +151,9 @@ def _row(slug, name, state, current):
 
 
 def _cell(row, name):
+    if name == "place":
+        left = row["left_behind"]
+        return (row["jurisdiction"] or "none") + ("" if left is None else f" ({left or 'none'} not erased)")
     value = row[name]
     if name == "state" and row["operation"]:
         return f"{row['operation']} {'failed' if row['error'] else 'not finished'}"

@@ -15,7 +15,7 @@ from do_bridge.tenancy.lifecycle import leases, ledger
 from do_bridge.tenancy.lifecycle.database_lease import database_lease
 from do_bridge.tenancy.lifecycle.emptying import drop_left_over, fail, settle
 from do_bridge.tenancy.lifecycle.fencing import fenced
-from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.looking import read_tenant, refuse_elsewhere, unchecked
 from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
 from do_bridge.tenancy.lifecycle.states import Do, Operation
 from do_bridge.tenancy.migrate.bring import LeasedFleet, Steps
@@ -169,6 +169,7 @@ class Command(MigrateCommand):
             self._refuse(lease)
         try:
             with leases.kept(lease):
+                refuse_elsewhere(lease)
                 if finishes_creation(lease):
                     ready(lease)
                 elif lease.step == Do.DROP:

@@ -7,6 +7,8 @@ from django.core.management.base import CommandError
 
 from do_bridge.driver.limits import LONGEST_LEASE
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.placing import add_place_arguments, named_place
+from do_bridge.tenancy.lifecycle import leases
 from do_bridge.tenancy.lifecycle.tenant_rows import (
     FieldsMissing,
     WrongField,
@@ -14,6 +16,7 @@ from do_bridge.tenancy.lifecycle.tenant_rows import (
     parse_fields,
     refuse_missing,
 )
+from do_bridge.tenancy.places import Place, WrongPlace
 from do_bridge.tenancy.slugs import InvalidSlug, validate_new_slug
 
 from .tenant_dump import dump_to
@@ -33,6 +36,7 @@ class Command(TenantsCommand):
         parser.add_argument("target", help="The slug of the new tenant.")
         parser.add_argument("--name", help="The displayed name. Default: the new slug.")
         add_set_argument(parser)
+        add_place_arguments(parser, default="the source's")
         parser.add_argument(
             "--lease",
             type=float,
@@ -48,13 +52,18 @@ class Command(TenantsCommand):
         try:
             validate_new_slug(target)
             refuse_missing(target, parse_fields(fields))
-        except (InvalidSlug, FieldsMissing, WrongField) as error:
+            place = named_place(options)
+        except (InvalidSlug, FieldsMissing, WrongField, WrongPlace) as error:
             raise CommandError(str(error)) from error
         with tempfile.TemporaryDirectory(prefix="tenant-copy-") as folder:
             file = Path(folder) / "tenant.sqlite3"
             # Rows from different moments would make a tenant that never existed.
             dump_to(self, source, file, lease=lease, quiet=quiet, strict=True)
-            report = load_from(self, target, file, name, source=source, fields=fields, quiet=quiet)
+            if place is None:
+                row = leases.look(source)
+                place = Place(row.jurisdiction, row.location)
+            work = {"source": source, "fields": fields, "quiet": quiet, "place": place}
+            report = load_from(self, target, file, name, **work)
         if not quiet:
             text = f"Tenant {target}: {report.tables} tables, {report.rows} rows copied from {source}."
             self.stdout.write(self.style.SUCCESS(text))

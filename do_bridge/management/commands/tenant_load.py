@@ -19,6 +19,7 @@ from do_bridge.management.loads import (
     warn_left_out,
     write_counts,
 )
+from do_bridge.management.placing import add_place_arguments, named_place
 from do_bridge.tenancy.lifecycle import leases
 from do_bridge.tenancy.lifecycle.creation import add_row
 from do_bridge.tenancy.lifecycle.load import TenantExists, load_tenant
@@ -32,6 +33,7 @@ from do_bridge.tenancy.lifecycle.tenant_rows import (
     refuse_missing,
 )
 from do_bridge.tenancy.migrate.catch_up import named
+from do_bridge.tenancy.places import Place, WrongPlace, named_in_fields
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import lacking
 from do_bridge.tenancy.slugs import InvalidSlug, validate_new_slug, validate_slug
@@ -57,6 +59,7 @@ class Command(TenantsCommand):
         parser.add_argument("file", type=Path, help="The SQLite file.")
         parser.add_argument("--name", help="The displayed name. Default: the slug.")
         add_set_argument(parser)
+        add_place_arguments(parser)
         add_dry_run(parser)
         parser.add_argument(
             "--replace",
@@ -69,7 +72,10 @@ class Command(TenantsCommand):
         if options.get("replace"):
             report = self._replace(slug, file, verbosity < 1, dry_run=dry_run, yes=options.get("yes"))
         else:
-            report = load_from(self, slug, file, name, fields=fields, quiet=verbosity < 1, dry_run=dry_run)
+            with _told(slug):
+                place = named_place(options)
+            work = {"fields": fields, "quiet": verbosity < 1, "dry_run": dry_run, "place": place}
+            report = load_from(self, slug, file, name, **work)
         if verbosity >= 1:
             write_counts(self, report, f"Tenant {slug}", dry_run=dry_run)
             self._write_rows_left_out(report)
@@ -117,15 +123,18 @@ class Command(TenantsCommand):
             )
 
 
-def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=False, dry_run=False):
+def load_from(
+    command, slug, file, name=None, *, source=None, fields=(), quiet=False, dry_run=False, place=None
+):
     """Create a tenant from the file, with a progress bar, and return the LoadReport.
 
     `source` is the slug of the tenant that the file was just dumped from, if any; its members are copied too.
-    `fields` are `FIELD=VALUE` strings. With `dry_run` nothing is written. Raises CommandError.
+    `fields` are `FIELD=VALUE` strings. A `place` of None is the one that the fields or the ledger name, or
+    the default. With `dry_run` nothing is written. Raises CommandError.
     """
 
     def register(lease):
-        add_row(lease, name or "", values)
+        add_row(lease, name or "", values, Place(lease.row.jurisdiction, lease.row.location))
         tenant_filled.send(sender=type(command), source=source, target=slug)
 
     with _told(slug):
@@ -133,7 +142,8 @@ def load_from(command, slug, file, name=None, *, source=None, fields=(), quiet=F
         values = parse_fields(fields)
         refuse_missing(slug, values)
         operation = Operation.COPY if source else Operation.LOAD
-        return _load(command, slug, file, quiet, operation=operation, then=register, dry_run=dry_run)
+        work = {"operation": operation, "then": register, "place": place or named_in_fields(values)}
+        return _load(command, slug, file, quiet, dry_run=dry_run, **work)
 
 
 def replace_from(command, slug, file, *, quiet=False, dry_run=False):
@@ -177,6 +187,7 @@ def _told(slug):
         InvalidSlug,
         FieldsMissing,
         WrongField,
+        WrongPlace,
         UnfitFile,
         TenantExists,
         CountsDiffer,

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from django.utils.module_loading import import_string
 
 from do_bridge.backends.remote_sqlite.refusals import failing, told
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.places import Place, field_values, note, place_of, place_of_fields
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
@@ -31,12 +32,14 @@ from do_bridge.tenancy.tenants import lookup, tenant_model
 from . import leases, ledger
 from .deletion import remove_rows
 from .emptying import erase_tenant, fail, settle
+from .lease_sql import begin_statement
 from .looking import close_to_older, read_tenant
 from .outside import refuse_block
 from .provision import ObjectFilled, ObjectTaken, provision_noted, ready, refuse, template_dump, work_under
+from .row_sql import new_row, place_statement, present, tenant_statement
 from .signals import tenant_filled
-from .states import Do, Operation, State, next_step
-from .tenant_rows import has_name, refuse_missing, row_values
+from .states import MOVING, Do, Operation, State, next_step
+from .tenant_rows import refuse_missing
 
 _UNSETTLED = "unsettled"
 #: The function (users) that makes FirstMembers when DO_BRIDGE names none; do_bridge.members sets it.
@@ -83,8 +86,20 @@ class NewTenant:
     members: list = field(default_factory=list)
     #: Values of other fields of the tenant's row, by name.
     fields: dict = field(default_factory=dict)
+    #: Where its object is made; None for the place that the fields name.
+    place: Place | None = None
     #: False if the row exists and `fields` would not be enough for a new one.
     may_insert: bool = True
+
+    @property
+    def values(self):
+        """All values of the row's other fields."""
+        return self.fields if self.place is None else self.fields | field_values(self.place)
+
+    @property
+    def where(self):
+        """The Place of the object. Raises WrongPlace."""
+        return self.place or place_of_fields(self.fields)
 
 
 @dataclass
@@ -106,22 +121,27 @@ def create_tenant(
     *,
     adopt: bool = False,
     fields: Mapping[str, Any] | None = None,
+    jurisdiction: str = "",
+    location: str = "",
 ) -> tuple[Any, bool, str]:
     """Create a tenant that is up to date and has its first members; safe to repeat.
 
     It takes two round trips. `members` are users of D1, `fields` the values of the row's other fields, by
-    name. Returns (the tenant's row, whether it is new, "provisioned" or "migrated").
+    name. `jurisdiction` ("none" for none) and `location` say where the tenant's object is made, by default
+    where the template's OPTIONS say. Returns (the tenant's row, whether it is new, "provisioned" or
+    "migrated").
 
     The first round trip writes the rows in D1, with a lease on the object. The second fills the object in one
     batch. If that fails, the rows are deleted again. If the creation is killed between the two, the next
     process that uses the tenant finishes it. With `adopt`, a new tenant takes over what is in its object.
 
-    Raises InvalidSlug, FieldsMissing, ObjectTaken, TransactionManagementError inside an `atomic()` on the
-    shared database that can be rolled back, and Django's other database errors. Among these, Held,
-    Unfinished and LeaseLost mean that another process works on the tenant, or has worked on it.
+    Raises InvalidSlug, WrongPlace, FieldsMissing, ObjectTaken, TransactionManagementError inside an
+    `atomic()` on the shared database that can be rolled back, and Django's other database errors. Among
+    these, Held, Unfinished and LeaseLost mean that another process works on the tenant, or has worked on it.
     """
     refuse_block(f"create_tenant() can't create {slug!r}")
-    new = NewTenant(validate_new_slug(slug), name, list(members), dict(fields or {}))
+    place = place_of(jurisdiction, location) if jurisdiction or location else None
+    new = NewTenant(validate_new_slug(slug), name, list(members), dict(fields or {}), place)
     new.may_insert = refuse_missing(slug, new.fields)
     first = first_members(new.members)
     made = write_row(new, first, adopt=adopt)
@@ -177,16 +197,16 @@ def write_row(new, first, *, adopt=False):
         try:
             return write_rows([(new, first)])[0]
         except Unsettled:
-            _settle(new.slug, adopt)
+            _settle(new.slug, adopt, new.where)
 
 
-def _settle(slug, adopt):
+def _settle(slug, adopt, place):
     """Finish or undo earlier operations, so that the tenant's row may be written."""
 
     def read():
         return read_tenant(slug)
 
-    lease = leases.take(slug, Operation.CREATE, read, adopts=adopt)
+    lease = leases.take(slug, Operation.CREATE, read, adopts=adopt, place=place)
     if not lease.fence:
         refuse(lease)
     if lease.row.is_registered:
@@ -205,7 +225,8 @@ def fill(made, first, *, adopt=False):
     lease = made.lease
     if lease is None:
         held = read_tenant(made.row.slug)
-        if not (held.fingerprint and known.is_usable(held.applied)):
+        is_whole = held.fingerprint not in ("", MOVING)
+        if not (is_whole and known.is_usable(held.applied)):
             provision_noted(made.row.slug)
         return "migrated"
     try:
@@ -272,17 +293,17 @@ def _remove(lease, is_taken):
     erase_tenant(lease)
 
 
-def add_row(lease, name="", fields=None):
+def add_row(lease, name="", fields=None, place=None):
     """Write the row of a tenant whose object was filled, unless the row exists.
 
     One round trip. Raises LeaseLost; then nothing was written.
     """
     connection, slug = connections[conf("DIRECTORY_ALIAS")], lease.slug
-    new = NewTenant(slug, name, fields=dict(fields or {}))
+    new = NewTenant(slug, name, fields=dict(fields or {}), place=place)
     try:
         *_, keys = run_batch(
             connection,
-            [leases.still_mine(lease), _tenant_statement(connection, new), _present(connection, [slug])],
+            [leases.still_mine(lease), tenant_statement(connection, new), present(connection, [slug])],
         )
     except DatabaseError as error:
         if leases.is_lost(error):
@@ -309,13 +330,15 @@ def write_rows(made):
     statements = [
         _refusal(connection, slugs),
         leases.look_statement(slugs),
-        leases.begin_statement(slugs, Operation.CREATE, owner, seconds, code_fingerprint()),
+        begin_statement(
+            {new.slug: new.where for new in tenants}, Operation.CREATE, owner, seconds, code_fingerprint()
+        ),
     ]
     for new, first in made:
-        statements.append(_tenant_statement(connection, new))
-        statements += [_place_statement(connection, new.slug, place, first) for place in first.places]
+        statements.append(tenant_statement(connection, new))
+        statements += [place_statement(connection, new.slug, place, first) for place in first.places]
         statements += first.after(new.slug) if first.after is not None else []
-    statements.append(_present(connection, slugs))
+    statements.append(present(connection, slugs))
     try:
         results = run_batch(connection, statements)
     except DatabaseError as error:
@@ -330,7 +353,10 @@ def write_rows(made):
     for new, _ in made:
         row, lease = _written(new, connection, keys[new.slug]), None
         if (fence := fences.get(new.slug)) is not None:
-            lease = leases.Lease(Operation.CREATE, before[new.slug], fence, owner, seconds, asked=asked)
+            there = asdict(new.where)
+            note(replace(before[new.slug], fence=fence, **there))
+            row_before = replace(before[new.slug], **there)
+            lease = leases.Lease(Operation.CREATE, row_before, fence, owner, seconds, asked=asked)
         rows.append(Made(row, lease is not None, lease))
     return rows
 
@@ -357,80 +383,13 @@ def _refusal(connection, slugs):
 
 def _written(new, connection, key):
     """Return the written row as a model instance."""
-    row = _tenant(new)
+    row = new_row(new)
     row.pk = key
     for made_there in [name for name, value in vars(row).items() if isinstance(value, DatabaseDefault)]:
         delattr(row, made_there)  # read from D1 when it is used
     row._state.db, row._state.adding = connection.alias, False
     lookup.forget(new.slug)
     return row
-
-
-def _tenant(new):
-    return tenant_model()(**row_values(new.slug, new.name, new.fields))
-
-
-def _values(instance, connection, leave_out=()):
-    """Return {column: value} of an unsaved instance, without database defaults."""
-    values = {
-        field.column: field.pre_save(instance, add=True)
-        for field in instance._meta.concrete_fields
-        if field.name not in leave_out
-        and not (field.primary_key and instance.pk is None)
-        and not field.generated
-    }
-    fields = {field.column: field for field in instance._meta.concrete_fields}
-    return {
-        column: fields[column].get_db_prep_save(value, connection)
-        for column, value in values.items()
-        if not isinstance(value, DatabaseDefault)
-    }
-
-
-def _tenant_statement(connection, new):
-    row = _tenant(new)
-    values = _values(row, connection)
-    quote = connection.ops.quote_name
-    fields = row._meta.concrete_fields
-    given = {"name", *new.fields} if new.name and has_name(row) else {*new.fields}
-    columns = [field.column for field in fields if {field.name, field.attname} & given]
-    table, slug = quote(row._meta.db_table), quote("slug")
-    if not new.may_insert:
-        assigned = ", ".join(f"{quote(column)} = %s" for column in columns) or f"{slug} = {slug}"
-        params = [*(values[column] for column in columns), new.slug]
-        return f"UPDATE {table} SET {assigned} WHERE {slug} = %s", params  # noqa: S608
-    changed = ", ".join(f"{quote(column)} = excluded.{quote(column)}" for column in columns)
-    change = f"DO UPDATE SET {changed}" if changed else "DO NOTHING"
-    return _insert(connection, row, values, f" ON CONFLICT ({slug}) {change}")
-
-
-def _place_statement(connection, slug, place, first):
-    link = place._meta.get_field(first.tenant_field)
-    values = _values(place, connection, leave_out=(first.tenant_field,))
-    table, column = (connection.ops.quote_name(name) for name in (tenant_model()._meta.db_table, "slug"))
-    key = connection.ops.quote_name(link.target_field.column)
-    found = f"(SELECT {key} FROM {table} WHERE {column} = %s)"  # noqa: S608
-    return _insert(connection, place, values, " ON CONFLICT DO NOTHING", {link.column: (found, slug)})
-
-
-def _insert(connection, instance, values, suffix, expressions=None):
-    quote = connection.ops.quote_name
-    expressions = expressions or {}
-    columns = ", ".join(map(quote, [*values, *expressions]))
-    marks = ", ".join(["%s"] * len(values) + [sql for sql, _ in expressions.values()])
-    table = quote(instance._meta.db_table)
-    params = [*values.values(), *(param for _, param in expressions.values())]
-    return f"INSERT INTO {table} ({columns}) VALUES ({marks}){suffix}", params  # noqa: S608
-
-
-def _present(connection, slugs):
-    model = tenant_model()
-    quote = connection.ops.quote_name
-    key, slug, table = map(quote, (model._meta.pk.column, "slug", model._meta.db_table))
-    return (
-        f"SELECT {key}, {slug} FROM {table} WHERE {slug} IN (SELECT value FROM json_each(%s))",  # noqa: S608
-        [json.dumps(slugs)],
-    )
 
 
 def made_now(connection):

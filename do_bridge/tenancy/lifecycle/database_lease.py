@@ -19,7 +19,8 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 
 from .fencing import FENCED, guarded_by
-from .leases import FENCE_NOW, Held
+from .lease_sql import FENCE_NOW
+from .leases import Held
 from .renewing import renewed
 
 _CREATE = (

@@ -85,7 +85,7 @@ def remove_rows(lease, state, *, emptied):
     directory, slug = conf("DIRECTORY_ALIAS"), lease.slug
     values = {"state": state, "fingerprint": "", "operation": "", "owner": "", "expires": None, "error": ""}
     if emptied is not None:
-        values["emptied"] = emptied
+        values |= {"emptied": emptied, "left_behind": None}
     sql, params = leases.still_mine(lease)
     try:
         with batch(using=directory), rows_may_go():

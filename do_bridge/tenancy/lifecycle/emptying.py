@@ -6,6 +6,7 @@ from functools import partial
 from django.db import DatabaseError, connections
 
 from do_bridge.backends.remote_sqlite.emptying import empty
+from do_bridge.driver.places import join_place
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import tenant_alias
 
@@ -17,12 +18,17 @@ NO_FENCE = 2**53 - 1
 
 
 @contextlib.contextmanager
-def connected(alias):
-    """Yield a new driver connection to `alias`, whose errors are Django's."""
+def connected(alias, jurisdiction=None, **options):
+    """Yield a new driver connection to `alias`, whose errors are Django's.
+
+    With a `jurisdiction`, which may be empty, it leads to the tenant's object there, whatever the ledger has.
+    """
     from do_bridge.backends.sqlite_file.schema import connect
 
     wrapper = connections[alias]
-    with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper)) as connection:
+    if jurisdiction is not None:
+        options["database"] = join_place(f"do:{wrapper.settings_dict['NAME']}", jurisdiction)
+    with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper, **options)) as connection:
         yield connection
 
 
@@ -41,12 +47,22 @@ def erase(connection, fence):
 def erase_tenant(lease):
     """Erase the object of a lease's tenant: delete all data and the storage.
 
+    One round trip, and one more for another object that a move has left behind, which is erased first.
+    Raises LeaseLost if a newer lease has written to one, and Django's database errors.
+    """
+    if lease.row.left_behind is not None:
+        erase_at(lease, lease.row.left_behind)
+    erase_at(lease, lease.row.jurisdiction)
+    _forget_connection(tenant_alias(lease.slug))
+
+
+def erase_at(lease, jurisdiction):
+    """Erase the object of a lease's tenant in a jurisdiction.
+
     One round trip. Raises LeaseLost if a newer lease has written to it, and Django's database errors.
     """
-    alias = tenant_alias(lease.slug)
-    with noticing(lease), connected(alias) as connection:
+    with noticing(lease), connected(tenant_alias(lease.slug), jurisdiction) as connection:
         erase(connection, lease.fence)
-    _forget_connection(alias)
 
 
 def erase_held_tenant(lease, connection):
@@ -59,13 +75,14 @@ def erase_held_tenant(lease, connection):
         empty(connection, partial(refuse_older, lease.fence))
         connection.commit()
         erase(connection, lease.fence)
+    if lease.row.left_behind is not None:
+        erase_at(lease, lease.row.left_behind)
     _forget_connection(alias)
 
 
 def drop_left_over(lease):
     """Drop what interrupted operations have left, before the object is filled again."""
-    alias = tenant_alias(lease.slug)
-    with noticing(lease), connected(alias) as connection:
+    with noticing(lease), connected(tenant_alias(lease.slug), lease.row.jurisdiction) as connection:
         empty(connection, partial(refuse_older, lease.fence))
 
 
@@ -92,8 +109,9 @@ def fail(lease, error):
 
 
 def clear(lease):
-    """Erase what was made under a lost lease, if its tenant was deleted."""
-    if leases.look(lease.slug).emptied > lease.fence:
+    """Erase what was made under a lost lease, if its tenant was deleted or is elsewhere now."""
+    row = leases.look(lease.slug)
+    if row.emptied > lease.fence or row.jurisdiction != lease.row.jurisdiction:
         # What a newer lease has written is protected by its fencing token.
         with contextlib.suppress(leases.LeaseLost):
             erase_tenant(lease)

@@ -140,6 +140,18 @@ def fence(connection, lease):
     return connection
 
 
+@contextlib.contextmanager
+def under(connection, lease):
+    """Send the writes of this block on one Django connection under `lease`."""
+    connection.ensure_connection()
+    before = connection.connection.transport
+    fence(connection.connection, lease)
+    try:
+        yield
+    finally:
+        connection.connection.transport = before
+
+
 def watch_connections():
     """Guard a connection, too, that is reopened inside a block of `guarded_by`."""
     connection_created.connect(_guard_new, dispatch_uid="do_bridge.guard_new")

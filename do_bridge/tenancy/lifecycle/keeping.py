@@ -15,6 +15,7 @@ from django.db.models import ProtectedError
 from django.db.models.signals import post_migrate, pre_delete, pre_migrate
 
 from do_bridge.backends.remote_sqlite.snapshot import guarded_tables
+from do_bridge.tenancy import places
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.replay import directory_only
@@ -33,8 +34,17 @@ _NOT_RENAMED = (
     f"{_KEPT}keeps its slug, which names its database. Copy it with `manage.py tenant_copy SLUG NEW`, then "
     "delete it with `manage.py tenant_delete SLUG`."
 )
+_NOT_MOVED = (
+    f"{_KEPT}keeps the place in it, which says where its database is. "
+    "Move both with `manage.py tenant_move SLUG --jurisdiction EU`."
+)
 _NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-TRIGGERS = ("do_bridge_tenant_deleted", "do_bridge_tenant_made", "do_bridge_tenant_renamed")
+TRIGGERS = (
+    "do_bridge_tenant_deleted",
+    "do_bridge_tenant_made",
+    "do_bridge_tenant_renamed",
+    "do_bridge_tenant_moved",
+)
 
 _may_go: ContextVar[bool] = ContextVar("do_bridge_row_may_go", default=False)
 
@@ -109,10 +119,35 @@ def trigger_statements(connection):
             _note_unused(quote),
         ),
     }
-    return [
-        (f"CREATE TRIGGER IF NOT EXISTS {name} {when} BEGIN {'; '.join(body)}; END", None)
+    if columns := [field.column for field in places.fields() if field is not None]:
+        changed = " OR ".join(f"OLD.{quote(name)} IS NOT NEW.{quote(name)}" for name in columns)
+        when = f"BEFORE UPDATE OF {', '.join(map(quote, columns))} ON {tenants} WHEN {changed}"
+        bodies[TRIGGERS[3]] = (when, _refuse_move(quote))
+    # Made anew each time, because the settings that name the fields and the default may have changed.
+    return [(f"DROP TRIGGER IF EXISTS {name}", None) for name in TRIGGERS] + [
+        (f"CREATE TRIGGER {name} {when} BEGIN {'; '.join(body)}; END", None)
         for name, (when, *body) in bodies.items()
     ]
+
+
+def _new_place(quote):
+    """Return the SQL of (jurisdiction, location) that a tenant's new row names."""
+    wished, near = ("''" if field is None else f"NEW.{quote(field.column)}" for field in places.fields())
+    named = f"WHEN '' THEN '{places.default_jurisdiction()}' WHEN '{places.NONE}' THEN ''"
+    return (
+        f"CASE coalesce({wished}, '') {named} ELSE {wished} END",
+        f"coalesce({near}, '')",
+    )
+
+
+def _refuse_move(quote):
+    """Return the statement that refuses another place than the ledger's: `moving` changes that first."""
+    jurisdiction, location = _new_place(quote)
+    is_there = (
+        f"SELECT 1 FROM {_states(quote)} WHERE slug = OLD.{quote('slug')} "  # noqa: S608
+        f"AND jurisdiction = {jurisdiction} AND location = {location}"
+    )
+    return f"SELECT RAISE(ABORT, '{_NOT_MOVED}') WHERE NOT EXISTS ({is_there})"
 
 
 def _states(quote):
@@ -140,12 +175,19 @@ def _note_unused(quote):
     lease, so it counts for as long as it is recorded: by the clock alone, a batch that stood still would look
     like a row that came alone.
     """
-    unused = f"state = '{ledger.UNUSED}', fingerprint = ''"
+    jurisdiction, location = _new_place(quote)
+    # What another object of a lost row holds must not be forgotten there.
+    unused = (
+        f"state = '{ledger.UNUSED}', fingerprint = '', jurisdiction = {jurisdiction}, location = {location}, "
+        f"left_behind = CASE WHEN jurisdiction <> {jurisdiction} AND state <> '{ledger.DELETED}' "
+        f"THEN jurisdiction ELSE left_behind END"
+    )
     over = f"operation = '' OR operation <> '{Operation.CREATE}' AND expires <= {_NOW}"
     return (
-        f"INSERT INTO {_states(quote)} (slug, fingerprint, state, since, operation, owner, fence, emptied, "  # noqa: S608
-        f"version, error) VALUES (NEW.{quote('slug')}, '', '{ledger.UNUSED}', {_NOW}, '', '', 0, 0, '', '') "
-        f"ON CONFLICT (slug) DO UPDATE SET {unused} WHERE {over}"
+        f"INSERT INTO {_states(quote)} (slug, jurisdiction, location, fingerprint, state, since, operation, "  # noqa: S608
+        f"owner, fence, emptied, version, error) VALUES (NEW.{quote('slug')}, {jurisdiction}, {location}, "
+        f"'', '{ledger.UNUSED}', {_NOW}, '', '', 0, 0, '', '') ON CONFLICT (slug) DO UPDATE SET {unused} "
+        f"WHERE {over}"
     )
 
 

@@ -9,26 +9,22 @@ was restored from a backup.
 import contextlib
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-from django.apps import apps
-from django.db import DatabaseError, OperationalError, connections
+from django.db import DatabaseError, OperationalError
 
 from do_bridge.backends.remote_sqlite.refusals import failing, told
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.places import default_jurisdiction, note
 from do_bridge.tenancy.replicated.sql import run_batch
-from do_bridge.tenancy.tenants import tenant_model
 
 from . import ledger
+from .lease_sql import EXPIRY, NOW, directory, names, take_statement
 from .looking import close_to_older
 from .renewing import renewed
 from .states import FILLING, Do, Operation, Row, State, is_its_work, next_step
 
-_NOW = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
-_EXPIRY = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s)"
-#: The present time by D1's clock, in milliseconds.
-FENCE_NOW = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _LOST = "lost"
 #: Seconds for which one waits longer than a lease lasts, so that a dead holder is outlived.
 MARGIN = 5
@@ -98,17 +94,18 @@ def look(slug):
 def look_at_many(slugs):
     """Return {slug: Row} of all `slugs`; one round trip to D1."""
     with ledger.clear_errors():
-        (result,) = run_batch(_directory(), [look_statement(list(slugs))])
+        (result,) = run_batch(directory(), [look_statement(list(slugs))])
     return rows_of(result)
 
 
 def look_statement(slugs):
     """Return the statement whose result `rows_of` reads."""
-    states, tenants, key = _names()
+    states, tenants, key = names()
+    columns = ", ".join(f"s.{name}" for name in ledger.COLUMNS[1:])
     return (
-        f"SELECT json_array(asked.value, s.state, s.operation, s.owner, s.fence, s.emptied, s.fingerprint, "  # noqa: S608
-        f"s.error, s.expires > {_NOW}, EXISTS (SELECT 1 FROM {tenants} AS t WHERE t.{key} = asked.value)) "
-        f"FROM json_each(%s) AS asked LEFT JOIN {states} AS s ON s.slug = asked.value",
+        f"SELECT json_array(asked.value, {columns}, s.expires > {NOW}, EXISTS ("  # noqa: S608
+        f"SELECT 1 FROM {tenants} AS t WHERE t.{key} = asked.value)) FROM json_each(%s) AS asked "
+        f"LEFT JOIN {states} AS s ON s.slug = asked.value",
         (json.dumps(slugs),),
     )
 
@@ -121,22 +118,38 @@ def rows_of(result):
         if state is None:
             # The tenant is older than the ledger: all that is known is that it is in use.
             found[slug] = Row(
-                slug, State.READY if is_registered else State.UNUSED, is_registered=bool(is_registered)
+                slug,
+                State.READY if is_registered else State.UNUSED,
+                jurisdiction=default_jurisdiction(),
+                is_registered=bool(is_registered),
             )
         else:
             found[slug] = Row(slug, state, *rest, bool(is_live), bool(is_registered))
+        # What follows goes to the object that this row names.
+        note(found[slug])
     return found
 
 
-def take(slug, operation, read, *, adopts=False, replaces=False, wait=None, waits_for=tuple(Operation)):
+def take(
+    slug,
+    operation,
+    read,
+    *,
+    adopts=False,
+    replaces=False,
+    place=None,
+    wait=None,
+    waits_for=tuple(Operation),
+):
     """Wait for other operations, then take a lease.
 
     The `step` of the lease is what to do (see `states`).
 
     `read()` returns what the object holds, as `states.Held`; it is called if the row alone is not enough to
     decide. With `adopts` the operation keeps tables that are not the tenant's, with `replaces` it drops those
-    of a tenant that is ready. It waits at most `wait` seconds, and only for the operations in `waits_for`. If
-    the step is a refusal, nothing is taken, and the Lease returned has the `fence` 0. Raises Held.
+    of a tenant that is ready. A tenant that does not exist gets the `place`. It waits at most `wait` seconds,
+    and only for the operations in `waits_for`. If the step is a refusal, nothing is taken, and the Lease
+    returned has the `fence` 0. Raises Held.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + MARGIN if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
@@ -151,6 +164,9 @@ def take(slug, operation, read, *, adopts=False, replaces=False, wait=None, wait
             time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause, has_waited = min(2 * pause, _LONGEST_PAUSE), True
             continue
+        if place is not None and not row.is_registered:
+            row = replace(row, jurisdiction=place.jurisdiction, location=place.location)
+            note(row)
         step, owner = _decide(row, operation, read, adopts, has_waited)
         if replaces and step == Do.TAKEN and row.is_registered and row.state == State.READY:
             step, owner = Do.DROP, ""
@@ -184,6 +200,9 @@ def _decide(row, operation, read, adopts, has_waited):
     step = next_step(row, held, operation)
     if adopts and held.has_tables and step in (Do.TAKEN, Do.DROP):
         step = Do.KEEP
+    if operation == Operation.MOVE:
+        # By its owner a move knows its own switch.
+        return step, ""
     # If this process is interrupted too, the work stays known as the first owner's.
     return step, row.owner if is_its_work(row, held) or not held.has_tables else ""
 
@@ -205,61 +224,15 @@ def take_many(rows, operation, owner="", seconds=None):
         return {}
     asked = time.monotonic()
     with ledger.clear_errors():
-        (result,) = run_batch(_directory(), [_take_statement(of.values(), operation, seconds)])
-    return {
+        (result,) = run_batch(directory(), [take_statement(of.values(), operation, seconds)])
+    taken = {
         slug: Lease(operation, row, fence, its_owner, seconds, asked=asked)
         for slug, fence in result.rows
         for row, its_owner in [of[slug]]
     }
-
-
-def _take_statement(rows, operation, seconds):
-    """Return the statement that takes leases of (row, owner).
-
-    Its result has a row (slug, fence) for each lease taken.
-    """
-    asked = json.dumps(
-        [[row.slug, row.fence, row.state, row.operation == Operation.CREATE, owner] for row, owner in rows]
-    )
-    # A creation's lease may be taken over alive, because the caller has seen that the creation has ended.
-    free = f"s.operation = '' OR s.expires <= {_NOW} OR s.operation = '{Operation.CREATE}'"
-    is_as_seen = "value->>0 = s.slug AND value->>1 = s.fence"
-    sql = _taking("value->>0, '', value->>2", "value->>4", "true").format(
-        also="",
-        where=f"WHERE ({free}) AND EXISTS (SELECT 1 FROM json_each(%s) WHERE {is_as_seen} "  # noqa: S608
-        f"AND (s.operation <> '{Operation.CREATE}' OR value->>3))",
-    )
-    return sql, [operation, f"+{seconds:.3f} seconds", ledger.version(), asked, asked]
-
-
-def begin_statement(slugs, operation, owner, seconds, fingerprint):
-    """Return the statement that takes leases of slugs that have no tenant.
-
-    It sets the state to "ready" in advance. The batch must first fail if such a lease is held. The
-    statement's rows are (slug, fence).
-    """
-    _, tenants, key = _names()
-    sql = _taking(f"value, %s, '{State.READY}'", "%s", f"value NOT IN (SELECT {key} FROM {tenants})").format(  # noqa: S608
-        also=", fingerprint = excluded.fingerprint, state = excluded.state", where=""
-    )
-    expiry = f"+{seconds:.3f} seconds"
-    return sql, [fingerprint, operation, owner, expiry, ledger.version(), json.dumps(slugs)]
-
-
-def _taking(row, owner, condition):
-    """Return the SQL that takes leases.
-
-    `row` is the slug, fingerprint and state of a new row.
-    """
-    states, _, _ = _names()
-    return (
-        f"INSERT INTO {states} AS s (slug, fingerprint, state, since, operation, owner, expires, fence, "  # noqa: S608
-        f"emptied, version, error) SELECT {row}, {_NOW}, %s, {owner}, {_EXPIRY}, {FENCE_NOW}, 0, %s, '' "
-        f"FROM json_each(%s) WHERE {condition} ON CONFLICT (slug) DO UPDATE SET "
-        "operation = excluded.operation, owner = excluded.owner, expires = excluded.expires, "
-        "fence = max(s.fence + 1, excluded.fence), "
-        "since = excluded.since, version = excluded.version, error = ''{also} {where} RETURNING slug, fence"
-    )
+    for lease in taken.values():
+        note(replace(lease.row, fence=lease.fence))
+    return taken
 
 
 def settle(lease, state=State.READY, fingerprint=""):
@@ -282,10 +255,17 @@ def settle_many(ended):
     result = _update(
         values,
         "state = value->>2, fingerprint = value->>3, operation = '', owner = '', expires = NULL, error = '', "
-        f"since = {_NOW}, version = %s",
+        f"since = {NOW}, version = %s",
         [ledger.version()],
     )
     return {slug for (slug,) in result.rows}
+
+
+def change(lease, **columns):
+    """Change columns of a lease's ledger row. Raises LeaseLost; then nothing was changed."""
+    assignments = ", ".join(f"{name} = %s" for name in columns)
+    if not _update([[lease.slug, lease.fence]], assignments, columns.values()).rows:
+        raise lost(lease)
 
 
 def fail(lease, error):
@@ -311,7 +291,7 @@ def fail_many(failed):
         return set()
     values = [[lease.slug, lease.fence, ledger.error_text(error)] for lease, error in failed]
     result = _update(
-        values, f"error = value->>2, expires = {_NOW}, since = {_NOW}", where="AND s.operation <> ''"
+        values, f"error = value->>2, expires = {NOW}, since = {NOW}", where="AND s.operation <> ''"
     )
     return {slug for (slug,) in result.rows}
 
@@ -330,13 +310,13 @@ def give_back(leases):
         _update(
             values,
             "operation = value->>2, owner = value->>3, error = value->>4, fingerprint = value->>5, "
-            f"state = value->>6, expires = CASE WHEN value->>2 = '' THEN NULL ELSE {_NOW} END",
+            f"state = value->>6, expires = CASE WHEN value->>2 = '' THEN NULL ELSE {NOW} END",
         )
 
 
 def _update(values, assignments, params=(), where=""):
     """Run `_update_statement`; return its result, whose rows are the changed slugs."""
-    (result,) = run_batch(_directory(), [_update_statement(values, assignments, params, where)])
+    (result,) = run_batch(directory(), [_update_statement(values, assignments, params, where)])
     return result
 
 
@@ -345,7 +325,7 @@ def _update_statement(values, assignments, params=(), where=""):
 
     `values` are [slug, fence, …].
     """
-    states, _, _ = _names()
+    states, _, _ = names()
     return (
         f"UPDATE {states} AS s SET {assignments} FROM json_each(%s) "  # noqa: S608
         f"WHERE value->>0 = s.slug AND value->>1 = s.fence {where} RETURNING slug",
@@ -368,7 +348,7 @@ def settle_creation(row):
 
 def still_mine(lease):
     """Return the statement that fails its batch if the lease is lost (see `is_lost`)."""
-    states, _, _ = _names()
+    states, _, _ = names()
     mine = "CASE WHEN fence = %s THEN fence ELSE "
     return f"UPDATE {states} SET fence = {mine}{failing(_LOST, 'fence')} END WHERE slug = %s", [  # noqa: S608
         lease.fence,
@@ -396,7 +376,7 @@ def kept(*leases):
     seconds = leases[0].seconds
     renewal = _update_statement(
         [[one.slug, one.fence] for one in leases],
-        f"expires = {_EXPIRY}",
+        f"expires = {EXPIRY}",
         [f"+{seconds:.3f} seconds"],
         "AND s.operation <> '' AND s.error = ''",
     )
@@ -415,17 +395,3 @@ def refuse(lease):
             f"Tenant {row.slug!r} is not ready, because an operation ({row.operation}) was interrupted. "
             f"Run {again} again, or delete the tenant with `manage.py tenant_delete {row.slug}`."
         )
-
-
-def _directory():
-    return connections[conf("DIRECTORY_ALIAS")]
-
-
-def _names():
-    """Return (the ledger's table, the tenants' table, the slug's column), quoted."""
-    quote = _directory().ops.quote_name
-    tables = (apps.get_model("do_bridge", "TenantState"), tenant_model())
-    return (
-        *(quote(model._meta.db_table) for model in tables),
-        quote(tenant_model()._meta.get_field("slug").column),
-    )

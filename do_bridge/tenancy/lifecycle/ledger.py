@@ -12,6 +12,7 @@ import do_bridge
 from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.driver.limits import chunks
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.places import note
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, migrations_in, text_of
 from do_bridge.tenancy.tenants import registered_slugs, tenant_model
@@ -19,6 +20,20 @@ from do_bridge.tenancy.tenants import registered_slugs, tenant_model
 from .states import Operation, State
 
 UNUSED, READY, DELETED = State.UNUSED, State.READY, State.DELETED
+#: The columns of a `states.Row`, in its order.
+COLUMNS = (
+    "slug",
+    "state",
+    "operation",
+    "owner",
+    "fence",
+    "emptied",
+    "fingerprint",
+    "error",
+    "jurisdiction",
+    "location",
+    "left_behind",
+)
 LONGEST_ERROR = 2000
 #: Rows in one answer of D1: some 12 MB, far below the limit of 30 MB.
 PIECE = 5000
@@ -59,6 +74,8 @@ def states(slugs):
         for chunk in chunks(wanted, PIECE):
             rows = all_states().filter(slug__in=chunk)
             found.update((row.slug, row) for row in rows)
+    for row in found.values():
+        note(row)
     return found
 
 
@@ -142,7 +159,7 @@ def unsettled(slug):
     have ended, or while a load or a deletion may be running. The tenant's own row does not show then whose
     the object is.
     """
-    at_rest = Q(operation__in=["", Operation.MIGRATE])
+    at_rest = Q(operation__in=["", Operation.MIGRATE, Operation.MOVE])
     return all_states().filter(~(Q(state=READY) & at_rest), slug=slug)
 
 
@@ -151,15 +168,35 @@ def unsettled_text(slug):
 
     `leases.rows_of` reads the text.
     """
-    row = Func(
-        *(
-            F(name)
-            for name in ("slug", "state", "operation", "owner", "fence", "emptied", "fingerprint", "error")
-        ),
-        function="json_array",
-        output_field=TextField(),
-    )
+    row = Func(*map(F, COLUMNS), function="json_array", output_field=TextField())
     return Subquery(unsettled(slug).values(text=row))
+
+
+def place_text(slug):
+    """Return the expression for the place of `slug` as JSON text, which `places.note_text` reads."""
+    place = Func(
+        F("jurisdiction"), F("location"), F("fence"), function="json_array", output_field=TextField()
+    )
+    return Subquery(all_states().filter(slug=slug).values(text=place))
+
+
+def with_places(tenants):
+    """Add to a queryset of tenants what `shown_place` shows, in the same round trip."""
+    rows = all_states().filter(slug=OuterRef("slug"))
+    columns = ("jurisdiction", "location", "left_behind")
+    return tenants.annotate(**{f"ledger_{name}": Subquery(rows.values(name)) for name in columns})
+
+
+def shown_place(tenant):
+    """Return a tenant's place in words, from a row of `with_places`."""
+    if tenant.ledger_jurisdiction is None:
+        return ""
+    state = _model()(
+        jurisdiction=tenant.ledger_jurisdiction,
+        location=tenant.ledger_location,
+        left_behind=tenant.ledger_left_behind,
+    )
+    return state.place + (f", not yet erased: {state.other_place}" if state.other_place else "")
 
 
 def may_go(slug):

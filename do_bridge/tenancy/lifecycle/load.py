@@ -15,6 +15,7 @@ from do_bridge.backends.sqlite_file.fitness import UnfitFile, refuse_schema
 from do_bridge.backends.sqlite_file.opening import opened
 from do_bridge.backends.sqlite_file.units import unfinished
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.places import noted
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types
 from do_bridge.tenancy.schema import fingerprint, known
 from do_bridge.tenancy.schema.fingerprint import note_statements
@@ -24,7 +25,7 @@ from . import leases
 from . import site_file as site
 from .emptying import clear, connected, drop_left_over, erase_tenant, fail, noticing
 from .fencing import KEY, REMADE, fence, fenced
-from .looking import close_to_older, read_tenant, unchecked
+from .looking import close_to_older, near, read_tenant, unchecked
 from .outside import refuse_block
 from .states import FILLING, Do, Operation, next_step
 
@@ -63,6 +64,7 @@ def load_tenant(
     *,
     operation=Operation.LOAD,
     replaces=False,
+    place=None,
     on_start=None,
     on_piece=None,
     then=None,
@@ -78,6 +80,7 @@ def load_tenant(
     ledger has the reason. After an interruption or a lost connection the rows stay, and the same call
     continues. Rows of an interrupted load of another file are dropped.
 
+    A tenant that does not exist is made at `place`; if that is None, where the ledger has it, or by default.
     `on_start(rows)` is called before the first unit, and `on_piece(table, rows)` after each unit of rows.
     `then(lease)` makes the tenant's rows in D1 before the ledger says "ready"; visitors are turned away until
     then. With `dry_run` nothing is written or dropped, and `then` is not called. With `replaces` the data of
@@ -99,7 +102,7 @@ def load_tenant(
         refuse_block(f"Tenant {slug!r} can't be loaded")
         if replaces:
             _refuse_schema_elsewhere(schema)
-        lease = leases.take(slug, operation, lambda: read_tenant(slug), replaces=replaces)
+        lease = leases.take(slug, operation, lambda: read_tenant(slug), replaces=replaces, place=place)
         _refuse(lease)
         try:
             with leases.kept(lease):
@@ -219,7 +222,7 @@ def _refuse_schema_elsewhere(schema):
 
 def _fill(lease, filling, found, report, on_piece, notes):
     alias = tenant_alias(lease.slug)
-    with noticing(lease), connected(alias) as connection:
+    with noticing(lease), connected(alias) as connection, near(connection, noted(lease.slug)):
         filling.fill(fence(connection, lease), found, on_piece)
         # With D1's keys, so that permissions and the admin's log mean the same here.
         with unchecked(alias), fenced(alias, lease):

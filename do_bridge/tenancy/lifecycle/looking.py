@@ -3,13 +3,16 @@
 import contextvars
 from contextlib import contextmanager
 
-from django.db import connections
+from django.db import OperationalError, connections
 
+from do_bridge.driver.places import split_place
 from do_bridge.tenancy.context import current
+from do_bridge.tenancy.places import noted
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.slugs import alias_slug, tenant_alias
 
 from .fencing import raise_fence, read_object
+from .freezing import thaw
 
 _unchecked: contextvars.ContextVar[bool] = contextvars.ContextVar("do_bridge_unchecked", default=False)
 
@@ -39,6 +42,40 @@ def _expect(alias, fingerprint):
         connection.connection.expect = fingerprint(connection.connection.database)
 
 
+def refuse_elsewhere(lease):
+    """Raise OperationalError if this thread's connection leads to another object than the lease's.
+
+    So nobody makes tables where the tenant was before a move. No round trip.
+    """
+    connection = connections[tenant_alias(lease.slug)]
+    connection.ensure_connection()
+    place = split_place(connection.connection.database)[1] or ""
+    if place != lease.row.jurisdiction:
+        raise OperationalError(
+            f"Tenant {lease.slug!r} was moved while '{lease.operation}' ran, so that did nothing more. "
+            "Run the command again."
+        )
+
+
+@contextmanager
+def near(connection, place):
+    """Let the calls in this block make the object near a Place, if they are its first.
+
+    Place may be None. `connection` is Django's or the driver's.
+    """
+    if place is None or not place.location:
+        yield
+        return
+    if hasattr(connection, "ensure_connection"):
+        connection.ensure_connection()
+        connection = connection.connection
+    connection.location = place.location
+    try:
+        yield
+    finally:
+        connection.location = None
+
+
 def is_unchecked():
     """Return whether the running code accepts tenants' objects as they are."""
     return _unchecked.get() or current().is_migration
@@ -47,13 +84,16 @@ def is_unchecked():
 def read_tenant(slug):
     """Return what the object of `slug` holds, as `states.Held`."""
     alias = tenant_alias(slug)
-    with unchecked(alias):
+    with unchecked(alias), near(connections[alias], noted(slug)):
         return read_object(connections[alias])
 
 
 def close_to_older(lease):
-    """Make a tenant's object refuse older leases from now on; return what it holds."""
+    """Make a tenant's object refuse older leases from now on; return what it holds.
+
+    An object that an interrupted move has frozen is usable again.
+    """
     alias = tenant_alias(lease.slug)
     with unchecked(alias):
         raise_fence(connections[alias], lease)
-        return read_object(connections[alias])
+        return thaw(connections[alias], lease)

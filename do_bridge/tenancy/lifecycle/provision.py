@@ -26,6 +26,7 @@ from do_bridge.driver.internal import NOT_INTERNAL, OWN, is_among
 from do_bridge.driver.sql import quote
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.places import note_text, noted
 from do_bridge.tenancy.replicated.contenttypes import content_type_statements
 from do_bridge.tenancy.replicated.sql import copy_statements, insert_statements, run_batch
 from do_bridge.tenancy.schema.errors import TenantBehind, TenantUnclaimed
@@ -35,9 +36,9 @@ from do_bridge.tenancy.slugs import tenant_alias
 from do_bridge.tenancy.tenants import lookup
 
 from . import leases, ledger
-from .emptying import drop_left_over, fail, settle
+from .emptying import connected, drop_left_over, fail, settle
 from .fencing import fenced
-from .looking import read_tenant, unchecked
+from .looking import near, read_tenant, refuse_elsewhere
 from .outside import refuse_block, run_outside
 from .signals import tenant_filled
 from .states import FILLING, Do, Found, Operation, found, is_its_work, next_step
@@ -106,6 +107,8 @@ def provision(slug, copies=(), *, before=None, lease=None):
     the lease was taken for an empty object.
     """
     alias = tenant_alias(slug)
+    if lease is not None:
+        refuse_elsewhere(lease)
     with fenced(alias, lease):
         if (lease is None or lease.step != Do.KEEP) and make(slug, copies):
             return "provisioned"
@@ -127,7 +130,7 @@ def make(slug, copies=()):
     if (dump := template_dump()) is None:
         return False
     try:
-        with expecting(connection, ""):
+        with expecting(connection, "") as driver_connection, near(driver_connection, noted(slug)):
             statements = [(_REFUSE_TAKEN, None), *_statements(connection, dump)]
             run_batch(connection, statements + copy_statements(connection, copies))
     except DatabaseError as error:
@@ -158,8 +161,20 @@ def guard_lookup():
 
     The check adds no round trip, because the state comes with the row.
     """
-    lookup.annotations = lambda: {"unsettled": ledger.unsettled_text(OuterRef("slug"))}
-    lookup.check = _refuse_unsettled
+    lookup.annotations = _annotations
+    lookup.check = _check
+
+
+def _annotations():
+    found = {"unsettled": ledger.unsettled_text(OuterRef("slug"))}
+    if conf("JURISDICTION_FIELD") is not None:
+        found["noted_place"] = ledger.place_text(OuterRef("slug"))
+    return found
+
+
+def _check(tenant):
+    note_text(tenant.slug, getattr(tenant, "noted_place", None))
+    _refuse_unsettled(tenant)
 
 
 def _refuse_unsettled(tenant):
@@ -208,20 +223,22 @@ def _drop_on_use(slug):
         raise TenantBehind(str(error)) from error
 
 
-def tables_of(slug):
+def tables_of(slug, place=None):
     """Return the names of all tables and other schema entries in a tenant's object.
 
-    One round trip.
+    With a `place`, the object is the one there. One round trip.
     """
-    alias = tenant_alias(slug)
-    with unchecked(alias):
-        (result,) = run_batch(connections[alias], [(_TABLES, None)])
-    return [name for (name,) in result.rows]
+    jurisdiction = None if place is None else place.jurisdiction
+    with connected(tenant_alias(slug), jurisdiction) as connection, near(connection, place):
+        return [name for (name,) in connection.execute(_TABLES).fetchall()]
 
 
-def has_tables(slug):
-    """Return whether the object of tenant `slug` has any tables; one round trip."""
-    return bool(tables_of(slug))
+def has_tables(slug, place=None):
+    """Return whether the object of tenant `slug` has any tables; one round trip.
+
+    With a `place`, the object is the one there.
+    """
+    return bool(tables_of(slug, place))
 
 
 def _statements(connection, dump):

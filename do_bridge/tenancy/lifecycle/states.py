@@ -25,12 +25,18 @@ class Operation(StrEnum):
     LOAD = "load"
     COPY = "copy"
     MIGRATE = "migrate"
+    MOVE = "move"
     RESTORE = "restore"
     DELETE = "delete"
 
 
 #: They fill an object in many batches, and until the last one it is not to be used.
 FILLING = (Operation.LOAD, Operation.COPY, Operation.RESTORE)
+
+
+#: What an object has in place of its schema fingerprint while its tenant is moved, so that every request is
+#: refused; the relay takes nothing but hexadecimal digits for a fingerprint.
+MOVING = "0" * 64
 
 
 class Content(StrEnum):
@@ -40,6 +46,7 @@ class Content(StrEnum):
     LEFT_OVER = "left over"  # written by a lease that is older than the last deletion
     PART = "part"  # tables without a fingerprint
     WHOLE = "whole"  # tables and a fingerprint
+    FROZEN = "frozen"  # tables, and the mark of a move in place of the fingerprint
 
 
 class Found(StrEnum):
@@ -64,37 +71,42 @@ class Do(StrEnum):
 
 
 _ALIKE = {Operation.COPY: Operation.LOAD, Operation.RESTORE: Operation.LOAD}
-_COLUMNS = (Operation.CREATE, Operation.LOAD, Operation.MIGRATE, Operation.DELETE)
-_MAKE = (Do.MAKE, Do.MAKE, Do.MAKE, Do.DROP)
-_DROP = (Do.DROP, Do.DROP, Do.DROP, Do.DROP)
-_TAKEN = (Do.TAKEN, Do.TAKEN, Do.TAKEN, Do.DROP)
-_OWN = (Do.KEEP, Do.TAKEN, Do.KEEP, Do.DROP)
-_GONE = (Do.GONE, Do.DROP)
-_UNFINISHED = (Do.UNFINISHED, Do.DROP, Do.UNFINISHED, Do.DROP)
-_ONLY_DELETE = (Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.DROP)
+_COLUMNS = (Operation.CREATE, Operation.LOAD, Operation.MIGRATE, Operation.MOVE, Operation.DELETE)
+_MAKE = (Do.MAKE, Do.MAKE, Do.MAKE, Do.MAKE, Do.DROP)
+_DROP = (Do.DROP, Do.DROP, Do.DROP, Do.DROP, Do.DROP)
+_TAKEN = (Do.TAKEN, Do.TAKEN, Do.TAKEN, Do.TAKEN, Do.DROP)
+_OWN = (Do.KEEP, Do.TAKEN, Do.KEEP, Do.KEEP, Do.DROP)
+_GONE = (Do.GONE, Do.GONE, Do.DROP)
+_UNFINISHED = (Do.UNFINISHED, Do.DROP, Do.UNFINISHED, Do.UNFINISHED, Do.DROP)
+_ONLY_DELETE = (Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.DROP)
 
-#: {(found, content): what create, load (and copy, restore), migrate (and a first use), delete do}.
+#: {(found, content): what create, load (and copy, restore), migrate (and a first use), move, delete do}.
 TABLE = {
     (Found.UNUSED, Content.EMPTY): _MAKE,
     (Found.UNUSED, Content.LEFT_OVER): _DROP,
     (Found.UNUSED, Content.PART): _TAKEN,
     (Found.UNUSED, Content.WHOLE): _TAKEN,
+    (Found.UNUSED, Content.FROZEN): _TAKEN,
     (Found.READY, Content.EMPTY): _MAKE,
     (Found.READY, Content.LEFT_OVER): _OWN,
     (Found.READY, Content.PART): _OWN,
     (Found.READY, Content.WHOLE): _OWN,
+    (Found.READY, Content.FROZEN): _OWN,
     (Found.DELETED, Content.EMPTY): (Do.MAKE, Do.MAKE, *_GONE),
     (Found.DELETED, Content.LEFT_OVER): (Do.DROP, Do.DROP, *_GONE),
     (Found.DELETED, Content.PART): (Do.TAKEN, Do.TAKEN, *_GONE),
     (Found.DELETED, Content.WHOLE): (Do.TAKEN, Do.TAKEN, *_GONE),
-    (Found.FILLING, Content.EMPTY): (Do.MAKE, Do.MAKE, Do.UNFINISHED, Do.DROP),
+    (Found.DELETED, Content.FROZEN): (Do.TAKEN, Do.TAKEN, *_GONE),
+    (Found.FILLING, Content.EMPTY): (Do.MAKE, Do.MAKE, Do.UNFINISHED, Do.UNFINISHED, Do.DROP),
     (Found.FILLING, Content.LEFT_OVER): _UNFINISHED,
     (Found.FILLING, Content.PART): _UNFINISHED,
     (Found.FILLING, Content.WHOLE): _UNFINISHED,
+    (Found.FILLING, Content.FROZEN): _UNFINISHED,
     (Found.DELETING, Content.EMPTY): _ONLY_DELETE,
     (Found.DELETING, Content.LEFT_OVER): _ONLY_DELETE,
     (Found.DELETING, Content.PART): _ONLY_DELETE,
     (Found.DELETING, Content.WHOLE): _ONLY_DELETE,
+    (Found.DELETING, Content.FROZEN): _ONLY_DELETE,
 }
 
 
@@ -111,6 +123,12 @@ class Row:
     emptied: int = 0
     fingerprint: str = ""
     error: str = ""
+    #: Where the object is; empty for no jurisdiction.
+    jurisdiction: str = ""
+    #: The hint with which the object is made.
+    location: str = ""
+    #: The jurisdiction of another object of the tenant that a move has not erased yet.
+    left_behind: str | None = None
     #: Whether the lease has not expired, by D1's clock.
     is_live: bool = False
     #: Whether D1 has a row of the tenant itself.
@@ -134,6 +152,8 @@ def content(row, held):
         return Content.EMPTY
     if held.fence < row.emptied:
         return Content.LEFT_OVER
+    if held.fingerprint == MOVING:
+        return Content.FROZEN
     return Content.WHOLE if held.fingerprint else Content.PART
 
 

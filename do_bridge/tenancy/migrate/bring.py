@@ -18,7 +18,7 @@ from do_bridge.driver.sql import prepare
 from do_bridge.tenancy.lifecycle import leases
 from do_bridge.tenancy.lifecycle.emptying import clear
 from do_bridge.tenancy.lifecycle.fencing import fenced
-from do_bridge.tenancy.lifecycle.looking import close_to_older, read_tenant
+from do_bridge.tenancy.lifecycle.looking import close_to_older, read_tenant, refuse_elsewhere
 from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
 from do_bridge.tenancy.lifecycle.states import Do, Operation, State
 from do_bridge.tenancy.replicated.contenttypes import content_type_upserts
@@ -190,10 +190,13 @@ class LeasedFleet:
             return Outcome(slug, error="the tenant was deleted while this command ran")
         self._leases[slug] = lease
         with leases.kept(lease):
-            return self._bring(lease, held[-1].fingerprint if held else read_tenant(slug).fingerprint)
+            # What an interrupted operation had left may have been changed by taking the lease.
+            start = held[-1] if held and not lease.row.operation else read_tenant(slug)
+            return self._bring(lease, start.fingerprint)
 
     def _bring(self, lease, start):
         slug = lease.slug
+        refuse_elsewhere(lease)
         with fenced(tenant_alias(slug), lease):
             if lease.step in (Do.MAKE, Do.DROP) and self.makes:
                 return Outcome(slug, fingerprint=ready(lease)[1])

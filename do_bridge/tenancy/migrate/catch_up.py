@@ -12,21 +12,29 @@ from functools import partial
 from django.db import DatabaseError, connections
 from django.db.backends.signals import connection_created
 
+from do_bridge.tenancy import places
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import unset_context
 from do_bridge.tenancy.lifecycle import leases, ledger
 from do_bridge.tenancy.lifecycle.emptying import fail, settle
 from do_bridge.tenancy.lifecycle.fencing import is_fenced, read_object
-from do_bridge.tenancy.lifecycle.looking import is_unchecked, read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.looking import close_to_older, is_unchecked, read_tenant, unchecked
 from do_bridge.tenancy.lifecycle.outside import in_thread
 from do_bridge.tenancy.lifecycle.provision import ready
-from do_bridge.tenancy.lifecycle.states import Do, Operation
+from do_bridge.tenancy.lifecycle.states import MOVING, Do, Operation, State
+from do_bridge.tenancy.places import follow
 from do_bridge.tenancy.replicated.contenttypes import directory_is_closed
 from do_bridge.tenancy.schema import known
-from do_bridge.tenancy.schema.errors import CodeTooOld, TenantBehind, TenantGone, TenantUnclaimed
+from do_bridge.tenancy.schema.errors import (
+    CodeTooOld,
+    TenantBehind,
+    TenantElsewhere,
+    TenantGone,
+    TenantUnclaimed,
+)
 from do_bridge.tenancy.schema.expecting import is_mismatch
 from do_bridge.tenancy.slugs import alias_slug, tenant_alias
-from do_bridge.tenancy.tenants import is_registered, lookup
+from do_bridge.tenancy.tenants import lookup
 
 from .executor import settle_fingerprint
 
@@ -70,6 +78,8 @@ def _on_mismatch(reference, alias, found):
     usable = found if known.is_known_usable(found) else in_thread(_answer, alias_slug(alias), found)
     driver_connection = reference()
     if usable and driver_connection is not None:
+        # The tenant may have moved.
+        follow(driver_connection, alias)
         driver_connection.expect = usable
         known.found(driver_connection.database, usable)
     return usable
@@ -77,15 +87,33 @@ def _on_mismatch(reference, alias, found):
 
 def _answer(slug, found):
     # The look-up is not used: it is a cache, and its listeners would use the tenant.
-    if not found and (directory_is_closed() or not is_registered(slug)):
-        _refuse_gone(slug)
-        # An object without a row in D1 is not this package's to migrate.
-        return found
-    if found and (applied := known.migrations_of(found)) is not None:
+    if not found or found == MOVING:
+        if directory_is_closed() or not _is_here(slug):
+            # An object without a row in D1 is not this package's to migrate.
+            return found
+    elif (applied := known.migrations_of(found)) is not None:
         # What is known to be refused is refused without a round trip.
         _refuse_unknown(slug, applied)
         _refuse_catching_up(slug)
     return catch_up(slug, found)
+
+
+def _is_here(slug):
+    """Return whether D1 has the tenant, and remember where it is.
+
+    The object may be the one that the tenant has left. Raises TenantGone for a tenant that was deleted, and
+    TenantElsewhere.
+    """
+    places.forget(slug)
+    row = leases.look(slug)
+    if not row.is_registered:
+        if lookup.forget(slug) or row.state == State.DELETED:
+            raise TenantGone(f"Tenant {slug!r} was deleted.")
+        return False
+    if conf("JURISDICTION_FIELD") is None and row.jurisdiction != places.default_jurisdiction():
+        places.forget(slug)
+        raise TenantElsewhere(slug, row.jurisdiction or places.NONE)
+    return True
 
 
 def _refuse_gone(slug):
@@ -121,6 +149,9 @@ def catch_up(slug, found=""):
         while True:
             held = read_object(connections[alias])
             known.learn(held.applied)
+            if held.fingerprint == MOVING:
+                _wait_for_move(slug, held)
+                continue
             _refuse_unknown(slug, held.applied)
             if not known.is_usable(held.applied):
                 _refuse_catching_up(slug)
@@ -133,6 +164,18 @@ def catch_up(slug, found=""):
             except DatabaseError as error:
                 if not is_mismatch(error):
                     raise
+
+
+def _wait_for_move(slug, held):
+    """Wait for the move of a tenant, or let the tenant go on where it is if the move was interrupted.
+
+    Raises TenantBehind if the move takes longer.
+    """
+    if (lease := _take(slug, held)) is None:
+        return
+    with leases.kept(lease):
+        thawed = close_to_older(lease)
+    settle(lease, thawed.fingerprint)
 
 
 def _refuse_unknown(slug, applied):
@@ -177,7 +220,7 @@ def _take(slug, held):
 
     def read():
         held = read_tenant(slug)
-        if known.is_usable(held.applied):
+        if known.is_usable(held.applied) and held.fingerprint != MOVING:
             raise _Done
         return held
 
@@ -187,7 +230,7 @@ def _take(slug, held):
             Operation.MIGRATE,
             read,
             wait=conf("LEASE_SECONDS") / 2,
-            waits_for=(Operation.CREATE, Operation.MIGRATE),
+            waits_for=(Operation.CREATE, Operation.MIGRATE, Operation.MOVE),
         )
     except _Done:
         return None

@@ -35,5 +35,16 @@ class TenantUnclaimed(SchemaMismatch):
         )
 
 
+class TenantElsewhere(SchemaMismatch):
+    """The tenant is in another jurisdiction than the one that the settings name; nothing was run."""
+
+    def __init__(self, slug: str, jurisdiction: str) -> None:
+        super().__init__(
+            f"Tenant {slug!r} is in the jurisdiction {jurisdiction!r}, and DATABASES has another one in the "
+            "OPTIONS of the tenants' template. Correct OPTIONS['jurisdiction'] (RELAY_JURISDICTION), or "
+            f"move the tenant with `manage.py tenant_move {slug} --jurisdiction <the one in the settings>`."
+        )
+
+
 class TenantGone(SchemaMismatch):
     """The tenant was deleted, perhaps by another process; nothing was run."""

@@ -1,0 +1,225 @@
+"""Move a tenant's Durable Object into another jurisdiction.
+
+The steps: freeze, dump, load, verify, switch, erase. An object's id depends on its jurisdiction, so a move
+makes another object. Until the switch in D1 the tenant is where it was: whoever takes the lease of an
+interrupted move lets the tenant be used again. After the switch it is in its new place.
+"""
+
+import contextlib
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from django.db import DatabaseError, OperationalError, connections
+
+from do_bridge.backends.sqlite_file.checking import check_file
+from do_bridge.backends.sqlite_file.filling import Filling
+from do_bridge.backends.sqlite_file.opening import opened
+from do_bridge.driver.limits import LONGEST_LEASE
+from do_bridge.tenancy.places import Place
+from do_bridge.tenancy.schema.fingerprint import META_TABLE, note_statements, write_statements
+from do_bridge.tenancy.slugs import tenant_alias
+from do_bridge.tenancy.tenants import lookup
+
+from . import leases, moved_rows
+from .dump import Reader, dump_connection
+from .emptying import connected, drop_left_over, erase_at, noticing
+from .fencing import KEY, fence
+from .freezing import freeze, thaw
+from .looking import near, read_tenant, unchecked
+from .provision import finishes_creation, ready, refuse
+from .states import MOVING, Do, Operation
+from .switching import SwitchUnknown, switch
+
+# These facts of the object are not copied: the one is written last, the other is the lease's.
+_OWN_NOTES = ("schema", KEY)
+
+
+class NotMoved(OperationalError):
+    """The tenant can't be moved; it stays where it is."""
+
+
+@dataclass(slots=True)
+class MoveReport:
+    """What a move did: `how` is "moved", "finished" (an interrupted move) or "there" (nothing to do)."""
+
+    how: str = "moved"
+    tables: int = 0
+    rows: int = 0
+
+
+def move_tenant(slug, place, *, on_start=None, on_piece=None):
+    """Move a tenant to a Place; return a MoveReport. Safe to repeat.
+
+    Visitors wait, for at most half a lease, then their requests fail until the move has ended. Idempotency
+    keys move with the rows, so that a write that is sent again runs once. `on_start(rows)` is called before
+    the rows are sent, `on_piece(table, rows)` after each unit of rows.
+
+    Raises NotMoved, Held, Unfinished and ObjectTaken before anything is done, LeaseLost if another operation
+    takes the tenant over, UnfitFile, CountsDiffer, and Django's database errors. If the move was not done the
+    tenant is usable where it was.
+    """
+    if not leases.look(slug).is_registered:
+        raise NotMoved(f"Tenant {slug!r} does not exist. Check the slug.")
+    lease = leases.take(slug, Operation.MOVE, partial(read_tenant, slug))
+    if not lease.fence:
+        refuse(lease)
+        raise NotMoved(f"Tenant {slug!r} was deleted.")
+    if lease.row.jurisdiction == place.jurisdiction:
+        return _finish(lease)
+    with leases.kept(lease):
+        try:
+            report, fingerprint = _copy(lease, place, on_start, on_piece)
+            moved = switch(lease, place)
+        except SwitchUnknown as error:
+            # The tenant may be in either place. Whoever takes the next lease knows in which.
+            leases.fail(lease, error)
+            raise
+        except BaseException as error:
+            _give_up(lease, place, error)
+            raise
+    with leases.kept(moved):
+        _end(moved, fingerprint)
+    return report
+
+
+def _finish(lease):
+    """Finish an interrupted move to the place where the tenant is."""
+    was_begun = lease.row.left_behind is not None or lease.row.operation == Operation.MOVE
+    with leases.kept(lease):
+        _end(lease, lease.row.fingerprint)
+    return MoveReport("finished" if was_begun else "there")
+
+
+def _end(lease, fingerprint):
+    """Let the tenant be used where it is, erase the other object, and end the lease."""
+    try:
+        with _placed(lease) as connection:
+            fingerprint = thaw(connection, lease).fingerprint or fingerprint
+        if lease.row.left_behind is not None:
+            erase_at(lease, lease.row.left_behind)
+        leases.change(lease, left_behind=None)
+        _release(lease, fingerprint)
+    except Exception as error:
+        leases.fail(lease, error)
+        raise
+    finally:
+        lookup.forget(lease.slug)
+
+
+def _release(lease, fingerprint):
+    """End a lease, under which the object is as whole as it was before.
+
+    What the object holds is known as this lease's now, and no longer as that of an unsettled creation.
+    """
+    if lease.step == Do.KEEP:
+        leases.settle(lease, fingerprint=fingerprint)
+    else:
+        leases.give_back([lease])
+
+
+# Before the switch
+
+
+def _copy(lease, place, on_start, on_piece):
+    """Make a frozen copy of the tenant's object in its new place; return (MoveReport, schema fingerprint)."""
+    row = lease.row
+    if row.left_behind is not None:
+        # What an earlier move has left, maybe where this one goes.
+        erase_at(lease, row.left_behind)
+    if lease.step == Do.DROP:
+        drop_left_over(lease)
+    if finishes_creation(lease):
+        ready(lease)
+        lease.step = Do.KEEP
+    if lease.step != Do.KEEP:
+        # There is nothing to copy.
+        leases.change(lease, left_behind=place.jurisdiction)
+        _empty_target(lease, place)
+        return MoveReport(), ""
+    with _placed(lease) as connection:
+        held = freeze(connection, lease)
+    with tempfile.TemporaryDirectory(prefix="tenant-move-") as folder:
+        file = Path(folder) / "tenant.sqlite3"
+        with connected(tenant_alias(lease.slug), row.jurisdiction, lease=LONGEST_LEASE) as source:
+            # It is frozen: rows that are read without a transaction are of the same moment.
+            dump_connection(source, file, Reader)
+        # It also shows that the lease is still held, after the time that the dump took.
+        leases.change(lease, left_behind=place.jurisdiction)
+        report = _load(lease, place, file, on_start, on_piece)
+    return report, held.fingerprint
+
+
+def _load(lease, place, path, on_start, on_piece):
+    alias, row = tenant_alias(lease.slug), lease.row
+    with opened(path) as file:
+        schema = check_file(file.connection)
+        notes = [
+            pair
+            for pair in file.connection.execute(f"SELECT key, value FROM {META_TABLE}")  # noqa: S608
+            if pair[0] not in _OWN_NOTES
+        ]
+        schema.remove(META_TABLE)
+        filling = Filling(file, schema, purpose="move")
+        if on_start is not None:
+            on_start(filling.rows)
+        with (
+            noticing(lease),
+            connected(alias, place.jurisdiction) as target,
+            connected(alias, row.jurisdiction) as source,
+            near(target, place),
+        ):
+            _empty_target(lease, place)
+            filling.fill(fence(target, lease), None, on_piece)
+            moved_rows.copy_keys(source, target)
+            last = [statement for pair in notes for statement in note_statements(*pair)]
+            # Frozen, too: a process that knows this place from before must not write to what may be undone.
+            filling.finish(target, [*last, *write_statements(MOVING)])
+            moved_rows.compare(source, target, schema.tables)
+        return MoveReport(tables=len(schema.tables), rows=filling.rows)
+
+
+def _empty_target(lease, place):
+    """Empty the object in the new place, which may hold what an interrupted move sent."""
+    with connected(tenant_alias(lease.slug), place.jurisdiction) as target, near(target, place):
+        target.execute("SELECT 1")
+    erase_at(lease, place.jurisdiction)
+
+
+def _give_up(lease, place, error):
+    """Let the tenant be used where it is, and erase what was sent, as far as each can be reached.
+
+    A second error becomes a note of the first. What is left for the next operation stays in the ledger.
+    """
+    fingerprint = lease.row.fingerprint
+    try:
+        with contextlib.suppress(leases.LeaseLost), noticing(lease), _placed(lease) as connection:
+            fingerprint = thaw(connection, lease).fingerprint
+        # Also under a lost lease: what a newer one has written is protected by its fencing token.
+        with contextlib.suppress(leases.LeaseLost):
+            erase_at(lease, place.jurisdiction)
+            leases.change(lease, left_behind=None)
+            _release(lease, fingerprint)
+    except Exception as second:  # noqa: BLE001 - the first error matters
+        error.add_note(f"Afterwards: {second}")
+        with contextlib.suppress(DatabaseError):
+            leases.fail(lease, error if isinstance(error, Exception) else "interrupted")
+
+
+@contextlib.contextmanager
+def _placed(lease):
+    """Yield a Django connection of its own to the object of a lease, which accepts any schema.
+
+    It stays there, whatever this process reads in the ledger.
+    """
+    alias, row = tenant_alias(lease.slug), lease.row
+    wrapper = connections[alias]
+    settings = dict(wrapper.settings_dict)
+    settings["OPTIONS"] = {**settings["OPTIONS"], "jurisdiction": row.jurisdiction}
+    connection = type(wrapper)(settings, alias)
+    try:
+        with unchecked(), near(connection, Place(row.jurisdiction, row.location)):
+            yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,385 @@
+"""A tenant moves into another jurisdiction with all that it holds, on a stand-in for jurisdictions."""
+
+import threading
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connections, transaction
+
+from accounts.models import Tenant
+from blog.models import Post
+from do_bridge.models import TenantState
+from do_bridge.tenancy import tenant_alias, tenant_context
+from do_bridge.tenancy.lifecycle import leases, moved_rows, moving, switching
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.states import Operation
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.schema.errors import TenantBehind
+from do_bridge.tenancy.tenants import lookup
+from do_bridge.testing import unique_slug
+from tests.tenancy.cut_off import cut_off
+from tests.tenancy.moves import clear, move, places_with_tables
+from tests.tenancy.processes import finish, start
+
+EXPIRED = "2000-01-01T00:00:00+00:00"
+
+
+@pytest.fixture
+def make(db, author):
+    """Makes tenants with a member and a post, and empties whatever becomes of them."""
+    made = []
+
+    def create(**options):
+        made.append(unique_slug("m"))
+        create_tenant(made[-1], "Moved", [author], **options)
+        write(made[-1], author, "Before")
+        return made[-1]
+
+    yield create
+    for slug in made:
+        clear(slug)
+
+
+@pytest.fixture
+def slug(make):
+    """A tenant in no jurisdiction."""
+    return make()
+
+
+def write(slug, author, title):
+    with tenant_context(slug):
+        return Post.objects.create(title=title, content="-", user_id=author.pk)
+
+
+def titles(slug):
+    return sorted(Post.objects.using(tenant_alias(slug)).values_list("title", flat=True))
+
+
+def ask(slug, sql):
+    alias = tenant_alias(slug)
+    with unchecked(alias):
+        return run_batch(connections[alias], [(sql, None)])[0].rows
+
+
+def test_a_move_takes_everything_along_and_leaves_nothing_behind(slug, author):
+    assert "rows moved, the tenant is in the jurisdiction eu" in move(slug, "eu", "--location", "weur")
+    assert titles(slug) == ["Before"]
+    assert connections[tenant_alias(slug)].connection.database.endswith(f"{slug}@eu")
+    row = leases.look(slug)
+    assert (row.jurisdiction, row.location, row.left_behind, row.operation) == ("eu", "weur", None, "")
+    tenant = Tenant.objects.get(slug=slug)
+    assert (tenant.jurisdiction, tenant.location) == ("eu", "weur")
+    assert places_with_tables(slug) == ["eu"]
+    write(slug, author, "After")
+    assert "moved, the tenant is in no jurisdiction" in move(slug, "none")
+    assert titles(slug) == ["After", "Before"]
+    assert places_with_tables(slug) == [""]
+    assert Tenant.objects.get(slug=slug).jurisdiction == "none"
+
+
+def test_a_move_to_where_the_tenant_is_does_nothing(slug):
+    before = leases.look(slug)
+    assert "is in no jurisdiction already, nothing was done" in move(slug, "none")
+    after = leases.look(slug)
+    assert (after.state, after.jurisdiction, after.left_behind) == (before.state, "", None)
+    assert titles(slug) == ["Before"]
+
+
+def test_the_copy_is_the_object_itself(slug, author):
+    ask(slug, "CREATE TABLE own (a PRIMARY KEY, b BLOB, c REAL) WITHOUT ROWID")
+    ask(slug, "INSERT INTO own VALUES ('x', x'00ff', 5.0), ('%s', NULL, 1e300), ('ü', 7, 'text')")
+    ask(slug, "CREATE INDEX own_b ON own (b) WHERE b IS NOT NULL")
+    ask(slug, "CREATE VIEW seen AS SELECT a FROM own")
+    ask(slug, "CREATE TRIGGER grows AFTER INSERT ON own BEGIN UPDATE own SET c = 1 WHERE a = NEW.a; END")
+    ask(slug, "CREATE VIRTUAL TABLE found USING fts5(body)")
+    ask(slug, "INSERT INTO found (rowid, body) VALUES (7, 'some words')")
+    ask(slug, "UPDATE sqlite_sequence SET seq = 700 WHERE name = 'blog_post'")
+    ask(slug, "UPDATE django_content_type SET model = 'its own' WHERE model = 'session'")
+    ask(slug, "INSERT INTO _do_bridge_meta VALUES ('note', 'kept')")
+    questions = (
+        "SELECT type, name, sql FROM sqlite_master WHERE name NOT GLOB '_*' ORDER BY name",
+        "SELECT a, typeof(b), hex(b), typeof(c), c FROM own ORDER BY a",
+        "SELECT rowid FROM found WHERE found MATCH 'words'",
+        "SELECT name, seq FROM sqlite_sequence ORDER BY name",
+        "SELECT id, model FROM django_content_type ORDER BY id",
+        "SELECT key, value FROM _do_bridge_meta WHERE key <> 'fence' ORDER BY key",
+        "SELECT id, title, created FROM blog_post",
+    )
+    before = [ask(slug, question) for question in questions]
+    move(slug, "eu")
+    assert [ask(slug, question) for question in questions] == before
+    assert write(slug, author, "Next").pk == 701
+
+
+def test_the_hint_goes_with_the_call_that_makes_the_new_object(slug, monkeypatch):
+    from do_bridge.driver.relay_session import RelaySession
+
+    request, seen = RelaySession.request, []
+
+    def note(self, message, deadline):
+        if message.get("db", "").endswith(f"{slug}@eu"):
+            seen.append(message.get("location"))
+        return request(self, message, deadline)
+
+    monkeypatch.setattr(RelaySession, "request", note)
+    move(slug, "eu", "--location", "weur")
+    assert seen[0] == "weur"
+
+
+# Whom a move meets
+
+
+def test_a_tenant_that_is_behind_moves_as_it_is_and_catches_up_afterwards(slug):
+    ask(slug, "DELETE FROM django_migrations WHERE app = 'sessions'")
+    ask(slug, "DROP TABLE django_session")
+    ask(slug, "DELETE FROM _do_bridge_meta WHERE key = 'schema'")
+    move(slug, "eu")
+    assert places_with_tables(slug) == ["eu"]
+    assert ask(slug, "SELECT count(*) FROM sqlite_master WHERE name = 'django_session'") == [(0,)]
+    assert titles(slug) == ["Before"]
+    assert ask(slug, "SELECT count(*) FROM sqlite_master WHERE name = 'django_session'") == [(1,)]
+
+
+def test_a_tenant_that_was_never_used_gets_another_place_and_is_made_there(db, author):
+    slug = unique_slug("m")
+    Tenant.objects.create(slug=slug, name="By hand")
+    move(slug, "eu")
+    row = leases.look(slug)
+    assert (row.state, row.jurisdiction, row.operation, row.left_behind) == ("unused", "eu", "", None)
+    lookup.get(slug)
+    assert titles(slug) == []
+    assert places_with_tables(slug) == ["eu"]
+    clear(slug)
+
+
+def test_a_creation_that_did_not_reach_the_object_is_finished_by_the_move(db, author, monkeypatch):
+    slug = unique_slug("m")
+    from do_bridge.tenancy.lifecycle import creation
+
+    first = creation.first_members([author])
+    creation.write_row(creation.NewTenant(slug, "Cut off", [author]), first)
+    TenantState.objects.filter(slug=slug).update(expires=EXPIRED)
+    move(slug, "eu")
+    lookup.get(slug)
+    assert titles(slug) == []
+    assert ask(slug, "SELECT count(*) FROM accounts_user WHERE is_active") == [(1,)]
+    assert places_with_tables(slug) == ["eu"]
+    clear(slug)
+
+
+def test_a_deleted_tenant_can_not_be_moved(slug):
+    call_command("tenant_delete", slug, "--yes", verbosity=0)
+    with pytest.raises(CommandError, match="was not moved: Tenant .* does not exist. Check the slug"):
+        move(slug, "eu")
+    with pytest.raises(CommandError, match="does not exist. Check the slug"):
+        move("nobody-has-this", "eu")
+    with pytest.raises(CommandError, match="not a valid slug"):
+        move("No Slug", "eu")
+
+
+def test_a_tenant_that_is_being_filled_can_not_be_moved(slug):
+    cut_off(slug, Operation.RESTORE)
+    ask(slug, "UPDATE _do_bridge_meta SET value = '0 x' WHERE key = 'fence'")
+    TenantState.objects.filter(slug=slug).update(owner="x")
+    with pytest.raises(CommandError, match="was interrupted. Run tenant_load --replace again"):
+        move(slug, "eu")
+    assert places_with_tables(slug) == [""]
+
+
+# Failures before the switch
+
+
+def fails(*arguments, **options):
+    raise DatabaseError("The connection was lost")
+
+
+@pytest.mark.parametrize("step", ["dump_connection", "check_file", "switch"])
+def test_a_move_that_fails_leaves_the_tenant_as_it_was(slug, step, monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(CommandError, match="The connection was lost"):
+        patched.setattr(moving, step, fails)
+        move(slug, "eu")
+    row = leases.look(slug)
+    assert (row.state, row.operation, row.jurisdiction, row.left_behind, row.error) == (
+        "ready",
+        "",
+        "",
+        None,
+        "",
+    )
+    assert titles(slug) == ["Before"]
+    assert places_with_tables(slug) == [""]
+    move(slug, "eu")
+    assert titles(slug) == ["Before"]
+
+
+def test_rows_that_differ_stop_the_move(slug, monkeypatch):
+    copy_keys = moved_rows.copy_keys
+
+    def change(source, target):
+        copy_keys(source, target)
+        # As a program does that writes beside Django.
+        source.execute("UPDATE blog_post SET title = 'Later'")
+
+    monkeypatch.setattr(moved_rows, "copy_keys", change)
+    with pytest.raises(CommandError, match=r"differ: blog_post \(rows: 1 and 1\).*stays where it was"):
+        move(slug, "eu")
+    assert titles(slug) == ["Later"]
+    assert places_with_tables(slug) == [""]
+
+
+def test_a_switch_whose_answer_was_lost_is_carried_out_once(slug, monkeypatch):
+    run, lost = switching.run_batch, []
+
+    def lose(connection, statements):
+        answer = run(connection, statements)
+        if not lost:
+            lost.append(answer)
+            cause = driver_error("unknown")
+            raise DatabaseError("The answer was lost") from cause
+        return answer
+
+    monkeypatch.setattr(switching, "run_batch", lose)
+    move(slug, "eu")
+    assert titles(slug) == ["Before"]
+    assert places_with_tables(slug) == ["eu"]
+
+
+def driver_error(effect):
+    from do_bridge import driver
+
+    return driver.OperationalError("The answer was lost", effect=effect)
+
+
+def test_after_a_switch_without_an_answer_the_ledger_says_where_the_tenant_is(slug, monkeypatch):
+    run = switching.run_batch
+
+    def lose(connection, statements):
+        run(connection, statements)
+        raise DatabaseError("The answer was lost") from driver_error("unknown")
+
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(CommandError, match="did not tell whether the tenant was moved"),
+    ):
+        patched.setattr(switching, "run_batch", lose)
+        patched.setattr(leases, "look", fails_after(leases.look, 2))
+        move(slug, "eu")
+    assert leases.look(slug).jurisdiction == "eu"
+    TenantState.objects.filter(slug=slug).update(expires=EXPIRED)
+    assert titles(slug) == ["Before"]
+    move(slug, "eu")
+    assert places_with_tables(slug) == ["eu"]
+
+
+def fails_after(function, times):
+    left = [times]
+
+    def run(*arguments):
+        if not left[0]:
+            raise DatabaseError("D1 does not answer")
+        left[0] -= 1
+        return function(*arguments)
+
+    return run
+
+
+# Others at the same time
+
+
+def test_a_transaction_that_is_open_when_the_move_begins_is_moved_with_its_rows(slug, author, monkeypatch):
+    from do_bridge.driver.relay_session import RelaySession
+
+    begun, waits, ended, request = threading.Event(), threading.Event(), [], RelaySession.request
+
+    def note(self, message, deadline):
+        if threading.current_thread() is thread and slug in message.get("db", ""):
+            waits.set()
+        return request(self, message, deadline)
+
+    def run():
+        try:
+            begun.wait(20)
+            move(slug, "eu")
+        except Exception as error:
+            ended.append(error)
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(RelaySession, "request", note)
+    thread = threading.Thread(target=run)
+    thread.start()
+    with tenant_context(slug), transaction.atomic(using=tenant_alias(slug)):
+        write(slug, author, "First")
+        begun.set()
+        # The object answers the move when this block has ended.
+        waits.wait(20)
+        write(slug, author, "Second")
+    thread.join(60)
+    assert ended == []
+    assert titles(slug) == ["Before", "First", "Second"]
+    assert leases.look(slug).jurisdiction == "eu"
+
+
+def test_a_hundred_posts_of_two_threads_during_moves_are_all_there(slug, author):
+    errors, written = [], []
+
+    def post(number):
+        try:
+            for at in range(50):
+                write(slug, author, f"{number}:{at}")
+                written.append(f"{number}:{at}")
+        except Exception as error:  # noqa: BLE001 - the test shows it
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=post, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for jurisdiction in ("eu", "us", "none"):
+        move(slug, jurisdiction)
+    for thread in threads:
+        thread.join(120)
+    assert errors == []
+    assert titles(slug) == sorted(["Before", *written])
+    assert len(written) == 100
+    assert places_with_tables(slug) == [""]
+
+
+def test_two_moves_at_once_leave_the_tenant_where_one_of_them_took_it(slug):
+    processes = [start("tenant_move", slug, "--jurisdiction", place) for place in ("eu", "us")]
+    ends = [finish(process) for process in processes]
+    assert [code for code, _ in ends] == [0, 0], ends
+    there = leases.look(slug)
+    assert (there.jurisdiction in ("eu", "us"), there.operation, there.left_behind) == (True, "", None)
+    assert places_with_tables(slug) == [there.jurisdiction]
+    assert titles(slug) == ["Before"]
+
+
+def test_while_a_move_takes_longer_than_half_a_lease_requests_are_turned_away(slug, settings):
+    move_lease = leases.take(slug, Operation.MOVE, lambda: read_tenant(slug))
+    with moving._placed(move_lease) as connection:
+        moving.freeze(connection, move_lease)
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.4}
+    with pytest.raises(TenantBehind, match="another process runs 'move' on it"):
+        titles(slug)
+    TenantState.objects.filter(slug=slug).update(expires=EXPIRED)
+    assert titles(slug) == ["Before"]
+    with pytest.raises(leases.LeaseLost, match="took over"):
+        leases.settle(move_lease)
+
+
+def test_a_mover_that_stood_still_changes_nothing_afterwards(slug, monkeypatch):
+    """Another operation takes its lease over while it fills the new object."""
+
+    def stand_still(source, target):
+        TenantState.objects.filter(slug=slug).update(expires=EXPIRED)
+        assert titles(slug) == ["Before"]
+
+    monkeypatch.setattr(moved_rows, "copy_keys", stand_still)
+    with pytest.raises(CommandError, match="took over tenant"):
+        move(slug, "eu")
+    assert leases.look(slug).jurisdiction == ""
+    assert titles(slug) == ["Before"]
+    assert places_with_tables(slug) == [""]
