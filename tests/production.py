@@ -13,6 +13,8 @@ from do_bridge.relay import LocalRelay, bundle
 
 # The entry point whose objects have an internal table each.
 ENTRY = "test/internal-tables.ts"
+# The entry point whose objects keep a history, too; no local one does.
+HISTORY_ENTRY = "test/history.ts"
 # An isolate has 128 MB in production.
 HEAP = {"MINIFLARE_WORKERD_V8_FLAGS": "--max-heap-size=128"}
 _D1_OBJECTS = "miniflare-D1DatabaseObject"
@@ -27,6 +29,8 @@ class ProductionWorker(LocalRelay):
     which reloads code that changes, instead of Miniflare, which starts in a third of the time.
     """
 
+    entry = ENTRY
+
     def __init__(
         self, *arguments: Any, source: Path | None = None, wrangler: bool = False, **options: Any
     ) -> None:
@@ -34,13 +38,13 @@ class ProductionWorker(LocalRelay):
         self._wrangler = wrangler
         self._writes_folder = source is None
         if self._writes_folder:
-            self.source = write_worker_folder(self._private / "worker")
+            self.source = write_worker_folder(self._private / "worker", self.entry)
 
     def spawn(self) -> None:
         """Starts the processes, with an internal table in each D1 database that they will open."""
         # The guard of a killed Worker has removed it.
         if self._writes_folder and not self.source.exists():
-            write_worker_folder(self.source)
+            write_worker_folder(self.source, self.entry)
         for database_id in self.database_ids:
             make_internal_table(self.folder, database_id)
         super().spawn()
@@ -54,11 +58,17 @@ class ProductionWorker(LocalRelay):
         return super()._environment() | HEAP
 
 
-def write_worker_folder(folder: Path) -> Path:
+class HistoryWorker(ProductionWorker):
+    """A ProductionWorker whose objects keep a history, by a stand-in for the platform's recovery."""
+
+    entry = HISTORY_ENTRY
+
+
+def write_worker_folder(folder: Path, entry: str = ENTRY) -> Path:
     """Make a folder with the relay's own configuration, but for the entry point; return the folder."""
     folder.mkdir(parents=True)
     config = json.loads((bundle.SOURCE / "wrangler.jsonc").read_text())
-    config["main"] = str(bundle.SOURCE / ENTRY)
+    config["main"] = str(bundle.SOURCE / entry)
     (folder / "wrangler.jsonc").write_text(json.dumps(config))
     (folder / "node_modules").symlink_to((bundle.SOURCE / "node_modules").resolve())
     return folder

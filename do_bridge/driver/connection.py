@@ -23,6 +23,7 @@ from .exceptions import (
     OperationalError,
     ProgrammingError,
 )
+from .history import History
 from .keys import NameInUse, WriteKeys
 from .last_writes import LastWrites
 from .limits import LONGEST_LEASE, chunks_by_weight
@@ -42,7 +43,7 @@ _FRAME: Final = 2000
 MAX_WRITES: Final = 500
 
 
-class Connection(HasExceptions, LastWrites):
+class Connection(HasExceptions, LastWrites, History):
     """A connection to one database, ``do:<object>`` or ``d1:<id>``.
 
     Without ``begin()`` each statement, and each batch, commits by itself. ``timeout`` limits one call,

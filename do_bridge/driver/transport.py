@@ -21,6 +21,8 @@ from .sql import Statement
 
 T = TypeVar("T")
 
+_HISTORY: Final = "Only Durable Objects behind the relay have bookmarks"
+
 _ATTEMPTS: Final = 5
 # The runtime's refusal of a call that the object's code does not have.
 _NO_METHOD: Final = "does not implement the method"
@@ -165,6 +167,24 @@ class Transport(ABC):
         """Release an object's storage; return False if the object has a table or view."""
         raise NotSupportedError(f"This transport cannot erase {database}. Use the relay")
 
+    def bookmarks(
+        self, databases: Sequence[str], deadline: Deadline, *, at: int | None = None
+    ) -> list[str | Error]:
+        """Return the bookmark of now, or of a moment, for each object, or the error of each.
+
+        One round trip. ``at`` is in milliseconds since 1970. Raises what concerns all of them.
+        """
+        raise NotSupportedError(f"{_HISTORY}, and {databases[0]} is reached without it", effect="none")
+
+    def restore(
+        self, database: str, bookmark: str, deadline: Deadline, *, first: Sequence[Statement] = ()
+    ) -> str:
+        """Take an object back to a bookmark; return the bookmark that undoes it.
+
+        The statements ``first`` must succeed, or nothing is restored.
+        """
+        raise NotSupportedError(f"{_HISTORY}, and {database} is reached without it", effect="none")
+
     @abstractmethod
     def max_request(self, deadline: Deadline) -> int:
         """Return the largest request in bytes."""
@@ -205,6 +225,16 @@ class WrappedTransport(Transport):
 
     def erase(self, database: str, deadline: Deadline) -> bool:
         return self.inner.erase(database, deadline)
+
+    def bookmarks(
+        self, databases: Sequence[str], deadline: Deadline, *, at: int | None = None
+    ) -> list[str | Error]:
+        return self.inner.bookmarks(databases, deadline, at=at)
+
+    def restore(
+        self, database: str, bookmark: str, deadline: Deadline, *, first: Sequence[Statement] = ()
+    ) -> str:
+        return self.inner.restore(database, bookmark, deadline, first=first)
 
     def max_request(self, deadline: Deadline) -> int:
         return self.inner.max_request(deadline)

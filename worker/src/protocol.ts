@@ -23,6 +23,8 @@ const SEGMENT = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const FINGERPRINT = /^[0-9a-f]{0,64}$/;
 /** A client's random number and the number of its write, within the range of exact JavaScript numbers. */
 const KEY = /^([0-9a-f]{32}):([1-9][0-9]{0,14})$/;
+/** "A mostly alphanumeric string", by the platform's documentation. */
+const BOOKMARK = /^[A-Za-z0-9_-]{1,200}$/;
 const DATABASE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 export type ErrorKind =
@@ -32,6 +34,7 @@ export type ErrorKind =
   | "too_large"
   | "unknown_database"
   | "unsupported"
+  | "bad_bookmark"
   | "no_transaction"
   | "lease_expired"
   | "foreign_key"
@@ -141,6 +144,23 @@ export interface EraseRequest {
   database: Database;
 }
 
+export interface BookmarkRequest {
+  op: "bookmark";
+  id: number;
+  database: Database;
+  /** Milliseconds since 1970; without it the bookmark is that of now. */
+  at: number | undefined;
+}
+
+export interface RestoreRequest {
+  op: "restore";
+  id: number;
+  database: Database;
+  bookmark: string;
+  /** What must succeed first. It is part of what the restore takes back. */
+  steps: Statement[];
+}
+
 export interface OutcomeRequest {
   op: "outcome";
   id: number;
@@ -154,6 +174,8 @@ export type Request =
   | OutcomeRequest
   | SizeRequest
   | EraseRequest
+  | BookmarkRequest
+  | RestoreRequest
   | PingRequest;
 
 /** A frame that cannot be served; `id` is the request's if it could be read. */
@@ -208,6 +230,10 @@ function readRequest(id: number, frame: Fields): Request {
       return { op: "size", id, database: readDatabase(frame["db"]) };
     case "erase":
       return readErase(id, frame);
+    case "bookmark":
+      return readBookmark(id, frame);
+    case "restore":
+      return readRestore(id, frame);
     case "outcome":
       return readOutcome(id, frame);
     case "batch":
@@ -215,7 +241,7 @@ function readRequest(id: number, frame: Fields): Request {
     case "tx":
       return readTransaction(id, frame);
     default:
-      throw new ProtocolError("op must be batch, tx, outcome, size, erase or ping");
+      throw new ProtocolError("op must be batch, tx, outcome, size, erase, bookmark, restore or ping");
   }
 }
 
@@ -236,6 +262,24 @@ function readErase(id: number, frame: Fields): EraseRequest {
   const database = readDatabase(frame["db"]);
   if (database.kind === "d1") throw new ProtocolError("D1 databases cannot be erased");
   return { op: "erase", id, database };
+}
+
+function readBookmark(id: number, frame: Fields): BookmarkRequest {
+  const database = readDatabase(frame["db"]);
+  if (database.kind === "d1") throw new ProtocolError("bookmarks are only for objects");
+  const at = frame["at"];
+  if (at !== undefined && (typeof at !== "number" || !Number.isSafeInteger(at) || at < 0))
+    throw new ProtocolError("at must be a number of milliseconds since 1970");
+  return { op: "bookmark", id, database, at };
+}
+
+function readRestore(id: number, frame: Fields): RestoreRequest {
+  const database = readDatabase(frame["db"]);
+  if (database.kind === "d1") throw new ProtocolError("bookmarks are only for objects");
+  const { bookmark } = frame;
+  if (typeof bookmark !== "string" || !BOOKMARK.test(bookmark))
+    throw new ProtocolError("bookmark must be a text of letters, digits and hyphens");
+  return { op: "restore", id, database, bookmark, steps: readStatements(frame) };
 }
 
 function readOutcome(id: number, frame: Fields): OutcomeRequest {

@@ -1,6 +1,6 @@
 // One client's session: takes its frames, sends each to its database, answers.
 
-import { scopeRefusal, type Scope } from "./auth";
+import { operationRefusal, scopeRefusal, type Scope } from "./auth";
 import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
 import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
@@ -13,16 +13,19 @@ import {
   parseRequest,
   type Answer,
   type BatchRequest,
+  type BookmarkRequest,
   type Database,
   type Effect,
   type EraseRequest,
   type ErrorKind,
   type OutcomeRequest,
   type Request,
+  type RestoreRequest,
   type SizeRequest,
   type TransactionRequest,
 } from "./protocol";
 import { NO_TRANSACTION, RelayedTransaction } from "./relayed-transaction";
+import { bookmarkAnswer } from "./recovery";
 import type { Tenant } from "./tenant";
 import { byteLength } from "./values";
 
@@ -144,12 +147,18 @@ export class Session {
   }
 
   async #serve(request: Request): Promise<void> {
-    const refusal = request.op === "ping" ? null : scopeRefusal(this.#limits.scope, request.database);
+    const { scope } = this.#limits;
+    const refusal =
+      request.op === "ping"
+        ? null
+        : (scopeRefusal(scope, request.database) ?? operationRefusal(scope, request.op));
     if (refusal !== null) this.#answer(request, failed("forbidden", refusal));
     else if (request.op === "ping") this.#answer(request, { results: [] });
     else if (request.op === "tx") await this.#transaction(request);
     else if (request.op === "outcome") this.#answer(request, await this.#outcome(request));
     else if (request.op === "erase") this.#answer(request, await this.#erase(request));
+    else if (request.op === "bookmark") this.#answer(request, await this.#bookmark(request));
+    else if (request.op === "restore") this.#answer(request, await this.#restore(request));
     else if (request.op === "size") this.#answer(request, await this.#size(request));
     else this.#answer(request, await this.#batch(request));
   }
@@ -219,6 +228,31 @@ export class Session {
       return { results: [JSON.stringify({ columns: ["erased"], rows: [[Number(erased)]] })] };
     } catch (error) {
       return { results: [], error: objectFailure(error, "unknown") };
+    }
+  }
+
+  async #bookmark({ database: { name }, at }: BookmarkRequest): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
+    this.#subrequests += 1;
+    try {
+      return await this.#object(name).bookmark(name, at);
+    } catch (error) {
+      return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
+    }
+  }
+
+  async #restore({ database: { name }, bookmark, steps }: RestoreRequest): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
+    this.#subrequests += 1;
+    let undo: string | null = null;
+    try {
+      return await this.#object(name).restore({ name, bookmark, steps }, (told) => {
+        undo = told;
+        return Promise.resolve();
+      });
+    } catch (error) {
+      // The restart ends the call with an error; what the object has said before shows that it is the right one.
+      return undo === null ? { results: [], error: objectFailure(error, "unknown") } : bookmarkAnswer(undo);
     }
   }
 
