@@ -17,14 +17,14 @@ from uuid import uuid4
 from django.apps import apps
 from django.db import DatabaseError, OperationalError, connections
 
-from do_bridge.backends.remote_sqlite.refusals import failing, told
+from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table, told
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.tenants import tenant_model
 
 from . import ledger
 from .looking import close_to_older
-from .states import FILLING, Do, Operation, Row, State, is_its_work, next_step
+from .states import EXCLUSIVE, Do, Operation, Row, State, is_its_work, next_step
 
 logger = logging.getLogger("do_bridge.migrations")
 
@@ -35,6 +35,8 @@ FENCE_NOW = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _LOST = "lost"
 #: Seconds for which one waits longer than a lease lasts, so that a dead holder is outlived.
 MARGIN = 5
+#: The commands of operations that have another name.
+_COMMANDS = {Operation.RESTORE: "tenant_load --replace", Operation.REWIND: "tenant_restore"}
 # Seconds between two reads of another process's lease, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 
@@ -119,7 +121,17 @@ def rows_of(result):
     return found
 
 
-def take(slug, operation, read, *, adopts=False, replaces=False, wait=None, waits_for=tuple(Operation)):
+def take(
+    slug,
+    operation,
+    read,
+    *,
+    adopts=False,
+    replaces=False,
+    wait=None,
+    waits_for=tuple(Operation),
+    noting=None,
+):
     """Wait for other operations, then take a lease.
 
     The `step` of the lease is what to do (see `states`).
@@ -127,7 +139,8 @@ def take(slug, operation, read, *, adopts=False, replaces=False, wait=None, wait
     `read()` returns what the object holds, as `states.Held`; it is called if the row alone is not enough to
     decide. With `adopts` the operation keeps tables that are not the tenant's, with `replaces` it drops those
     of a tenant that is ready. It waits at most `wait` seconds, and only for the operations in `waits_for`. If
-    the step is a refusal, nothing is taken, and the Lease returned has the `fence` 0. Raises Held.
+    the step is a refusal, nothing is taken, and the Lease returned has the `fence` 0. `noting`: see
+    `take_many`. Raises Held.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + MARGIN if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
@@ -147,7 +160,7 @@ def take(slug, operation, read, *, adopts=False, replaces=False, wait=None, wait
             step, owner = Do.DROP, ""
         if step in (Do.TAKEN, Do.UNFINISHED, Do.GONE):
             return Lease(operation, row, 0, "", 0, step)
-        if (lease := take_many([row], operation, owner).get(slug)) is None:
+        if (lease := take_many([row], operation, owner, noting=noting).get(slug)) is None:
             continue
         lease.step = step
         if step == Do.KEEP and (row.operation or adopts):
@@ -179,11 +192,12 @@ def _decide(row, operation, read, adopts, has_waited):
     return step, row.owner if is_its_work(row, held) or not held.has_tables else ""
 
 
-def take_many(rows, operation, owner="", seconds=None):
+def take_many(rows, operation, owner="", seconds=None, noting=None):
     """Take the leases of tenants whose ledger rows are still `rows`.
 
     One round trip to D1. Returns {slug: Lease} of the leases taken. The rows keep their states until the
-    leases are settled.
+    leases are settled. `noting(rows, owner)` returns statements that follow in the same batch; the rows of
+    the leases taken have that owner by then.
     """
     seconds = conf("LEASE_SECONDS") if seconds is None else seconds
     rows, owner = list(rows), owner or uuid4().hex
@@ -194,13 +208,25 @@ def take_many(rows, operation, owner="", seconds=None):
     }
     if not of:
         return {}
+    also = noting(rows, owner) if noting is not None else []
     with ledger.clear_errors():
-        (result,) = run_batch(_directory(), [_take_statement(of.values(), operation, seconds)])
+        result = _run_take(_take_statement(of.values(), operation, seconds), also)
     return {
         slug: Lease(operation, row, fence, its_owner, seconds)
         for slug, fence in result.rows
         for row, its_owner in [of[slug]]
     }
+
+
+def _run_take(statement, also):
+    """Run the statement and those that follow it as one batch; return the first one's result."""
+    try:
+        return run_batch(_directory(), [statement, *also])[0]
+    except DatabaseError as error:
+        # D1 has not been migrated to this version yet.
+        if not also or not is_missing_table(error, "do_bridge_tenantbookmark"):
+            raise
+    return run_batch(_directory(), [statement])[0]
 
 
 def _take_statement(rows, operation, seconds):
@@ -416,10 +442,8 @@ def refuse(lease):
     """Raise Unfinished if another operation must be run again before this lease."""
     if lease.step == Do.UNFINISHED:
         row = lease.row
-        is_named = row.operation in (*FILLING, Operation.DELETE)
-        again = f"tenant_{row.operation}" if is_named else "the interrupted command"
-        if row.operation == Operation.RESTORE:
-            again = "tenant_load --replace"
+        again = f"tenant_{row.operation}" if row.operation in EXCLUSIVE else "the interrupted command"
+        again = _COMMANDS.get(row.operation, again)
         raise Unfinished(
             f"Tenant {row.slug!r} is not ready, because an operation ({row.operation}) was interrupted. "
             f"Run {again} again, or delete the tenant with `manage.py tenant_delete {row.slug}`."

@@ -39,7 +39,7 @@ from .emptying import drop_left_over, settle
 from .fencing import fenced
 from .looking import read_tenant, unchecked
 from .signals import tenant_filled
-from .states import FILLING, Do, Found, Operation, found, is_its_work, next_step
+from .states import EXCLUSIVE, Do, Found, Operation, found, is_its_work, next_step
 from .template_objects import note_used
 
 logger = logging.getLogger("do_bridge.migrations")
@@ -171,7 +171,7 @@ def _refuse_unsettled(tenant):
     if tenant.unsettled is None:
         return
     row = leases.Row(*json.loads(tenant.unsettled), is_registered=True)
-    if row.operation in (*FILLING, Operation.DELETE):
+    if row.operation in EXCLUSIVE:
         raise TenantBehind(
             f"Tenant {tenant.slug!r} is not ready, because '{row.operation}' has not finished. Wait until it "
             "has, or run the same command again if it was interrupted."

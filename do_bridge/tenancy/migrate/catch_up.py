@@ -16,7 +16,7 @@ from django.db.backends.signals import connection_created
 
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import unset_context
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import bookmarks, leases, ledger
 from do_bridge.tenancy.lifecycle.emptying import settle
 from do_bridge.tenancy.lifecycle.fencing import is_fenced, read_object
 from do_bridge.tenancy.lifecycle.looking import is_unchecked, read_tenant, unchecked
@@ -189,6 +189,7 @@ def _take(slug, held):
             read,
             wait=conf("LEASE_SECONDS") / 2,
             waits_for=(Operation.CREATE, Operation.MIGRATE),
+            noting=bookmarks.before_migration,
         )
     except _Done:
         return None

@@ -1,0 +1,159 @@
+"""tenant_restore and tenant_bookmark, on objects with a history: a stand-in for the platform's recovery."""
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils.timezone import now
+
+from accounts.models import Membership, Tenant, User
+from blog.models import Post
+from do_bridge.models import TenantBookmark, TenantState
+from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import bookmarks, leases
+from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.looking import read_tenant
+from do_bridge.tenancy.lifecycle.states import Operation, State
+from do_bridge.tenancy.schema.fingerprint import code_fingerprint
+from do_bridge.tenancy.tenants import lookup
+from do_bridge.testing import empty_object, unique_slug
+
+
+@pytest.fixture
+def author(db):
+    return User.objects.create_user("ada", password="secret-of-ada", name="Ada")
+
+
+@pytest.fixture
+def slug(history, author):
+    made = unique_slug("rewind")
+    create_tenant(made)
+    Membership.objects.create(user=author, tenant=Tenant.objects.get(slug=made))
+    write(made, author, "before")
+    # This settles its creation.
+    lookup.get(made)
+    yield made
+    empty_object(tenant_alias(made))
+
+
+def write(slug, author, title):
+    Post.objects.using(tenant_alias(slug)).create(title=title, content="-", user_id=author.pk)
+
+
+def titles(slug):
+    return list(Post.objects.using(tenant_alias(slug)).order_by("pk").values_list("title", flat=True))
+
+
+def run(*arguments):
+    out = StringIO()
+    call_command(*map(str, arguments), stdout=out, stderr=out, no_color=True)
+    return out.getvalue()
+
+
+def bookmark(slug):
+    return run("tenant_bookmark", slug).strip()
+
+
+def undo_in(text):
+    return text.split("--bookmark ")[-1].split()[0]
+
+
+def test_a_tenant_goes_back_to_a_bookmark_and_forth_on_a_stand_in(slug, author):
+    before = bookmark(slug)
+    write(slug, author, "bad")
+    text = run("tenant_restore", slug, "--bookmark", before, "--noinput")
+    assert titles(slug) == ["before"]
+    row = leases.look(slug)
+    assert (row.state, row.operation, row.fingerprint) == (State.READY, "", code_fingerprint())
+    assert "was restored" in text
+    write(slug, author, "later")
+    run("tenant_restore", slug, "--bookmark", undo_in(text), "--noinput")
+    assert titles(slug) == ["before", "bad"]
+    kept = TenantBookmark.objects.filter(slug=slug).values_list("reason", flat=True)
+    assert sorted(kept) == ["request", "restore", "restore"]
+    assert TenantBookmark.objects.get(bookmark=before).used is not None
+
+
+def test_a_tenant_goes_back_to_a_moment_on_a_stand_in(slug, author, settings):
+    settings.TIME_ZONE = "UTC"
+    moment = now()
+    write(slug, author, "bad")
+    text = run("tenant_restore", slug, "--to", moment.isoformat(), "--noinput")
+    assert f"{moment:%Y-%m-%d %H:%M:%S} UTC" in text
+    assert titles(slug) == ["before"]
+
+
+def test_an_older_lease_is_refused_after_a_restore_on_a_stand_in(slug, author):
+    before = bookmark(slug)
+    row = leases.look(slug)
+    write(slug, author, "bad")
+    run("tenant_restore", slug, "--bookmark", before, "--noinput")
+    assert read_tenant(slug).fence > row.fence
+    assert leases.look(slug).fence <= read_tenant(slug).fence
+
+
+def test_members_copies_follow_on_a_stand_in(slug, author):
+    before = bookmark(slug)
+    late = User.objects.create_user("late", name="Late")
+    Membership.objects.create(user=late, tenant=Tenant.objects.get(slug=slug))
+    Membership.objects.get(user=author, tenant__slug=slug).delete()
+    run("tenant_restore", slug, "--bookmark", before, "--noinput")
+    copies = User.objects.using(tenant_alias(slug))
+    assert dict(copies.values_list("username", "is_active")) == {"ada": False, "late": True}
+
+
+def test_a_moment_before_the_tenant_is_refused_and_undone_on_a_stand_in(slug, author):
+    with pytest.raises(CommandError, match="had no data"):
+        run("tenant_restore", slug, "--to", (now() - timedelta(hours=1)).isoformat(), "--noinput")
+    assert titles(slug) == ["before"]
+    assert leases.look(slug).operation == ""
+    assert lookup.get(slug) is not None
+
+
+def test_a_former_tenants_data_does_not_come_back_on_a_stand_in(slug, author):
+    before = bookmark(slug)
+    TenantState.objects.filter(slug=slug).update(emptied=leases.look(slug).fence + 10**6)
+    with pytest.raises(CommandError, match="a former tenant's"):
+        run("tenant_restore", slug, "--bookmark", before, "--noinput")
+    assert titles(slug) == ["before"]
+    assert bookmark not in [one.bookmark for one in bookmarks.listed(slug)]
+
+
+def test_a_bookmark_that_the_platform_refuses_changes_nothing_on_a_stand_in(slug):
+    with pytest.raises(CommandError, match="history of the object does not have"):
+        run("tenant_restore", slug, "--bookmark", "ffffffff-0-0-0", "--noinput")
+    assert leases.look(slug).operation == ""
+    assert titles(slug) == ["before"]
+
+
+def test_while_a_restore_is_not_finished_nobody_uses_the_tenant_on_a_stand_in(slug, author):
+    before = bookmark(slug)
+    write(slug, author, "bad")
+    leases.take_many([leases.look(slug)], Operation.REWIND, seconds=0, noting=bookmarks.before_rewind)
+    lookup.forget()
+    from do_bridge.tenancy.schema.errors import TenantBehind
+
+    with pytest.raises(TenantBehind, match="'rewind' has not finished"):
+        lookup.get(slug)
+    (kept,) = TenantBookmark.objects.filter(slug=slug, reason="restore")
+    text = run("tenant_restore", slug, "--bookmark", before, "--noinput")
+    assert undo_in(text) == kept.bookmark
+    assert titles(slug) == ["before"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--to", "yesterday"], "is not a time"),
+        ([], "required"),
+        (["--all", "--before-migration"], "Name one tenant"),
+        (["--to", "2999-01-01"], "in the future"),
+        (["--to", "2020-01-01T00:00"], "30 days"),
+        (["--before-migration"], "No bookmark from before"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_on_a_stand_in(slug, arguments, text):
+    with pytest.raises(CommandError, match=text):
+        run("tenant_restore", slug, *arguments, "--noinput")
+    assert titles(slug) == ["before"]
