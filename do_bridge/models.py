@@ -93,7 +93,9 @@ class TenantBookmark(models.Model):
         max_length=64, blank=True, help_text="The schema fingerprint that the ledger had at that time."
     )
     fence = models.BigIntegerField(default=0, help_text="The fencing token of the operation that took it.")
-    used = models.DateTimeField(null=True, blank=True, help_text="When the tenant was taken back to it.")
+    used = models.DateTimeField(
+        null=True, blank=True, help_text="When the restore to it, or from it, had finished."
+    )
 
     class Meta:
         ordering = ["-taken", "-pk"]

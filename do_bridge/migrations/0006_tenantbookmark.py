@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("fence", models.BigIntegerField(default=0, help_text="The fencing token of the operation that took it.")),
-                ("used", models.DateTimeField(blank=True, help_text="When the tenant was taken back to it.", null=True)),
+                ("used", models.DateTimeField(blank=True, help_text="When the restore to it, or from it, had finished.", null=True)),
             ],
             options={
                 "ordering": ["-taken", "-pk"],

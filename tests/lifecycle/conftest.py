@@ -43,3 +43,50 @@ def history(history_worker, db, monkeypatch):
     fresh()
     monkeypatch.undo()
     fresh()
+
+
+@pytest.fixture
+def author(db):
+    from accounts.models import User
+
+    return User.objects.create_user("ada", password="secret-of-ada", name="Ada")
+
+
+@pytest.fixture
+def make_tenant(history, author):
+    """Makes tenants with a member and a post, on the HistoryWorker; returns their slugs."""
+    from accounts.models import Membership, Tenant
+    from do_bridge.tenancy import tenant_alias
+    from do_bridge.tenancy.lifecycle.creation import create_tenant
+    from do_bridge.tenancy.tenants import lookup
+    from do_bridge.testing import empty_object, unique_slug
+    from tests.lifecycle.rewinding import write
+
+    made = []
+
+    def make(prefix="rewind"):
+        slug = unique_slug(prefix)
+        made.append(slug)
+        create_tenant(slug)
+        Membership.objects.create(user=author, tenant=Tenant.objects.get(slug=slug))
+        write(slug, author, "before")
+        # This settles its creation.
+        lookup.get(slug)
+        return slug
+
+    yield make
+    for slug in made:
+        empty_object(tenant_alias(slug))
+
+
+@pytest.fixture
+def slug(make_tenant):
+    return make_tenant()
+
+
+@pytest.fixture
+def newer(tmp_path):
+    """Makes the code newer by a migration with the given operations, until a block ends."""
+    from tests.tenancy.newer_code import newer_code
+
+    return lambda *operations, **options: newer_code(tmp_path, *operations, **options)

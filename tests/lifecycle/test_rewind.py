@@ -1,62 +1,21 @@
 """tenant_restore and tenant_bookmark, on objects with a history: a stand-in for the platform's recovery."""
 
 from datetime import timedelta
-from io import StringIO
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.utils.timezone import now
 
 from accounts.models import Membership, Tenant, User
-from blog.models import Post
 from do_bridge.models import TenantBookmark, TenantState
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle import bookmarks, leases
-from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.looking import read_tenant
 from do_bridge.tenancy.lifecycle.states import Operation, State
+from do_bridge.tenancy.schema.errors import TenantBehind
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.tenants import lookup
-from do_bridge.testing import empty_object, unique_slug
-
-
-@pytest.fixture
-def author(db):
-    return User.objects.create_user("ada", password="secret-of-ada", name="Ada")
-
-
-@pytest.fixture
-def slug(history, author):
-    made = unique_slug("rewind")
-    create_tenant(made)
-    Membership.objects.create(user=author, tenant=Tenant.objects.get(slug=made))
-    write(made, author, "before")
-    # This settles its creation.
-    lookup.get(made)
-    yield made
-    empty_object(tenant_alias(made))
-
-
-def write(slug, author, title):
-    Post.objects.using(tenant_alias(slug)).create(title=title, content="-", user_id=author.pk)
-
-
-def titles(slug):
-    return list(Post.objects.using(tenant_alias(slug)).order_by("pk").values_list("title", flat=True))
-
-
-def run(*arguments):
-    out = StringIO()
-    call_command(*map(str, arguments), stdout=out, stderr=out, no_color=True)
-    return out.getvalue()
-
-
-def bookmark(slug):
-    return run("tenant_bookmark", slug).strip()
-
-
-def undo_in(text):
-    return text.split("--bookmark ")[-1].split()[0]
+from tests.lifecycle.rewinding import bookmark, run, titles, undo_in, write
 
 
 def test_a_tenant_goes_back_to_a_bookmark_and_forth_on_a_stand_in(slug, author):
@@ -132,8 +91,6 @@ def test_while_a_restore_is_not_finished_nobody_uses_the_tenant_on_a_stand_in(sl
     write(slug, author, "bad")
     leases.take_many([leases.look(slug)], Operation.REWIND, seconds=0, noting=bookmarks.before_rewind)
     lookup.forget()
-    from do_bridge.tenancy.schema.errors import TenantBehind
-
     with pytest.raises(TenantBehind, match="'rewind' has not finished"):
         lookup.get(slug)
     (kept,) = TenantBookmark.objects.filter(slug=slug, reason="restore")

@@ -49,7 +49,14 @@ class History {
     this.#storage = storage;
     this.#transactionSync = storage.transactionSync.bind(storage);
     const transaction = storage.transaction.bind(storage);
+    const deleteAll = storage.deleteAll.bind(storage);
     Object.assign(storage, {
+      deleteAll: async () => {
+        const kept = [...storage.kv.list()];
+        await deleteAll();
+        for (const [key, value] of kept) storage.kv.put(key, value);
+        this.#note();
+      },
       getCurrentBookmark: async () => bookmarkOf(this.#note()),
       getBookmarkForTime: async (time: number | Date) => bookmarkOf(this.#at(Number(time))),
       onNextSessionRestoreBookmark: async (bookmark: string) => this.#arm(bookmark),

@@ -42,5 +42,6 @@ class Command(TenantsCommand):
 
     def _list(self, slug):
         for one in bookmarks.listed(slug):
-            used = f", restored {shown(one.used)}" if one.used else ""
+            is_target = one.used and one.reason != bookmarks.RESTORE
+            used = f", restored {shown(one.used)}" if is_target else ""
             self.stdout.write(f"{one.bookmark}  {shown(one.taken)}  {one.get_reason_display()}{used}")

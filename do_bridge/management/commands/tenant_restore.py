@@ -113,10 +113,10 @@ class Command(TenantsCommand):
                 f"`manage.py tenant_bookmark {slug} --list`."
             )
         is_unfinished = leases.look(slug).operation == Operation.REWIND
-        if found.used is not None and not is_unfinished:
+        if found.restored is not None and found.restored > found.taken and not is_unfinished:
             raise CommandError(
-                f"Tenant {slug!r} was taken back to before its last migration already, {shown(found.used)}. "
-                f"To go there again, use --bookmark {found.bookmark}."
+                f"Tenant {slug!r} was restored already after its last migration, {shown(found.restored)}. To go "
+                f"to before that migration, use --bookmark {found.bookmark}."
             )
         return found.bookmark, f"before its last migration, {shown(found.taken)}"
 

@@ -9,6 +9,7 @@ import logging
 from datetime import timedelta
 
 from django.db import DatabaseError, connections
+from django.db.models import F, Max, OuterRef, Q, Subquery
 from django.utils.timezone import now
 
 from do_bridge import driver
@@ -94,15 +95,13 @@ def before_rewind(rows, owner):
     database errors. See `leases.take_many`.
     """
     (row,) = rows
-    table = _table()
-    if row.operation == Operation.REWIND:
-        sql = (
-            f"UPDATE {table} SET fence = (SELECT fence FROM {_states()} WHERE slug = %s) "  # noqa: S608
-            f"WHERE slug = %s AND fence = %s AND reason = '{RESTORE}' "
-            f"AND EXISTS (SELECT 1 FROM {_states()} WHERE slug = %s AND owner = %s)"
-        )
-        return [(sql, [row.slug, row.slug, row.fence, row.slug, owner])]
-    return [_keep([(row, bookmark_of(row.slug))], RESTORE, owner), _prune()]
+    sql = (
+        f"UPDATE {_table()} SET fence = s.fence FROM {_states()} AS s "  # noqa: S608
+        f"WHERE s.slug = %s AND s.owner = %s AND {_table()}.slug = s.slug "
+        f"AND {_table()}.fence = %s AND reason = '{RESTORE}'"
+    )
+    again = [(sql, [row.slug, owner, row.fence])] if row.operation == Operation.REWIND else []
+    return [*again, _keep([(row, bookmark_of(row.slug))], RESTORE, owner), _prune()]
 
 
 def record(slug, bookmark, taken=None):
@@ -128,18 +127,17 @@ def note_used(lease, target, undo):
 
     `undo` is None if the answer with it was lost. One round trip.
     """
-    table = _table()
+    table, own = _table(), f"(fence = %s AND reason = '{RESTORE}')"
     statements = [
         (
-            f"UPDATE {table} SET used = {_NOW} WHERE slug = %s AND bookmark = %s",  # noqa: S608
-            [lease.slug, target],
+            f"UPDATE {table} SET used = {_NOW} WHERE slug = %s AND (bookmark = %s OR {own})",  # noqa: S608
+            [lease.slug, target, lease.fence],
         )
     ]
     if undo is not None:
-        own = f"slug = %s AND fence = %s AND reason = '{RESTORE}'"
         statements.append(
             (
-                f"UPDATE {table} SET bookmark = %s WHERE {own}",  # noqa: S608
+                f"UPDATE {table} SET bookmark = %s WHERE slug = %s AND {own}",  # noqa: S608
                 [undo, lease.slug, lease.fence],
             )
         )
@@ -147,16 +145,19 @@ def note_used(lease, target, undo):
 
 
 def before_last_migration(slug):
-    """Return the TenantBookmark from before a tenant's last migration, or None."""
+    """Return the TenantBookmark from before a tenant's last migration, or None.
+
+    Its `restored` is when the tenant was last restored, or None.
+    """
     return _of_life(MIGRATION).filter(slug=slug).first()
 
 
 def before_migrations_since(moment):
     """Return {slug: TenantBookmark} from before the first migration of each tenant since a moment.
 
-    Bookmarks that tenants were taken back to already are left out.
+    Tenants that were restored after their migrations are left out.
     """
-    found = _of_life(MIGRATION).filter(taken__gte=moment, used=None).order_by("-taken", "-pk")
+    found = _of_life(MIGRATION).filter(Q(restored=None) | Q(taken__gt=F("restored")), taken__gte=moment)
     # The earliest of a tenant comes last.
     return {one.slug: one for one in found.iterator(ledger.PIECE)}
 
@@ -168,10 +169,11 @@ def listed(slug):
 
 def _of_life(*reasons):
     """Return the bookmarks of tenants that were not deleted since, and that the platform still has."""
-    from django.db.models import F, OuterRef, Subquery
-
     emptied = ledger.all_states().filter(slug=OuterRef("slug")).values("emptied")
-    found = all_bookmarks().filter(taken__gte=now() - KEPT).annotate(emptied=Subquery(emptied))
+    used = all_bookmarks().filter(slug=OuterRef("slug")).order_by().values("slug")
+    restored = used.annotate(last=Max("used")).values("last")
+    found = all_bookmarks().filter(taken__gte=now() - KEPT)
+    found = found.annotate(emptied=Subquery(emptied), restored=Subquery(restored))
     found = found.filter(fence__gte=F("emptied")).order_by("-taken", "-pk")
     return found.filter(reason__in=reasons) if reasons else found
 
@@ -182,12 +184,16 @@ def all_bookmarks():
 
 
 def _keep(kept, reason, owner):
-    """Return the statement that inserts the bookmarks of (ledger row, bookmark), if `owner` has the lease."""
+    """Return the statement that inserts the bookmarks of (ledger row, bookmark), if `owner` has the lease.
+
+    A lease keeps one bookmark.
+    """
     values = json.dumps([[row.slug, bookmark, row.fingerprint] for row, bookmark in kept])
     return (
         f"INSERT INTO {_table()} (slug, bookmark, taken, reason, fingerprint, fence) "  # noqa: S608
         f"SELECT s.slug, value->>1, {_NOW}, %s, value->>2, s.fence "
-        f"FROM json_each(%s) JOIN {_states()} AS s ON s.slug = value->>0 WHERE s.owner = %s",
+        f"FROM json_each(%s) JOIN {_states()} AS s ON s.slug = value->>0 WHERE s.owner = %s "
+        f"AND NOT EXISTS (SELECT 1 FROM {_table()} AS b WHERE b.slug = s.slug AND b.fence = s.fence)",
         [reason, values, owner],
     )
 
