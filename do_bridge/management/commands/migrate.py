@@ -8,6 +8,7 @@ from django.db import DatabaseError, connections
 from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.management.migrating import MigrateCommand
 from do_bridge.management.other_projects import OPTION, refuse_other_project
+from do_bridge.management.time_travel import bookmark_before
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
@@ -115,7 +116,10 @@ class Command(MigrateCommand):
         if not (looks_only or options.get("with_other_apps")):
             refuse_other_project(database)
         if slug is None and not looks_only:
-            with database_lease(database, self.stderr if options["verbosity"] else None):
+            with (
+                database_lease(database, self.stderr if options["verbosity"] else None),
+                bookmark_before(self, database, options["verbosity"]),
+            ):
                 return self._migrate_alias(database, options)
         if looks_only or not options.get("noted", True) or directory_is_closed():
             return self._migrate_alias(database, options)

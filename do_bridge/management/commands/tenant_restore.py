@@ -115,8 +115,8 @@ class Command(TenantsCommand):
         is_unfinished = leases.look(slug).operation == Operation.REWIND
         if found.restored is not None and found.restored > found.taken and not is_unfinished:
             raise CommandError(
-                f"Tenant {slug!r} was restored already after its last migration, {shown(found.restored)}. To go "
-                f"to before that migration, use --bookmark {found.bookmark}."
+                f"Tenant {slug!r} was restored already after its last migration, {shown(found.restored)}. To "
+                f"go to before that migration, use --bookmark {found.bookmark}."
             )
         return found.bookmark, f"before its last migration, {shown(found.taken)}"
 
