@@ -8,23 +8,15 @@ import pytest
 from do_bridge import driver
 from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.rest import RestTransport
-from tests.production import HistoryWorker
+from tests.driver.proxy import Proxy
 
 DAY = 24 * 60 * 60 * 1000
 D1 = "d1:d0b41d9e-0000-4000-8000-000000000001"
-TENANTS = "a-token-for-objects-alone-of-tests-000"
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory):
-    worker = HistoryWorker(tmp_path_factory.mktemp("history"), tokens={"RELAY_TOKEN_TENANTS": TENANTS})
-    with worker:
-        yield worker
 
 
 @pytest.fixture
-def connect(history):
-    transport = RelayTransport(history.url, history.token)
+def connect(history_worker):
+    transport = RelayTransport(history_worker.url, history_worker.token)
     yield lambda name: driver.connect(transport, f"do:test/history/{name}", timeout=10)
     transport.close()
 
@@ -142,8 +134,8 @@ def test_the_schema_is_that_of_the_bookmark_on_a_stand_in(connect):
     assert caught.value.found == "aa"
 
 
-def test_a_token_for_objects_alone_gets_no_bookmark(history):
-    transport = RelayTransport(history.url, TENANTS)
+def test_a_token_for_objects_alone_gets_no_bookmark(history_worker):
+    transport = RelayTransport(history_worker.url, history_worker.tokens["RELAY_TOKEN_TENANTS"])
     connection = driver.connect(transport, "do:test/history/scope")
     for ask in (connection.bookmark, lambda: connection.restore("0" * 8)):
         with pytest.raises(driver.OperationalError, match="bookmarks need the token RELAY_TOKEN") as caught:
@@ -191,3 +183,39 @@ def test_the_bookmarks_of_many_objects_take_one_round_trip(relay):
         found = relay.bookmarks(names, driver.transport.Deadline(10))
     assert trips.count == 1
     assert all(isinstance(one, str) for one in found)
+
+
+def test_a_lost_answer_of_a_restore_leaves_its_outcome_unknown_on_a_stand_in(connect, history_worker):
+    connection = filled(connect("lost"))
+    before = connection.bookmark()
+    connection.execute("INSERT INTO t (a) VALUES ('bad')")
+    with Proxy(history_worker.port) as proxy:
+        transport = RelayTransport(proxy.url, history_worker.token)
+        away = driver.connect(transport, connection.database, timeout=10)
+        away.bookmark()
+        proxy.lose_answers = 1
+        with pytest.raises(driver.OperationalError, match="outcome of the write is unknown") as caught:
+            away.restore(before)
+        transport.close()
+    assert caught.value.effect == "unknown"
+    # It was carried out, and carrying it out again does no harm.
+    assert rows(connection) == ["before"]
+    connection.restore(before)
+    assert rows(connection) == ["before"]
+
+
+def test_a_client_that_goes_leaves_no_restore_behind_for_later_on_a_stand_in(connect, history_worker):
+    connection = filled(connect("gone"))
+    before = connection.bookmark()
+    connection.execute("INSERT INTO t (a) VALUES ('bad')")
+    transport = RelayTransport(history_worker.url, history_worker.token)
+    session = transport.pool.acquire(driver.transport.Deadline(10))
+    message = {"op": "restore", "db": connection.database, "bookmark": before, "steps": []}
+    session.post(message, driver.transport.Deadline(10))
+    session.abort()
+    transport.close()
+    # Whether the request got through or not: nothing waits for a later restart of the object.
+    connection.execute("INSERT INTO t (a) VALUES ('later')")
+    assert rows(connection) in (["before", "later"], ["bad", "before", "later"])
+    time.sleep(0.2)
+    assert "later" in rows(connection)

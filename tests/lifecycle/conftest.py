@@ -1,19 +1,6 @@
 """Objects with a history, for the tests that take tenants back to a moment."""
 
-import os
-
 import pytest
-
-
-@pytest.fixture(scope="package")
-def history_worker(tmp_path_factory):
-    """A HistoryWorker: a stand-in for the platform's point-in-time recovery."""
-    from tests.production import HistoryWorker
-
-    tenants = "a-token-for-objects-alone-" + os.urandom(12).hex()
-    worker = HistoryWorker(tmp_path_factory.mktemp("history"), tokens={"RELAY_TOKEN_TENANTS": tenants})
-    with worker:
-        yield worker
 
 
 @pytest.fixture

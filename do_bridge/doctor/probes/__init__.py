@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from do_bridge.doctor.probe import Probe
 
-from . import access, batches, limits, measures, optimistic, schema, sql, transactions, types
+from . import access, batches, history, limits, measures, optimistic, schema, sql, transactions, types
 from .access import ANSWERS
 
 PROBES: tuple[Probe, ...] = (
@@ -16,6 +16,7 @@ PROBES: tuple[Probe, ...] = (
     *batches.PROBES,
     *optimistic.PROBES,
     *transactions.PROBES,
+    *history.PROBES,
     *measures.PROBES,
 )
 
