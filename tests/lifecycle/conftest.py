@@ -1,11 +1,13 @@
 """Objects with a history, for the tests that take tenants back to a moment."""
 
+from contextlib import contextmanager
+
 import pytest
 
 
-@pytest.fixture
-def history(history_worker, db, monkeypatch):
-    """The tenants' objects are those of the HistoryWorker during the test; D1 stays where it is."""
+@contextmanager
+def tenants_on(relay):
+    """Let the tenants' objects be those of another relay in this block; D1 stays where it is."""
     from django.conf import settings
     from django.db import connections
 
@@ -13,7 +15,7 @@ def history(history_worker, db, monkeypatch):
     from do_bridge.tenancy.lifecycle import bookmarks, provision
     from do_bridge.tenancy.schema import known
 
-    def fresh():
+    def forget():
         for alias in tenant_databases().live_aliases():
             connections[alias].close()
             del connections[alias]
@@ -22,14 +24,22 @@ def history(history_worker, db, monkeypatch):
         known.forget()
         bookmarks._warned.clear()
 
-    fresh()
     template = settings.DATABASES["tenant"]
-    for name, value in (("HOST", history_worker.url), ("PASSWORD", history_worker.token)):
-        monkeypatch.setitem(template, name, value)
-    yield history_worker
-    fresh()
-    monkeypatch.undo()
-    fresh()
+    before = template["HOST"], template["PASSWORD"]
+    forget()
+    template["HOST"], template["PASSWORD"] = relay.url, relay.token
+    try:
+        yield relay
+    finally:
+        forget()
+        template["HOST"], template["PASSWORD"] = before
+
+
+@pytest.fixture
+def history(history_worker, db):
+    """The tenants' objects are those of the HistoryWorker during the test."""
+    with tenants_on(history_worker):
+        yield history_worker
 
 
 @pytest.fixture

@@ -12,10 +12,15 @@ from do_bridge import driver
 from do_bridge.models import TenantBookmark
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle import bookmarks, leases
+from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
 from do_bridge.tenancy.migrate.catch_up import catch_up
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
+from do_bridge.tenancy.tenants import lookup
+from do_bridge.testing import empty_object, unique_slug
+from tests.infra.test_relay_upgrades import FORMER, OtherRelay
+from tests.lifecycle.conftest import tenants_on
 from tests.lifecycle.rewinding import run, titles, write
 from tests.tenancy.newer_code import RATING
 
@@ -124,6 +129,27 @@ def test_a_token_for_objects_alone_migrates_without_a_bookmark_on_a_stand_in(
     assert kept(slug) == []
     (warning,) = [one.message for one in caplog.records if "No bookmark" in one.message]
     assert "RELAY_TOKEN, not RELAY_TOKEN_TENANTS" in warning
+
+
+def test_an_older_relay_migrates_without_a_bookmark(db, tmp_path, newer, caplog):
+    (script, *_) = FORMER
+    slug = unique_slug("former")
+    with OtherRelay(tmp_path / "former", script) as relay, tenants_on(relay):
+        create_tenant(slug)
+        lookup.get(slug)
+        with newer(RATING), caplog.at_level(logging.WARNING, "do_bridge.migrations"):
+            migrate(slug)
+            assert read_tenant(slug).fingerprint == code_fingerprint()
+        assert kept(slug) == []
+        assert "relay deploy" in caplog.text
+        for command in (
+            ["tenant_bookmark", slug],
+            ["tenant_restore", slug, "--bookmark", "0-1", "--noinput"],
+        ):
+            with pytest.raises(CommandError, match="relay deploy"):
+                run(*command)
+        assert leases.look(slug).operation == ""
+        empty_object(tenant_alias(slug))
 
 
 def test_old_bookmarks_are_deleted_by_the_next_one_on_a_stand_in(slug, newer):

@@ -1,7 +1,7 @@
 """The command tenant_bookmark: print and keep a bookmark of a tenant's history."""
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError
+from django.db import Error
 
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.moments import add_moment, shown
@@ -34,7 +34,7 @@ class Command(TenantsCommand):
             bookmarks.record(slug, bookmark, at)
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
-        except DatabaseError as error:
+        except Error as error:
             raise CommandError(f"No bookmark of tenant {slug!r} was taken: {error}") from error
         if verbosity >= 1 and at is not None:
             self.stderr.write(f"The moment is {shown(at)}.")

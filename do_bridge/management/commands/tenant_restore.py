@@ -3,7 +3,7 @@
 from functools import partial
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError
+from django.db import Error
 
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.fleets import run_fleet
@@ -82,7 +82,7 @@ class Command(TenantsCommand):
         refuse_unregistered(slug)
         try:
             bookmark, moment = self._target(slug, options)
-        except DatabaseError as error:
+        except Error as error:
             raise CommandError(f"Tenant {slug!r} was not restored: {error}") from error
         if options["interactive"]:
             self._ask(slug, f"This takes tenant {slug!r} back to {moment}. What was written since is gone.")
@@ -92,7 +92,7 @@ class Command(TenantsCommand):
         on_undo = partial(self._print_undo, slug) if verbosity >= 1 else None
         try:
             rewound = rewind_tenant(slug, bookmark, keeps_schema=keeps_schema, on_undo=on_undo)
-        except (DatabaseError, SchemaMismatch) as error:
+        except (Error, SchemaMismatch) as error:
             raise CommandError(_failure(slug, error)) from error
         if verbosity >= 1:
             schema = " Its schema was migrated to that of this code." if rewound.migrated else ""
@@ -154,7 +154,7 @@ class Command(TenantsCommand):
         try:
             found = bookmarks.before_migrations_since(options["since"])
             slugs = [slug for slug in registered_slugs() if slug in found]
-        except DatabaseError as error:
+        except Error as error:
             raise CommandError(f"The bookmarks can't be read: {error}") from error
         if not slugs:
             raise CommandError(

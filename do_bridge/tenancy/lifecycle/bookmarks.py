@@ -8,7 +8,7 @@ import json
 import logging
 from datetime import timedelta
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 from django.db.models import F, Max, OuterRef, Q, Subquery
 from django.utils.timezone import now
 
@@ -76,7 +76,7 @@ def before_migration(rows, owner):
         return []
     try:
         found = bookmarks_of([row.slug for row in at_rest])
-    except DatabaseError as error:
+    except Error as error:
         _warn(error)
         return []
     kept = []

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from django.core.management import call_command
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, Error, connections
 
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types
 from do_bridge.tenancy.schema import known
@@ -140,7 +140,7 @@ def _restore(lease, bookmark, is_sure=True):
         try:
             with connected(tenant_alias(lease.slug)) as connection:
                 undo = fence(connection, lease).restore(bookmark)
-        except DatabaseError as error:
+        except Error as error:
             if getattr(error.__cause__, "effect", None) != "unknown":
                 if attempt or lease.row.operation == Operation.REWIND or not is_sure:
                     raise
