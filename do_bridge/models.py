@@ -75,9 +75,10 @@ class KnownSchema(models.Model):
 
 
 class TenantBookmark(models.Model):
-    """A moment in the history of a tenant's Durable Object, to which `tenant_restore` goes back.
+    """A moment in the history of a tenant's Durable Object.
 
-    The platform keeps 30 days of history, so older rows are deleted. See `tenancy.lifecycle.bookmarks`.
+    `tenant_restore` goes back to it. The platform keeps 30 days of history, so older rows are deleted. See
+    `tenancy.lifecycle.bookmarks`.
     """
 
     class Reason(models.TextChoices):
@@ -85,6 +86,7 @@ class TenantBookmark(models.Model):
         RESTORE = "restore", "Before a restore"
         REQUEST = "request", "By tenant_bookmark"
 
+    id = models.BigAutoField(primary_key=True)
     slug = models.CharField(max_length=63)
     bookmark = models.CharField(max_length=200)
     taken = models.DateTimeField(help_text="When the bookmark was taken, or the moment that it stands for.")

@@ -1,4 +1,4 @@
-"""A connection's bookmarks: the moments of a Durable Object's history, and the way back to one.
+"""Bookmarks in a Durable Object's history, and the way back to one.
 
 https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/#pitr-point-in-time-recovery-api
 """
@@ -30,7 +30,7 @@ class History:
     def _timed(self, operation: str) -> AbstractContextManager[object]: ...
 
     def bookmark(self, at: int | None = None) -> str:
-        """Return the bookmark of a Durable Object's present state, or of its state at a moment.
+        """Return the bookmark of an object's present state, or of that at a moment.
 
         One round trip, outside any transaction. ``at`` is in milliseconds since 1970, within the last 30
         days. It needs the token RELAY_TOKEN. Raises NotSupportedError if there is no history: D1 has none

@@ -94,7 +94,7 @@ class RestTransport(Transport):
         return _answers(*self._send("POST", url, body.encode(), deadline), statements)
 
     def call(self, method: str, database: str, path: str, query: dict[str, str], deadline: Deadline) -> Any:
-        """Return the result of another request for a database; ``path`` follows its address."""
+        """Return the result of a request to ``path`` below a database's address."""
         address = self._url(database).removesuffix("/raw") + f"/{path}"
         response, content = self._send(method, f"{address}?{urlencode(query)}", b"", deadline)
         return _payload(response, content).get("result")
@@ -257,7 +257,7 @@ def _answers(response: httpx.Response, content: bytes, statements: Sequence[Stat
 
 
 def _payload(response: httpx.Response, content: bytes) -> dict[str, Any]:
-    """Return the body of a request that succeeded; raise the driver's error for another one."""
+    """Return the body of an answer; raise the driver's error if it is a refusal."""
     try:
         payload = json.loads(content)
     except ValueError:

@@ -36,9 +36,9 @@ class TimeTravel:
         self._timeout = timeout
 
     def bookmark(self, at: datetime | None = None) -> str:
-        """Return the bookmark of the present state, or of the state at a moment with a time zone.
+        """Return the bookmark of the present state, or of that at a moment.
 
-        Raises DataError for a moment that is more than 30 days ago or in the future.
+        The moment has a time zone. Raises DataError for one that is more than 30 days ago or in the future.
         """
         now = datetime.now(UTC)
         if at is not None and at > now:

@@ -170,7 +170,7 @@ class Transport(ABC):
     def bookmarks(
         self, databases: Sequence[str], deadline: Deadline, *, at: int | None = None
     ) -> list[str | Error]:
-        """Return the bookmark of now, or of a moment, for each object, or the error of each.
+        """Return the bookmark of now, or of a moment, or the error of each object.
 
         One round trip. ``at`` is in milliseconds since 1970. Raises what concerns all of them.
         """

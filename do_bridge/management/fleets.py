@@ -7,10 +7,10 @@ from do_bridge.tenancy.migrate.fleet import Fleet
 
 
 def run_fleet(command, work, slugs, *, jobs, verbosity, again):
-    """Run `work(slug)`, which returns an Outcome, for each tenant; print a table of the outcomes.
+    """Run `work(slug)` for each tenant, and print a table of the outcomes.
 
-    A failure does not stop the others. `again` is the sentence that says how to repeat it for those that
-    failed. Raises CommandError if a tenant failed or was not reached.
+    `work` returns an Outcome. A failure does not stop the others. `again` is the sentence that says how to
+    repeat it for those that failed. Raises CommandError if a tenant failed or was not reached.
     """
     fleet = Fleet(work, jobs=jobs)
     # The raw stream, because Django's wrapper adds a newline after each step of the bar.

@@ -8,7 +8,10 @@ from django.utils.timezone import get_default_timezone, is_naive
 
 
 def add_moment(parser, option, text):
-    """Add an option whose value is a moment; without a time zone it is in settings.TIME_ZONE."""
+    """Add an option whose value is a moment.
+
+    Without a time zone it is in settings.TIME_ZONE.
+    """
     parser.add_argument(
         option,
         type=moment,

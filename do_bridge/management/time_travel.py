@@ -1,4 +1,4 @@
-"""Time Travel of D1 for the commands: how to reach it, and a bookmark before a migration."""
+"""Time Travel of D1 for the commands, and a bookmark before a migration."""
 
 import contextlib
 import os
@@ -18,9 +18,9 @@ _NEEDED = "CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_D1_TOKEN, or CLOUDFLARE_API_TOKE
 
 
 def time_travel(alias):
-    """Return the TimeTravel of a D1 alias, or None without the account and a token of Cloudflare's API.
+    """Return the TimeTravel of a D1 alias, or None if it can't be reached.
 
-    It needs them also if the alias uses the relay.
+    It needs the account and a token of Cloudflare's API, also if the alias uses the relay.
     """
     settings = connections[alias].settings_dict
     options = settings.get("OPTIONS", {})
@@ -51,7 +51,7 @@ def required_time_travel(alias):
 
 @contextlib.contextmanager
 def bookmark_before(command, alias, verbosity):
-    """Print a bookmark before the block's first migration of a D1 alias changes something.
+    """Print a bookmark before a migration in the block changes a D1 alias.
 
     Without credentials for Cloudflare's API there is none, and the block runs all the same.
     """

@@ -261,7 +261,10 @@ def fill_places(sender, source, target, **kwargs):
 
 
 def flag_all(sender, **kwargs):
-    """Set a dirty flag for all members of each tenant. A receiver of `shared_restored`."""
+    """Set a dirty flag for all members of each tenant.
+
+    A receiver of `shared_restored`.
+    """
     tenants = tenant_model()._base_manager.using(conf(DIRECTORY))
     slugs = list(tenants.order_by().values_list("slug", flat=True))
     flags = DirtyFlag.objects.using(conf(DIRECTORY))

@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="TenantBookmark",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("slug", models.CharField(max_length=63)),
                 ("bookmark", models.CharField(max_length=200)),
                 ("taken", models.DateTimeField(help_text="When the bookmark was taken, or the moment that it stands for.")),

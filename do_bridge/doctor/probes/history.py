@@ -1,4 +1,4 @@
-"""Probes of the history of an object and of D1: bookmarks, and the way back to one.
+"""Probes of the histories of objects and of D1.
 
 A database of D1 is never restored here.
 """
@@ -20,7 +20,7 @@ PROBES: list[Probe] = []
 _group = Group("Back to a moment", PROBES)
 
 _NO_HISTORY: Final = "the local runtime keeps no history, so this cannot be tried here"
-_BACKUPS: Final = "Do not rely on `tenant_restore`. Make backups with `tenant_backup`, and report this."
+_BACKUPS: Final = "Do not rely on `tenant_restore`. Make backups, and report this."
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def _told() -> Iterator[None]:
     "bookmark-restore",
     on=OBJECT,
     fact="An object goes back to a bookmark, with its tables and rows, and forth again.",
-    why="`tenant_restore` takes back what a bad migration or a mistake did to a tenant.",
+    why="`manage.py tenant_restore` takes back what a bad migration or a mistake did to a tenant.",
     fix=_BACKUPS,
     local={OBJECT: _NO_HISTORY},
 )
@@ -65,7 +65,7 @@ def bookmark_restore(database: Database) -> None:
     "bookmark-of-a-moment",
     on=OBJECT,
     fact="A moment has a bookmark, which is not later than that of now.",
-    why="`tenant_restore --to TIME` looks for it.",
+    why="`manage.py tenant_restore SLUG --to TIME` looks for it.",
     fix="Restore with `--bookmark` and `--before-migration` alone, and report this.",
     local={OBJECT: _NO_HISTORY},
 )
@@ -81,8 +81,8 @@ def bookmark_of_a_moment(database: Database) -> None:
     "d1-bookmark",
     on=REST,
     fact="Cloudflare's API returns a bookmark of the database's present state.",
-    why="`database_restore`, and the bookmark before a migration of D1, need it.",
-    fix="Check that the token has the permission D1: Edit, and make backups with `tenant_backup --shared`.",
+    why="`manage.py database_restore`, and the bookmark before a migration of D1, need it.",
+    fix="Check that the token has the permission D1: Edit, and make backups with `manage.py tenant_backup`.",
     local={REST: "the local API has no Time Travel, so this cannot be tried here"},
 )
 def d1_bookmark(database: Database) -> None:

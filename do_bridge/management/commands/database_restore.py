@@ -1,4 +1,4 @@
-"""The command database_restore: take a D1 database back to a moment of its history."""
+"""The command database_restore: take a D1 database back to a moment."""
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections

@@ -15,7 +15,7 @@ class Command(TenantsCommand):
 
     help = (
         "Prints a bookmark of the tenant's present state, or of its state at a moment of the last 30 days, "
-        "and keeps it in the shared database. `tenant_restore SLUG --bookmark B` goes back to it."
+        "and keeps it in the shared database. `manage.py tenant_restore SLUG --bookmark B` goes back to it."
     )
 
     def add_arguments(self, parser):

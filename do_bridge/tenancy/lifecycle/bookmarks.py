@@ -1,4 +1,4 @@
-"""The bookmarks of tenants' objects: read them, and keep those that somebody may go back to.
+"""Read the bookmarks of tenants' objects, and keep them in D1.
 
 A bookmark is a moment of an object's history, of which the platform keeps 30 days. D1 keeps the bookmarks in
 the table of `TenantBookmark`.
@@ -37,9 +37,9 @@ _warned = set()
 
 
 def bookmark_of(slug, at=None):
-    """Return the bookmark of a tenant's present state, or of its state at a moment, a datetime.
+    """Return the bookmark of a tenant's present state, or of that at a moment.
 
-    One round trip. Raises Django's database errors.
+    `at` is a datetime. One round trip. Raises Django's database errors.
     """
     moment = None if at is None else int(at.timestamp() * 1000)
     with connected(tenant_alias(slug)) as connection:
@@ -89,10 +89,10 @@ def before_migration(rows, owner):
 
 
 def before_rewind(rows, owner):
-    """Return the statements that keep the bookmark that undoes a rewind of the tenant in `rows`.
+    """Return the statements that keep the bookmark that undoes a rewind.
 
-    If an interrupted rewind has kept one, that one stays: the object may be rewound already. Raises Django's
-    database errors. See `leases.take_many`.
+    `rows` is the tenant's row alone. If an interrupted rewind has kept a bookmark, that one stays, because
+    the object may be rewound already. Raises Django's database errors. See `leases.take_many`.
     """
     (row,) = rows
     sql = (
@@ -117,15 +117,15 @@ def record(slug, bookmark, taken=None):
 
 
 def undo_of(lease):
-    """Return the bookmark that undoes the rewind of a lease, as `before_rewind` has kept it."""
+    """Return the bookmark that `before_rewind` has kept for a lease."""
     kept = all_bookmarks().filter(slug=lease.slug, fence=lease.fence, reason=RESTORE)
     return kept.values_list("bookmark", flat=True).first()
 
 
 def note_used(lease, target, undo):
-    """Record that a tenant was taken back to a bookmark, and the bookmark that undoes this exactly.
+    """Record that a tenant was taken back to a bookmark.
 
-    `undo` is None if the answer with it was lost. One round trip.
+    `undo` is the bookmark that undoes this exactly, or None if the answer with it was lost. One round trip.
     """
     table, own = _table(), f"(fence = %s AND reason = '{RESTORE}')"
     statements = [
@@ -153,7 +153,7 @@ def before_last_migration(slug):
 
 
 def before_migrations_since(moment):
-    """Return {slug: TenantBookmark} from before the first migration of each tenant since a moment.
+    """Return {slug: TenantBookmark} from before the first migration since a moment.
 
     Tenants that were restored after their migrations are left out.
     """
@@ -168,7 +168,7 @@ def listed(slug):
 
 
 def _of_life(*reasons):
-    """Return the bookmarks of tenants that were not deleted since, and that the platform still has."""
+    """Return the bookmarks that the platform still has, without former tenants'."""
     emptied = ledger.all_states().filter(slug=OuterRef("slug")).values("emptied")
     used = all_bookmarks().filter(slug=OuterRef("slug")).order_by().values("slug")
     restored = used.annotate(last=Max("used")).values("last")
@@ -184,9 +184,9 @@ def all_bookmarks():
 
 
 def _keep(kept, reason, owner):
-    """Return the statement that inserts the bookmarks of (ledger row, bookmark), if `owner` has the lease.
+    """Return the statement that inserts bookmarks, for (ledger row, bookmark).
 
-    A lease keeps one bookmark.
+    It inserts them if `owner` has the lease. A lease keeps one bookmark.
     """
     values = json.dumps([[row.slug, bookmark, row.fingerprint] for row, bookmark in kept])
     return (

@@ -219,7 +219,7 @@ def take_many(rows, operation, owner="", seconds=None, noting=None):
 
 
 def _run_take(statement, also):
-    """Run the statement and those that follow it as one batch; return the first one's result."""
+    """Run the statements as one batch; return the result of the first."""
     try:
         return run_batch(_directory(), [statement, *also])[0]
     except DatabaseError as error:

@@ -26,7 +26,10 @@ _KEYS = {("contenttypes", "0001_initial"), ("auth", "0001_initial")}
 
 
 class NotRewound(DatabaseError):
-    """The tenant is as it was before, or has to be rewound again; the message says which."""
+    """A tenant was not rewound.
+
+    It is as it was before, or has to be rewound again: the message says which.
+    """
 
 
 @dataclass
@@ -132,9 +135,10 @@ def _undo(lease):
 
 
 def _restore(lease, bookmark, is_sure=True):
-    """Restore a bookmark; return the one that undoes it exactly, or None if that answer was lost.
+    """Restore a bookmark; return the one that undoes it exactly.
 
-    The object has the lease's fencing token until it is restored, which shows whether it was.
+    Return None if the answer with it was lost. The object has the lease's fencing token until it is
+    restored, which shows whether it was.
     """
     for attempt in range(_ATTEMPTS):
         try:
@@ -150,7 +154,7 @@ def _restore(lease, bookmark, is_sure=True):
             return undo if not attempt else None
     raise NotRewound(
         f"The relay did not restore tenant {lease.slug!r}, or its answer was lost {_ATTEMPTS} times. "
-        "Run tenant_restore again."
+        "Run `manage.py tenant_restore` again."
     )
 
 

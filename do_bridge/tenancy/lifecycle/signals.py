@@ -1,4 +1,4 @@
-"""The signals with which the copies of members follow tenants that are filled, and D1 that went back."""
+"""The signals after which the copies of members are written again."""
 
 from django.dispatch import Signal
 

@@ -154,7 +154,10 @@ class LeasedFleet:
         return Fleet(self._work, before=self._begin, after=self._end, jobs=self.jobs)
 
     def _begin(self, slugs):
-        """Take the leases of those tenants that are at rest by the ledger, and keep their bookmarks."""
+        """Take the leases of tenants that are at rest by the ledger.
+
+        Their bookmarks are kept.
+        """
         at_rest = [
             row
             for row in leases.look_at_many(slugs).values()
