@@ -25,6 +25,10 @@ _PAIRS = (
     ("load", "copy"),
     ("create", "create"),
     ("migrate back", "read"),
+    ("rewind", "read"),
+    ("rewind", "delete"),
+    ("rewind", "migrate one"),
+    ("rewind", "rewind"),
 )
 
 
@@ -55,8 +59,10 @@ class Pairs(Run):
         slug = f"pair-{self._count}"
         history: list[Done] = []
         with worker.here():
-            if "delete" in names or "migrate back" in names:
+            if {"delete", "migrate back", "rewind"} & {*names}:
                 assert worker.run("create", (slug,))[0] == "ok"
+            if "rewind" in names:
+                assert worker.run("bookmark", (slug,))[0] == "ok"
         for one, name in zip(processes, names, strict=True):
             one.doing = Done(name, (slug,), time.monotonic(), title=f"{slug}:1" if name == "post" else "")
             history.append(one.doing)

@@ -26,6 +26,8 @@ interface Pending {
 }
 
 const OWN = "name NOT GLOB '_cf_*' AND name NOT GLOB 'sqlite_*'";
+/** So many moments are kept, as the platform keeps 30 days. */
+const KEPT = 200;
 const EMPTY: Snapshot = { tables: [], late: [], counters: [] };
 const BOOKMARK = /^([0-9a-f]{8})-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{32}$/;
 
@@ -109,18 +111,24 @@ class History {
 
   #keep(n: number): void {
     this.#storage.kv.put(`moment ${n}`, this.#read());
-    this.#storage.kv.put("moments", [...this.#moments(), { n, time: Date.now() }]);
+    const moments = [...this.#moments(), { n, time: Date.now() }];
+    for (const old of moments.splice(0, moments.length - KEPT)) this.#storage.kv.delete(`moment ${old.n}`);
+    this.#storage.kv.put("moments", moments);
   }
 
   #at(time: number): number {
-    return this.#moments().findLast((moment) => moment.time <= time)?.n ?? 0;
+    const moments = this.#moments();
+    const found = moments.findLast((moment) => moment.time <= time)?.n ?? 0;
+    if (found === 0 && (moments[0]?.n ?? 1) > 1) throw new Error("The moment is too long ago.");
+    return found;
   }
 
   #arm(bookmark: string): string {
     const [, digits] = BOOKMARK.exec(bookmark) ?? [];
     const target = Number.parseInt(digits ?? "", 16);
     const last = this.#moments().at(-1)?.n ?? 0;
-    if (!(target <= last)) throw new Error("Invalid bookmark.");
+    const isKept = target === 0 || this.#moments().some(({ n }) => n === target);
+    if (!isKept || target > last) throw new Error("Invalid bookmark.");
     const undo = last + 1;
     this.#storage.kv.put<Pending>("pending", { target, undo });
     return bookmarkOf(undo);

@@ -122,6 +122,12 @@ def undo_of(lease):
     return kept.values_list("bookmark", flat=True).first()
 
 
+def follow(lease):
+    """Return the statement with which `before_rewind`'s bookmark gets the next token of a lease."""
+    sql = f"UPDATE {_table()} SET fence = fence + 1 WHERE slug = %s AND fence = %s AND reason = '{RESTORE}'"  # noqa: S608
+    return [(sql, [lease.slug, lease.fence])]
+
+
 def note_used(lease, target, undo):
     """Record that a tenant was taken back to a bookmark.
 

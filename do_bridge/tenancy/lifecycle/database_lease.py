@@ -19,7 +19,8 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
 
 from .fencing import FENCED, guarded_by
-from .leases import FENCE_NOW, Held, renewed
+from .leases import FENCE_NOW, Held
+from .renewing import renewed
 
 _CREATE = (
     f"CREATE TABLE IF NOT EXISTS {LEASE_TABLE} (name text NOT NULL PRIMARY KEY, owner text NOT NULL, "

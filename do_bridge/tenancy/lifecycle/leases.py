@@ -8,10 +8,8 @@ was restored from a backup.
 
 import contextlib
 import json
-import logging
-import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from django.apps import apps
@@ -24,9 +22,8 @@ from do_bridge.tenancy.tenants import tenant_model
 
 from . import ledger
 from .looking import close_to_older
+from .renewing import renewed
 from .states import EXCLUSIVE, Do, Operation, Row, State, is_its_work, next_step
-
-logger = logging.getLogger("do_bridge.migrations")
 
 _NOW = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
 _EXPIRY = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s)"
@@ -278,6 +275,17 @@ def _taking(row, owner, condition):
     )
 
 
+def advance(lease, also=()):
+    """Give a lease the next fencing token, and return the lease with it.
+
+    The statements `also` follow in the same batch. Raises LeaseLost.
+    """
+    statement = _update_statement([[lease.slug, lease.fence]], "fence = s.fence + 1")
+    if not run_batch(_directory(), [statement, *also])[0].rows:
+        raise lost(lease)
+    return replace(lease, fence=lease.fence + 1)
+
+
 def settle(lease, state=State.READY, fingerprint=""):
     """End a lease, and record the tenant's state and schema fingerprint.
 
@@ -409,33 +417,6 @@ def kept(*leases):
         "AND s.operation <> '' AND s.error = ''",
     )
     return renewed(conf("DIRECTORY_ALIAS"), renewal, seconds)
-
-
-@contextlib.contextmanager
-def renewed(alias, renewal, seconds):
-    """Run the statement `renewal` in a thread while the block runs.
-
-    It runs every third of `seconds`.
-    """
-    ended = threading.Event()
-    arguments = (alias, renewal, seconds / 3, ended)
-    threading.Thread(target=_keep, args=arguments, name="do-bridge-lease", daemon=True).start()
-    try:
-        yield
-    finally:
-        ended.set()
-
-
-def _keep(alias, renewal, pause, ended):
-    try:
-        while not ended.wait(pause):
-            try:
-                run_batch(connections[alias], [renewal])
-            except DatabaseError as error:
-                # The next one may succeed; if none does, the fencing token keeps the data safe.
-                logger.warning("A lease in %s was not renewed: %s", alias, error)
-    finally:
-        connections.close_all()
 
 
 def refuse(lease):

@@ -1,6 +1,6 @@
 """Take a tenant's object back to a moment of its history, under a lease."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from django.core.management import call_command
@@ -15,7 +15,7 @@ from do_bridge.tenancy.tenants import lookup
 
 from . import bookmarks, leases
 from .emptying import connected, noticing, settle
-from .fencing import fence, fenced, raise_fence
+from .fencing import fence, fenced, is_fenced, raise_fence
 from .looking import read_tenant, unchecked
 from .signals import tenant_filled
 from .states import Content, Do, Operation, content
@@ -61,22 +61,22 @@ def rewind_tenant(slug, bookmark, *, keeps_schema=False, on_undo=None):
     lease = leases.take(slug, Operation.REWIND, reading, noting=bookmarks.before_rewind)
     if not lease.fence:
         _refuse(lease)
+    work = _Rewind(lease)
     try:
-        with leases.kept(lease), noticing(lease):
-            rewound = _rewind(lease, bookmark, keeps_schema, on_undo)
+        rewound = work.run(bookmark, keeps_schema, on_undo)
     except _NothingDone as stop:
-        leases.give_back([lease])
+        leases.give_back([work.lease])
         raise stop.error from stop.error.__cause__
     except _Undone as stop:
-        settle(lease, lease.row.fingerprint)
+        settle(work.lease, lease.row.fingerprint)
         raise stop.error from None
     except BaseException as error:
         if not isinstance(error, leases.LeaseError):
-            leases.fail(lease, error)
+            leases.fail(work.lease, error)
         raise
     finally:
         lookup.forget(slug)
-    settle(lease, rewound.fingerprint)
+    settle(work.lease, rewound.fingerprint)
     return rewound
 
 
@@ -101,25 +101,89 @@ def _refuse(lease):
     raise TenantUnclaimed(lease.slug)
 
 
-def _rewind(lease, bookmark, keeps_schema, on_undo):
-    undo = _undo(lease)
-    if on_undo is not None:
-        on_undo(undo)
-    exact = _restore(lease, bookmark)
-    held = read_tenant(lease.slug)
-    # What is still on its way under the lease, as a restore that was sent twice, is refused from now on.
-    later = replace(lease, fence=lease.fence + 1)
-    if problem := _problem(lease, held):
-        _go_back(lease, later, undo)
-        raise _Undone(NotRewound(problem))
-    alias = tenant_alias(lease.slug)
-    with unchecked(alias):
-        raise_fence(connections[alias], later)
-        reached, migrated = _brought(later, held, keeps_schema)
-        tenant_filled.send(sender=None, source=None, target=lease.slug)
-    # A repeated restore returned the way back to the first one.
-    bookmarks.note_used(lease, bookmark, exact if lease.row.operation != Operation.REWIND else None)
-    return Rewound(lease.slug, bookmark, bookmarks.undo_of(lease), reached, migrated)
+class _Rewind:
+    """One rewind under a lease, whose fencing token grows with each restore.
+
+    So a restore that is still on its way, because it was sent twice, is refused afterwards.
+    """
+
+    def __init__(self, lease):
+        self.lease = lease
+        self.row = lease.row
+        self.alias = tenant_alias(lease.slug)
+        self._has_restored = False
+
+    def run(self, bookmark, keeps_schema, on_undo):
+        """Do everything but the end of the lease; return the Rewound."""
+        with leases.kept(self.lease), noticing(self.lease):
+            undo = _undo(self.lease)
+            if on_undo is not None:
+                on_undo(undo)
+            exact = self._restore(bookmark)
+            held = read_tenant(self.lease.slug)
+            self._close()
+        with leases.kept(self.lease), noticing(self.lease):
+            if problem := _problem(self.row, held):
+                self._restore(undo)
+                self._close()
+                raise _Undone(NotRewound(problem))
+            with unchecked(self.alias):
+                reached, migrated = self._brought(held, keeps_schema)
+                tenant_filled.send(sender=None, source=None, target=self.lease.slug)
+            # After an interruption the first way back counts, not that of the last restore.
+            bookmarks.note_used(self.lease, bookmark, None if self._is_again else exact)
+            return Rewound(self.lease.slug, bookmark, bookmarks.undo_of(self.lease), reached, migrated)
+
+    @property
+    def _is_again(self):
+        """Whether an interrupted rewind is run again."""
+        return self.row.operation == Operation.REWIND
+
+    def _restore(self, bookmark):
+        """Restore a bookmark; return the one that undoes it exactly.
+
+        Return None if the answer with it was lost. The object has the lease's fencing token until it is
+        restored, which shows whether it was.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                with connected(self.alias) as connection:
+                    undo = fence(connection, self.lease).restore(bookmark)
+            except Error as error:
+                if getattr(error.__cause__, "effect", None) != "unknown":
+                    if attempt or self._is_again or self._has_restored or is_fenced(error):
+                        raise
+                    raise _NothingDone(error) from error
+                undo = None
+            if read_tenant(self.lease.slug).fence != self.lease.fence:
+                self._has_restored = True
+                return undo if not attempt else None
+        raise NotRewound(
+            f"The relay did not restore tenant {self.lease.slug!r}, or its answer was lost {_ATTEMPTS} "
+            "times. Run `manage.py tenant_restore` again."
+        )
+
+    def _close(self):
+        """Give the lease its next fencing token, and the object too."""
+        self.lease = leases.advance(self.lease, bookmarks.follow(self.lease))
+        with unchecked(self.alias):
+            raise_fence(connections[self.alias], self.lease)
+
+    def _brought(self, held, keeps_schema):
+        """Give a rewound object this code's schema and D1's keys.
+
+        Return (the schema fingerprint reached, whether the object was migrated).
+        """
+        reached = known.learn(held.applied)
+        migrated = not keeps_schema and bool(lacking(held.applied))
+        with fenced(self.alias, self.lease):
+            if migrated:
+                options = {"interactive": False, "verbosity": 0, "noted": False, "skip_checks": True}
+                call_command("migrate", database=self.alias, **options)
+                reached = connections[self.alias].schema_fingerprint
+            if held.applied >= _KEYS:
+                copy_content_types(self.alias)
+        return reached, migrated
 
 
 def _undo(lease):
@@ -134,69 +198,16 @@ def _undo(lease):
     return undo
 
 
-def _restore(lease, bookmark, is_sure=True):
-    """Restore a bookmark; return the one that undoes it exactly.
-
-    Return None if the answer with it was lost. The object has the lease's fencing token until it is
-    restored, which shows whether it was.
-    """
-    for attempt in range(_ATTEMPTS):
-        try:
-            with connected(tenant_alias(lease.slug)) as connection:
-                undo = fence(connection, lease).restore(bookmark)
-        except Error as error:
-            if getattr(error.__cause__, "effect", None) != "unknown":
-                if attempt or lease.row.operation == Operation.REWIND or not is_sure:
-                    raise
-                raise _NothingDone(error) from error
-            undo = None
-        if read_tenant(lease.slug).fence != lease.fence:
-            return undo if not attempt else None
-    raise NotRewound(
-        f"The relay did not restore tenant {lease.slug!r}, or its answer was lost {_ATTEMPTS} times. "
-        "Run `manage.py tenant_restore` again."
-    )
-
-
-def _problem(lease, held):
+def _problem(row, held):
     """Return why what the object held at that moment is of no use, or an empty text."""
-    if held.has_tables and content(lease.row, held) == Content.LEFT_OVER:
+    if held.has_tables and content(row, held) == Content.LEFT_OVER:
         return (
-            f"At that moment the database of {lease.slug!r} was a former tenant's, which was deleted since. "
+            f"At that moment the database of {row.slug!r} was a former tenant's, which was deleted since. "
             "The tenant is as it was. Choose a later moment."
         )
     if not held.fingerprint:
         return (
-            f"At that moment tenant {lease.slug!r} had no data, or was being filled. The tenant is as it "
+            f"At that moment tenant {row.slug!r} had no data, or was being filled. The tenant is as it "
             "was. Choose a later moment."
         )
     return ""
-
-
-def _go_back(lease, later, undo):
-    """Undo a restore whose result is of no use."""
-    alias = tenant_alias(lease.slug)
-    with unchecked(alias):
-        raise_fence(connections[alias], lease)
-    _restore(lease, undo, is_sure=False)
-    with unchecked(alias):
-        raise_fence(connections[alias], later)
-
-
-def _brought(lease, held, keeps_schema):
-    """Give a rewound object this code's schema and D1's keys.
-
-    Return (the schema fingerprint reached, whether the object was migrated).
-    """
-    alias = tenant_alias(lease.slug)
-    reached = known.learn(held.applied)
-    migrated = not keeps_schema and bool(lacking(held.applied))
-    with fenced(alias, lease):
-        if migrated:
-            call_command(
-                "migrate", database=alias, interactive=False, verbosity=0, noted=False, skip_checks=True
-            )
-            reached = connections[alias].schema_fingerprint
-        if held.applied >= _KEYS:
-            copy_content_types(alias)
-    return reached, migrated
