@@ -6,8 +6,11 @@ import pytest
 
 
 @contextmanager
-def tenants_on(relay):
-    """Let the tenants' objects be those of another relay in this block; D1 stays where it is."""
+def tenants_on(relay, token=None):
+    """Let the tenants' objects be those of another relay in this block; D1 stays where it is.
+
+    `token` is another one than the relay's first.
+    """
     from django.conf import settings
     from django.db import connections
 
@@ -27,7 +30,7 @@ def tenants_on(relay):
     template = settings.DATABASES["tenant"]
     before = template["HOST"], template["PASSWORD"]
     forget()
-    template["HOST"], template["PASSWORD"] = relay.url, relay.token
+    template["HOST"], template["PASSWORD"] = relay.url, token or relay.token
     try:
         yield relay
     finally:

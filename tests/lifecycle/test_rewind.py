@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError
 from django.utils.timezone import now
 
@@ -12,6 +13,7 @@ from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle import bookmarks, leases
 from do_bridge.tenancy.lifecycle.looking import read_tenant
 from do_bridge.tenancy.lifecycle.states import Operation, State
+from do_bridge.tenancy.replicated.contenttypes import copy_content_types
 from do_bridge.tenancy.schema.errors import TenantBehind
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.tenants import lookup
@@ -60,6 +62,47 @@ def test_members_copies_follow_on_a_stand_in(slug, author):
     run("tenant_restore", slug, "--bookmark", before, "--noinput")
     copies = User.objects.using(tenant_alias(slug))
     assert dict(copies.values_list("username", "is_active")) == {"ada": False, "late": True}
+
+
+def test_a_user_who_was_deleted_since_stays_inactive_on_a_stand_in(slug, author):
+    gone = User.objects.create_user("gone", name="Gone")
+    Membership.objects.create(user=gone, tenant=Tenant.objects.get(slug=slug))
+    before = bookmark(slug)
+    gone.delete()
+    run("tenant_restore", slug, "--bookmark", before, "--noinput")
+    copies = User.objects.using(tenant_alias(slug))
+    assert dict(copies.values_list("username", "is_active")) == {"ada": True, "gone": False}
+
+
+def test_content_types_keep_the_keys_of_d1_on_a_stand_in(slug):
+    before = bookmark(slug)
+    # D1 has learned of a model since, and the tenant with it.
+    made = ContentType.objects.create(app_label="blog", model="newcomer")
+    try:
+        copy_content_types(tenant_alias(slug))
+        run("tenant_restore", slug, "--bookmark", before, "--noinput")
+        assert ContentType.objects.using(tenant_alias(slug)).get(model="newcomer").pk == made.pk
+    finally:
+        made.delete()
+        ContentType.objects.clear_cache()
+
+
+@pytest.mark.parametrize("answer", [None, "no"], ids=["closed", "another answer"])
+def test_nothing_is_done_without_the_right_answer_on_a_stand_in(slug, author, monkeypatch, answer):
+    def give(prompt):
+        if answer is None:
+            raise EOFError
+        return answer
+
+    before = bookmark(slug)
+    write(slug, author, "later")
+    monkeypatch.setattr("builtins.input", give)
+    with pytest.raises(CommandError, match="Nothing was restored"):
+        run("tenant_restore", slug, "--bookmark", before)
+    assert titles(slug) == ["before", "later"]
+    monkeypatch.setattr("builtins.input", lambda prompt: slug)
+    run("tenant_restore", slug, "--bookmark", before)
+    assert titles(slug) == ["before"]
 
 
 def test_a_moment_before_the_tenant_is_refused_and_undone_on_a_stand_in(slug, author):

@@ -116,14 +116,13 @@ def test_a_chunk_of_the_fleet_costs_one_round_trip_on_a_stand_in(make_tenant, ne
     assert len(statements) == 2
 
 
-def test_a_token_for_objects_alone_migrates_without_a_bookmark_on_a_stand_in(
-    slug, newer, history, monkeypatch, settings, caplog
-):
-    connections[tenant_alias(slug)].close()
-    monkeypatch.setitem(settings.DATABASES["tenant"], "PASSWORD", history.tokens["RELAY_TOKEN_TENANTS"])
-    settings.DATABASES._derived.clear()
-    del connections[tenant_alias(slug)]
-    with newer(RATING), caplog.at_level(logging.WARNING, "do_bridge.migrations"):
+def test_a_token_for_objects_alone_migrates_without_a_bookmark_on_a_stand_in(slug, newer, history, caplog):
+    token = history.tokens["RELAY_TOKEN_TENANTS"]
+    with (
+        tenants_on(history, token),
+        newer(RATING),
+        caplog.at_level(logging.WARNING, "do_bridge.migrations"),
+    ):
         migrate(slug)
         assert read_tenant(slug).fingerprint == code_fingerprint()
     assert kept(slug) == []

@@ -34,6 +34,7 @@ _LOST = "lost"
 MARGIN = 5
 #: The commands of operations that have another name.
 _COMMANDS = {Operation.RESTORE: "tenant_load --replace", Operation.REWIND: "tenant_restore"}
+_ALL = tuple(Operation)
 # Seconds between two reads of another process's lease, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 
@@ -118,17 +119,7 @@ def rows_of(result):
     return found
 
 
-def take(
-    slug,
-    operation,
-    read,
-    *,
-    adopts=False,
-    replaces=False,
-    wait=None,
-    waits_for=tuple(Operation),
-    noting=None,
-):
+def take(slug, operation, read, *, adopts=False, replaces=False, wait=None, waits_for=_ALL, noting=None):
     """Wait for other operations, then take a lease.
 
     The `step` of the lease is what to do (see `states`).
