@@ -95,3 +95,37 @@ class KnownSchema(models.Model):
 
     def __str__(self):
         return self.fingerprint[:16]
+
+
+class TenantBookmark(models.Model):
+    """A moment in the history of a tenant's Durable Object.
+
+    `tenant_restore` goes back to it. The platform keeps 30 days of history, so older rows are deleted. See
+    `tenancy.lifecycle.bookmarks`.
+    """
+
+    class Reason(models.TextChoices):
+        MIGRATION = "migration", "Before a migration"
+        RESTORE = "restore", "Before a restore"
+        REQUEST = "request", "By tenant_bookmark"
+
+    id = models.BigAutoField(primary_key=True)
+    slug = models.CharField(max_length=63)
+    bookmark = models.CharField(max_length=200)
+    taken = models.DateTimeField(help_text="When the bookmark was taken, or the moment that it stands for.")
+    reason = models.CharField(max_length=10, choices=Reason)
+    fingerprint = models.CharField(
+        max_length=64, blank=True, help_text="The schema fingerprint that the ledger had at that time."
+    )
+    fence = models.BigIntegerField(default=0, help_text="The fencing token of the operation that took it.")
+    used = models.DateTimeField(
+        null=True, blank=True, help_text="When the restore to it, or from it, had finished."
+    )
+
+    class Meta:
+        ordering = ["-taken", "-pk"]
+        indexes = [models.Index(fields=["slug", "taken"], name="do_bridge_bookmark_slug")]
+        default_permissions = ()
+
+    def __str__(self):
+        return f"{self.slug}: {self.bookmark}"

@@ -1,6 +1,6 @@
 """The signals of the package."""
 
-from .tenancy.lifecycle.signals import tenant_filled
+from .tenancy.lifecycle.signals import shared_restored, tenant_filled
 from .tenancy.tenants import tenant_used
 
-__all__ = ["tenant_filled", "tenant_used"]
+__all__ = ["shared_restored", "tenant_filled", "tenant_used"]

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from do_bridge import pytest_plugin
 from do_bridge.relay import RelayError, tokens
-from tests.production import ProductionWorker
+from tests.production import HistoryWorker, ProductionWorker
 
 DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
 
@@ -141,6 +141,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def local_worker(pytestconfig: pytest.Config) -> Any:
     """The ProductionWorker of this test process: url, token, api_base, workerd_pids(). Don't end it."""
     return pytestconfig.stash[WORKER]
+
+
+@pytest.fixture(scope="session")
+def history_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A HistoryWorker, whose objects keep a history: a stand-in for the platform's recovery. Don't end it."""
+    tenants = "a-token-for-objects-alone-" + os.urandom(12).hex()
+    folder = tmp_path_factory.mktemp("history")
+    with HistoryWorker(folder, tokens={"RELAY_TOKEN_TENANTS": tenants}) as worker:
+        yield worker
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from do_bridge.relay import LocalRelay, bundle
 ENTRY = "test/jurisdictions.ts"
 # The same without jurisdictions, as the local runtime is.
 PLAIN_ENTRY = "test/internal-tables.ts"
+# The entry point whose objects keep a history, too; no local one does.
+HISTORY_ENTRY = "test/history.ts"
 # An isolate has 128 MB in production.
 HEAP = {"MINIFLARE_WORKERD_V8_FLAGS": "--max-heap-size=128"}
 _D1_OBJECTS = "miniflare-D1DatabaseObject"
@@ -31,6 +33,8 @@ class ProductionWorker(LocalRelay):
     `jurisdictions`: whether it runs on the stand-in for them, `worker/test/jurisdictions.ts`. `variables`:
     variables of the Worker that differ from its configuration.
     """
+
+    entry = ENTRY
 
     def __init__(
         self,
@@ -59,7 +63,8 @@ class ProductionWorker(LocalRelay):
         super().spawn()
 
     def _write_folder(self, folder: Path) -> None:
-        self.source = write_worker_folder(folder, jurisdictions=self.jurisdictions, variables=self.variables)
+        entry = self.entry if self.jurisdictions else PLAIN_ENTRY
+        self.source = write_worker_folder(folder, entry=entry, variables=self.variables)
 
     def _command(self, env_file: Path) -> list[str]:
         if self._wrangler:
@@ -70,15 +75,19 @@ class ProductionWorker(LocalRelay):
         return super()._environment() | HEAP
 
 
-def write_worker_folder(
-    folder: Path, *, jurisdictions: bool = True, variables: dict[str, Any] | None = None
-) -> Path:
+class HistoryWorker(ProductionWorker):
+    """A ProductionWorker whose objects keep a history, by a stand-in for the platform's recovery."""
+
+    entry = HISTORY_ENTRY
+
+
+def write_worker_folder(folder: Path, *, entry: str = ENTRY, variables: dict[str, Any] | None = None) -> Path:
     """Make a folder with the relay's own configuration, but for the entry point; return the folder."""
     folder.mkdir(parents=True)
     config = json.loads((bundle.SOURCE / "wrangler.jsonc").read_text())
-    config["main"] = str(bundle.SOURCE / (ENTRY if jurisdictions else PLAIN_ENTRY))
+    config["main"] = str(bundle.SOURCE / entry)
     config["vars"] |= variables or {}
-    if jurisdictions:
+    if entry == ENTRY:
         bind_jurisdictions(config)
     (folder / "wrangler.jsonc").write_text(json.dumps(config))
     (folder / "node_modules").symlink_to((bundle.SOURCE / "node_modules").resolve())

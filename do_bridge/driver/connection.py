@@ -24,6 +24,7 @@ from .exceptions import (
     OperationalError,
     ProgrammingError,
 )
+from .history import History
 from .keys import NameInUse, WriteKeys
 from .last_writes import LastWrites
 from .limits import LONGEST_LEASE, chunks_by_weight
@@ -45,7 +46,7 @@ _FRAME: Final = 2000
 MAX_WRITES: Final = 500
 
 
-class Connection(HasExceptions, InSessions, LastWrites):
+class Connection(HasExceptions, InSessions, LastWrites, History):
     """A connection to one database, an object or D1.
 
     Its name is ``do:<object>``, ``do:<object>@<jurisdiction>`` or ``d1:<id>``.

@@ -131,6 +131,7 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
         "wrangler.jsonc and deploy the Worker",
     ),
     "unsupported": (NotSupportedError, "The database does not support this"),
+    "bad_bookmark": (DataError, "The history of the object does not have this bookmark or moment"),
     "no_transaction": (OperationalError, "The transaction has ended and was rolled back. Begin a new one"),
     "lease_expired": (
         OperationalError,
@@ -151,7 +152,7 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
         "The write was carried out once, but its answer was lost and too large to be kept. Read "
         "the data before you go on",
     ),
-    "bad_bookmark": (
+    "bad_session": (
         OperationalError,
         "D1 refused the bookmark of a session. Read from the primary",
     ),

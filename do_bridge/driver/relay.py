@@ -111,6 +111,31 @@ class RelayTransport(Transport):
         answers = self._ask(message, deadline, reads_only=True)
         return bool(answers[0].rows[0][0])
 
+    def bookmarks(
+        self, databases: Sequence[str], deadline: Deadline, *, at: int | None = None
+    ) -> list[str | Error]:
+        """Return the bookmark of each object, or its error."""
+        self._refuse_d1(*databases)
+        moment = {} if at is None else {"at": at}
+        messages = [{"op": "bookmark", "db": database, **moment} for database in databases]
+        if len(messages) == 1:
+            return [_bookmark(self._ask(messages[0], deadline, reads_only=True))]
+        answers = with_retries(lambda: self._ask_all(messages, deadline), reads_only=True, deadline=deadline)
+        return [answer if isinstance(answer, Error) else _bookmark(answer) for answer in answers]
+
+    def restore(
+        self, database: str, bookmark: str, deadline: Deadline, *, first: Sequence[Statement] = ()
+    ) -> str:
+        """Take an object back to a bookmark; return the bookmark that undoes it."""
+        self._refuse_d1(database)
+        message = {"op": "restore", "db": database, "bookmark": bookmark, "steps": wire_steps(first)}
+        return _bookmark(self._ask(message, deadline, reads_only=False))
+
+    def _refuse_d1(self, *databases: str) -> None:
+        for database in databases:
+            if not database.startswith("do:"):
+                super().restore(database, "", Deadline(0))
+
     def _ask(self, message: dict[str, Any], deadline: Deadline, *, reads_only: bool) -> list[Answer]:
         return with_retries(
             lambda: self._ask_once(message, deadline), reads_only=reads_only, deadline=deadline
@@ -272,6 +297,10 @@ class RelayTransaction(RemoteTransaction):
 def _set(**fields: str | None) -> dict[str, Any]:
     """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _bookmark(answers: Sequence[Answer]) -> str:
+    return str(answers[0].rows[0][0])
 
 
 _transports: dict[tuple[str, str], RelayTransport] = {}

@@ -23,7 +23,7 @@ _VERBS: Final = frozenset({"SELECT", "VALUES"})
 # What reads the schema is about to change it, or to be compared with the code's.
 _SCHEMA: Final = ("sqlite_", "pragma")
 # The replica cannot go on from this bookmark.
-_REFUSED: Final = frozenset({"bad_bookmark", "internal"})
+_REFUSED: Final = frozenset({"bad_session", "internal"})
 # A replica may lack the latest migration.
 _BEHIND: Final = ("no such table", "no such column")
 

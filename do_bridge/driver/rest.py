@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from do_bridge.version import __version__
 
@@ -100,7 +100,13 @@ class RestTransport(Transport):
     def _ask(self, url: str, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         queries = [query for item in statements for query in _queries(item)]
         body = json.dumps(queries[0] if len(queries) == 1 else {"batch": queries}, ensure_ascii=False)
-        return _answers(*self._post(url, body.encode(), deadline), statements)
+        return _answers(*self._send("POST", url, body.encode(), deadline), statements)
+
+    def call(self, method: str, database: str, path: str, query: dict[str, str], deadline: Deadline) -> Any:
+        """Return the result of a request to ``path`` below a database's address."""
+        address = self._url(database).removesuffix("/raw") + f"/{path}"
+        response, content = self._send(method, f"{address}?{urlencode(query)}", b"", deadline)
+        return _payload(response, content).get("result")
 
     def max_request(self, deadline: Deadline) -> int:
         """Return the largest request body in bytes."""
@@ -143,7 +149,9 @@ class RestTransport(Transport):
         check_token(self._token, "CLOUDFLARE_D1_TOKEN")
         return {"Authorization": Secret(f"Bearer {self._token}")}
 
-    def _post(self, url: str, content: bytes, deadline: Deadline) -> tuple[httpx.Response, bytes]:
+    def _send(
+        self, method: str, url: str, content: bytes, deadline: Deadline
+    ) -> tuple[httpx.Response, bytes]:
         import httpx
 
         left = deadline.remaining()
@@ -156,7 +164,7 @@ class RestTransport(Transport):
         headers = self._authorization()
         try:
             request = self._http().build_request(
-                "POST", url, content=content, headers=headers, timeout=timeout
+                method, url, content=content, headers=headers, timeout=timeout
             )
             trip()
             response = self._http().send(request, stream=True)
@@ -238,13 +246,7 @@ def _queries(statement: Statement) -> list[dict[str, Any]]:
 
 
 def _answers(response: httpx.Response, content: bytes, statements: Sequence[Statement]) -> list[Answer]:
-    try:
-        payload = json.loads(content)
-    except ValueError:
-        payload = None
-    if not isinstance(payload, dict) or not payload.get("success"):
-        raise _refusal(response, payload if isinstance(payload, dict) else {})
-    results: Any = payload.get("result")
+    results: Any = _payload(response, content).get("result")
     expected = sum(1 + statement.shape.counted for statement in statements)
     try:
         if len(statements) == 1:
@@ -261,6 +263,17 @@ def _answers(response: httpx.Response, content: bytes, statements: Sequence[Stat
             "D1_API_BASE, or install a newer do_bridge",
             effect=None if reads_only else "done",
         ) from error
+
+
+def _payload(response: httpx.Response, content: bytes) -> dict[str, Any]:
+    """Return the body of an answer; raise the driver's error if it is a refusal."""
+    try:
+        payload = json.loads(content)
+    except ValueError:
+        payload = None
+    if not isinstance(payload, dict) or not payload.get("success"):
+        raise _refusal(response, payload if isinstance(payload, dict) else {})
+    return payload
 
 
 def _answer(result: dict[str, Any], counts: dict[str, Any] | None) -> Answer:

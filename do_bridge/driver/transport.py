@@ -22,6 +22,8 @@ from .sql import Statement
 
 T = TypeVar("T")
 
+_HISTORY: Final = "Only Durable Objects behind the relay have bookmarks"
+
 _ATTEMPTS: Final = 5
 # The runtime's refusal of a call that the object's code does not have.
 _NO_METHOD: Final = "does not implement the method"
@@ -178,6 +180,24 @@ class Transport(ABC):
         """Delete an object's storage, as ``Connection.erase`` does."""
         raise NotSupportedError(f"This transport cannot erase {database}. Use the relay")
 
+    def bookmarks(
+        self, databases: Sequence[str], deadline: Deadline, *, at: int | None = None
+    ) -> list[str | Error]:
+        """Return the bookmark of now, or of a moment, or the error of each object.
+
+        One round trip. ``at`` is in milliseconds since 1970. Raises what concerns all of them.
+        """
+        raise NotSupportedError(f"{_HISTORY}, and {databases[0]} is reached without it", effect="none")
+
+    def restore(
+        self, database: str, bookmark: str, deadline: Deadline, *, first: Sequence[Statement] = ()
+    ) -> str:
+        """Take an object back to a bookmark; return the bookmark that undoes it.
+
+        The statements ``first`` must succeed, or nothing is restored.
+        """
+        raise NotSupportedError(f"{_HISTORY}, and {database} is reached without it", effect="none")
+
     @abstractmethod
     def max_request(self, deadline: Deadline) -> int:
         """Return the largest request in bytes."""
@@ -224,6 +244,16 @@ class WrappedTransport(Transport):
 
     def erase(self, database: str, deadline: Deadline, *, fence: int | None = None) -> bool:
         return self.inner.erase(database, deadline, fence=fence)
+
+    def bookmarks(
+        self, databases: Sequence[str], deadline: Deadline, *, at: int | None = None
+    ) -> list[str | Error]:
+        return self.inner.bookmarks(databases, deadline, at=at)
+
+    def restore(
+        self, database: str, bookmark: str, deadline: Deadline, *, first: Sequence[Statement] = ()
+    ) -> str:
+        return self.inner.restore(database, bookmark, deadline, first=first)
 
     def max_request(self, deadline: Deadline) -> int:
         return self.inner.max_request(deadline)

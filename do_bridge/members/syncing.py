@@ -260,6 +260,19 @@ def fill_places(sender, source, target, **kwargs):
         logger.warning("%s", exc)
 
 
+def flag_all(sender, **kwargs):
+    """Set a dirty flag for all members of each tenant.
+
+    A receiver of `shared_restored`.
+    """
+    tenants = tenant_model()._base_manager.using(conf(DIRECTORY))
+    slugs = list(tenants.order_by().values_list("slug", flat=True))
+    flags = DirtyFlag.objects.using(conf(DIRECTORY))
+    with do_bridge.batch(using=conf(DIRECTORY)):
+        flags.all().delete()
+        flags.bulk_create(DirtyFlag(slug=slug, user_key=EVERYBODY, since=timezone.now()) for slug in slugs)
+
+
 def _copy_places(source, target):
     model = membership_model()
     fields = [field for field in model._meta.concrete_fields if not field.primary_key]

@@ -79,6 +79,8 @@ DEFAULTS = {
     "CATCH_UP": True,
     # The seconds for which an operation on a tenant holds its lease; it renews the lease while it works.
     "LEASE_SECONDS": 30,
+    # Whether a bookmark is kept before each migration of a tenant, for `tenant_restore --before-migration`.
+    "BOOKMARKS": True,
     # Whether code refuses a tenant with migrations that it does not have. False: only missing ones matter.
     "REQUIRE_EXACT_SCHEMA": False,
     # Whether test cases restore rows on databases without transactions; see do_bridge.testing.RestoreRows.

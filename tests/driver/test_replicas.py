@@ -203,7 +203,7 @@ def _failing(error: driver.Error, sent: list[str]) -> Any:
 @pytest.mark.parametrize(
     ("error", "refusals"),
     [
-        (driver.OperationalError("D1 refused the bookmark", kind="bad_bookmark"), 1),
+        (driver.OperationalError("D1 refused the bookmark", kind="bad_session"), 1),
         (driver.InternalError("internal error", kind="internal"), 1),
         (driver.OperationalError("no such table: t", kind="sql"), 0),
         (driver.OperationalError("no such column: c", kind="sql"), 0),

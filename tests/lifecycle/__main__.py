@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.production import ProductionWorker
+from tests.production import HistoryWorker
 from tests.torture.__main__ import quiet_port
 
 
@@ -24,7 +24,7 @@ def main() -> int:
     sys.stdout.flush()
     folder = Path(tempfile.mkdtemp(prefix="lifecycle-"))
     token = "lifecycle-" + secrets.token_hex(12)
-    with ProductionWorker(folder / "state", quiet_port(), token) as worker:
+    with HistoryWorker(folder / "state", quiet_port(), token) as worker:
         from tests.conftest import site_environment
 
         os.environ.update(site_environment(worker) | {"LOG_LEVEL": "CRITICAL"})

@@ -117,12 +117,13 @@ def _answers(tenant: Tenant, history: list[Done]) -> list[str]:
 
 def _posts(tenant: Tenant, history: list[Done]) -> list[str]:
     ends = [one for one in history if one.name == "delete"]
+    rewinds = [one for one in history if one.name == "rewind"]
     own = [one for one in history if one.name == "post" and one.title]
     copies = [one for one in history if one.name == "copy"]
     faults = []
     for one in own:
         is_there = one.title in tenant.titles
-        may_be_gone = any(end.ended > one.begun for end in ends)
+        may_be_gone = any(end.ended > one.begun for end in (*ends, *rewinds))
         # A copy brings it back if its source was copied from the tenant before this one.
         gone = [end for end in ends if end.answer == "ok" and end.begun > one.ended]
         was_before = any(not any(copy.ended > end.begun for copy in copies) for end in gone)

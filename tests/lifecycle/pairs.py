@@ -30,6 +30,10 @@ _PAIRS = (
     ("move", "post"),
     ("move", "delete"),
     ("move", "migrate one"),
+    ("rewind", "read"),
+    ("rewind", "delete"),
+    ("rewind", "migrate one"),
+    ("rewind", "rewind"),
 )
 
 
@@ -60,8 +64,10 @@ class Pairs(Run):
         slug = f"pair-{self._count}"
         history: list[Done] = []
         with worker.here():
-            if {"delete", "migrate back", "move"} & {*names}:
+            if {"delete", "migrate back", "move", "rewind"} & {*names}:
                 assert worker.run("create", (slug,))[0] == "ok"
+            if "rewind" in names:
+                assert worker.run("bookmark", (slug,))[0] == "ok"
         for one, name in zip(processes, names, strict=True):
             one.doing = Done(name, (slug,), time.monotonic(), title=f"{slug}:1" if name == "post" else "")
             history.append(one.doing)

@@ -40,6 +40,8 @@ _WEIGHTS = {
     "migrate one": 8,
     "migrate back": 5,
     "migrate all": 4,
+    "bookmark": 5,
+    "rewind": 10,
     "post": 20,
     "read": 12,
     "join": 6,

@@ -15,10 +15,12 @@ from do_bridge.management.commands import migrate
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle.bookmarks import bookmark_of
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.dump import dump_tenant
 from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
 from do_bridge.tenancy.lifecycle.provision import provision
+from do_bridge.tenancy.lifecycle.rewind import rewind_tenant
 from do_bridge.tenancy.lifecycle.states import (
     MOVING,
     TABLE,
@@ -39,6 +41,7 @@ from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, unique_slug
 
 FIRST_USE = "first use"
+# A rewind needs objects with a history, so it has a test of its own.
 OPERATIONS = (
     Operation.CREATE,
     Operation.LOAD,
@@ -53,6 +56,11 @@ CELLS = [
     for operation in OPERATIONS
 ]
 MARK = "INSERT INTO auth_group (name) VALUES ('before')"
+BEGUN = {
+    Found.FILLING: Operation.LOAD,
+    Found.REWINDING: Operation.REWIND,
+    Found.DELETING: Operation.DELETE,
+}
 EXPIRED = "2000-01-01T00:00:00+00:00"
 
 
@@ -94,7 +102,7 @@ def set_up(slug, state, there):
     if state != Found.DELETED:
         Tenant.objects.create(slug=slug, name="Before")
     rest = State(state) if state in (Found.UNUSED, Found.READY, Found.DELETED) else State.UNUSED
-    operation = {Found.FILLING: Operation.LOAD, Found.DELETING: Operation.DELETE}.get(state, "")
+    operation = BEGUN.get(state, "")
     TenantState.objects.filter(slug=slug).update(
         state=rest,
         operation=operation,
@@ -165,6 +173,30 @@ def test_the_next_holder_does_what_the_table_says(slug, file, state, there, oper
     assert read_tenant(slug).fingerprint == code_fingerprint()
     (marks,) = ask(slug, "SELECT count(*) FROM auth_group")
     assert marks == [(int(step == Do.KEEP),)]
+
+
+@pytest.mark.parametrize(("state", "there"), TABLE)
+def test_a_rewind_does_what_the_table_says_on_a_stand_in(history, slug, state, there):
+    # What the object held at the moment to which the rewind goes.
+    provision(slug)
+    ask(slug, MARK)
+    moment = bookmark_of(slug)
+    empty_object(tenant_alias(slug))
+    row, held = set_up(slug, state, there)
+    step = next_step(row, held, Operation.REWIND)
+    if step != Do.KEEP or there == Content.LEFT_OVER:
+        with pytest.raises((DatabaseError, SchemaMismatch), match="former|deleted|unfinished|interrupted"):
+            rewind_tenant(slug, moment)
+        after = read_tenant(slug)
+        assert (after.has_tables, after.fingerprint) == (held.has_tables, held.fingerprint)
+        if step != Do.KEEP:
+            assert leases.look(slug) == row
+        return
+    rewind_tenant(slug, moment)
+    after = leases.look(slug)
+    assert (after.state, after.operation, after.is_registered) == (State.READY, "", True)
+    assert read_tenant(slug).fingerprint == after.fingerprint == code_fingerprint()
+    assert ask(slug, "SELECT count(*) FROM auth_group") == [[(1,)]]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -24,6 +24,7 @@ from blog.models import Post  # noqa: E402
 from do_bridge.management.commands import migrate  # noqa: E402
 from do_bridge.members.syncing import CopyFailed  # noqa: E402
 from do_bridge.tenancy import directory_context, tenant_alias, tenant_context  # noqa: E402
+from do_bridge.tenancy.lifecycle import bookmarks  # noqa: E402
 from do_bridge.tenancy.lifecycle.creation import create_tenant  # noqa: E402
 from do_bridge.tenancy.tenants import lookup  # noqa: E402
 
@@ -93,6 +94,24 @@ def post(slug: str, title: str) -> None:
         Post.objects.create(title=title, content="-", user_id=User.objects.get(username=FIRST).pk)
 
 
+def bookmark(slug: str) -> None:
+    """Keep a bookmark of a tenant."""
+    if not Tenant.objects.filter(slug=slug).exists():
+        raise Nothing(slug)
+    _command("tenant_bookmark", slug)
+
+
+def rewind(slug: str) -> None:
+    """Take a tenant back to the latest bookmark that is kept of it, whatever it was kept for."""
+    kept = bookmarks.listed(slug).first()
+    if kept is None:
+        bookmark(slug)
+        kept = bookmarks.listed(slug).first()
+    if kept is None:
+        raise Nothing(slug)
+    _command("tenant_restore", slug, "--bookmark", kept.bookmark, "--noinput")
+
+
 def read(slug: str) -> None:
     """Use a tenant."""
     if lookup.get(slug) is None:
@@ -135,6 +154,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "migrate one": lambda slug: _command("migrate", "--database", tenant_alias(slug)),
     "migrate back": lambda slug: _command("migrate", "sessions", "zero", "--database", tenant_alias(slug)),
     "migrate all": lambda: _command("migrate", "--database", "tenant", "--jobs", 2),
+    "bookmark": bookmark,
+    "rewind": rewind,
     "post": post,
     "read": read,
     "join": join,

@@ -3,7 +3,8 @@
 Its orders are JSON on standard input: `arguments` of manage.py; `directory` and `objects`, the names of the
 test databases; `migrations`, (folder, package) of the blog's newer migrations or null; `kill`, null or
 {"to": the beginning of a database's name, "text": what stands in the request, "at": which of those, from 1,
-"sent": whether it goes out}; `backups`, the folder of STORAGES["backups"] or null.
+"sent": whether it goes out}; `relay`, [url, token] of another relay for tenants; `backups`, the folder of
+STORAGES["backups"] or null.
 """
 
 import json
@@ -26,6 +27,8 @@ def main(orders):
         # To this process they are the databases themselves, not those of tests.
         settings.DATABASES[alias]["NAME"] = name
         settings.DATABASES[alias]["TEST"] = {}
+    if orders.get("relay"):
+        settings.DATABASES["tenant"] |= dict(zip(("HOST", "PASSWORD"), orders["relay"], strict=True))
     if orders["migrations"]:
         folder, package = orders["migrations"]
         sys.path.insert(0, folder)

@@ -23,6 +23,7 @@ def start(*arguments, kill=None, folder=None, directory=None, backups=None):
         "directory": directory or connections["default"].settings_dict["NAME"],
         "objects": settings.DATABASES["tenant"]["NAME"],
         "migrations": [str(folder), package] if package else None,
+        "relay": [settings.DATABASES["tenant"]["HOST"], settings.DATABASES["tenant"]["PASSWORD"]],
         "backups": backups,
         "kill": dict(zip(("to", "text", "at", "sent"), kill, strict=True)) if kill else None,
     }

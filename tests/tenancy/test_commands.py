@@ -401,6 +401,8 @@ def test_many_rows_are_copied_in_one_trip_from_values_too(acme, db, trips):
         ["tenant_load", "acme", "file"],
         ["tenant_copy", "acme", "beta"],
         ["tenant_delete", "acme"],
+        ["tenant_bookmark", "acme"],
+        ["tenant_restore", "acme", "--bookmark", "0-1"],
         ["tenant_command", "acme", "check"],
         ["all_tenants_command", "check"],
     ],
@@ -413,6 +415,7 @@ def test_where_there_are_no_tenants_their_commands_say_so(words, monkeypatch):
 
 def test_no_command_about_tenants_is_left_out():
     for_any_project = {"migrate", "showmigrations", "relay", "dumpdata", "loaddata", "load_sqlite"}
+    for_any_project |= {"database_bookmark", "database_restore"}
     own = {name for name, app in get_commands().items() if app == "do_bridge"} - for_any_project
     assert own
     for name in own:

@@ -1,6 +1,6 @@
 // Lets in only clients that send one of the relay's tokens, and decides which databases that token opens.
 
-import type { Database } from "./protocol";
+import type { Database, Request } from "./protocol";
 
 /** The databases that a token reaches: all, the objects alone, or D1 alone. */
 export type Scope = "all" | "tenants" | "directory";
@@ -58,6 +58,12 @@ export function scopeRefusal(scope: Scope, { kind }: Database): string | null {
   if (scope === "tenants" && kind === "d1") return "the session's token is only for objects (do:)";
   if (scope === "directory" && kind === "do") return "the session's token is only for D1 (d1:)";
   return null;
+}
+
+/** Why a session with this scope may not send such a request; null if it may. */
+export function operationRefusal(scope: Scope, op: Request["op"]): string | null {
+  if (scope === "all" || (op !== "bookmark" && op !== "restore")) return null;
+  return "bookmarks need the token RELAY_TOKEN";
 }
 
 /** Digests have one length, whatever the length of the texts, so that comparing them reveals nothing. */

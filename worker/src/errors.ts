@@ -82,7 +82,7 @@ function d1Kind(error: unknown): ErrorKind {
   const message = messageOf(error);
   if (/\bSQLITE_[A-Z]+/.test(message)) return "sql";
   if (isTransient(message)) return "retry";
-  if (BOOKMARK.test(message)) return "bad_bookmark";
+  if (BOOKMARK.test(message)) return "bad_session";
   if ((/overloaded/i.test(message) || TURNED_AWAY.test(message)) && !wasReset(error)) return "overloaded";
   // Anything but a certain refusal may have done its work, as a database that was reset half-way.
   return REFUSED.test(message) ? "sql" : "internal";

@@ -25,6 +25,8 @@ const FINGERPRINT = /^[0-9a-f]{0,64}$/;
 const KEY = /^([0-9a-f]{32}):([1-9][0-9]{0,14})$/;
 /** The form of jurisdictions and location hints: which of them exist is the platform's to say. */
 const PLACE = /^[a-z0-9-]{2,16}$/;
+/** "A mostly alphanumeric string", by the platform's documentation. */
+const BOOKMARK = /^[A-Za-z0-9_-]{1,200}$/;
 const DATABASE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 /** A constraint of D1's sessions or a bookmark, which the runtime sends on as the value of an HTTP header. */
 const D1_SESSION = /^[\x21-\x7e]{1,256}$/;
@@ -36,13 +38,14 @@ export type ErrorKind =
   | "too_large"
   | "unknown_database"
   | "unsupported"
+  | "bad_bookmark"
   | "no_transaction"
   | "lease_expired"
   | "foreign_key"
   | "schema_mismatch"
   | "stale_key"
   | "answer_lost"
-  | "bad_bookmark"
+  | "bad_session"
   | "session_limit"
   | "retry"
   | "overloaded"
@@ -178,6 +181,23 @@ export interface EraseRequest {
   fence: number | undefined;
 }
 
+export interface BookmarkRequest {
+  op: "bookmark";
+  id: number;
+  database: ObjectDatabase;
+  /** Milliseconds since 1970; without it the bookmark is that of now. */
+  at: number | undefined;
+}
+
+export interface RestoreRequest {
+  op: "restore";
+  id: number;
+  database: ObjectDatabase;
+  bookmark: string;
+  /** What must succeed first. It is part of what the restore takes back. */
+  steps: Statement[];
+}
+
 export interface OutcomeRequest {
   op: "outcome";
   id: number;
@@ -192,6 +212,8 @@ export type Request =
   | SizeRequest
   | PlaceRequest
   | EraseRequest
+  | BookmarkRequest
+  | RestoreRequest
   | PingRequest;
 
 /** A frame that cannot be served; `id` is the request's if it could be read. */
@@ -248,6 +270,10 @@ function readRequest(id: number, frame: Fields): Request {
       return { op: "place", id, database: readObjectDatabase(frame, "D1 databases have no place here") };
     case "erase":
       return readErase(id, frame);
+    case "bookmark":
+      return readBookmark(id, frame);
+    case "restore":
+      return readRestore(id, frame);
     case "outcome":
       return readOutcome(id, frame);
     case "batch":
@@ -255,7 +281,7 @@ function readRequest(id: number, frame: Fields): Request {
     case "tx":
       return readTransaction(id, frame);
     default:
-      throw new ProtocolError("op must be batch, tx, outcome, size, place, erase or ping");
+      throw new ProtocolError("op must be batch, tx, outcome, size, place, erase, bookmark, restore or ping");
   }
 }
 
@@ -292,6 +318,22 @@ function readErase(id: number, frame: Fields): EraseRequest {
     throw new ProtocolError("fence must be an integer that is not negative");
   }
   return { op: "erase", id, database, fence };
+}
+
+function readBookmark(id: number, frame: Fields): BookmarkRequest {
+  const database = readObjectDatabase(frame, "bookmarks are only for objects");
+  const at = frame["at"];
+  if (at !== undefined && (typeof at !== "number" || !Number.isSafeInteger(at) || at < 0))
+    throw new ProtocolError("at must be a number of milliseconds since 1970");
+  return { op: "bookmark", id, database, at };
+}
+
+function readRestore(id: number, frame: Fields): RestoreRequest {
+  const database = readObjectDatabase(frame, "bookmarks are only for objects");
+  const { bookmark } = frame;
+  if (typeof bookmark !== "string" || !BOOKMARK.test(bookmark))
+    throw new ProtocolError("bookmark must be a text of letters, digits and hyphens");
+  return { op: "restore", id, database, bookmark, steps: readStatements(frame) };
 }
 
 function readOutcome(id: number, frame: Fields): OutcomeRequest {

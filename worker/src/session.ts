@@ -1,6 +1,6 @@
 // One client's session: takes its frames, sends each to its database, answers.
 
-import { scopeRefusal, type Scope } from "./auth";
+import { operationRefusal, scopeRefusal, type Scope } from "./auth";
 import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
 import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
@@ -13,6 +13,7 @@ import {
   parseRequest,
   type Answer,
   type BatchRequest,
+  type BookmarkRequest,
   type D1DatabaseName,
   type Effect,
   type EraseRequest,
@@ -22,10 +23,12 @@ import {
   type OutcomeRequest,
   type PlaceRequest,
   type Request,
+  type RestoreRequest,
   type SizeRequest,
   type TransactionRequest,
 } from "./protocol";
 import { NO_TRANSACTION, RelayedTransaction } from "./relayed-transaction";
+import { bookmarkAnswer } from "./recovery";
 import type { Tenant } from "./tenant";
 import { byteLength } from "./values";
 
@@ -154,6 +157,8 @@ export class Session {
     else if (request.op === "outcome") this.#answer(request, await this.#outcome(request));
     else if (request.op === "place") this.#answer(request, await this.#place(request));
     else if (request.op === "erase") this.#answer(request, await this.#erase(request));
+    else if (request.op === "bookmark") this.#answer(request, await this.#bookmark(request));
+    else if (request.op === "restore") this.#answer(request, await this.#restore(request));
     else if (request.op === "size") this.#answer(request, await this.#size(request));
     else this.#answer(request, await this.#batch(request));
   }
@@ -162,7 +167,8 @@ export class Session {
   #refusal(request: Request): Failure | null {
     if (request.op === "ping") return null;
     const { database } = request;
-    const message = scopeRefusal(this.#limits.scope, database);
+    const { scope } = this.#limits;
+    const message = scopeRefusal(scope, database) ?? operationRefusal(scope, request.op);
     if (message !== null) return { kind: "forbidden", message, effect: "none" };
     return database.kind === "do" ? placementRefusal(this.#env, database) : null;
   }
@@ -244,6 +250,31 @@ export class Session {
       return valueAnswer("erased", Number(erased));
     } catch (error) {
       return { results: [], error: objectFailure(error, "unknown") };
+    }
+  }
+
+  async #bookmark({ database, at }: BookmarkRequest): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
+    this.#subrequests += 1;
+    try {
+      return await this.#object(database).bookmark(database.name, at);
+    } catch (error) {
+      return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
+    }
+  }
+
+  async #restore({ database, bookmark, steps }: RestoreRequest): Promise<Answer> {
+    if (this.#exhausted()) return limitReached();
+    this.#subrequests += 1;
+    let undo: string | null = null;
+    try {
+      return await this.#object(database).restore({ name: database.name, bookmark, steps }, (told) => {
+        undo = told;
+        return Promise.resolve();
+      });
+    } catch (error) {
+      // The restart ends the call with an error; what the object has said before shows that it is the right one.
+      return undo === null ? { results: [], error: objectFailure(error, "unknown") } : bookmarkAnswer(undo);
     }
   }
 

@@ -9,6 +9,7 @@ import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
 import { WriteKeys, type Running } from "./keys";
 import { readNumber } from "./meta";
 import type { Answer, Key, KeyOutcome, Statement, Step } from "./protocol";
+import { bookmark, restore, type Tell } from "./recovery";
 import { SchemaMark } from "./schema";
 import { Results, danglingRows, defersForeignKeys, readsOnly, runStatement } from "./statement";
 
@@ -34,6 +35,12 @@ export interface TransactCall {
   expect?: string | undefined;
   /** The steps that came with the transaction's first request. */
   steps: Step[];
+}
+
+export interface RestoreCall {
+  name: string;
+  bookmark: string;
+  steps: Statement[];
 }
 
 export class Tenant extends DurableObject<Env> {
@@ -132,6 +139,22 @@ export class Tenant extends DurableObject<Env> {
   jurisdiction(name: string): string | null {
     this.#checkName(name);
     return this.ctx.id.jurisdiction ?? null;
+  }
+
+  /** The bookmark of now, or of a moment in milliseconds since 1970. */
+  bookmark(name: string, at: number | undefined): Promise<Answer> {
+    this.#checkName(name);
+    return bookmark(this.ctx.storage, at);
+  }
+
+  /** Runs the steps, then restarts at a bookmark; returns only if it does not, and calls `tell` if it does. */
+  async restore({ name, bookmark: target, steps }: RestoreCall, tell: Tell): Promise<Answer> {
+    this.#checkName(name);
+    // A write between the steps and the restart would be confirmed, and gone.
+    return this.ctx.blockConcurrencyWhile(async () => {
+      const answer = this.#batch(undefined, steps, undefined);
+      return answer.error === undefined ? restore(this.ctx, target, tell) : answer;
+    });
   }
 
   /** The bytes that the database takes on disk. */

@@ -93,7 +93,7 @@ test.each([
   "D1_SESSION_ERROR: invalid bookmark or constraint",
   "D1_ERROR: the bookmark is not one of this database",
 ])("the runtime's refusal of a bookmark has a kind of its own: %s", (message) => {
-  expect(d1Failure(new Error(message))).toMatchObject({ kind: "bad_bookmark", effect: "unknown" });
+  expect(d1Failure(new Error(message))).toMatchObject({ kind: "bad_session", effect: "unknown" });
 });
 
 test("a column named bookmark is no refused bookmark", () => {

@@ -7,6 +7,7 @@ from do_bridge.doctor.probe import Probe
 from . import (
     access,
     batches,
+    history,
     limits,
     measures,
     optimistic,
@@ -30,6 +31,7 @@ PROBES: tuple[Probe, ...] = (
     *optimistic.PROBES,
     *replicas.PROBES,
     *transactions.PROBES,
+    *history.PROBES,
     *measures.PROBES,
 )
 

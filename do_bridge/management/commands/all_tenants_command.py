@@ -5,10 +5,10 @@ from threading import Lock
 
 from django.core.management.base import CommandError
 from django.db import connections
-from tqdm import tqdm
 
 from do_bridge.management.base import TenantsCommand
-from do_bridge.tenancy.migrate.fleet import Fleet, Outcome
+from do_bridge.management.fleets import run_fleet
+from do_bridge.tenancy.migrate.fleet import Outcome
 from do_bridge.tenancy.tenants import registered_slugs
 
 from .tenant_command import add_command_arguments, check_command, run_for_tenant
@@ -51,38 +51,13 @@ class Command(TenantsCommand):
                 self._show(slug, text)
             return outcome
 
-        fleet = Fleet(work, jobs=jobs)
-        # The raw stream, because Django's wrapper adds a newline after each step of the bar.
-        hidden = verbosity < 1 or not self.stderr.isatty()
-        with tqdm(total=len(slugs), unit="tenant", file=self.stderr._out, disable=hidden) as bar:
-            fleet.run(slugs, bar)
-        self._report(fleet, len(slugs), verbosity)
+        again = "Run the command again for them with --tenant SLUG."
+        run_fleet(self, work, slugs, jobs=jobs, verbosity=verbosity, again=again)
 
     def _show(self, slug, text):
         if text.strip():
             self.stdout.write(self.style.MIGRATE_HEADING(f"== {slug}"))
             self.stdout.write(text, ending="" if text.endswith("\n") else "\n")
-
-    def _report(self, fleet, total, verbosity):
-        outcomes = sorted(fleet.outcomes, key=lambda outcome: outcome.slug)
-        failures = [outcome.slug for outcome in outcomes if outcome.failed]
-        if verbosity >= 1:
-            width = max((len(outcome.slug) for outcome in outcomes), default=0)
-            for one in outcomes:
-                text = self.style.ERROR(one.error) if one.failed else self.style.SUCCESS(one.text)
-                self.stdout.write(f"  {one.slug:<{width}}  {one.seconds:6.1f} s  {text}")
-            self.stdout.write(f"{len(outcomes)} tenants, {len(failures)} failed.")
-        if fleet.interrupted:
-            raise CommandError(
-                f"Interrupted after {len(outcomes)} of {total} tenants. The command did not run for the "
-                "others.",
-                returncode=130,
-            )
-        if failures:
-            raise CommandError(
-                f"{len(failures)} of {len(outcomes)} tenants failed: {', '.join(failures)}. Run the command "
-                "again for them with --tenant SLUG."
-            )
 
 
 def _chosen(wanted):

@@ -8,10 +8,11 @@ from django.db import DatabaseError, connections
 from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.management.migrating import MigrateCommand
 from do_bridge.management.other_projects import OPTION, refuse_other_project
+from do_bridge.management.time_travel import bookmark_before
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import bookmarks, leases, ledger
 from do_bridge.tenancy.lifecycle.database_lease import database_lease
 from do_bridge.tenancy.lifecycle.emptying import drop_left_over, fail, settle
 from do_bridge.tenancy.lifecycle.fencing import fenced
@@ -115,7 +116,10 @@ class Command(MigrateCommand):
         if not (looks_only or options.get("with_other_apps")):
             refuse_other_project(database)
         if slug is None and not looks_only:
-            with database_lease(database, self.stderr if options["verbosity"] else None):
+            with (
+                database_lease(database, self.stderr if options["verbosity"] else None),
+                bookmark_before(self, database, options["verbosity"]),
+            ):
                 return self._migrate_alias(database, options)
         if looks_only or not options.get("noted", True) or directory_is_closed():
             return self._migrate_alias(database, options)
@@ -164,7 +168,13 @@ class Command(MigrateCommand):
         """Migrate one tenant under a lease and record the outcome in the ledger."""
         alias = tenant_alias(slug)
         # A call from code adopts an object with tables; a typed command does not.
-        lease = leases.take(slug, Operation.MIGRATE, partial(read_tenant, slug), adopts=not self.is_typed)
+        lease = leases.take(
+            slug,
+            Operation.MIGRATE,
+            partial(read_tenant, slug),
+            adopts=not self.is_typed,
+            noting=partial(_bookmarks, options),
+        )
         if not lease.fence:
             self._refuse(lease)
         try:
@@ -340,6 +350,22 @@ class Command(MigrateCommand):
                 f"{len(behind)} of {total} tenants {verb} behind: {_some(behind)}. "
                 "Run `manage.py migrate --database tenant` to migrate them."
             )
+
+
+def _bookmarks(options, rows, owner):
+    """Return the statements that keep bookmarks of tenants that `migrate` may change.
+
+    Without a target each tenant may be changed.
+    """
+    try:
+        target = migrations_at_target(options)
+    except TargetError:
+        return []
+    if target is not None:
+        rows = [
+            row for row in rows if not is_there(known.migrations_of(row.fingerprint) or frozenset(), target)
+        ]
+    return bookmarks.before_migration(rows, owner)
 
 
 def _some(slugs):

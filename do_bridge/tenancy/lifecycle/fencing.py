@@ -192,6 +192,12 @@ class _FencedTransport(WrappedTransport):
             return send(statements)
         return _behind(self.guard, send, statements)
 
+    def restore(self, database, bookmark, deadline, *, first=()):
+        def send(steps):
+            return self.inner.restore(database, bookmark, deadline, first=steps)
+
+        return _guarded(self.guard, send, first)
+
     def transaction(self, database, lease, **more):
         return _FencedTransaction(self.inner.transaction(database, lease, **more), self.guard)
 
@@ -223,8 +229,13 @@ def _behind(guard, send, steps):
 
     An error's `step` does not count the guard's statements.
     """
+    return _guarded(guard, send, steps)[len(guard) :]
+
+
+def _guarded(guard, send, steps):
+    """Send the steps after the guard, and return what `send` returns."""
     try:
-        return send([*guard, *steps])[len(guard) :]
+        return send([*guard, *steps])
     except driver.Error as error:
         if (higher := told(error, FENCED)) is not None:
             raise driver.OperationalError(

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from django.db import DatabaseError, OperationalError
 
-from do_bridge.backends.remote_sqlite.refusals import failing, told
+from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table, told
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.places import default_jurisdiction, note
 from do_bridge.tenancy.replicated.sql import run_batch
@@ -23,11 +23,14 @@ from . import ledger
 from .lease_sql import EXPIRY, NOW, directory, names, take_statement
 from .looking import close_to_older
 from .renewing import renewed
-from .states import FILLING, Do, Operation, Row, State, is_its_work, next_step
+from .states import EXCLUSIVE, Do, Operation, Row, State, is_its_work, next_step
 
 _LOST = "lost"
 #: Seconds for which one waits longer than a lease lasts, so that a dead holder is outlived.
 MARGIN = 5
+#: The commands of operations that have another name.
+_COMMANDS = {Operation.RESTORE: "tenant_load --replace", Operation.REWIND: "tenant_restore"}
+_ALL = tuple(Operation)
 # Seconds between two reads of another process's lease, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 
@@ -139,7 +142,8 @@ def take(
     replaces=False,
     place=None,
     wait=None,
-    waits_for=tuple(Operation),
+    waits_for=_ALL,
+    noting=None,
 ):
     """Wait for other operations, then take a lease.
 
@@ -149,7 +153,7 @@ def take(
     decide. With `adopts` the operation keeps tables that are not the tenant's, with `replaces` it drops those
     of a tenant that is ready. A tenant that does not exist gets the `place`. It waits at most `wait` seconds,
     and only for the operations in `waits_for`. If the step is a refusal, nothing is taken, and the Lease
-    returned has the `fence` 0. Raises Held.
+    returned has the `fence` 0. `noting`: see `take_many`. Raises Held.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + MARGIN if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
@@ -172,7 +176,7 @@ def take(
             step, owner = Do.DROP, ""
         if step in (Do.TAKEN, Do.UNFINISHED, Do.GONE):
             return Lease(operation, row, 0, "", 0, step)
-        if (lease := take_many([row], operation, owner).get(slug)) is None:
+        if (lease := take_many([row], operation, owner, noting=noting).get(slug)) is None:
             continue
         lease.step = step
         if step == Do.KEEP and (row.operation or adopts):
@@ -207,11 +211,12 @@ def _decide(row, operation, read, adopts, has_waited):
     return step, row.owner if is_its_work(row, held) or not held.has_tables else ""
 
 
-def take_many(rows, operation, owner="", seconds=None):
+def take_many(rows, operation, owner="", seconds=None, noting=None):
     """Take the leases of tenants whose ledger rows are still `rows`.
 
     One round trip to D1. Returns {slug: Lease} of the leases taken. The rows keep their states until the
-    leases are settled.
+    leases are settled. `noting(rows, owner)` returns statements that follow in the same batch; the rows of
+    the leases taken have that owner by then.
     """
     seconds = conf("LEASE_SECONDS") if seconds is None else seconds
     rows, owner = list(rows), owner or uuid4().hex
@@ -223,8 +228,9 @@ def take_many(rows, operation, owner="", seconds=None):
     if not of:
         return {}
     asked = time.monotonic()
+    also = noting(rows, owner) if noting is not None else []
     with ledger.clear_errors():
-        (result,) = run_batch(directory(), [take_statement(of.values(), operation, seconds)])
+        result = _run_take(take_statement(of.values(), operation, seconds), also)
     taken = {
         slug: Lease(operation, row, fence, its_owner, seconds, asked=asked)
         for slug, fence in result.rows
@@ -233,6 +239,28 @@ def take_many(rows, operation, owner="", seconds=None):
     for lease in taken.values():
         note(replace(lease.row, fence=lease.fence))
     return taken
+
+
+def _run_take(statement, also):
+    """Run the statements as one batch; return the result of the first."""
+    try:
+        return run_batch(directory(), [statement, *also])[0]
+    except DatabaseError as error:
+        # D1 has not been migrated to this version yet.
+        if not also or not is_missing_table(error, "do_bridge_tenantbookmark"):
+            raise
+    return run_batch(directory(), [statement])[0]
+
+
+def advance(lease, also=()):
+    """Give a lease the next fencing token, and return the lease with it.
+
+    The statements `also` follow in the same batch. Raises LeaseLost.
+    """
+    statement = _update_statement([[lease.slug, lease.fence]], "fence = s.fence + 1")
+    if not run_batch(directory(), [statement, *also])[0].rows:
+        raise lost(lease)
+    return replace(lease, fence=lease.fence + 1)
 
 
 def settle(lease, state=State.READY, fingerprint=""):
@@ -387,10 +415,8 @@ def refuse(lease):
     """Raise Unfinished if another operation must be run again before this lease."""
     if lease.step == Do.UNFINISHED:
         row = lease.row
-        is_named = row.operation in (*FILLING, Operation.DELETE)
-        again = f"tenant_{row.operation}" if is_named else "the interrupted command"
-        if row.operation == Operation.RESTORE:
-            again = "tenant_load --replace"
+        again = f"tenant_{row.operation}" if row.operation in EXCLUSIVE else "the interrupted command"
+        again = _COMMANDS.get(row.operation, again)
         raise Unfinished(
             f"Tenant {row.slug!r} is not ready, because an operation ({row.operation}) was interrupted. "
             f"Run {again} again, or delete the tenant with `manage.py tenant_delete {row.slug}`."

@@ -41,7 +41,7 @@ from .fencing import fenced
 from .looking import near, read_tenant, refuse_elsewhere
 from .outside import refuse_block, run_outside
 from .signals import tenant_filled
-from .states import FILLING, Do, Found, Operation, found, is_its_work, next_step
+from .states import EXCLUSIVE, Do, Found, Operation, found, is_its_work, next_step
 from .template_objects import note_used
 
 logger = logging.getLogger("do_bridge.migrations")
@@ -187,7 +187,7 @@ def _refuse_unsettled(tenant):
     if tenant.unsettled is None:
         return
     row = leases.Row(*json.loads(tenant.unsettled), is_registered=True)
-    if row.operation in (*FILLING, Operation.DELETE):
+    if row.operation in EXCLUSIVE:
         raise TenantBehind(
             f"Tenant {tenant.slug!r} is not ready, because '{row.operation}' has not finished. Wait until it "
             "has, or run the same command again if it was interrupted."

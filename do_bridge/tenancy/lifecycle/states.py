@@ -2,7 +2,7 @@
 
 A tenant's ledger row records in which `State` the tenant is at rest, and which `Operation` works on it or
 was interrupted. The tenant's object records what it holds, and which lease wrote that. `found` makes one of
-five findings of the two, and `TABLE` has what each operation does then. `docs/explanation/lifecycle.md`
+six findings of the two, and `TABLE` has what each operation does then. `docs/explanation/lifecycle.md`
 draws the same table.
 """
 
@@ -27,11 +27,14 @@ class Operation(StrEnum):
     MIGRATE = "migrate"
     MOVE = "move"
     RESTORE = "restore"
+    REWIND = "rewind"
     DELETE = "delete"
 
 
 #: They fill an object in many batches, and until the last one it is not to be used.
 FILLING = (Operation.LOAD, Operation.COPY, Operation.RESTORE)
+#: While one of them has not finished, nobody uses the tenant.
+EXCLUSIVE = (*FILLING, Operation.REWIND, Operation.DELETE)
 
 
 #: What an object has in place of its schema fingerprint while its tenant is moved, so that every request is
@@ -56,6 +59,7 @@ class Found(StrEnum):
     READY = "ready"
     DELETED = "deleted"
     FILLING = "filling"
+    REWINDING = "rewinding"
     DELETING = "deleting"
 
 
@@ -71,23 +75,33 @@ class Do(StrEnum):
 
 
 _ALIKE = {Operation.COPY: Operation.LOAD, Operation.RESTORE: Operation.LOAD}
-_COLUMNS = (Operation.CREATE, Operation.LOAD, Operation.MIGRATE, Operation.MOVE, Operation.DELETE)
-_MAKE = (Do.MAKE, Do.MAKE, Do.MAKE, Do.MAKE, Do.DROP)
-_DROP = (Do.DROP, Do.DROP, Do.DROP, Do.DROP, Do.DROP)
-_TAKEN = (Do.TAKEN, Do.TAKEN, Do.TAKEN, Do.TAKEN, Do.DROP)
-_OWN = (Do.KEEP, Do.TAKEN, Do.KEEP, Do.KEEP, Do.DROP)
-_GONE = (Do.GONE, Do.GONE, Do.DROP)
-_UNFINISHED = (Do.UNFINISHED, Do.DROP, Do.UNFINISHED, Do.UNFINISHED, Do.DROP)
-_ONLY_DELETE = (Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.DROP)
+_COLUMNS = (
+    Operation.CREATE,
+    Operation.LOAD,
+    Operation.MIGRATE,
+    Operation.MOVE,
+    Operation.REWIND,
+    Operation.DELETE,
+)
+_MAKE = (Do.MAKE, Do.MAKE, Do.MAKE, Do.MAKE, Do.TAKEN, Do.DROP)
+_DROP = (Do.DROP, Do.DROP, Do.DROP, Do.DROP, Do.TAKEN, Do.DROP)
+_TAKEN = (Do.TAKEN, Do.TAKEN, Do.TAKEN, Do.TAKEN, Do.TAKEN, Do.DROP)
+_OWN = (Do.KEEP, Do.TAKEN, Do.KEEP, Do.KEEP, Do.KEEP, Do.DROP)
+_GONE = (Do.GONE, Do.GONE, Do.GONE, Do.DROP)
+_UNFINISHED = (Do.UNFINISHED, Do.DROP, Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.DROP)
+_ONLY_REWIND = (Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.KEEP, Do.DROP)
+_ONLY_DELETE = (Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.UNFINISHED, Do.DROP)
 
-#: {(found, content): what create, load (and copy, restore), migrate (and a first use), move, delete do}.
+#: {(found, content): what create, load (and copy, restore), migrate (and a first use), move, rewind, delete
+#: do}.
 TABLE = {
     (Found.UNUSED, Content.EMPTY): _MAKE,
     (Found.UNUSED, Content.LEFT_OVER): _DROP,
     (Found.UNUSED, Content.PART): _TAKEN,
     (Found.UNUSED, Content.WHOLE): _TAKEN,
     (Found.UNUSED, Content.FROZEN): _TAKEN,
-    (Found.READY, Content.EMPTY): _MAKE,
+    # What an emptied object held can be brought back.
+    (Found.READY, Content.EMPTY): (Do.MAKE, Do.MAKE, Do.MAKE, Do.MAKE, Do.KEEP, Do.DROP),
     (Found.READY, Content.LEFT_OVER): _OWN,
     (Found.READY, Content.PART): _OWN,
     (Found.READY, Content.WHOLE): _OWN,
@@ -97,11 +111,23 @@ TABLE = {
     (Found.DELETED, Content.PART): (Do.TAKEN, Do.TAKEN, *_GONE),
     (Found.DELETED, Content.WHOLE): (Do.TAKEN, Do.TAKEN, *_GONE),
     (Found.DELETED, Content.FROZEN): (Do.TAKEN, Do.TAKEN, *_GONE),
-    (Found.FILLING, Content.EMPTY): (Do.MAKE, Do.MAKE, Do.UNFINISHED, Do.UNFINISHED, Do.DROP),
+    (Found.FILLING, Content.EMPTY): (
+        Do.MAKE,
+        Do.MAKE,
+        Do.UNFINISHED,
+        Do.UNFINISHED,
+        Do.UNFINISHED,
+        Do.DROP,
+    ),
     (Found.FILLING, Content.LEFT_OVER): _UNFINISHED,
     (Found.FILLING, Content.PART): _UNFINISHED,
     (Found.FILLING, Content.WHOLE): _UNFINISHED,
     (Found.FILLING, Content.FROZEN): _UNFINISHED,
+    (Found.REWINDING, Content.EMPTY): _ONLY_REWIND,
+    (Found.REWINDING, Content.LEFT_OVER): _ONLY_REWIND,
+    (Found.REWINDING, Content.PART): _ONLY_REWIND,
+    (Found.REWINDING, Content.WHOLE): _ONLY_REWIND,
+    (Found.REWINDING, Content.FROZEN): _ONLY_REWIND,
     (Found.DELETING, Content.EMPTY): _ONLY_DELETE,
     (Found.DELETING, Content.LEFT_OVER): _ONLY_DELETE,
     (Found.DELETING, Content.PART): _ONLY_DELETE,
@@ -169,6 +195,9 @@ def found(row, held):
     """Return what an expired or free row and its object are together."""
     if row.operation == Operation.DELETE:
         return Found.DELETING
+    if row.operation == Operation.REWIND:
+        # The object is at the moment asked for, or where it was before.
+        return Found.REWINDING
     has_begun = is_its_work(row, held)
     if row.operation in FILLING and (has_begun or not held.has_tables):
         return Found.FILLING

@@ -15,7 +15,7 @@ from django.utils.timezone import now
 from do_bridge.backends.remote_sqlite.migrate.progress import REFUSE_HALF_UNAPPLIED
 from do_bridge.backends.remote_sqlite.rebuild import guarded
 from do_bridge.driver.sql import prepare
-from do_bridge.tenancy.lifecycle import leases
+from do_bridge.tenancy.lifecycle import bookmarks, leases
 from do_bridge.tenancy.lifecycle.emptying import clear
 from do_bridge.tenancy.lifecycle.fencing import fenced
 from do_bridge.tenancy.lifecycle.looking import close_to_older, read_tenant, refuse_elsewhere
@@ -154,13 +154,16 @@ class LeasedFleet:
         return Fleet(self._work, before=self._begin, after=self._end, jobs=self.jobs)
 
     def _begin(self, slugs):
-        """Take the leases of those tenants that are at rest by the ledger."""
+        """Take the leases of tenants that are at rest by the ledger.
+
+        Their bookmarks are kept.
+        """
         at_rest = [
             row
             for row in leases.look_at_many(slugs).values()
             if row.state == State.READY and row.operation in ("", Operation.MIGRATE) and not row.is_live
         ]
-        self._leases = leases.take_many(at_rest, Operation.MIGRATE)
+        self._leases = leases.take_many(at_rest, Operation.MIGRATE, noting=bookmarks.before_migration)
         self._keeping = ExitStack()
         self._keeping.enter_context(leases.kept(*self._leases.values()))
 
@@ -182,7 +185,7 @@ class LeasedFleet:
             held.append(read_tenant(slug))
             return held[-1]
 
-        lease = leases.take(slug, Operation.MIGRATE, read)
+        lease = leases.take(slug, Operation.MIGRATE, read, noting=bookmarks.before_migration)
         if not lease.fence:
             if lease.step == Do.TAKEN:
                 raise TenantUnclaimed(slug)

@@ -15,7 +15,7 @@ from django.db.backends.signals import connection_created
 from do_bridge.tenancy import places
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import unset_context
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import bookmarks, leases, ledger
 from do_bridge.tenancy.lifecycle.emptying import fail, settle
 from do_bridge.tenancy.lifecycle.fencing import is_fenced, read_object
 from do_bridge.tenancy.lifecycle.looking import close_to_older, is_unchecked, read_tenant, unchecked
@@ -231,6 +231,7 @@ def _take(slug, held):
             read,
             wait=conf("LEASE_SECONDS") / 2,
             waits_for=(Operation.CREATE, Operation.MIGRATE, Operation.MOVE),
+            noting=bookmarks.before_migration,
         )
     except _Done:
         return None

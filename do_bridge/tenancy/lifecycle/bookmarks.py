@@ -1,0 +1,248 @@
+"""Read the bookmarks of tenants' objects, and keep them in D1.
+
+A bookmark is a moment of an object's history, of which the platform keeps 30 days. D1 keeps the bookmarks in
+the table of `TenantBookmark`.
+"""
+
+import json
+import logging
+from datetime import timedelta
+
+from django.db import Error, connections
+from django.db.models import F, Max, OuterRef, Q, Subquery
+from django.utils.timezone import now
+
+from do_bridge import driver
+from do_bridge.driver.limits import chunks
+from do_bridge.driver.transport import Deadline
+from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.replicated.sql import run_batch
+from do_bridge.tenancy.slugs import tenant_alias
+
+from . import ledger
+from .emptying import connected
+from .states import Operation, State
+
+logger = logging.getLogger("do_bridge.migrations")
+
+MIGRATION, RESTORE, REQUEST = "migration", "restore", "request"
+#: The history that the platform keeps:
+#: https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/#pitr-point-in-time-recovery-api
+KEPT = timedelta(days=30)
+#: Bookmarks that are read in one round trip.
+PIECE = 64
+_NOW = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+
+_warned = set()
+
+
+def bookmark_of(slug, at=None):
+    """Return the bookmark of a tenant's present state, or of that at a moment.
+
+    `at` is a datetime. One round trip. Raises Django's database errors.
+    """
+    moment = None if at is None else int(at.timestamp() * 1000)
+    with connected(tenant_alias(slug)) as connection:
+        return connection.bookmark(moment)
+
+
+def bookmarks_of(slugs):
+    """Return {slug: bookmark or the driver's error} of tenants' present states.
+
+    One round trip for each PIECE of slugs. Raises Django's database errors.
+    """
+    found = {}
+    for chunk in chunks(list(slugs), PIECE):
+        names = [connections[tenant_alias(slug)].get_connection_params()["database"] for slug in chunk]
+        with connected(tenant_alias(chunk[0])) as connection:
+            answers = connection.transport.bookmarks(names, Deadline(connection.timeout))
+        found.update(zip(chunk, answers, strict=True))
+    return found
+
+
+def before_migration(rows, owner):
+    """Return the statements that keep a bookmark of each tenant before its migration.
+
+    They belong into the batch that takes the leases of the ledger's `rows` for this `owner`, so that the
+    bookmarks are kept whatever becomes of this process. Tenants without a schema get none. If there are no
+    bookmarks, a warning is logged once, and the migration continues. See `leases.take_many`.
+    """
+    at_rest = [
+        row
+        for row in rows
+        if row.state == State.READY and row.fingerprint and row.operation in ("", Operation.MIGRATE)
+    ]
+    if not at_rest or not conf("BOOKMARKS"):
+        return []
+    try:
+        found = bookmarks_of([row.slug for row in at_rest])
+    except Error as error:
+        _warn(error)
+        return []
+    kept = []
+    for row in at_rest:
+        if isinstance(bookmark := found[row.slug], driver.Error):
+            _warn(bookmark)
+        else:
+            kept.append((row, bookmark))
+    return [_keep(kept, MIGRATION, owner), _prune()] if kept else []
+
+
+def before_rewind(rows, owner):
+    """Return the statements that keep the bookmark that undoes a rewind.
+
+    `rows` is the tenant's row alone. If an interrupted rewind has kept a bookmark, that one stays, because
+    the object may be rewound already. Raises Django's database errors. See `leases.take_many`.
+    """
+    (row,) = rows
+    sql = (
+        f"UPDATE {_table()} SET fence = s.fence FROM {_states()} AS s "  # noqa: S608
+        f"WHERE s.slug = %s AND s.owner = %s AND {_table()}.slug = s.slug "
+        f"AND {_table()}.fence = %s AND reason = '{RESTORE}'"
+    )
+    again = [(sql, [row.slug, owner, row.fence])] if row.operation == Operation.REWIND else []
+    return [*again, _keep([(row, bookmark_of(row.slug))], RESTORE, owner), _prune()]
+
+
+def record(slug, bookmark, taken=None):
+    """Keep a bookmark that somebody asked for; one round trip."""
+    values = [slug, bookmark, _moment(taken), REQUEST, slug]
+    sql = (
+        f"INSERT INTO {_table()} (slug, bookmark, taken, reason, fingerprint, fence) SELECT %s, %s, "  # noqa: S608
+        f"coalesce(%s, {_NOW}), %s, coalesce(s.fingerprint, ''), coalesce(s.fence, 0) FROM (SELECT 1) "
+        f"LEFT JOIN {_states()} AS s ON s.slug = %s"
+    )
+    with ledger.clear_errors():
+        run_batch(_directory(), [(sql, values), _prune()])
+
+
+def undo_of(lease):
+    """Return the bookmark that `before_rewind` has kept for a lease."""
+    kept = all_bookmarks().filter(slug=lease.slug, fence=lease.fence, reason=RESTORE)
+    return kept.values_list("bookmark", flat=True).first()
+
+
+def follow(lease):
+    """Return the statement with which `before_rewind`'s bookmark gets the next token of a lease."""
+    sql = f"UPDATE {_table()} SET fence = fence + 1 WHERE slug = %s AND fence = %s AND reason = '{RESTORE}'"  # noqa: S608
+    return [(sql, [lease.slug, lease.fence])]
+
+
+def note_used(lease, target, undo):
+    """Record that a tenant was taken back to a bookmark.
+
+    `undo` is the bookmark that undoes this exactly, or None if the answer with it was lost. One round trip.
+    """
+    table, own = _table(), f"(fence = %s AND reason = '{RESTORE}')"
+    statements = [
+        (
+            f"UPDATE {table} SET used = {_NOW} WHERE slug = %s AND (bookmark = %s OR {own})",  # noqa: S608
+            [lease.slug, target, lease.fence],
+        )
+    ]
+    if undo is not None:
+        statements.append(
+            (
+                f"UPDATE {table} SET bookmark = %s WHERE slug = %s AND {own}",  # noqa: S608
+                [undo, lease.slug, lease.fence],
+            )
+        )
+    run_batch(_directory(), statements)
+
+
+def before_last_migration(slug):
+    """Return the TenantBookmark from before a tenant's last migration, or None.
+
+    Its `restored` is when the tenant was last restored, or None.
+    """
+    return _of_life(MIGRATION).filter(slug=slug).first()
+
+
+def before_migrations_since(moment):
+    """Return {slug: TenantBookmark} from before the first migration since a moment.
+
+    Tenants that were restored after their migrations are left out.
+    """
+    found = _of_life(MIGRATION).filter(Q(restored=None) | Q(taken__gt=F("restored")), taken__gte=moment)
+    # The earliest of a tenant comes last.
+    return {one.slug: one for one in found.iterator(ledger.PIECE)}
+
+
+def listed(slug):
+    """Return a tenant's TenantBookmarks, the latest first."""
+    return _of_life().filter(slug=slug)
+
+
+def _of_life(*reasons):
+    """Return the bookmarks that the platform still has, without former tenants'."""
+    emptied = ledger.all_states().filter(slug=OuterRef("slug")).values("emptied")
+    used = all_bookmarks().filter(slug=OuterRef("slug")).order_by().values("slug")
+    restored = used.annotate(last=Max("used")).values("last")
+    found = all_bookmarks().filter(taken__gte=now() - KEPT)
+    found = found.annotate(emptied=Subquery(emptied), restored=Subquery(restored))
+    found = found.filter(fence__gte=F("emptied")).order_by("-taken", "-pk")
+    return found.filter(reason__in=reasons) if reasons else found
+
+
+def all_bookmarks():
+    """Return the query for all bookmarks that D1 keeps."""
+    return _model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+
+
+def _keep(kept, reason, owner):
+    """Return the statement that inserts bookmarks, for (ledger row, bookmark).
+
+    It inserts them if `owner` has the lease. A lease keeps one bookmark.
+    """
+    values = json.dumps([[row.slug, bookmark, row.fingerprint] for row, bookmark in kept])
+    return (
+        f"INSERT INTO {_table()} (slug, bookmark, taken, reason, fingerprint, fence) "  # noqa: S608
+        f"SELECT s.slug, value->>1, {_NOW}, %s, value->>2, s.fence "
+        f"FROM json_each(%s) JOIN {_states()} AS s ON s.slug = value->>0 WHERE s.owner = %s "
+        f"AND NOT EXISTS (SELECT 1 FROM {_table()} AS b WHERE b.slug = s.slug AND b.fence = s.fence)",
+        [reason, values, owner],
+    )
+
+
+def _prune():
+    """Return the statement that deletes the bookmarks that the platform no longer has."""
+    return f"DELETE FROM {_table()} WHERE taken < %s", [_moment(now() - KEPT)]  # noqa: S608
+
+
+def _moment(at):
+    return None if at is None else _directory().ops.adapt_datetimefield_value(at)
+
+
+def _warn(error):
+    """Log, once for each reason, that there are no bookmarks."""
+    kind = getattr(error, "kind", None) or getattr(error.__cause__, "kind", None)
+    if kind in _warned:
+        return
+    _warned.add(kind)
+    logger.warning(
+        "No bookmark is kept before a tenant's migration: %s. The migration continues, and it can be taken "
+        "back only by `manage.py tenant_restore SLUG --to TIME`. Bookmarks need a relay of this version "
+        "(`manage.py relay deploy`) and RELAY_TOKEN, not RELAY_TOKEN_TENANTS. To do without them, set "
+        "DO_BRIDGE['BOOKMARKS'] = False.",
+        str(error).rstrip("."),
+    )
+
+
+def _directory():
+    return connections[conf("DIRECTORY_ALIAS")]
+
+
+def _model():
+    from do_bridge.models import TenantBookmark
+
+    return TenantBookmark
+
+
+def _table():
+    return _directory().ops.quote_name(_model()._meta.db_table)
+
+
+def _states():
+    from do_bridge.models import TenantState
+
+    return _directory().ops.quote_name(TenantState._meta.db_table)
