@@ -111,6 +111,9 @@ class TenantBookmark(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     slug = models.CharField(max_length=63)
+    jurisdiction = models.CharField(
+        max_length=16, blank=True, default="", help_text="Where the object is whose history this is."
+    )
     bookmark = models.CharField(max_length=200)
     taken = models.DateTimeField(help_text="When the bookmark was taken, or the moment that it stands for.")
     reason = models.CharField(max_length=10, choices=Reason)

@@ -13,6 +13,15 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("slug", models.CharField(max_length=63)),
+                (
+                    "jurisdiction",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text="Where the object is whose history this is.",
+                        max_length=16,
+                    ),
+                ),
                 ("bookmark", models.CharField(max_length=200)),
                 ("taken", models.DateTimeField(help_text="When the bookmark was taken, or the moment that it stands for.")),
                 (

@@ -180,7 +180,7 @@ def test_a_rewind_does_what_the_table_says_on_a_stand_in(history, slug, state, t
     # What the object held at the moment to which the rewind goes.
     provision(slug)
     ask(slug, MARK)
-    moment = bookmark_of(slug)
+    moment = bookmark_of(leases.look(slug))
     empty_object(tenant_alias(slug))
     row, held = set_up(slug, state, there)
     step = next_step(row, held, Operation.REWIND)

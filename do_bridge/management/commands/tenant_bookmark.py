@@ -6,7 +6,7 @@ from django.db import Error
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.moments import add_moment, shown
 from do_bridge.management.named_tenants import refuse_unregistered
-from do_bridge.tenancy.lifecycle import bookmarks
+from do_bridge.tenancy.lifecycle import bookmarks, leases
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 
@@ -30,8 +30,9 @@ class Command(TenantsCommand):
             if options["list"]:
                 self._list(slug)
                 return
-            bookmark = bookmarks.bookmark_of(slug, at)
-            bookmarks.record(slug, bookmark, at)
+            row = leases.look(slug)
+            bookmark = bookmarks.bookmark_of(row, at)
+            bookmarks.record(row, bookmark, at)
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
         except Error as error:

@@ -105,7 +105,7 @@ class Command(TenantsCommand):
         if options["bookmark"]:
             return options["bookmark"], f"the bookmark {options['bookmark']}"
         if (at := options["to"]) is not None:
-            return bookmarks.bookmark_of(slug, at), shown(at)
+            return bookmarks.bookmark_of(leases.look(slug), at), shown(at)
         found = bookmarks.before_last_migration(slug)
         if found is None:
             raise CommandError(

@@ -20,7 +20,7 @@ from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.slugs import tenant_alias
 
 from . import ledger
-from .emptying import connected
+from .emptying import connected, object_of
 from .states import Operation, State
 
 logger = logging.getLogger("do_bridge.migrations")
@@ -36,27 +36,29 @@ _NOW = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
 _warned = set()
 
 
-def bookmark_of(slug, at=None):
+def bookmark_of(row, at=None):
     """Return the bookmark of a tenant's present state, or of that at a moment.
 
-    `at` is a datetime. One round trip. Raises Django's database errors.
+    `row` is the tenant's in the ledger, which names the place of its object. `at` is a datetime. One round
+    trip. Raises Django's database errors.
     """
     moment = None if at is None else int(at.timestamp() * 1000)
-    with connected(tenant_alias(slug)) as connection:
+    with connected(tenant_alias(row.slug), row.jurisdiction) as connection:
         return connection.bookmark(moment)
 
 
-def bookmarks_of(slugs):
+def bookmarks_of(rows):
     """Return {slug: bookmark or the driver's error} of tenants' present states.
 
-    One round trip for each PIECE of slugs. Raises Django's database errors.
+    `rows` are the tenants' in the ledger. One round trip for each PIECE of them. Raises Django's database
+    errors.
     """
     found = {}
-    for chunk in chunks(list(slugs), PIECE):
-        names = [connections[tenant_alias(slug)].get_connection_params()["database"] for slug in chunk]
-        with connected(tenant_alias(chunk[0])) as connection:
+    for chunk in chunks(list(rows), PIECE):
+        names = [object_of(tenant_alias(row.slug), row.jurisdiction) for row in chunk]
+        with connected(tenant_alias(chunk[0].slug), chunk[0].jurisdiction) as connection:
             answers = connection.transport.bookmarks(names, Deadline(connection.timeout))
-        found.update(zip(chunk, answers, strict=True))
+        found.update(zip([row.slug for row in chunk], answers, strict=True))
     return found
 
 
@@ -75,7 +77,7 @@ def before_migration(rows, owner):
     if not at_rest or not conf("BOOKMARKS"):
         return []
     try:
-        found = bookmarks_of([row.slug for row in at_rest])
+        found = bookmarks_of(at_rest)
     except Error as error:
         _warn(error)
         return []
@@ -101,16 +103,19 @@ def before_rewind(rows, owner):
         f"AND {_table()}.fence = %s AND reason = '{RESTORE}'"
     )
     again = [(sql, [row.slug, owner, row.fence])] if row.operation == Operation.REWIND else []
-    return [*again, _keep([(row, bookmark_of(row.slug))], RESTORE, owner), _prune()]
+    return [*again, _keep([(row, bookmark_of(row))], RESTORE, owner), _prune()]
 
 
-def record(slug, bookmark, taken=None):
-    """Keep a bookmark that somebody asked for; one round trip."""
-    values = [slug, bookmark, _moment(taken), REQUEST, slug]
+def record(row, bookmark, taken=None):
+    """Keep a bookmark that somebody asked for; one round trip.
+
+    `row` is the tenant's in the ledger, with which the bookmark was read.
+    """
+    values = [row.slug, row.jurisdiction, bookmark, _moment(taken), REQUEST, row.slug]
     sql = (
-        f"INSERT INTO {_table()} (slug, bookmark, taken, reason, fingerprint, fence) SELECT %s, %s, "  # noqa: S608
-        f"coalesce(%s, {_NOW}), %s, coalesce(s.fingerprint, ''), coalesce(s.fence, 0) FROM (SELECT 1) "
-        f"LEFT JOIN {_states()} AS s ON s.slug = %s"
+        f"INSERT INTO {_table()} (slug, jurisdiction, bookmark, taken, reason, fingerprint, fence) "  # noqa: S608
+        f"SELECT %s, %s, %s, coalesce(%s, {_NOW}), %s, coalesce(s.fingerprint, ''), coalesce(s.fence, 0) "
+        f"FROM (SELECT 1) LEFT JOIN {_states()} AS s ON s.slug = %s"
     )
     with ledger.clear_errors():
         run_batch(_directory(), [(sql, values), _prune()])
@@ -174,14 +179,24 @@ def listed(slug):
 
 
 def _of_life(*reasons):
-    """Return the bookmarks that the platform still has, without former tenants'."""
-    emptied = ledger.all_states().filter(slug=OuterRef("slug")).values("emptied")
+    """Return the bookmarks that the platform still has, of tenants' present objects.
+
+    Those of former tenants, and those of the objects that a move has left, are not among them.
+    """
+    state = ledger.all_states().filter(slug=OuterRef("slug"))
+    emptied, place = state.values("emptied"), state.values("jurisdiction")
     used = all_bookmarks().filter(slug=OuterRef("slug")).order_by().values("slug")
     restored = used.annotate(last=Max("used")).values("last")
     found = all_bookmarks().filter(taken__gte=now() - KEPT)
     found = found.annotate(emptied=Subquery(emptied), restored=Subquery(restored))
-    found = found.filter(fence__gte=F("emptied")).order_by("-taken", "-pk")
+    found = found.filter(fence__gte=F("emptied"), jurisdiction=Subquery(place)).order_by("-taken", "-pk")
     return found.filter(reason__in=reasons) if reasons else found
+
+
+def place_of(slug, bookmark):
+    """Return the jurisdiction of the object that a kept bookmark belongs to, or None if it is not kept."""
+    kept = all_bookmarks().filter(slug=slug, bookmark=bookmark)
+    return kept.values_list("jurisdiction", flat=True).first()
 
 
 def all_bookmarks():
@@ -194,10 +209,10 @@ def _keep(kept, reason, owner):
 
     It inserts them if `owner` has the lease. A lease keeps one bookmark.
     """
-    values = json.dumps([[row.slug, bookmark, row.fingerprint] for row, bookmark in kept])
+    values = json.dumps([[row.slug, bookmark, row.fingerprint, row.jurisdiction] for row, bookmark in kept])
     return (
-        f"INSERT INTO {_table()} (slug, bookmark, taken, reason, fingerprint, fence) "  # noqa: S608
-        f"SELECT s.slug, value->>1, {_NOW}, %s, value->>2, s.fence "
+        f"INSERT INTO {_table()} (slug, jurisdiction, bookmark, taken, reason, fingerprint, fence) "  # noqa: S608
+        f"SELECT s.slug, value->>3, value->>1, {_NOW}, %s, value->>2, s.fence "
         f"FROM json_each(%s) JOIN {_states()} AS s ON s.slug = value->>0 WHERE s.owner = %s "
         f"AND NOT EXISTS (SELECT 1 FROM {_table()} AS b WHERE b.slug = s.slug AND b.fence = s.fence)",
         [reason, values, owner],

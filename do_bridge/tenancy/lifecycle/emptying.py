@@ -27,9 +27,14 @@ def connected(alias, jurisdiction=None, **options):
 
     wrapper = connections[alias]
     if jurisdiction is not None:
-        options["database"] = join_place(f"do:{wrapper.settings_dict['NAME']}", jurisdiction)
+        options["database"] = object_of(alias, jurisdiction)
     with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper, **options)) as connection:
         yield connection
+
+
+def object_of(alias, jurisdiction):
+    """Return the driver's name of the object behind a tenant's alias in a jurisdiction."""
+    return join_place(f"do:{connections[alias].settings_dict['NAME']}", jurisdiction)
 
 
 def erase(connection, fence):

@@ -6,6 +6,7 @@ from functools import partial
 from django.core.management import call_command
 from django.db import DatabaseError, Error, connections
 
+from do_bridge.tenancy.places import NONE
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.errors import TenantUnclaimed
@@ -16,9 +17,10 @@ from do_bridge.tenancy.tenants import lookup
 from . import bookmarks, leases
 from .emptying import connected, noticing, settle
 from .fencing import fence, fenced, is_fenced, raise_fence
+from .freezing import thaw
 from .looking import read_tenant, unchecked
 from .signals import tenant_filled
-from .states import Content, Do, Operation, content
+from .states import MOVING, Content, Do, Operation, content
 
 # How often a restore is sent whose outcome is unknown: restoring a bookmark again does no harm.
 _ATTEMPTS = 3
@@ -116,7 +118,7 @@ class _Rewind:
     def run(self, bookmark, keeps_schema, on_undo):
         """Do everything but the end of the lease; return the Rewound."""
         with leases.kept(self.lease), noticing(self.lease):
-            undo = _undo(self.lease)
+            undo = _undo(self.lease, bookmark)
             if on_undo is not None:
                 on_undo(undo)
             exact = self._restore(bookmark)
@@ -181,17 +183,28 @@ class _Rewind:
                 options = {"interactive": False, "verbosity": 0, "noted": False, "skip_checks": True}
                 call_command("migrate", database=self.alias, **options)
                 reached = connections[self.alias].schema_fingerprint
+            elif held.fingerprint == MOVING:
+                # The moment was in the middle of a move.
+                thaw(connections[self.alias], self.lease)
             if held.applied >= _KEYS:
                 copy_content_types(self.alias)
         return reached, migrated
 
 
-def _undo(lease):
+def _undo(lease, bookmark):
     """Return the bookmark that undoes the rewind, as it came with the lease."""
     try:
         undo = bookmarks.undo_of(lease)
+        place = bookmarks.place_of(lease.slug, bookmark)
     except DatabaseError as error:
         raise _NothingDone(error) from error
+    if place is not None and place != lease.row.jurisdiction:
+        raise _NothingDone(
+            NotRewound(
+                f"The bookmark is from the object in the jurisdiction {place or NONE!r}, which tenant "
+                f"{lease.slug!r} has left. The tenant is as it was. Choose a moment since the move."
+            )
+        )
     if undo is None:
         text = f"D1 did not keep the bookmark that undoes this. Tenant {lease.slug!r} is as it was."
         raise _NothingDone(NotRewound(text))
