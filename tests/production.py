@@ -76,7 +76,10 @@ class ProductionWorker(LocalRelay):
 
 
 class HistoryWorker(ProductionWorker):
-    """A ProductionWorker whose objects keep a history, by a stand-in for the platform's recovery."""
+    """A ProductionWorker whose objects keep a history, by a stand-in for the platform's recovery.
+
+    It has jurisdictions, too.
+    """
 
     entry = HISTORY_ENTRY
 
@@ -87,7 +90,7 @@ def write_worker_folder(folder: Path, *, entry: str = ENTRY, variables: dict[str
     config = json.loads((bundle.SOURCE / "wrangler.jsonc").read_text())
     config["main"] = str(bundle.SOURCE / entry)
     config["vars"] |= variables or {}
-    if entry == ENTRY:
+    if entry != PLAIN_ENTRY:
         bind_jurisdictions(config)
     (folder / "wrangler.jsonc").write_text(json.dumps(config))
     (folder / "node_modules").symlink_to((bundle.SOURCE / "node_modules").resolve())

@@ -1,9 +1,10 @@
 // The relay with objects that keep a history, as production's do and local ones do not: a stand-in for the
-// platform's point-in-time recovery, with exactly its documented interface.
+// platform's point-in-time recovery, with exactly its documented interface. It has jurisdictions, too.
 // https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/#pitr-point-in-time-recovery-api
 
 import relay from "../src/index";
 import { Tenant as Base } from "./internal-tables";
+import { placedIn, withJurisdictions } from "./jurisdictions";
 
 type Row = SqlStorageValue[];
 
@@ -40,6 +41,11 @@ export class Tenant extends Base {
     });
   }
 }
+
+export const TenantEu = placedIn("eu", Tenant);
+export const TenantUs = placedIn("us", Tenant);
+export const TenantFedramp = placedIn("fedramp", Tenant);
+export const TenantFedrampHigh = placedIn("fedramp-high", Tenant);
 
 /** The history of an object, in its own key-value storage, which a restore here leaves alone. */
 class History {
@@ -182,4 +188,6 @@ function quote(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-export default relay;
+export default {
+  fetch: (request, env) => relay.fetch(request, withJurisdictions(env)),
+} satisfies ExportedHandler<Env>;

@@ -11,31 +11,20 @@ import { Tenant } from "./internal-tables";
 
 type Objects = DurableObjectNamespace<Tenant>;
 
-class PlacedTenant extends Tenant {
-  static readonly jurisdiction: string;
-
-  constructor(ctx: DurableObjectState, env: Env) {
-    super(ctx, env);
-    const value = (new.target as typeof PlacedTenant).jurisdiction;
-    Object.defineProperty(ctx.id, "jurisdiction", { value });
-  }
+/** The class of the objects in a jurisdiction, which differ from the others' by their ids. */
+export function placedIn(jurisdiction: string, Base: typeof Tenant): typeof Tenant {
+  return class extends Base {
+    constructor(ctx: DurableObjectState, env: Env) {
+      super(ctx, env);
+      Object.defineProperty(ctx.id, "jurisdiction", { value: jurisdiction });
+    }
+  };
 }
 
-export class TenantEu extends PlacedTenant {
-  static override readonly jurisdiction = "eu";
-}
-
-export class TenantUs extends PlacedTenant {
-  static override readonly jurisdiction = "us";
-}
-
-export class TenantFedramp extends PlacedTenant {
-  static override readonly jurisdiction = "fedramp";
-}
-
-export class TenantFedrampHigh extends PlacedTenant {
-  static override readonly jurisdiction = "fedramp-high";
-}
+export const TenantEu = placedIn("eu", Tenant);
+export const TenantUs = placedIn("us", Tenant);
+export const TenantFedramp = placedIn("fedramp", Tenant);
+export const TenantFedrampHigh = placedIn("fedramp-high", Tenant);
 
 export { Tenant };
 
