@@ -154,6 +154,25 @@ def size(database: Database) -> Measured:
 
 
 @_group.probe(
+    "erase",
+    on=OBJECT,
+    fact="An object is erased with its tables, unless a newer lease has written to it.",
+    why="A deleted tenant's data and storage go with it, and Cloudflare bills no more of it.",
+    fix="Run `manage.py relay deploy`.",
+)
+def erase(database: Database) -> Measured:
+    database.batch(
+        "CREATE TABLE IF NOT EXISTS _do_bridge_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        "INSERT OR REPLACE INTO _do_bridge_meta (key, value) VALUES ('fence', '2 doctor')",
+    )
+    expect(database.connection.erase(1), False, "whether an older lease erases it")
+    expect(database.connection.erase(2), True, "whether its own lease erases it")
+    left = database.value("SELECT count(*) FROM sqlite_master WHERE name = '_do_bridge_meta'")
+    expect(left, 0, "the tables afterwards")
+    return {"erased (bytes)": database.connection.size()}
+
+
+@_group.probe(
     "billed-rows",
     on=(OBJECT, D1),
     fact="The runtime reports how many rows a write has read and written.",
