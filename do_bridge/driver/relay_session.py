@@ -266,8 +266,10 @@ class RelaySession:
         if isinstance(answer, Error):
             return answer
         if "error" not in answer:
-            reached = _reached(answer["session"]) if "session" in answer else None
-            return [_answer(result, reached) for result in answer["results"]]
+            results = [_answer(result) for result in answer["results"]]
+            if "session" in answer:
+                _note_reached(results, answer["session"])
+            return results
         error = answer["error"]
         if error["kind"] == "session_limit":
             self.retired = True
@@ -413,11 +415,13 @@ def _header(value: str | None, default: int) -> int:
     return int(value) if value and value.isdecimal() else default
 
 
-def _reached(session: dict[str, Any]) -> Reached:
-    return Reached(session.get("bookmark"), session.get("region"), session.get("primary"))
+def _note_reached(answers: Sequence[Answer], session: dict[str, Any]) -> None:
+    reached = Reached(session.get("bookmark"), session.get("region"), session.get("primary"))
+    for answer in answers:
+        answer.reached = reached
 
 
-def _answer(result: dict[str, Any], reached: Reached | None) -> Answer:
+def _answer(result: dict[str, Any]) -> Answer:
     return Answer(
         result.get("columns", []),
         result.get("rows", []),
@@ -425,5 +429,4 @@ def _answer(result: dict[str, Any], reached: Reached | None) -> Answer:
         result.get("last_row_id"),
         result.get("rows_read"),
         result.get("rows_written"),
-        reached=reached,
     )
