@@ -36,11 +36,11 @@ class _Derived(dict):
     A subclass of dict, because a plain dict has no weak references.
     """
 
-    __slots__ = ("__weakref__", "alias", "is_named_by_others")
+    __slots__ = ("__weakref__", "alias", "is_named_by_others", "slug")
 
     def __init__(self, alias, values):
         super().__init__(values)
-        self.alias = alias
+        self.alias, self.slug = alias, alias_slug(alias)
         self.is_named_by_others = False
 
     def __setitem__(self, key, value):
@@ -54,7 +54,7 @@ class _Derived(dict):
 
     def follow(self, connection):
         """Send what follows on an open driver connection to the tenant's object."""
-        follow(connection, self.alias)
+        follow(connection, self.slug)
 
     def rename(self, name):
         """Set NAME after the template's, unless a test runner has set it for this alias."""

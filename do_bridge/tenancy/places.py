@@ -187,12 +187,12 @@ def _read(slug):
         note_text(slug, text)
 
 
-def follow(connection, alias):
-    """Send what follows on a driver connection to the object that the ledger names.
+def follow(connection, slug):
+    """Send what follows on a driver connection to the tenant's object that the ledger names.
 
     Nothing changes if the place is not known, or if the connection's transaction has begun. No round trip.
     """
-    if (place := noted(alias_slug(alias))) is not None:
+    if (place := noted(slug)) is not None:
         wanted = join_place(split_place(connection.database)[0], place.jurisdiction)
         if wanted != connection.database:
             connection.redirect(wanted)

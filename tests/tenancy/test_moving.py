@@ -357,6 +357,23 @@ def test_two_moves_at_once_leave_the_tenant_where_one_of_them_took_it(slug):
     assert titles(slug) == ["Before"]
 
 
+def test_a_move_that_begins_while_another_one_does_is_not_refused(slug):
+    """The first one begins after the second one has read the ledger, and before it reads the object."""
+    TenantState.objects.filter(slug=slug).update(expires=EXPIRED)
+    row = leases.look(slug)
+    assert row.operation == Operation.CREATE
+    begun = []
+
+    def read():
+        if not begun:
+            begun.append(leases.take(slug, Operation.MOVE, lambda: read_tenant(slug)))
+            leases.settle(begun[0])
+        return read_tenant(slug)
+
+    lease = leases.take(slug, Operation.MOVE, read)
+    assert lease.fence > begun[0].fence
+
+
 def test_while_a_move_takes_longer_than_half_a_lease_requests_are_turned_away(slug, settings):
     move_lease = leases.take(slug, Operation.MOVE, lambda: read_tenant(slug))
     with moving._placed(move_lease) as connection:

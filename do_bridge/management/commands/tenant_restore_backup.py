@@ -17,8 +17,11 @@ from do_bridge.backends.sqlite_file.loading import NotEmpty, load_database
 from do_bridge.management.backups import SHARED, Damaged, list_backups, open_storage
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.loads import interrupted, one_line_with_notes, write_counts
+from do_bridge.management.placing import add_place_arguments, named_place
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.lifecycle import leases
 from do_bridge.tenancy.lifecycle.tenant_rows import add_set_argument
+from do_bridge.tenancy.places import Place, WrongPlace
 from do_bridge.tenancy.slugs import ALIAS_PREFIX, InvalidSlug, is_tenant_side, validate_slug
 
 from .tenant_load import load_from
@@ -44,6 +47,7 @@ class Command(TenantsCommand):
         parser.add_argument("--file", type=Path, help="Only write the SQLite file here, and load nothing.")
         parser.add_argument("--storage", default="backups", help="The storage. Default: %(default)s.")
         add_set_argument(parser)
+        add_place_arguments(parser, default="where the ledger has the tenant of the backup")
 
     def handle(self, *, slug, shared, backup, target, file, storage, verbosity, **options):
         if shared == bool(slug) or (shared and target) or (options["database"] and not shared):
@@ -58,10 +62,9 @@ class Command(TenantsCommand):
                     self._restore_shared(path, options["database"] or conf("DIRECTORY_ALIAS"), verbosity)
                 else:
                     target = target or slug
-                    quiet = verbosity < 1
-                    report = load_from(
-                        self, target, path, options["name"], fields=options["fields"], quiet=quiet
-                    )
+                    work = {"fields": options["fields"], "quiet": verbosity < 1}
+                    work["place"] = _place(slug, options)
+                    report = load_from(self, target, path, options["name"], **work)
                     if verbosity >= 1:
                         write_counts(self, report, f"Tenant {target}")
         except Damaged as error:
@@ -92,6 +95,16 @@ class Command(TenantsCommand):
             raise CommandError(f"{alias!r} was not restored: {one_line_with_notes(error)}") from error
         if verbosity >= 1:
             write_counts(self, report, f"Database {alias!r}")
+
+
+def _place(slug, options):
+    """Return the Place for a restored tenant: as the options say, or where the tenant was."""
+    try:
+        named = named_place(options)
+    except WrongPlace as error:
+        raise CommandError(str(error)) from error
+    row = leases.look(slug)
+    return named or Place(row.jurisdiction, row.location)
 
 
 def _valid(slug):

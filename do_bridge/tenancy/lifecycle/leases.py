@@ -175,6 +175,9 @@ def take(
         if replaces and step == Do.TAKEN and row.is_registered and row.state == State.READY:
             step, owner = Do.DROP, ""
         if step in (Do.TAKEN, Do.UNFINISHED, Do.GONE):
+            if look(slug).fence != row.fence:
+                # What the object holds is another operation's, which began after the row was read.
+                continue
             return Lease(operation, row, 0, "", 0, step)
         if (lease := take_many([row], operation, owner, noting=noting).get(slug)) is None:
             continue

@@ -199,7 +199,7 @@ def _refuse_unsettled(tenant):
         return
     held = read_tenant(tenant.slug)
     step = next_step(row, held, Operation.MIGRATE)
-    if step == Do.TAKEN:
+    if step == Do.TAKEN and leases.look(tenant.slug).fence == row.fence:
         raise TenantUnclaimed(tenant.slug)
     if step == Do.DROP:
         _drop_on_use(tenant.slug)

@@ -79,7 +79,7 @@ def _on_mismatch(reference, alias, found):
     driver_connection = reference()
     if usable and driver_connection is not None:
         # The tenant may have moved.
-        follow(driver_connection, alias)
+        follow(driver_connection, alias_slug(alias))
         driver_connection.expect = usable
         known.found(driver_connection.database, usable)
     return usable
