@@ -11,12 +11,14 @@ from accounts.models import Membership, Tenant, User
 from do_bridge.models import TenantBookmark, TenantState
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle import bookmarks, leases
+from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.looking import read_tenant
 from do_bridge.tenancy.lifecycle.states import Operation, State
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types
 from do_bridge.tenancy.schema.errors import TenantBehind
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.tenants import lookup
+from do_bridge.testing import empty_object, unique_slug
 from tests.lifecycle.rewinding import bookmark, run, titles, undo_in, write
 
 
@@ -157,3 +159,19 @@ def test_what_cannot_be_meant_is_refused_on_a_stand_in(slug, arguments, text):
     with pytest.raises(CommandError, match=text):
         run("tenant_restore", slug, *arguments, "--noinput")
     assert titles(slug) == ["before"]
+
+
+def test_the_local_runtime_refuses_a_restore_and_the_tenant_goes_on(author):
+    slug = unique_slug("local")
+    create_tenant(slug)
+    Membership.objects.create(user=author, tenant=Tenant.objects.get(slug=slug))
+    lookup.get(slug)
+    write(slug, author, "before")
+    present = bookmark(slug)
+    for target in (["--bookmark", present], ["--to", now().isoformat()]):
+        with pytest.raises(CommandError, match="keeps no history of objects"):
+            run("tenant_restore", slug, *target, "--noinput")
+    assert leases.look(slug).operation == ""
+    write(slug, author, "after")
+    assert titles(slug) == ["before", "after"]
+    empty_object(tenant_alias(slug))

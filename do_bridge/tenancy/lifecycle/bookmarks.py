@@ -128,7 +128,7 @@ def undo_of(lease):
 
 
 def follow(lease):
-    """Return the statement with which `before_rewind`'s bookmark gets the next token of a lease."""
+    """Return the statement that gives a kept bookmark its lease's next token."""
     sql = f"UPDATE {_table()} SET fence = fence + 1 WHERE slug = %s AND fence = %s AND reason = '{RESTORE}'"  # noqa: S608
     return [(sql, [lease.slug, lease.fence])]
 
