@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import threading
 from pathlib import Path
@@ -283,6 +284,22 @@ def test_on_the_real_runtime_a_request_sends_constraints_and_keeps_the_bookmark(
     assert (first, write) == (FIRST_UNCONSTRAINED, FIRST_PRIMARY)
     assert second <= later  # Here each request advances it.
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{8}){2}-[0-9a-f]{32}", later)
+
+
+def test_the_log_names_a_replica_that_has_answered_on_the_stand_in(
+    newer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "do_bridge.queries"):
+        # Metered reads tell who has served them from their second run on.
+        Browser().read(lambda: [newer(), newer()])
+        newer()
+    records = [record for record in caplog.records if record.name == "do_bridge.queries"]
+    assert [(record.replica, record.region) for record in records] == [  # type: ignore[attr-defined]
+        (None, None),
+        (True, "WEUR"),
+        (None, None),
+    ]
+    assert "by a replica (WEUR)" in records[1].getMessage()
 
 
 def test_the_doctor_tells_who_has_served_on_the_stand_in(lagging: Any) -> None:
