@@ -83,7 +83,7 @@ def _send(transport: Transport, parts: Sequence[Part]) -> list[list[Answer] | No
     """Return the answers to each part, or None for a part to be run by itself."""
     requests, timed = [], []
     for connection, statements in parts:
-        metered = connection.metered is not None and connection.metered()
+        metered = connection.metered()
         sent = [replace(statement, metered=True) for statement in statements] if metered else statements
         requests.append(ReadRequest(connection.database, sent, connection.expect))
         timed.append(Timed("batch", connection.database, connection.on_call, statements, connection.name))

@@ -12,7 +12,6 @@ from django.db import transaction
 from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver
-from do_bridge.backends.observing import watch
 from do_bridge.backends.remote_sqlite import base, rebuild
 from do_bridge.backends.remote_sqlite.blocks import linked
 
@@ -97,7 +96,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @async_unsafe
     def get_new_connection(self, conn_params):
         self.check_test_database()
-        return watch(Connection(**conn_params), self.alias)
+        connection = Connection(**conn_params)
+        connection.name = self.alias
+        return connection
 
     # Blocks: nothing begins and nothing is undone; what has been written before a failure is logged.
 
