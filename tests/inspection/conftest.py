@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.site.conftest import sign_in, site, write_post  # noqa: F401 - fixtures
+from tests.site.conftest import sign_in, site, site_rows, write_post  # noqa: F401 - fixtures
 
 
 @pytest.fixture
