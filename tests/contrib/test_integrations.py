@@ -9,6 +9,7 @@ import pytest
 from do_bridge.relay.processes import end_group
 from tests.applications import programs
 from tests.applications.integrations import run
+from tests.production import place_for_data
 
 FILES = ["check_queue.py", "check_server_timing.py"]
 if find_spec("django.tasks"):
@@ -25,6 +26,8 @@ NEEDS = {
 @pytest.mark.parametrize("name", FILES)
 def test_the_tests_of_contrib_pass_in_a_project_of_their_own(name):
     values = programs.environment(TASKS_ONCE="")
+    if place := place_for_data():
+        values["TMPDIR"] = str(place)
     process = subprocess.Popen(
         [*run.command(sys.executable, (name,)), "-q"],
         cwd=run.HERE,
