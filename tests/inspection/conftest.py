@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.browser import chromium, open_page, server  # noqa: F401 - fixtures
 from tests.site.conftest import sign_in, site, site_rows, write_post  # noqa: F401 - fixtures
 
 

@@ -8,6 +8,8 @@ from django.core.management import call_command
 from django.db import connections
 from django.test import Client
 
+from tests.browser import chromium, server  # noqa: F401 - fixtures
+
 SLUGS = ("acme", "globex")
 ALIASES = [f"tenant/{slug}" for slug in SLUGS]
 
