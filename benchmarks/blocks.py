@@ -61,7 +61,7 @@ def rows_of(connection: driver.Connection, kept: Kept) -> tuple[int, int]:
     found: list[Any] = []
     connection.on_call = found.append
     connection.run(kept.last)
-    connection.metered = connection.on_call = None
+    connection.on_call, connection.metered = None, lambda: False
     return found[0].rows_read, found[0].rows_written
 
 

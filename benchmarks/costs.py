@@ -31,7 +31,7 @@ def counted(alias: str, work: Callable[[], Any]) -> tuple[int, int, int]:
     try:
         work()
     finally:
-        connection.on_call = connection.metered = None
+        connection.on_call, connection.metered = None, lambda: False
     # A commit or a rollback has no statement, and no figures of its own.
     return (
         len(calls),

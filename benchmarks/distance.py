@@ -21,8 +21,8 @@ from typing import Any
 from benchmarks import chart
 from benchmarks.far import Far
 from benchmarks.measuring import machine, write_result
-from benchmarks.postgres import NoPostgres, Postgres
 from do_bridge.relay import LocalRelay, bundle
+from tests.postgres import NoPostgres, PostgresServer
 
 OBJECT, D1, OPTIMISTIC = "Durable Object", "D1", "D1, optimistic"
 KEPT, NEW, FILE = "PostgreSQL, kept connection", "PostgreSQL, new connection", "sqlite3 in process"
@@ -114,21 +114,26 @@ def relay_databases(worker: LocalRelay, far: Far) -> dict[str, dict[str, Any]]:
     }
 
 
-def postgres_databases(postgres: Postgres, far: Far) -> dict[str, dict[str, Any]]:
-    """The DATABASES entries of PostgreSQL, through the proxy, each with a database of its own."""
+def postgres_databases(stack: contextlib.ExitStack) -> list[tuple[str, dict[str, Any], Far]]:
+    """Start PostgreSQL and a proxy; return two names, each with a database of its own and the proxy.
+
+    Raises NoPostgres, or ImportError without its library.
+    """
     import psycopg
 
+    postgres = stack.enter_context(PostgresServer(as_installed=True))
+    far = stack.enter_context(Far(postgres.port))
     plain = {
         "ENGINE": "django.db.backends.postgresql",
-        **postgres.options,
+        **postgres.database,
         "PORT": far.port,
         "OPTIONS": {"sslmode": "disable"},
     }
-    address = f"host=127.0.0.1 port={postgres.port} user={postgres.options['USER']} dbname=postgres"
-    with psycopg.connect(address, autocommit=True) as connection:
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         for name in ("kept", "opened"):
             connection.execute(f"CREATE DATABASE {name}")
-    return {KEPT: {**plain, "NAME": "kept", "CONN_MAX_AGE": None}, NEW: {**plain, "NAME": "opened"}}
+    kept = {**plain, "NAME": "kept", "CONN_MAX_AGE": None}
+    return [(KEPT, kept, far), (NEW, {**plain, "NAME": "opened"}, far)]
 
 
 @contextlib.contextmanager
@@ -139,10 +144,7 @@ def children(folder: Path, notes: list[str]) -> Iterator[list[Child]]:
         far = stack.enter_context(Far(worker.port))
         databases = [(name, entry, far) for name, entry in relay_databases(worker, far).items()]
         try:
-            postgres = stack.enter_context(Postgres())
-            far_postgres = stack.enter_context(Far(postgres.port))
-            entries = postgres_databases(postgres, far_postgres)
-            databases += [(name, entry, far_postgres) for name, entry in entries.items()]
+            databases += postgres_databases(stack)
         except (NoPostgres, ImportError) as error:
             notes.append(f"PostgreSQL was not measured: {error}.")
         local: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "site.sqlite3")}

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from do_bridge import pytest_plugin
 from do_bridge.relay import RelayError, tokens
-from tests.production import HistoryWorker, ProductionWorker
+from tests.production import HistoryWorker, ProductionWorker, place_for_data
 
 DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
 
@@ -65,6 +65,13 @@ def hands_tests_out(config: pytest.Config) -> bool:
     return not hasattr(config, "workerinput") and bool(getattr(config.option, "numprocesses", None))
 
 
+def remove_leftovers(place: Path | None) -> None:
+    """Remove the data of killed test processes from memory; nothing else would before the machine's end."""
+    for folder in place.glob("relay-tests-*-*") if place else ():
+        if not Path("/proc", folder.name.split("-")[2]).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def needs_worker(config: pytest.Config) -> bool:
     """Whether this process runs tests, and does not only list them."""
     return not hands_tests_out(config) and not config.option.collectonly
@@ -83,7 +90,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "Unset DJANGO_SETTINGS_MODULE, and leave --ds out: the tests set it themselves."
         )
-    state = Path(tempfile.mkdtemp(prefix="relay-tests-"))
+    place = place_for_data()
+    remove_leftovers(place)
+    state = Path(tempfile.mkdtemp(prefix=f"relay-tests-{os.getpid()}-", dir=place))
     worker = ProductionWorker(state, token="test-token-" + os.urandom(12).hex())
     config.stash[WORKER], config.stash[STATE] = worker, state
     os.environ.update(site_environment(worker), DJANGO_SETTINGS_MODULE=SETTINGS)
@@ -153,12 +162,13 @@ def history_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def own_worker(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def own_worker(pytestconfig: pytest.Config) -> Iterator[Callable[..., Any]]:
     """Makes ProductionWorkers, not started, that a test may kill and restart; ends them after the test."""
-    made = []
+    made: list[Any] = []
+    place = Path(tempfile.mkdtemp(prefix="own-", dir=pytestconfig.stash[STATE]))
 
     def make(**options: Any) -> Any:
-        options.setdefault("folder", tmp_path / f"state-{len(made)}")
+        options.setdefault("folder", place / f"state-{len(made)}")
         options.setdefault("token", "own-token-" + os.urandom(12).hex())
         worker = ProductionWorker(**options)
         made.append(worker)
@@ -167,6 +177,7 @@ def own_worker(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     yield make
     for worker in made:
         worker.close()
+    shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture

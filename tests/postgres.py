@@ -1,4 +1,4 @@
-"""A PostgreSQL server of its own, for whatever is compared with one: made, started and removed here."""
+"""A PostgreSQL server of its own, for tests and measurements that compare with one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Final
-
-import psycopg
 
 from do_bridge.relay.ports import free_port
 from do_bridge.relay.processes import end_group, guarded
@@ -48,13 +46,22 @@ def reason_to_skip() -> str:
     return f"PostgreSQL is not in {_PLACES}, or root has no account 'postgres' to run it with"
 
 
-class PostgresServer:
-    """A running server with its data in a temporary folder; a context manager. `dsn` says where it is."""
+class NoPostgres(RuntimeError):
+    """There can be no server on this machine; the text says why."""
 
-    def __init__(self) -> None:
+
+class PostgresServer:
+    """A running server with its data in a temporary folder; a context manager. `dsn` says where it is.
+
+    `as_installed`: PostgreSQL's own settings, and a log-in without a password's round trips.
+    """
+
+    def __init__(self, *, as_installed: bool = False) -> None:
         found = binaries()
         if found is None:
-            raise RuntimeError(reason_to_skip())
+            raise NoPostgres(reason_to_skip())
+        self._settings = {"listen_addresses": "127.0.0.1"} if as_installed else _SETTINGS
+        self._auth = "trust" if as_installed else "scram-sha-256"
         self._binaries = found
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._password = secrets.token_hex(16)
@@ -65,6 +72,11 @@ class PostgresServer:
     def dsn(self) -> str:
         """The connection string, with the password of this server's life."""
         return f"host=127.0.0.1 port={self.port} user={USER} password={self._password} dbname=postgres"
+
+    @property
+    def database(self) -> dict[str, str]:
+        """The entry of DATABASES without a name and a port, which a proxy may stand before."""
+        return {"HOST": "127.0.0.1", "USER": USER, "PASSWORD": self._password}
 
     def __enter__(self) -> PostgresServer:
         try:
@@ -102,11 +114,16 @@ class PostgresServer:
             for place in (self._folder, secret):
                 os.chown(place, account.pw_uid, account.pw_gid)
         command = [str(self._binaries / "initdb"), "--pgdata", str(self._data), "--username", USER]
-        command += ["--pwfile", str(secret), "--auth", "scram-sha-256", "--locale", "C", "--encoding", "UTF8"]
-        subprocess.run(_as_account([*command, "--no-sync"]), check=True, capture_output=True, cwd="/")
+        command += ["--pwfile", str(secret), "--auth", self._auth, "--locale", "C", "--encoding", "UTF8"]
+        done = subprocess.run(_as_account([*command, "--no-sync"]), capture_output=True, text=True, cwd="/")
+        if done.returncode:
+            raise NoPostgres(f"initdb failed:\n{done.stderr}")
 
     def _start(self) -> None:
-        settings = _SETTINGS | {"port": str(self.port), "unix_socket_directories": str(self._folder)}
+        # Measurements are possible without it.
+        import psycopg
+
+        settings = self._settings | {"port": str(self.port), "unix_socket_directories": str(self._folder)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(self._binaries / "postgres"), "-D", str(self._data), *options]
         with (self._folder / "log").open("wb") as log:
@@ -125,7 +142,7 @@ class PostgresServer:
             except psycopg.OperationalError:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     text = (self._folder / "log").read_text(errors="replace")
-                    raise RuntimeError(f"PostgreSQL did not start:\n{text}") from None
+                    raise NoPostgres(f"PostgreSQL did not start:\n{text}") from None
             time.sleep(0.05)
 
 

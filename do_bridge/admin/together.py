@@ -10,6 +10,7 @@ from typing import Any
 
 from django.contrib.admin.filters import FieldListFilter, RelatedFieldListFilter
 from django.contrib.admin.utils import flatten_fieldsets, get_fields_from_path
+from django.core.exceptions import ValidationError
 from django.db.models import Max, Min, prefetch_related_objects
 from django.forms import ModelChoiceField
 
@@ -76,10 +77,11 @@ class GatherMixin:
         return [field.name for field in self.opts.fields if field.many_to_one and field.name in read_only]
 
     def _stub(self, request, object_id):
-        """Return an empty object with the key, or None if there is no such key."""
+        """Return an empty object with the key, or None if the text is not a key."""
         try:
             stub = self.model(pk=self.opts.pk.to_python(object_id))
-        except Exception:
+        except (ValidationError, ValueError):
+            # Django's get_object() answers those with "doesn't exist".
             return None
         stub._state.adding, stub._state.db = False, self.get_queryset(request).db
         return stub

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connections
 from django.db.backends.signals import connection_created
 
-from do_bridge.backends.observing import observe
+from do_bridge.driver.calls import observe
 from do_bridge.tenancy.context import current
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import alias_slug
@@ -34,7 +34,7 @@ class TenantFilter(logging.Filter):
         return True
 
 
-def log_call(alias: str, call: Any) -> Any:
+def log_call(call: Any) -> Any:
     """Log one request of the driver, a `do_bridge.driver.calls.Call`.
 
     The record has the attributes tenant, alias, operation, statements, duration (seconds), rows_returned,
@@ -52,13 +52,13 @@ def log_call(alias: str, call: Any) -> Any:
     logger.debug(
         "(%.3f) %s: %s of %d; %s",
         call.duration,
-        alias,
+        call.name,
         call.operation,
         call.statements,
         outcome,
         extra={
-            "tenant": alias_slug(alias) or NONE,
-            "alias": alias,
+            "tenant": alias_slug(call.name) or NONE,
+            "alias": call.name,
             "operation": call.operation,
             "statements": call.statements,
             "duration": call.duration,
@@ -74,7 +74,7 @@ def log_call(alias: str, call: Any) -> Any:
 
 
 def watch_calls() -> Any:
-    """Let this package's connections log their requests.
+    """Let the driver's connections log their requests.
 
     The logger is `do_bridge.queries`.
     """

@@ -30,7 +30,7 @@ class Call:
     of sessions of D1, and if D1 does not report them, which it does for batches and metered reads.
 
     ``name`` is the connection's, which the Django backends set to the alias. ``sql`` holds the texts of the
-    statements, without their parameters, and is empty while nothing observes.
+    statements, without their parameters.
     """
 
     operation: str
@@ -58,22 +58,34 @@ class Call:
             self.replica = None if reached.primary is None else not reached.primary
 
 
-_observers: tuple[Callable[[Call], None], ...] = ()
+# Replaced as a whole, because other threads iterate over it.
+_observers: tuple[tuple[Callable[[Call], None], Callable[[], bool] | None], ...] = ()
 
 
-def observe(observer: Callable[[Call], None]) -> Callable[[], None]:
+def observe(
+    observer: Callable[[Call], None], needs_rows: Callable[[], bool] | None = None
+) -> Callable[[], None]:
     """Call ``observer`` after each request of every connection, in its thread.
 
-    Return a function that undoes this. An exception of an observer is logged and goes no further.
+    It must be quick, and it must not use the connection. ``needs_rows`` is called before each request and
+    returns whether to count the rows read and written. Return a function that undoes this. An exception of an
+    observer is logged and goes no further.
     """
     global _observers
-    _observers = (*_observers, observer)
+    entry = (observer, needs_rows)
+    if entry not in _observers:
+        _observers = (*_observers, entry)
 
     def undo() -> None:
         global _observers
-        _observers = tuple(other for other in _observers if other is not observer)
+        _observers = tuple(other for other in _observers if other != entry)
 
     return undo
+
+
+def rows_needed() -> bool:
+    """Return whether an observer needs the numbers of rows read and written."""
+    return any(needs_rows() for _, needs_rows in _observers if needs_rows is not None)
 
 
 class Timed:
@@ -90,7 +102,7 @@ class Timed:
         statements: Sequence[Statement] = (),
         name: str = "",
     ) -> None:
-        sql = tuple(statement.sql for statement in statements) if _observers else ()
+        sql = tuple(statement.sql for statement in statements)
         self.call = Call(operation, database, len(statements), name=name or database, sql=sql)
         self._on_call = on_call
         self._start = time.perf_counter()
@@ -107,7 +119,7 @@ class Timed:
             logger.debug("%s %s: %.1f ms, %s", call.operation, call.database, call.duration * 1000, outcome)
         if self._on_call is not None:
             self._on_call(call)
-        for observer in _observers:
+        for observer, _needs_rows in _observers:
             try:
                 observer(call)
             except Exception:

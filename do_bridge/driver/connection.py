@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from . import exact
-from .calls import Call, Timed
+from .calls import Call, Timed, rows_needed
 from .cursor import Cursor
 from .exceptions import (
     DataError,
@@ -69,10 +69,10 @@ class Connection(HasExceptions, InSessions, LastWrites, History):
 
     Observers see ``name`` (``calls.observe``). ``on_call`` is called with a ``Call`` after each request; it
     must not use the connection. ``metered`` is called before each request and returns whether to count the
-    rows read and written. ``ahead`` returns a context manager that gives statements to run before those of a
-    request, in the same round trip and as part of it; the request's failure or success ends the context.
-    ``replicas`` is called before each request on D1 and returns the visitor's ``D1Session``, or None: then
-    everything runs on the primary. Sessions need the relay.
+    rows read and written; by default observers decide. ``ahead`` returns a context manager that gives
+    statements to run before those of a request, in the same round trip and as part of it; the request's
+    failure or success ends the context. ``replicas`` is called before each request on D1 and returns the
+    visitor's ``D1Session``, or None: then everything runs on the primary. Sessions need the relay.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Connection(HasExceptions, InSessions, LastWrites, History):
         self.on_mismatch: Callable[[str], str | None] | None = None
         self.on_call: Callable[[Call], None] | None = None
         self.ahead: Callable[[], AbstractContextManager[Sequence[Statement]]] | None = None
-        self.metered: Callable[[], bool] | None = None
+        self.metered: Callable[[], bool] = rows_needed
         self.closed = False
         self._transaction: Transaction | None = None
         self._keys = WriteKeys()
@@ -406,8 +406,7 @@ class Connection(HasExceptions, InSessions, LastWrites, History):
         self, statements: Sequence[Statement], deadline: Deadline, expect: str | None, key: str | None
     ) -> list[Answer]:
         operation = "batch" if self._transaction is None else "tx"
-        metered = self.metered is not None and self.metered()
-        if metered:
+        if self.metered():
             statements = [replace(statement, metered=True) for statement in statements]
         with self._timed(operation, statements) as call:
             if self._transaction is None:

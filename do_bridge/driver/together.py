@@ -85,7 +85,7 @@ def _send(transport: Transport, parts: Sequence[Part]) -> list[list[Answer] | No
     requests, timed = [], []
     sessions: list[tuple[D1Session | None, int | None]] = []
     for connection, statements in parts:
-        metered = connection.metered is not None and connection.metered()
+        metered = connection.metered()
         sent = [replace(statement, metered=True) for statement in statements] if metered else statements
         session = connection.d1_session()
         constraint = None if session is None else constraint_for(session, statements)

@@ -6,7 +6,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from do_bridge import driver
-from do_bridge.backends.observing import watch
 from do_bridge.backends.remote_sqlite.base import DatabaseWrapper
 from do_bridge.tenancy import alias_slug, tenant_alias
 from do_bridge.tenancy.conf import conf
@@ -49,7 +48,8 @@ class Inspected:
         given = wrapper.get_connection_params()
         lease = min(max(timeout, 0.1), 25)
         connection = driver.connect(given["transport"], given["database"], timeout=timeout, lease=lease)
-        return watch(connection, self.alias)
+        connection.name = self.alias
+        return connection
 
 
 class DatabaseConverter:

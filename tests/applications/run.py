@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import os
-import secrets
-import shutil
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
-from do_bridge.relay.processes import end_group, guarded
 from do_bridge.relay.terminal import say
 from tests.applications.compare import differences, faults, judge, size
 from tests.applications.environment import HERE, STATE, python_of
 from tests.applications.integrations import run as integrations
 from tests.applications.known import KNOWN
 from tests.applications.own_tests.run import run_all as run_own_tests
+from tests.applications.programs import all_pass, environment, fresh, named, run_to_end, worker_in
 from tests.applications.tenants.run import play_all
 from tests.applications.tools.run import play_all as play_tools
 from tests.production import ProductionWorker
@@ -45,15 +40,8 @@ SECONDS = 1800  # for one application on one engine
 
 def main() -> int:
     """Run the applications that the arguments name, else all; return 1 if one of them fails."""
-    known = [*APPLICATIONS, *PLAYED]
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("applications", nargs="*", metavar="application", help=", ".join(known))
-    named = parser.parse_args().applications or known
-    if unknown := set(named) - set(known):
-        parser.error(f"{', '.join(sorted(unknown))}: not known. Known are {', '.join(known)}.")
-    failed = [name for name in named if not PLAYED.get(name, partial(run, name))()]
-    say(f"Failed: {', '.join(failed)}." if failed else "Everything is as it should be.")
-    return 1 if failed else 0
+    chosen = named([*APPLICATIONS, *PLAYED], "application", __doc__)
+    return 0 if all_pass(chosen, lambda name: PLAYED.get(name, partial(run, name))()) else 1
 
 
 def run(name: str) -> bool:
@@ -61,7 +49,7 @@ def run(name: str) -> bool:
     say(f"== {name}")
     python = python_of(name, APPLICATIONS[name])
     folder = STATE / name
-    with ProductionWorker(fresh(folder / "relay"), token=secrets.token_hex(16)) as worker:
+    with worker_in(fresh(folder / "relay")) as worker:
         if not all(play(name, python, engine, fresh(folder / engine), worker) for engine in ENGINES):
             return False
     if broken := faults(folder / ENGINES[0]):
@@ -80,31 +68,13 @@ def run(name: str) -> bool:
     return not unexplained and not unneeded
 
 
-def fresh(folder: Path) -> Path:
-    """An empty folder, whatever an earlier run has left in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
 def play(name: str, python: Path, engine: str, folder: Path, worker: ProductionWorker) -> bool:
     """Let the application's own Python play it on one engine; True if it came to its end."""
     say(f"{name} on {engine}")
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("DJANGO_", "PYTHON"))
-    }
-    environment |= {"APPLICATION_ENGINE": engine, "RELAY_URL": worker.url, "RELAY_TOKEN": worker.token}
-    environment["PYTHONHASHSEED"] = "0"  # the order of sets reaches pages
-    command = guarded([str(python), "-W", "ignore", str(HERE / "play.py"), APPLICATIONS[name], str(folder)])
-    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
-    try:
-        return process.wait(timeout=SECONDS) == 0
-    except subprocess.TimeoutExpired:
-        say(f"{name} on {engine} did not end within {SECONDS} s.")
-        return False
-    finally:
-        end_group(process.pid)
-        process.wait()
+    values = environment(APPLICATION_ENGINE=engine, RELAY_URL=worker.url, RELAY_TOKEN=worker.token)
+    values["PYTHONHASHSEED"] = "0"  # the order of sets reaches pages
+    command = [python, "-W", "ignore", HERE / "play.py", APPLICATIONS[name], folder]
+    return run_to_end(f"{name} on {engine}", command, values, SECONDS, cwd=folder)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import shelf
 from django.db.models import Count, F, Value
 from shelf import Author, Book
 
+ENGINES = ("d1", "durable_object")
+
 
 @pytest.fixture
 def both(engine):

@@ -13,6 +13,8 @@ from django.db.models import functions as fn
 from shelf import Author, Book
 from test_schema import create, make_apps, model_state, run
 
+ENGINES = ("d1", "durable_object")
+
 MANY = 120
 NUMBERS = range(MANY)
 RANKS = [0, 1, 5, 130]

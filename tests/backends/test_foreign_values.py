@@ -12,6 +12,8 @@ from django.db.models import functions as fn
 from django.test import override_settings
 from shelf import Book
 
+ENGINES = ("d1", "durable_object")
+
 VALUES = [
     "''",
     "'abc'",

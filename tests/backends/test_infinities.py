@@ -10,6 +10,8 @@ from django.db.models import Avg, Case, Count, F, FloatField, Max, Min, Subquery
 from django.db.models.functions import Coalesce
 from shelf import Book
 
+ENGINES = ("d1", "durable_object")
+
 INF = math.inf
 
 

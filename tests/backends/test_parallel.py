@@ -66,12 +66,12 @@ DATABASES = {
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("engine", sorted(DATABASES))
-def test_djangos_runner_tests_in_several_processes(engine, method, local_worker, tmp_path):
+@pytest.mark.parametrize("kind", sorted(DATABASES))
+def test_djangos_runner_tests_in_several_processes(kind, method, local_worker, tmp_path):
     if method == "forkserver":
         pytest.importorskip("django.tasks", reason="Django 5.2 knows no such processes.")
     files = {
-        "settings.py": SETTINGS.format(database=DATABASES[engine]),
+        "settings.py": SETTINGS.format(database=DATABASES[kind]),
         "test_cases.py": CASES,
         "run.py": RUN,
     }

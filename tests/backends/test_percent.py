@@ -8,6 +8,8 @@ from django.db.models import F, Value
 from django.db.models.expressions import RawSQL
 from shelf import Author, Book
 
+ENGINES = ("d1", "durable_object")
+
 NAMES = ["quill", "q%s", "100%", "a%%b", "moth"]
 
 

@@ -8,6 +8,8 @@ from django.db.models import F, Q, Value
 from django.db.models import functions as fn
 from test_schema import create, make_apps, model_state
 
+ENGINES = ("d1", "durable_object")
+
 TEXTS = [
     fn.Reverse("title"),
     fn.Upper(fn.Reverse("title")),

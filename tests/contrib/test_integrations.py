@@ -7,7 +7,9 @@ from importlib.util import find_spec
 import pytest
 
 from do_bridge.relay.processes import end_group
+from tests.applications import programs
 from tests.applications.integrations import run
+from tests.production import place_for_data
 
 FILES = ["check_queue.py", "check_server_timing.py"]
 if find_spec("django.tasks"):
@@ -23,7 +25,9 @@ NEEDS = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_tests_of_contrib_pass_in_a_project_of_their_own(name):
-    values = run.environment(TASKS_ONCE="")
+    values = programs.environment(TASKS_ONCE="")
+    if place := place_for_data():
+        values["TMPDIR"] = str(place)
     process = subprocess.Popen(
         [*run.command(sys.executable, (name,)), "-q"],
         cwd=run.HERE,
@@ -50,8 +54,8 @@ def test_a_module_that_needs_no_package_imports_none(name):
         "import sys, django; django.setup(); import importlib; importlib.import_module(sys.argv[1]); "
         f"print([name for name in {[*NEEDS.values(), 'channels']} if name in sys.modules])"
     )
-    values = run.environment(DJANGO_SETTINGS_MODULE="tests.applications.integrations.settings")
-    values["PYTHONPATH"] = str(run.HERE.parents[2])
+    values = programs.environment(DJANGO_SETTINGS_MODULE="tests.applications.integrations.settings")
+    values["PYTHONPATH"] = str(programs.ROOT)
     done = subprocess.run(
         [sys.executable, "-c", code, module], env=values, capture_output=True, text=True, check=False
     )
@@ -70,8 +74,8 @@ def test_a_module_without_its_package_names_it(name):
 def test_the_worker_without_a_framework_says_what_to_install():
     if find_spec("django.tasks") or find_spec("django_tasks"):
         pytest.skip("the framework is there")
-    values = run.environment(DJANGO_SETTINGS_MODULE="tests.applications.integrations.settings")
-    values["PYTHONPATH"] = str(run.HERE.parents[2])
+    values = programs.environment(DJANGO_SETTINGS_MODULE="tests.applications.integrations.settings")
+    values["PYTHONPATH"] = str(programs.ROOT)
     done = subprocess.run(
         [sys.executable, "-m", "django", "run_tasks"],
         env=values,

@@ -103,11 +103,24 @@ def test_observers_get_the_requests_of_every_connection_with_texts_and_without_v
     assert "planted-4711" not in repr(seen)
 
 
-def test_an_unobserved_request_keeps_no_texts(connection: driver.Connection, table: str) -> None:
-    calls: list[Call] = []
-    connection.on_call = calls.append
-    connection.execute(f"SELECT v FROM {table}")
-    assert [call.sql for call in calls] == [()]
+def test_an_observer_decides_whether_rows_are_counted_and_is_registered_once(
+    tenant: driver.Connection,
+) -> None:
+    seen: list[Call] = []
+    needed = [True, False]
+
+    def observer(call: Call) -> None:
+        seen.append(call)
+
+    undos = [observe(observer, needed_now := lambda: needed.pop(0)), observe(observer, needed_now)]
+    try:
+        tenant.execute("SELECT 1")
+        tenant.execute("SELECT 1")
+    finally:
+        for undo in undos:
+            undo()
+    tenant.execute("SELECT 1")
+    assert [call.rows_read for call in seen] == [0, None]
 
 
 def test_sessions_are_counted_by_whether_they_are_in_use(relay: RelayTransport, tenant_name: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from do_bridge.relay.processes import group_members
-from tests.applications import environment, run
+from tests.applications import environment, programs, run
 from tests.applications.compare import Difference, Known, differences, faults, judge
 from tests.applications.known import KNOWN
 
@@ -156,7 +156,7 @@ def test_an_application_that_does_not_end_is_ended_with_all_that_it_started(
         started.append(popen(*arguments, **options))
         return started[-1]
 
-    monkeypatch.setattr(run.subprocess, "Popen", start)
+    monkeypatch.setattr(programs.subprocess, "Popen", start)
     assert not run.play("wagtail", Path(sys.executable), "d1", tmp_path, local_worker)
     assert not group_members(started[0].pid)
 

@@ -3,13 +3,15 @@
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from xml.etree import ElementTree
 
+import psycopg
 import pytest
 
-from benchmarks import chart, distance, postgres
+from benchmarks import chart, distance
 from benchmarks.far import Far
-from benchmarks.postgres import NoPostgres, Postgres
+from tests import postgres
 
 
 @pytest.fixture
@@ -76,26 +78,21 @@ def test_each_direction_takes_the_delay_and_opening_takes_a_round_trip(echo):
             assert time.monotonic() - start >= 2 * far.delay
 
 
-def test_without_postgres_the_reason_is_told(monkeypatch):
-    monkeypatch.setattr(postgres, "FOLDERS", [])
-    with pytest.raises(NoPostgres, match="not installed"), Postgres():
-        pass
+def test_a_machine_without_postgresql_is_measured_without_it_and_the_reason_is_noted(monkeypatch, tmp_path):
+    monkeypatch.setattr(postgres, "_PLACES", tmp_path)
+    with pytest.raises(postgres.NoPostgres, match="PostgreSQL is not in"), ExitStack() as stack:
+        distance.postgres_databases(stack)
 
 
-def test_postgres_answers_and_ends_also_after_a_failure():
-    try:
-        postgres.binaries()
-    except NoPostgres as error:
-        pytest.skip(str(error))
-    import psycopg
-
-    server = Postgres()
-    address = f"host=127.0.0.1 port={server.port} user=postgres dbname=postgres"
-    with pytest.raises(RuntimeError, match="of the measurement"), server:
-        with psycopg.connect(address) as connection:
-            assert connection.execute("SELECT 7").fetchone() == (7,)
-        raise RuntimeError("of the measurement")
-    assert not server._folder.exists()
+@pytest.mark.skipif(bool(postgres.reason_to_skip()), reason=postgres.reason_to_skip())
+def test_a_measurement_has_two_databases_with_postgresqls_own_settings_behind_the_proxy():
+    with ExitStack() as stack:
+        entries = distance.postgres_databases(stack)
+        for _, entry, _ in entries:
+            address = f"host=127.0.0.1 port={entry['PORT']} user={entry['USER']} dbname={entry['NAME']}"
+            with psycopg.connect(address) as connection:
+                assert connection.execute("SHOW fsync").fetchone() == ("on",)
+    assert [entry["NAME"] for _, entry, _ in entries] == ["kept", "opened"]
     with pytest.raises(psycopg.OperationalError, match="refused"):
         psycopg.connect(address)
 

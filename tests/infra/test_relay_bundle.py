@@ -11,6 +11,7 @@ import pytest
 
 from do_bridge.relay import RelayError, bundle, tools
 from do_bridge.version import __version__
+from tests.infra import proven
 from tests.infra.built import build_sdist, build_wheel, copy_checkout, install
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,6 +143,7 @@ def test_a_node_that_is_too_old_is_refused_with_its_version(elsewhere, tmp_path,
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.skipif(proven.is_proven(), reason="the package is proven; PACKAGE_TESTS=1 tries it again")
 def test_an_sdist_contains_the_bundle_so_that_a_wheel_is_built_from_it_without_node(tmp_path):
     sdist = build_sdist(copy_checkout(tmp_path / "checkout"), tmp_path)
     with tarfile.open(sdist) as archive:

@@ -44,7 +44,7 @@ PRODUCTION = {
 def checkout(tmp_path):
     """A copy of the code, as after a clone; the Worker's tools are shared."""
     for part in PARTS:
-        ignore = shutil.ignore_patterns("__pycache__", "node_modules", ".dev.vars", "dist", ".wrangler")
+        ignore = shutil.ignore_patterns("node_modules", ".dev.vars", "dist", ".wrangler")
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, tmp_path / part, ignore=ignore)
         else:
@@ -69,7 +69,7 @@ class Run:
         self.process = subprocess.Popen(
             [sys.executable, *self.command],
             cwd=self.folder,
-            env={**kept, **self.environment, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**kept, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -106,7 +106,7 @@ class Run:
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=self.folder,
-            env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+            env={"PATH": os.environ["PATH"]},
             capture_output=True,
             text=True,
         )

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.site.conftest import sign_in, site, write_post  # noqa: F401 - fixtures
+from tests.browser import chromium, open_page, server  # noqa: F401 - fixtures
+from tests.site.conftest import sign_in, site, site_rows, write_post  # noqa: F401 - fixtures
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from django.core.management import call_command
 
 from do_bridge.inspection.checks import check_apps
 from do_bridge.testing import empty_object
-from tests.site.conftest import site  # noqa: F401 - a fixture
+from tests.site.conftest import site, site_rows  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = """

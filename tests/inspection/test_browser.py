@@ -4,53 +4,19 @@ import os
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from do_bridge.inspection.inspected import Inspected
 from do_bridge.inspection.reading import facts as facts_module
-from tests.site.test_browser import BROWSER, server  # noqa: F401 - a fixture
+from tests.browser import CONTRAST, DESK, PHONE, UNNAMED, needs_browser
 
 expect.set_options(timeout=60_000)
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1200, "height": 800}
 PAGES = ("/admin/databases/",)
-# The contrast of text and what is behind it, as https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio counts it.
-CONTRAST = """() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (node) => {
-    for (let at = node; at; at = at.parentElement) {
-      const color = parse(getComputedStyle(at).backgroundColor);
-      if (color.length < 4 || color[3] === 1) return color;
-    }
-    return [255, 255, 255];
-  };
-  const bad = [];
-  for (const node of document.querySelectorAll("#content-main *, #database-bar *")) {
-    const text = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
-    if (!text || !node.checkVisibility() || node.tagName === "OPTION") continue;
-    const pair = [light(parse(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => b - a);
-    const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
-    const name = `${node.tagName} ${node.className} ${node.textContent.trim().slice(0, 30)}`;
-    if (ratio < 4.5) bad.push(`${ratio.toFixed(2)} ${name}`);
-  }
-  return bad;
-}"""
-UNNAMED = """() => {
-  const fields = "#content-main :is(input, select, textarea, a, button), #database-bar :is(input, a, button)";
-  return [...document.querySelectorAll(fields)]
-    .filter((node) => node.type !== "hidden" && !node.labels?.length && !node.getAttribute("aria-label"))
-    .filter((node) => !node.textContent.trim())
-    .map((node) => node.outerHTML);
-}"""
-
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
+pytestmark = [needs_browser, pytest.mark.usefixtures("posts")]
 
 
 @pytest.fixture
-def posts(site):  # noqa: F811 - a fixture's name
+def posts(site):
     """The demo posts, in acme."""
     from blog.demo import POSTS
     from blog.models import Post
@@ -62,30 +28,6 @@ def posts(site):  # noqa: F811 - a fixture's name
             for number, (_, _, title, content) in enumerate(POSTS)
         ]
     )
-
-
-@pytest.fixture
-def open_page(server, sign_in, posts):  # noqa: F811 - a fixture's name
-    """Opens pages of the site for root; failed requests and script errors fail the test."""
-    # Before the browser: its loop keeps Django's ORM from this thread.
-    session = sign_in("root").cookies["sessionid"].value
-    errors = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-
-        def make(**options):
-            context = browser.new_context(base_url=server, **{"viewport": DESK, **options})
-            context.add_cookies([{"name": "sessionid", "value": session, "url": server}])
-            page = context.new_page()
-            page.set_default_timeout(15_000)
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.on("console", lambda said: errors.append(said.text) if "Policy" in said.text else None)
-            page.on("response", lambda answer: errors.append(answer.url) if answer.status >= 500 else None)
-            return page
-
-        yield make
-        browser.close()
-    assert errors == []
 
 
 def row_of(page, name):

@@ -7,12 +7,10 @@ import pytest
 from playwright.sync_api import expect
 
 from do_bridge.inspection.inspected import Inspected
+from tests.browser import AXE, DESK, FAULTS, PHONE, needs_browser
 from tests.inspection.pages import ACME, D1
-from tests.inspection.test_browser import BROWSER, DESK, PHONE, open_page, posts  # noqa: F401 - fixtures
-from tests.site.test_browser import server  # noqa: F401 - a fixture
+from tests.inspection.test_browser import posts  # noqa: F401 - a fixture
 
-EDITOR = Path(__file__).resolve().parents[2] / "do_bridge" / "inspection" / "editor"
-AXE = EDITOR / "node_modules" / "axe-core" / "axe.min.js"
 POSTS = f"{ACME}tables/blog_post/"
 PAGES = (
     ACME,
@@ -27,18 +25,12 @@ PAGES = (
     f"{ACME}tables/nosuch/",
     "/admin/switch/",
 )
-# Django's own header and footer are not ours.
-FAULTS = """async () => {
-  const found = await axe.run({ include: [["#database-bar"], ["#content-start"]] });
-  const shown = ({ html, any }) => `${html.slice(0, 100)} ${any.map((one) => one.message).join()}`;
-  return found.violations.map((one) => `${one.id}: ${one.nodes.slice(0, 3).map(shown).join(" | ")}`);
-}"""
 JOIN = (
     "SELECT u.username, count(*) AS posts, max(p.published_at) AS newest\n"
     "FROM blog_post p JOIN accounts_user u ON u.id = p.user_id\nGROUP BY u.id ORDER BY posts DESC"
 )
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
+pytestmark = [needs_browser, pytest.mark.usefixtures("posts")]
 
 
 @pytest.fixture
@@ -53,7 +45,7 @@ def numbers(scratch):
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed; `make test` installs it")
-def test_axe_finds_nothing_and_each_page_fits_in_light_and_dark(open_page):  # noqa: F811 - a fixture's name
+def test_axe_finds_nothing_and_each_page_fits_in_light_and_dark(open_page):
     axe, faults = AXE.read_text(), []
     for viewport in (DESK, PHONE):
         # The style is an inline one, which the site's policy refuses.
@@ -70,7 +62,7 @@ def test_axe_finds_nothing_and_each_page_fits_in_light_and_dark(open_page):  # n
     assert faults == []
 
 
-def test_the_keyboard_alone_reads_writes_a_statement_and_switches(open_page):  # noqa: F811 - a fixture's name
+def test_the_keyboard_alone_reads_writes_a_statement_and_switches(open_page):
     page = open_page()
     read_by_keys(page)
     write_by_keys(page)
@@ -121,7 +113,7 @@ def write_by_keys(page):
     expect(page.locator("#history-title ~ ul")).to_contain_text("LIKE '%lamp%'")
 
 
-def test_the_mouse_reads_values_saves_queries_and_exports(open_page, numbers):  # noqa: F811 - a fixture's name
+def test_the_mouse_reads_values_saves_queries_and_exports(open_page, numbers):
     page = open_page()
     page.goto(f"{ACME}tables/numbers/")
     rows = "document.querySelectorAll('table.rows tbody tr').length"
@@ -156,7 +148,7 @@ def test_the_mouse_reads_values_saves_queries_and_exports(open_page, numbers):  
     expect(page.get_by_text("The saved query was deleted.")).to_be_visible()
 
 
-def test_everything_works_on_a_phone_without_javascript(open_page):  # noqa: F811 - a fixture's name
+def test_everything_works_on_a_phone_without_javascript(open_page):
     page = open_page(viewport=PHONE, java_script_enabled=False)
     page.goto(ACME)
     page.get_by_role("link", name="Tables", exact=True).click()
@@ -175,7 +167,7 @@ def test_everything_works_on_a_phone_without_javascript(open_page):  # noqa: F81
 
 
 @pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="SCREENSHOTS names no folder to write them to")
-def test_screenshots_for_the_docs(open_page):  # noqa: F811 - a fixture's name
+def test_screenshots_for_the_docs(open_page):
     folder = Path(os.environ["SCREENSHOTS"])
     folder.mkdir(parents=True, exist_ok=True)
 

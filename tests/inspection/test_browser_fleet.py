@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.db import connections
 from django.utils import timezone
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from accounts.models import Tenant
 from do_bridge.inspection.jobs import running, state
@@ -16,50 +16,13 @@ from do_bridge.inspection.usage.counting import day, hour
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
-from tests.inspection.test_browser import CONTRAST, DESK, PHONE, UNNAMED
-from tests.inspection.test_browser_database import AXE, FAULTS
-from tests.site.test_browser import BROWSER, server  # noqa: F401 - a fixture
+from tests.browser import AXE, CONTRAST, DESK, FAULTS, PHONE, UNNAMED, needs_browser
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
+pytestmark = needs_browser
 LIST = "/admin/databases/"
 HOME = f"{LIST}tenant/acme/home/"
 USAGE = f"{LIST}tenant/acme/usage/"
 LONGEST = "a" + "w" * 62
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """One browser for the module."""
-    # Playwright's loop runs in this thread, and Django would keep its ORM from it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
-
-
-@pytest.fixture
-def open_page(chromium, server, sign_in):  # noqa: F811 - a fixture's name
-    """Opens pages of the site for root; failed requests, script errors and broken policies fail the test."""
-    session = sign_in("root").cookies["sessionid"].value
-    errors, contexts = [], []
-
-    def make(**options):
-        context = chromium.new_context(base_url=server, **{"viewport": DESK, **options})
-        contexts.append(context)
-        context.add_cookies([{"name": "sessionid", "value": session, "url": server}])
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda told: errors.append(told.text) if "Security Policy" in told.text else None)
-        page.on("response", lambda answer: errors.append(answer.url) if answer.status >= 500 else None)
-        return page
-
-    yield make
-    for context in contexts:
-        context.close()
-    assert errors == []
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def usage(site, settings, monkeypatch):
     settings.DO_BRIDGE = settings.DO_BRIDGE | {"USAGE": True}
     made = Writer()
     made.counter = Counter()
-    monkeypatch.setattr("do_bridge.backends.observing._observers", [(made.counter.seen, lambda: True)])
+    monkeypatch.setattr("do_bridge.driver.calls._observers", ((made.counter.seen, lambda: True),))
     yield made
     Usage.objects.all().delete()
 
@@ -95,7 +95,7 @@ def test_switched_off_it_counts_nothing_and_starts_no_thread(settings):
     settings.DO_BRIDGE = settings.DO_BRIDGE | {"USAGE": False}
     started = []
     counter = Counter(lambda: started.append(1))
-    counter.seen("tenant/acme", call())
+    counter.add("tenant/acme", call())
     assert (counter.take(), started) == ({}, [])
 
 
@@ -104,11 +104,11 @@ def test_the_thread_is_started_once_and_again_in_the_child_of_a_fork(settings):
     started = []
     counter = Counter(lambda: started.append(1))
     for _ in range(3):
-        counter.seen("tenant/acme", call())
+        counter.add("tenant/acme", call())
     assert len(started) == 1
     counter.forget()
     assert counter.take() == {}
-    counter.seen("tenant/acme", call())
+    counter.add("tenant/acme", call())
     assert len(started) == 2
 
 
@@ -116,7 +116,7 @@ def test_many_threads_lose_nothing(settings):
     settings.DO_BRIDGE = settings.DO_BRIDGE | {"USAGE": True}
     counter = Counter()
     threads = [
-        threading.Thread(target=lambda: [counter.seen("tenant/acme", call(rows_read=2)) for _ in range(500)])
+        threading.Thread(target=lambda: [counter.add("tenant/acme", call(rows_read=2)) for _ in range(500)])
         for _ in range(8)
     ]
     for thread in threads:
@@ -144,7 +144,7 @@ def test_what_is_kept_while_d1_is_away_is_bounded(settings, monkeypatch):
     monkeypatch.setattr(counting, "MOST", 2)
     counter = Counter()
     for slug in "abc":
-        counter.seen(f"tenant/{slug}", call())
+        counter.add(f"tenant/{slug}", call())
     assert len(counter.take()) == 2
     assert counter.lost == 1
 

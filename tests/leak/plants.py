@@ -130,9 +130,9 @@ def install(name: str) -> None:
 
 #: The leaks, the role that must find each, and within how many operations: some 20 are mixed up then.
 PLANTS = {
-    "context": ("threads", 100),
+    "context": ("threads", 50),
     "managers": ("threads", 1000),
-    "prefetches": ("threads", 1000),
+    "prefetches": ("threads", 700),
     "transport": ("tasks", 700),
-    "pages": ("pages", 60),
+    "pages": ("pages", 30),
 }

@@ -21,7 +21,7 @@ from tests.leak.actor import Cast
 from tests.leak.marks import Tally
 from tests.leak.role import Progress, beside
 from tests.leak.stage import make_tenants, set_up, site
-from tests.production import ProductionWorker
+from tests.production import ProductionWorker, place_for_data
 from tests.soak.watch import look
 
 # Each role's part of the operations; a page costs as much as two dozen others. The first one does what the
@@ -38,7 +38,7 @@ def main() -> int:
     """Run what the arguments ask for; 0 where nothing was mixed up and no error is unexplained."""
     options = arguments()
     say(f"{options.operations} operations over {options.tenants} tenants, seed {options.seed}")
-    with tempfile.TemporaryDirectory(prefix="leak-") as name:
+    with tempfile.TemporaryDirectory(prefix="leak-", dir=place_for_data()) as name:
         folder = Path(name)
         with ProductionWorker(folder / "state", token=secrets.token_hex(16)) as worker:
             set_up(worker, "tests.leak.settings")

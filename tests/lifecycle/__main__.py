@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.production import HistoryWorker
+from tests.production import HistoryWorker, place_for_data
 from tests.torture.__main__ import quiet_port
 
 
@@ -22,9 +22,11 @@ def main() -> int:
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
     sys.stdout.flush()
-    folder = Path(tempfile.mkdtemp(prefix="lifecycle-"))
     token = "lifecycle-" + secrets.token_hex(12)
-    with HistoryWorker(folder / "state", quiet_port(), token) as worker:
+    with (
+        tempfile.TemporaryDirectory(prefix="lifecycle-", dir=place_for_data()) as folder,
+        HistoryWorker(Path(folder) / "state", quiet_port(), token) as worker,
+    ):
         from tests.conftest import site_environment
 
         os.environ.update(site_environment(worker) | {"LOG_LEVEL": "CRITICAL"})

@@ -1,13 +1,17 @@
-"""Two tenants with people in them, on a real D1 and real objects, emptied after each test."""
+"""Two tenants with people in them, on a real D1 and real objects, as before for each test."""
 
 import types
+from copy import deepcopy
 
 import pytest
 from django.core.management import call_command
 from django.db import connections
 from django.test import Client
 
+from tests.browser import chromium, server  # noqa: F401 - fixtures
+
 SLUGS = ("acme", "globex")
+ALIASES = [f"tenant/{slug}" for slug in SLUGS]
 
 
 def ready_tenants():
@@ -41,17 +45,62 @@ def as_the_demo_runs(django_db_setup, django_db_blocker):
     options["transactions"] = before
 
 
-@pytest.fixture
-def site(django_db_setup, django_db_blocker):
-    """The people: ada owns acme, bo is a member of it, gil of globex; root is staff and nobody's."""
-    from do_bridge.tenancy.tenants import lookup
+class SiteRows:
+    """The people and their sessions, written once for a module; `again()` restores them."""
 
-    with django_db_blocker.unblock():
+    def __init__(self):
+        self.make()
+
+    def make(self):
+        from django.conf import settings
+
+        from do_bridge.tenancy.tenants import lookup
+
         tenants = ready_tenants()
         _empty()
         lookup.forget()
-        yield types.SimpleNamespace(tenants=tenants, **_people(tenants))
+        self.people = _people(tenants)
+        self.sessions = {}
+        for name, user in self.people.items():
+            client = Client()
+            client.force_login(user)
+            self.sessions[name] = client.cookies[settings.SESSION_COOKIE_NAME]
+        self._rows = {alias: _rows_of(alias) for alias in (*ALIASES, "default")}
+
+    def again(self):
+        """Return the site as it was made: copies of the people, and the tenants' rows."""
+        from accounts.models import Tenant
+        from do_bridge.tenancy.replicated import users
+        from do_bridge.tenancy.tenants import lookup
+
+        tenants = {tenant.slug: tenant for tenant in Tenant.objects.all()}
+        if not tenants.keys() >= set(SLUGS):
+            self.make()
+            tenants = ready_tenants()
+        for alias, rows in self._rows.items():
+            rows.restore(connections[alias])
+        # Copies of people have gone, and these people come again with their keys.
+        users._known.clear()
+        _remove([slug for slug in tenants if slug not in SLUGS])
+        lookup.forget()
+        kept = {slug: tenants[slug] for slug in SLUGS}
+        return types.SimpleNamespace(tenants=kept, sessions=dict(self.sessions), **deepcopy(self.people))
+
+
+@pytest.fixture(scope="module")
+def site_rows(django_db_setup, django_db_blocker):
+    """The SiteRows of a module."""
+    with django_db_blocker.unblock():
+        yield (rows := SiteRows())
+        rows.again()
         _empty()
+
+
+@pytest.fixture
+def site(site_rows, django_db_blocker):
+    """The people: ada owns acme, bo is a member of it, gil of globex; root is staff and nobody's."""
+    with django_db_blocker.unblock():
+        yield site_rows.again()
 
 
 def _people(tenants):
@@ -74,39 +123,58 @@ def _people(tenants):
     return people
 
 
-def _empty():
-    """Delete what tests make, on both sides."""
+def _tables():
+    """Return the names of the tables that tests write to, on both sides."""
     from django.contrib.admin.models import LogEntry
-    from django.db import connections
 
-    from accounts.models import ApiToken, Membership, SignInFailure, Tenant, User
+    from accounts.models import ApiToken, Membership, SignInFailure, User
     from blog.models import Post
     from do_bridge.contrib.sessions.models import Session
     from do_bridge.members.models import DirtyFlag
-    from do_bridge.tenancy.replicated.sql import run_batch
-    from do_bridge.testing import empty_object
 
     rights = User.user_permissions.through
-    aliases = [f"tenant/{slug}" for slug in SLUGS]
-    tables = [
-        model._meta.db_table
-        for model in (LogEntry, Post, Membership, Session, ApiToken, rights, User, DirtyFlag, SignInFailure)
-    ]
-    for alias in [*aliases, "default"]:
-        run_batch(connections[alias], [(f'DELETE FROM "{table}"', None) for table in tables])
-    others = Tenant.objects.exclude(slug__in=SLUGS)
-    for slug in others.values_list("slug", flat=True):
+    models = (LogEntry, Post, Membership, Session, ApiToken, rights, User, DirtyFlag, SignInFailure)
+    return [model._meta.db_table for model in models]
+
+
+def _rows_of(alias):
+    """Return the rows of these tables; the ledger's leases and the counters of keys only grow."""
+    from do_bridge.backends.remote_sqlite import snapshot
+
+    connection = connections[alias]
+    tables = [table for table in snapshot._tables(connection) if table.name in _tables()]
+    return snapshot.Snapshot(connection, tables)
+
+
+def _empty():
+    """Delete what is in these tables."""
+    from do_bridge.tenancy.replicated.sql import run_batch
+
+    for alias in (*ALIASES, "default"):
+        run_batch(connections[alias], [(f'DELETE FROM "{table}"', None) for table in _tables()])
+
+
+def _remove(slugs):
+    """Remove tenants that tests have made."""
+    from accounts.models import Tenant
+    from do_bridge.testing import empty_object
+
+    for slug in slugs:
         empty_object(f"tenant/{slug}")
-    others.delete()
+    if slugs:
+        Tenant.objects.filter(slug__in=slugs).delete()
 
 
 @pytest.fixture
-def sign_in(site):
+def sign_in(site, settings):
     """Makes a client in which the named person is signed in."""
 
     def make(name):
         client = Client()
-        client.force_login(getattr(site, name))
+        if name in site.sessions:
+            client.cookies[settings.SESSION_COOKIE_NAME] = site.sessions.pop(name).value
+        else:
+            client.force_login(getattr(site, name))
         return client
 
     return make

@@ -11,7 +11,6 @@ import pytest
 
 from accounts import tokens
 from accounts.models import ApiToken, User
-from tests.site.test_browser import server  # noqa: F401 - a fixture
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/reference/http-api.md").read_text()
 #: The commands in order, each with the answer that follows it, if any.
@@ -29,7 +28,7 @@ def shape(value):
     return [shape(value[0])] if isinstance(value, list) and value else type(value).__name__
 
 
-def test_each_command_of_the_page_runs_and_answers_what_the_page_shows(server, site, settings):  # noqa: F811
+def test_each_command_of_the_page_runs_and_answers_what_the_page_shows(server, site, settings):
     settings.MIGRATE_TOKEN = "for-the-docs"
     _, token = tokens.create(site.root, "docs")
     environment = os.environ | {"SITE": server, "TOKEN": token, "MIGRATE_TOKEN": "for-the-docs"}

@@ -2,30 +2,18 @@
 
 import os
 import re
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+from tests.browser import needs_browser, watched
+
 PASSWORD = "a-pass-word"
 TITLE = "Written in a browser"
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
-
-
-@pytest.fixture
-def server(site, settings):
-    """A threaded server of the site; its URL."""
-    from pytest_django.live_server_helper import LiveServer
-
-    settings.ALLOWED_HOSTS = ["localhost"]
-    live = LiveServer("localhost")
-    yield live.url
-    live.stop()
+pytestmark = needs_browser
 
 
 @pytest.fixture
@@ -45,20 +33,10 @@ def demo_posts(write_post):
 
 
 @pytest.fixture
-def page(server):
-    """A page of its own browser; failed requests, script errors and what the policy stops fail the test."""
-    errors = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        context = browser.new_context(base_url=server, viewport={"width": 1100, "height": 760})
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda told: errors.append(told.text) if "Security Policy" in told.text else None)
-        page.on("response", lambda answer: errors.append(answer.url) if answer.status >= 500 else None)
-        yield page
-        browser.close()
-    assert errors == []
+def page(chromium, server):
+    """A page of the site, for a visitor."""
+    with watched(chromium, server) as make:
+        yield make(viewport={"width": 1100, "height": 760})
 
 
 def sign_in(page, name, path):

@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Group
 
-from accounts.models import Membership, SignInFailure
+from accounts.models import Membership, SignInFailure, User
 from do_bridge.admin import GatherMixin
 
 #: The session with its user; Django's own reads them one after the other.
@@ -131,3 +132,19 @@ def test_a_page_is_the_same_as_without_the_mixin(page, monkeypatch, path):
     trips_without, expected = page("root", path)
     assert plain(text) == plain(expected)
     assert trips <= trips_without
+
+
+@pytest.mark.parametrize("text", ["nosuch", "1x", "9" * 30])
+def test_a_text_that_is_not_a_key_is_answered_by_djangos_page(sign_in, text):
+    answer = sign_in("root").get(f"/admin/accounts/user/{text}/change/", follow=True)
+    assert "doesn’t exist" in answer.text
+
+
+def test_a_fault_in_the_code_of_a_key_is_raised_as_without_the_mixin(monkeypatch):
+    def broken(value):
+        raise ZeroDivisionError("a fault of the field")
+
+    user_admin = admin.site.get_model_admin(User)
+    monkeypatch.setattr(User._meta.pk, "to_python", broken)
+    with pytest.raises(ZeroDivisionError, match="a fault of the field"):
+        user_admin._stub(None, "1")

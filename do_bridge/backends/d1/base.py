@@ -14,7 +14,6 @@ from django.db import transaction
 from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver
-from do_bridge.backends.observing import watch
 from do_bridge.backends.remote_sqlite import base, rebuild
 from do_bridge.backends.remote_sqlite.blocks import linked
 
@@ -123,7 +122,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @async_unsafe
     def get_new_connection(self, conn_params):
         self.check_test_database()
-        return self._with_replicas(watch(Connection(**conn_params), self.alias))
+        connection = Connection(**conn_params)
+        connection.name = self.alias
+        return self._with_replicas(connection)
 
     def _with_replicas(self, connection):
         if self.settings_dict["OPTIONS"].get("replicas"):

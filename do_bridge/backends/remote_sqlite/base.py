@@ -14,7 +14,6 @@ from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver as Database
 from do_bridge.backends.environment import in_test_environment
-from do_bridge.backends.observing import watch
 from do_bridge.driver.places import split_place
 from do_bridge.driver.secret import Secret
 
@@ -115,7 +114,9 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
     @async_unsafe
     def get_new_connection(self, conn_params):
         self.check_test_database()
-        return watch(Database.connect(**conn_params), self.alias)
+        connection = Database.connect(**conn_params)
+        connection.name = self.alias
+        return connection
 
     @async_unsafe
     def connect(self):

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from django.db import NotSupportedError
 
 from do_bridge import driver
-from do_bridge.backends.observing import watch
 from do_bridge.driver.internal import NOT_RUNTIME, PLATFORM, RUNTIME, is_among
 from do_bridge.driver.limits import COLUMNS
 from do_bridge.driver.sql import tokens
@@ -192,4 +191,6 @@ def connect(wrapper, **options):
     params = {**wrapper.get_connection_params(), **options}
     # A dump is wanted also if the code expects another schema.
     params.pop("expect", None)
-    return watch(driver.connect(**params), wrapper.alias)
+    connection = driver.connect(**params)
+    connection.name = wrapper.alias
+    return connection

@@ -39,7 +39,11 @@ class Counter:
         self._has_begun = False
         self.lost = 0
 
-    def seen(self, alias, call, *, quietly=False):
+    def seen(self, call):
+        """Add one request of the driver to the sums of its connection's alias."""
+        self.add(call.name, call)
+
+    def add(self, alias, call, *, quietly=False):
         """Add one request of the driver.
 
         With `quietly` the request alone is no reason to write the sums.

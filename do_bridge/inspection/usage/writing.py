@@ -12,11 +12,12 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from django.core.signals import request_started
 from django.db import DatabaseError, InterfaceError, connections
 
-from do_bridge.backends.observing import observe
+from do_bridge.driver.calls import observe
 from do_bridge.tenancy.conf import conf
 
 from .counting import FIELDS, Counter, after_fork, day, with_total
@@ -24,6 +25,8 @@ from .counting import FIELDS, Counter, after_fork, day, with_total
 logger = logging.getLogger("do_bridge.inspection")
 
 SECONDS = 60.0
+#: The name of the connection that writes the sums.
+NAME = "usage"
 #: Seconds that D1 has for its answer, also at the end of the process.
 PATIENCE = 5.0
 #: Hours are kept for so long, and days for so long.
@@ -96,8 +99,9 @@ class Writer:
             wrapper.wrap_database_errors,
             contextlib.closing(connect(wrapper, timeout=PATIENCE)) as connection,
         ):
-            # Counted for the next write, but no reason for one.
-            connection.on_call = lambda call: self.counter.seen(alias, call, quietly=True)
+            # Observers see another name. The request is counted for the next write, but is no reason for one.
+            connection.name = NAME
+            connection.on_call = partial(self.counter.add, alias, quietly=True)
             connection.execute_batch(statements)
         if tidies:
             self._tidied = time.monotonic()

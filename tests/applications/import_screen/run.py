@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -18,8 +16,8 @@ from pathlib import Path
 from do_bridge.relay.processes import end_group, guarded
 from do_bridge.relay.terminal import say
 from tests.applications.environment import python_of
+from tests.applications.programs import environment, worker_in
 from tests.driver.proxy import Proxy
-from tests.production import ProductionWorker
 
 HERE = Path(__file__).resolve().parent
 ROUND_TRIPS = (10, 20, 50)  # milliseconds that are added to each
@@ -42,7 +40,7 @@ def main() -> int:
     """Measure every case, or those of the resources that the arguments name; print a row for each."""
     python = python_of("import-screen", HERE.name)
     say("| resource | added | lease | rows | round trips for a row | previewed |")
-    with tempfile.TemporaryDirectory() as name, ProductionWorker(name, token=secrets.token_hex(16)) as worker:
+    with tempfile.TemporaryDirectory() as name, worker_in(Path(name)) as worker:
         for resource, added, lease in itertools.product(sys.argv[1:] or ROWS, ROUND_TRIPS, LEASES):
             with SlowProxy(worker.port) as proxy:
                 proxy.delay = added / 2000
@@ -55,16 +53,11 @@ def main() -> int:
 
 def measure(python: Path, resource: str, rows: int, lease: int, url: str, token: str, folder: Path) -> dict:
     """Let the screen's own Python preview a file; return what it prints."""
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("DJANGO_", "PYTHON"))
-    }
-    environment |= {"APPLICATION_ENGINE": "durable_object", "APPLICATION_FOLDER": str(folder)}
-    environment |= {"RELAY_URL": url, "RELAY_TOKEN": token}
-    environment |= {"IMPORT_RESOURCE": resource, "IMPORT_LEASE": str(lease)}
+    values = environment(APPLICATION_ENGINE="durable_object", APPLICATION_FOLDER=str(folder))
+    values |= {"RELAY_URL": url, "RELAY_TOKEN": token}
+    values |= {"IMPORT_RESOURCE": resource, "IMPORT_LEASE": str(lease)}
     command = guarded([str(python), "-W", "ignore", str(HERE / "play.py"), str(rows)])
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = subprocess.Popen(command, env=values, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         output, _ = process.communicate(timeout=600)
     finally:

@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import os
-import secrets
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from do_bridge.relay.processes import end_group, guarded
 from do_bridge.relay.terminal import say
 from tests.applications.environment import HERE, STATE, python_of
+from tests.applications.programs import ROOT, all_pass, environment, fresh, named, run_to_end, worker_in
 from tests.conftest import site_environment
-from tests.production import ProductionWorker
 
-ROOT = Path(__file__).resolve().parents[3]
 FOLDER = STATE / "tools"
 # What is played: the program, and whether it needs an S3 server.
 PLAYS = {"backups": "play_backups", "studio": "play_studio"}
 SECONDS = 1800
 
 
-def main() -> int:
-    """Play what the arguments name, else everything; return 1 if something fails."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("plays", nargs="*", metavar="play", help=", ".join(PLAYS))
-    named = parser.parse_args().plays or list(PLAYS)
-    if unknown := set(named) - set(PLAYS):
-        parser.error(f"{', '.join(sorted(unknown))}: not known. Known are {', '.join(PLAYS)}.")
-    return 0 if play_all(named) else 1
-
-
-def play_all(named: Iterable[str] = tuple(PLAYS)) -> bool:
+def play_all(names: Iterable[str] = tuple(PLAYS)) -> bool:
     """Play each one; True if all came to their ends."""
     python, packages = python_of("tools", "tools"), node_packages()
-    failed = [name for name in named if not play(name, python, packages)]
-    say(f"Failed: {', '.join(failed)}." if failed else "Everything went as it should.")
-    return not failed
+    return all_pass(names, partial(play, python=python, packages=packages))
 
 
 def node_packages() -> Path:
@@ -49,8 +34,7 @@ def node_packages() -> Path:
     source, folder = HERE / "tools", FOLDER / "node"
     stamp = folder / hashlib.sha256((source / "package-lock.json").read_bytes()).hexdigest()[:12]
     if not stamp.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        fresh(folder)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(source / name, folder)
         npm = [shutil.which("npm") or "npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
@@ -62,32 +46,17 @@ def node_packages() -> Path:
 def play(name: str, python: Path, packages: Path) -> bool:
     """Play one with a Worker and an S3 server of its own; True if it came to its end."""
     say(f"== {name}")
-    folder = FOLDER / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("DJANGO_", "PYTHON"))
-    }
-    with (
-        ProductionWorker(folder / "relay", token=secrets.token_hex(16)) as worker,
-        s3_server(python, folder) as s3,
-    ):
-        environment |= site_environment(worker) | {
-            "PYTHONPATH": str(ROOT),
-            "DJANGO_SETTINGS_MODULE": "tests.applications.tools.settings",
-            "NODE_PACKAGES": str(packages),
-            "S3_URL": s3,
-        }
-        command = guarded([str(python), "-m", f"tests.applications.tools.{PLAYS[name]}"])
-        process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
-        try:
-            return process.wait(timeout=SECONDS) == 0
-        except subprocess.TimeoutExpired:
-            say(f"{name} did not end within {SECONDS} s.")
-            return False
-        finally:
-            end_group(process.pid)
-            process.wait()
+    folder = fresh(FOLDER / name)
+    with worker_in(folder / "relay") as worker, s3_server(python, folder) as s3:
+        values = environment(
+            **site_environment(worker),
+            PYTHONPATH=str(ROOT),
+            DJANGO_SETTINGS_MODULE="tests.applications.tools.settings",
+            NODE_PACKAGES=str(packages),
+            S3_URL=s3,
+        )
+        command = [python, "-m", f"tests.applications.tools.{PLAYS[name]}"]
+        return run_to_end(name, command, values, SECONDS, cwd=folder)
 
 
 @contextmanager
@@ -115,4 +84,4 @@ def s3_server(python: Path, folder: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(0 if play_all(named(PLAYS, "play", __doc__)) else 1)
