@@ -153,10 +153,10 @@ def local_worker(pytestconfig: pytest.Config) -> Any:
 
 
 @pytest.fixture(scope="session")
-def history_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def history_worker(pytestconfig: pytest.Config) -> Iterator[Any]:
     """A HistoryWorker, whose objects keep a history: a stand-in for the platform's recovery. Don't end it."""
     tenants = "a-token-for-objects-alone-" + os.urandom(12).hex()
-    folder = tmp_path_factory.mktemp("history")
+    folder = Path(tempfile.mkdtemp(prefix="history-", dir=pytestconfig.stash[STATE]))
     with HistoryWorker(folder, tokens={"RELAY_TOKEN_TENANTS": tenants}) as worker:
         yield worker
 
