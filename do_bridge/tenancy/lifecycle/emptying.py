@@ -42,9 +42,9 @@ def empty_tenant(lease):
 
 
 def empty_at(lease, jurisdiction):
-    """Drop everything in the object of a lease's tenant in a jurisdiction, and release its storage.
+    """Drop everything in a tenant's object in one jurisdiction.
 
-    Raises LeaseLost if a newer lease has written to it.
+    Its storage is released. Raises LeaseLost if a newer lease has written to it.
     """
     with noticing(lease), connected(tenant_alias(lease.slug), jurisdiction) as connection:
         empty(connection, partial(refuse_older, lease.fence))
@@ -86,7 +86,10 @@ def settle(lease, fingerprint):
 
 
 def clear(lease):
-    """Drop what was made under a lost lease, if its tenant was deleted or is elsewhere now."""
+    """Drop what was made under a lost lease.
+
+    This is done if the tenant was deleted, or is elsewhere now.
+    """
     row = leases.look(lease.slug)
     if row.emptied > lease.fence or row.jurisdiction != lease.row.jurisdiction:
         # What a newer lease has written is protected by its fencing token.

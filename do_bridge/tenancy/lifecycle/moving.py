@@ -42,7 +42,10 @@ class NotMoved(OperationalError):
 
 @dataclass(slots=True)
 class MoveReport:
-    """What a move did: `how` is "moved", "finished" (an interrupted move) or "there" (nothing to do)."""
+    """What a move did.
+
+    `how` is "moved", "finished" (an interrupted move) or "there" (nothing to do).
+    """
 
     how: str = "moved"
     tables: int = 0
@@ -123,7 +126,10 @@ def _release(lease, fingerprint):
 
 
 def _copy(lease, place, on_start, on_piece):
-    """Make a frozen copy of the tenant's object in its new place; return (MoveReport, schema fingerprint)."""
+    """Make a frozen copy of the tenant's object in its new place.
+
+    Returns (MoveReport, schema fingerprint).
+    """
     row = lease.row
     if row.left_behind is not None:
         # What an earlier move has left, maybe where this one goes.
@@ -188,9 +194,9 @@ def _empty_target(lease, place):
 
 
 def _give_up(lease, place, error):
-    """Let the tenant be used where it is, and erase what was sent, as far as each can be reached.
+    """Let the tenant be used where it is, and erase what was sent.
 
-    A second error becomes a note of the first. What is left for the next operation stays in the ledger.
+    Each is done as far as it can be reached. A second error becomes a note of the first. What is left for the next operation stays in the ledger.
     """
     fingerprint = lease.row.fingerprint
     try:
@@ -209,9 +215,9 @@ def _give_up(lease, place, error):
 
 @contextlib.contextmanager
 def _placed(lease):
-    """Yield a Django connection of its own to the object of a lease, which accepts any schema.
+    """Yield a Django connection of its own to the object of a lease.
 
-    It stays there, whatever this process reads in the ledger.
+    It accepts any schema, and stays there, whatever this process reads in the ledger.
     """
     alias, row = tenant_alias(lease.slug), lease.row
     wrapper = connections[alias]
