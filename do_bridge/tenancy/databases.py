@@ -267,7 +267,7 @@ class TenantDatabases(dict[str, Any]):
         """
         with self._lock:
             for settings in (super().__getitem__(self.template), *self._derived.values()):
-                settings.update(values)
+                settings.update(deepcopy(dict(values)))
         for alias in self.live_aliases():
             connections[alias].close()
 

@@ -70,3 +70,6 @@ def test_tests_on_a_relay_of_their_own_are_in_no_jurisdiction(monkeypatch):
     relay.point_at("http://127.0.0.1:5", "t" * 40, ["0", "1"])
     for settings in (databases["default"], databases["tenant"], *tenants, databases["tenant/later"]):
         assert (settings["HOST"], settings["OPTIONS"]) == ("http://127.0.0.1:5", {"lease": 5})
+    # Each alias has its own: a place that one tenant gets is not another's.
+    tenants[0]["OPTIONS"]["jurisdiction"] = "us"
+    assert databases["tenant/zeta"]["OPTIONS"] == databases["tenant"]["OPTIONS"] == {"lease": 5}
