@@ -196,7 +196,8 @@ def _empty_target(lease, place):
 def _give_up(lease, place, error):
     """Let the tenant be used where it is, and erase what was sent.
 
-    Each is done as far as it can be reached. A second error becomes a note of the first. What is left for the next operation stays in the ledger.
+    Each is done as far as it can be reached. A second error becomes a note of the first. What is left for the
+    next operation stays in the ledger.
     """
     fingerprint = lease.row.fingerprint
     try:
