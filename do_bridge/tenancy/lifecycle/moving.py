@@ -74,17 +74,29 @@ def move_tenant(slug, place, *, on_start=None, on_piece=None):
     with leases.kept(lease):
         try:
             report, fingerprint = _copy(lease, place, on_start, on_piece)
-            moved = switch(lease, place)
-        except SwitchUnknown as error:
-            # The tenant may be in either place. Whoever takes the next lease knows in which.
-            leases.fail(lease, error)
-            raise
         except BaseException as error:
             _give_up(lease, place, error)
             raise
+        moved = _switched(lease, place)
     with leases.kept(moved):
         _end(moved, fingerprint)
     return report
+
+
+def _switched(lease, place):
+    """Switch, and return the lease that continues; give up if that certainly failed.
+
+    After any other interruption the tenant may be in either place, and both objects stay frozen. Whoever
+    takes the next lease knows in which.
+    """
+    try:
+        return switch(lease, place)
+    except SwitchUnknown as error:
+        leases.fail(lease, error)
+        raise
+    except DatabaseError as error:
+        _give_up(lease, place, error)
+        raise
 
 
 def _finish(lease):
@@ -119,7 +131,7 @@ def _release(lease, fingerprint):
     if lease.step == Do.KEEP:
         leases.settle(lease, fingerprint=fingerprint)
     else:
-        leases.give_back([lease])
+        leases.change(lease, operation="", owner="", expires=None, error="")
 
 
 # Before the switch
@@ -144,7 +156,7 @@ def _copy(lease, place, on_start, on_piece):
         leases.change(lease, left_behind=place.jurisdiction)
         _empty_target(lease, place)
         return MoveReport(), ""
-    with _placed(lease) as connection:
+    with noticing(lease), _placed(lease) as connection:
         held = freeze(connection, lease)
     with tempfile.TemporaryDirectory(prefix="tenant-move-") as folder:
         file = Path(folder) / "tenant.sqlite3"
@@ -206,7 +218,8 @@ def _give_up(lease, place, error):
         # Also under a lost lease: what a newer one has written is protected by its fencing token.
         with contextlib.suppress(leases.LeaseLost):
             empty_at(lease, place.jurisdiction)
-            leases.change(lease, left_behind=None)
+            if leases.look(lease.slug).left_behind == place.jurisdiction:
+                leases.change(lease, left_behind=None)
             _release(lease, fingerprint)
     except Exception as second:  # noqa: BLE001 - the first error matters
         error.add_note(f"Afterwards: {second}")

@@ -174,6 +174,10 @@ def _wait_for_move(slug, held):
     """
     if (lease := _take(slug, held)) is None:
         return
+    if lease.step != Do.KEEP:
+        # The frozen tables are not the tenant's.
+        _migrate(lease)
+        return
     with leases.kept(lease):
         thawed = close_to_older(lease)
     settle(lease, thawed.fingerprint)
