@@ -231,7 +231,7 @@ def test_rows_that_differ_stop_the_move(slug, monkeypatch):
 
 def test_what_an_earlier_move_has_left_is_not_forgotten_if_it_can_not_be_erased(slug, monkeypatch):
     TenantState.objects.filter(slug=slug).update(left_behind="us")
-    erase = moving.empty_at
+    erase = moving.erase_at
 
     def refuse(lease, jurisdiction):
         if jurisdiction == "us":
@@ -239,7 +239,7 @@ def test_what_an_earlier_move_has_left_is_not_forgotten_if_it_can_not_be_erased(
         erase(lease, jurisdiction)
 
     with monkeypatch.context() as patched, pytest.raises(CommandError, match="does not serve this object"):
-        patched.setattr(moving, "empty_at", refuse)
+        patched.setattr(moving, "erase_at", refuse)
         move(slug, "eu")
     assert leases.look(slug).left_behind == "us"
     assert titles(slug) == ["Before"]
