@@ -41,6 +41,7 @@ class Tenant(models.Model):
         max_length=16,
         blank=True,
         default="",
+        db_default="",
         choices=places.choices("jurisdiction"),
         help_text="Where all data of the tenant stays. manage.py tenant_move changes it.",
     )
@@ -48,6 +49,7 @@ class Tenant(models.Model):
         max_length=16,
         blank=True,
         default="",
+        db_default="",
         choices=places.choices("location"),
         help_text="Near which place the tenant's database is made, if that is possible.",
     )

@@ -32,10 +32,18 @@ class TenantState(models.Model):
     fence = models.BigIntegerField(default=0, help_text="The fencing token of the latest lease.")
     emptied = models.BigIntegerField(default=0, help_text="The fencing token of the last deletion.")
     jurisdiction = models.CharField(
-        max_length=16, blank=True, default="", help_text="The object's jurisdiction; empty for none."
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The object's jurisdiction; empty for none.",
     )
     location = models.CharField(
-        max_length=16, blank=True, default="", help_text="The hint with which the object was made."
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The hint with which the object was made.",
     )
     left_behind = models.CharField(
         max_length=16,

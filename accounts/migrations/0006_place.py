@@ -13,11 +13,11 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='tenant',
             name='jurisdiction',
-            field=models.CharField(blank=True, choices=[('none', 'In no jurisdiction'), ('eu', 'European Union'), ('us', 'United States'), ('fedramp', 'FedRAMP'), ('fedramp-high', 'FedRAMP High')], default='', help_text='Where all data of the tenant stays. manage.py tenant_move changes it.', max_length=16),
+            field=models.CharField(blank=True, choices=[('none', 'In no jurisdiction'), ('eu', 'European Union'), ('us', 'United States'), ('fedramp', 'FedRAMP'), ('fedramp-high', 'FedRAMP High')], db_default='', default='', help_text='Where all data of the tenant stays. manage.py tenant_move changes it.', max_length=16),
         ),
         migrations.AddField(
             model_name='tenant',
             name='location',
-            field=models.CharField(blank=True, choices=[('wnam', 'Western North America'), ('enam', 'Eastern North America'), ('sam', 'South America'), ('weur', 'Western Europe'), ('eeur', 'Eastern Europe'), ('apac', 'Asia-Pacific'), ('apac-ne', 'Northeast Asia-Pacific'), ('apac-se', 'Southeast Asia-Pacific'), ('oc', 'Oceania'), ('afr', 'Africa'), ('me', 'Middle East')], default='', help_text="Near which place the tenant's database is made, if that is possible.", max_length=16),
+            field=models.CharField(blank=True, choices=[('wnam', 'Western North America'), ('enam', 'Eastern North America'), ('sam', 'South America'), ('weur', 'Western Europe'), ('eeur', 'Eastern Europe'), ('apac', 'Asia-Pacific'), ('apac-ne', 'Northeast Asia-Pacific'), ('apac-se', 'Southeast Asia-Pacific'), ('oc', 'Oceania'), ('afr', 'Africa'), ('me', 'Middle East')], db_default='', default='', help_text="Near which place the tenant's database is made, if that is possible.", max_length=16),
         ),
     ]

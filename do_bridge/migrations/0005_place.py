@@ -18,6 +18,7 @@ class Migration(migrations.Migration):
             name="jurisdiction",
             field=models.CharField(
                 blank=True,
+                db_default="",
                 default="",
                 help_text="The object's jurisdiction; empty for none.",
                 max_length=16,
@@ -28,6 +29,7 @@ class Migration(migrations.Migration):
             name="location",
             field=models.CharField(
                 blank=True,
+                db_default="",
                 default="",
                 help_text="The hint with which the object was made.",
                 max_length=16,

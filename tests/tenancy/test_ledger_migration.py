@@ -76,3 +76,29 @@ def make_row():
         )
 
     return make
+
+
+def test_tenants_of_before_are_where_the_settings_had_them(acme, monkeypatch):
+    from importlib import import_module
+
+    call_command("migrate", "do_bridge", "0004", database="default", verbosity=0)
+    try:
+        migration = import_module("do_bridge.migrations.0005_place").Migration
+        placing = migration.operations[-1]
+        monkeypatch.setattr(placing, "sql", [(placing.sql[0][0], ["eu"])])
+        call_command("migrate", database="default", verbosity=0)
+        row = leases.look(acme.slug)
+        assert (row.jurisdiction, row.location, row.left_behind) == ("eu", "", None)
+    finally:
+        call_command("migrate", database="default", verbosity=0)
+        TenantState.objects.all().delete()
+
+
+def test_code_of_before_the_places_takes_leases(db):
+    names = "slug, fingerprint, state, since, operation, owner, fence, emptied, version, error"
+    values = "'old-code', '', 'unused', '2026-01-01', '', '', 0, 0, '', ''"
+    run_batch(
+        connections["default"],
+        [(f"INSERT INTO do_bridge_tenantstate ({names}) VALUES ({values})", None)],  # noqa: S608
+    )
+    assert leases.look("old-code").jurisdiction == ""

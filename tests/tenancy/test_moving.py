@@ -1,8 +1,12 @@
 """A tenant moves into another jurisdiction with all that it holds, on a stand-in for jurisdictions."""
 
+import itertools
+import json
+import os
 import threading
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections, transaction
 
@@ -19,10 +23,30 @@ from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.errors import TenantBehind
 from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import unique_slug
+from tests.forking import Program
 from tests.tenancy.cut_off import cut_off
 from tests.tenancy.moves import clear, move, places_with_tables
 from tests.tenancy.processes import finish, start
 
+# Posts one after the other, each again until it is confirmed; works on the databases of the test run.
+WRITER = """
+import json, os, django
+django.setup()
+from django.conf import settings
+for alias, name in json.loads(os.environ["NAMES"]).items():
+    settings.DATABASES[alias]["NAME"] = name
+from django.db import OperationalError
+from blog.models import Post
+from do_bridge.tenancy import tenant_context
+for number in range(100):
+    while True:
+        try:
+            with tenant_context(os.environ["SLUG"]):
+                Post.objects.create(title=f"Post {number}", content="-", user_id=int(os.environ["USER_KEY"]))
+        except OperationalError:
+            continue
+        break
+"""
 EXPIRED = "2000-01-01T00:00:00+00:00"
 
 
@@ -405,6 +429,29 @@ def test_a_hundred_posts_of_two_threads_during_moves_are_all_there(slug, author)
     assert titles(slug) == sorted(["Before", *written])
     assert len(written) == 100
     assert places_with_tables(slug) == [""]
+
+
+def test_a_hundred_posts_of_another_process_during_moves_are_all_there(slug, author):
+    names = {alias: settings.DATABASES[alias]["NAME"] for alias in ("default", "tenant")}
+    told = {"NAMES": json.dumps(names), "SLUG": slug, "USER_KEY": str(author.pk)}
+    writer = Program(["-c", WRITER], env=os.environ | told)
+    for jurisdiction in itertools.islice(itertools.cycle(("eu", "us", "none")), 20):
+        move(slug, jurisdiction)
+        if writer.poll() is not None:
+            break
+    assert writer.wait() == 0, writer.stderr
+    assert titles(slug) == sorted(["Before", *(f"Post {number}" for number in range(100))])
+    assert len(places_with_tables(slug)) == 1
+
+
+def test_a_deletion_with_a_dump_erases_what_a_move_has_left(slug, tmp_path):
+    TenantState.objects.filter(slug=slug).update(left_behind="us")
+    with connected(tenant_alias(slug), "us") as connection:
+        connection.execute("CREATE TABLE rest (a)")
+    assert places_with_tables(slug) == ["", "us"]
+    call_command("tenant_delete", slug, "--yes", "--dump", tmp_path / "last.sqlite3", verbosity=0)
+    assert places_with_tables(slug) == []
+    assert leases.look(slug).left_behind is None
 
 
 def test_two_moves_at_once_leave_the_tenant_where_one_of_them_took_it(slug):

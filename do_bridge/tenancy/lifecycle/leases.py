@@ -144,6 +144,7 @@ def take(
     wait=None,
     waits_for=_ALL,
     noting=None,
+    while_waiting=None,
 ):
     """Wait for other operations, then take a lease.
 
@@ -153,7 +154,8 @@ def take(
     decide. With `adopts` the operation keeps tables that are not the tenant's, with `replaces` it drops those
     of a tenant that is ready. A tenant that does not exist gets the `place`. It waits at most `wait` seconds,
     and only for the operations in `waits_for`. If the step is a refusal, nothing is taken, and the Lease
-    returned has the `fence` 0. `noting`: see `take_many`. Raises Held.
+    returned has the `fence` 0. `noting`: see `take_many`. `while_waiting()` is called while it waits, and may
+    raise. Raises Held.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + MARGIN if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
@@ -165,6 +167,8 @@ def take(
                     f"Tenant {slug!r} is busy, because another process runs '{row.operation}' on it. "
                     "Wait until that has ended, then run the command again."
                 )
+            if while_waiting is not None:
+                while_waiting()
             time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause, has_waited = min(2 * pause, _LONGEST_PAUSE), True
             continue

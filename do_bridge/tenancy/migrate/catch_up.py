@@ -236,6 +236,8 @@ def _take(slug, held):
             wait=conf("LEASE_SECONDS") / 2,
             waits_for=(Operation.CREATE, Operation.MIGRATE, Operation.MOVE),
             noting=bookmarks.before_migration,
+            # A moved tenant can be used before its move has erased the old object.
+            while_waiting=read if held.fingerprint == MOVING else None,
         )
     except _Done:
         return None
