@@ -23,8 +23,8 @@ from .exceptions import (
     ProgrammingError,
 )
 from .history import History
-from .keyed import KeyedWrites
-from .keys import NameInUse, WriteKeys
+from .keys.clients import NameInUse, WriteKeys
+from .keys.keyed import KeyedWrites
 from .last_writes import LastWrites
 from .limits import LONGEST_LEASE
 from .many import run_many

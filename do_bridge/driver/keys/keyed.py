@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from .keys import NameInUse, WriteKeys
-from .sql import Statement
-from .transport import Answer, Deadline, Transport
+from do_bridge.driver.sql import Statement
+from do_bridge.driver.transport import Answer, Deadline, Transport
+
+from .clients import NameInUse, WriteKeys
 
 
 class KeyedWrites:
