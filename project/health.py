@@ -12,7 +12,7 @@ from django.http import HttpResponseNotAllowed, JsonResponse
 
 from do_bridge import driver
 from do_bridge.driver.places import join_place
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.tenants import tenant_model
 

@@ -187,7 +187,7 @@ def own_worker(pytestconfig: pytest.Config) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def relay(local_worker: Any) -> Iterator[Any]:
     """A RelayTransport to this process's Worker, with a pool of its own."""
-    from do_bridge.driver.relay import RelayTransport
+    from do_bridge.driver.transports.relay import RelayTransport
 
     transport = RelayTransport(local_worker.url, local_worker.token)
     yield transport
@@ -206,7 +206,7 @@ def proxy(local_worker: Any) -> Iterator[Any]:
 @pytest.fixture
 def proxied(proxy: Any, local_worker: Any) -> Iterator[Any]:
     """A RelayTransport through the proxy."""
-    from do_bridge.driver.relay import RelayTransport
+    from do_bridge.driver.transports.relay import RelayTransport
 
     transport = RelayTransport(proxy.url, local_worker.token)
     yield transport
@@ -217,7 +217,7 @@ def proxied(proxy: Any, local_worker: Any) -> Iterator[Any]:
 @pytest.fixture
 def frames(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The requests that go out from now on."""
-    from do_bridge.driver.relay_session import RelaySession
+    from do_bridge.driver.transports.relay_session import RelaySession
 
     sent: list[dict[str, Any]] = []
     exchange = RelaySession._exchange

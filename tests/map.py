@@ -1,4 +1,4 @@
-"""Print the test files of a module: `python -m tests.map do_bridge/driver/relay.py`.
+"""Print the test files of a module: `python -m tests.map do_bridge/driver/sql.py`.
 
 They stand in docs/reference/tests.md.
 """

@@ -13,7 +13,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from do_bridge.driver.calls import Call, observe
-from do_bridge.driver.relay_pool import session_counts
+from do_bridge.driver.transports.relay_pool import session_counts
 from do_bridge.tenancy.slugs import alias_slug
 from do_bridge.version import __version__
 

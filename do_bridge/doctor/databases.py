@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from do_bridge.driver import Connection, Error, Result, Transport
 from do_bridge.driver.cursor import Row
-from do_bridge.driver.keys import outcome_of
+from do_bridge.driver.keys.on_objects import outcome_of
 from do_bridge.driver.places import join_place, split_place
-from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.sql import prepare
 from do_bridge.driver.transport import Answer, Deadline
+from do_bridge.driver.transports.relay import RelayTransport
 
 from .probe import Wrong, shown
 

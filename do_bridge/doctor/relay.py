@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from do_bridge.driver.relay_session import RelaySession
-from do_bridge.driver.secret import Secret
 from do_bridge.driver.transport import Deadline, is_on_this_machine
-from do_bridge.driver.wire import shown
+from do_bridge.driver.transports.relay_session import RelaySession
+from do_bridge.driver.transports.secret import Secret
+from do_bridge.driver.transports.wire import shown
 
 from .web import Reply, request
 

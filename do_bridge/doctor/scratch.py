@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from do_bridge.driver import Error, OperationalError
-from do_bridge.driver.secret import Secret
+from do_bridge.driver.transports.secret import Secret
 
 from .web import Reply, request
 

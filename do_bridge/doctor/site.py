@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from do_bridge.driver import Error
 from do_bridge.driver.places import join_place
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.rest import RestTransport
-from do_bridge.driver.secret import Secret
 from do_bridge.driver.transport import is_on_this_machine
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.rest import RestTransport
+from do_bridge.driver.transports.secret import Secret
 
 from .databases import Database
 from .probe import D1, OBJECT, RELAY, REST

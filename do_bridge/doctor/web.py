@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from do_bridge.driver import OperationalError
-from do_bridge.driver.secret import Secret, without_frames
 from do_bridge.driver.transport import is_on_this_machine
-from do_bridge.driver.wire import shown
+from do_bridge.driver.transports.secret import Secret, without_frames
+from do_bridge.driver.transports.wire import shown
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from .exceptions import (
     ProgrammingError,
     Warning,
 )
-from .relay import relay
-from .rest import rest
 from .results import Result
 from .speculation.conflict import TransactionConflict
 from .transport import Transport
+from .transports.relay import relay
+from .transports.rest import rest
 from .trips import TripCount, count_trips
 
 apilevel = "2.0"

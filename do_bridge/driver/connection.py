@@ -5,18 +5,16 @@ It runs statements, batches and transactions over a transport.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from . import exact
 from .calls import Call, Timed, rows_needed
 from .cursor import Cursor
 from .exceptions import (
-    DataError,
     Error,
     HasExceptions,
     InterfaceError,
@@ -25,28 +23,26 @@ from .exceptions import (
     ProgrammingError,
 )
 from .history import History
-from .keys import NameInUse, WriteKeys
+from .keys.clients import NameInUse, WriteKeys
+from .keys.keyed import KeyedWrites
 from .last_writes import LastWrites
-from .limits import LONGEST_LEASE, chunks_by_weight
+from .limits import LONGEST_LEASE
+from .many import run_many
 from .places import check_name
 from .replicas import InSessions
 from .results import Result, decoded_rows, result_of
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
-from .transport import Answer, Deadline, RemoteTransaction, Transport, outcome_unknown, size_of
+from .transport import Answer, Deadline, RemoteTransaction, Transport, outcome_unknown
 
 if TYPE_CHECKING:
     from .speculation.described import Descriptions
 
-logger = logging.getLogger("do_bridge.driver")
-
-# The size of a request without its statements.
-_FRAME: Final = 2000
 # A block of this many writes takes seconds on the local runtime; see docs/explanation/transactions.md.
 MAX_WRITES: Final = 500
 
 
-class Connection(HasExceptions, InSessions, LastWrites, History):
+class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
     """A connection to one database, an object or D1.
 
     Its name is ``do:<object>``, ``do:<object>@<jurisdiction>`` or ``d1:<id>``.
@@ -179,19 +175,7 @@ class Connection(HasExceptions, InSessions, LastWrites, History):
         the number of statements that have been carried out.
         """
         self._check_open()
-        pieces = self._pieces(statements)
-        if len(pieces) == 1:
-            return self.run(statements)
-        if self.in_transaction or self.optimistic or not self.supports_transactions:
-            return self._run_pieces(pieces)
-        self.begin()
-        try:
-            results = self._run_pieces(pieces)
-            self.commit()
-        except BaseException:
-            self.rollback()
-            raise
-        return results
+        return run_many(self, statements)
 
     def size(self) -> int:
         """Return the number of bytes that the database takes on disk.
@@ -297,30 +281,6 @@ class Connection(HasExceptions, InSessions, LastWrites, History):
                 self.closed = True
                 self._keys.give_back()
 
-    def rest(self) -> None:
-        """Release the client name of this connection's keys to other connections.
-
-        The next write takes a name again.
-        """
-        self._keys.give_back()
-
-    @contextmanager
-    def unkeyed(self) -> Iterator[None]:
-        """Send writes without keys in this block.
-
-        It is for writes that drop the table of the keys.
-        """
-        with self._with_keys(False):
-            yield
-
-    @contextmanager
-    def _with_keys(self, used: bool) -> Iterator[None]:
-        before, self.write_keys = self.write_keys, used
-        try:
-            yield
-        finally:
-            self.write_keys = before
-
     def _watch(self, operation: str, transaction: Transaction) -> AbstractContextManager[object]:
         # The end of a transaction that sent nothing needs no request.
         if not transaction.has_begun:
@@ -339,9 +299,6 @@ class Connection(HasExceptions, InSessions, LastWrites, History):
         if self._transaction is None:
             raise OperationalError("No transaction is open. Call begin() first")
         return self._transaction
-
-    def _key(self) -> str | None:
-        return self._keys.next() if self.write_keys else None
 
     def reserve_keys(self, table: str, count: int, above: int = 0) -> Sequence[int]:
         """Return unused keys of an AUTOINCREMENT table on D1.
@@ -440,29 +397,6 @@ class Connection(HasExceptions, InSessions, LastWrites, History):
         send = partial(self._keyed_batch, statements, deadline, expect, key)
         return self._in_session(statements, send, primary=primary)
 
-    def _keyed_batch(
-        self,
-        statements: Sequence[Statement],
-        deadline: Deadline,
-        expect: str | None,
-        key: str | None,
-        **session: str,
-    ) -> list[Answer]:
-        send = partial(
-            self.transport.batch,
-            self.database,
-            statements,
-            deadline,
-            expect=expect,
-            location=self.location,
-            **session,
-        )
-        try:
-            return send(key=key)
-        except NameInUse:
-            self._keys.rename()
-        return send(key=self._key())
-
     def decode(
         self, statements: Sequence[Statement], answers: Sequence[Answer], deadline: Deadline
     ) -> list[Result]:
@@ -474,73 +408,11 @@ class Connection(HasExceptions, InSessions, LastWrites, History):
         doubtful = [columns for _, columns in decoded]
         rows = [rows for rows, _ in decoded]
         if any(doubtful):
-            rows = self._exact(statements, answers, doubtful, deadline)
+            rows = exact.read_again(statements, answers, doubtful, lambda again: self._send(again, deadline))
         return [
             result_of(statement, answer, values)
             for statement, answer, values in zip(statements, answers, rows, strict=True)
         ]
-
-    def _exact(
-        self,
-        statements: Sequence[Statement],
-        answers: Sequence[Answer],
-        doubtful: Sequence[set[int]],
-        deadline: Deadline,
-    ) -> list[list[tuple[Any, ...]]]:
-        """Read again with the doubtful columns as text.
-
-        Raises OperationalError if the data changed in between, and DataError if the statements can't be read
-        again.
-        """
-        for statement, answer, columns in zip(statements, answers, doubtful, strict=True):
-            if columns and not exact.can_wrap(statement):
-                raise exact.refusal(statement, answer.columns[min(columns)])
-        if not all(statement.shape.reads_only for statement in statements):
-            raise DataError(
-                "A read in this batch returns an integer beyond 2^53, which JSON would round. The "
-                "writes of the batch have been carried out. Select the integer as text, or read it "
-                "in a batch without writes",
-                effect="done",
-            )
-        again = [
-            exact.wrapped(statement, len(answer.columns), columns) if columns else statement
-            for statement, answer, columns in zip(statements, answers, doubtful, strict=True)
-        ]
-        result = []
-        for answer, columns in zip(self._send(again, deadline), doubtful, strict=True):
-            rows, rounded = decoded_rows(answer)
-            if not columns and rounded:
-                raise OperationalError(
-                    "The data changed while the driver read its large integers a second time. Read it again",
-                    transient=True,
-                )
-            result.append([exact.restore(row, columns) for row in rows])
-        return result
-
-    def _pieces(self, statements: Sequence[Statement]) -> list[list[Statement]]:
-        if size_of(statements) < 500_000:
-            return [list(statements)]
-        largest = self.transport.max_request(Deadline(self.timeout)) - _FRAME
-        return list(chunks_by_weight(statements, lambda statement: size_of([statement]), largest))
-
-    def _run_pieces(self, pieces: Sequence[Sequence[Statement]]) -> list[Result]:
-        results: list[Result] = []
-        alone = not self.in_transaction
-        if alone:
-            logger.warning(
-                "%s: a batch is too large for one request and is sent as %d atomic chunks",
-                self.database,
-                len(pieces),
-            )
-        for piece in pieces:
-            try:
-                with self.last_write(*(self._last if piece is pieces[-1] else ())):
-                    results.extend(self.run(piece))
-            except Error as error:
-                if alone and results:
-                    error.add_note(f"The first {len(results)} statements have been carried out and stay.")
-                raise
-        return results
 
 
 #: The name that PEP 249 gives to opening a connection.

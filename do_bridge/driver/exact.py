@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from .exceptions import DataError
+from .exceptions import DataError, OperationalError
+from .results import decoded_rows
 from .sql import Statement, bare
+from .transport import Answer
 
 _WRAPPABLE: Final = frozenset({"SELECT", "VALUES", "WITH"})
+
+
+def read_again(
+    statements: Sequence[Statement],
+    answers: Sequence[Answer],
+    doubtful: Sequence[set[int]],
+    send: Callable[[Sequence[Statement]], list[Answer]],
+) -> list[list[tuple[Any, ...]]]:
+    """Return the rows of statements that run again, with the doubtful columns as text.
+
+    Raises OperationalError if the data changed in between, and DataError if the statements can't be read
+    again.
+    """
+    for statement, answer, columns in zip(statements, answers, doubtful, strict=True):
+        if columns and not can_wrap(statement):
+            raise refusal(statement, answer.columns[min(columns)])
+    if not all(statement.shape.reads_only for statement in statements):
+        raise DataError(
+            "A read in this batch returns an integer beyond 2^53, which JSON would round. The "
+            "writes of the batch have been carried out. Select the integer as text, or read it "
+            "in a batch without writes",
+            effect="done",
+        )
+    again = [
+        wrapped(statement, len(answer.columns), columns) if columns else statement
+        for statement, answer, columns in zip(statements, answers, doubtful, strict=True)
+    ]
+    result = []
+    for answer, columns in zip(send(again), doubtful, strict=True):
+        rows, rounded = decoded_rows(answer)
+        if not columns and rounded:
+            raise OperationalError(
+                "The data changed while the driver read its large integers a second time. Read it again",
+                transient=True,
+            )
+        result.append([restore(row, columns) for row in rows])
+    return result
 
 
 def wrapped(statement: Statement, width: int, columns: Iterable[int]) -> Statement:

@@ -39,7 +39,7 @@ LOCATIONS: Final[dict[str, str]] = {
 D1_JURISDICTIONS: Final = ("eu", "fedramp", "us")
 D1_LOCATIONS: Final = ("weur", "eeur", "apac", "oc", "wnam", "enam")
 
-# The relay's own check: worker/src/protocol.ts.
+# The relay's own check: worker/src/parsing.ts.
 _FORM: Final = re.compile(r"[a-z0-9-]{2,16}")
 
 

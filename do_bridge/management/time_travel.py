@@ -10,7 +10,7 @@ from django.db.models.signals import pre_migrate
 from do_bridge import driver
 from do_bridge.backends.d1.base import DatabaseWrapper
 from do_bridge.backends.environment import in_test_environment
-from do_bridge.driver.time_travel import TimeTravel
+from do_bridge.driver.transports.time_travel import TimeTravel
 from do_bridge.tenancy.conf import conf
 
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"

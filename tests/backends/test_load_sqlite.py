@@ -19,7 +19,7 @@ from do_bridge.backends.sqlite_file import rows as file_rows
 from do_bridge.backends.sqlite_file.fitness import UnfitFile
 from do_bridge.backends.sqlite_file.loading import NotEmpty, load_database
 from do_bridge.backends.sqlite_file.units import MARK
-from do_bridge.driver.relay_session import RelaySession
+from do_bridge.driver.transports.relay_session import RelaySession
 
 HELD = (
     "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' "

@@ -12,9 +12,9 @@ import pytest
 from do_bridge.doctor import relay as doctor_relay
 from do_bridge.doctor import web
 from do_bridge.driver import Error, OperationalError
-from do_bridge.driver.relay_session import RelaySession
-from do_bridge.driver.rest import RestTransport
 from do_bridge.driver.transport import Answer
+from do_bridge.driver.transports.relay_session import RelaySession
+from do_bridge.driver.transports.rest import RestTransport
 
 #: What a call brought: answers, a reply, a session's terms, or an error.
 Outcome = Any

@@ -5,7 +5,7 @@ import pytest
 from do_bridge.doctor import PROBES, Status, examine
 from do_bridge.doctor.probe import OBJECT, REST
 from do_bridge.doctor.site import RelayAccess, RestAccess
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 from tests.doctor.conftest import D1_ID
 from tests.infra.fake_time_travel import ACCOUNT, TOKEN, FakeTimeTravel
 
@@ -56,7 +56,7 @@ class _Site:
     """As much of the doctor's database as the probe uses."""
 
     def __init__(self, access):
-        from do_bridge.driver.rest import RestTransport
+        from do_bridge.driver.transports.rest import RestTransport
 
         self.transport = RestTransport(access.api_base, access.token, access.account_id)
         self.name = f"d1:{access.database_id}"

@@ -176,7 +176,7 @@ def test_live_tenants_and_d1_are_as_they_were(new_site, live):
 
 
 def test_no_object_but_the_scratch_one_is_reached(new_site, monkeypatch):
-    from do_bridge.driver.relay_session import RelaySession
+    from do_bridge.driver.transports.relay_session import RelaySession
 
     seen, real = set(), RelaySession.request
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.rest import RestTransport
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.rest import RestTransport
 
 # Apart from the databases that Django's tests use.
 D1 = "d1:d0b41d9e-0000-4000-8000-000000000008"

@@ -17,6 +17,7 @@ def interrupted(call: Callable[[], object], line: int, files: Sequence[str]) -> 
     """Call, interrupted before so many lines of these files of the driver; False where it has not as many."""
     left = line
     paths = {str(Path(driver.__file__).parent / name) for name in files}
+    assert all(Path(path).is_file() for path in paths)
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal left

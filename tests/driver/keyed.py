@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.transport import Deadline
+from do_bridge.driver.transports.relay import RelayTransport
 
 INSERT = "INSERT INTO item (v) VALUES (%s) RETURNING id"
 # Reads the values of the table `item`.

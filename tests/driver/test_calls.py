@@ -8,8 +8,8 @@ import pytest
 
 from do_bridge import driver
 from do_bridge.driver.calls import Call, observe
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.relay_pool import session_counts
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.relay_pool import session_counts
 
 Usage = list[tuple[int | None, int | None]]
 

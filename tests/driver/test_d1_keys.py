@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver import d1_keys
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.rest import RestTransport
+from do_bridge.driver.keys import on_d1
 from do_bridge.driver.transport import Deadline
-from do_bridge.driver.wire import wire_steps
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.rest import RestTransport
+from do_bridge.driver.transports.wire import wire_steps
 
 from .conftest import D1
 from .proxy import Proxy
@@ -204,7 +204,7 @@ def test_an_outcome_is_final(keyed: driver.Connection, faults: Faults, items: It
             message = {"op": "batch", "db": D1, "steps": wire_steps(steps)}
             return transport._ask_once(message, deadline)
 
-        return d1_keys.outcome_on_d1(send, key, Deadline(10))
+        return on_d1.outcome_on_d1(send, key, Deadline(10))
 
     assert [outcome(keys[0]), outcome(keys[0])] == ["none", "none"]
     with pytest.raises(driver.OperationalError, match="key_given_up") as caught:

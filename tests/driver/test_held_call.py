@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 
 #: How often the runtime is killed; each takes some seconds.
 KILLS = int(os.environ.get("HELD_CALL_KILLS", "3"))

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.rest import RestTransport
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.rest import RestTransport
 from tests.driver.proxy import Proxy
 
 DAY = 24 * 60 * 60 * 1000

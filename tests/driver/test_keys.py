@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.transport import Deadline
+from do_bridge.driver.transports.relay import RelayTransport
 
 from .keyed import Items, ask, insert, keys_in, new_client, outcome, put
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 
 INSERT = "INSERT INTO item (v) VALUES (%s)"
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.relay_session import RelaySession
 from do_bridge.driver.sql import prepare
 from do_bridge.driver.transport import Deadline
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.relay_session import RelaySession
 
 from .keyed import INSERT, Items, ask, keys_in, new_client, outcome, put
 from .proxy import Proxy

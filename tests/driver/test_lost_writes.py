@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.relay_session import RelaySession
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.relay_session import RelaySession
 
 from .keyed import INSERT, Items, keys_in, put
 from .proxy import Proxy

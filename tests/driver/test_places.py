@@ -9,8 +9,8 @@ import pytest
 
 from do_bridge import driver
 from do_bridge.driver.places import JURISDICTIONS, LOCATIONS, check_name, is_place, join_place, split_place
-from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.transport import Deadline
+from do_bridge.driver.transports.relay import RelayTransport
 
 FORMER = Path(__file__).parents[1] / "infra" / "relays" / "before-0.1.0.js"
 
@@ -148,7 +148,7 @@ def test_an_empty_object_is_erased_in_its_own_jurisdiction_alone_on_a_stand_in(r
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The requests that are sent."""
-    from do_bridge.driver.relay_session import RelaySession
+    from do_bridge.driver.transports.relay_session import RelaySession
 
     messages, real = [], RelaySession.request
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay_session import RelaySession
 from do_bridge.driver.transport import Deadline
+from do_bridge.driver.transports.relay_session import RelaySession
 
 CASES = json.loads((Path(__file__).parents[2] / "worker/test/protocol-cases.json").read_text())
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver import relay_pool, relay_session
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.rest import RestTransport
+from do_bridge.driver.transports import relay_pool, relay_session
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.rest import RestTransport
 from do_bridge.version import __version__
 
 from .conftest import D1

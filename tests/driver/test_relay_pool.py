@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver import relay_pool, relay_session
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.relay_session import RelaySession
 from do_bridge.driver.transport import Deadline
+from do_bridge.driver.transports import relay_pool, relay_session
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.relay_session import RelaySession
 
 from .interrupts import interrupted
 
 PUT = "INSERT INTO item (v) VALUES (%s)"
-_FILES = ("relay.py", "relay_pool.py", "relay_session.py")
+_FILES = ("transports/relay.py", "transports/relay_pool.py", "transports/relay_session.py")
 
 
 @pytest.fixture

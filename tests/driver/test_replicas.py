@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.replicas import FIRST_PRIMARY, FIRST_UNCONSTRAINED, in_session
 from do_bridge.driver.sql import prepare
 from do_bridge.driver.together import run_together
 from do_bridge.driver.transport import Answer
+from do_bridge.driver.transports.relay import RelayTransport
 
 from .conftest import D1
 

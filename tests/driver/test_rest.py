@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.rest import RestTransport
 from do_bridge.driver.sql import prepare
 from do_bridge.driver.transport import Deadline, retry_after
+from do_bridge.driver.transports.rest import RestTransport
 from do_bridge.version import __version__
 
 from .conftest import D1

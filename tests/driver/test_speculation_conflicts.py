@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.rest import RestTransport
 from do_bridge.driver.sql import Statement
 from do_bridge.driver.transport import Answer, Transport
+from do_bridge.driver.transports.rest import RestTransport
 
 from .conftest import D1
 from .test_d1_keys import Faults

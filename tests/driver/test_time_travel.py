@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.rest import RestTransport
-from do_bridge.driver.time_travel import TimeTravel
+from do_bridge.driver.transports.rest import RestTransport
+from do_bridge.driver.transports.time_travel import TimeTravel
 from tests.infra.fake_time_travel import ACCOUNT, TOKEN, FakeTimeTravel
 
 DATABASE = "d0b41d9e-0000-4000-8000-000000000009"

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.rest import RestTransport
 from do_bridge.driver.sql import Statement, prepare
 from do_bridge.driver.together import run_together
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.rest import RestTransport
 
 D1 = "d1:d0b41d9e-0000-4000-8000-000000000008"
 

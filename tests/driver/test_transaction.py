@@ -9,13 +9,19 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 
 from .conftest import D1
 from .interrupts import interrupted
 
 Items = Callable[[], list[Any]]
-_FILES = ("connection.py", "transaction.py", "relay.py", "relay_session.py")
+_FILES = (
+    "connection.py",
+    "keys/keyed.py",
+    "transaction.py",
+    "transports/relay.py",
+    "transports/relay_session.py",
+)
 
 
 def put(connection: driver.Connection, *values: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 from do_bridge.relay.terminal import say
 from tests.production import ProductionWorker
 

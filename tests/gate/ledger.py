@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 
 MARK_TABLE = "CREATE TABLE IF NOT EXISTS mark (marker TEXT)"
 _MARKER = re.compile(r"m[0-9a-f]{8}-[0-9a-f]{8}")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 
 OBJECT = "do:test/gate/update"
 D1 = "d1:d0b41d9e-0000-4000-8000-000000000007"

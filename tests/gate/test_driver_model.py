@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 )
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.rest import RestTransport
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.rest import RestTransport
 
 D1 = "d1:d0b41d9e-0000-4000-8000-000000000007"
 # FUZZ_EXAMPLES asks for so many examples, other ones each time.

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 
 D1 = "d1:d0b41d9e-0000-4000-8000-000000000007"
 # Some seconds of one statement: nothing ends it, and nothing else runs in its object meanwhile.

@@ -11,8 +11,8 @@ import pytest
 from websockets.sync.server import Server, ServerConnection, serve
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.transport import _pause
+from do_bridge.driver.transports.relay import RelayTransport
 
 READ, WRITE = "SELECT 1", "INSERT INTO item VALUES (1)"
 D1, OBJECT = "d1:somewhere", "do:somewhere"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 
 OLD, NEW, TENANTS, DIRECTORY = (letter * 40 for letter in "ontd")
 D1 = "d1:d0b41d9e-0000-4000-8000-000000000007"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 from do_bridge.relay import bundle
 
 # What an object of former code does not know: it answers to other names, or to fewer.

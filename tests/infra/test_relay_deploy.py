@@ -456,6 +456,6 @@ def test_the_workers_version_and_protocol_are_those_of_the_package():
     text = (bundle.SOURCE / "src" / "version.ts").read_text()
     assert re.search(r'PACKAGE_VERSION = "(.*)"', text)[1] == __version__
     assert re.search(r"PROTOCOL = (\d+)", text)[1] == str(health.PROTOCOL)
-    from do_bridge.driver.relay_session import _SUBPROTOCOL
+    from do_bridge.driver.transports.relay_session import _SUBPROTOCOL
 
     assert f"do-bridge.v{health.PROTOCOL}" == _SUBPROTOCOL

@@ -45,5 +45,5 @@ def test_a_test_run_opens_no_session_ahead(monkeypatch):
     def fail(*_):
         raise AssertionError("a session was wanted")
 
-    monkeypatch.setattr("do_bridge.driver.relay_pool.RelayPool.keep_spares", fail)
+    monkeypatch.setattr("do_bridge.driver.transports.relay_pool.RelayPool.keep_spares", fail)
     warm_up()

@@ -8,7 +8,7 @@ from django.db import connections
 
 from do_bridge import driver
 from do_bridge.driver import transport
-from do_bridge.driver.relay_session import RelaySession
+from do_bridge.driver.transports.relay_session import RelaySession
 from do_bridge.tenancy.tenants import lookup
 from project import settings as site_settings
 from tests.driver.proxy import Proxy

@@ -75,7 +75,7 @@ def old_prefetches() -> None:
 
 def answers_of_others() -> None:
     """Let the transport send one request in thirty to the database that was asked before."""
-    from do_bridge.driver.relay import RelayTransport
+    from do_bridge.driver.transports.relay import RelayTransport
 
     batch = RelayTransport.batch
     asked: list[Any] = [0, None]

@@ -10,8 +10,8 @@ from django.db.transaction import atomic
 
 from blog.models import Post
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
 from do_bridge.driver.transport import Deadline
+from do_bridge.driver.transports.relay import RelayTransport
 from do_bridge.models import TenantBookmark
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle import leases

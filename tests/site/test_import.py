@@ -11,7 +11,7 @@ from accounts.models import User
 from blog.importing import BadLine, read_line
 from blog.models import Post
 from do_bridge import driver
-from do_bridge.driver.relay_session import RelaySession
+from do_bridge.driver.transports.relay_session import RelaySession
 
 ACME = "tenant/acme"
 

@@ -11,9 +11,9 @@ from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
-from do_bridge.driver.rest import RestTransport
-from do_bridge.driver.secret import Secret, without_frames
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.rest import RestTransport
+from do_bridge.driver.transports.secret import Secret, without_frames
 from do_bridge.tenancy.tenants import lookup
 from tests.driver.proxy import Proxy
 

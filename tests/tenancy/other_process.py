@@ -48,7 +48,7 @@ def main(orders):
 
 def kill_at(to, text, at, sent):
     """Kill this process at its request number `at` with `text` to databases whose name begins with `to`."""
-    from do_bridge.driver.relay_session import RelaySession
+    from do_bridge.driver.transports.relay_session import RelaySession
 
     send, seen = RelaySession.request, []
 

@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 from tests.driver.proxy import Proxy
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 from do_bridge.management.commands import migrate
 from do_bridge.members.models import DirtyFlag
 from do_bridge.members.syncing import add_member

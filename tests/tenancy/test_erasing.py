@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import Tenant
 from do_bridge import driver
-from do_bridge.driver.relay_session import RelaySession
+from do_bridge.driver.transports.relay_session import RelaySession
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle import creation, ledger, load

@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from do_bridge.driver.relay_session import RelaySession
+from do_bridge.driver.transports.relay_session import RelaySession
 from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.looking import unchecked

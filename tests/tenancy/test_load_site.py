@@ -18,7 +18,7 @@ from engine_aliases import OWN, alias_for
 
 from accounts.models import Tenant, User
 from blog.models import Post
-from do_bridge.driver.relay_session import RelaySession
+from do_bridge.driver.transports.relay_session import RelaySession
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle import copied_rows, keeping, ledger, load
 from do_bridge.tenancy.lifecycle import site_file as site

@@ -138,7 +138,7 @@ def test_the_copy_is_the_object_itself(slug, author):
 
 
 def test_the_hint_goes_with_the_call_that_makes_the_new_object(slug, monkeypatch):
-    from do_bridge.driver.relay_session import RelaySession
+    from do_bridge.driver.transports.relay_session import RelaySession
 
     request, seen = RelaySession.request, []
 
@@ -372,7 +372,7 @@ def fails_after(function, times):
 
 
 def test_a_transaction_that_is_open_when_the_move_begins_is_moved_with_its_rows(slug, author, monkeypatch):
-    from do_bridge.driver.relay_session import RelaySession
+    from do_bridge.driver.transports.relay_session import RelaySession
 
     begun, waits, ended, request = threading.Event(), threading.Event(), [], RelaySession.request
 

@@ -8,7 +8,7 @@ from django.db import connections, transaction
 from django.test import Client
 
 from blog.models import Post
-from do_bridge.driver.relay_session import RelaySession
+from do_bridge.driver.transports.relay_session import RelaySession
 from do_bridge.models import KnownSchema
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle import ledger

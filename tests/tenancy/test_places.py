@@ -13,7 +13,7 @@ from django.db import DatabaseError, connections, transaction
 from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.driver import OperationalError
-from do_bridge.driver.relay_session import RelaySession
+from do_bridge.driver.transports.relay_session import RelaySession
 from do_bridge.models import TenantState
 from do_bridge.tenancy import places, tenant_alias, tenant_context
 from do_bridge.tenancy.lifecycle import leases, ledger
@@ -368,7 +368,7 @@ def test_a_commit_whose_answer_was_lost_before_a_move_is_not_reported_as_undone(
 def test_a_relay_of_another_jurisdiction_refuses_and_nothing_is_made(in_eu, own_worker):
     worker = own_worker(variables={"JURISDICTION": "us"}).start()
     from do_bridge.driver import Connection
-    from do_bridge.driver.relay import RelayTransport
+    from do_bridge.driver.transports.relay import RelayTransport
 
     transport = RelayTransport(worker.url, worker.token)
     try:

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from accounts.models import Membership, Tenant, User
-from do_bridge.driver.relay_session import RelaySession
+from do_bridge.driver.transports.relay_session import RelaySession
 from do_bridge.members.models import DirtyFlag
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
 
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 from do_bridge.relay import LocalRelay
 from tests.driver.proxy import Proxy
 

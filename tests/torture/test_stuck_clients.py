@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 from tests.driver.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 from tests.driver.proxy import Proxy
 from tests.torture.outcomes import outcome
 

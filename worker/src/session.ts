@@ -5,12 +5,12 @@ import { costOnD1, runOnD1, sizeOfD1 } from "./d1";
 import { KnownColumns } from "./d1-columns";
 import { d1Failure, objectFailure } from "./errors";
 import { HeldCalls, type Serve } from "./held-calls";
+import { parseRequest } from "./parsing";
 import { placementRefusal, servedJurisdiction, stubOf, type Place } from "./placement";
 import {
   MAX_REQUEST_BYTES,
   ProtocolError,
   answerFrame,
-  parseRequest,
   type Answer,
   type BatchRequest,
   type BookmarkRequest,

@@ -15,7 +15,7 @@ from django.utils.asyncio import async_unsafe
 from do_bridge import driver as Database
 from do_bridge.backends.environment import in_test_environment
 from do_bridge.driver.places import split_place
-from do_bridge.driver.secret import Secret
+from do_bridge.driver.transports.secret import Secret
 
 from . import read_ahead
 from .blocks import callbacks, linked

@@ -13,8 +13,8 @@ from typing import Final
 from do_bridge.doctor.databases import Database
 from do_bridge.doctor.probe import OBJECT, REST, Group, Probe, Skip, Wrong, expect
 from do_bridge.driver import Error, NotSupportedError
-from do_bridge.driver.rest import RestTransport
-from do_bridge.driver.time_travel import TimeTravel
+from do_bridge.driver.transports.rest import RestTransport
+from do_bridge.driver.transports.time_travel import TimeTravel
 
 PROBES: list[Probe] = []
 _group = Group("Back to a moment", PROBES)

@@ -8,10 +8,11 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from .exceptions import OperationalError
+from do_bridge.driver.exceptions import OperationalError
+from do_bridge.driver.transport import Deadline
+
 from .secret import Secret
 from .spares import Spares
-from .transport import Deadline
 
 if TYPE_CHECKING:
     from .relay_session import RelaySession

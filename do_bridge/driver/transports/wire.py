@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from .sql import Statement
-from .transport import Step
+from do_bridge.driver.sql import Statement
+from do_bridge.driver.transport import Step
 
 
 def wire_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:

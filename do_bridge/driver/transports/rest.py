@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
-from do_bridge.version import __version__
-
-from .d1_keys import write_once_on_d1
-from .exceptions import Error, InterfaceError, NotSupportedError, OperationalError, error_from
-from .secret import Secret, without_frames
-from .sql import Statement
-from .transport import (
+from do_bridge.driver.exceptions import Error, InterfaceError, NotSupportedError, OperationalError, error_from
+from do_bridge.driver.keys.on_d1 import write_once_on_d1
+from do_bridge.driver.sql import Statement
+from do_bridge.driver.transport import (
     Answer,
     Deadline,
     Transport,
@@ -24,7 +21,10 @@ from .transport import (
     retry_after,
     with_retries,
 )
-from .trips import trip
+from do_bridge.driver.trips import trip
+from do_bridge.version import __version__
+
+from .secret import Secret, without_frames
 
 if TYPE_CHECKING:
     # At run time its first use imports it: that takes a third of a command's start, and the relay needs none.

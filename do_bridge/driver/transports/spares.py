@@ -11,7 +11,7 @@ import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from .exceptions import Error
+from do_bridge.driver.exceptions import Error
 
 if TYPE_CHECKING:
     from .relay_pool import RelayPool

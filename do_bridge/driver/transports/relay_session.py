@@ -25,14 +25,14 @@ from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from do_bridge.driver.exceptions import DatabaseError, Error, InterfaceError, OperationalError, error_from
+from do_bridge.driver.replicas import Reached
+from do_bridge.driver.transport import Answer, Deadline, is_on_this_machine
+from do_bridge.driver.trips import trip
 from do_bridge.version import __version__
 
-from .exceptions import DatabaseError, Error, InterfaceError, OperationalError, error_from
 from .relay_errors import busy, older_than_places, refused, silent, too_large
-from .replicas import Reached
 from .secret import Secret, without_frames
-from .transport import Answer, Deadline, is_on_this_machine
-from .trips import trip
 from .wire import shown
 
 USER_AGENT: Final = f"do-bridge/{__version__}"

@@ -10,10 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from .exceptions import DatabaseError, Error, OperationalError
-from .keys import PER_WRITE, leaving_time_to_ask, name_in_use, not_done
-from .sql import Shape, Statement, is_several
-from .transport import Answer, Deadline, outcome_unknown, with_retries
+from do_bridge.driver.exceptions import DatabaseError, Error, OperationalError
+from do_bridge.driver.sql import Shape, Statement, is_several
+from do_bridge.driver.transport import Answer, Deadline, outcome_unknown, with_retries
+
+from .clients import PER_WRITE
+from .on_objects import leaving_time_to_ask, name_in_use, not_done
 
 Send = Callable[[Sequence[Statement], Deadline], list[Answer]]
 """Sends statements once, as one atomic batch."""

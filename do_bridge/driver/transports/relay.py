@@ -9,13 +9,17 @@ import atexit
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from .d1_keys import write_once_on_d1
-from .exceptions import DatabaseError, Error, OperationalError
-from .keys import answer_lost, leaving_time_to_ask, name_in_use, settle_commit, write_once
-from .relay_pool import RelayPool
-from .secret import Secret
-from .sql import Statement
-from .transport import (
+from do_bridge.driver.exceptions import DatabaseError, Error, OperationalError
+from do_bridge.driver.keys.on_d1 import write_once_on_d1
+from do_bridge.driver.keys.on_objects import (
+    answer_lost,
+    leaving_time_to_ask,
+    name_in_use,
+    settle_commit,
+    write_once,
+)
+from do_bridge.driver.sql import Statement
+from do_bridge.driver.transport import (
     Answer,
     Control,
     Deadline,
@@ -27,6 +31,9 @@ from .transport import (
     outcome_unknown,
     with_retries,
 )
+
+from .relay_pool import RelayPool
+from .secret import Secret
 from .wire import shown, wire_steps
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from .exceptions import DataError, InterfaceError
+from do_bridge.driver.exceptions import DataError, InterfaceError
+from do_bridge.driver.transport import Deadline, with_retries
+
 from .rest import RestTransport
-from .transport import Deadline, with_retries
 
 #: The history that D1 keeps on the paid plan; a free one has 7 days.
 KEPT: Final = timedelta(days=30)

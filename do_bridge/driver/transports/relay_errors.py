@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .exceptions import DataError, InterfaceError, NotSupportedError, OperationalError
-from .transport import Deadline, retry_after
+from do_bridge.driver.exceptions import DataError, InterfaceError, NotSupportedError, OperationalError
+from do_bridge.driver.transport import Deadline, retry_after
 
 
 def refused(
