@@ -272,7 +272,7 @@ def test_what_an_earlier_move_has_left_is_not_forgotten_if_it_can_not_be_erased(
 
 
 def test_a_relay_that_dies_midway_costs_no_more_than_the_lease(slug, monkeypatch):
-    from do_bridge.driver.relay_session import RelaySession
+    from do_bridge.driver.transports.relay_session import RelaySession
 
     def die(source, target):
         dead.setattr(RelaySession, "request", is_dead)
