@@ -150,12 +150,13 @@ applications: $(DEV_STAMP) $(NODE_STAMP)
 
 # The tests of `make test` that take a number, with a large one, and with other choices each time.
 LONG := FUZZ_EXAMPLES=300 KEYS_ROUNDS=500 HELD_CALL_KILLS=20 SCALE_TENANTS=500 ITERATOR_ROWS=1000000 \
-  FIXTURE_SEEDS=50 FLAT_TENANTS=1000 SPECULATION_EXAMPLES=200 CONTENTION_ROUNDS=10
+  FIXTURE_SEEDS=50 FLAT_TENANTS=1000 SPECULATION_EXAMPLES=200 CONTENTION_ROUNDS=10 \
+  MOVE_KILL_PARTS=1
 long: $(DEV_STAMP) $(NODE_STAMP)
 	$(LONG) KEYS_SEED=$(SEED) python -m pytest --timeout 1800 $(if $(SEED),--hypothesis-seed $(SEED)) \
 	  tests/gate/test_driver_model.py tests/driver/test_lost_writes.py tests/driver/test_d1_keys.py \
 	  tests/driver/test_held_call.py tests/driver/test_speculation_model.py tests/driver/test_speculation_peer.py \
-	  tests/tenancy/test_scale.py tests/tenancy/test_flat.py \
+	  tests/tenancy/test_scale.py tests/tenancy/test_flat.py tests/tenancy/test_moving_killed.py \
 	  tests/backends/test_iterator.py tests/backends/test_fixtures_stock.py tests/backends/test_contention.py
 
 # The documentation as a site, in docs/_build/html; a broken link or reference is an error.

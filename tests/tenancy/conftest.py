@@ -173,3 +173,23 @@ def calls(caplog):
     """calls(): (alias, operation) of every request so far."""
     caplog.set_level("DEBUG", "do_bridge.queries")
     return lambda: [(r.alias, r.operation) for r in caplog.records if r.name == "do_bridge.queries"]
+
+
+@pytest.fixture
+def make_moved(db, author):
+    """Makes tenants with a member and a post, and empties whatever becomes of them in any jurisdiction."""
+    from do_bridge.tenancy.lifecycle.creation import create_tenant
+    from do_bridge.testing import unique_slug
+    from tests.tenancy.moves import clear, write
+
+    made = []
+
+    def make(**options):
+        made.append(unique_slug("m"))
+        create_tenant(made[-1], "Moved", [author], **options)
+        write(made[-1], author, "Before")
+        return made[-1]
+
+    yield make
+    for slug in made:
+        clear(slug)
