@@ -49,7 +49,7 @@ def slug(make_moved):
 
 
 def test_a_transaction_that_is_open_when_the_move_begins_is_moved_with_its_rows(slug, author, monkeypatch):
-    from do_bridge.driver.relay_session import RelaySession
+    from do_bridge.driver.transports.relay_session import RelaySession
 
     begun, waits, ended, request = threading.Event(), threading.Event(), [], RelaySession.request
 
