@@ -32,8 +32,8 @@ STEPS = {
     "switching": (D1, "SET jurisdiction", 1, False),
     "switched": (D1, "SET jurisdiction", 1, True),
     "thawed": ("@eu", f'"expect": "{MOVING}"', 1, True),
-    "erasing": ("", '"op": "erase"', 1, False),
-    "erased": ("", '"op": "erase"', 1, True),
+    "erasing": ("", '"op": "erase"', 2, False),
+    "erased": ("", '"op": "erase"', 2, True),
     "ended": (D1, "SET left_behind", 2, True),
 }
 BEFORE = list(STEPS)[: list(STEPS).index("switched")]
