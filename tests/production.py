@@ -105,7 +105,7 @@ def write_worker_folder(folder: Path, *, entry: str = ENTRY, variables: dict[str
     config = json.loads((bundle.SOURCE / "wrangler.jsonc").read_text())
     config["main"] = str(bundle.SOURCE / entry)
     config["vars"] |= variables or {}
-    if entry != PLAIN_ENTRY:
+    if entry in (ENTRY, HISTORY_ENTRY):
         bind_jurisdictions(config)
     (folder / "wrangler.jsonc").write_text(json.dumps(config))
     (folder / "node_modules").symlink_to((bundle.SOURCE / "node_modules").resolve())

@@ -18,26 +18,20 @@ from django.test import RequestFactory
 from engine_aliases import alias_for
 
 from do_bridge.contrib.replicas import ReplicaMiddleware
-from tests.production import ProductionWorker, write_worker_folder
-
-ENTRY = "test/lagging.ts"
+from tests.production import ProductionWorker
 
 
 @contextmanager
 def lagging_worker(folder: Path) -> Iterator[ProductionWorker]:
     """A running Worker of the stand-in."""
-    source = write_worker_folder(folder / "worker")
-    config = json.loads((source / "wrangler.jsonc").read_text())
-    config["main"] = config["main"].replace("test/internal-tables.ts", ENTRY)
-    (source / "wrangler.jsonc").write_text(json.dumps(config))
-    worker = _Stand(folder / "state", source=source, token="lagging-token-" + "0123456789ab" * 2)
-    with worker:
+    with LaggingWorker(folder / "state", token="lagging-token-" + "0123456789ab" * 2) as worker:
         yield worker
 
 
-class _Stand(ProductionWorker):
-    def _command(self, env_file: Path) -> list[str]:
-        return self._serve(env_file, self.source / "wrangler.jsonc", *self.others)
+class LaggingWorker(ProductionWorker):
+    """A ProductionWorker whose D1 databases have a replica that lags."""
+
+    entry = "test/lagging.ts"
 
 
 @contextmanager

@@ -190,7 +190,7 @@ def test_no_object_but_the_scratch_one_is_reached(new_site, monkeypatch):
     refused = {"do:Doctor", "do:doc tor", "do:doctor/../x", "do:a/b/c/d/e", "do:doctor/"}
     unknown = {"d1:00000000-0000-4000-8000-00000000dead"}
     own = f"do:doctor/{site.token}"
-    assert seen == {own, f"{own}@eu", f"{own}/hint", f"d1:{D1_ID}"} | refused | unknown
+    assert seen == {own, f"{own}@eu", f"{own}/hint", f"{own}/erased", f"d1:{D1_ID}"} | refused | unknown
 
 
 def test_two_runs_at_once_do_not_meet(new_site):

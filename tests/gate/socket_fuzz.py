@@ -368,7 +368,9 @@ class SocketFuzzer:
         text = data if isinstance(data, str) else data.decode(errors="replace")
         check_text(text, self.tokens.values(), self.report)
         answer: Any = json.loads(text)
-        self.report.check(answer.keys() <= {"id", "results", "error"}, f"unknown fields: {text[:200]}")
+        self.report.check(
+            answer.keys() <= {"id", "results", "error", "session"}, f"unknown fields: {text[:200]}"
+        )
         error = answer.get("error")
         if error is None:
             self.report.answers["ok"] += 1

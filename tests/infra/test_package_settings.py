@@ -40,6 +40,7 @@ def default_of(option, engine):
         "account_id": None,
         "jurisdiction": None,
         "migration_lease": DEFAULT_LEASE,
+        "replicas": False,
         "spare_sessions": SPARE_SESSIONS,
         "transactions": "none",
         "write_keys": True,

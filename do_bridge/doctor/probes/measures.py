@@ -161,15 +161,17 @@ def size(database: Database) -> Measured:
     fix="Run `manage.py relay deploy`.",
 )
 def erase(database: Database) -> Measured:
-    database.batch(
+    # An object of its own: one that was erased answers "unknown" to questions about its keys.
+    other = database.placed_in(database.jurisdiction, "/erased")
+    other.batch(
         "CREATE TABLE IF NOT EXISTS _do_bridge_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
         "INSERT OR REPLACE INTO _do_bridge_meta (key, value) VALUES ('fence', '2 doctor')",
     )
-    expect(database.connection.erase(1), False, "whether an older lease erases it")
-    expect(database.connection.erase(2), True, "whether its own lease erases it")
-    left = database.value("SELECT count(*) FROM sqlite_master WHERE name = '_do_bridge_meta'")
+    expect(other.connection.erase(1), False, "whether an older lease erases it")
+    expect(other.connection.erase(2), True, "whether its own lease erases it")
+    left = other.value("SELECT count(*) FROM sqlite_master WHERE name = '_do_bridge_meta'")
     expect(left, 0, "the tables afterwards")
-    return {"erased (bytes)": database.connection.size()}
+    return {"erased (bytes)": other.connection.size()}
 
 
 @_group.probe(

@@ -194,7 +194,10 @@ def _of_life(*reasons):
 
 
 def place_of(slug, bookmark):
-    """Return the jurisdiction of the object that a kept bookmark belongs to, or None if it is not kept."""
+    """Return the jurisdiction of the object that a bookmark belongs to.
+
+    Return None if D1 does not keep the bookmark.
+    """
     kept = all_bookmarks().filter(slug=slug, bookmark=bookmark)
     return kept.values_list("jurisdiction", flat=True).first()
 

@@ -33,7 +33,7 @@ def connected(alias, jurisdiction=None, **options):
 
 
 def object_of(alias, jurisdiction):
-    """Return the driver's name of the object behind a tenant's alias in a jurisdiction."""
+    """Return the driver's name of a tenant's object in a jurisdiction."""
     return join_place(f"do:{connections[alias].settings_dict['NAME']}", jurisdiction)
 
 
@@ -114,7 +114,10 @@ def fail(lease, error):
 
 
 def clear(lease):
-    """Erase what was made under a lost lease, if its tenant was deleted or is elsewhere now."""
+    """Erase what was made under a lost lease.
+
+    This is done if the tenant was deleted, or is elsewhere now.
+    """
     row = leases.look(lease.slug)
     if row.emptied > lease.fence or row.jurisdiction != lease.row.jurisdiction:
         # What a newer lease has written is protected by its fencing token.
