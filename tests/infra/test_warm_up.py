@@ -17,7 +17,7 @@ def environment(proxy):
 def test_a_serving_process_opens_a_session_before_its_first_request(environment, proxy, module):
     program = f"""
 import {module}
-from do_bridge.driver.relay import _transports
+from do_bridge.driver.transports.relay import _transports
 import time
 (transport,) = _transports.values()
 while not transport.pool._idle:

@@ -30,7 +30,7 @@ MakeObject = Callable[[], str]
 STOPPING = """
 import sys, time
 from do_bridge import driver
-from do_bridge.driver.relay import RelayTransport
+from do_bridge.driver.transports.relay import RelayTransport
 url, token, name = sys.stdin.readline().split()
 connection = driver.connect(RelayTransport(url, token), name, lease=float(sys.argv[1]))
 connection.begin()
