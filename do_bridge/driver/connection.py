@@ -33,7 +33,7 @@ from .replicas import InSessions
 from .results import Result, decoded_rows, result_of
 from .sql import Params, Statement, prepare
 from .transaction import Transaction
-from .transport import Answer, Deadline, RemoteTransaction, Transport
+from .transport import Answer, Deadline, RemoteTransaction, Transport, outcome_unknown
 
 if TYPE_CHECKING:
     from .speculation.described import Descriptions
@@ -345,11 +345,15 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
                 found = error.found or ""
                 if error.kind != "schema_mismatch" or begun or self.on_mismatch is None or found in seen:
                     raise
+                refusal = error
             # Several migrations may finish while this call is on its way: each is another schema.
             seen.add(found)
             before = self.database
             expect = self.on_mismatch(found)
             if self.database == before:
+                if refusal.effect == "unknown":
+                    # The write may have run in an earlier life of the object.
+                    raise outcome_unknown(refusal)
                 key = self._key_of(statements)
             else:
                 # Moved with its keys: a write whose answer was lost is recognized there, so the key stays.

@@ -49,7 +49,10 @@ class LastWrites:
         expect: str | None,
         key: str | None,
     ) -> list[Answer]:
-        """Run statements of the open transaction, or beside it; `key` is that of a batch that writes."""
+        """Run statements of the open transaction, or beside it.
+
+        `key` is that of a batch that writes.
+        """
         if not self.is_last(statements[-1].sql):
             reads_only = all(statement.shape.reads_only for statement in statements)
             if transaction.is_committed and reads_only:

@@ -24,6 +24,9 @@ def add_place_arguments(parser, *, is_required=False, default=_DEFAULT):
 
 
 def named_place(options):
-    """Return the Place that a command's options name, or None if they name none. Raises WrongPlace."""
+    """Return the Place that a command's options name, or None.
+
+    Raises WrongPlace.
+    """
     jurisdiction, location = options["jurisdiction"], options["location"]
     return place_of(jurisdiction, location) if jurisdiction or location else None

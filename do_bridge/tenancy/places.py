@@ -45,7 +45,7 @@ class _Known(Place):
 
 
 def default_jurisdiction():
-    """Return the jurisdiction in the OPTIONS of the tenants' template, or an empty text."""
+    """Return the jurisdiction in the OPTIONS of the template, or an empty text."""
     databases = connections.settings
     template = getattr(databases, "template", None)
     options = dict.get(databases, template, {}).get("OPTIONS", {}) if template else {}
@@ -53,9 +53,9 @@ def default_jurisdiction():
 
 
 def place_of(jurisdiction="", location=""):
-    """Return the Place that a user names: an empty jurisdiction is the default, "none" is none.
+    """Return the Place that a user names.
 
-    Raises WrongPlace.
+    An empty jurisdiction is the default, "none" is none. Raises WrongPlace.
     """
     if jurisdiction and jurisdiction != NONE and jurisdiction not in JURISDICTIONS:
         raise WrongPlace(
@@ -75,7 +75,7 @@ def place_of(jurisdiction="", location=""):
 
 
 def fields():
-    """Return (the field for the jurisdiction, the field for the location) of the tenant model.
+    """Return the tenant model's fields for the jurisdiction and the location.
 
     Each is None if the setting is.
     """
@@ -91,14 +91,14 @@ def field_values(place):
 
 
 def place_of_fields(values):
-    """Return the Place that {field name: value} of a tenant's row names. Raises WrongPlace."""
+    """Return the Place that {field name: value} names. Raises WrongPlace."""
     return place_of(
         *(values.get(name) or "" if (name := conf(which)) else "" for which in _SETTINGS),
     )
 
 
 def named_in_fields(values):
-    """Return the Place that {field name: value} names, or None if it has neither field."""
+    """Return the Place that {field name: value} names, or None without a field."""
     return place_of_fields(values) if any(conf(which) in values for which in _SETTINGS) else None
 
 
@@ -127,7 +127,7 @@ def note(row):
 
 
 def note_text(slug, text):
-    """Remember a tenant's place from the JSON text of `ledger.place_text`, which may be None."""
+    """Remember a tenant's place from the JSON text of `ledger.place_text`, or None."""
     if text is not None:
         note(_Row(slug, *json.loads(text)))
 
@@ -188,7 +188,7 @@ def _read(slug):
 
 
 def follow(connection, slug):
-    """Send what follows on a driver connection to the tenant's object that the ledger names.
+    """Send what follows on a driver connection to the tenant's object.
 
     Nothing changes if the place is not known, or if the connection's transaction has begun. No round trip.
     """

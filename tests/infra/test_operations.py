@@ -1,4 +1,4 @@
-"""Every command of docs/howto/operations.md does what the page says, in its order, on a real local relay."""
+"""Every command of docs/howto/operations.md does what the page says, on a local relay and stand-ins."""
 
 import sqlite3
 import time
@@ -26,7 +26,9 @@ from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, unique_slug
 from tests.infra.fake_cloudflare import DATABASE
 from tests.infra.operations import Operations, commands_of
+from tests.infra.operations_places import history, residency
 from tests.infra.pages import ROOT
+from tests.lifecycle.conftest import tenants_on
 from tests.tenancy.cut_off import cut_off
 from tests.tenancy.lost_rows import lose_row
 
@@ -45,7 +47,9 @@ class TheSite:
 
     def __init__(self, folder):
         self.folder = folder
-        self.slugs = {name: unique_slug(name.replace("-", "")) for name in ("acme", "acme-before", "drill")}
+        self.slugs = {
+            name: unique_slug(name.replace("-", "")) for name in ("acme", "acme-before", "acme-eu", "drill")
+        }
         self.acme = self.slugs["acme"]
         self.ada = User.objects.create_user("ada", password="secret-of-ada", name="Ada L")
         self.bo = User.objects.create_user("bo", name="Bo")
@@ -72,17 +76,18 @@ class TheSite:
 
 
 @pytest.fixture
-def site(db, tmp_path, settings):
+def site(db, history_worker, tmp_path, settings):
     # Other modules register tenants of their own.
     TenantState.objects.all().delete()
     backups = {"location": str(tmp_path / "backups")}
     storage = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": backups}
     settings.STORAGES = {**settings.STORAGES, "backups": storage}
-    made = TheSite(tmp_path)
-    yield made
-    for slug in made.slugs.values():
-        empty_object(tenant_alias(slug))
-        ledger.forget(slug)
+    with tenants_on(history_worker):
+        made = TheSite(tmp_path)
+        yield made
+        for slug in made.slugs.values():
+            empty_object(tenant_alias(slug))
+            ledger.forget(slug)
     lookup.forget()
 
 
@@ -270,7 +275,7 @@ def copy_of(site):
     return User.objects.using(tenant_alias(site.acme)).get(pk=site.ada.pk)
 
 
-def upgrades(walk, site, cloudflare, env_file):
+def upgrades(walk, site, cloudflare, env_file, local_worker):
     relay = "python manage.py relay deploy --no-migrate"
 
     @walk.step(relay)
@@ -300,7 +305,9 @@ def upgrades(walk, site, cloudflare, env_file):
 
     @walk.step("python manage.py relay doctor")
     def _():
-        done = yield
+        # It examines one relay, and the tenants' is another one here.
+        with tenants_on(local_worker):
+            done = yield
         assert done.error == "", done.output[-3000:]
 
     @walk.step("python manage.py migrate --database tenant sessions zero")
@@ -477,14 +484,16 @@ def the_rest(walk, site, cloudflare, folder):
 
 @pytest.mark.timeout(300)
 def test_every_command_of_the_page_does_what_the_page_says(
-    walk, site, folder, env_file, cloudflare, monkeypatch
+    walk, site, folder, env_file, cloudflare, local_worker, monkeypatch
 ):
     monkeypatch.setattr(time, "sleep", SLEEP)
     daily(walk, site)
     backups(walk, site)
+    history(walk, site)
+    residency(walk, site)
     deletions(walk, site)
     users(walk, site)
-    upgrades(walk, site, cloudflare, env_file)
+    upgrades(walk, site, cloudflare, env_file, local_worker)
     outages(walk, site, monkeypatch)
     tenants_that_fail(walk, site)
     the_rest(walk, site, cloudflare, folder)

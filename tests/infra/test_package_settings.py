@@ -38,6 +38,7 @@ def default_of(option, engine):
     own = {
         "transport": "relay",
         "account_id": None,
+        "jurisdiction": None,
         "migration_lease": DEFAULT_LEASE,
         "spare_sessions": SPARE_SESSIONS,
         "transactions": "none",

@@ -15,15 +15,19 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client
 from django.urls import path as url_path
+from django.urls import reverse
 
 from accounts.models import Membership, Tenant, User
 from blog.admin import PostAdmin
 from blog.models import Post
 from do_bridge.admin import TenantInlineMixin, tenant_site
+from do_bridge.inspection.inspected import Inspected
 from do_bridge.members.copies import write_copies
 from do_bridge.tenancy import tenant_context
 from do_bridge.tenancy.tenants import lookup
+from do_bridge.testing import unique_slug
 from tests.tenancy.lost_rows import lose_row
+from tests.tenancy.moves import clear, places_with_tables
 
 POSTS = "/t/acme/admin/blog/post/"
 DATES = {"published_at_0": "2026-05-06", "published_at_1": "10:00:00"}
@@ -341,3 +345,24 @@ def test_staff_change_their_d1_password_from_inside_a_tenant(site, root):
     fields = {"old_password": "a-pass-word", "new_password1": new, "new_password2": new}
     assert root.post("/t/acme/admin/password_change/", fields).status_code == 302
     assert User.objects.get(pk=site.root.pk).check_password(new)
+
+
+def test_the_place_of_a_tenant_is_chosen_once_and_shown(root):
+    slug = unique_slug("placed")
+    url = reverse("admin:accounts_tenant_add")
+    page = text(root.get(url))
+    assert 'name="jurisdiction"' in page
+    assert "European Union" in page
+    values = {"slug": slug, "name": "Placed", "jurisdiction": "eu", "location": "weur"}
+    forms = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+    assert root.post(url, values | forms).status_code == 302
+    tenant = Tenant.objects.get(slug=slug)
+    assert places_with_tables(slug) == ["eu"]
+    change = root.get(reverse("admin:accounts_tenant_change", args=[tenant.pk])).content.decode()
+    assert 'name="jurisdiction"' not in change
+    assert "eu (weur)" in change
+    assert "eu (weur)" in root.get(reverse("admin:accounts_tenant_changelist")).content.decode()
+    assert "eu (weur)" in root.get(reverse("admin:tenant_home", args=[Inspected(slug)])).content.decode()
+    assert "in eu (weur)" in root.get(reverse("admin:databases"), {"q": slug}).content.decode()
+    call_command("tenant_delete", slug, "--yes", verbosity=0)
+    clear(slug)

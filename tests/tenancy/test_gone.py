@@ -61,7 +61,7 @@ def test_a_row_deleted_by_hand_is_forgotten_with_the_next_look_up(remembered, mo
 
 def test_a_use_between_the_deletions_two_parts_makes_nothing_anew(remembered, monkeypatch):
     seen = []
-    known = catch_up.is_registered
+    known = catch_up._is_here
 
     def registered(slug):
         # It has its row still when this process asks; then the deletion comes to its end.
@@ -71,7 +71,7 @@ def test_a_use_between_the_deletions_two_parts_makes_nothing_anew(remembered, mo
             assert finish(start("tenant_delete", slug, "--yes"))[0] == 0
         return answer
 
-    monkeypatch.setattr(catch_up, "is_registered", registered)
+    monkeypatch.setattr(catch_up, "_is_here", registered)
     from do_bridge.testing import empty_object
 
     empty_object(tenant_alias(remembered.slug))

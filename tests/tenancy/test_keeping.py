@@ -222,7 +222,7 @@ def test_rows_that_are_deleted_by_the_action_are_kept_with_a_message(root, lived
 
 
 def test_a_slug_that_is_changed_in_an_admin_is_kept_with_a_message(root, lived_in, monkeypatch):
-    monkeypatch.setattr(TenantAdmin, "get_readonly_fields", lambda *args: ["home"])
+    monkeypatch.setattr(TenantAdmin, "get_readonly_fields", lambda *args: ["place", "home"])
     monkeypatch.setattr(TenantAdmin, "inlines", [])
     monkeypatch.setattr(TenantAdmin, "form", admin.ModelAdmin.form)
     url = reverse("admin:accounts_tenant_change", args=[lived_in.pk])

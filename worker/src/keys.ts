@@ -42,7 +42,7 @@ const GIVEN_UP: Failure = {
   effect: "none",
 };
 
-const FORGOTTEN: Failure = {
+export const FORGOTTEN: Failure = {
   kind: "stale_key",
   message: "the object was erased, and its keys with it, so the write may have been carried out before",
   effect: "unknown",

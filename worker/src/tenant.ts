@@ -6,7 +6,7 @@ import { accessOf, type Access } from "./auth";
 import { WorkFailed } from "./errors";
 import type { NextBatch } from "./held-calls";
 import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
-import { WriteKeys, type Running } from "./keys";
+import { FORGOTTEN, WriteKeys, type Running } from "./keys";
 import { readNumber } from "./meta";
 import type { Answer, Key, KeyOutcome, Statement, Step } from "./protocol";
 import { bookmark, restore, type Tell } from "./recovery";
@@ -52,11 +52,17 @@ export class Tenant extends DurableObject<Env> {
     this.#checkName(name);
     // The key first, because the write itself, or a later one, may have changed the schema.
     const known = key && this.#keys.recall(key, again);
-    if (known !== undefined && "results" in known) return known;
+    if (known !== undefined && "results" in known) return this.#refused(known, expect);
     const answer = this.#batch(expect, steps, known);
     // Otherwise an earlier copy of the request could still succeed where this one failed.
     if (again && key && answer.error !== undefined) this.#keys.outcome(key);
     return answer;
+  }
+
+  /** A tenant that has left this object has taken its keys along, and a client that meets no schema looks there. */
+  #refused(known: Answer, expect: string | undefined): Answer {
+    const mismatch = known.error === FORGOTTEN ? this.#schema.mismatch(expect) : null;
+    return mismatch === null ? known : { results: [], error: { ...mismatch, effect: "unknown" } };
   }
 
   #batch(expect: string | undefined, steps: Statement[], running: Running | undefined): Answer {

@@ -41,6 +41,9 @@ def write_once(pool: RelayPool, message: dict[str, Any], key: str, deadline: Dea
     except Error as error:
         if write.doubt is None or (error.kind in _SETTLED and error.effect != "unknown"):
             raise
+        if error.kind == "schema_mismatch":
+            # The keys may be elsewhere, with the tenant.
+            raise
         doubt, last = write.doubt, error
     outcome = outcome_of(pool, message["db"], key, deadline, message.get("expect"))
     if outcome == "done":

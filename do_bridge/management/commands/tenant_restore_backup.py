@@ -98,7 +98,7 @@ class Command(TenantsCommand):
 
 
 def _place(slug, options):
-    """Return the Place for a restored tenant: as the options say, or where the tenant was."""
+    """Return the Place that the options name, or that of the tenant until now."""
     try:
         named = named_place(options)
     except WrongPlace as error:

@@ -141,7 +141,10 @@ def _new_place(quote):
 
 
 def _refuse_move(quote):
-    """Return the statement that refuses another place than the ledger's: `moving` changes that first."""
+    """Return the statement that refuses another place than the ledger's.
+
+    A move changes the ledger first.
+    """
     jurisdiction, location = _new_place(quote)
     is_there = (
         f"SELECT 1 FROM {_states(quote)} WHERE slug = OLD.{quote('slug')} "  # noqa: S608

@@ -293,7 +293,10 @@ def settle_many(ended):
 
 
 def change(lease, **columns):
-    """Change columns of a lease's ledger row. Raises LeaseLost; then nothing was changed."""
+    """Change columns of a lease's ledger row.
+
+    Raises LeaseLost; then nothing was changed.
+    """
     assignments = ", ".join(f"{name} = %s" for name in columns)
     if not _update([[lease.slug, lease.fence]], assignments, columns.values()).rows:
         raise lost(lease)

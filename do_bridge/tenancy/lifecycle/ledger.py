@@ -173,7 +173,10 @@ def unsettled_text(slug):
 
 
 def place_text(slug):
-    """Return the expression for the place of `slug` as JSON text, which `places.note_text` reads."""
+    """Return the expression for the place of `slug` as JSON text.
+
+    `places.note_text` reads the text.
+    """
     place = Func(
         F("jurisdiction"), F("location"), F("fence"), function="json_array", output_field=TextField()
     )

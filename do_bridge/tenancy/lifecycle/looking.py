@@ -43,9 +43,10 @@ def _expect(alias, fingerprint):
 
 
 def refuse_elsewhere(lease):
-    """Raise OperationalError if this thread's connection leads to another object than the lease's.
+    """Raise OperationalError if this thread's connection leads elsewhere.
 
-    So nobody makes tables where the tenant was before a move. No round trip.
+    It must lead to the object of the lease, so that nobody makes tables where the tenant
+    was before a move. No round trip.
     """
     connection = connections[tenant_alias(lease.slug)]
     connection.ensure_connection()

@@ -42,7 +42,10 @@ class NotMoved(OperationalError):
 
 @dataclass(slots=True)
 class MoveReport:
-    """What a move did: `how` is "moved", "finished" (an interrupted move) or "there" (nothing to do)."""
+    """What a move did.
+
+    `how` is "moved", "finished" (an interrupted move) or "there" (nothing to do).
+    """
 
     how: str = "moved"
     tables: int = 0
@@ -71,17 +74,29 @@ def move_tenant(slug, place, *, on_start=None, on_piece=None):
     with leases.kept(lease):
         try:
             report, fingerprint = _copy(lease, place, on_start, on_piece)
-            moved = switch(lease, place)
-        except SwitchUnknown as error:
-            # The tenant may be in either place. Whoever takes the next lease knows in which.
-            leases.fail(lease, error)
-            raise
         except BaseException as error:
             _give_up(lease, place, error)
             raise
+        moved = _switched(lease, place)
     with leases.kept(moved):
         _end(moved, fingerprint)
     return report
+
+
+def _switched(lease, place):
+    """Switch, and return the lease that continues; give up if that certainly failed.
+
+    After any other interruption the tenant may be in either place, and both objects stay frozen. Whoever
+    takes the next lease knows in which.
+    """
+    try:
+        return switch(lease, place)
+    except SwitchUnknown as error:
+        leases.fail(lease, error)
+        raise
+    except DatabaseError as error:
+        _give_up(lease, place, error)
+        raise
 
 
 def _finish(lease):
@@ -116,14 +131,17 @@ def _release(lease, fingerprint):
     if lease.step == Do.KEEP:
         leases.settle(lease, fingerprint=fingerprint)
     else:
-        leases.give_back([lease])
+        leases.change(lease, operation="", owner="", expires=None, error="")
 
 
 # Before the switch
 
 
 def _copy(lease, place, on_start, on_piece):
-    """Make a frozen copy of the tenant's object in its new place; return (MoveReport, schema fingerprint)."""
+    """Make a frozen copy of the tenant's object in its new place.
+
+    Returns (MoveReport, schema fingerprint).
+    """
     row = lease.row
     if row.left_behind is not None:
         # What an earlier move has left, maybe where this one goes.
@@ -138,7 +156,7 @@ def _copy(lease, place, on_start, on_piece):
         leases.change(lease, left_behind=place.jurisdiction)
         _empty_target(lease, place)
         return MoveReport(), ""
-    with _placed(lease) as connection:
+    with noticing(lease), _placed(lease) as connection:
         held = freeze(connection, lease)
     with tempfile.TemporaryDirectory(prefix="tenant-move-") as folder:
         file = Path(folder) / "tenant.sqlite3"
@@ -188,9 +206,10 @@ def _empty_target(lease, place):
 
 
 def _give_up(lease, place, error):
-    """Let the tenant be used where it is, and erase what was sent, as far as each can be reached.
+    """Let the tenant be used where it is, and erase what was sent.
 
-    A second error becomes a note of the first. What is left for the next operation stays in the ledger.
+    Each is done as far as it can be reached. A second error becomes a note of the first. What is left for the
+    next operation stays in the ledger.
     """
     fingerprint = lease.row.fingerprint
     try:
@@ -199,7 +218,8 @@ def _give_up(lease, place, error):
         # Also under a lost lease: what a newer one has written is protected by its fencing token.
         with contextlib.suppress(leases.LeaseLost):
             erase_at(lease, place.jurisdiction)
-            leases.change(lease, left_behind=None)
+            if leases.look(lease.slug).left_behind == place.jurisdiction:
+                leases.change(lease, left_behind=None)
             _release(lease, fingerprint)
     except Exception as second:  # noqa: BLE001 - the first error matters
         error.add_note(f"Afterwards: {second}")
@@ -209,9 +229,9 @@ def _give_up(lease, place, error):
 
 @contextlib.contextmanager
 def _placed(lease):
-    """Yield a Django connection of its own to the object of a lease, which accepts any schema.
+    """Yield a Django connection of its own to the object of a lease.
 
-    It stays there, whatever this process reads in the ledger.
+    It accepts any schema, and stays there, whatever this process reads in the ledger.
     """
     alias, row = tenant_alias(lease.slug), lease.row
     wrapper = connections[alias]

@@ -17,12 +17,12 @@ _ATTEMPTS = 3
 
 
 class SwitchUnknown(DatabaseError):
-    """D1's answer to the switch is lost: the tenant is in the old place or in the new one."""
+    """D1's answer is lost: the tenant is in the old place or in the new one."""
 
     def __init__(self, error):
         super().__init__(
-            f"D1 did not tell whether the tenant was moved: {error}. Run the command again: it goes on where "
-            "the tenant is."
+            f"It is unknown whether D1 has switched the tenant to the new place: {error}. Run the command "
+            "again."
         )
 
 
@@ -60,7 +60,10 @@ def switch(lease, place):
 
 
 def _written(lease):
-    """Return the fencing token that the lease's own switch wrote, or None. Raises SwitchUnknown."""
+    """Return the fencing token that the lease's own switch wrote, or None.
+
+    Raises SwitchUnknown.
+    """
     try:
         row = leases.look(lease.slug)
     except DatabaseError as error:

@@ -167,11 +167,15 @@ def catch_up(slug, found=""):
 
 
 def _wait_for_move(slug, held):
-    """Wait for the move of a tenant, or let the tenant go on where it is if the move was interrupted.
+    """Wait for the move of a tenant, or make up for an interrupted one.
 
-    Raises TenantBehind if the move takes longer.
+    After an interrupted move the tenant is usable where it is. Raises TenantBehind if the move takes longer.
     """
     if (lease := _take(slug, held)) is None:
+        return
+    if lease.step != Do.KEEP:
+        # The frozen tables are not the tenant's.
+        _migrate(lease)
         return
     with leases.kept(lease):
         thawed = close_to_older(lease)

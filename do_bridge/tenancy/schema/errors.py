@@ -36,7 +36,10 @@ class TenantUnclaimed(SchemaMismatch):
 
 
 class TenantElsewhere(SchemaMismatch):
-    """The tenant is in another jurisdiction than the one that the settings name; nothing was run."""
+    """The tenant is in another jurisdiction than the one in the settings.
+
+    Nothing was run.
+    """
 
     def __init__(self, slug: str, jurisdiction: str) -> None:
         super().__init__(
