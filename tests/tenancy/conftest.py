@@ -103,7 +103,7 @@ def no_renewals(monkeypatch, settings):
     """Lets leases expire at once: nobody renews them, as of a process that stands still."""
     from contextlib import nullcontext
 
-    from do_bridge.tenancy.lifecycle import leases
+    from do_bridge.tenancy.lifecycle.lease import leases
 
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.001}
     monkeypatch.setattr(leases, "kept", lambda *taken: nullcontext())

@@ -16,11 +16,12 @@ from do_bridge.driver.transports.relay import RelayTransport
 from do_bridge.members.models import DirtyFlag
 from do_bridge.members.syncing import add_member
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.lifecycle import deletion, dump, ledger
+from do_bridge.tenancy.lifecycle import deletion, ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.emptying import erase_tenant
 from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import provision
+from do_bridge.tenancy.lifecycle.transfer import dump
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.errors import SchemaMismatch
 from tests.tenancy.cut_off import cut_off

@@ -12,10 +12,12 @@ from blog.models import Post
 from do_bridge.management.commands import migrate
 from do_bridge.members.syncing import add_member
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.lifecycle import creation, deletion, leases, ledger, load
+from do_bridge.tenancy.lifecycle import creation, deletion, ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant, first_members
 from do_bridge.tenancy.lifecycle.emptying import erase_tenant
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.provision import provision
+from do_bridge.tenancy.lifecycle.transfer import load
 from tests.tenancy.cut_off import cut_off
 from tests.tenancy.deleting import begun, delete, everything_in, tables_of
 

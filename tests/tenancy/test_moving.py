@@ -10,11 +10,12 @@ from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.lifecycle import leases, moved_rows, moving, switching
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.emptying import connected
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
 from do_bridge.tenancy.lifecycle.states import MOVING, Operation
+from do_bridge.tenancy.lifecycle.transfer import moved_rows, moving, switching
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.errors import TenantBehind
 from do_bridge.tenancy.tenants import lookup
