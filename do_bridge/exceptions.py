@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from .backends.remote_sqlite.reading import UnreadableValue
     from .tenancy.context import NoTenant, OpenTransaction, TenancyError, TenantMismatch
     from .tenancy.lifecycle.keeping import TenantKept
-    from .tenancy.lifecycle.leases import Held, LeaseError, LeaseLost, Unfinished
+    from .tenancy.lifecycle.lease.leases import Held, LeaseError, LeaseLost, Unfinished
     from .tenancy.lifecycle.ledger import LedgerMissing
-    from .tenancy.lifecycle.load import TenantExists
-    from .tenancy.lifecycle.moving import NotMoved
     from .tenancy.lifecycle.provision import ObjectTaken
     from .tenancy.lifecycle.tenant_rows import FieldsMissing, WrongField
+    from .tenancy.lifecycle.transfer.load import TenantExists
+    from .tenancy.lifecycle.transfer.moving import NotMoved
     from .tenancy.places import WrongPlace
     from .tenancy.replicated.contenttypes import DirectoryNotReady
     from .tenancy.replicated.users import CopyMissing, RelationRefused
@@ -38,13 +38,13 @@ else:
             "CopyMissing": "tenancy.replicated.users",
             "DirectoryNotReady": "tenancy.replicated.contenttypes",
             "FieldsMissing": "tenancy.lifecycle.tenant_rows",
-            "Held": "tenancy.lifecycle.leases",
+            "Held": "tenancy.lifecycle.lease.leases",
             "InvalidSlug": "tenancy.slugs",
-            "LeaseError": "tenancy.lifecycle.leases",
-            "LeaseLost": "tenancy.lifecycle.leases",
+            "LeaseError": "tenancy.lifecycle.lease.leases",
+            "LeaseLost": "tenancy.lifecycle.lease.leases",
             "LedgerMissing": "tenancy.lifecycle.ledger",
             "NoTenant": "tenancy.context",
-            "NotMoved": "tenancy.lifecycle.moving",
+            "NotMoved": "tenancy.lifecycle.transfer.moving",
             "ObjectTaken": "tenancy.lifecycle.provision",
             "OpenTransaction": "tenancy.context",
             "RelationRefused": "tenancy.replicated.users",
@@ -53,12 +53,12 @@ else:
             "TenancyError": "tenancy.context",
             "TenantBehind": "tenancy.schema.errors",
             "TenantElsewhere": "tenancy.schema.errors",
-            "TenantExists": "tenancy.lifecycle.load",
+            "TenantExists": "tenancy.lifecycle.transfer.load",
             "TenantGone": "tenancy.schema.errors",
             "TenantKept": "tenancy.lifecycle.keeping",
             "TenantMismatch": "tenancy.context",
             "TenantUnclaimed": "tenancy.schema.errors",
-            "Unfinished": "tenancy.lifecycle.leases",
+            "Unfinished": "tenancy.lifecycle.lease.leases",
             "UnreadableValue": "backends.remote_sqlite.reading",
             "WrongField": "tenancy.lifecycle.tenant_rows",
             "WrongPlace": "tenancy.places",

@@ -109,7 +109,7 @@ class TenantBookmark(models.Model):
     """A moment in the history of a tenant's Durable Object.
 
     `tenant_restore` goes back to it. The platform keeps 30 days of history, so older rows are deleted. See
-    `tenancy.lifecycle.bookmarks`.
+    `tenancy.lifecycle.history.bookmarks`.
     """
 
     class Reason(models.TextChoices):

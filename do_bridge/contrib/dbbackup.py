@@ -22,8 +22,8 @@ from do_bridge.backends.sqlite_file.fitness import UnfitFile
 from do_bridge.backends.sqlite_file.loading import NotEmpty, load_database
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle.creation import add_row
-from do_bridge.tenancy.lifecycle.dump_shared import dump_database
-from do_bridge.tenancy.lifecycle.load import TenantExists, load_tenant
+from do_bridge.tenancy.lifecycle.transfer.dump_shared import dump_database
+from do_bridge.tenancy.lifecycle.transfer.load import TenantExists, load_tenant
 from do_bridge.tenancy.schema.fingerprint import META_TABLE
 from do_bridge.tenancy.slugs import alias_slug
 from do_bridge.tenancy.tenants import is_registered

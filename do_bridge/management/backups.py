@@ -20,7 +20,7 @@ from django.core.management.base import CommandError
 from django.utils.timezone import now
 
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.lifecycle.dump_shared import dump_database
+from do_bridge.tenancy.lifecycle.transfer.dump_shared import dump_database
 from do_bridge.tenancy.slugs import alias_slug, tenant_alias
 
 FORMAT = 1

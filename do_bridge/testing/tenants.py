@@ -11,9 +11,10 @@ from django.db import connections
 from django.test.testcases import DatabaseOperationForbidden
 
 from do_bridge.backends.environment import in_test_environment
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.emptying import NO_FENCE, erase
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import provision
 from do_bridge.tenancy.lifecycle.states import Operation

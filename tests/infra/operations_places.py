@@ -11,7 +11,7 @@ from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.management import time_travel as cloudflare
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.lifecycle import leases
+from do_bridge.tenancy.lifecycle.lease import leases
 from tests.infra.fake_time_travel import ACCOUNT, TOKEN, FakeTimeTravel
 
 

@@ -285,7 +285,7 @@ def test_a_tenant_of_the_site_has_its_rows_and_comes_back_as_a_file(site):
 
 
 def test_the_page_names_the_columns_of_a_user_that_travel():
-    from do_bridge.tenancy.lifecycle.copied_rows import COPIED
+    from do_bridge.tenancy.lifecycle.transfer.copied_rows import COPIED
 
     row = next(line for line in PAGE.splitlines() if line.startswith("| users among them"))
     assert set(re.findall(r"`(\w+)`", row)) == COPIED

@@ -12,7 +12,7 @@ from django.db import connections
 
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
-from do_bridge.tenancy.lifecycle import leases
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.tenants import is_registered, lookup
 from do_bridge.testing import empty_object
 from tests.inspection.pages import LOOK, plain, text

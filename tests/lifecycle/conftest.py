@@ -15,7 +15,8 @@ def tenants_on(relay, token=None):
     from django.db import connections
 
     from do_bridge.tenancy.databases import tenant_databases
-    from do_bridge.tenancy.lifecycle import bookmarks, provision
+    from do_bridge.tenancy.lifecycle import provision
+    from do_bridge.tenancy.lifecycle.history import bookmarks
     from do_bridge.tenancy.schema import known
 
     def forget():

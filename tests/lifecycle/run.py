@@ -264,7 +264,7 @@ def read_tenant(slug: str) -> Tenant:
     from accounts.models import Membership
     from do_bridge.members.models import DirtyFlag
     from do_bridge.tenancy import tenant_alias
-    from do_bridge.tenancy.lifecycle import leases
+    from do_bridge.tenancy.lifecycle.lease import leases
     from do_bridge.tenancy.migrate import catch_up
     from do_bridge.tenancy.replicated.sql import run_batch
 

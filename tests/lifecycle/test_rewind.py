@@ -10,8 +10,9 @@ from django.utils.timezone import now
 from accounts.models import Membership, Tenant, User
 from do_bridge.models import TenantBookmark, TenantState
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.lifecycle import bookmarks, leases
 from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.history import bookmarks
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import read_tenant
 from do_bridge.tenancy.lifecycle.states import Operation, State
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types

@@ -14,9 +14,9 @@ from do_bridge.driver.transport import Deadline
 from do_bridge.driver.transports.relay import RelayTransport
 from do_bridge.models import TenantBookmark
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.lifecycle import leases
+from do_bridge.tenancy.lifecycle.history.rewind import rewind_tenant
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import read_tenant
-from do_bridge.tenancy.lifecycle.rewind import rewind_tenant
 from do_bridge.tenancy.schema.errors import TenantBehind
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.tenants import lookup

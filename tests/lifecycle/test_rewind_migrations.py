@@ -13,8 +13,9 @@ from django.utils.timezone import now
 from do_bridge import driver
 from do_bridge.models import TenantBookmark
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.lifecycle import bookmarks, leases
 from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.history import bookmarks
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
 from do_bridge.tenancy.migrate.catch_up import catch_up
 from do_bridge.tenancy.replicated.sql import run_batch

@@ -4,7 +4,7 @@ import pytest
 from django.core.management import CommandError
 
 from do_bridge.models import TenantBookmark
-from do_bridge.tenancy.lifecycle import leases
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.states import MOVING, State
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from tests.lifecycle.rewinding import bookmark, run, titles, write
@@ -42,7 +42,7 @@ def test_a_tenant_that_came_back_has_its_earlier_history_again_on_a_stand_in(slu
 
 
 def test_a_moment_in_the_middle_of_a_move_can_be_used_on_a_stand_in(slug, author, monkeypatch):
-    from do_bridge.tenancy.lifecycle import moving
+    from do_bridge.tenancy.lifecycle.transfer import moving
 
     taken = []
     monkeypatch.setattr(

@@ -14,13 +14,13 @@ from blog.models import Post
 from do_bridge.management.commands import migrate
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.lifecycle import leases, ledger
-from do_bridge.tenancy.lifecycle.bookmarks import bookmark_of
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
-from do_bridge.tenancy.lifecycle.dump import dump_tenant
+from do_bridge.tenancy.lifecycle.history.bookmarks import bookmark_of
+from do_bridge.tenancy.lifecycle.history.rewind import rewind_tenant
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
 from do_bridge.tenancy.lifecycle.provision import provision
-from do_bridge.tenancy.lifecycle.rewind import rewind_tenant
 from do_bridge.tenancy.lifecycle.states import (
     MOVING,
     TABLE,
@@ -33,6 +33,7 @@ from do_bridge.tenancy.lifecycle.states import (
     found,
     next_step,
 )
+from do_bridge.tenancy.lifecycle.transfer.dump import dump_tenant
 from do_bridge.tenancy.migrate import catch_up
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.errors import SchemaMismatch

@@ -24,8 +24,8 @@ from blog.models import Post  # noqa: E402
 from do_bridge.management.commands import migrate  # noqa: E402
 from do_bridge.members.syncing import CopyFailed  # noqa: E402
 from do_bridge.tenancy import directory_context, tenant_alias, tenant_context  # noqa: E402
-from do_bridge.tenancy.lifecycle import bookmarks  # noqa: E402
 from do_bridge.tenancy.lifecycle.creation import create_tenant  # noqa: E402
+from do_bridge.tenancy.lifecycle.history import bookmarks  # noqa: E402
 from do_bridge.tenancy.tenants import lookup  # noqa: E402
 
 logging.disable(logging.CRITICAL)

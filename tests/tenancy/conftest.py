@@ -42,6 +42,32 @@ def author(db):
 
 
 @pytest.fixture
+def lived_in(acme, author):
+    """A tenant with a member and a post."""
+    from blog.models import Post
+    from do_bridge.members.syncing import add_member
+    from do_bridge.tenancy import tenant_context
+
+    add_member(author, acme)
+    with tenant_context(acme):
+        Post.objects.create(title="Kept?", content="-", user_id=author.pk)
+    return acme
+
+
+@pytest.fixture
+def unregistered(db):
+    """A slug without a tenant; whatever a test makes of it is emptied."""
+    from do_bridge.tenancy import tenant_alias
+    from do_bridge.tenancy.lifecycle import ledger
+    from do_bridge.testing import empty_object, unique_slug
+
+    slug = unique_slug("other")
+    yield slug
+    empty_object(tenant_alias(slug))
+    ledger.forget(slug)
+
+
+@pytest.fixture
 def in_both(acme, zeta, author):
     """The author's copies in both tenants, under the same key; returns that key."""
     from accounts.models import User
@@ -77,7 +103,7 @@ def no_renewals(monkeypatch, settings):
     """Lets leases expire at once: nobody renews them, as of a process that stands still."""
     from contextlib import nullcontext
 
-    from do_bridge.tenancy.lifecycle import leases
+    from do_bridge.tenancy.lifecycle.lease import leases
 
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.001}
     monkeypatch.setattr(leases, "kept", lambda *taken: nullcontext())

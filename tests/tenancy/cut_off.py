@@ -1,6 +1,6 @@
 """Operations on tenants that were killed, or failed: their leases stand in the ledger, expired."""
 
-from do_bridge.tenancy.lifecycle import leases
+from do_bridge.tenancy.lifecycle.lease import leases
 
 
 def cut_off(slugs, operation, error="", seconds=0):

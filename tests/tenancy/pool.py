@@ -7,7 +7,8 @@ from do_bridge.backends.remote_sqlite.rebuild import DEFER_FOREIGN_KEYS
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import provision
 from do_bridge.tenancy.lifecycle.states import Operation

@@ -21,8 +21,8 @@ from do_bridge.management import backups
 from do_bridge.management.backups import Backup, Damaged, list_backups, prune
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.lifecycle import dump_shared
-from do_bridge.tenancy.lifecycle.dump_shared import dump_database
+from do_bridge.tenancy.lifecycle.transfer import dump_shared
+from do_bridge.tenancy.lifecycle.transfer.dump_shared import dump_database
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object, unique_slug
 from tests.backends.engine_aliases import alias_for

@@ -19,7 +19,7 @@ from do_bridge.management import base
 from do_bridge.tenancy import register_tenant, tenant_alias, tenant_context
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.lifecycle import leases
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import (
     dump_database,

@@ -8,8 +8,8 @@ from django.db import OperationalError, connections
 
 from do_bridge.driver.internal import LEASE_TABLE
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.lifecycle import database_lease
-from do_bridge.tenancy.lifecycle.leases import Held
+from do_bridge.tenancy.lifecycle.lease import database_lease
+from do_bridge.tenancy.lifecycle.lease.leases import Held
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object
 from tests.tenancy.newer_code import newer_code

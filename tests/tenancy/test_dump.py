@@ -11,8 +11,8 @@ from django.db import connections
 
 from blog.models import Post
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.lifecycle import dump
-from do_bridge.tenancy.lifecycle.dump import dump_tenant
+from do_bridge.tenancy.lifecycle.transfer import dump
+from do_bridge.tenancy.lifecycle.transfer.dump import dump_tenant
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object
 

@@ -14,7 +14,7 @@ from do_bridge import driver
 from do_bridge.driver.transports.relay_session import RelaySession
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.lifecycle import creation, ledger, load
+from do_bridge.tenancy.lifecycle import creation, ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.deletion import delete_tenant
 from do_bridge.tenancy.lifecycle.emptying import connected
@@ -22,6 +22,7 @@ from do_bridge.tenancy.lifecycle.fencing import fenced
 from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.provision import ObjectTaken, fingerprint_once, provision, template_dump
 from do_bridge.tenancy.lifecycle.template_objects import empty_template_object
+from do_bridge.tenancy.lifecycle.transfer import load
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, provision_test_tenant, unique_slug

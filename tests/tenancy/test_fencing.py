@@ -7,9 +7,10 @@ from django.db import IntegrityError, OperationalError, connections, transaction
 
 from do_bridge import driver
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.emptying import connected
 from do_bridge.tenancy.lifecycle.fencing import fenced, is_fenced, refuse_older
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import close_to_older, read_tenant
 from do_bridge.tenancy.replicated.sql import run_batch
 

@@ -11,9 +11,10 @@ from django.db import IntegrityError, connections
 from accounts.models import Tenant
 from do_bridge.backends.sqlite_file import schema
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.lifecycle import ledger, load
-from do_bridge.tenancy.lifecycle.dump import dump_tenant
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.lifecycle.transfer import load
+from do_bridge.tenancy.lifecycle.transfer.dump import dump_tenant
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object, unique_slug
 

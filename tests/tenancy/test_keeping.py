@@ -23,9 +23,10 @@ from blog.models import Post
 from do_bridge.backends.remote_sqlite import operations
 from do_bridge.inspection.inspected import Inspected
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.lifecycle import creation, leases, ledger
+from do_bridge.tenancy.lifecycle import creation, ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.keeping import TenantKept
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.provision import ObjectTaken, has_tables, provision, provision_noted
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.errors import TenantUnclaimed

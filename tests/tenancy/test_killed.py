@@ -13,13 +13,14 @@ from blog.models import Post
 from do_bridge.members.syncing import add_member
 from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
-from do_bridge.tenancy.lifecycle.dump import dump_tenant
 from do_bridge.tenancy.lifecycle.emptying import connected
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
 from do_bridge.tenancy.lifecycle.provision import template_dump
 from do_bridge.tenancy.lifecycle.states import Do, Operation, next_step
+from do_bridge.tenancy.lifecycle.transfer.dump import dump_tenant
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy import newer_code

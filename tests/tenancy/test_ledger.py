@@ -8,7 +8,8 @@ from django.db import connections
 from accounts.models import Tenant
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenants as directory
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.states import Row
 from do_bridge.tenancy.schema import fingerprint
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of

@@ -8,7 +8,8 @@ from accounts.models import Tenant
 from blog.models import Post
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 

@@ -14,10 +14,12 @@ from blog.models import Post
 from do_bridge.backends.sqlite_file.units import MARK
 from do_bridge.members import syncing
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.lifecycle import leases, ledger, load
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
-from do_bridge.tenancy.lifecycle.dump import dump_tenant
-from do_bridge.tenancy.lifecycle.leases import Held, LeaseLost
+from do_bridge.tenancy.lifecycle.lease import leases
+from do_bridge.tenancy.lifecycle.lease.leases import Held, LeaseLost
+from do_bridge.tenancy.lifecycle.transfer import load
+from do_bridge.tenancy.lifecycle.transfer.dump import dump_tenant
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.tenants import lookup

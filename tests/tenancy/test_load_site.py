@@ -20,8 +20,9 @@ from accounts.models import Tenant, User
 from blog.models import Post
 from do_bridge.driver.transports.relay_session import RelaySession
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.lifecycle import copied_rows, keeping, ledger, load
-from do_bridge.tenancy.lifecycle import site_file as site
+from do_bridge.tenancy.lifecycle import keeping, ledger
+from do_bridge.tenancy.lifecycle.transfer import copied_rows, load
+from do_bridge.tenancy.lifecycle.transfer import site_file as site
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object, unique_slug
 from tests import forking

@@ -7,10 +7,11 @@ from django.db import DatabaseError, connections
 from accounts.models import Tenant
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias
-from do_bridge.tenancy.lifecycle import leases, moved_rows, moving, switching
 from do_bridge.tenancy.lifecycle.emptying import connected
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import unchecked
 from do_bridge.tenancy.lifecycle.states import MOVING, Operation
+from do_bridge.tenancy.lifecycle.transfer import moved_rows, moving, switching
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import unique_slug

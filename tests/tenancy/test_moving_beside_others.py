@@ -12,10 +12,11 @@ from django.db import connections, transaction
 
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias, tenant_context
-from do_bridge.tenancy.lifecycle import leases, moved_rows, moving
 from do_bridge.tenancy.lifecycle.emptying import connected
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import read_tenant
 from do_bridge.tenancy.lifecycle.states import Operation
+from do_bridge.tenancy.lifecycle.transfer import moved_rows, moving
 from do_bridge.tenancy.schema.errors import TenantBehind
 from tests.forking import Program
 from tests.tenancy.moves import EXPIRED, move, places_with_tables, titles, write

@@ -9,8 +9,9 @@ from django.conf import settings
 from blog.models import Post
 from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.states import MOVING
 from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import unique_slug

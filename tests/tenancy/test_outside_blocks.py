@@ -9,11 +9,12 @@ from accounts.models import Tenant
 from do_bridge.backends.d1.base import OptimisticDatabaseWrapper
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.deletion import delete_tenant
-from do_bridge.tenancy.lifecycle.load import load_tenant
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.provision import has_tables, provision, provision_noted
+from do_bridge.tenancy.lifecycle.transfer.load import load_tenant
 from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.cut_off import cut_off

@@ -16,9 +16,10 @@ from do_bridge.driver import OperationalError
 from do_bridge.driver.transports.relay_session import RelaySession
 from do_bridge.models import TenantState
 from do_bridge.tenancy import places, tenant_alias, tenant_context
-from do_bridge.tenancy.lifecycle import leases, ledger
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.emptying import connected
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import refuse_elsewhere
 from do_bridge.tenancy.lifecycle.provision import provision_noted
 from do_bridge.tenancy.lifecycle.states import Operation

@@ -8,9 +8,9 @@ from django.db import NotSupportedError, connections
 
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle import ledger
-from do_bridge.tenancy.lifecycle.dump import dump_tenant
-from do_bridge.tenancy.lifecycle.load import load_tenant
 from do_bridge.tenancy.lifecycle.looking import unchecked
+from do_bridge.tenancy.lifecycle.transfer.dump import dump_tenant
+from do_bridge.tenancy.lifecycle.transfer.load import load_tenant
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.testing import empty_object, unique_slug
 

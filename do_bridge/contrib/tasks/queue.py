@@ -13,7 +13,7 @@ from django.db import connections, router
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-from do_bridge.tenancy.lifecycle.lease_sql import FENCE_NOW as NOW
+from do_bridge.tenancy.lifecycle.lease.lease_sql import FENCE_NOW as NOW
 
 from .models import QueuedTask, new_id
 

@@ -10,7 +10,7 @@ from django.db import connections
 
 from do_bridge.tenancy import directory_context
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.lifecycle.leases import renewed
+from do_bridge.tenancy.lifecycle.lease.leases import renewed
 
 from .state import Taken
 from .work import worker

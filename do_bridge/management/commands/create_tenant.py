@@ -16,7 +16,7 @@ from do_bridge.tenancy.lifecycle.creation import (
     users_by_name,
 )
 from do_bridge.tenancy.lifecycle.keeping import is_kept
-from do_bridge.tenancy.lifecycle.leases import LeaseError
+from do_bridge.tenancy.lifecycle.lease.leases import LeaseError
 from do_bridge.tenancy.lifecycle.provision import ObjectTaken
 from do_bridge.tenancy.lifecycle.tenant_rows import (
     FieldsMissing,

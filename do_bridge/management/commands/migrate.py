@@ -12,10 +12,12 @@ from do_bridge.management.time_travel import bookmark_before
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import migration_context
 from do_bridge.tenancy.databases import tenant_databases
-from do_bridge.tenancy.lifecycle import bookmarks, leases, ledger
-from do_bridge.tenancy.lifecycle.database_lease import database_lease
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.emptying import drop_left_over, fail, settle
 from do_bridge.tenancy.lifecycle.fencing import fenced
+from do_bridge.tenancy.lifecycle.history import bookmarks
+from do_bridge.tenancy.lifecycle.lease import leases
+from do_bridge.tenancy.lifecycle.lease.database_lease import database_lease
 from do_bridge.tenancy.lifecycle.looking import read_tenant, refuse_elsewhere, unchecked
 from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
 from do_bridge.tenancy.lifecycle.states import Do, Operation

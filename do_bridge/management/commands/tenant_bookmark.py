@@ -6,7 +6,8 @@ from django.db import Error
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.moments import add_moment, shown
 from do_bridge.management.named_tenants import refuse_unregistered
-from do_bridge.tenancy.lifecycle import bookmarks, leases
+from do_bridge.tenancy.lifecycle.history import bookmarks
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from do_bridge.driver.limits import LONGEST_LEASE
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.placing import add_place_arguments, named_place
-from do_bridge.tenancy.lifecycle import leases
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.tenant_rows import (
     FieldsMissing,
     WrongField,

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from do_bridge.driver.limits import LONGEST_LEASE
 from do_bridge.management.base import TenantsCommand
-from do_bridge.tenancy.lifecycle.dump import dump_tenant
+from do_bridge.tenancy.lifecycle.transfer.dump import dump_tenant
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 from do_bridge.tenancy.tenants import is_registered
 

@@ -20,9 +20,8 @@ from do_bridge.management.loads import (
     write_counts,
 )
 from do_bridge.management.placing import add_place_arguments, named_place
-from do_bridge.tenancy.lifecycle import leases
 from do_bridge.tenancy.lifecycle.creation import add_row
-from do_bridge.tenancy.lifecycle.load import TenantExists, load_tenant
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.signals import tenant_filled
 from do_bridge.tenancy.lifecycle.states import Operation
 from do_bridge.tenancy.lifecycle.tenant_rows import (
@@ -32,6 +31,7 @@ from do_bridge.tenancy.lifecycle.tenant_rows import (
     parse_fields,
     refuse_missing,
 )
+from do_bridge.tenancy.lifecycle.transfer.load import TenantExists, load_tenant
 from do_bridge.tenancy.migrate.catch_up import named
 from do_bridge.tenancy.places import Place, WrongPlace, named_in_fields
 from do_bridge.tenancy.schema import known

@@ -12,7 +12,7 @@ from do_bridge.management.base import TenantsCommand
 from do_bridge.management.loads import one_line_with_notes
 from do_bridge.management.placing import add_place_arguments
 from do_bridge.tenancy import places
-from do_bridge.tenancy.lifecycle.moving import move_tenant
+from do_bridge.tenancy.lifecycle.transfer.moving import move_tenant
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
 
 

@@ -10,8 +10,9 @@ from do_bridge.management.fleets import run_fleet
 from do_bridge.management.moments import add_moment, shown
 from do_bridge.management.named_tenants import refuse_unregistered
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.lifecycle import bookmarks, leases
-from do_bridge.tenancy.lifecycle.rewind import rewind_tenant
+from do_bridge.tenancy.lifecycle.history import bookmarks
+from do_bridge.tenancy.lifecycle.history.rewind import rewind_tenant
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.states import Operation
 from do_bridge.tenancy.migrate.fleet import JOBS, Outcome
 from do_bridge.tenancy.schema.errors import SchemaMismatch

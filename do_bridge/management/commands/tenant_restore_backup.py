@@ -19,7 +19,7 @@ from do_bridge.management.base import TenantsCommand
 from do_bridge.management.loads import interrupted, one_line_with_notes, write_counts
 from do_bridge.management.placing import add_place_arguments, named_place
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.lifecycle import leases
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.tenant_rows import add_set_argument
 from do_bridge.tenancy.places import Place, WrongPlace
 from do_bridge.tenancy.slugs import ALIAS_PREFIX, InvalidSlug, is_tenant_side, validate_slug

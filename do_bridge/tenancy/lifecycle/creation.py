@@ -29,10 +29,11 @@ from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.slugs import validate_new_slug
 from do_bridge.tenancy.tenants import lookup, tenant_model
 
-from . import leases, ledger
+from . import ledger
 from .deletion import remove_rows
 from .emptying import erase_tenant, fail, settle
-from .lease_sql import begin_statement
+from .lease import leases
+from .lease.lease_sql import begin_statement
 from .looking import close_to_older, read_tenant
 from .outside import refuse_block
 from .provision import ObjectFilled, ObjectTaken, provision_noted, ready, refuse, template_dump, work_under

@@ -9,9 +9,10 @@ from do_bridge.batches import batch
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.tenants import lookup, tenant_model
 
-from . import leases, ledger
+from . import ledger
 from .emptying import erase_held_tenant, erase_tenant
 from .keeping import rows_may_go
+from .lease import leases
 from .looking import read_tenant
 from .outside import refuse_block
 from .states import Operation, State

@@ -10,8 +10,8 @@ from do_bridge.driver.places import join_place
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import tenant_alias
 
-from . import leases
 from .fencing import is_fenced, refuse_older
+from .lease import leases
 
 #: Higher than every fencing token, which is a time in milliseconds, and the largest that JSON carries safely.
 NO_FENCE = 2**53 - 1

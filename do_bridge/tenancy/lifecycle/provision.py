@@ -35,9 +35,10 @@ from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of, write_sta
 from do_bridge.tenancy.slugs import tenant_alias
 from do_bridge.tenancy.tenants import lookup
 
-from . import leases, ledger
+from . import ledger
 from .emptying import connected, drop_left_over, fail, settle
 from .fencing import fenced
+from .lease import leases
 from .looking import near, read_tenant, refuse_elsewhere
 from .outside import refuse_block, run_outside
 from .signals import tenant_filled

@@ -15,9 +15,10 @@ from django.utils.timezone import now
 from do_bridge.backends.remote_sqlite.migrate.progress import REFUSE_HALF_UNAPPLIED
 from do_bridge.backends.remote_sqlite.rebuild import guarded
 from do_bridge.driver.sql import prepare
-from do_bridge.tenancy.lifecycle import bookmarks, leases
 from do_bridge.tenancy.lifecycle.emptying import clear
 from do_bridge.tenancy.lifecycle.fencing import fenced
+from do_bridge.tenancy.lifecycle.history import bookmarks
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import close_to_older, read_tenant, refuse_elsewhere
 from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
 from do_bridge.tenancy.lifecycle.states import Do, Operation, State

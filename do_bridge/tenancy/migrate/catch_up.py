@@ -15,9 +15,11 @@ from django.db.backends.signals import connection_created
 from do_bridge.tenancy import places
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import unset_context
-from do_bridge.tenancy.lifecycle import bookmarks, leases, ledger
+from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.emptying import fail, settle
 from do_bridge.tenancy.lifecycle.fencing import is_fenced, read_object
+from do_bridge.tenancy.lifecycle.history import bookmarks
+from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import close_to_older, is_unchecked, read_tenant, unchecked
 from do_bridge.tenancy.lifecycle.outside import in_thread
 from do_bridge.tenancy.lifecycle.provision import ready

@@ -17,19 +17,20 @@ from do_bridge.backends.sqlite_file.checking import check_file
 from do_bridge.backends.sqlite_file.filling import Filling
 from do_bridge.backends.sqlite_file.opening import opened
 from do_bridge.driver.limits import LONGEST_LEASE
+from do_bridge.tenancy.lifecycle.emptying import connected, drop_left_over, erase_at, noticing
+from do_bridge.tenancy.lifecycle.fencing import KEY, fence
+from do_bridge.tenancy.lifecycle.freezing import freeze, thaw
+from do_bridge.tenancy.lifecycle.lease import leases
+from do_bridge.tenancy.lifecycle.looking import near, read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready, refuse
+from do_bridge.tenancy.lifecycle.states import MOVING, Do, Operation
 from do_bridge.tenancy.places import Place
 from do_bridge.tenancy.schema.fingerprint import META_TABLE, note_statements, write_statements
 from do_bridge.tenancy.slugs import tenant_alias
 from do_bridge.tenancy.tenants import lookup
 
-from . import leases, moved_rows
+from . import moved_rows
 from .dump import Reader, dump_connection
-from .emptying import connected, drop_left_over, erase_at, noticing
-from .fencing import KEY, fence
-from .freezing import freeze, thaw
-from .looking import near, read_tenant, unchecked
-from .provision import finishes_creation, ready, refuse
-from .states import MOVING, Do, Operation
 from .switching import SwitchUnknown, switch
 
 # These facts of the object are not copied: the one is written last, the other is the lease's.

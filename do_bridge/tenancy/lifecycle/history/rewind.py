@@ -6,6 +6,13 @@ from functools import partial
 from django.core.management import call_command
 from django.db import DatabaseError, Error, connections
 
+from do_bridge.tenancy.lifecycle.emptying import connected, noticing, settle
+from do_bridge.tenancy.lifecycle.fencing import fence, fenced, is_fenced, raise_fence
+from do_bridge.tenancy.lifecycle.freezing import thaw
+from do_bridge.tenancy.lifecycle.lease import leases
+from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.signals import tenant_filled
+from do_bridge.tenancy.lifecycle.states import MOVING, Content, Do, Operation, content
 from do_bridge.tenancy.places import NONE
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types
 from do_bridge.tenancy.schema import known
@@ -14,13 +21,7 @@ from do_bridge.tenancy.schema.fingerprint import lacking
 from do_bridge.tenancy.slugs import tenant_alias
 from do_bridge.tenancy.tenants import lookup
 
-from . import bookmarks, leases
-from .emptying import connected, noticing, settle
-from .fencing import fence, fenced, is_fenced, raise_fence
-from .freezing import thaw
-from .looking import read_tenant, unchecked
-from .signals import tenant_filled
-from .states import MOVING, Content, Do, Operation, content
+from . import bookmarks
 
 # How often a restore is sent whose outcome is unknown: restoring a bookmark again does no harm.
 _ATTEMPTS = 3

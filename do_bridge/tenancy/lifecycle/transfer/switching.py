@@ -5,12 +5,12 @@ from dataclasses import replace
 from django.db import DatabaseError
 
 from do_bridge.tenancy import places
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.lease import leases
+from do_bridge.tenancy.lifecycle.lease.lease_sql import FENCE_NOW, directory, names
+from do_bridge.tenancy.lifecycle.states import Operation
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.tenants import lookup
-
-from . import leases, ledger
-from .lease_sql import FENCE_NOW, directory, names
-from .states import Operation
 
 # How often the batch is sent whose answer was lost: the fencing token keeps it from running twice.
 _ATTEMPTS = 3

@@ -16,12 +16,11 @@ from do_bridge import driver
 from do_bridge.driver.limits import chunks
 from do_bridge.driver.transport import Deadline
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.emptying import connected, object_of
+from do_bridge.tenancy.lifecycle.states import Operation, State
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.slugs import tenant_alias
-
-from . import ledger
-from .emptying import connected, object_of
-from .states import Operation, State
 
 logger = logging.getLogger("do_bridge.migrations")
 

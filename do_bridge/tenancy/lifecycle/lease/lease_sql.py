@@ -6,10 +6,9 @@ from django.apps import apps
 from django.db import connections
 
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.states import Operation, State
 from do_bridge.tenancy.tenants import tenant_model
-
-from . import ledger
-from .states import Operation, State
 
 CREATE = Operation.CREATE
 NOW = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"

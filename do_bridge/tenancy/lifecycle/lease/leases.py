@@ -16,14 +16,14 @@ from django.db import DatabaseError, OperationalError
 
 from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table, told
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.looking import close_to_older
+from do_bridge.tenancy.lifecycle.states import EXCLUSIVE, Do, Operation, Row, State, is_its_work, next_step
 from do_bridge.tenancy.places import default_jurisdiction, note
 from do_bridge.tenancy.replicated.sql import run_batch
 
-from . import ledger
 from .lease_sql import EXPIRY, NOW, directory, names, take_statement
-from .looking import close_to_older
 from .renewing import renewed
-from .states import EXCLUSIVE, Do, Operation, Row, State, is_its_work, next_step
 
 _LOST = "lost"
 #: Seconds for which one waits longer than a lease lasts, so that a dead holder is outlived.

@@ -15,19 +15,26 @@ from do_bridge.backends.sqlite_file.fitness import UnfitFile, refuse_schema
 from do_bridge.backends.sqlite_file.opening import opened
 from do_bridge.backends.sqlite_file.units import unfinished
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.lifecycle.emptying import (
+    clear,
+    connected,
+    drop_left_over,
+    erase_tenant,
+    fail,
+    noticing,
+)
+from do_bridge.tenancy.lifecycle.fencing import KEY, REMADE, fence, fenced
+from do_bridge.tenancy.lifecycle.lease import leases
+from do_bridge.tenancy.lifecycle.looking import close_to_older, near, read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.outside import refuse_block
+from do_bridge.tenancy.lifecycle.states import FILLING, Do, Operation, next_step
 from do_bridge.tenancy.places import noted
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types
 from do_bridge.tenancy.schema import fingerprint, known
 from do_bridge.tenancy.schema.fingerprint import note_statements
 from do_bridge.tenancy.slugs import tenant_alias
 
-from . import leases
 from . import site_file as site
-from .emptying import clear, connected, drop_left_over, erase_tenant, fail, noticing
-from .fencing import KEY, REMADE, fence, fenced
-from .looking import close_to_older, near, read_tenant, unchecked
-from .outside import refuse_block
-from .states import FILLING, Do, Operation, next_step
 
 _META = fingerprint.META_TABLE
 #: The template object in which a schema is tried; nothing stays in it.

@@ -16,9 +16,9 @@ from do_bridge.backends.remote_sqlite.base import DatabaseWrapper
 from do_bridge.backends.remote_sqlite.refusals import failing
 from do_bridge.driver.internal import LEASE_TABLE
 from do_bridge.tenancy.conf import conf
+from do_bridge.tenancy.lifecycle.fencing import FENCED, guarded_by
 from do_bridge.tenancy.replicated.sql import run_batch
 
-from .fencing import FENCED, guarded_by
 from .lease_sql import FENCE_NOW
 from .leases import Held
 from .renewing import renewed

@@ -1,0 +1,1 @@
+"""A tenant's history: bookmarks of its object, and the way back to one."""

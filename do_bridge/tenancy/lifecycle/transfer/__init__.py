@@ -1,0 +1,1 @@
+"""A tenant's whole content on its way: dumps, loads and moves."""
