@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from asgiref.sync import SyncToAsync
+
 DATABASE_ID = "d0b41d9e-0000-4000-8000-00000000000{}"
 CONFIGURED = DATABASE_ID.format(0)
 # No other test uses these: the site's tests have number 1.
@@ -62,6 +64,24 @@ def alias_for(engine: str, worker: Any, transport: str = "relay") -> Iterator[An
         connection.connection.transport.close()
         yield connection
     finally:
-        connection.close()
-        del connections[engine]
-        del connections.settings[engine]
+        remove_alias(engine)
+
+
+def remove_alias(alias: str) -> None:
+    """Close an alias and forget its settings.
+
+    The thread of asynchronous tests outlives them, and would keep a connection to this database.
+    """
+    from django.db import connections
+
+    _close(alias)
+    SyncToAsync.single_thread_executor.submit(_close, alias).result()
+    del connections.settings[alias]
+
+
+def _close(alias: str) -> None:
+    from django.db import connections
+
+    if hasattr(connections._connections, alias):
+        connections[alias].close()
+        del connections[alias]

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
+from engine_aliases import remove_alias
 
 
 @contextmanager
@@ -24,9 +25,7 @@ def stock_sqlite3(path: Path) -> Any:
     try:
         yield connections["stock"]
     finally:
-        connections["stock"].close()
-        del connections["stock"]
-        del connections.settings["stock"]
+        remove_alias("stock")
 
 
 def make_tables(connection: Any) -> None:

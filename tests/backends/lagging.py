@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from django.db import connections
 from django.http import HttpResponse
 from django.test import RequestFactory
 from engine_aliases import alias_for
@@ -43,12 +42,6 @@ def replicated(engine: str, worker: Any) -> Iterator[Any]:
         yield connection
         connection.close()
         connection.settings_dict["OPTIONS"]["replicas"] = False
-
-
-def forget(alias: str) -> None:
-    """Close this thread's connection to an alias whose database the next test gives another address."""
-    connections[alias].close()
-    del connections[alias]
 
 
 def replicate(worker: Any) -> None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.contrib.auth import (
     BACKEND_SESSION_KEY,
     HASH_SESSION_KEY,
@@ -24,7 +23,6 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.management import call_command
-from django.db import connections
 from django.db.models import Manager
 from django.http import HttpResponse
 from django.test import RequestFactory
@@ -127,22 +125,6 @@ async def avisit(key, work):
     return found[0], cookie.value if cookie else key
 
 
-def run_async(home, work):
-    """Run a coroutine; its thread forgets the alias afterwards, which means another database in each test."""
-
-    async def run():
-        try:
-            return await work
-        finally:
-            await sync_to_async(forget)()
-
-    def forget():
-        connections[home.alias].close()
-        del connections[home.alias]
-
-    return asyncio.run(run())
-
-
 def logged_in(user, backend=BACKEND):
     """The key of a session in which the user is signed in."""
     _, key = visit(None, lambda request: login(request, user, backend=backend))
@@ -187,7 +169,7 @@ def test_session_and_user_take_one_statement_in_an_asynchronous_view(home, ada):
         return (await request.auser()).username
 
     with driver.count_trips() as trips:
-        assert run_async(home, avisit(key, name))[0] == "ada"
+        assert asyncio.run(avisit(key, name))[0] == "ada"
     assert trips.count == (home.alias != "stock")
 
 
@@ -199,9 +181,9 @@ def test_an_asynchronous_view_logs_in_and_out(home, ada):
         await alogout(request)
         return request.user.is_authenticated
 
-    _, key = run_async(home, avisit(None, enter))
+    _, key = asyncio.run(avisit(None, enter))
     assert Session.objects.get(pk=key).user_id == ada.pk
-    assert run_async(home, avisit(key, leave))[0] is False
+    assert asyncio.run(avisit(key, leave))[0] is False
     assert not Session.objects.exists()
 
 
@@ -407,7 +389,7 @@ def test_a_session_is_changed_and_expires_as_djangos_own(home, ada):
         await again.adelete("of-nobody")
         return await SessionStore(store.session_key).aget("cart")
 
-    assert run_async(home, changed()) == []
+    assert asyncio.run(changed()) == []
 
 
 def test_the_user_is_read_again_in_the_next_request(home, ada):

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.db import IntegrityError, connections, transaction
 from django.http import HttpResponse
 from django.test import RequestFactory
-from lagging import Browser, forget, replicated, sessions
+from lagging import Browser, replicated, sessions
 from shelf import Author, Book, tables
 
 from do_bridge import agather, gather
@@ -197,8 +196,6 @@ def test_asynchronous_requests_keep_the_order_on_the_stand_in(lagging: Any, newe
 
     for view, method in ((read, "GET"), (write, "POST"), (read, "GET")):
         browser.take(asyncio.run(go(view, method, browser.cookies)))
-    # The thread that runs synchronous code for asynchronous tests outlives this one.
-    asyncio.run(sync_to_async(forget)(lagging.alias))
     assert found == [["old"], ["new", "old", "third"]]
 
 
