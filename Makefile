@@ -26,8 +26,8 @@ export WRANGLER_HIDE_BANNER := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Else each process that a test starts would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
-# One more than the cores of a small machine, because many tests wait.
-TEST_PROCESSES ?= 3
+# Twice the cores of a small machine, because many tests wait.
+TEST_PROCESSES ?= 4
 
 # A stamp carries the hash of what it stands for: a checkout that changes dates alone installs nothing.
 hash = $(shell cat $(1) | cksum | tr ' ' '-')
