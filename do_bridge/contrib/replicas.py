@@ -18,7 +18,6 @@ from django.apps import apps
 from django.conf import settings
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
-from django.utils.cache import cc_delim_re
 
 from do_bridge.backends.d1.replicas import Visit, on_primary, visiting
 from do_bridge.tenancy.conf import conf
@@ -190,7 +189,7 @@ def digest(database: str) -> str:
 
 def is_shared(response: Any) -> bool:
     """Return whether a shared cache may store a response with its cookies."""
-    found = {part.strip().lower() for part in cc_delim_re.split(response.get("Cache-Control", ""))}
+    found = {part.strip().lower() for part in response.get("Cache-Control", "").split(",")}
     if found & {"private", "no-store", "no-cache"}:
         return False
     found -= {"max-age=0", "s-maxage=0"}
