@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError, NotSupportedError, transaction
 
 from accounts import tokens
 from accounts.models import ApiToken, Membership, SignInFailure, Tenant, User
@@ -86,6 +86,9 @@ class TenantForm(forms.ModelForm):
         try:
             place = places.place_of(values.get("jurisdiction", ""), values.get("location", ""))
             taken = not Tenant.objects.filter(slug=slug).exists() and has_tables(slug, place)
+        except NotSupportedError as exc:
+            # Such as a jurisdiction, which a local relay does not have.
+            raise forms.ValidationError({"jurisdiction": str(exc)}) from exc
         except (DatabaseError, InterfaceError) as exc:
             raise forms.ValidationError(
                 "The tenant's database does not answer. Try again in a moment."
@@ -190,9 +193,9 @@ class ApiTokenAdmin(GatherMixin, admin.ModelAdmin):
             request, f"The token is {text} - copy it now, because it is not shown again.", messages.WARNING
         )
 
-    def get_actions(self, request):
+    def get_actions(self, request, **options):
         # A deleted row would say nothing about a token that was in use.
-        found = super().get_actions(request)
+        found = super().get_actions(request, **options)
         found.pop("delete_selected", None)
         return found
 

@@ -128,11 +128,17 @@ def run_preparation() -> None:
     One process does all the work, because starting Django takes longer than that.
     """
     import django
-    from django.core.management import call_command
+    from django.core.management import CommandError, call_command
 
     django.setup()
     for command in PREPARATION:
-        call_command(*command)
+        try:
+            call_command(*command)
+        except CommandError as error:
+            sys.stderr.write(f"{' '.join(command[:3])}: {error}\n")
+            # One tenant that is not ready does not keep the others from their visitors.
+            if command[:3] != ("migrate", "--database", "tenant"):
+                sys.exit(1)
 
 
 def healthy(url: str) -> bool:

@@ -115,7 +115,7 @@ if D1_TRANSPORT == "relay" and not RELAY_URL:
         "D1_TRANSPORT is 'relay', but RELAY_URL is empty. Set RELAY_URL to the address of the Worker."
     )
 _rest = D1_TRANSPORT == "rest"
-# "optimistic" gives D1 real transactions; docs/transactions.md says what they cost.
+# "optimistic" gives D1 real transactions; docs/explanation/transactions.md says what they cost.
 D1_TRANSACTIONS = env("D1_TRANSACTIONS", default="") or "none"
 if D1_TRANSACTIONS not in ("none", "optimistic"):
     raise ImproperlyConfigured(f"D1_TRANSACTIONS is {D1_TRANSACTIONS!r}. Set it to 'none' or 'optimistic'.")

@@ -171,6 +171,8 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
 _SAID_BY_HINT: Final = frozenset(
     {"answer_lost", "schema_mismatch", "lease_expired", "no_transaction", "session_limit", "unknown_database"}
 )
+#: How the relay begins its refusal if the runtime does not have a jurisdiction.
+NO_JURISDICTION: Final = "the runtime has no objects in the jurisdiction"
 # What a kind means if the relay's text begins in this way.
 _ABOUT_PLACES: Final[dict[tuple[str, str], tuple[type[Error], str]]] = {
     ("forbidden", "this relay serves the jurisdiction"): (
@@ -178,10 +180,10 @@ _ABOUT_PLACES: Final[dict[tuple[str, str], tuple[type[Error], str]]] = {
         "The relay does not serve this object, and nothing was run. Set RELAY_JURISDICTION, from which "
         "OPTIONS['jurisdiction'] of the alias comes, to the jurisdiction that the relay serves",
     ),
-    ("unsupported", "the runtime has no objects in the jurisdiction"): (
+    ("unsupported", NO_JURISDICTION): (
         NotSupportedError,
-        "The object cannot be called, and nothing was run. Jurisdictions exist on Cloudflare alone: leave "
-        "RELAY_JURISDICTION and OPTIONS['jurisdiction'] empty with a local relay",
+        "The object cannot be called, and nothing was run. A local relay has no jurisdictions: leave out "
+        "--jurisdiction, and leave RELAY_JURISDICTION and OPTIONS['jurisdiction'] empty",
     ),
 }
 _TRANSIENT_KINDS: Final = frozenset({"retry", "reset", "session_limit"})

@@ -190,7 +190,7 @@ def test_the_local_runtime_itself_has_no_jurisdictions(own_worker, places):
     worker = own_worker(jurisdictions=False).start()
     transport = RelayTransport(worker.url, worker.token)
     with pytest.raises(
-        driver.NotSupportedError, match="leave RELAY_JURISDICTION .* empty with a local relay"
+        driver.NotSupportedError, match="A local relay has no jurisdictions: leave out --jurisdiction"
     ):
         driver.connect(transport, places[1]).execute("SELECT 1")
     assert driver.connect(transport, places[0]).execute("SELECT 1").fetchone() == (1,)

@@ -2,6 +2,7 @@
 
 import signal
 import sqlite3
+from contextlib import closing
 from io import BytesIO
 
 import pytest
@@ -118,9 +119,9 @@ def test_a_restore_brings_the_data_of_the_file_and_keeps_members_and_rights(root
 
 def unfit():
     """A SQLite file that is no tenant."""
-    connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE TABLE other (id integer primary key)")
-    return connection.serialize()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE other (id integer primary key)")
+        return connection.serialize()
 
 
 @pytest.mark.parametrize(

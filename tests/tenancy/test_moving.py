@@ -7,6 +7,7 @@ from django.db import DatabaseError, connections
 from accounts.models import Tenant
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias
+from do_bridge.tenancy.lifecycle import emptying
 from do_bridge.tenancy.lifecycle.emptying import connected
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import unchecked
@@ -199,7 +200,7 @@ def test_rows_that_differ_stop_the_move(slug, monkeypatch):
 
 def test_what_an_earlier_move_has_left_is_not_forgotten_if_it_can_not_be_erased(slug, monkeypatch):
     TenantState.objects.filter(slug=slug).update(left_behind="us")
-    erase = moving.erase_at
+    erase = emptying.erase_at
 
     def refuse(lease, jurisdiction):
         if jurisdiction == "us":
@@ -207,7 +208,7 @@ def test_what_an_earlier_move_has_left_is_not_forgotten_if_it_can_not_be_erased(
         erase(lease, jurisdiction)
 
     with monkeypatch.context() as patched, pytest.raises(CommandError, match="does not serve this object"):
-        patched.setattr(moving, "erase_at", refuse)
+        patched.setattr(emptying, "erase_at", refuse)
         move(slug, "eu")
     assert leases.look(slug).left_behind == "us"
     assert titles(slug) == ["Before"]

@@ -40,7 +40,9 @@ _DANGLING: Final = Statement(
 
 
 class Speculation(RemoteTransaction):
-    """A transaction of D1 that holds nothing there; see ``docs/transactions.md``.
+    """A transaction of D1 that holds nothing there.
+
+    See ``docs/explanation/transactions.md``.
 
     ``send`` sends statements as one atomic batch and repeats it after a lost answer; ``write`` sends a batch
     that runs once or never. ``max_writes`` is the largest number of statements that a block repeats.

@@ -60,7 +60,8 @@ class Command(TenantsCommand):
     def _text(report, place):
         where = f"the jurisdiction {place.jurisdiction}" if place.jurisdiction else "no jurisdiction"
         if report.how == "there":
-            return f"it is in {where} already, nothing was done."
+            kept = " A location can't change within a jurisdiction." if place.location else ""
+            return f"it is in {where} already, nothing was done.{kept}"
         if report.how == "finished":
             return f"the interrupted move is finished, and the tenant is in {where}."
         return f"{report.tables} tables, {report.rows} rows moved, the tenant is in {where}."

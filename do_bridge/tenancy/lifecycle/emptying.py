@@ -6,6 +6,7 @@ from functools import partial
 from django.db import DatabaseError, connections
 
 from do_bridge.backends.remote_sqlite.emptying import empty
+from do_bridge.driver.exceptions import NO_JURISDICTION
 from do_bridge.driver.places import join_place
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import tenant_alias
@@ -55,8 +56,7 @@ def erase_tenant(lease):
     One round trip, and one more for another object that a move has left behind, which is erased first.
     Raises LeaseLost if a newer lease has written to one, and Django's database errors.
     """
-    if lease.row.left_behind is not None:
-        erase_at(lease, lease.row.left_behind)
+    erase_left_behind(lease)
     erase_at(lease, lease.row.jurisdiction)
     _forget_connection(tenant_alias(lease.slug))
 
@@ -70,6 +70,21 @@ def erase_at(lease, jurisdiction):
         erase(connection, lease.fence)
 
 
+def erase_left_behind(lease):
+    """Erase the object that a move has left behind, if there is one.
+
+    One round trip. Raises LeaseLost, and Django's database errors.
+    """
+    if lease.row.left_behind is None:
+        return
+    try:
+        erase_at(lease, lease.row.left_behind)
+    except DatabaseError as error:
+        # Then nothing can be there.
+        if NO_JURISDICTION not in str(error):
+            raise
+
+
 def erase_held_tenant(lease, connection):
     """Do what `erase_tenant` does in the open transaction of a connection, and commit.
 
@@ -80,8 +95,7 @@ def erase_held_tenant(lease, connection):
         empty(connection, partial(refuse_older, lease.fence))
         connection.commit()
         erase(connection, lease.fence)
-    if lease.row.left_behind is not None:
-        erase_at(lease, lease.row.left_behind)
+    erase_left_behind(lease)
     _forget_connection(alias)
 
 

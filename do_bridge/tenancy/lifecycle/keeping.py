@@ -36,7 +36,7 @@ _NOT_RENAMED = (
 )
 _NOT_MOVED = (
     f"{_KEPT}keeps the place in it, which says where its database is. "
-    "Move both with `manage.py tenant_move SLUG --jurisdiction EU`."
+    "Move both with `manage.py tenant_move SLUG --jurisdiction NAME`."
 )
 _NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 TRIGGERS = (

@@ -187,8 +187,8 @@ def _of_life(*reasons):
     used = all_bookmarks().filter(slug=OuterRef("slug")).order_by().values("slug")
     restored = used.annotate(last=Max("used")).values("last")
     found = all_bookmarks().filter(taken__gte=now() - KEPT)
-    found = found.annotate(emptied=Subquery(emptied), restored=Subquery(restored))
-    found = found.filter(fence__gte=F("emptied"), jurisdiction=Subquery(place)).order_by("-taken", "-pk")
+    found = found.annotate(emptied=Subquery(emptied), place=Subquery(place), restored=Subquery(restored))
+    found = found.filter(fence__gte=F("emptied"), jurisdiction=F("place")).order_by("-taken", "-pk")
     return found.filter(reason__in=reasons) if reasons else found
 
 

@@ -17,7 +17,13 @@ from do_bridge.backends.sqlite_file.checking import check_file
 from do_bridge.backends.sqlite_file.filling import Filling
 from do_bridge.backends.sqlite_file.opening import opened
 from do_bridge.driver.limits import LONGEST_LEASE
-from do_bridge.tenancy.lifecycle.emptying import connected, drop_left_over, erase_at, noticing
+from do_bridge.tenancy.lifecycle.emptying import (
+    connected,
+    drop_left_over,
+    erase_at,
+    erase_left_behind,
+    noticing,
+)
 from do_bridge.tenancy.lifecycle.fencing import KEY, fence
 from do_bridge.tenancy.lifecycle.freezing import freeze, thaw
 from do_bridge.tenancy.lifecycle.lease import leases
@@ -64,8 +70,12 @@ def move_tenant(slug, place, *, on_start=None, on_piece=None):
     takes the tenant over, UnfitFile, CountsDiffer, and Django's database errors. If the move was not done the
     tenant is usable where it was.
     """
-    if not leases.look(slug).is_registered:
+    row = leases.look(slug)
+    if not row.is_registered:
         raise NotMoved(f"Tenant {slug!r} does not exist. Check the slug.")
+    if row.jurisdiction != place.jurisdiction:
+        # A runtime or a relay without this jurisdiction refuses here, before anything is done.
+        _reach(slug, place)
     lease = leases.take(slug, Operation.MOVE, partial(read_tenant, slug))
     if not lease.fence:
         refuse(lease)
@@ -113,8 +123,7 @@ def _end(lease, fingerprint):
     try:
         with _placed(lease) as connection:
             fingerprint = thaw(connection, lease).fingerprint or fingerprint
-        if lease.row.left_behind is not None:
-            erase_at(lease, lease.row.left_behind)
+        erase_left_behind(lease)
         leases.change(lease, left_behind=None)
         _release(lease, fingerprint)
     except Exception as error:
@@ -144,9 +153,8 @@ def _copy(lease, place, on_start, on_piece):
     Returns (MoveReport, schema fingerprint).
     """
     row = lease.row
-    if row.left_behind is not None:
-        # What an earlier move has left, maybe where this one goes.
-        erase_at(lease, row.left_behind)
+    # What an earlier move has left, maybe where this one goes.
+    erase_left_behind(lease)
     if lease.step == Do.DROP:
         drop_left_over(lease)
     if finishes_creation(lease):
@@ -201,9 +209,14 @@ def _load(lease, place, path, on_start, on_piece):
 
 def _empty_target(lease, place):
     """Empty the object in the new place, which may hold what an interrupted move sent."""
-    with connected(tenant_alias(lease.slug), place.jurisdiction) as target, near(target, place):
-        target.execute("SELECT 1")
+    _reach(lease.slug, place)
     erase_at(lease, place.jurisdiction)
+
+
+def _reach(slug, place):
+    """Call the object in the new place, which makes it there if it does not exist."""
+    with connected(tenant_alias(slug), place.jurisdiction) as target, near(target, place):
+        target.execute("SELECT 1")
 
 
 def _give_up(lease, place, error):
