@@ -193,9 +193,11 @@ class ApiTokenAdmin(GatherMixin, admin.ModelAdmin):
             request, f"The token is {text} - copy it now, because it is not shown again.", messages.WARNING
         )
 
-    def get_actions(self, request, **options):
+    def get_actions(self, request, action_location=None):
+        # Django 6.1 has the parameter, and looks for its name.
+        located = {} if action_location is None else {"action_location": action_location}
+        found = super().get_actions(request, **located)
         # A deleted row would say nothing about a token that was in use.
-        found = super().get_actions(request, **options)
         found.pop("delete_selected", None)
         return found
 

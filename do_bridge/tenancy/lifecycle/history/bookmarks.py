@@ -183,7 +183,7 @@ def _of_life(*reasons):
     Those of former tenants, and those of the objects that a move has left, are not among them.
     """
     state = ledger.all_states().filter(slug=OuterRef("slug"))
-    emptied, place = state.values("emptied"), state.values("jurisdiction")
+    emptied, place = state.values("emptied")[:1], state.values("jurisdiction")[:1]
     used = all_bookmarks().filter(slug=OuterRef("slug")).order_by().values("slug")
     restored = used.annotate(last=Max("used")).values("last")
     found = all_bookmarks().filter(taken__gte=now() - KEPT)
