@@ -4,7 +4,7 @@ import json
 from threading import Lock
 
 from django.apps import apps
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, IntegrityError, connections
 from django.db.models.signals import post_migrate
 
 from do_bridge.backends.environment import in_test_environment
@@ -17,6 +17,9 @@ from .sql import insert_statements, run_batch, upsert_statements
 
 CONTENT_TYPE_COLUMNS = ("id", "app_label", "model")
 PERMISSION_COLUMNS = ("id", "name", "content_type_id", "codename")
+
+# A conflict means that another process made progress, so that an end comes with any number of processes.
+ATTEMPTS = 20
 
 _lock = Lock()
 _known = {}
@@ -215,7 +218,23 @@ def _create_in_directory(app_configs):
 
         create = create_permissions
     for app_config in app_configs:
-        create(app_config, verbosity=0, interactive=False, using=conf("DIRECTORY_ALIAS"))
+        _create(create, conf("DIRECTORY_ALIAS"), app_config=app_config, verbosity=0, interactive=False)
+
+
+def _create(create, using, **kwargs):
+    """Call one of Django's handlers, again if another process created the same rows at the same time.
+
+    The handlers insert the rows that they did not read before, so two processes that migrate can insert the
+    same row. The one that comes second gets an IntegrityError, and reads the rows when it is called again.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return create(using=using, **kwargs)
+        except IntegrityError:
+            # The block of the caller can no longer run queries.
+            if connections[using].in_atomic_block:
+                raise
+    return create(using=using, **kwargs)
 
 
 # Signals
@@ -252,14 +271,14 @@ def _create_contenttypes(using, **kwargs):
     if not is_tenant_side(using) or directory_is_closed():
         from django.contrib.contenttypes.management import create_contenttypes
 
-        create_contenttypes(using=using, **kwargs)
+        _create(create_contenttypes, using, **kwargs)
 
 
 def _create_permissions(using, **kwargs):
     if not is_tenant_side(using) or directory_is_closed():
         from django.contrib.auth.management import create_permissions
 
-        create_permissions(using=using, **kwargs)
+        _create(create_permissions, using, **kwargs)
 
 
 def _after_migrate(sender, using, apps=None, **kwargs):
