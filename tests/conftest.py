@@ -257,10 +257,15 @@ def trips(count_trips: Callable[[], Any]) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
     """Makes the test databases of every alias: pytest-django's own would leave the tenants' template out."""
+    from django.db import connections
     from django.test.utils import setup_databases, teardown_databases
+
+    from do_bridge.testing.rows import first_rows
 
     with django_db_blocker.unblock():
         databases = setup_databases(verbosity=0, interactive=False, serialized_aliases=set())
+        # Before a fixture of a module writes rows, which each later test would begin with.
+        first_rows(connections["default"])
     yield
     with django_db_blocker.unblock():
         teardown_databases(databases, verbosity=0)

@@ -15,14 +15,11 @@ TABLES = ("django_content_type", "auth_permission")
 
 
 @pytest.fixture
-def blog_is_new(transactional_db):
+def blog_is_new(db):
     """D1 without the rows of the app blog."""
     ContentType.objects.filter(app_label="blog").delete()
     ContentType.objects.clear_cache()
     forget_directory_rows()
-    yield
-    forget_directory_rows()
-    directory_rows()
 
 
 class OtherProcess:
