@@ -74,14 +74,16 @@ def slug(db):
     ledger.forget(made)
 
 
-@pytest.fixture
-def file(slug, tmp_path):
+@pytest.fixture(scope="module")
+def file(django_db_setup, django_db_blocker, tmp_path_factory):
     """The dump of an empty tenant."""
-    source = unique_slug("source")
-    create_tenant(source)
-    dump_tenant(source, tmp_path / "source.sqlite3")
-    empty_object(tenant_alias(source))
-    return tmp_path / "source.sqlite3"
+    source, path = unique_slug("source"), tmp_path_factory.mktemp("dump") / "source.sqlite3"
+    with django_db_blocker.unblock():
+        create_tenant(source)
+        dump_tenant(source, path)
+        call_command("tenant_delete", source, "--yes", stdout=StringIO())
+        ledger.forget(source)
+    return path
 
 
 def ask(slug, *statements):
