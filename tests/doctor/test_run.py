@@ -7,8 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,23 @@ from do_bridge.doctor import PROBES, Report, Status, examine
 from do_bridge.doctor.databases import PREFIX
 from do_bridge.doctor.probe import D1, OBJECT, RELAY, REST, Probe, Wrong
 from do_bridge.doctor.report import as_json, as_text
-from do_bridge.doctor.site import RelayAccess, RestAccess
+from do_bridge.doctor.site import RelayAccess, RestAccess, Site
+from do_bridge.driver.transports.relay import RelayTransport
+from do_bridge.driver.transports.relay_session import RelaySession
 from tests.doctor.conftest import D1_ID, site_of
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL_DIFFERENCES = {(probe.name, kind) for probe in PROBES for kind in probe.local}
 # The tests' Workers have a stand-in for jurisdictions.
 ON_A_STAND_IN = {("jurisdictions-apart", OBJECT)}
+
+LIVE = (
+    "CREATE TABLE IF NOT EXISTS author (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE)",
+    "CREATE TABLE IF NOT EXISTS post (id INTEGER PRIMARY KEY, author_id INTEGER REFERENCES author)",
+    "CREATE VIEW IF NOT EXISTS names AS SELECT name FROM author",
+    "INSERT OR IGNORE INTO author (name) VALUES ('ann'), ('bob')",
+    "INSERT OR IGNORE INTO post VALUES (1, 1), (2, 2)",
+)
 
 
 def probe_of(check, on=(OBJECT, D1), name="made-up", **options):
@@ -42,15 +53,57 @@ def tables_in(database):
     return connection.execute("SELECT name FROM sqlite_master WHERE name GLOB %s", [f"{PREFIX}*"]).fetchall()
 
 
+def contents(connection):
+    """The schema and the rows of a database, without the runtime's own tables."""
+    schema_rows = connection.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master "
+        "WHERE name NOT GLOB '__miniflare*' AND name NOT GLOB '_cf_*' ORDER BY 1, 2"
+    )
+    found = [schema_rows.fetchall()]
+    for table in ("author", "post", "sqlite_sequence"):
+        found.append(connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall())
+    return found
+
+
+@dataclass
+class Whole:
+    """A whole run: the databases that were asked, and what live ones held before it and after it."""
+
+    site: Site
+    report: Report
+    asked: set[str]
+    before: list
+    after: list
+
+
 @pytest.fixture(scope="module")
 def whole(local_worker):
-    """A Site and the report of a whole run on it."""
+    """A whole run beside a tenant's object and D1 with tables and rows."""
+    relay = RelayTransport(local_worker.url, local_worker.token)
+    live = [driver.connect(relay, name, write_keys=False) for name in ("do:tenant/live", f"d1:{D1_ID}")]
+    for connection in live:
+        for sql in LIVE:
+            connection.execute(sql)
+    before = [contents(connection) for connection in live]
+    asked, send = set(), RelaySession.request
+
+    def request(session, message, deadline):
+        asked.add(message.get("db"))
+        return send(session, message, deadline)
+
     site = site_of(local_worker)
-    return site, examine(site)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RelaySession, "request", request)
+        report = examine(site)
+    yield Whole(site, report, asked, before, [contents(connection) for connection in live])
+    for connection in live:
+        for sql in ("DROP VIEW names", "DROP TABLE post", "DROP TABLE author"):
+            connection.execute(sql)
+    relay.close()
 
 
 def test_the_local_runtime_passes_but_for_its_known_differences(whole):
-    site, report = whole
+    site, report = whole.site, whole.report
     assert failures(report) == []
     # All of them: one that is none any more has to be taken out.
     assert {(r.probe.name, r.on) for r in report.of(Status.LOCAL_ONLY)} == LOCAL_DIFFERENCES - ON_A_STAND_IN
@@ -60,7 +113,7 @@ def test_the_local_runtime_passes_but_for_its_known_differences(whole):
 
 
 def test_values_are_measured(whole):
-    measured = json.loads(as_json(*whole, "1.2.3"))
+    measured = json.loads(as_json(whole.site, whole.report, "1.2.3"))
     for name, kinds in {
         "read alone (ms)": {OBJECT},
         "read in a savepoint (ms)": {OBJECT},
@@ -76,12 +129,20 @@ def test_values_are_measured(whole):
     }.items():
         assert set(measured["measured"][name]) == kinds, name
     # The local runtime carries what a block reads up to the size of a message.
-    whole = measured["measured"]["values read in a block up to (characters)"]
-    assert whole == dict.fromkeys((D1, REST), 499_000)
+    largest = measured["measured"]["values read in a block up to (characters)"]
+    assert largest == dict.fromkeys((D1, REST), 499_000)
     assert measured["versions"]["do_bridge"] == "1.2.3"
     assert measured["versions"]["relay's Worker"] == "local"
     assert re.fullmatch(r"3\.\d+ or newer", measured["versions"]["SQLite"])
     assert "__miniflare" in measured["measured"]["internal tables"][OBJECT]
+
+
+def test_the_text_report_names_what_differs_locally(whole):
+    text = "\n".join(line for _, line in as_text(whole.site, whole.report, "1"))
+    assert text.startswith("Examining the local runtime: relay http://127.0.0.1:")
+    assert "local only rest-token" in text
+    assert "REST: the local API needs no token" in text
+    assert re.search(r"\d+ answers in [\d.]+ s: \d+ ok, 3 skipped, 5 local only, 0 failed\.", text)
 
 
 def test_a_failed_probe_says_what_it_means_and_what_to_do(new_site):
@@ -138,66 +199,25 @@ def test_a_run_that_is_out_of_time_is_not_ok_and_cleans_up(new_site):
 # What is left behind: nothing.
 
 
-@pytest.fixture
-def live(local_worker, relay):
-    """A tenant's object and D1 with tables and rows, as connections."""
-    found = [driver.connect(relay, name, write_keys=False) for name in ("do:tenant/live", f"d1:{D1_ID}")]
-    for connection in found:
-        for sql in (
-            "CREATE TABLE IF NOT EXISTS author (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE)",
-            "CREATE TABLE IF NOT EXISTS post (id INTEGER PRIMARY KEY, author_id INTEGER REFERENCES author)",
-            "CREATE VIEW IF NOT EXISTS names AS SELECT name FROM author",
-            "INSERT OR IGNORE INTO author (name) VALUES ('ann'), ('bob')",
-            "INSERT OR IGNORE INTO post VALUES (1, 1), (2, 2)",
-        ):
-            connection.execute(sql)
-    yield found
-    for connection in found:
-        for sql in ("DROP VIEW names", "DROP TABLE post", "DROP TABLE author"):
-            connection.execute(sql)
+def test_live_tenants_and_d1_are_as_they_were(whole):
+    assert whole.before == whole.after
+    assert [len(rows) for _, *tables in whole.before for rows in tables[:2]] == [2, 2, 2, 2]
 
 
-def contents(connection):
-    """The schema and the rows of a database."""
-    schema_rows = connection.execute(
-        "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT GLOB '__miniflare*' ORDER BY 1, 2"
-    )
-    found = [schema_rows.fetchall()]
-    for table in ("author", "post", "sqlite_sequence"):
-        found.append(connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall())
-    return found
-
-
-def test_live_tenants_and_d1_are_as_they_were(new_site, live):
-    before = [contents(connection) for connection in live]
-    report = examine(new_site())
-    assert failures(report) == []
-    assert [contents(connection) for connection in live] == before
-
-
-def test_no_object_but_the_scratch_one_is_reached(new_site, monkeypatch):
-    from do_bridge.driver.transports.relay_session import RelaySession
-
-    seen, real = set(), RelaySession.request
-
-    def request(session, message, deadline):
-        seen.add(message.get("db"))
-        return real(session, message, deadline)
-
-    monkeypatch.setattr(RelaySession, "request", request)
-    site = new_site()
-    examine(site)
+def test_no_object_but_the_scratch_one_is_reached(whole):
     refused = {"do:Doctor", "do:doc tor", "do:doctor/../x", "do:a/b/c/d/e", "do:doctor/"}
     unknown = {"d1:00000000-0000-4000-8000-00000000dead"}
-    own = f"do:doctor/{site.token}"
-    assert seen == {own, f"{own}@eu", f"{own}/hint", f"{own}/erased", f"d1:{D1_ID}"} | refused | unknown
+    own = f"do:doctor/{whole.site.token}"
+    assert (
+        whole.asked == {own, f"{own}@eu", f"{own}/hint", f"{own}/erased", f"d1:{D1_ID}"} | refused | unknown
+    )
 
 
 def test_two_runs_at_once_do_not_meet(new_site):
-    import threading
-
     reports = []
-    threads = [threading.Thread(target=lambda: reports.append(examine(new_site()))) for _ in range(2)]
+    probes = PROBES[::3]
+    run = lambda: reports.append(examine(new_site(), probes=probes))  # noqa: E731
+    threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -287,16 +307,6 @@ def test_the_command_ends_with_zero_and_its_json_is_one_object_without_a_token(c
     assert {entry["status"] for entry in document["probes"]} == {"ok", "skipped", "local only"}
     assert errors == ""
     assert local_worker.token not in output
-
-
-def test_the_text_report_names_what_differs_locally(local_worker):
-    output = io.StringIO()
-    call_command("relay", "doctor", stdout=output)
-    text = output.getvalue()
-    assert text.startswith("Examining the local runtime: relay http://127.0.0.1:")
-    assert "local only rest-token" in text
-    assert "REST: the local API needs no token" in text
-    assert re.search(r"\d+ answers in [\d.]+ s: \d+ ok, 3 skipped, 5 local only, 0 failed\.", text)
 
 
 def test_single_probes_can_be_chosen_and_all_be_listed():
