@@ -89,4 +89,9 @@ CACHES = {
         "KEY_FUNCTION": "do_bridge.contrib.cache.tenant_key",
     }
 }
-DO_BRIDGE = {"TENANT_MODELS": ["desk.Note", "desk.Run", "desk.Result"], "TENANT_MODEL": "desk.Tenant"}
+DO_BRIDGE = {
+    "TENANT_MODELS": ["desk.Note", "desk.Run", "desk.Result"],
+    "TENANT_MODEL": "desk.Tenant",
+    # A flush is one batch.
+    "RESTORE_TEST_ROWS": True,
+}
