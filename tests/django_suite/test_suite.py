@@ -13,9 +13,9 @@ import pytest
 HERE = Path(__file__).resolve().parent
 # Those that have bitten most for their time; `make django-suite` runs all, every night.
 LABELS = {
-    "durable_object": "basic,bulk_create,db_functions.datetime,expressions,transactions",
-    "d1": "constraints,fixtures,lookup,schema",
-    "d1_optimistic": "get_or_create,transactions",
+    "durable_object": "basic,bulk_create,db_functions.datetime,transactions",
+    "d1": "constraints,lookup,schema",
+    "d1_optimistic": "transactions",
 }
 FIRST_SLOT = 2  # The site's tests and the engines' have the databases of the slots before.
 
