@@ -158,6 +158,7 @@ long: $(DEV_STAMP) $(NODE_STAMP)
 	  tests/driver/test_held_call.py tests/driver/test_speculation_model.py tests/driver/test_speculation_peer.py \
 	  tests/tenancy/test_scale.py tests/tenancy/test_flat.py tests/tenancy/test_moving_killed.py \
 	  tests/backends/test_iterator.py tests/backends/test_fixtures_stock.py tests/backends/test_contention.py
+	EVERY_ENGINE=1 python -m pytest --timeout 1800 -k d1_optimistic tests/backends
 
 # The documentation as a site, in docs/_build/html; a broken link or reference is an error.
 docs: $(DOCS_STAMP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,20 @@ from engine_aliases import alias_for
 from fixture_files import make_tables, write
 
 ENGINES = ("d1", "d1_optimistic", "durable_object")
+# `make long` sets it.
+EVERY_ENGINE = bool(os.environ.get("EVERY_ENGINE"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test with `engine` on each engine, or on those that its module names as ENGINES.
 
     Outside blocks optimistic D1 runs the same code as D1, so modules about the SQL of a query leave it out.
+    Modules in which few statements are in blocks name the engines of each day as ENGINES_BY_DAY.
     """
     if "engine" in metafunc.fixturenames:
         engines = getattr(metafunc.module, "ENGINES", ENGINES)
+        if not EVERY_ENGINE:
+            engines = getattr(metafunc.module, "ENGINES_BY_DAY", engines)
         metafunc.parametrize("engine", engines, indirect=True)
 
 

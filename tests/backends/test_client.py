@@ -6,6 +6,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from shelf import Author, tables
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 
 @pytest.fixture
 def shell(engine, monkeypatch, capsys):

@@ -11,6 +11,8 @@ from shelf import Author, Book, Seat, tables
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.queries import json_rows
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 
 @pytest.fixture
 def using(engine):

@@ -10,6 +10,8 @@ from django.core.cache import caches
 from django.core.management import call_command
 from django.utils import timezone
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 
 class OneAlias:
     """A router that leads everything to one alias."""

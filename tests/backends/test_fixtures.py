@@ -17,6 +17,8 @@ from fixture_files import articles, contents, load, make_tables, names, record, 
 from do_bridge.backends.remote_sqlite.fixtures import load as fixture_load
 from do_bridge.testing import RestoreRows
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 # Round trips
 
 

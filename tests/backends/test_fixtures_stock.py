@@ -5,6 +5,8 @@ import os
 import pytest
 from fixture_files import Shapes, contents, load, make_tables, record, stock_sqlite3, write
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 # `make long` takes more.
 SEEDS = range(int(os.environ.get("FIXTURE_SEEDS", "3")))
 

@@ -9,6 +9,8 @@ from django.db.migrations import AddField, RemoveIndex, SeparateDatabaseAndState
 from django.db.migrations.recorder import MigrationRecorder
 from migration_cases import APP, add_length, create_boat, create_sailor, executor, migration, python
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 
 class TryRemoveIndex(RemoveIndex):
     """As in django-celery-results 0010: the index may be there or not."""

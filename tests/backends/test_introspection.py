@@ -11,6 +11,8 @@ from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.introspection import DatabaseIntrospection
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 SCHEMA = [
     'CREATE TABLE "shop" ("id" integer NOT NULL PRIMARY KEY AUTOINCREMENT, '
     '"name" varchar(30) NOT NULL UNIQUE, '

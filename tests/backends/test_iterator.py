@@ -32,6 +32,8 @@ from shelf import Author, Book, Seat, stock_tables, tables
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite.queries import chunked_fetch as piecewise
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 UTC = datetime.UTC
 ROWS = 23
 # A million takes half a minute on each engine, which is for whoever asks for it.

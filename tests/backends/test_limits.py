@@ -10,6 +10,8 @@ from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Coalesce, Concat
 from django.test import override_settings
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 WIDTH = 60
 MOMENT = datetime.datetime(2024, 2, 29, 12, 30, 0, 123456, tzinfo=datetime.UTC)
 LAST = {

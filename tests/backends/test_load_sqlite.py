@@ -21,6 +21,8 @@ from do_bridge.backends.sqlite_file.loading import NotEmpty, load_database
 from do_bridge.backends.sqlite_file.units import MARK
 from do_bridge.driver.transports.relay_session import RelaySession
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 HELD = (
     "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' "
     "AND name NOT GLOB '__mini*' AND name NOT GLOB 'sqlite_*' AND name <> '_do_bridge_keys'"

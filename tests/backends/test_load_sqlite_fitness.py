@@ -11,6 +11,8 @@ from do_bridge import django_compat
 from do_bridge.backends.sqlite_file.fitness import PYTHON_FUNCTIONS, UnfitFile
 from do_bridge.backends.sqlite_file.loading import load_database
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 
 @pytest.mark.parametrize(
     ("statement", "told"),

@@ -20,6 +20,8 @@ from do_bridge import batch, driver
 from do_bridge.backends.remote_sqlite.migrate.progress import TABLE
 from tests import forking
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 HERE = Path(__file__).parent
 
 

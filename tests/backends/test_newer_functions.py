@@ -14,6 +14,8 @@ from test_schema import create, make_apps
 
 from do_bridge import django_compat, driver
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 BIG = 2**62 + 5
 NUMBERS = [None, 0, 1, 6, -1, -(2**63), 2**63 - 1, BIG]
 GROUPS = {"all": NUMBERS, "none": [None, None], "one": [BIG], "low": [6, 3, None, 12]}

@@ -12,6 +12,8 @@ from test_schema import create, make_apps, model_state
 
 from do_bridge import django_compat, driver
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 since_60 = pytest.mark.skipif(django_compat.INSTALLED < (6, 0), reason="Django has it since 6.0.")
 since_61 = pytest.mark.skipif(django_compat.INSTALLED < (6, 1), reason="Django has it since 6.1.")
 

@@ -13,6 +13,8 @@ from shelf import Author, Book, stock_tables, tables
 import do_bridge
 from do_bridge import driver
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 
 @pytest.fixture
 def articles(engine: Any, depot: Any, settings: Any) -> Iterator[Any]:

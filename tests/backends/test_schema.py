@@ -12,6 +12,8 @@ from django.db.models.functions import Lower
 import do_bridge
 from do_bridge import driver
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 BIG = 9_007_199_254_740_993
 
 

@@ -12,6 +12,8 @@ from test_schema import create, make_apps, model_state
 
 from do_bridge import django_compat, driver
 
+ENGINES_BY_DAY = ("d1", "durable_object")
+
 UTC = datetime.UTC
 VALUES = {
     "number": 2**53 + 1,

@@ -19,6 +19,8 @@ ASKS_NOTHING = {"encrypted"}
 NEEDS_MORE = {"token-scope", "jurisdiction-alone"}
 #: By these calls a value is measured, and a fault is the end of the measurement.
 MEASURES_FROM = {"answer-in-error": 2, "optimistic-size": 4}
+#: Large, and the same on D1 over the relay and over REST.
+ONCE = {("optimistic-size", REST)}
 #: What the local runtime itself answers wrongly, so that they fail without a fake.
 FAIL_LOCALLY = {(probe.name, kind) for probe in PROBES for kind in probe.local}
 
@@ -26,7 +28,7 @@ FAIL_LOCALLY = {(probe.name, kind) for probe in PROBES for kind in probe.local}
 def cases():
     for probe in PROBES:
         for kind in probe.on:
-            if probe.name not in ASKS_NOTHING | NEEDS_MORE and (probe.name, kind) not in FAIL_LOCALLY:
+            if probe.name not in ASKS_NOTHING | NEEDS_MORE and (probe.name, kind) not in FAIL_LOCALLY | ONCE:
                 yield pytest.param(probe, kind, id=f"{probe.name}-{kind}")
 
 

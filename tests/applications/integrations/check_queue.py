@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 LONG, OVER = 60.0, -1.0
 # Tasks of the workers of which one is killed.
 TASKS = 24
+KILLED_ON = ["default", "optimistic", "object"] if os.environ.get("INTEGRATIONS_ALL") else ["object"]
 
 
 @pytest.fixture
@@ -243,6 +245,7 @@ def test_a_worker_keeps_the_lease_of_a_task_that_takes_longer(put, queue):
     assert QueuedTask.objects.get(pk=task.pk).attempts == 1
 
 
+@pytest.mark.parametrize("queue_alias", KILLED_ON, indirect=True)
 def test_each_task_has_one_result_though_a_worker_is_killed(queue_alias, backend, spawn, make_tenant):
     slugs = [make_tenant().slug for _ in range(2)]
     once.enqueue(backend, slugs, TASKS)
