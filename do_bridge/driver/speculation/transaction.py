@@ -255,8 +255,8 @@ class Speculation(RemoteTransaction):
             raise returning.without_rowid() from None
         if carried.is_too_long:
             raise returning.too_long()
-        generated, _, text = carried.text.partition("/")
-        pinned = returning.pinned_columns(write, terms, {str(row[0]) for row in values(generated)})
+        computed, _, text = carried.text.partition("/")
+        pinned = returning.pinned_columns(write, terms, {str(row[0]) for row in values(computed)})
         rows = values(text)
         if len(rows) != carried.count:
             raise unreadable()
