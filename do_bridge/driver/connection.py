@@ -182,7 +182,7 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
 
         One round trip, outside any transaction. Raises NotSupportedError if the transport cannot report them.
         """
-        self._check_open()
+        self._check_outside()
         with self._timed("size"):
             return self.transport.size(self.database, Deadline(self.timeout))
 
@@ -194,7 +194,7 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
         the object refuses. A relay of an older version knows no fences, and refuses an object that has a
         table or view. Raises NotSupportedError if the transport cannot do this.
         """
-        self._check_open()
+        self._check_outside()
         with self._timed("erase"):
             return self.transport.erase(self.database, Deadline(self.timeout), fence=fence)
 
@@ -293,6 +293,14 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
     def _check_open(self) -> None:
         if self.closed:
             raise ProgrammingError("Cannot operate on a closed connection.")
+
+    def _check_outside(self) -> None:
+        self._check_open()
+        if self._transaction is not None and self._transaction.has_begun and not self.optimistic:
+            raise OperationalError(
+                "A transaction of this connection is open, and the Durable Object answers nothing else until "
+                "it ends. Call commit() or rollback() first"
+            )
 
     def _in_transaction(self) -> Transaction:
         self._check_open()
