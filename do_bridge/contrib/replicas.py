@@ -10,7 +10,6 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -19,7 +18,7 @@ from django.conf import settings
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
 
-from do_bridge.backends.d1.replicas import Visit, on_primary, visiting
+from do_bridge.backends.d1.replicas import OnPrimary, Visit, visiting
 from do_bridge.tenancy.conf import conf
 
 __all__ = ["ReplicaMiddleware", "primary"]
@@ -44,11 +43,12 @@ _NOT_A_MODEL = (
 )
 
 
-@contextmanager
-def primary() -> Iterator[None]:
-    """Read D1 from its primary in this block, so that no change of others is missed."""
-    with on_primary():
-        yield
+def primary() -> OnPrimary:
+    """Read D1 from its primary, so that no change of others is missed.
+
+    Use it with `with`, or as a decorator of functions and coroutine functions (not generators).
+    """
+    return OnPrimary()
 
 
 class ReplicaMiddleware:
