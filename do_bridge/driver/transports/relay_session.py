@@ -59,7 +59,7 @@ class RelaySession:
 
     It belongs to the process that opened it. ``place``, ``holders``, ``holder`` and ``retired`` belong to the
     pool: its room there, the number of transactions and calls that use it, their thread, and whether to close
-    it after the last one.
+    it after the last one. After ``limit`` subrequests the relay starts no more work in the session.
     """
 
     def __init__(self, url: str, token: str, *, connect_timeout: float, deadline: Deadline) -> None:
@@ -80,7 +80,7 @@ class RelaySession:
         self._cut = False
         self._socket = self._open(url, token, min(connect_timeout, max(deadline.remaining(), 0.001)))
         headers = self._socket.response.headers if self._socket.response else {}
-        self._limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
+        self.limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
         self.knows_keys = headers.get("do-bridge-keys") == "1"
         self.knows_places = headers.get("do-bridge-places") == "1"
         self.knows_d1_sessions = headers.get("do-bridge-d1-sessions") == "1"
@@ -99,14 +99,6 @@ class RelaySession:
         return f"<RelaySession {'open' if hasattr(self, '_socket') and self.usable else 'closed'}>"
 
     @property
-    def limit(self) -> int:
-        """The number of subrequests that the relay allows in this session.
-
-        After them it starts no more work in the session.
-        """
-        return self._limit
-
-    @property
     def usable(self) -> bool:
         """Whether the session belongs to this process and is not known to be closed."""
         return self.pid == os.getpid() and not self._cut and self._socket.state is State.OPEN
@@ -119,13 +111,13 @@ class RelaySession:
     @property
     def exhausted(self) -> bool:
         """Whether a new session has to be opened before more work begins."""
-        return self.retired or self._used >= self._limit or monotonic() >= self._expires
+        return self.retired or self._used >= self.limit or monotonic() >= self._expires
 
     @property
     def is_running_out(self) -> bool:
         """Whether its successor should be opened."""
         late = self._expires - self.seconds * (1 - _USED_TIME)
-        return self.exhausted or self._used >= self._limit * _USED_TIME or monotonic() >= late
+        return self.exhausted or self._used >= self.limit * _USED_TIME or monotonic() >= late
 
     def new_transaction_name(self) -> str:
         """Return a name that this session has not used."""
