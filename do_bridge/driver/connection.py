@@ -318,6 +318,13 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
         with self._timed("reserve"):
             return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
 
+    def has_counted(self, table: str) -> bool:
+        """Return whether the open block has seen a key of the table's counter.
+
+        Its commit takes that key from the counter, so the block cannot reserve keys of this table any more.
+        """
+        return self._transaction is not None and self._transaction.has_counted(table)
+
     def _try(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         send = partial(
             self.transport.batch,

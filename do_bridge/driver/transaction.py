@@ -51,6 +51,10 @@ class Transaction:
         self.is_committed = True
         return answers[len(steps) - len(statements) - 1 : -1]
 
+    def has_counted(self, table: str) -> bool:
+        """Return whether it has returned a key of the table's counter that only its commit takes."""
+        return self._remote.has_counted(table)
+
     def begin_by(self, remote: RemoteTransaction) -> None:
         """Begin with another remote transaction, if the first has not begun."""
         self._remote = remote

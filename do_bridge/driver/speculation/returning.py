@@ -190,6 +190,16 @@ def pinned_columns(write: Write, terms: Sequence[Item], computed: set[str]) -> l
     ]
 
 
+def has_counted_key(write: Write, computed: set[str]) -> bool:
+    """Return whether an INSERT leaves its key to the table's counter, as far as its SQL shows."""
+    return write.verb in ("INSERT", "REPLACE") and not (write.listed or set()) & computed
+
+
+def table_of(statement: Statement) -> str:
+    """Return the table that an INSERT or UPDATE writes to."""
+    return _table(statement, scan(statement.sql))
+
+
 def repeat_single(
     write: Write, terms: Sequence[Item], pinned: Sequence[int], row: Sequence[Any] | None, text: str
 ) -> list[Statement]:
