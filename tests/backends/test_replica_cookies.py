@@ -119,13 +119,14 @@ def test_a_bookmark_of_another_database_is_not_used(newer: Any) -> None:
     assert Browser({COOKIE + "0": text}).read(newer) == ["old"]
 
 
-def test_a_bookmark_that_d1_refuses_leads_to_the_primary_once_on_the_stand_in(
-    lagging: Any, newer: Any, frames: list[Any]
+@pytest.mark.parametrize("bookmark", ["ffffffff-foreign", "f" * 300, "f f", "é"])
+def test_a_bookmark_that_is_refused_leads_to_the_primary_once_on_the_stand_in(
+    lagging: Any, newer: Any, frames: list[Any], bookmark: str
 ) -> None:
-    foreign = {digest("d1:" + lagging.settings_dict["NAME"]): "ffffffff-foreign"}
+    foreign = {digest("d1:" + lagging.settings_dict["NAME"]): bookmark}
     browser = Browser({COOKIE + "0": signing.dumps(foreign, salt=SALT)})
     assert browser.read(newer) == ["new", "old"]
-    assert sessions(frames) == ["ffffffff-foreign", FIRST_PRIMARY]
+    assert sessions(frames) == [bookmark, FIRST_PRIMARY]
     frames.clear()
     assert browser.read(newer) == ["new", "old"]
     assert len(sessions(frames)) == 1
