@@ -73,6 +73,6 @@ def _answer(result: Frame) -> Answer:
 
 def _answers(answers: list[Answer], request: Frame) -> bool:
     """Return whether there is a result for each step, or the one value that was asked for."""
-    if request["op"] in ("batch", "tx"):
-        return len(answers) == len(request["steps"])
+    if request["op"] in ("batch", "tx", "ping"):
+        return len(answers) == len(request.get("steps", ()))
     return len(answers) == 1 and len(answers[0].rows) == 1 and len(answers[0].rows[0]) == 1
