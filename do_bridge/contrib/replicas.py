@@ -236,12 +236,19 @@ class PrimaryTables:
         self.words = [
             '"django_migrations"',
             *(f'"{model._meta.db_table}"' for model in models),
-            *(f'FROM "{model._meta.db_table}"' for model in primary_models()),
+            *(f'FROM "{table}"' for model in primary_models() for table in _tables_of(model)),
         ]
 
     def are_in(self, statements: Sequence[Any]) -> bool:
         """Return whether one of the statements reads such a table."""
         return any(word in statement.sql for statement in statements for word in self.words)
+
+
+def _tables_of(model):
+    """Yield the table of a model, and those between it and its many-to-many relations."""
+    yield model._meta.db_table
+    for field in model._meta.local_many_to_many:
+        yield field.m2m_db_table()
 
 
 def primary_models() -> Iterator[Any]:
