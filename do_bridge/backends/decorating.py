@@ -14,7 +14,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class BlockDecorator(ContextDecorator):
-    """The base of a context manager that also decorates functions and coroutine functions.
+    """The base of a context manager that decorates functions of both kinds.
 
     contextlib's own class would leave the block before a coroutine has begun. A subclass has `__enter__`,
     `__exit__` and `_recreate_cm`.

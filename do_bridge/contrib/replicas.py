@@ -204,7 +204,7 @@ def is_shared(response: Any) -> bool:
 
 
 def _lets_share(header):
-    """Return whether a header like Cache-Control lets a shared cache store the response."""
+    """Return whether a header like Cache-Control lets shared caches store it."""
     found = {part.strip().lower() for part in re.sub('"[^"]*"', "", header).split(",")}
     if found & {"private", "no-store", "no-cache"}:
         return False

@@ -52,7 +52,7 @@ class Transaction:
         return answers[len(steps) - len(statements) - 1 : -1]
 
     def has_counted(self, table: str) -> bool:
-        """Return whether it has returned a key of the table's counter that only its commit takes."""
+        """Return whether it has returned a key of the table's counter."""
         return self._remote.has_counted(table)
 
     def begin_by(self, remote: RemoteTransaction) -> None:

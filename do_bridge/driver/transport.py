@@ -122,7 +122,7 @@ class RemoteTransaction(ABC):
         """End a transaction whose state is unknown."""
 
     def has_counted(self, table: str) -> bool:
-        """Return whether it has returned a key of a table's counter that only its commit takes."""
+        """Return whether it has returned a key of the table's counter."""
         return False
 
     def leave(self, deadline: Deadline) -> None:

@@ -191,7 +191,7 @@ def pinned_columns(write: Write, terms: Sequence[Item], computed: set[str]) -> l
 
 
 def has_counted_key(write: Write, computed: set[str]) -> bool:
-    """Return whether an INSERT leaves its key to the table's counter, as far as its SQL shows."""
+    """Return whether an INSERT leaves its key to the table's counter."""
     return write.verb in ("INSERT", "REPLACE") and not (write.listed or set()) & computed
 
 
@@ -259,7 +259,7 @@ def _pins(
 
 
 def _computed(table: str) -> str:
-    """Return the SQL for the columns that are computed again when the write is repeated.
+    """Return the SQL for the columns that each repetition computes again.
 
     They are generated columns, and the rowid: writing a key that the counter has passed could give it to a
     second row.

@@ -44,7 +44,10 @@ def answers_of(frame: Frame, request: Frame) -> list[Answer] | Error:
 
 
 def unreadable() -> OperationalError:
-    """Return the error for a frame that is not the protocol's. What it answers may have been carried out."""
+    """Return the error for a frame that is not the protocol's.
+
+    What it answers may have been carried out.
+    """
     return OperationalError(
         "The relay's answer cannot be read. Another server answers at RELAY_URL, or the relay is of another "
         "version. Run `manage.py relay status`",
@@ -63,16 +66,17 @@ def _error(error: Frame) -> Error:
 
 def _answer(result: Frame) -> Answer:
     columns, rows = result.get("columns", []), result.get("rows", [])
-    counts = [result.get(name) for name in ("changes", "last_row_id", "rows_read", "rows_written")]
+    changes, row_id = result.get("changes"), result.get("last_row_id")
+    read, written = result.get("rows_read"), result.get("rows_written")
     if type(columns) is not list or type(rows) is not list or not {type(row) for row in rows} <= {list}:
         raise TypeError
-    if not {type(count) for count in counts} <= {int, NoneType}:
+    if not {type(count) for count in (changes, row_id, read, written)} <= {int, NoneType}:
         raise TypeError
-    return Answer(columns, rows, *counts)
+    return Answer(columns, rows, changes, row_id, read, written)
 
 
 def _answers(answers: list[Answer], request: Frame) -> bool:
-    """Return whether there is a result for each step, or the one value that was asked for."""
+    """Return whether there is a result for each step, or the one value."""
     if request["op"] in ("batch", "tx", "ping"):
         return len(answers) == len(request.get("steps", ()))
     return len(answers) == 1 and len(answers[0].rows) == 1 and len(answers[0].rows[0]) == 1
