@@ -368,6 +368,8 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
             if self.database == before:
                 if refusal.effect == "unknown":
                     # The write may have run in an earlier life of the object.
+                    if self._transaction is not None:
+                        self._transaction.note(refusal)
                     raise outcome_unknown(refusal)
                 key = self._key_of(statements)
             else:
