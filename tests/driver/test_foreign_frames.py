@@ -111,3 +111,22 @@ def test_a_question_that_a_broken_stand_in_leaves_open_is_an_error_of_the_driver
         for ask in (connection.size, connection.erase, connection.bookmark):
             with pytest.raises(driver.OperationalError, match="cannot be read"):
                 ask()
+
+
+@pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
+def test_a_transaction_ends_with_the_session_of_a_broken_stand_in(
+    answering: Callable[[Reply], RelayTransport], reply: Reply
+) -> None:
+    """Whoever gets the session next would find the transaction open."""
+
+    def answer(asked: dict[str, Any]) -> str | bytes:
+        return f'{{"id": {asked["id"]}, "results": [{{"rows": []}}]}}' if "begin" in asked else reply(asked)
+
+    transport = answering(answer)
+    with driver.connect(transport, "do:test/frames", timeout=3) as connection:
+        connection.begin()
+        connection.execute("INSERT INTO t VALUES (1)")
+        with pytest.raises(driver.OperationalError, match="cannot be read.*has been rolled back") as caught:
+            connection.execute("INSERT INTO t VALUES (2)")
+        assert caught.value.effect == "ended"
+        assert transport.pool.counts() == (0, 0)

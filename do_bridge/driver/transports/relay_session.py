@@ -256,6 +256,9 @@ class RelaySession:
         results = answer if isinstance(answer, Error) else answers_of(answer, message)
         if isinstance(results, Error) and results.kind == "session_limit":
             self.retired = True
+        if isinstance(results, Error) and results.kind is None:
+            # After an answer that cannot be read, a transaction may still be open.
+            self.abort()
         return results
 
     def _exchange(self, messages: Sequence[Frame], deadline: Deadline) -> list[Frame | DatabaseError]:
