@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -18,8 +19,10 @@ from django.apps import apps
 from django.conf import settings
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
+from django.utils.cache import patch_vary_headers
+from django.utils.http import parse_http_date_safe
 
-from do_bridge.backends.d1.replicas import Visit, on_primary, visiting
+from do_bridge.backends.d1.replicas import OnPrimary, Visit, visiting
 from do_bridge.tenancy.conf import conf
 
 __all__ = ["ReplicaMiddleware", "primary"]
@@ -34,6 +37,8 @@ MAX_AGE = 86_400
 SLOTS = 16
 #: A cookie has some 170 characters for each database.
 LONGEST = 4096
+#: Each is obeyed by some caches: https://developers.cloudflare.com/cache/concepts/cdn-cache-control/
+CACHE_HEADERS = ("Cache-Control", "CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control")
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 #: Models of these applications are read from the primary, because work in progress depends on their rows.
 OWN = "do_bridge"
@@ -44,11 +49,12 @@ _NOT_A_MODEL = (
 )
 
 
-@contextmanager
-def primary() -> Iterator[None]:
-    """Read D1 from its primary in this block, so that no change of others is missed."""
-    with on_primary():
-        yield
+def primary() -> OnPrimary:
+    """Read D1 from its primary, so that no change of others is missed.
+
+    Use it with `with`, or as a decorator of functions and coroutine functions (not generators).
+    """
+    return OnPrimary()
 
 
 class ReplicaMiddleware:
@@ -132,6 +138,8 @@ class Cookies:
             return response
         if after == self.bookmarks and len(self.received) < 2 and self.is_trusted:
             return response
+        # A cache may also store what has no header about it.
+        patch_vary_headers(response, ["Cookie"])
         text = signing.dumps(after, salt=SALT)
         name = self._free_name(after)
         options = {"path": settings.SESSION_COOKIE_PATH, "domain": settings.SESSION_COOKIE_DOMAIN}
@@ -189,7 +197,15 @@ def digest(database: str) -> str:
 
 def is_shared(response: Any) -> bool:
     """Return whether a shared cache may store a response with its cookies."""
-    found = {part.strip().lower() for part in response.get("Cache-Control", "").split(",")}
+    if any(_lets_share(response.get(header, "")) for header in CACHE_HEADERS):
+        return True
+    expires = parse_http_date_safe(response.get("Expires", ""))
+    return "Cache-Control" not in response and expires is not None and expires > time.time()
+
+
+def _lets_share(header):
+    """Return whether a header like Cache-Control lets shared caches store it."""
+    found = {part.strip().lower() for part in re.sub('"[^"]*"', "", header).split(",")}
     if found & {"private", "no-store", "no-cache"}:
         return False
     found -= {"max-age=0", "s-maxage=0"}
@@ -220,12 +236,19 @@ class PrimaryTables:
         self.words = [
             '"django_migrations"',
             *(f'"{model._meta.db_table}"' for model in models),
-            *(f'FROM "{model._meta.db_table}"' for model in primary_models()),
+            *(f'FROM "{table}"' for model in primary_models() for table in _tables_of(model)),
         ]
 
     def are_in(self, statements: Sequence[Any]) -> bool:
         """Return whether one of the statements reads such a table."""
         return any(word in statement.sql for statement in statements for word in self.words)
+
+
+def _tables_of(model):
+    """Yield the table of a model, and those between it and its many-to-many relations."""
+    yield model._meta.db_table
+    for field in model._meta.local_many_to_many:
+        yield field.m2m_db_table()
 
 
 def primary_models() -> Iterator[Any]:

@@ -182,7 +182,7 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
 
         One round trip, outside any transaction. Raises NotSupportedError if the transport cannot report them.
         """
-        self._check_open()
+        self._check_outside()
         with self._timed("size"):
             return self.transport.size(self.database, Deadline(self.timeout))
 
@@ -194,7 +194,7 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
         the object refuses. A relay of an older version knows no fences, and refuses an object that has a
         table or view. Raises NotSupportedError if the transport cannot do this.
         """
-        self._check_open()
+        self._check_outside()
         with self._timed("erase"):
             return self.transport.erase(self.database, Deadline(self.timeout), fence=fence)
 
@@ -294,6 +294,14 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
         if self.closed:
             raise ProgrammingError("Cannot operate on a closed connection.")
 
+    def _check_outside(self) -> None:
+        self._check_open()
+        if self._transaction is not None and self._transaction.has_begun and not self.optimistic:
+            raise OperationalError(
+                "A transaction of this connection is open, and the Durable Object answers nothing else until "
+                "it ends. Call commit() or rollback() first"
+            )
+
     def _in_transaction(self) -> Transaction:
         self._check_open()
         if self._transaction is None:
@@ -309,6 +317,13 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
 
         with self._timed("reserve"):
             return reserve_keys(self._try, table, count, above, Deadline(self.timeout))
+
+    def has_counted(self, table: str) -> bool:
+        """Return whether the open block has seen a key of the table's counter.
+
+        Its commit takes that key from the counter, so the block cannot reserve keys of this table any more.
+        """
+        return self._transaction is not None and self._transaction.has_counted(table)
 
     def _try(self, statements: Sequence[Statement], deadline: Deadline) -> list[Answer]:
         send = partial(
@@ -353,6 +368,8 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
             if self.database == before:
                 if refusal.effect == "unknown":
                     # The write may have run in an earlier life of the object.
+                    if self._transaction is not None:
+                        self._transaction.note(refusal)
                     raise outcome_unknown(refusal)
                 key = self._key_of(statements)
             else:

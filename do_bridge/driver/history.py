@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from contextlib import AbstractContextManager
 
-from .exceptions import Error, OperationalError
+from .exceptions import Error
 from .transport import Deadline, Transport
 
 
@@ -19,12 +19,8 @@ class History:
     database: str
     timeout: float
 
-    @property
     @abstractmethod
-    def in_transaction(self) -> bool: ...
-
-    @abstractmethod
-    def _check_open(self) -> None: ...
+    def _check_outside(self) -> None: ...
 
     @abstractmethod
     def _timed(self, operation: str) -> AbstractContextManager[object]: ...
@@ -36,7 +32,7 @@ class History:
         days. It needs the token RELAY_TOKEN. Raises NotSupportedError if there is no history: D1 has none
         here, and the local runtime knows only the present bookmark; and DataError for a moment out of reach.
         """
-        self._check_open()
+        self._check_outside()
         with self._timed("bookmark"):
             (found,) = self.transport.bookmarks([self.database], Deadline(self.timeout), at=at)
         if isinstance(found, Error):
@@ -52,8 +48,6 @@ class History:
         both, read ``bookmark()`` before the first. Raises as ``bookmark`` does, and DataError for a bookmark
         that the platform refuses.
         """
-        self._check_open()
-        if self.in_transaction:
-            raise OperationalError("A transaction is open. Call commit() or rollback() first")
+        self._check_outside()
         with self._timed("restore"):
             return self.transport.restore(self.database, bookmark, Deadline(self.timeout))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from .exceptions import Error
 from .sql import Statement
 from .transaction import Transaction
 from .transport import Answer, Deadline
@@ -60,7 +61,14 @@ class LastWrites:
             return transaction.run(statements, deadline)
         if transaction.has_begun:
             return transaction.run_last(statements, deadline, self._key() or "")
-        answers = self._batch(statements, deadline, expect, key)
+        try:
+            answers = self._batch(statements, deadline, expect, key)
+        except Error as error:
+            # It may have been carried out, and then the transaction is over. A tenant that is elsewhere now
+            # gets the write there.
+            if error.kind != "schema_mismatch":
+                transaction.note(error)
+            raise
         transaction.is_committed = True
         return answers
 

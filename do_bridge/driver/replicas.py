@@ -22,8 +22,8 @@ FIRST_UNCONSTRAINED: Final = "first-unconstrained"
 _VERBS: Final = frozenset({"SELECT", "VALUES"})
 # What reads the schema is about to change it, or to be compared with the code's.
 _SCHEMA: Final = ("sqlite_", "pragma")
-# The replica cannot go on from this bookmark.
-_REFUSED: Final = frozenset({"bad_session", "internal"})
+# The replica cannot go on from this bookmark, or the relay does not take it for one.
+_REFUSED: Final = frozenset({"bad_session", "bad_request", "internal"})
 # A replica may lack the latest migration.
 _BEHIND: Final = ("no such table", "no such column")
 

@@ -51,6 +51,10 @@ class Transaction:
         self.is_committed = True
         return answers[len(steps) - len(statements) - 1 : -1]
 
+    def has_counted(self, table: str) -> bool:
+        """Return whether it has returned a key of the table's counter."""
+        return self._remote.has_counted(table)
+
     def begin_by(self, remote: RemoteTransaction) -> None:
         """Begin with another remote transaction, if the first has not begun."""
         self._remote = remote
@@ -129,7 +133,7 @@ class Transaction:
             self._sent = True
             self._pending.clear()
         except Error as error:
-            self._after(error)
+            self.note(error)
             raise
         except BaseException:
             # The interrupted call may have been carried out, and a savepoint that counts as unsent may be
@@ -141,11 +145,12 @@ class Transaction:
             raise
         return answers
 
-    def _after(self, error: Error) -> None:
+    def note(self, error: Error) -> None:
+        """Take what an error of one of its requests means for it."""
         if error.effect == "statement":
             self._sent = True
             del self._pending[: error.step or 0]
-        elif error.effect in ("ended", "unknown"):
+        elif error.effect in ("ended", "done", "unknown"):
             self._sent = True
             self._ended_by = error
 

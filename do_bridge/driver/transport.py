@@ -121,6 +121,10 @@ class RemoteTransaction(ABC):
     def abandon(self) -> None:
         """End a transaction whose state is unknown."""
 
+    def has_counted(self, table: str) -> bool:
+        """Return whether it has returned a key of the table's counter."""
+        return False
+
     def leave(self, deadline: Deadline) -> None:
         """Roll back without waiting for the answer: nothing depends on it."""
         self.abandon()

@@ -5,26 +5,20 @@ A context is unset, a tenant, or the shared database (the directory).
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from asgiref.sync import iscoroutinefunction
 from django.db import connections
 from django.urls import set_urlconf
 
+from do_bridge.backends.decorating import BlockDecorator
 from do_bridge.backends.remote_sqlite.blocks import linked
 
 from . import addresses
 from .conf import conf
 from .slugs import alias_slug, tenant_alias
-
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class TenancyError(Exception):
@@ -110,11 +104,17 @@ def current_tenant() -> str | None:
     return current().slug
 
 
-class _ScopeContext(ContextDecorator):
+class _ScopeContext(BlockDecorator):
     """Make a scope current for a block or a decorated function.
 
     The block may be `with` or `async with`, the function may be a coroutine function.
     """
+
+    refuses_generators = (
+        "A tenancy context can't decorate a generator function, because its body runs after the decorator "
+        "has returned. Use `with` inside the function around the code between two yields, or choose the "
+        "database with using()."
+    )
 
     def __init__(self, scope: Scope, base: str | None = None, is_checked: bool = True) -> None:
         self.scope = scope
@@ -129,24 +129,6 @@ class _ScopeContext(ContextDecorator):
 
     def _recreate_cm(self) -> _ScopeContext:
         return type(self)(self.scope, is_checked=self.is_checked)
-
-    def __call__(self, func: _F) -> _F:
-        if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
-            # A generator's body runs when the caller iterates, in the caller's context.
-            raise TypeError(
-                "A tenancy context can't decorate a generator function, because its body runs after the "
-                "decorator has returned. Use `with` inside the function around the code between two yields, "
-                "or choose the database with using()."
-            )
-        if not iscoroutinefunction(func):
-            return super().__call__(func)
-
-        @wraps(func)
-        async def inner(*args, **kwargs):
-            with self._recreate_cm():
-                return await func(*args, **kwargs)
-
-        return inner
 
     def __enter__(self) -> Scope:
         if self.is_checked:

@@ -351,3 +351,46 @@ def test_threads_that_count_with_retries_lose_nothing(using: str) -> None:
     for thread in threads:
         thread.join(timeout=60)
     assert (failures, Book.objects.using(using).get().rank) == ([], 20)
+
+
+def _raw(using: str) -> Any:
+    with connections[using].cursor() as cursor:
+        cursor.execute("INSERT INTO shelf_author (name) VALUES ('raw') RETURNING id")
+        return [cursor.fetchone()[0]]
+
+
+def _raw_with_lastrowid(using: str) -> Any:
+    with connections[using].cursor() as cursor:
+        cursor.execute("INSERT INTO shelf_author (name) VALUES ('raw')")
+        return [cursor.lastrowid]
+
+
+def _upsert(number: int) -> Any:
+    def upsert(using: str) -> Any:
+        rows = [Author(name=str(at)) for at in range(number)]
+        options = {"update_conflicts": True, "unique_fields": ["pk"], "update_fields": ["name"]}
+        Author.objects.using(using).bulk_create(rows, **options)
+        return [row.pk for row in rows]
+
+    return upsert
+
+
+UNRESERVED = {
+    "raw": _raw,
+    "lastrowid": _raw_with_lastrowid,
+    "one upsert": _upsert(1),
+    "two upserts": _upsert(2),
+}
+
+
+@pytest.mark.parametrize("write", UNRESERVED.values(), ids=UNRESERVED)
+def test_reserved_keys_and_those_of_the_counter_are_no_conflict_in_one_block(using: str, write: Any) -> None:
+    def create() -> Any:
+        return [Author.objects.using(using).create(name="created").pk]
+
+    keys = []
+    for _ in range(2):
+        with atomic(using=using):
+            keys += create() + write(using) + create() + create() + write(using) + create() + write(using)
+    assert sorted(keys) == sorted(Author.objects.using(using).values_list("pk", flat=True))
+    assert len(set(keys)) == len(keys)

@@ -119,13 +119,14 @@ def test_a_bookmark_of_another_database_is_not_used(newer: Any) -> None:
     assert Browser({COOKIE + "0": text}).read(newer) == ["old"]
 
 
-def test_a_bookmark_that_d1_refuses_leads_to_the_primary_once_on_the_stand_in(
-    lagging: Any, newer: Any, frames: list[Any]
+@pytest.mark.parametrize("bookmark", ["ffffffff-foreign", "f" * 300, "f f", "é"])
+def test_a_bookmark_that_is_refused_leads_to_the_primary_once_on_the_stand_in(
+    lagging: Any, newer: Any, frames: list[Any], bookmark: str
 ) -> None:
-    foreign = {digest("d1:" + lagging.settings_dict["NAME"]): "ffffffff-foreign"}
+    foreign = {digest("d1:" + lagging.settings_dict["NAME"]): bookmark}
     browser = Browser({COOKIE + "0": signing.dumps(foreign, salt=SALT)})
     assert browser.read(newer) == ["new", "old"]
-    assert sessions(frames) == ["ffffffff-foreign", FIRST_PRIMARY]
+    assert sessions(frames) == [bookmark, FIRST_PRIMARY]
     frames.clear()
     assert browser.read(newer) == ["new", "old"]
     assert len(sessions(frames)) == 1
@@ -151,6 +152,37 @@ def test_a_response_for_shared_caches_gets_none(newer: Any, control: Any, is_set
     browser = Browser()
     browser.send(view)
     assert bool(browser.set) is is_set
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_set"),
+    [
+        ({"CDN-Cache-Control": "max-age=60", "Cache-Control": "no-cache"}, False),
+        ({"Cloudflare-CDN-Cache-Control": "public", "Cache-Control": "private"}, False),
+        ({"Surrogate-Control": "max-age=60"}, False),
+        ({"CDN-Cache-Control": "no-store", "Cache-Control": "max-age=60"}, False),
+        ({"CDN-Cache-Control": "no-store"}, True),
+        ({"Expires": "Fri, 01 Jan 2100 00:00:00 GMT"}, False),
+        ({"Expires": "Fri, 01 Jan 2100 00:00:00 GMT", "Cache-Control": "private"}, True),
+        ({"Expires": "Thu, 01 Jan 1970 00:00:00 GMT"}, True),
+        ({"Expires": "0"}, True),
+        ({"Cache-Control": 'max-age=60, ext="a, private, b"'}, False),
+    ],
+)
+def test_whatever_header_lets_a_shared_cache_store_a_response_counts(
+    newer: Any, headers: dict[str, str], is_set: bool
+) -> None:
+    browser = Browser()
+    browser.send(lambda request: HttpResponse(newer(), headers=headers))
+    assert bool(browser.set) is is_set
+
+
+def test_a_cache_that_may_guess_is_told_that_the_response_depends_on_cookies(newer: Any) -> None:
+    browser = Browser()
+    response = browser.send(lambda request: HttpResponse(newer(), headers={"Vary": "Accept"}))
+    assert response["Vary"] == "Accept, Cookie"
+    response = browser.send(lambda request: HttpResponse(newer()))
+    assert (browser.set, response.has_header("Vary")) == ([], False)
 
 
 def test_the_rest_of_a_stream_is_read_from_the_primary_on_the_stand_in(newer: Any) -> None:

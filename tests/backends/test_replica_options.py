@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
 from django.http import HttpResponse
 from engine_aliases import alias_for
@@ -57,6 +58,13 @@ class TestTables:
         assert not tables.are_in([_statement(entries.all())])
         assert not tables.are_in([_statement(entries.select_related("user"))])
         assert tables.are_in([_statement(entries.all()), _statement(User.objects.all())])
+
+    @pytest.mark.parametrize("relation", [User.groups, User.user_permissions, Group.permissions])
+    def test_who_is_in_a_group_and_what_it_may_do_is_read_from_the_primary(
+        self, tables: Any, relation: Any
+    ) -> None:
+        """Django counts and looks for related rows in the table between the two alone."""
+        assert tables.are_in([_statement(relation.through.objects.using("default"))])
 
     def test_a_session_is_read_from_the_primary_with_its_user(self, tables: Any) -> None:
         store = SessionStore("somekey")

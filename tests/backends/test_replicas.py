@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import logging
 import re
@@ -239,6 +240,57 @@ def test_a_thread_of_a_views_own_reads_from_the_primary_on_the_stand_in(newer: A
 
     Browser().read(read_in_thread)
     assert seen == [["new", "old"]]
+
+
+def test_a_thread_in_a_copy_of_the_context_belongs_to_the_visit_on_the_stand_in(newer: Any) -> None:
+    browser, seen = Browser(), []
+
+    def work() -> None:
+        seen.append(newer())
+        newer.rows.create(name="mine")
+        connections.close_all()
+
+    def write_in_thread() -> None:
+        thread = threading.Thread(target=contextvars.copy_context().run, args=[work])
+        thread.start()
+        thread.join()
+
+    browser.read(write_in_thread)
+    assert (seen, browser.read(newer)) == ([["old"]], ["mine", "new", "old"])
+
+
+def test_primary_decorates_functions_and_coroutine_functions_on_the_stand_in(newer: Any) -> None:
+    @primary()
+    def read() -> Any:
+        return newer()
+
+    @primary()
+    async def aread() -> Any:
+        [names] = await agather(newer.rows.order_by("name").values_list("name", flat=True))
+        return names
+
+    assert Browser().read(read) == ["new", "old"]
+    assert Browser().read(lambda: asyncio.run(aread())) == ["new", "old"]
+
+
+def test_primary_decorates_no_generator() -> None:
+    def one_by_one() -> Any:
+        yield 1
+
+    with pytest.raises(TypeError, match="can't decorate a generator function"):
+        primary()(one_by_one)
+
+
+def test_primary_blocks_may_be_nested_and_left_by_an_error_on_the_stand_in(newer: Any) -> None:
+    def read() -> Any:
+        found = []
+        with primary():
+            with pytest.raises(ValueError, match="inside"), primary():
+                raise ValueError("inside")
+            found.append(newer.rows.filter(name="new").exists())
+        return [*found, newer.rows.count()]
+
+    assert Browser().read(read) == [True, 2]
 
 
 class TestProcesses:

@@ -168,12 +168,36 @@ def test_d1_and_rest_have_no_bookmarks(relay, local_worker):
                 ask()
 
 
-def test_an_open_transaction_of_the_connection_is_no_place_for_a_restore(relay):
-    connection = driver.connect(relay, "do:test/history/open")
-    connection.begin()
-    with pytest.raises(driver.OperationalError, match="A transaction is open"):
-        connection.restore("0" * 8)
-    connection.close()
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda connection: connection.size(),
+        lambda connection: connection.erase(),
+        lambda connection: connection.bookmark(),
+        lambda connection: connection.restore("0" * 8),
+    ],
+    ids=["size", "erase", "bookmark", "restore"],
+)
+def test_what_waits_for_the_connections_own_transaction_is_refused_at_once(relay, trips, ask):
+    """Otherwise it would wait for its lease, and the transaction would be lost."""
+    with driver.connect(relay, "do:test/history/open") as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS kept (a)")
+        connection.begin()
+        connection.execute("INSERT INTO kept VALUES (1)")
+        before = trips.count
+        with pytest.raises(driver.OperationalError, match=r"A transaction .* is open.* Call commit"):
+            ask(connection)
+        assert trips.count == before
+        connection.rollback()
+        connection.begin()
+        assert connection.size() > 0
+
+
+def test_the_size_of_d1_can_be_read_in_an_optimistic_block(relay):
+    with driver.connect(relay, D1, optimistic=True) as connection:
+        connection.begin()
+        connection.execute("SELECT 1")
+        assert connection.size() > 0
 
 
 def test_the_bookmarks_of_many_objects_take_one_round_trip(relay):

@@ -136,3 +136,39 @@ def test_an_optimistic_block_of_one_write_takes_one_trip(relay: RelayTransport) 
             assert connection.execute("SELECT v FROM last_item").fetchall() == [(1,)]
         finally:
             connection.execute("DROP TABLE last_item")
+
+
+def test_nothing_goes_on_behind_a_last_write_whose_answer_is_lost(
+    cuttable: driver.Connection, proxy: Any, items: Callable[[], list[Any]]
+) -> None:
+    cuttable.begin()
+    cuttable.execute(INSERT, [1])
+    proxy.lose_answers = 1
+    with (
+        cuttable.last_write("INSERT INTO item"),
+        pytest.raises(driver.OperationalError, match="committed, but the answer"),
+    ):
+        cuttable.execute(INSERT, [2])
+    with pytest.raises(driver.OperationalError, match="The transaction has ended.*has been committed"):
+        cuttable.execute(INSERT, [3])
+    with pytest.raises(driver.OperationalError, match="The transaction has ended.*has been committed"):
+        cuttable.commit()
+    cuttable.rollback()
+    assert items() == [1, 2]
+
+
+def test_nothing_goes_on_behind_an_only_write_whose_outcome_is_unknown(
+    cuttable: driver.Connection, proxy: Any, items: Callable[[], list[Any]]
+) -> None:
+    cuttable.write_keys = False
+    cuttable.begin()
+    proxy.lose_answers = 1
+    with (
+        cuttable.last_write("INSERT INTO item"),
+        pytest.raises(driver.OperationalError, match="outcome of the write is unknown"),
+    ):
+        cuttable.execute(INSERT, [1])
+    with pytest.raises(driver.OperationalError, match="The transaction has ended.*is unknown"):
+        cuttable.execute(INSERT, [2])
+    cuttable.rollback()
+    assert items() == [1]

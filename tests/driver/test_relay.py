@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from do_bridge import driver
-from do_bridge.driver.transports import relay_pool, relay_session
+from do_bridge.driver.transports import frames, relay_pool
 from do_bridge.driver.transports.relay import RelayTransport
 from do_bridge.driver.transports.rest import RestTransport
 from do_bridge.version import __version__
@@ -207,7 +207,7 @@ def test_a_transaction_whose_begin_is_interrupted_holds_nobody_up(
     cuttable.begin()
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt, match="^$"):
         # After the answer has come, so that the connection is not cut.
-        patched.setattr(relay_session, "_answer", interrupt)
+        patched.setattr(frames, "_answer", interrupt)
         put(cuttable, 1)
     tenant.timeout = 5  # below the lease
     put(tenant, 2)

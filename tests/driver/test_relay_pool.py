@@ -307,7 +307,7 @@ def test_a_session_is_recycled_before_the_limit_of_the_server(
     connection = driver.connect(relay, tenant_name)
     connection.execute("SELECT 1")
     (first,) = relay.pool._sessions
-    first._limit = 3
+    first.limit = 3
     connection.begin()
     for _ in range(5):
         connection.execute("SELECT 1")

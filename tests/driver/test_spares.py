@@ -79,7 +79,7 @@ def test_a_successor_is_opened_before_a_session_runs_out(warmed: RelayTransport,
     warmed.pool.keep_spares(1)
     wait_for(lambda: idle(warmed) == 1)
     first = warmed.pool._idle[0]
-    first._limit = 20
+    first.limit = 20
     connection = driver.connect(warmed, tenant_name)
     for _ in range(18):
         connection.execute("SELECT 1")

@@ -28,18 +28,13 @@ export function isSecret(text: string | undefined): text is string {
   return text !== undefined && SECRET.test(text);
 }
 
-/** Compares the bearer token of a request with every secret; nobody gets in if RELAY_TOKEN is not a valid one. */
-export async function checkAccess(request: globalThis.Request, secrets: Secrets): Promise<Access> {
-  return accessOf(await shownToken(request), secrets);
-}
-
 /** The digest of a request's bearer token; null without one. */
 export function shownToken(request: globalThis.Request): Promise<ArrayBuffer> | null {
   const [, token] = /^Bearer ([^\s]+)$/.exec(request.headers.get("Authorization") ?? "") ?? [];
   return token === undefined ? null : digest(token);
 }
 
-/** What a token opens, by its digest from `shownToken`. */
+/** What a token opens, by its digest from `shownToken`; nothing if RELAY_TOKEN is not a valid one. */
 export async function accessOf(shown: ArrayBuffer | null, secrets: Secrets): Promise<Access> {
   if (!isSecret(secrets.RELAY_TOKEN)) return "unconfigured";
   if (shown === null) return "denied";

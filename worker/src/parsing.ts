@@ -149,7 +149,7 @@ function readOutcome(id: number, frame: Fields): OutcomeRequest {
   const database = readObjectDatabase(frame, "keys are only for objects");
   const key = readKey(frame);
   if (key === undefined) throw new ProtocolError("key is missing");
-  return { op: "outcome", id, database, key };
+  return { op: "outcome", id, database, key, expect: readExpectation(frame) };
 }
 
 function readTransaction(id: number, frame: Fields): TransactionRequest {

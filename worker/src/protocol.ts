@@ -182,6 +182,8 @@ export interface OutcomeRequest {
   id: number;
   database: ObjectDatabase;
   key: Key;
+  /** The schema fingerprint that the work expected. */
+  expect: string | undefined;
 }
 
 export type Request =

@@ -220,14 +220,14 @@ export class Session {
     return runOnD1(binding, steps, this.#columns, session);
   }
 
-  async #outcome({ database, key }: OutcomeRequest): Promise<Answer> {
+  async #outcome({ database, key, expect }: OutcomeRequest): Promise<Answer> {
     if (this.#exhausted()) return limitReached();
     this.#subrequests += 1;
     try {
-      const outcome = await this.#object(database).outcome(database.name, key);
+      const outcome = await this.#object(database).outcome(database.name, key, expect);
       return valueAnswer("outcome", outcome);
     } catch (error) {
-      // Reading the size again does no harm.
+      // Looking it up again does no harm.
       return { results: [], error: { ...objectFailure(error, "none"), effect: "none" } };
     }
   }

@@ -8,7 +8,7 @@ import type { NextBatch } from "./held-calls";
 import { InteractiveTransaction, type Outcome, type Pull } from "./interactive";
 import { FORGOTTEN, WriteKeys, type Running } from "./keys";
 import { readNumber } from "./meta";
-import type { Answer, Key, KeyOutcome, Statement, Step } from "./protocol";
+import type { Answer, Failure, Key, KeyOutcome, Statement, Step } from "./protocol";
 import { bookmark, restore, type Tell } from "./recovery";
 import { SchemaMark } from "./schema";
 import { Results, danglingRows, defersForeignKeys, readsOnly, runStatement } from "./statement";
@@ -54,15 +54,17 @@ export class Tenant extends DurableObject<Env> {
     const known = key && this.#keys.recall(key, again);
     if (known !== undefined && "results" in known) return this.#refused(known, expect);
     const answer = this.#batch(expect, steps, known);
+    if (!again || key === undefined || answer.error === undefined) return answer;
+    if (answer.error.found === "") return emptied(answer.error);
     // Otherwise an earlier copy of the request could still succeed where this one failed.
-    if (again && key && answer.error !== undefined) this.#keys.outcome(key);
+    this.#keys.outcome(key);
     return answer;
   }
 
   /** A tenant that has left this object has taken its keys along, and a client that meets no schema looks there. */
   #refused(known: Answer, expect: string | undefined): Answer {
     const mismatch = known.error === FORGOTTEN ? this.#schema.mismatch(expect) : null;
-    return mismatch === null ? known : { results: [], error: { ...mismatch, effect: "unknown" } };
+    return mismatch === null ? known : emptied(mismatch);
   }
 
   #batch(expect: string | undefined, steps: Statement[], running: Running | undefined): Answer {
@@ -110,9 +112,10 @@ export class Tenant extends DurableObject<Env> {
   }
 
   /** What became of the write, or the transaction, with this key; final, as in `WriteKeys`. */
-  outcome(name: string, key: Key): KeyOutcome {
+  outcome(name: string, key: Key, expect?: string): KeyOutcome {
     this.#checkName(name);
-    return this.#keys.outcome(key);
+    // An instance that began after the erasure does not remember it, but has no schema either.
+    return this.#schema.mismatch(expect)?.found === "" ? "unknown" : this.#keys.outcome(key);
   }
 
   /**
@@ -183,4 +186,9 @@ export class Tenant extends DurableObject<Env> {
   #checkName(name: string): void {
     if (this.ctx.id.name !== name) throw new Error("this object was called with another object's name");
   }
+}
+
+/** The answer to a repeated write that meets no schema: the first copy may have run before an erasure. */
+function emptied(mismatch: Failure): Answer {
+  return { results: [], error: { ...mismatch, effect: "unknown" } };
 }

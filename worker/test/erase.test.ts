@@ -1,7 +1,7 @@
 // An object that holds nothing gives its storage back, and goes on as a new one.
 
 import { env } from "cloudflare:workers";
-import { runInDurableObject } from "cloudflare:test";
+import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { expect, test } from "vitest";
 
 import { Client } from "./client";
@@ -131,6 +131,38 @@ test("the schema and the keys that the instance remembers go with the storage", 
   expect(await client.batch(db, "SELECT count(*) AS n FROM t")).toMatchObject({ results: [{ rows: [[1]] }] });
   client.close();
 });
+
+test("an erased object stays empty and promises nothing once its instance is gone, too", async () => {
+  const client = await Client.open();
+  const name = "test/erase/evicted";
+  const db = `do:${name}`;
+  await client.batch(db, ...SCHEMA);
+  expect(await client.ask({ op: "batch", db, key: KEY, ...WRITE })).not.toHaveProperty("error");
+  await client.ask({ op: "erase", db, fence: 7 });
+  await evictDurableObject(env.TENANTS.getByName(name));
+  // The write was carried out, and its key went with the storage.
+  expect(await client.ask({ op: "batch", db, key: KEY, again: true, ...WRITE })).toMatchObject({
+    error: { kind: "schema_mismatch", effect: "unknown", found: "" },
+  });
+  expect(await client.ask({ op: "outcome", db, key: KEY, expect: "f1" })).toMatchObject({
+    results: [{ rows: [["unknown"]] }],
+  });
+  expect(await tables(name)).not.toContainEqual({ name: "_do_bridge_keys" });
+  client.close();
+});
+
+test.each([undefined, "", "f1", "f2"])(
+  "an object with a schema settles a key if %j is expected",
+  async (expected) => {
+    const client = await Client.open();
+    const db = `do:test/erase/settled-${expected ?? "any"}0`;
+    await client.batch(db, ...SCHEMA);
+    expect(await client.ask({ op: "outcome", db, key: KEY, expect: expected })).toMatchObject({
+      results: [{ rows: [["none"]] }],
+    });
+    client.close();
+  },
+);
 
 test("an object that was made again refuses a repeated write, whatever its instance remembers", async () => {
   const client = await Client.open();

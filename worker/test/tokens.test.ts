@@ -2,16 +2,16 @@
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
-import { checkAccess, type Access, type Secrets } from "../src/auth";
+import { accessOf, shownToken, type Access, type Secrets } from "../src/auth";
 import { Tenant } from "../src/tenant";
 import { Client, TOKEN, transactionFrame, upgradeWith } from "./client";
 
 const D1 = "d1:d0b41d9e-0000-4000-8000-000000000004";
 const OTHER = "another-token-of-32-characters-00";
 
-function access(token: string, secrets: Secrets): Promise<Access> {
+async function access(token: string, secrets: Secrets): Promise<Access> {
   const headers = { Authorization: `Bearer ${token}` };
-  return checkAccess(new Request("http://relay.test/", { headers }), secrets);
+  return accessOf(await shownToken(new Request("http://relay.test/", { headers })), secrets);
 }
 
 test.each([undefined, "", "unset", TOKEN.slice(0, 31), `${TOKEN} `, `${TOKEN}é`])(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
 
+from do_bridge.backends.decorating import BlockDecorator
 from do_bridge.driver.replicas import FIRST_PRIMARY, FIRST_UNCONSTRAINED
 
 _visit = ContextVar("do_bridge_visit", default=None)
@@ -131,11 +132,19 @@ def visiting(visit):
         _visit.reset(token)
 
 
-@contextmanager
-def on_primary():
-    """Read from the primary in this block."""
-    token = _is_primary.set(True)
-    try:
-        yield
-    finally:
-        _is_primary.reset(token)
+class OnPrimary(BlockDecorator):
+    """Read from the primary in a block or a decorated function."""
+
+    refuses_generators = (
+        "primary() can't decorate a generator function, because its body runs after the decorator has "
+        "returned. Use `with primary():` inside the function."
+    )
+
+    def __enter__(self) -> None:
+        self._token = _is_primary.set(True)
+
+    def __exit__(self, *exc_info: object) -> None:
+        _is_primary.reset(self._token)
+
+    def _recreate_cm(self):
+        return type(self)()

@@ -90,6 +90,9 @@ class ReservingInsert:
     def _may_reserve(self, key, returning_fields):
         if not isinstance(key, AutoField | AutoFieldMixin) or self.query.on_conflict is not None:
             return False
+        if self.connection.connection.has_counted(self.query.get_meta().db_table):
+            # The reservation would take the counter past a key that the block has seen already.
+            return False
         is_told = bool(returning_fields) and key in returning_fields
         return is_told and key not in self.query.fields and not self.query.raw
 

@@ -29,14 +29,17 @@ _ROWS: Final = 6
 )
 def optimistic_block(database: Database) -> None:
     table = database.table("block")
+    rows = [(1, "one"), (2, 2.0), (3, None)]
     database.batch(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, a)")
     connection = database.another(optimistic=True).connection
-    for end, stays in ((connection.rollback, []), (connection.commit, [(1, "one"), (2, 2.0)])):
+    for end, stays in ((connection.rollback, []), (connection.commit, rows)):
         connection.begin()
         connection.execute(f"SELECT count(*) AS n FROM {table}")
         connection.execute(f"INSERT INTO {table} (a) VALUES (%s), (%s)", ["one", 2.0])
+        returned = connection.execute(f"INSERT INTO {table} (a) VALUES (%s) RETURNING id", [None]).fetchall()
+        expect(returned, [(3,)], "the key that RETURNING gives inside the block")
         found = connection.execute(f"SELECT id, a FROM {table} ORDER BY id").fetchall()
-        expect(found, [(1, "one"), (2, 2.0)], "the rows inside the block")
+        expect(found, rows, "the rows inside the block")
         end()
         expect(database.rows(f"SELECT id, a FROM {table} ORDER BY id"), stays, "the rows after it")
     database.batch(f"DROP TABLE {table}")

@@ -9,10 +9,8 @@ import math
 from typing import Any, Final
 
 from do_bridge.driver.exceptions import DatabaseError, Error, OperationalError
-from do_bridge.driver.sql import prepare
 from do_bridge.driver.transport import Answer, Deadline, outcome_unknown, with_retries
 from do_bridge.driver.transports.relay_pool import RelayPool
-from do_bridge.driver.transports.wire import wire_steps
 
 from .clients import NameInUse
 
@@ -112,26 +110,11 @@ def outcome_of(
     """Return the outcome of a write: ``done``, ``none`` or ``unknown``.
 
     ``none`` means that it never will be done, ``unknown`` that no answer came in time, or that the object has
-    been emptied since, with its keys: it should hold the schema ``expect``.
+    been emptied since, with its keys: then it has no schema, and should have ``expect``.
     """
-    asked = _asked(pool, {"op": "outcome", "db": database, "key": key}, deadline)
-    outcome = "unknown" if isinstance(asked, Error) else str(asked[0].rows[0][0])
-    if outcome == "none" and expect:
-        held = {
-            "op": "batch",
-            "db": database,
-            "expect": expect,
-            "steps": wire_steps([prepare("SELECT 1", None)]),
-        }
-        found = _asked(pool, held, deadline)
-        # A tenant that moves takes its keys along, and the object that it leaves has neither keys nor schema.
-        if isinstance(found, Error) and (found.kind != "schema_mismatch" or not found.found):
-            return "unknown"
-    return outcome
-
-
-def _asked(pool: RelayPool, message: dict[str, Any], deadline: Deadline) -> list[Answer] | Error:
-    """Send a question until the deadline; return its answer, or the last error."""
+    message = {"op": "outcome", "db": database, "key": key}
+    if expect is not None:
+        message["expect"] = expect
 
     def ask() -> list[Answer]:
         session = pool.acquire(deadline)
@@ -145,9 +128,10 @@ def _asked(pool: RelayPool, message: dict[str, Any], deadline: Deadline) -> list
             pool.release(session)
 
     try:
-        return with_retries(ask, reads_only=True, deadline=deadline, attempts=math.inf)
-    except Error as error:
-        return error
+        (answer,) = with_retries(ask, reads_only=True, deadline=deadline, attempts=math.inf)
+    except Error:
+        return "unknown"
+    return str(answer.rows[0][0])
 
 
 class _Write:

@@ -70,6 +70,8 @@ class Write:
     changes: int | None = None
     row_id: int | None = None
     """The last rowid that the block's code has looked at, or None."""
+    counted: str = ""
+    """The table of an INSERT whose returned keys come from the table's counter, if it is known."""
 
     def steps(self) -> list[Statement]:
         """Return the statements of a repetition, with their checks."""

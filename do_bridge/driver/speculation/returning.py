@@ -131,12 +131,7 @@ def carry_single(write: Write, terms: Sequence[Item], nonce: str) -> list[Statem
     """
     slot, params = with_slot(write.statement.params, nonce)
     names, source = _row_of(terms)
-    # Which returned columns the database computes is wanted, too.
-    generated = (
-        "(SELECT coalesce(group_concat('t'||hex(lower(name)), ';'), '') "
-        f"FROM pragma_table_xinfo({_literal(write.table)}) WHERE hidden > 1)"
-    )
-    text = f"({generated} || '/' || {row_text(names)})"
+    text = f"({_computed(write.table)} || '/' || {row_text(names)})"
     message = f"(SELECT {message_sql(slot, '1', 't')} FROM (SELECT {text} AS t FROM ({source})))"
     return [
         replace(write.statement, sql=f"{write.before} RETURNING {message}", params=params),
@@ -164,23 +159,23 @@ def carry_many(write: Write, terms: Sequence[Item], nonce: str) -> list[Statemen
     logged = f"(SELECT n AS _do_bridge_n, r AS _do_bridge_r FROM {_LOG} LIMIT -1)"
     names = [f"c{index}" for index in range(len(terms) + 1)]
     selected = ", ".join([f"{table}.rowid", *(term.sql for term in terms)])
-    generated = (
-        "(SELECT coalesce(group_concat('t'||hex(lower(name)), ';'), '') "
-        f"FROM pragma_table_xinfo({_literal(write.table)}) WHERE hidden > 1)"
-    )
     source = (
         f"WITH do_bridge_read({', '.join(names)}) AS MATERIALIZED (SELECT {selected} FROM {table} "
         f"JOIN {logged} ON {table}.rowid = _do_bridge_r ORDER BY _do_bridge_n)"
     )
-    rows = f"SELECT count(*), {generated} || '/' || coalesce(group_concat({row_text(names)}, ';'), '') "
+    computed = _computed(write.table)
+    rows = f"SELECT count(*), {computed} || '/' || coalesce(group_concat({row_text(names)}, ';'), '') "
     # The parameters of RETURNING are the statement's own.
     used = _used_params(selected, write.statement.params)
     last = ending(f"{rows} FROM do_bridge_read", used, nonce, source)
     return [*made, without_returning(write), last]
 
 
-def pinned_columns(write: Write, terms: Sequence[Item], generated: set[str]) -> list[int]:
-    """Return the indexes of terms that are writable columns set by the database."""
+def pinned_columns(write: Write, terms: Sequence[Item], computed: set[str]) -> list[int]:
+    """Return the indexes of terms that are writable columns set by a default.
+
+    ``computed`` are the columns that `_computed` names, in lower case.
+    """
     listed = write.listed
     if write.verb == "UPDATE" or listed is None:
         return []
@@ -190,9 +185,19 @@ def pinned_columns(write: Write, terms: Sequence[Item], generated: set[str]) -> 
         index
         for index, term in enumerate(terms)
         if term.column is not None
-        and term.column.lower() not in listed | generated
+        and term.column.lower() not in listed | computed
         and term.column.lower() not in ("rowid", "oid", "_rowid_")
     ]
+
+
+def has_counted_key(write: Write, computed: set[str]) -> bool:
+    """Return whether an INSERT leaves its key to the table's counter."""
+    return write.verb in ("INSERT", "REPLACE") and not (write.listed or set()) & computed
+
+
+def table_of(statement: Statement) -> str:
+    """Return the table that an INSERT or UPDATE writes to."""
+    return _table(statement, scan(statement.sql))
 
 
 def repeat_single(
@@ -251,6 +256,21 @@ def _pins(
     body = ",".join(f"[{','.join(map(_json, row))}]" for row in values)
     sql = f"UPDATE {table} SET {sets} FROM json_each(?1) AS j WHERE {table}.rowid = (j.value->>0)"
     return [Statement(sql, (f"[{body}]",), write.statement.shape)]
+
+
+def _computed(table: str) -> str:
+    """Return the SQL for the columns that each repetition computes again.
+
+    They are generated columns, and the rowid: writing a key that the counter has passed could give it to a
+    second row.
+    """
+    literal = _literal(table)
+    # Only a primary key that is the rowid has no index: https://www.sqlite.org/lang_createtable.html#rowid
+    indexed = f"EXISTS (SELECT 1 FROM pragma_index_list({literal}) WHERE origin = 'pk')"
+    return (
+        "(SELECT coalesce(group_concat('t'||hex(lower(name)), ';'), '') "
+        f"FROM pragma_table_xinfo({literal}) WHERE hidden > 1 OR (pk > 0 AND NOT {indexed}))"
+    )
 
 
 def refuse_semicolons(sql: str) -> None:

@@ -79,6 +79,14 @@ class Speculation(RemoteTransaction):
                 raise
         return answers
 
+    def has_counted(self, table: str) -> bool:
+        """Return whether the block has seen a key that the table's counter gave."""
+        for write in self._history.writes:
+            looked_at = write.row_id is not None
+            if table == (returning.table_of(write.statements[0]) if looked_at else write.counted):
+                return True
+        return False
+
     def abandon(self) -> None:
         """Forget everything; D1 holds nothing of it."""
         self._history = History()
@@ -255,8 +263,9 @@ class Speculation(RemoteTransaction):
             raise returning.without_rowid() from None
         if carried.is_too_long:
             raise returning.too_long()
-        generated, _, text = carried.text.partition("/")
-        pinned = returning.pinned_columns(write, terms, {str(row[0]) for row in values(generated)})
+        computed, _, text = carried.text.partition("/")
+        computed_names = {str(row[0]) for row in values(computed)}
+        pinned = returning.pinned_columns(write, terms, computed_names)
         rows = values(text)
         if len(rows) != carried.count:
             raise unreadable()
@@ -268,7 +277,8 @@ class Speculation(RemoteTransaction):
         else:
             statements = returning.repeat_many(write, terms, pinned, rows, text.split(";") if text else [])
             rows = [row[1:] for row in rows]
-        self._history.entries.append(Write(statements, changes))
+        is_counted = bool(rows) and returning.has_counted_key(write, computed_names)
+        self._history.entries.append(Write(statements, changes, counted=write.table if is_counted else ""))
         return Answer(names, [list(row) for row in rows], changes, carried.last_row_id, is_exact=True)
 
     # Batches that are rolled back

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 # Bound here, so that a test that replaces time.monotonic() for its own code does not reach ours.
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
@@ -25,12 +25,12 @@ from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from do_bridge.driver.exceptions import DatabaseError, Error, InterfaceError, OperationalError, error_from
-from do_bridge.driver.replicas import Reached
+from do_bridge.driver.exceptions import DatabaseError, Error, InterfaceError, OperationalError
 from do_bridge.driver.transport import Answer, Deadline, is_on_this_machine
 from do_bridge.driver.trips import trip
 from do_bridge.version import __version__
 
+from .frames import Frame, answers_of, read_frame
 from .relay_errors import busy, older_than_places, refused, silent, too_large
 from .secret import Secret, without_frames
 from .wire import shown
@@ -59,7 +59,7 @@ class RelaySession:
 
     It belongs to the process that opened it. ``place``, ``holders``, ``holder`` and ``retired`` belong to the
     pool: its room there, the number of transactions and calls that use it, their thread, and whether to close
-    it after the last one.
+    it after the last one. After ``limit`` subrequests the relay starts no more work in the session.
     """
 
     def __init__(self, url: str, token: str, *, connect_timeout: float, deadline: Deadline) -> None:
@@ -80,7 +80,7 @@ class RelaySession:
         self._cut = False
         self._socket = self._open(url, token, min(connect_timeout, max(deadline.remaining(), 0.001)))
         headers = self._socket.response.headers if self._socket.response else {}
-        self._limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
+        self.limit = _header(headers.get("do-bridge-session-limit"), _DEFAULT_LIMIT)
         self.knows_keys = headers.get("do-bridge-keys") == "1"
         self.knows_places = headers.get("do-bridge-places") == "1"
         self.knows_d1_sessions = headers.get("do-bridge-d1-sessions") == "1"
@@ -99,14 +99,6 @@ class RelaySession:
         return f"<RelaySession {'open' if hasattr(self, '_socket') and self.usable else 'closed'}>"
 
     @property
-    def limit(self) -> int:
-        """The number of subrequests that the relay allows in this session.
-
-        After them it starts no more work in the session.
-        """
-        return self._limit
-
-    @property
     def usable(self) -> bool:
         """Whether the session belongs to this process and is not known to be closed."""
         return self.pid == os.getpid() and not self._cut and self._socket.state is State.OPEN
@@ -119,20 +111,20 @@ class RelaySession:
     @property
     def exhausted(self) -> bool:
         """Whether a new session has to be opened before more work begins."""
-        return self.retired or self._used >= self._limit or monotonic() >= self._expires
+        return self.retired or self._used >= self.limit or monotonic() >= self._expires
 
     @property
     def is_running_out(self) -> bool:
         """Whether its successor should be opened."""
         late = self._expires - self.seconds * (1 - _USED_TIME)
-        return self.exhausted or self._used >= self._limit * _USED_TIME or monotonic() >= late
+        return self.exhausted or self._used >= self.limit * _USED_TIME or monotonic() >= late
 
     def new_transaction_name(self) -> str:
         """Return a name that this session has not used."""
         self._transactions += 1
         return f"t{self._transactions}"
 
-    def request(self, message: dict[str, Any], deadline: Deadline) -> list[Answer]:
+    def request(self, message: Frame, deadline: Deadline) -> list[Answer]:
         """Send one request and return its results.
 
         Raises the driver's exceptions; the effect ``none`` means that the request did not run. A session
@@ -143,9 +135,7 @@ class RelaySession:
             raise answers
         return answers
 
-    def request_all(
-        self, messages: Sequence[dict[str, Any]], deadline: Deadline
-    ) -> list[list[Answer] | Error]:
+    def request_all(self, messages: Sequence[Frame], deadline: Deadline) -> list[list[Answer] | Error]:
         """Send independent requests in one round trip.
 
         Return the results or the error of each. Raises what concerns the session as a whole, as ``request``
@@ -163,9 +153,9 @@ class RelaySession:
             answers = self._exchange(messages, deadline)
         finally:
             self._lock.release()
-        return [self._results(answer) for answer in answers]
+        return [self._results(answer, message) for answer, message in zip(answers, messages, strict=True)]
 
-    def post(self, message: dict[str, Any], deadline: Deadline) -> None:
+    def post(self, message: Frame, deadline: Deadline) -> None:
         """Send a request and skip its answer, which costs no round trip.
 
         Raises as ``request`` does.
@@ -262,33 +252,21 @@ class RelaySession:
             )
         return opened
 
-    def _results(self, answer: dict[str, Any] | Error) -> list[Answer] | Error:
-        if isinstance(answer, Error):
-            return answer
-        if "error" not in answer:
-            results = [_answer(result) for result in answer["results"]]
-            if "session" in answer:
-                _note_reached(results, answer["session"])
-            return results
-        error = answer["error"]
-        if error["kind"] == "session_limit":
+    def _results(self, answer: Frame | Error, message: Frame) -> list[Answer] | Error:
+        results = answer if isinstance(answer, Error) else answers_of(answer, message)
+        if isinstance(results, Error) and results.kind == "session_limit":
             self.retired = True
-        return error_from(
-            str(error.get("message", "")),
-            kind=error["kind"],
-            effect=error.get("effect", "unknown"),
-            step=error.get("step"),
-            found=error.get("found"),
-        )
+        if isinstance(results, Error) and results.kind is None:
+            # After an answer that cannot be read, a transaction may still be open.
+            self.abort()
+        return results
 
-    def _exchange(
-        self, messages: Sequence[dict[str, Any]], deadline: Deadline
-    ) -> list[dict[str, Any] | DatabaseError]:
+    def _exchange(self, messages: Sequence[Frame], deadline: Deadline) -> list[Frame | DatabaseError]:
         """Send the messages and return the answer to each.
 
         A message that the relay cannot accept is not sent. Its answer is the error.
         """
-        answers: list[dict[str, Any] | DatabaseError | None] = [None] * len(messages)
+        answers: list[Frame | DatabaseError | None] = [None] * len(messages)
         frames: dict[int, bytes] = {}
         places: dict[int, int] = {}
         for place, message in enumerate(messages):
@@ -330,8 +308,8 @@ class RelaySession:
                 effect="none",
             )
 
-    def _send_and_receive(self, frames: dict[int, bytes], deadline: Deadline) -> dict[int, dict[str, Any]]:
-        answers: dict[int, dict[str, Any]] = {}
+    def _send_and_receive(self, frames: dict[int, bytes], deadline: Deadline) -> dict[int, Frame]:
+        answers: dict[int, Frame] = {}
         try:
             for data in frames.values():
                 with self._cut_at(deadline, len(data)):
@@ -358,11 +336,11 @@ class RelaySession:
             self.abort()
             raise
 
-    def _receive(self, deadline: Deadline) -> dict[str, Any]:
+    def _receive(self, deadline: Deadline) -> Frame:
         left = deadline.remaining()
         if not left:
             raise TimeoutError
-        return json.loads(self._socket.recv(timeout=left))  # type: ignore[no-any-return]
+        return read_frame(self._socket.recv(timeout=left))
 
     @contextlib.contextmanager
     def _cut_at(self, deadline: Deadline, size: int) -> Iterator[None]:
@@ -404,7 +382,7 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
-def _cost(message: dict[str, Any]) -> int:
+def _cost(message: Frame) -> int:
     """Return how many of the Worker's subrequests a request may use."""
     if message.get("begin"):
         return 2
@@ -413,20 +391,3 @@ def _cost(message: dict[str, Any]) -> int:
 
 def _header(value: str | None, default: int) -> int:
     return int(value) if value and value.isdecimal() else default
-
-
-def _note_reached(answers: Sequence[Answer], session: dict[str, Any]) -> None:
-    reached = Reached(session.get("bookmark"), session.get("region"), session.get("primary"))
-    for answer in answers:
-        answer.reached = reached
-
-
-def _answer(result: dict[str, Any]) -> Answer:
-    return Answer(
-        result.get("columns", []),
-        result.get("rows", []),
-        result.get("changes"),
-        result.get("last_row_id"),
-        result.get("rows_read"),
-        result.get("rows_written"),
-    )
