@@ -9,7 +9,6 @@ import contextlib
 import json
 import logging
 import os
-import socket
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 from websockets.http11 import Response
 from websockets.protocol import State
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from do_bridge.driver.exceptions import DatabaseError, Error, InterfaceError, OperationalError, error_from
@@ -32,6 +31,7 @@ from do_bridge.driver.trips import trip
 from do_bridge.version import __version__
 
 from .relay_errors import busy, older_than_places, refused, silent, too_large
+from .relay_socket import SENT_AT_ONCE, RelaySocket
 from .secret import Secret, without_frames
 from .wire import shown
 
@@ -45,8 +45,6 @@ _DEFAULT_LIMIT: Final = 9_000
 _DEFAULT_SECONDS: Final = 3600
 # Seconds of the session's time that stay unused, so that the relay has nothing to refuse.
 _USED_TIME: Final = 0.9
-# Bytes that the system accepts at once on an idle connection.
-_SENT_AT_ONCE: Final = 16_384
 
 _logger = logging.getLogger("do_bridge.driver")
 # At DEBUG the library's own logger shows the headers of the handshake, and with them the token.
@@ -91,8 +89,8 @@ class RelaySession:
 
     def __del__(self) -> None:
         # A session that was never released, because its holder was interrupted.
-        if hasattr(self, "_socket"):
-            self.abort()
+        if hasattr(self, "_socket") and self.pid == os.getpid():
+            self._socket.close_socket()
 
     def __repr__(self) -> str:
         # A traceback shows a session even if opening it failed.
@@ -176,7 +174,8 @@ class RelaySession:
             self._refuse_unusable(deadline)
             self._last_id += 1
             self._used += _cost(message)
-            self._socket.send(_encode({"id": self._last_id, **message}).encode(), text=True)
+            data = _encode({"id": self._last_id, **message}).encode()
+            self._socket.send(data, deadline.remaining())
         except (ConnectionClosed, OSError) as error:
             raise OperationalError("The connection to the relay was lost", effect="unknown") from error
         except BaseException:
@@ -191,23 +190,41 @@ class RelaySession:
 
         Do nothing in a process that did not open it.
         """
-        if self.pid == os.getpid() and not self._cut:
-            self._stack.close()
+        if self.pid != os.getpid():
+            return
+        if not self._lock.acquire(blocking=False):
+            # A call reads in another thread, or was interrupted by the signal's handler that calls this.
+            self._socket.cut()
+            return
+        try:
+            if self._cut:
+                self._socket.close_socket()
+            else:
+                self._stack.close()
+        finally:
+            self._lock.release()
 
     def abort(self) -> None:
         """Cut the connection, so that the relay rolls back at once whatever is open.
 
-        The library's own thread sees the end and closes the rest. Do not wait for it: a call that was
-        interrupted inside the library holds its lock while the exception propagates.
+        The last holder closes the rest.
         """
         if self.pid == os.getpid():
             self._cut = True
-            with contextlib.suppress(OSError):
-                # shutdown() of the TLS socket itself would let a send that is under way continue in clear
-                # text.
-                socket.socket.shutdown(self._socket.socket, socket.SHUT_RDWR)
+            self._socket.cut()
 
-    def _open(self, url: str, token: str, timeout: float) -> ClientConnection:
+    def catch_up(self) -> None:
+        """Find out whether the relay has ended the session since the last call, without waiting.
+
+        Only for the session's holder, or while it is idle.
+        """
+        self._socket.catch_up()
+
+    def keep_alive(self) -> None:
+        """Ping the relay if the idle session has been silent, and end it if there is no answer."""
+        self._socket.keep_alive()
+
+    def _open(self, url: str, token: str, timeout: float) -> RelaySocket:
         where = shown(url)
         try:
             opened = self._stack.enter_context(
@@ -224,6 +241,7 @@ class RelaySession:
                     # Use the environment's proxy, except for the developer's own Worker.
                     proxy=None if is_on_this_machine(url) else True,
                     logger=_quiet,
+                    create_connection=RelaySocket,  # type: ignore[arg-type]
                 )
             )
         except InvalidStatus as error:
@@ -335,7 +353,7 @@ class RelaySession:
         try:
             for data in frames.values():
                 with self._cut_at(deadline, len(data)):
-                    self._socket.send(data, text=True)
+                    self._socket.send(data, deadline.remaining())
             while len(answers) < len(frames):
                 answer = self._receive(deadline)
                 number = answer.get("id")
@@ -370,7 +388,7 @@ class RelaySession:
 
         The socket's own timeout does not: OpenSSL tries again after it, and it would count for each chunk.
         """
-        if size <= _SENT_AT_ONCE:
+        if size <= SENT_AT_ONCE:
             yield
             return
         watch = threading.Timer(deadline.remaining(), self.abort)

@@ -6,11 +6,14 @@ It encodes steps, and formats URLs for messages.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from do_bridge.driver.sql import Statement
 from do_bridge.driver.transport import Step
+
+#: Seconds of silence after which the relay gets a ping, which it has to answer within the same time.
+PATIENCE: Final = 20.0
 
 
 def wire_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
