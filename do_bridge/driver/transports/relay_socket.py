@@ -83,11 +83,11 @@ class RelaySocket:
         return self._protocol.subprotocol
 
     def handshake(
-        self, additional_headers: HeadersLike, user_agent_header: str, timeout: float | None
+        self, additional_headers: HeadersLike | None, user_agent_header: str, timeout: float | None
     ) -> None:
         """Open the WebSocket; raises the library's errors, and TimeoutError."""
         request = self._protocol.connect()
-        request.headers.update(additional_headers)
+        request.headers.update(additional_headers or {})
         request.headers.setdefault("User-Agent", user_agent_header)
         self._protocol.send_request(request)
         until = monotonic() + (PATIENCE if timeout is None else timeout)
