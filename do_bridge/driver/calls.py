@@ -13,7 +13,7 @@ from .transport import Answer
 logger = logging.getLogger("do_bridge.driver")
 
 
-@dataclass(slots=True)
+@dataclass
 class Call:
     """One request, without its parameters.
 

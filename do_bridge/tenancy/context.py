@@ -9,9 +9,8 @@ import inspect
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import iscoroutinefunction
@@ -43,8 +42,7 @@ class OpenTransaction(TenancyError):
     """A tenant's context was entered inside an open transaction of another tenant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """A state of the context.
 
     `alias` is the database that tenant models use, or None if unset.
@@ -68,8 +66,7 @@ class Scope:
 UNSET = Scope()
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """An open block: its context manager, its scope and its addresses.
 
     `before` is the address around the block, `inside` the one in it.
@@ -172,7 +169,7 @@ class _ScopeContext(ContextDecorator):
         left, later = blocks[place], blocks[place + 1 :]
         if later:
             # The next block restores the address from before both blocks.
-            later = (replace(later[0], before=left.before), *later[1:])
+            later = (later[0]._replace(before=left.before), *later[1:])
         elif not self.base:
             addresses.set_current(left.before)
         _blocks.set((*blocks[:place], *later))
