@@ -209,13 +209,15 @@ def test_a_transaction_whose_begin_is_interrupted_holds_nobody_up(
     assert tenant.execute("SELECT v FROM item ORDER BY v").fetchall() == [(2,), (3,)]
 
 
-@pytest.mark.parametrize("step", ["_write", "_take"])
+@pytest.mark.parametrize("step", ["_write", "_take", "_process"])
 def test_a_call_that_is_interrupted_inside_the_socket_ends_at_once(
     cuttable: driver.Connection, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     socket = cuttable.transport.pool._idle[-1]._socket  # type: ignore[attr-defined]
 
     def interrupt(*_: object, **__: object) -> None:
+        # As an exception inside it does.
+        socket._protocol.parser.close()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(socket, step, interrupt)

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 # Bound here, so that a test that replaces time.monotonic() for its own code does not reach ours.
 from time import monotonic
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 from websockets.http11 import Response
@@ -33,7 +32,7 @@ from do_bridge.version import __version__
 from .relay_errors import busy, older_than_places, refused, silent, too_large
 from .relay_socket import SENT_AT_ONCE, RelaySocket
 from .secret import Secret, without_frames
-from .wire import shown
+from .wire import session_url, shown
 
 USER_AGENT: Final = f"do-bridge/{__version__}"
 _SUBPROTOCOL: Final = Subprotocol("do-bridge.v1")
@@ -216,9 +215,13 @@ class RelaySession:
     def catch_up(self) -> None:
         """Find out whether the relay has ended the session since the last call, without waiting.
 
-        Only for the session's holder, or while it is idle.
+        A session that another thread closes, or that a call uses, stays as it is.
         """
-        self._socket.catch_up()
+        if self._lock.acquire(blocking=False):
+            try:
+                self._socket.catch_up()
+            finally:
+                self._lock.release()
 
     def keep_alive(self) -> None:
         """Ping the relay if the idle session has been silent, and end it if there is no answer."""
@@ -229,7 +232,7 @@ class RelaySession:
         try:
             opened = self._stack.enter_context(
                 connect(
-                    _session_url(url),
+                    session_url(url),
                     additional_headers={"Authorization": Secret(f"Bearer {token}")},
                     # Firewall rules in front of a Worker may refuse the user agents of well-known libraries.
                     user_agent_header=USER_AGENT,
@@ -402,12 +405,6 @@ class RelaySession:
             yield
         finally:
             watch.cancel()
-
-
-def _session_url(url: str) -> str:
-    parts = urlsplit(url)
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
 
 
 def _refused(response: Response, where: str) -> OperationalError | InterfaceError:

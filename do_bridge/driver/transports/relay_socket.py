@@ -21,7 +21,7 @@ from typing import Final
 from websockets.client import ClientProtocol
 from websockets.datastructures import HeadersLike
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.http11 import Response
 from websockets.protocol import OPEN, Event, State
 from websockets.typing import Subprotocol
@@ -62,6 +62,7 @@ class RelaySocket:
         self._fragments: list[bytes] = []
         self._is_pinged = False
         self._last_read = monotonic()
+        self._is_closed = False
         self._lost_by: BaseException | None = None
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN)
@@ -75,7 +76,7 @@ class RelaySocket:
     @property
     def state(self) -> State:
         """The state of the WebSocket, as far as it has been read."""
-        return self._protocol.state
+        return State.CLOSED if self._is_closed else self._protocol.state
 
     @property
     def subprotocol(self) -> Subprotocol | None:
@@ -122,11 +123,11 @@ class RelaySocket:
 
     def catch_up(self) -> None:
         """Take what has come since the last call, without waiting: it may be the connection's end."""
-        while self._protocol.state is OPEN and self._readable.poll(0):
+        while self.state is OPEN and self._readable.poll(0):
             self._set_timeout(0.0)
             try:
                 self._take(self.socket.recv(_BUFFER))
-            except (BlockingIOError, ssl.SSLWantReadError):
+            except (BlockingIOError, ssl.SSLWantReadError, ConnectionClosed):
                 return
             except OSError as error:
                 self._lose(error)
@@ -135,17 +136,17 @@ class RelaySocket:
         """Ping the relay if it has been silent, and end the connection if it does not answer pings."""
         self.catch_up()
         # Called every PATIENCE seconds: no connection is silent for much longer.
-        if self._protocol.state is OPEN and monotonic() - self._last_read > PATIENCE / 2:
+        if self.state is OPEN and monotonic() - self._last_read > PATIENCE / 2:
             self._ping()
 
     def close(self) -> None:
         """Send a close frame, wait a moment for the answer and close the socket."""
         until = monotonic() + self._close_timeout
         try:
-            if self._protocol.state is OPEN:
+            if self.state is OPEN:
                 self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
                 self._write(self._close_timeout)
-            while self._protocol.state is not State.CLOSED:
+            while self.state is not State.CLOSED:
                 self._read(until - monotonic())
         except (TimeoutError, ConnectionClosed):
             pass
@@ -162,18 +163,18 @@ class RelaySocket:
         """Close the socket at once."""
         # The child of a fork may have a copy, which would keep the connection open.
         self.cut()
-        self._protocol.receive_eof()
+        self._is_closed = True
         self.socket.close()
 
     def _ping(self) -> None:
         if self._is_pinged:
             self._lose(TimeoutError("no answer to a ping"))
-            return
-        self._protocol.send_ping(os.urandom(4))
-        self._is_pinged = True
-        with contextlib.suppress(ConnectionClosed):
-            # The next call finds out.
-            self._write(PATIENCE)
+        elif self.state is OPEN:
+            self._protocol.send_ping(os.urandom(4))
+            self._is_pinged = True
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
+                # The next call finds out.
+                self._write(PATIENCE)
 
     def _read(self, timeout: float) -> None:
         """Wait for what comes next, and take it."""
@@ -202,9 +203,9 @@ class RelaySocket:
         self._write(PATIENCE)
 
     def _process(self, event: Event) -> None:
-        if isinstance(event, Frame):
-            if event.opcode is not Opcode.TEXT and event.opcode is not Opcode.CONT:
-                return
+        if isinstance(event, Response):
+            self.response = event
+        elif isinstance(event, Frame) and event.opcode in DATA_OPCODES:
             self._fragments.append(event.data)
             if event.fin:
                 try:
@@ -212,18 +213,18 @@ class RelaySocket:
                 except UnicodeDecodeError as error:
                     self._protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
                 self._fragments.clear()
-        elif isinstance(event, Response):
-            self.response = event
 
     def _write(self, timeout: float) -> None:
         """Send what the protocol has to send."""
         for data in self._protocol.data_to_send():
             # Without data it is the end of the stream, which close_socket() sends.
             if data:
-                self._set_timeout(timeout)
+                self._set_timeout(max(timeout, 0.0))
                 try:
                     self.socket.sendall(data)
-                except TimeoutError:
+                except TimeoutError as error:
+                    # Half of a frame may have been sent.
+                    self._lose(error)
                     raise
                 except OSError as error:
                     self._lose(error)
@@ -236,7 +237,7 @@ class RelaySocket:
             self._timeout = seconds
 
     def _refuse_closed(self) -> None:
-        if self._protocol.state is not OPEN:
+        if self.state is not OPEN:
             raise self._closed()
 
     def _lose(self, error: BaseException) -> None:

@@ -30,6 +30,13 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def session_url(url: str) -> str:
+    """Return the address of a relay's sessions."""
+    parts = urlsplit(url)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
+
+
 def _wire_step(step: Step) -> dict[str, Any]:
     if isinstance(step, Statement):
         wire: dict[str, Any] = {"sql": step.sql}
