@@ -101,6 +101,23 @@ def large(
         transport.close()
 
 
+def test_a_session_with_and_without_tls_reads_is_pinged_and_replaced(
+    large: tuple[driver.Connection, Proxy],
+) -> None:
+    connection, proxy = large
+    pool = connection.transport.pool  # type: ignore[attr-defined]
+    for number in range(5):
+        assert connection.execute("SELECT %s", [number]).fetchone() == (number,)
+        pool._idle[-1]._socket._ping()
+        pool.keep_alive()
+    # Longer than a read of the socket, and than a record of TLS.
+    assert connection.execute("SELECT hex(zeroblob(500000))").fetchone() == ("00" * 500_000,)
+    proxy.cut()
+    wait_until_closed(connection.transport)  # type: ignore[arg-type]
+    assert connection.execute("SELECT 6").fetchone() == (6,)
+    assert proxy.accepted == 2
+
+
 def read_sixteen_megabytes(connection: driver.Connection) -> None:
     connection.execute("SELECT " + ", ".join(["length(%s)"] * 8), ["x" * 2_000_000] * 8)
 

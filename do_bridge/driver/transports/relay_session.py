@@ -230,7 +230,7 @@ class RelaySession:
     def _open(self, url: str, token: str, timeout: float) -> RelaySocket:
         where = shown(url)
         try:
-            opened = self._stack.enter_context(
+            opened: Any = self._stack.enter_context(
                 connect(
                     session_url(url),
                     additional_headers={"Authorization": Secret(f"Bearer {token}")},
@@ -268,8 +268,7 @@ class RelaySession:
                 f"RELAY_URL is not a valid address: {where}. It begins with https:// or http://",
                 effect="none",
             ) from without_frames(error)
-        except (OSError, WebSocketException, EOFError, RuntimeError) as error:
-            # RuntimeError: no thread can be started.
+        except (OSError, WebSocketException, EOFError) as error:
             text = (
                 f"The relay at {where} could not be reached ({_reason(error)}). Check RELAY_URL, and "
                 "that the Worker runs"
@@ -281,7 +280,7 @@ class RelaySession:
                 f"The server at {where} is not a do_bridge relay. Set RELAY_URL to the address of the Worker",
                 effect="none",
             )
-        return opened
+        return opened  # type: ignore[no-any-return]
 
     def _results(self, answer: dict[str, Any] | Error) -> list[Answer] | Error:
         if isinstance(answer, Error):
@@ -414,8 +413,6 @@ def _refused(response: Response, where: str) -> OperationalError | InterfaceErro
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, RuntimeError):
-        return str(error)
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 

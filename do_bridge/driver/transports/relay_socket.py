@@ -59,7 +59,7 @@ class RelaySocket:
         self._close_timeout = close_timeout
         self._timeout: float | None = None
         self._messages: deque[str] = deque()
-        self._fragments: list[bytes] = []
+        self._fragments: list[bytes | bytearray | memoryview] = []
         self._is_pinged = False
         self._last_read = monotonic()
         self._is_closed = False
