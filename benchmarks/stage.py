@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from do_bridge.driver.transports.relay_socket import RelaySocket
 from do_bridge.relay import LocalRelay
 
 D1_IDS = [f"d0b41d9e-0000-4000-8000-00000000000{number}" for number in (1, 2)]
@@ -122,12 +123,12 @@ class Bare:
 def recorded(work: Any) -> list[bytes]:
     """Run `work` and return the frames that it sent to the relay."""
     frames: list[bytes] = []
-    send = ClientConnection.send
+    send = RelaySocket.send
 
-    def note(self: ClientConnection, message: bytes, *, text: bool | None = None) -> None:
+    def note(self: RelaySocket, message: bytes, timeout: float) -> None:
         frames.append(message)
-        send(self, message, text=text)
+        send(self, message, timeout)
 
-    with mock.patch.object(ClientConnection, "send", note):
+    with mock.patch.object(RelaySocket, "send", note):
         work()
     return frames

@@ -13,7 +13,7 @@ from .transport import Answer
 logger = logging.getLogger("do_bridge.driver")
 
 
-@dataclass(slots=True)
+@dataclass
 class Call:
     """One request, without its parameters.
 
@@ -49,8 +49,9 @@ class Call:
 
     def count(self, answers: Sequence[Answer]) -> None:
         """Take the numbers of rows from the answers to the request."""
-        self.rows = sum(len(answer.rows) for answer in answers)
-        self.changed = sum(answer.changes or 0 for answer in answers)
+        for answer in answers:
+            self.rows += len(answer.rows)
+            self.changed += answer.changes or 0
         self.rows_read = _total([answer.rows_read for answer in answers])
         self.rows_written = _total([answer.rows_written for answer in answers])
         if answers and (reached := answers[0].reached) is not None:

@@ -10,9 +10,8 @@ import datetime
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .exceptions import DataError, InterfaceError, ProgrammingError
 from .limits import PARAMETERS, VALUE_BYTES
@@ -36,8 +35,7 @@ _OWN_SLOTS: Final = PARAMETERS - 1
 _quote = json.encoder.encode_basestring
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """Encoded parameters: the kind of each one's slot, and the texts to bind."""
 
     kinds: tuple[int, ...]

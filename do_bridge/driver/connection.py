@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -385,7 +384,7 @@ class Connection(HasExceptions, KeyedWrites, InSessions, LastWrites, History):
     ) -> list[Answer]:
         operation = "batch" if self._transaction is None else "tx"
         if self.metered():
-            statements = [replace(statement, metered=True) for statement in statements]
+            statements = [statement._replace(metered=True) for statement in statements]
         with self._timed(operation, statements) as call:
             if self._transaction is None:
                 answers = self._batch(statements, deadline, expect, key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import ProgrammingError
@@ -26,8 +26,8 @@ class Cursor:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.description: Description | None = None
         self.rowcount = -1
+        self._columns: Sequence[str] = ()
         self._lastrowid: int | None = None
         self._on_lastrowid: Callable[[], None] | None = None
         self.closed = False
@@ -48,6 +48,13 @@ class Cursor:
         if row is None:
             raise StopIteration
         return row
+
+    @property
+    def description(self) -> Description | None:
+        """The names of the result's columns, as PEP 249 wants them; None without a result."""
+        if not self._columns:
+            return None
+        return tuple((name, None, None, None, None, None, None) for name in self._columns)
 
     @property
     def lastrowid(self) -> int | None:
@@ -131,12 +138,11 @@ class Cursor:
             raise ProgrammingError("Cannot operate on a closed connection.")
 
     def _reset(self) -> None:
-        self.description, self.rowcount, self._rows, self._next = None, -1, [], 0
+        self.rowcount, self._columns, self._rows, self._next = -1, (), [], 0
 
     def _take(self, result: Result) -> None:
         self._rows = result.rows
+        self._columns = result.columns
         self.rowcount = result.rowcount
         if result.lastrowid is not None:
             self._lastrowid, self._on_lastrowid = result.lastrowid, result.on_lastrowid
-        if result.columns:
-            self.description = tuple((name, None, None, None, None, None, None) for name in result.columns)

@@ -6,8 +6,7 @@ Their consistency: https://developers.cloudflare.com/d1/best-practices/read-repl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from .exceptions import Error
 
@@ -28,8 +27,7 @@ _REFUSED: Final = frozenset({"bad_session", "bad_request", "internal"})
 _BEHIND: Final = ("no such table", "no such column")
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(NamedTuple):
     """What the answer of a request in a session of D1 reports.
 
     ``bookmark`` is the version of the database that it has seen, or None. ``region`` and ``primary`` (whether

@@ -11,7 +11,7 @@ from .sql import Statement
 from .transport import Answer
 
 
-@dataclass(slots=True)
+@dataclass
 class Result:
     """A statement's result.
 

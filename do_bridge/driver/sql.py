@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from . import codec
 from .exceptions import NotSupportedError, ProgrammingError
@@ -53,8 +52,7 @@ _NAMED: Final = re.compile(r"%(?:%|\(([^)]+)\)s)")
 _CLOSING: Final = {"'": "'", '"': '"', "`": "`", "[": "]"}
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """The main verb of a statement, and what follows from it.
 
     ``verb`` is in upper case, and empty without a statement. ``lasting`` is the name of a pragma in it that
@@ -67,8 +65,7 @@ class Shape:
     lasting: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """A statement to send: SQL with ``?1`` slots, the texts bound to them, its shape.
 
     ``metered`` has the database count the rows that it reads and writes.

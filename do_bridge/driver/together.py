@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from .calls import Timed
@@ -86,7 +85,7 @@ def _send(transport: Transport, parts: Sequence[Part]) -> list[list[Answer] | No
     sessions: list[tuple[D1Session | None, int | None]] = []
     for connection, statements in parts:
         metered = connection.metered()
-        sent = [replace(statement, metered=True) for statement in statements] if metered else statements
+        sent = [statement._replace(metered=True) for statement in statements] if metered else statements
         session = connection.d1_session()
         constraint = None if session is None else constraint_for(session, statements)
         sessions.append((session, session.losses if session and constraint == FIRST_PRIMARY else None))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 # Bound here, so that a test that replaces time.monotonic() for its own code does not reach ours.
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from .exceptions import DatabaseError, DataError, Error, InternalError, NotSupportedError, OperationalError
@@ -60,8 +60,7 @@ class Deadline:
         return max(0.0, self._end - monotonic())
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(NamedTuple):
     """A step without a statement.
 
     ``verb`` is ``savepoint``, ``release``, ``rollback_to``, ``commit`` or ``rollback``.
@@ -76,7 +75,7 @@ class Control:
 Step = Statement | Control
 
 
-@dataclass(slots=True)
+@dataclass
 class Answer:
     """One step's result as it came: values undecoded, counters if they are known."""
 
@@ -94,8 +93,7 @@ class Answer:
     """What a request in a session of D1 has reached."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
+class ReadRequest(NamedTuple):
     """Statements of one database that only read.
 
     ``expect`` and ``session``: see ``Transport.batch``.

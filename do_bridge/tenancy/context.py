@@ -6,8 +6,7 @@ A context is unset, a tenant, or the shared database (the directory).
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from django.db import connections
@@ -37,8 +36,7 @@ class OpenTransaction(TenancyError):
     """A tenant's context was entered inside an open transaction of another tenant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """A state of the context.
 
     `alias` is the database that tenant models use, or None if unset.
@@ -62,8 +60,7 @@ class Scope:
 UNSET = Scope()
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """An open block: its context manager, its scope and its addresses.
 
     `before` is the address around the block, `inside` the one in it.
@@ -154,7 +151,7 @@ class _ScopeContext(BlockDecorator):
         left, later = blocks[place], blocks[place + 1 :]
         if later:
             # The next block restores the address from before both blocks.
-            later = (replace(later[0], before=left.before), *later[1:])
+            later = (later[0]._replace(before=left.before), *later[1:])
         elif not self.base:
             addresses.set_current(left.before)
         _blocks.set((*blocks[:place], *later))

@@ -8,6 +8,7 @@ import json
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.apps import apps
 from django.db import DatabaseError, connections
@@ -132,8 +133,7 @@ def note_text(slug, text):
         note(_Row(slug, *json.loads(text)))
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     slug: str
     jurisdiction: str
     location: str

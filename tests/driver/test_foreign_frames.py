@@ -41,7 +41,7 @@ FRAMES: dict[str, Reply] = {
     "a list": lambda asked: "[]",
     "a number": lambda asked: "1",
     "an id that is a list": lambda asked: '{"id": [], "results": []}',
-    "bytes": lambda asked: b"\xff\xfe",
+    "bytes that are no text": lambda asked: b"\xff\xfe",
     "deep nesting": lambda asked: "[" * 100_000,
 }
 

@@ -28,9 +28,9 @@ def session(local_worker: Any) -> Iterator[RelaySession]:
 def test_the_relay_answers_as_the_example_says(session: RelaySession, case: dict[str, Any]) -> None:
     for item in case["exchange"]:
         if "send" in item:
-            session._socket.send(json.dumps(item["send"]))
+            session._socket.send(json.dumps(item["send"]).encode(), 60)
         if "text" in item:
-            session._socket.send(item["text"])
+            session._socket.send(item["text"].encode(), 60)
         if "expect" in item:
             assert json.loads(session._socket.recv(timeout=60)) == item["expect"]
 

@@ -2,7 +2,6 @@
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.utils.asyncio import async_unsafe
 
 from do_bridge import driver
 from do_bridge.backends.remote_sqlite import base
@@ -77,7 +76,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
             )
         return join_place(name, jurisdiction)
 
-    @async_unsafe
     def ensure_connection(self):
         super().ensure_connection()
         # A tenant may have moved since this connection was opened.

@@ -131,6 +131,7 @@ class DatabaseWrapper(sqlite3_base.DatabaseWrapper):
             self.connection = None
         if self.connection is not None:
             self.check_test_database()
+            return
         with linked.alone(self):
             super().ensure_connection()
 

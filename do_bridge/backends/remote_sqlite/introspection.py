@@ -4,7 +4,7 @@ The runtime's own tables are left out.
 """
 
 import json
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlparse
 from django.db import DatabaseError
@@ -36,8 +36,7 @@ SELECT
 """
 
 
-@dataclass(frozen=True)
-class TableFacts:
+class TableFacts(NamedTuple):
     """What one round trip returns about a table: SQL, columns, indexes, keys.
 
     The SQL is None for a view.

@@ -4,7 +4,7 @@ ON DELETE clauses do that. Django writes such a clause for DB_CASCADE, DB_SET_NU
 rows wait in a copy, as those of the rebuilt table do.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.db.models import deletion
 
@@ -16,8 +16,7 @@ from .refusals import failing
 TRIGGERS = "triggers"
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """A table whose rows are restored.
 
     `columns` is empty if all of them can be written.

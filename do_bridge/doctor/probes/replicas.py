@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from do_bridge.doctor.databases import TIMEOUT, Database
@@ -15,7 +14,7 @@ PROBES: list[Probe] = []
 _group = Group("Read replicas", PROBES)
 
 #: Metered: from its second run on, D1 reports who has served it.
-_READ: Final = replace(prepare("SELECT 7 AS n", None), metered=True)
+_READ: Final = prepare("SELECT 7 AS n", None)._replace(metered=True)
 
 
 @_group.probe(

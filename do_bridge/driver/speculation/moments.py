@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from do_bridge.driver.sql import Statement
@@ -36,7 +35,7 @@ def with_moment(statement: Statement) -> Statement:
     sql, found = statement.sql, scan(statement.sql)
     for place in range(len(found) - 1, -1, -1):
         sql = _replaced(sql, found, place, now)
-    return statement if sql == statement.sql else replace(statement, sql=sql)
+    return statement if sql == statement.sql else statement._replace(sql=sql)
 
 
 def is_random(statement: Statement) -> bool:

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from do_bridge.driver.exceptions import DataError, NotSupportedError
@@ -110,7 +110,7 @@ def read_before_delete(write: Write) -> Statement:
 def without_returning(write: Write) -> Statement:
     """Return the write alone."""
     params = _used_params(write.before, write.statement.params)
-    return replace(write.statement, sql=write.before, params=params)
+    return write.statement._replace(sql=write.before, params=params)
 
 
 def returned_items(write: Write, columns: Sequence[str] | None) -> list[Item] | None:
@@ -134,7 +134,7 @@ def carry_single(write: Write, terms: Sequence[Item], nonce: str) -> list[Statem
     text = f"({_computed(write.table)} || '/' || {row_text(names)})"
     message = f"(SELECT {message_sql(slot, '1', 't')} FROM (SELECT {text} AS t FROM ({source})))"
     return [
-        replace(write.statement, sql=f"{write.before} RETURNING {message}", params=params),
+        write.statement._replace(sql=f"{write.before} RETURNING {message}", params=params),
         ending("SELECT 0, '/'", (), nonce),
     ]
 
@@ -217,7 +217,7 @@ def repeat_single(
     slot, params = with_slot(params, text)
     refuse_semicolons(sql)
     check = f"(SELECT CASE WHEN {row_text(names)} <> {slot} THEN {_fail()} END FROM ({source}))"
-    return [replace(write.statement, sql=f"{sql} RETURNING {check} AS checked", params=params)]
+    return [write.statement._replace(sql=f"{sql} RETURNING {check} AS checked", params=params)]
 
 
 def repeat_many(
@@ -241,7 +241,7 @@ def repeat_many(
     row = f"rowid || ',' || {row_text(names)}" if checked else "rowid"
     inner = f" FROM ({source})" if checked else ""
     check = f"(SELECT CASE WHEN instr({slot}, ';' || {row} || ';') = 0 THEN {_fail()} END{inner})"
-    first = replace(write.statement, sql=f"{write.before} RETURNING {check} AS checked", params=params)
+    first = write.statement._replace(sql=f"{write.before} RETURNING {check} AS checked", params=params)
     return [first, *_pins(write, [terms[index].column or "" for index in pinned], pinned, rows)]
 
 
@@ -410,4 +410,4 @@ def too_long() -> DataError:
 
 def bare_write(statement: Statement) -> Statement:
     """Return a write without comments and semicolons at its end."""
-    return replace(statement, sql=bare(statement.sql))
+    return statement._replace(sql=bare(statement.sql))

@@ -6,7 +6,6 @@ Each statement is tried in a batch that is rolled back, and commit is one batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final, TypeVar
 
 from do_bridge.driver import codec
@@ -344,7 +343,7 @@ class Speculation(RemoteTransaction):
         if not history.writes:
             return
         # The checks count rows themselves.
-        steps = [replace(step, shape=replace(step.shape, counted=False)) for step in history.commit()]
+        steps = [step._replace(shape=step.shape._replace(counted=False)) for step in history.commit()]
         try:
             try:
                 self._write(steps, deadline)

@@ -16,10 +16,10 @@ from do_bridge.driver.transport import Answer
 Frame = dict[str, Any]
 
 
-def read_frame(data: str | bytes) -> Frame:
-    """Return the frame that a text holds. Raises OperationalError for any other text."""
+def read_frame(data: bytes) -> Frame:
+    """Return the frame that a message holds. Raises OperationalError for any other message."""
     try:
-        frame = json.loads(data)
+        frame = json.loads(data.decode())
     except (ValueError, RecursionError):
         raise unreadable() from None
     if not isinstance(frame, dict) or not isinstance(frame.get("id"), int | None):

@@ -218,6 +218,7 @@ class RelayTransaction(RemoteTransaction):
         """Run steps; the first request begins the transaction."""
         if self._session is None:
             return with_retries(lambda: self._begin(steps, deadline), reads_only=False, deadline=deadline)
+        self._session.catch_up()
         last = steps[-1]
         key = last.key if isinstance(last, Control) else ""
         try:

@@ -6,13 +6,14 @@ import os
 import threading
 import weakref
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from do_bridge.driver.exceptions import OperationalError
 from do_bridge.driver.transport import Deadline
 
+from .keeper import Keeper
 from .secret import Secret
-from .spares import Spares
 
 if TYPE_CHECKING:
     from .relay_session import RelaySession
@@ -52,7 +53,7 @@ class RelayPool:
     has waited longest comes first.
     """
 
-    _spares: Spares | None
+    _keeper: Keeper | None
 
     def __init__(self, url: str, token: str, *, size: int, connect_timeout: float) -> None:
         self.url = url
@@ -81,14 +82,15 @@ class RelayPool:
         """Give a session back; its last holder closes it if it is exhausted."""
         if session.pid != os.getpid():
             return
-        if self._spares is not None and session.is_running_out:
-            self._spares.wake()
+        keeper = self._keeper
+        if keeper is not None and keeper.spares and session.is_running_out:
+            keeper.wake()
         with self._lock:
             session.holders -= 1
             if session.holders:
                 return
             # It is busy but no call uses it: a call was interrupted while it took the session's lock.
-            keep = self._fit(session) and not session.busy and session in self._sessions
+            keep = not session.busy and self._fit(session) and session in self._sessions
             if keep:
                 self._idle.append(session)
             elif session in self._sessions:
@@ -104,11 +106,17 @@ class RelayPool:
         ``close`` ends it.
         """
         with self._lock:
-            if self._spares is None and count:
-                self._spares = Spares(self, count)
-            elif self._spares is not None:
-                self._spares.count = max(self._spares.count, count)
-                self._spares.wake()
+            if self._keeper is None and count:
+                self._keeper = Keeper(self, count)
+            elif self._keeper is not None:
+                self._keeper.spares = max(self._keeper.spares, count)
+                self._keeper.wake()
+
+    def keep_alive(self) -> None:
+        """Ping the idle sessions that have been silent; those without an answer are closed later."""
+        with self._lock:
+            for session in list(self._idle):
+                session.keep_alive()
 
     def add_spare(self) -> bool:
         """Open an idle session if too few are fresh and the pool has room.
@@ -122,7 +130,7 @@ class RelayPool:
                 self._idle.remove(session)
                 self._forget(session)
             fresh = sum(not session.is_running_out for session in self._idle)
-            wanted = self._spares is not None and fresh < self._spares.count
+            wanted = self._keeper is not None and fresh < self._keeper.spares
             place = _Place() if wanted and len(self._places) < self.size else None
             if place is not None:
                 self._places.add(place)
@@ -133,7 +141,7 @@ class RelayPool:
         opened = self._open(place, Deadline(self.connect_timeout))
         with self._lock:
             opened.holders, opened.holder = 0, None
-            kept = self._spares is not None and opened in self._sessions
+            kept = self._keeper is not None and opened in self._sessions
             if kept:
                 # The last one is used first.
                 self._idle.insert(0, opened)
@@ -147,9 +155,9 @@ class RelayPool:
     def close(self) -> None:
         """Close all sessions of this process; open transactions are rolled back."""
         with self._lock:
-            if self._spares is not None:
-                self._spares.stop()
-                self._spares = None
+            if self._keeper is not None:
+                self._keeper.stop()
+                self._keeper = None
             sessions = list(self._sessions)
             for session in sessions:
                 self._forget(session)
@@ -175,7 +183,7 @@ class RelayPool:
         self._queue: deque[weakref.ref[_Turn]] = deque()
         self._local = threading.local()
         self._idle: list[RelaySession] = []
-        self._spares = None
+        self._keeper = None
         self._sessions: weakref.WeakSet[RelaySession] = weakref.WeakSet()
         self._places: weakref.WeakSet[object] = weakref.WeakSet()
 
@@ -188,16 +196,17 @@ class RelayPool:
             # that the transaction holds, and so keep the transaction from its end. A busy session serves the
             # call that a signal's handler interrupted.
             held = mine is not None and mine.holders and mine.holder is me
-            if mine is not None and held and self._fit(mine) and not mine.busy:
+            if mine is not None and held and not mine.busy and self._fit(mine):
                 mine.holders += 1
                 return mine
             if self._first() is not None or not self._has_room():
                 self._wait(deadline)
             while self._idle:
                 session = self._pick(mine)
+                session.catch_up()
                 if self._fit(session):
                     session.holders, session.holder = 1, me
-                    self._wake_spares()
+                    self._wake_keeper()
                     return session
                 self._forget(session)
                 dead.append(session)
@@ -205,9 +214,9 @@ class RelayPool:
             self._places.add(place)
             return place
 
-    def _wake_spares(self) -> None:
-        if self._spares is not None and len(self._idle) < self._spares.count:
-            self._spares.wake()
+    def _wake_keeper(self) -> None:
+        if self._keeper is not None and len(self._idle) < self._keeper.spares:
+            self._keeper.wake()
 
     def _has_room(self) -> bool:
         return bool(self._idle) or len(self._places) < self.size
@@ -274,6 +283,10 @@ class RelayPool:
         session.place, session.holders, session.holder = place, 1, threading.current_thread()
         with self._lock:
             self._sessions.add(session)
+            if self._keeper is None:
+                # Without a thread a session is lost after some idle time, and the next call opens another.
+                with suppress(RuntimeError):
+                    self._keeper = Keeper(self)
         return session
 
     def _fit(self, session: RelaySession) -> bool:

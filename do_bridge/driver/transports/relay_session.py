@@ -9,20 +9,18 @@ import contextlib
 import json
 import logging
 import os
-import socket
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
 
 # Bound here, so that a test that replaces time.monotonic() for its own code does not reach ours.
 from time import monotonic
-from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, Final
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 from websockets.http11 import Response
 from websockets.protocol import State
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from do_bridge.driver.exceptions import DatabaseError, Error, InterfaceError, OperationalError
@@ -32,8 +30,9 @@ from do_bridge.version import __version__
 
 from .frames import Frame, answers_of, read_frame
 from .relay_errors import busy, older_than_places, refused, silent, too_large
+from .relay_socket import SENT_AT_ONCE, RelaySocket
 from .secret import Secret, without_frames
-from .wire import shown
+from .wire import session_url, shown
 
 USER_AGENT: Final = f"do-bridge/{__version__}"
 _SUBPROTOCOL: Final = Subprotocol("do-bridge.v1")
@@ -45,8 +44,6 @@ _DEFAULT_LIMIT: Final = 9_000
 _DEFAULT_SECONDS: Final = 3600
 # Seconds of the session's time that stay unused, so that the relay has nothing to refuse.
 _USED_TIME: Final = 0.9
-# Bytes that the system accepts at once on an idle connection.
-_SENT_AT_ONCE: Final = 16_384
 
 _logger = logging.getLogger("do_bridge.driver")
 # At DEBUG the library's own logger shows the headers of the handshake, and with them the token.
@@ -91,8 +88,8 @@ class RelaySession:
 
     def __del__(self) -> None:
         # A session that was never released, because its holder was interrupted.
-        if hasattr(self, "_socket"):
-            self.abort()
+        if hasattr(self, "_socket") and self.pid == os.getpid():
+            self._socket.close_socket()
 
     def __repr__(self) -> str:
         # A traceback shows a session even if opening it failed.
@@ -166,7 +163,8 @@ class RelaySession:
             self._refuse_unusable(deadline)
             self._last_id += 1
             self._used += _cost(message)
-            self._socket.send(_encode({"id": self._last_id, **message}).encode(), text=True)
+            data = _encode({"id": self._last_id, **message}).encode()
+            self._socket.send(data, deadline.remaining())
         except (ConnectionClosed, OSError) as error:
             raise OperationalError("The connection to the relay was lost", effect="unknown") from error
         except BaseException:
@@ -181,28 +179,50 @@ class RelaySession:
 
         Do nothing in a process that did not open it.
         """
-        if self.pid == os.getpid() and not self._cut:
-            self._stack.close()
+        if self.pid != os.getpid():
+            return
+        if not self._lock.acquire(blocking=False):
+            # A call reads in another thread, or was interrupted by the signal's handler that calls this.
+            self._socket.cut()
+            return
+        try:
+            if self._cut:
+                self._socket.close_socket()
+            else:
+                self._stack.close()
+        finally:
+            self._lock.release()
 
     def abort(self) -> None:
         """Cut the connection, so that the relay rolls back at once whatever is open.
 
-        The library's own thread sees the end and closes the rest. Do not wait for it: a call that was
-        interrupted inside the library holds its lock while the exception propagates.
+        The last holder closes the rest.
         """
         if self.pid == os.getpid():
             self._cut = True
-            with contextlib.suppress(OSError):
-                # shutdown() of the TLS socket itself would let a send that is under way continue in clear
-                # text.
-                socket.socket.shutdown(self._socket.socket, socket.SHUT_RDWR)
+            self._socket.cut()
 
-    def _open(self, url: str, token: str, timeout: float) -> ClientConnection:
+    def catch_up(self) -> None:
+        """Find out whether the relay has ended the session since the last call, without waiting.
+
+        A session that another thread closes, or that a call uses, stays as it is.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                self._socket.catch_up()
+            finally:
+                self._lock.release()
+
+    def keep_alive(self) -> None:
+        """Ping the relay if the idle session has been silent, and end it if there is no answer."""
+        self._socket.keep_alive()
+
+    def _open(self, url: str, token: str, timeout: float) -> RelaySocket:
         where = shown(url)
         try:
-            opened = self._stack.enter_context(
+            opened: Any = self._stack.enter_context(
                 connect(
-                    _session_url(url),
+                    session_url(url),
                     additional_headers={"Authorization": Secret(f"Bearer {token}")},
                     # Firewall rules in front of a Worker may refuse the user agents of well-known libraries.
                     user_agent_header=USER_AGENT,
@@ -214,6 +234,7 @@ class RelaySession:
                     # Use the environment's proxy, except for the developer's own Worker.
                     proxy=None if is_on_this_machine(url) else True,
                     logger=_quiet,
+                    create_connection=RelaySocket,  # type: ignore[arg-type]
                 )
             )
         except InvalidStatus as error:
@@ -237,8 +258,7 @@ class RelaySession:
                 f"RELAY_URL is not a valid address: {where}. It begins with https:// or http://",
                 effect="none",
             ) from without_frames(error)
-        except (OSError, WebSocketException, EOFError, RuntimeError) as error:
-            # RuntimeError: no thread can be started.
+        except (OSError, WebSocketException, EOFError) as error:
             text = (
                 f"The relay at {where} could not be reached ({_reason(error)}). Check RELAY_URL, and "
                 "that the Worker runs"
@@ -250,7 +270,7 @@ class RelaySession:
                 f"The server at {where} is not a do_bridge relay. Set RELAY_URL to the address of the Worker",
                 effect="none",
             )
-        return opened
+        return opened  # type: ignore[no-any-return]
 
     def _results(self, answer: Frame | Error, message: Frame) -> list[Answer] | Error:
         results = answer if isinstance(answer, Error) else answers_of(answer, message)
@@ -313,7 +333,7 @@ class RelaySession:
         try:
             for data in frames.values():
                 with self._cut_at(deadline, len(data)):
-                    self._socket.send(data, text=True)
+                    self._socket.send(data, deadline.remaining())
             while len(answers) < len(frames):
                 answer = self._receive(deadline)
                 number = answer.get("id")
@@ -348,7 +368,7 @@ class RelaySession:
 
         The socket's own timeout does not: OpenSSL tries again after it, and it would count for each chunk.
         """
-        if size <= _SENT_AT_ONCE:
+        if size <= SENT_AT_ONCE:
             yield
             return
         watch = threading.Timer(deadline.remaining(), self.abort)
@@ -364,12 +384,6 @@ class RelaySession:
             watch.cancel()
 
 
-def _session_url(url: str) -> str:
-    parts = urlsplit(url)
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
-
-
 def _refused(response: Response, where: str) -> OperationalError | InterfaceError:
     return refused(
         response.status_code, bytes(response.body or b""), response.headers.get("retry-after"), where
@@ -377,8 +391,6 @@ def _refused(response: Response, where: str) -> OperationalError | InterfaceErro
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, RuntimeError):
-        return str(error)
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 

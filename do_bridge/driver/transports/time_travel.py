@@ -6,9 +6,8 @@ https://developers.cloudflare.com/api/resources/d1/subresources/database/subreso
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from do_bridge.driver.exceptions import DataError, InterfaceError
 from do_bridge.driver.transport import Deadline, with_retries
@@ -20,8 +19,7 @@ KEPT: Final = timedelta(days=30)
 TIMEOUT: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(NamedTuple):
     """The bookmark of a database after a restore, and the one that undoes it."""
 
     bookmark: str

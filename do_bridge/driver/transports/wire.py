@@ -6,11 +6,14 @@ It encodes steps, and formats URLs for messages.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from do_bridge.driver.sql import Statement
 from do_bridge.driver.transport import Step
+
+#: Seconds of silence after which the relay gets a ping, which it has to answer within the same time.
+PATIENCE: Final = 20.0
 
 
 def wire_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
@@ -25,6 +28,13 @@ def shown(url: str) -> str:
     except ValueError:
         return "(no address)"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def session_url(url: str) -> str:
+    """Return the address of a relay's sessions."""
+    parts = urlsplit(url)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/session", "", ""))
 
 
 def _wire_step(step: Step) -> dict[str, Any]:

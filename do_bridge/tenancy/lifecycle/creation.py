@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -355,8 +355,8 @@ def write_rows(made):
         row, lease = _written(new, connection, keys[new.slug]), None
         if (fence := fences.get(new.slug)) is not None:
             there = asdict(new.where)
-            note(replace(before[new.slug], fence=fence, **there))
-            row_before = replace(before[new.slug], **there)
+            note(before[new.slug]._replace(fence=fence, **there))
+            row_before = before[new.slug]._replace(**there)
             lease = leases.Lease(Operation.CREATE, row_before, fence, owner, seconds, asked=asked)
         rows.append(Made(row, lease is not None, lease))
     return rows

@@ -4,8 +4,6 @@ A frozen object has a mark in place of its schema fingerprint. Every request tha
 by the object itself, whichever process sends it.
 """
 
-from dataclasses import replace
-
 from django.db import DatabaseError
 
 from do_bridge.tenancy.replicated.sql import run_batch
@@ -39,7 +37,7 @@ def thaw(connection, lease):
             return held
         wanted = known.learn(held.applied)
         if _write(connection, lease, MOVING, wanted):
-            return replace(held, fingerprint=wanted)
+            return held._replace(fingerprint=wanted)
 
 
 def _write(connection, lease, before, after):

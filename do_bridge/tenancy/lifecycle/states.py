@@ -6,8 +6,8 @@ six findings of the two, and `TABLE` has what each operation does then. `docs/ex
 draws the same table.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class State(StrEnum):
@@ -136,8 +136,7 @@ TABLE = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A tenant's row in the ledger, as it was read; `fence` is 0 if there is none."""
 
     slug: str
@@ -161,8 +160,7 @@ class Row:
     is_registered: bool = False
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """What an object holds, and the lease that wrote it last."""
 
     has_tables: bool = False

@@ -173,7 +173,7 @@ def take(
             pause, has_waited = min(2 * pause, _LONGEST_PAUSE), True
             continue
         if place is not None and not row.is_registered:
-            row = replace(row, jurisdiction=place.jurisdiction, location=place.location)
+            row = row._replace(jurisdiction=place.jurisdiction, location=place.location)
             note(row)
         step, owner = _decide(row, operation, read, adopts, has_waited)
         if replaces and step == Do.TAKEN and row.is_registered and row.state == State.READY:
@@ -244,7 +244,7 @@ def take_many(rows, operation, owner="", seconds=None, noting=None):
         for row, its_owner in [of[slug]]
     }
     for lease in taken.values():
-        note(replace(lease.row, fence=lease.fence))
+        note(lease.row._replace(fence=lease.fence))
     return taken
 
 

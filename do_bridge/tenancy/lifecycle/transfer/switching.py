@@ -47,8 +47,7 @@ def switch(lease, place):
                     raise leases.lost(lease) from error
                 break
             has_doubt = True
-    row = replace(
-        lease.row,
+    row = lease.row._replace(
         jurisdiction=place.jurisdiction,
         location=place.location,
         left_behind=lease.row.jurisdiction,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import pytest
 
 from do_bridge import driver
 from do_bridge.driver.transport import Deadline
-from do_bridge.driver.transports import spares
+from do_bridge.driver.transports import keeper
 from do_bridge.driver.transports.relay import RelayTransport
 from do_bridge.driver.transports.relay_session import RelaySession
 
@@ -25,27 +24,25 @@ def wait_for(met: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-# Those of the site, if another test has made this process serve it.
-OTHERS: set[threading.Thread] = set()
-
-
-def keepers() -> list[threading.Thread]:
-    """Return the threads that tests of this file have started."""
-    return [one for one in threading.enumerate() if one.name == "do_bridge-spares" and one not in OTHERS]
-
-
-@pytest.fixture(autouse=True)
-def others() -> None:
-    OTHERS.update(keepers())
-
-
 @pytest.fixture
 def warmed(proxy: Any, local_worker: Any) -> Iterator[RelayTransport]:
     """A transport with room for three sessions, behind the proxy."""
     transport = RelayTransport(proxy.url, local_worker.token, pool_size=3)
     yield transport
+    kept = transport.pool._keeper
     transport.close()
-    wait_for(lambda: not keepers())
+    assert kept is None or has_ended(kept)
+
+
+def has_ended(kept: keeper.Keeper | None) -> bool:
+    assert kept is not None
+    kept.thread.join(60)
+    return not kept.thread.is_alive()
+
+
+def is_lost(session: RelaySession) -> bool:
+    session.catch_up()
+    return not session.usable
 
 
 def idle(transport: RelayTransport) -> int:
@@ -97,7 +94,7 @@ def test_an_idle_session_that_was_lost_is_replaced(warmed: RelayTransport, proxy
     wait_for(lambda: idle(warmed) == 1)
     lost = warmed.pool._idle[0]
     proxy.cut()
-    wait_for(lambda: not lost.usable)
+    wait_for(lambda: is_lost(lost))
     warmed.pool.keep_spares(1)
     wait_for(lambda: lost not in warmed.pool._idle and idle(warmed) == 1)
 
@@ -105,7 +102,7 @@ def test_an_idle_session_that_was_lost_is_replaced(warmed: RelayTransport, proxy
 def test_a_relay_that_does_not_answer_harms_nothing_and_is_tried_again(
     warmed: RelayTransport, proxy: Any, tenant_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spares, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(keeper, "_FIRST_WAIT", 0.01)
     failures = []
     open_session = RelaySession._open
 
@@ -120,7 +117,7 @@ def test_a_relay_that_does_not_answer_harms_nothing_and_is_tried_again(
     proxy.refusing = True
     warmed.pool.keep_spares(1)
     wait_for(lambda: len(failures) >= 2)
-    with pytest.raises(driver.OperationalError, match="could not be reached"):
+    with pytest.raises(driver.OperationalError, match="could not be reached|did not answer"):
         driver.connect(warmed, tenant_name, timeout=0.1).execute("SELECT 1")
     proxy.refusing = False
     wait_for(lambda: idle(warmed) == 1)
@@ -130,29 +127,33 @@ def test_calls_do_not_hurry_the_next_try_after_a_failure(monkeypatch: pytest.Mon
     tries = []
 
     class Failing:
-        _spares = None
+        _keeper = None
+
+        def keep_alive(self) -> None:
+            """Nothing is idle."""
 
         def add_spare(self) -> bool:
             tries.append(1)
             raise driver.OperationalError("refused")
 
-    monkeypatch.setattr(spares, "_FIRST_WAIT", 1000.0)
+    monkeypatch.setattr(keeper, "_FIRST_WAIT", 1000.0)
     pool: Any = Failing()
-    kept = spares.Spares(pool, 1)
+    kept = keeper.Keeper(pool, 1)
     wait_for(lambda: tries)
     for _ in range(20):
         kept.wake()
         time.sleep(0.001)
     kept.stop()
-    wait_for(lambda: not keepers())
+    assert has_ended(kept)
     assert len(tries) == 1
 
 
 def test_the_thread_ends_with_the_pool_and_when_the_pool_is_closed(warmed: RelayTransport) -> None:
     warmed.pool.keep_spares(1)
     wait_for(lambda: idle(warmed) == 1)
+    kept = warmed.pool._keeper
     warmed.close()
-    wait_for(lambda: not keepers())
+    assert has_ended(kept)
     assert idle(warmed) == 0
     assert not warmed.pool.add_spare()
 
@@ -160,23 +161,20 @@ def test_the_thread_ends_with_the_pool_and_when_the_pool_is_closed(warmed: Relay
 def test_a_pool_that_nobody_has_any_more_ends_its_thread(
     proxy: Any, local_worker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spares, "_LOOKS", 0.01)
+    monkeypatch.setattr(keeper, "_LOOKS", 0.01)
     transport = RelayTransport(proxy.url, local_worker.token)
     transport.pool.keep_spares(1)
     while not transport.pool._idle:
         time.sleep(0.005)
+    kept = transport.pool._keeper
     del transport
-
-    def gone() -> bool:
-        gc.collect()
-        return not keepers()
-
-    wait_for(gone)
+    gc.collect()
+    assert has_ended(kept)
 
 
 def test_none_is_kept_if_none_is_wanted(warmed: RelayTransport) -> None:
     warmed.pool.keep_spares(0)
-    assert keepers() == []
+    assert warmed.pool._keeper is None
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -188,7 +186,7 @@ def test_a_forked_child_has_no_spares_until_it_wants_its_own(
     child = os.fork()
     if child == 0:
         try:
-            empty = not idle(warmed) and not keepers() and not warmed.pool.add_spare()
+            empty = not idle(warmed) and warmed.pool._keeper is None and not warmed.pool.add_spare()
             warmed.pool.keep_spares(1)
             wait_for(lambda: idle(warmed) == 1)
             found = driver.connect(warmed, tenant_name).execute("SELECT 7").fetchone()

@@ -1,4 +1,7 @@
-"""Opens sessions in the background, so that no call waits for a handshake."""
+"""Looks after the sessions that no call uses.
+
+It pings them, and opens others ahead of need, so that no call waits for a handshake.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +16,33 @@ from typing import TYPE_CHECKING, Final
 
 from do_bridge.driver.exceptions import Error
 
+from .wire import PATIENCE
+
 if TYPE_CHECKING:
     from .relay_pool import RelayPool
 
 logger = logging.getLogger("do_bridge.driver")
 
 # Seconds: how often idle sessions are looked at, and how long to wait after a failure, at first and at most.
-_LOOKS: Final = 30.0
+_LOOKS: Final = PATIENCE
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 60.0
 
 
-class Spares:
-    """The thread that keeps ``count`` fresh sessions of a pool idle.
+class Keeper:
+    """The thread that keeps a pool's idle sessions alive, and ``spares`` fresh ones open.
 
-    It ends with the process.
+    It ends with the process. The constructor raises RuntimeError if no thread can be started.
     """
 
-    def __init__(self, pool: RelayPool, count: int) -> None:
-        self.count = count
+    def __init__(self, pool: RelayPool, spares: int = 0) -> None:
+        self.spares = spares
         # Its put() may be interrupted by another, which a signal's handler or a finalizer makes.
         self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        threading.Thread(
-            target=_keep, args=(weakref.ref(pool), self._wakes), name="do_bridge-spares", daemon=True
-        ).start()
+        self.thread = threading.Thread(
+            target=_keep, args=(weakref.ref(pool), self._wakes), name="do_bridge-keeper", daemon=True
+        )
+        self.thread.start()
 
     def wake(self) -> None:
         """Have the thread look at the pool now."""
@@ -55,6 +61,7 @@ def _keep(find_pool: weakref.ref[RelayPool], wakes: queue.SimpleQueue[bool]) -> 
         if pool is None:
             return
         try:
+            pool.keep_alive()
             while pool.add_spare():
                 pass
             wait = 0.0
