@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.protocol import State
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
