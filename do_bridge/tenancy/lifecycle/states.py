@@ -42,6 +42,21 @@ EXCLUSIVE = (*FILLING, Operation.REWIND, Operation.DELETE)
 MOVING = "0" * 64
 
 
+#: What finishes an operation in EXCLUSIVE that was interrupted.
+_AGAIN = {
+    Operation.LOAD: "tenant_load {slug} FILE",
+    Operation.COPY: "tenant_copy SOURCE {slug}",
+    Operation.RESTORE: "tenant_load {slug} FILE --replace",
+    Operation.REWIND: "tenant_restore {slug} --bookmark BOOKMARK",
+    Operation.DELETE: "tenant_delete {slug}",
+}
+
+
+def again(operation, slug):
+    """Return "run … again", the command that finishes an interrupted operation in EXCLUSIVE."""
+    return f"run `manage.py {_AGAIN[Operation(operation)].format(slug=slug)}` again"
+
+
 class Content(StrEnum):
     """What a tenant's object holds."""
 
