@@ -73,7 +73,7 @@ def bookmark_before(command, alias, verbosity):
         try:
             bookmark = travel.bookmark()
         except driver.Error as error:
-            command.stderr.write(f"No bookmark of {alias!r} was taken: {error}")
+            command.stderr.write(f"No bookmark of {alias!r} was taken. {error}")
             return
         if verbosity >= 1:
             command.stdout.write(

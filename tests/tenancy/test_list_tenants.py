@@ -81,7 +81,7 @@ def test_a_tenant_that_is_behind_or_failed_shows_it(acme, zeta):
 
 
 def test_an_unknown_slug_is_an_error_of_one_line(acme):
-    with pytest.raises(CommandError, match="Not registered as tenants: 'nobody'"):
+    with pytest.raises(CommandError, match="Tenant 'nobody' does not exist"):
         run("list_tenants", acme.slug, "nobody")
 
 

@@ -18,7 +18,7 @@ from do_bridge.tenancy.migrate.targets import is_there
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, code_migrations
 from do_bridge.tenancy.slugs import tenant_alias
-from do_bridge.tenancy.tenants import CHUNK, registered_slugs, tenant_model
+from do_bridge.tenancy.tenants import CHUNK, no_such_tenant, registered_slugs, tenant_model
 
 COLUMNS = ("slug", "state", "schema", "place", "since", "size", "name")
 
@@ -49,9 +49,7 @@ class Command(TenantsCommand):
         except DatabaseError as error:
             raise CommandError(f"The list of tenants can't be read: {error}") from error
         if unknown := sorted(set(slugs) - {row["slug"] for row in rows}):
-            raise CommandError(
-                f"Not registered as tenants: {', '.join(map(repr, unknown))}. Check the slugs."
-            )
+            raise CommandError(no_such_tenant(*unknown))
         failed = self._add_sizes(rows, jobs, verbosity) if sizes else []
         if options["json"]:
             for row in rows:

@@ -37,7 +37,7 @@ from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.errors import TenantUnclaimed
 from do_bridge.tenancy.schema.fingerprint import of
 from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
-from do_bridge.tenancy.tenants import is_registered, registered_slugs, tenant_model
+from do_bridge.tenancy.tenants import is_registered, no_such_tenant, registered_slugs, tenant_model
 
 SHOWN = 20
 BEHIND = "behind"
@@ -111,9 +111,7 @@ class Command(MigrateCommand):
             )
         slug = alias_slug(database)
         if self.is_typed and slug is not None and not self._ask_directory(is_registered, slug):
-            raise CommandError(
-                f"Tenant {slug!r} is not registered. Check the slug, or run `manage.py create_tenant {slug}`."
-            )
+            raise CommandError(no_such_tenant(slug))
         looks_only = options["plan"] or options["check_unapplied"]
         if not (looks_only or options.get("with_other_apps")):
             refuse_other_project(database)
@@ -251,10 +249,7 @@ class Command(MigrateCommand):
             tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
             registered = registered_slugs(tenants.filter(slug__in=chosen))
             if unknown := sorted({*chosen} - {*registered}):
-                raise CommandError(
-                    f"Not registered as tenants: {', '.join(map(repr, unknown))}. "
-                    "Check the slugs after --tenant."
-                )
+                raise CommandError(no_such_tenant(*unknown))
         total, noted = ledger.survey(chosen)
         there = []
         if target is not None:

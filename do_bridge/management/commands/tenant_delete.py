@@ -36,7 +36,10 @@ class Command(TenantsCommand):
             validate_slug(slug)
             known = is_known(slug)
             if not known and not has_tables(slug):
-                raise CommandError(f"Tenant {slug!r} does not exist, and its database is empty.")
+                raise CommandError(
+                    f"Tenant {slug!r} does not exist, and its database is empty. Check the slug with "
+                    "`manage.py list_tenants`."
+                )
             if not yes:
                 self._ask(slug, known)
             delete_tenant(slug, partial(self._dump, slug, dump, verbosity < 1) if dump else None)

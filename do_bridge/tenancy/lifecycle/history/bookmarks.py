@@ -126,6 +126,11 @@ def undo_of(lease):
     return kept.values_list("bookmark", flat=True).first()
 
 
+def drop_undo(lease):
+    """Delete the bookmark that `before_rewind` has kept for a lease, because nothing was rewound."""
+    all_bookmarks().filter(slug=lease.slug, fence=lease.fence, reason=RESTORE).delete()
+
+
 def follow(lease):
     """Return the statement that gives a kept bookmark its lease's next token."""
     sql = f"UPDATE {_table()} SET fence = fence + 1 WHERE slug = %s AND fence = %s AND reason = '{RESTORE}'"  # noqa: S608
@@ -170,6 +175,11 @@ def before_migrations_since(moment):
     found = _of_life(MIGRATION).filter(Q(restored=None) | Q(taken__gt=F("restored")), taken__gte=moment)
     # The earliest of a tenant comes last.
     return {one.slug: one for one in found.iterator(ledger.PIECE)}
+
+
+def were_migrations_since(moment):
+    """Return whether a bookmark from before a migration since a moment is kept; one round trip."""
+    return _of_life(MIGRATION).filter(taken__gte=moment).exists()
 
 
 def listed(slug):

@@ -33,7 +33,7 @@ from do_bridge.tenancy.lifecycle.states import MOVING, Do, Operation
 from do_bridge.tenancy.places import Place
 from do_bridge.tenancy.schema.fingerprint import META_TABLE, note_statements, write_statements
 from do_bridge.tenancy.slugs import tenant_alias
-from do_bridge.tenancy.tenants import lookup
+from do_bridge.tenancy.tenants import lookup, no_such_tenant
 
 from . import moved_rows
 from .dump import Reader, dump_connection
@@ -72,7 +72,7 @@ def move_tenant(slug, place, *, on_start=None, on_piece=None):
     """
     row = leases.look(slug)
     if not row.is_registered:
-        raise NotMoved(f"Tenant {slug!r} does not exist. Check the slug.")
+        raise NotMoved(no_such_tenant(slug))
     if row.jurisdiction != place.jurisdiction:
         # A runtime or a relay without this jurisdiction refuses here, before anything is done.
         _reach(slug, place)
