@@ -42,18 +42,21 @@ EXCLUSIVE = (*FILLING, Operation.REWIND, Operation.DELETE)
 MOVING = "0" * 64
 
 
-#: What finishes an operation in EXCLUSIVE that was interrupted.
+#: What finishes an operation that was interrupted.
 _AGAIN = {
+    Operation.CREATE: "create_tenant {slug}",
     Operation.LOAD: "tenant_load {slug} FILE",
     Operation.COPY: "tenant_copy SOURCE {slug}",
     Operation.RESTORE: "tenant_load {slug} FILE --replace",
+    Operation.MIGRATE: "migrate --database tenant/{slug}",
+    Operation.MOVE: "tenant_move {slug} --jurisdiction JURISDICTION",
     Operation.REWIND: "tenant_restore {slug} --bookmark BOOKMARK",
     Operation.DELETE: "tenant_delete {slug}",
 }
 
 
 def again(operation, slug):
-    """Return "run … again", the command that finishes an interrupted operation in EXCLUSIVE."""
+    """Return "run … again" with the command that finishes an interrupted operation."""
     return f"run `manage.py {_AGAIN[Operation(operation)].format(slug=slug)}` again"
 
 
