@@ -70,6 +70,11 @@ class Command(TenantsCommand):
 
     def handle(self, *, slug, file, name, verbosity, fields=(), dry_run=False, **options):
         if options.get("replace"):
+            if options.get("jurisdiction") or options.get("location"):
+                raise CommandError(
+                    "--replace keeps a tenant where it is. Leave out --jurisdiction and --location, or move "
+                    f"the tenant with `manage.py tenant_move {slug} --jurisdiction NAME`."
+                )
             report = self._replace(slug, file, verbosity < 1, dry_run=dry_run, yes=options.get("yes"))
         else:
             with _told(slug):
