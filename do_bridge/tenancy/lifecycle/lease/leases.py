@@ -422,9 +422,15 @@ def kept(*leases):
 def refuse(lease):
     """Raise Unfinished if another operation must be run again before this lease."""
     if lease.step == Do.UNFINISHED:
-        slug, operation = lease.slug, lease.row.operation
-        or_delete = f", or delete the tenant with `manage.py tenant_delete {slug}`"
-        raise Unfinished(
-            f"Tenant {slug!r} is not ready, because an operation ({operation}) was interrupted. To finish "
-            f"it, {again(operation, slug)}{'' if operation == Operation.DELETE else or_delete}."
-        )
+        raise Unfinished(interrupted(lease.row))
+
+
+def interrupted(row):
+    """Return the text about an operation in EXCLUSIVE that was interrupted."""
+    finish = again(row.operation, row.slug)
+    if row.operation != Operation.DELETE:
+        finish += f", or delete the tenant with `manage.py tenant_delete {row.slug}`"
+    return (
+        f"Tenant {row.slug!r} is not ready, because an operation ({row.operation}) was interrupted. "
+        f"To finish it, {finish}."
+    )
