@@ -8,6 +8,7 @@ from django.db import DatabaseError
 from django.db.models import ProtectedError, RestrictedError
 
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.caches import warn_of_caches
 from do_bridge.tenancy.lifecycle.deletion import delete_tenant, is_known
 from do_bridge.tenancy.lifecycle.provision import has_tables
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
@@ -49,6 +50,7 @@ class Command(TenantsCommand):
             raise CommandError(f"Tenant {slug!r} was not deleted: {error}. Run the command again.") from error
         if verbosity >= 1:
             self.stdout.write(self.style.SUCCESS(f"Tenant {slug} was deleted."))
+            warn_of_caches(self)
 
     def _dump(self, slug, file, quiet, then):
         def empty(connection):

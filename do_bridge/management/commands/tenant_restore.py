@@ -6,6 +6,7 @@ from django.core.management.base import CommandError
 from django.db import Error
 
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.caches import warn_of_caches
 from do_bridge.management.fleets import run_fleet
 from do_bridge.management.moments import add_moment, shown
 from do_bridge.management.named_tenants import refuse_unregistered
@@ -141,9 +142,7 @@ class Command(TenantsCommand):
                     "earlier code first, or set DO_BRIDGE['CATCH_UP'] = False."
                 )
             )
-        self.stderr.write(
-            "Django's cache may still have entries from before. If the tenant's pages use it, clear it."
-        )
+        warn_of_caches(self)
 
     # All tenants
 
