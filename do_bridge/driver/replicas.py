@@ -20,9 +20,9 @@ FIRST_PRIMARY: Final = "first-primary"
 FIRST_UNCONSTRAINED: Final = "first-unconstrained"
 
 _VERBS: Final = frozenset({"SELECT", "VALUES"})
-# What reads the schema is about to change it, or to be compared with the code's.
+# Statements that read the schema precede a change of it, or a comparison with the code's.
 _SCHEMA: Final = ("sqlite_", "pragma")
-# The replica cannot go on from this bookmark.
+# The kinds of errors with which a replica refuses a bookmark.
 _REFUSED: Final = frozenset({"bad_session", "internal"})
 # A replica may lack the latest migration.
 _BEHIND: Final = ("no such table", "no such column")
@@ -67,7 +67,7 @@ class D1Session(Protocol):
 
 
 class InSessions:
-    """The part of a connection that knows of sessions of D1."""
+    """The part of a connection that handles sessions of D1."""
 
     replicas: Callable[[], D1Session | None] | None = None
 

@@ -1,4 +1,4 @@
-"""Advice about Django's caches, which keep a tenant's entries when its database changes as a whole."""
+"""Advice about caches, which keep the entries of a tenant's former data."""
 
 from django.conf import settings
 
@@ -9,7 +9,7 @@ _EMPTY = "django.core.cache.backends.dummy.DummyCache"
 
 
 def warn_of_caches(command):
-    """Print, for each cache with keys by tenant, how the entries from before are cleared.
+    """Print how each cache with keys by tenant is cleared.
 
     The entries of one tenant alone can't be: Django's caches can't list their keys.
     """

@@ -167,7 +167,7 @@ def first_members(users):
 
 
 def first_members_function():
-    """Return the function (users) that makes FirstMembers, or None if there is none."""
+    """Return the function (users) that makes FirstMembers, or None."""
     path = conf("FIRST_MEMBERS")
     return import_string(path) if path else default_first_members
 
@@ -290,7 +290,8 @@ def _remove(lease, is_taken):
     if is_taken:
         remove_rows(lease, State.DELETED, emptied=None)
         return
-    # A copy of the last request may be on its way: what it makes counts as left over, and nobody reads it.
+    # A copy of the last request may be on its way. The tables that it makes count as left over, and are not
+    # read.
     remove_rows(lease, State.DELETED, emptied=lease.fence + 1)
     erase_tenant(lease)
 

@@ -209,14 +209,14 @@ def _refuse_unsettled(tenant):
 
 
 def unfinished(slug, operation):
-    """Return the TenantBehind for an operation in EXCLUSIVE that runs or was interrupted."""
+    """Return the TenantBehind for an unfinished operation in EXCLUSIVE."""
     text = f"Tenant {slug!r} is not ready, because '{operation}' has not finished."
     remedy = f"Wait until it has. If it was interrupted, {again(operation, slug)}."
     return TenantBehind(text, remedy=remedy, reason=text)
 
 
 def not_ready(slug, error):
-    """Return the TenantBehind for a LeaseError, which names the operation and the remedy."""
+    """Return the TenantBehind for a LeaseError, which names the remedy."""
     text = f"The database of tenant {slug!r} is not ready."
     return TenantBehind(text, remedy=str(error), reason=text)
 

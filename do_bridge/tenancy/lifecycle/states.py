@@ -13,7 +13,7 @@ from enum import StrEnum
 class State(StrEnum):
     """What a tenant is while no operation works on it."""
 
-    UNUSED = "unused"  # no work on the object has ended: whatever it holds is not the tenant's
+    UNUSED = "unused"  # no work on the object has ended: its contents are not the tenant's
     READY = "ready"  # the object is the tenant's, at the schema that the ledger names
     DELETED = "deleted"  # the object was emptied, and the row went
 
@@ -31,9 +31,9 @@ class Operation(StrEnum):
     DELETE = "delete"
 
 
-#: They fill an object in many batches, and until the last one it is not to be used.
+#: They fill an object in many batches, and it can't be used before the last one.
 FILLING = (Operation.LOAD, Operation.COPY, Operation.RESTORE)
-#: While one of them has not finished, nobody uses the tenant.
+#: While one of them has not finished, no process uses the tenant.
 EXCLUSIVE = (*FILLING, Operation.REWIND, Operation.DELETE)
 
 

@@ -22,7 +22,7 @@ class SchemaMismatch(OperationalError):
 
 
 class TenantBehind(SchemaMismatch):
-    """The tenant lacks migrations of this code, or an operation on it has not finished."""
+    """The tenant lacks migrations, or an operation on it has not finished."""
 
     reason = "The tenant's schema is behind this code."
     remedy = "Run `manage.py migrate --database tenant`. The log contains the details."
