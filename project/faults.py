@@ -6,7 +6,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
 from do_bridge import driver
-from do_bridge.exceptions import LeaseError, SchemaMismatch
+from do_bridge.exceptions import DirectoryNotReady, LeaseError, LedgerMissing, SchemaMismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,8 @@ def fault_of(error):
 def _fault_of_one(error):
     if isinstance(error, SchemaMismatch):
         return Fault("tenant_not_ready", f"{error.reason} {error.remedy}")
+    if isinstance(error, LedgerMissing | DirectoryNotReady):
+        return D1_BEHIND
     if isinstance(error, LeaseError):
         return Fault("tenant_busy", str(error))
     if isinstance(error, ImproperlyConfigured) and str(error).startswith("DATABASES["):
