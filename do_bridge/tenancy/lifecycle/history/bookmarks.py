@@ -247,7 +247,7 @@ def _moment(at):
 
 
 def _warn(error):
-    """Log, once for each reason, that there are no bookmarks."""
+    """Log, once for each reason, that migrations keep no bookmarks."""
     kind = getattr(error, "kind", None) or getattr(error.__cause__, "kind", None)
     if kind in _warned:
         return

@@ -210,7 +210,7 @@ def _decide(row, operation, read, adopts, has_waited):
     if adopts and held.has_tables and step in (Do.TAKEN, Do.DROP):
         step = Do.KEEP
     if operation == Operation.MOVE:
-        # By its owner a move knows its own switch.
+        # A move recognizes its own switch by the owner.
         return step, ""
     # If this process is interrupted too, the work stays known as the first owner's.
     return step, row.owner if is_its_work(row, held) or not held.has_tables else ""
