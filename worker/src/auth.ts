@@ -7,7 +7,7 @@ export type Scope = "all" | "tenants" | "directory";
 
 export type Access = Scope | "denied" | "unconfigured";
 
-/** The secrets that hold tokens, by name; without RELAY_TOKEN the Worker serves nobody. */
+/** The secrets that hold tokens, by name; without RELAY_TOKEN the Worker refuses every request. */
 export type Secrets = Partial<Record<TokenName, string>>;
 
 const TOKENS = [
@@ -28,7 +28,7 @@ export function isSecret(text: string | undefined): text is string {
   return text !== undefined && SECRET.test(text);
 }
 
-/** Compares the bearer token of a request with every secret; nobody gets in if RELAY_TOKEN is not a valid one. */
+/** Compares the bearer token of a request with every secret; refuses all if RELAY_TOKEN is not valid. */
 export async function checkAccess(request: globalThis.Request, secrets: Secrets): Promise<Access> {
   return accessOf(await shownToken(request), secrets);
 }
