@@ -28,7 +28,7 @@ def test_check_and_plan_fail_for_a_tenant_with_an_interrupted_operation(acme, ze
     assert "2 tenants, 1 failed: 0 behind, 1 up to date, 0 not checked." in out.getvalue()
     assert f"an operation ({operation}) was interrupted. To finish it, run" in out.getvalue()
     assert f"({operation}) was interrupted" in migrate("--database", "tenant", "--plan")
-    with pytest.raises(CommandError, match=f"1 tenants are not ready: {zeta.slug}"):
+    with pytest.raises(CommandError, match=f"These tenants are not ready: {zeta.slug}. The"):
         migrate("--database", "tenant", "--plan", "--check")
 
 

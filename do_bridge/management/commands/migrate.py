@@ -324,7 +324,8 @@ class Command(MigrateCommand):
         if not todo:
             self.stdout.write(f"{'The other' if unready else 'All'} tenants are up to date.")
         if interrupted and options["check_unapplied"]:
-            raise CommandError(f"{len(interrupted)} tenants are not ready: {_some([*unready])}.")
+            names = _some([row.slug for row in interrupted])
+            raise CommandError(f"These tenants are not ready: {names}. The lines above have the reasons.")
         if todo and options["check_unapplied"]:
             raise CommandError(
                 f"{len(todo)} tenants are behind. Run `manage.py migrate --database tenant` to migrate them."

@@ -184,7 +184,7 @@ def _misuse(slug, options):
     if not is_whole and not slug:
         return "Name one tenant, or use --all."
     if is_whole and not options["before_migration"]:
-        return "--all goes back to before migrations alone. Use it with --before-migration."
+        return "--all can only go back to before a migration. Use it with --before-migration."
     if is_whole and options["since"] is None:
         return "--all needs the time at which the migration began. Add --since TIME."
     if not is_whole and options["since"] is not None:

@@ -1,5 +1,6 @@
 """Take a tenant's object back to a moment of its history, under a lease."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -71,16 +72,17 @@ def rewind_tenant(slug, bookmark, *, keeps_schema=False, on_undo=None):
     except _NothingDone as stop:
         leases.give_back([work.lease])
         if not work.is_again:
-            bookmarks.drop_undo(work.lease)
+            with suppress(DatabaseError):
+                bookmarks.drop_undo(work.lease)
         raise stop.error from stop.error.__cause__
     except _Undone as stop:
         settle(work.lease, lease.row.fingerprint)
         raise stop.error from None
     except BaseException as error:
-        if on_undo is not None and work.undo is not None:
-            on_undo(work.undo)
         if not isinstance(error, leases.LeaseError):
             leases.fail(work.lease, error)
+        if on_undo is not None and work.undo is not None:
+            on_undo(work.undo)
         raise
     finally:
         lookup.forget(slug)
