@@ -6,7 +6,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
 from do_bridge import driver
-from do_bridge.exceptions import SchemaMismatch
+from do_bridge.exceptions import DirectoryNotReady, LeaseError, LedgerMissing, SchemaMismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,6 @@ ANSWER_LOST = Fault(
     "answer_lost", "A change was made, but its answer was lost. Read the data before you repeat it."
 )
 D1_BEHIND = Fault("not_migrated", "D1 has not been migrated. Run `manage.py migrate --database default`.")
-TENANT_BEHIND = Fault(
-    "tenant_not_migrated",
-    "The tenant's schema does not match this code. Run `manage.py migrate --database tenant`, or "
-    "deploy the code that matches it.",
-)
 BROKEN = Fault("failed", "A database reported an error. The log contains the reason.")
 
 _BY_KIND = {
@@ -101,7 +96,11 @@ def fault_of(error):
 
 def _fault_of_one(error):
     if isinstance(error, SchemaMismatch):
-        return TENANT_BEHIND
+        return Fault("tenant_not_ready", f"{error.reason} {error.remedy}")
+    if isinstance(error, LedgerMissing | DirectoryNotReady):
+        return D1_BEHIND
+    if isinstance(error, LeaseError):
+        return Fault("tenant_busy", str(error))
     if isinstance(error, ImproperlyConfigured) and str(error).startswith("DATABASES["):
         return NO_RELAY if "['HOST'] is empty" in str(error) else INCOMPLETE
     if not isinstance(error, driver.Error):

@@ -47,6 +47,8 @@ def write_env_file(path: Path, worker: LocalRelay) -> bool:
         "DEBUG": "False",
         "SECURE": "False",
         **worker.settings(),
+        # As the site has it, so that a command beside it rolls back, too.
+        "D1_TRANSACTIONS": "optimistic",
         "MIGRATE_TOKEN": secrets.token_urlsafe(32),
     }
     lines = ["# Made by `make run` for this machine alone; .env.example explains every name."]

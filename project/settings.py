@@ -27,7 +27,7 @@ CSRF_TRUSTED_ORIGINS = [origin.strip() for origin in env.list("CSRF_TRUSTED_ORIG
 # "blog.example" serves tenant acme at acme.blog.example too; empty: at /t/acme/ alone.
 TENANT_DOMAIN = env("TENANT_DOMAIN", default="")
 if not re.fullmatch(r"([a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*(:[0-9]+)?)?", TENANT_DOMAIN):
-    # The name would be in the cookies' domain, where browsers refuse it, and nobody could log in.
+    # Browsers would refuse the cookies with this name as their domain, so no user could log in.
     raise ImproperlyConfigured(
         f"TENANT_DOMAIN is {TENANT_DOMAIN!r}. Set it to a domain name such as blog.example."
     )

@@ -9,6 +9,7 @@ from django.db import DEFAULT_DB_ALIAS, router
 
 from do_bridge import patches
 from do_bridge.backends.environment import in_test_environment
+from do_bridge.contrib.cache import is_by_tenant
 from do_bridge.driver.transport import is_on_this_machine
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.context import NoTenant
@@ -298,7 +299,7 @@ def check_caches(app_configs=None, **kwargs):
         if not values.get("KEY_FUNCTION") and values.get("BACKEND") != DUMMY_CACHE
     ]
     sessions = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {})
-    if settings.SESSION_ENGINE in CACHED_SESSIONS and _is_by_tenant(sessions.get("KEY_FUNCTION")):
+    if settings.SESSION_ENGINE in CACHED_SESSIONS and is_by_tenant(sessions.get("KEY_FUNCTION")):
         found.append(
             Error(
                 "The cache that holds the sessions has keys for each tenant, so a user who logs "
@@ -309,10 +310,6 @@ def check_caches(app_configs=None, **kwargs):
             )
         )
     return found
-
-
-def _is_by_tenant(function):
-    return function == TENANT_KEY or getattr(function, "__name__", None) == "tenant_key"
 
 
 @register(Tags.models)

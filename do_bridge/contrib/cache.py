@@ -7,6 +7,11 @@ from do_bridge.tenancy.context import current
 DIRECTORY_SPACE = "directory"
 
 
+def is_by_tenant(function: object) -> bool:
+    """Return whether the KEY_FUNCTION of a cache is `tenant_key`."""
+    return function == f"{__name__}.tenant_key" or getattr(function, "__name__", None) == "tenant_key"
+
+
 def tenant_key(key: str, key_prefix: str, version: int) -> str:
     """A `KEY_FUNCTION` for CACHES: return a key with the current tenant.
 

@@ -26,7 +26,7 @@ from do_bridge.tenancy.lifecycle.transfer.dump_shared import dump_database
 from do_bridge.tenancy.lifecycle.transfer.load import TenantExists, load_tenant
 from do_bridge.tenancy.schema.fingerprint import META_TABLE
 from do_bridge.tenancy.slugs import alias_slug
-from do_bridge.tenancy.tenants import is_registered
+from do_bridge.tenancy.tenants import is_registered, no_such_tenant
 
 #: Bytes of a dump that are kept in memory; larger ones are in a temporary file.
 IN_MEMORY = 10_000_000
@@ -58,7 +58,7 @@ class DumpConnector(BaseDBConnector):  # type: ignore[misc, unused-ignore]
         with _failures(f"{self.database_name!r} was not dumped"), _temporary() as path:
             # Reading it would make an empty object.
             if slug is not None and not is_registered(slug):
-                raise CommandError(f"Tenant {slug!r} is not registered. Check the slug.")
+                raise CommandError(no_such_tenant(slug))
             dump_database(self.database_name, path)
             # django-dbbackup closes it.
             file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115

@@ -54,7 +54,7 @@ class TenantStorageMixin:
     _open = _in_folder("_open")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # A storage may look at its own location, which is no tenant's.
+        # A storage may look at its own location, which does not belong to a tenant.
         token = _running.set(_running.get() | {id(self)})
         try:
             super().__init__(*args, **kwargs)

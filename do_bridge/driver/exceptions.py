@@ -131,7 +131,7 @@ _BY_KIND: Final[dict[str, tuple[type[Error], str]]] = {
         "wrangler.jsonc and deploy the Worker",
     ),
     "unsupported": (NotSupportedError, "The database does not support this"),
-    "bad_bookmark": (DataError, "The history of the object does not have this bookmark or moment"),
+    "bad_bookmark": (DataError, "This point of the object's history can't be used"),
     "no_transaction": (OperationalError, "The transaction has ended and was rolled back. Begin a new one"),
     "lease_expired": (
         OperationalError,

@@ -19,9 +19,9 @@ FIRST_PRIMARY: Final = "first-primary"
 FIRST_UNCONSTRAINED: Final = "first-unconstrained"
 
 _VERBS: Final = frozenset({"SELECT", "VALUES"})
-# What reads the schema is about to change it, or to be compared with the code's.
+# Statements that read the schema precede a change of it, or a comparison with the code's.
 _SCHEMA: Final = ("sqlite_", "pragma")
-# The replica cannot go on from this bookmark, or the relay does not take it for one.
+# The kinds of errors with which a replica or the relay refuses a bookmark.
 _REFUSED: Final = frozenset({"bad_session", "bad_request", "internal"})
 # A replica may lack the latest migration.
 _BEHIND: Final = ("no such table", "no such column")
@@ -65,7 +65,7 @@ class D1Session(Protocol):
 
 
 class InSessions:
-    """The part of a connection that knows of sessions of D1."""
+    """The part of a connection that handles sessions of D1."""
 
     replicas: Callable[[], D1Session | None] | None = None
 

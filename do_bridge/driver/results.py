@@ -23,7 +23,7 @@ class Result:
     rowcount: int
     lastrowid: int | None
     on_lastrowid: Callable[[], None] | None = None
-    """To be called by whoever uses ``lastrowid``."""
+    """Must be called before ``lastrowid`` is used; None if not needed."""
 
 
 def decoded_rows(answer: Answer) -> tuple[list[tuple[Any, ...]], set[int]]:

@@ -79,8 +79,8 @@ def check_scope(database):
     try:
         is_there = not database.slug or lookup.get(database.slug) is not None
     except DatabaseError:
-        # Visitors are turned away until an operation has ended, or its object answers; whoever repairs it is
-        # not.
+        # Visitors are refused until an operation has ended or the object answers. The operator, who repairs
+        # the tenant, is not.
         is_there = is_registered(database.slug)
     if not is_there:
         raise Http404("This tenant does not exist.")

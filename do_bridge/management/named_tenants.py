@@ -1,4 +1,4 @@
-"""Refuse unregistered tenants after `--database` on the command line.
+"""Refuse tenants that do not exist after `--database` on the command line.
 
 A mistyped slug would open a new, empty Durable Object. Aliases in code are not checked, except if the code
 opens a shell in which a person types.
@@ -12,7 +12,7 @@ from do_bridge.backends.environment import in_test_environment
 from do_bridge.backends.remote_sqlite.client import shell_opens
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.slugs import alias_slug
-from do_bridge.tenancy.tenants import is_registered
+from do_bridge.tenancy.tenants import is_registered, no_such_tenant
 
 #: Slugs from the command line that have not been looked up in D1 yet.
 _unknown = set()
@@ -56,6 +56,4 @@ def refuse_unregistered(slug):
             f"Run `manage.py migrate --database {conf('DIRECTORY_ALIAS')}` first."
         ) from error
     if not registered:
-        raise CommandError(
-            f"Tenant {slug!r} is not registered. Check the slug, or run `manage.py create_tenant {slug}`."
-        )
+        raise CommandError(no_such_tenant(slug))

@@ -75,7 +75,7 @@ def _why(noted, lacking):
 
     `noted` are the app labels in django_migrations, `lacking` is the user model if its table is missing.
     """
-    # An app that was only removed is no reason.
+    # An app that was only removed does not count.
     unknown = sorted(noted - {config.label for config in apps.get_app_configs()})
     new = sorted(_own_apps() - noted)
     if unknown and new:

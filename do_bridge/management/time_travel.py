@@ -53,7 +53,7 @@ def required_time_travel(alias):
 def bookmark_before(command, alias, verbosity):
     """Print a bookmark before a migration in the block changes a D1 alias.
 
-    Without credentials for Cloudflare's API there is none, and the block runs all the same.
+    Without credentials for Cloudflare's API no bookmark is printed, and the block runs nevertheless.
     """
     wrapper = connections[alias]
     if not isinstance(wrapper, DatabaseWrapper) or in_test_environment() or not conf("BOOKMARKS"):
@@ -73,7 +73,7 @@ def bookmark_before(command, alias, verbosity):
         try:
             bookmark = travel.bookmark()
         except driver.Error as error:
-            command.stderr.write(f"No bookmark of {alias!r} was taken: {error}")
+            command.stderr.write(f"No bookmark of {alias!r} was taken. {error}")
             return
         if verbosity >= 1:
             command.stdout.write(

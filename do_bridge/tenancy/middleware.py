@@ -145,19 +145,21 @@ class TenantMiddleware:
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Temporarily unavailable</title>
 <meta name="viewport" content="width=device-width"><body style="font: 1rem/1.5 system-ui; margin: 3rem auto;
-max-width: 40rem; padding: 0 1rem"><h1>Temporarily unavailable</h1><p>This site is being updated, and its
-database is not ready yet. Nothing is lost. Please try again in a minute.</p></body></html>"""
+max-width: 40rem; padding: 0 1rem"><h1>Temporarily unavailable</h1><p>The database of this site is not ready.
+Please try again in a minute.</p></body></html>"""
 SECONDS_BEFORE_ANOTHER_TRY = 60
 
 
 def schema_mismatch_page(request: Any, error: Any) -> Any:
     """Log the error and return the page 503.html.
 
-    Without that template it returns a built-in page.
+    The template gets the SchemaMismatch's `reason` and `remedy`. Without that template it returns a built-in
+    page.
     """
     logger.error("%s", error)
     try:
-        page = loader.get_template("503.html").render({}, request)
+        context = {"reason": error.reason, "remedy": error.remedy}
+        page = loader.get_template("503.html").render(context, request)
     except TemplateDoesNotExist:
         page = PAGE
     return HttpResponse(page, status=503, headers={"Retry-After": str(SECONDS_BEFORE_ANOTHER_TRY)})

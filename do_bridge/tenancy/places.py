@@ -1,7 +1,7 @@
 """Where tenants' Durable Objects are, as this process knows it.
 
-The ledger in D1 has the truth. This module remembers what was read there, and `jurisdiction_of` is what every
-connection to a tenant asks.
+The ledger in D1 is authoritative. This module caches what was read there, and every connection to a tenant
+calls `jurisdiction_of`.
 """
 
 import json
@@ -19,7 +19,7 @@ from do_bridge.driver.places import JURISDICTIONS, LOCATIONS, join_place, split_
 from .conf import conf
 from .slugs import alias_slug
 
-#: What people write for an object in no jurisdiction, since an empty text means the default.
+#: The word for an object in no jurisdiction, because an empty text means the default.
 NONE = "none"
 #: Tenants in memory with their places.
 TENANTS = 10_000
@@ -56,7 +56,7 @@ def default_jurisdiction():
 def place_of(jurisdiction="", location=""):
     """Return the Place that a user names.
 
-    An empty jurisdiction is the default, "none" is none. Raises WrongPlace.
+    An empty jurisdiction stands for the default, "none" for no jurisdiction. Raises WrongPlace.
     """
     if jurisdiction and jurisdiction != NONE and jurisdiction not in JURISDICTIONS:
         raise WrongPlace(

@@ -58,6 +58,17 @@ def is_registered(slug):
     return tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug).exists()
 
 
+def no_such_tenant(*slugs):
+    """Return the text about slugs that no tenant has, and what to do."""
+    if len(slugs) == 1:
+        return (
+            f"Tenant {slugs[0]!r} does not exist. Check the slug with `manage.py list_tenants`, or run "
+            f"`manage.py create_tenant {slugs[0]}`."
+        )
+    names = ", ".join(map(repr, slugs))
+    return f"The tenants {names} do not exist. Check the slugs with `manage.py list_tenants`."
+
+
 class TenantLookup:
     """A bounded, short-lived cache of tenants' rows; missing tenants are not cached."""
 

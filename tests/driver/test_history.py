@@ -60,7 +60,7 @@ def test_a_moment_has_a_bookmark_on_a_stand_in(connect):
 
 def test_a_bookmark_of_nowhere_is_refused_on_a_stand_in(connect):
     connection = filled(connect("nowhere"))
-    with pytest.raises(driver.DataError, match="history of the object does not have") as caught:
+    with pytest.raises(driver.DataError, match="This point of the object's history can't be used") as caught:
         connection.restore("ffffffff-0000b26e-00001538-0c3e87bb37b3db5cc52eedb93cd3b96b")
     assert (caught.value.kind, caught.value.effect) == ("bad_bookmark", "none")
     assert rows(connection) == ["before"]

@@ -12,6 +12,7 @@ from django.core.management import get_commands as installed_commands
 import do_bridge
 from accounts import throttle
 from do_bridge.driver.exceptions import _BY_KIND
+from do_bridge.driver.places import D1_JURISDICTIONS, D1_LOCATIONS, JURISDICTIONS, LOCATIONS
 from do_bridge.management.commands.relay import SUBCOMMANDS
 from do_bridge.tenancy.conf import DEFAULTS
 from tests.infra.pages import blocks_of, is_name_of_package
@@ -172,6 +173,19 @@ def test_the_protocols_kinds_of_errors_are_those_of_the_relay_and_of_the_driver(
     assert explained == set(re.findall(r'"(\w+)"', union))
     # SQLite's refusals have their classes by SQLite's own codes.
     assert explained - {"sql"} == set(_BY_KIND)
+
+
+def test_the_names_of_places_are_on_one_page_and_are_those_of_the_driver():
+    page = (DOCS / "howto" / "residency.md").read_text()
+    for row, everywhere, of_d1 in (
+        ("jurisdictions", JURISDICTIONS, D1_JURISDICTIONS),
+        ("locations", LOCATIONS, D1_LOCATIONS),
+    ):
+        objects, d1 = re.search(rf"^\| {row} \| (.*) \| (.*) \|$", page, re.MULTILINE).groups()
+        assert re.findall(r"`([a-z-]+)`", objects) == list(everywhere)
+        assert set(re.findall(r"`([a-z-]+)`", d1)) == set(of_d1)
+    lists = [one.name for one in PAGES if "`fedramp-high`" in one.read_text() or "`apac`" in one.read_text()]
+    assert lists == ["residency.md"]
 
 
 def test_the_limits_of_signing_in_are_those_that_the_threat_model_tells():

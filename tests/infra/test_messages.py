@@ -15,6 +15,7 @@ MESSAGES = list(messages())
 WORDS = {
     r"anew|besides|of late|all the same|but for\b|shall\b|so many\b|just now": "plain, modern words",
     r"meanwhile": "“since”, or what happened in between",
+    r"not registered( as)?|unregistered": "“does not exist”, of a tenant",
     r"there is none|is no (?!longer)[a-z]+|are no [a-z]+ of": "“is not …” or “does not exist”",
     r"nobody|somebody|anybody|whoever|who has": "who: a process, a user, a program",
     r"(was|were) to be\b": "“can't be”",

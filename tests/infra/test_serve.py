@@ -167,6 +167,8 @@ def test_a_fresh_checkout_is_served_with_secrets_of_its_own_and_ends_without_a_t
         assert len(re.findall(r'href="/t/[a-z0-9-]+/"', run.get("/"))) >= 2
         # The relay's port is not the usual one here.
         assert "Tenant x1: created" in run.in_another_terminal("create_tenant", "x1")
+        code = "from django.db import connection as c; print(c.settings_dict['OPTIONS']['transactions'])"
+        assert "optimistic" in run.in_another_terminal("shell", "-c", code)
         processes = run.started()
         assert any(b"workerd" in line for line in processes.values())
         secrets = [

@@ -2,7 +2,8 @@
 
 from io import StringIO
 
-from django.core.management import call_command
+import pytest
+from django.core.management import CommandError, call_command
 
 from blog.models import Post
 from do_bridge.tenancy import tenant_alias
@@ -19,6 +20,14 @@ def titles(slug):
 def run(*arguments):
     out = StringIO()
     call_command(*map(str, arguments), stdout=out, stderr=out, no_color=True)
+    return out.getvalue()
+
+
+def run_refused(match, *arguments):
+    """Run a command that raises a CommandError; return what it printed before."""
+    out = StringIO()
+    with pytest.raises(CommandError, match=match):
+        call_command(*map(str, arguments), stdout=out, stderr=out, no_color=True)
     return out.getvalue()
 
 

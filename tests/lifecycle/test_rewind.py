@@ -5,13 +5,14 @@ from datetime import timedelta
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError
+from django.db import DatabaseError
 from django.utils.timezone import now
 
 from accounts.models import Membership, Tenant, User
 from do_bridge.models import TenantBookmark, TenantState
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle.creation import create_tenant
-from do_bridge.tenancy.lifecycle.history import bookmarks
+from do_bridge.tenancy.lifecycle.history import bookmarks, rewind
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import read_tenant
 from do_bridge.tenancy.lifecycle.states import Operation, State
@@ -20,7 +21,7 @@ from do_bridge.tenancy.schema.errors import TenantBehind
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, unique_slug
-from tests.lifecycle.rewinding import bookmark, run, titles, undo_in, write
+from tests.lifecycle.rewinding import bookmark, run, run_refused, titles, undo_in, write
 
 
 def test_a_tenant_goes_back_to_a_bookmark_and_forth_on_a_stand_in(slug, author):
@@ -126,10 +127,38 @@ def test_a_former_tenants_data_does_not_come_back_on_a_stand_in(slug, author):
 
 
 def test_a_bookmark_that_the_platform_refuses_changes_nothing_on_a_stand_in(slug):
-    with pytest.raises(CommandError, match="history of the object does not have"):
-        run("tenant_restore", slug, "--bookmark", "ffffffff-0-0-0", "--noinput")
+    text = run_refused(
+        "was not restored. This point of the object's history can't be used: the platform",
+        "tenant_restore",
+        slug,
+        "--bookmark",
+        "ffffffff-0-0-0",
+        "--noinput",
+    )
+    assert "To undo this" not in text
     assert leases.look(slug).operation == ""
     assert titles(slug) == ["before"]
+    assert not TenantBookmark.objects.filter(slug=slug).exists()
+
+
+def test_a_restore_that_fails_in_the_middle_prints_the_way_back_on_a_stand_in(slug, author, monkeypatch):
+    def fail(alias):
+        raise DatabaseError("The connection was lost")
+
+    before = bookmark(slug)
+    write(slug, author, "bad")
+    with monkeypatch.context() as patched:
+        patched.setattr(rewind, "copy_content_types", fail)
+        text = run_refused("connection was lost", "tenant_restore", slug, "--bookmark", before, "--noinput")
+    assert text.count("To undo this") == 1
+    run("tenant_restore", slug, "--bookmark", undo_in(text), "--noinput")
+    assert titles(slug) == ["before", "bad"]
+    assert leases.look(slug).operation == ""
+
+
+def test_a_restore_prints_its_way_back_once_on_a_stand_in(slug):
+    text = run("tenant_restore", slug, "--bookmark", bookmark(slug), "--noinput")
+    assert text.count("To undo this") == 1
 
 
 def test_while_a_restore_is_not_finished_nobody_uses_the_tenant_on_a_stand_in(slug, author):
@@ -150,8 +179,9 @@ def test_while_a_restore_is_not_finished_nobody_uses_the_tenant_on_a_stand_in(sl
     [
         (["--to", "yesterday"], "is not a time"),
         ([], "required"),
-        (["--all", "--before-migration"], "Name one tenant"),
-        (["--to", "2999-01-01"], "in the future"),
+        (["--all", "--before-migration"], "Name one tenant or use --all, not both"),
+        (["--before-migration", "--since", "2026-01-01"], "--since chooses among all tenants"),
+        (["--to", "2999-01-01"], "history can't be used: the moment is in the future.$"),
         (["--to", "2020-01-01T00:00"], "30 days"),
         (["--before-migration"], "No bookmark from before"),
     ],
@@ -162,6 +192,40 @@ def test_what_cannot_be_meant_is_refused_on_a_stand_in(slug, arguments, text):
     assert titles(slug) == ["before"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--before-migration"], "Name one tenant, or use --all"),
+        (["--all", "--to", "2026-01-01", "--since", "2026-01-01"], "Use it with --before-migration"),
+        (["--all", "--before-migration"], "Add --since TIME"),
+        (["--all", "--before-migration", "--since", "2026-01-01", "--jobs", "0"], "1 or more"),
+    ],
+)
+def test_each_mistake_about_all_has_a_message_of_its_own(db, arguments, text):
+    run_refused(text, "tenant_restore", *arguments, "--noinput")
+
+
+def test_bookmarks_that_are_switched_off_are_named_as_the_reason(slug, settings):
+    since = ["--all", "--before-migration", "--since", now().isoformat(), "--noinput"]
+    run_refused("No tenant with data was migrated since .* UTC. Check the time", "tenant_restore", *since)
+    settings.DO_BRIDGE = {**settings.DO_BRIDGE, "BOOKMARKS": False}
+    for arguments in (since, [slug, "--before-migration", "--noinput"]):
+        run_refused(
+            r"is kept. DO_BRIDGE\['BOOKMARKS'\] is False, so .* (Use|Take)",
+            "tenant_restore",
+            *arguments,
+        )
+
+
+def test_a_list_without_bookmarks_says_so(slug):
+    assert run("tenant_bookmark", slug, "--list") == (
+        f"No bookmark of tenant '{slug}' is kept. `manage.py tenant_bookmark {slug}` keeps one.\n"
+    )
+    assert run("tenant_bookmark", slug, "--list", "--verbosity", "0") == ""
+    taken = bookmark(slug)
+    assert run("tenant_bookmark", slug, "--list").startswith(taken)
+
+
 def test_the_local_runtime_refuses_a_restore_and_the_tenant_goes_on(author):
     slug = unique_slug("local")
     create_tenant(slug)
@@ -170,8 +234,9 @@ def test_the_local_runtime_refuses_a_restore_and_the_tenant_goes_on(author):
     write(slug, author, "before")
     present = bookmark(slug)
     for target in (["--bookmark", present], ["--to", now().isoformat()]):
-        with pytest.raises(CommandError, match="keeps no history of objects"):
-            run("tenant_restore", slug, *target, "--noinput")
+        text = run_refused("keeps no history of objects", "tenant_restore", slug, *target, "--noinput")
+        assert "To undo this" not in text
+    assert [one.reason for one in bookmarks.listed(slug)] == [bookmarks.REQUEST]
     assert leases.look(slug).operation == ""
     write(slug, author, "after")
     assert titles(slug) == ["before", "after"]

@@ -175,7 +175,7 @@ def test_a_deletion_ends_a_restore_that_is_not_finished_on_a_stand_in(slug):
         )
     )
     assert code == -signal.SIGKILL, output
-    with pytest.raises(CommandError, match=r"Run tenant_restore again"):
+    with pytest.raises(CommandError, match=r"run `manage.py tenant_restore .* again"):
         run("migrate", "--database", tenant_alias(slug))
     run("tenant_delete", slug, "--yes")
     assert not read_tenant(slug).has_tables

@@ -6,7 +6,7 @@ from django.db import IntegrityError, OperationalError
 
 from do_bridge import driver
 from do_bridge.driver.exceptions import error_from
-from do_bridge.tenancy.schema.errors import TenantBehind
+from do_bridge.exceptions import DirectoryNotReady, Held, LedgerMissing, TenantBehind
 from project.faults import fault_of
 
 
@@ -58,7 +58,10 @@ def test_an_error_of_the_driver_is_named_through_djangos(error, code):
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (TenantBehind("behind"), "tenant_not_migrated"),
+        (TenantBehind("behind"), "tenant_not_ready"),
+        (Held("busy"), "tenant_busy"),
+        (LedgerMissing("no ledger"), "not_migrated"),
+        (DirectoryNotReady("no content types"), "not_migrated"),
         (
             ImproperlyConfigured("DATABASES['tenant/a']['HOST'] is empty: give it"),
             "relay_not_configured",

@@ -297,7 +297,7 @@ def test_wrong_arguments_are_errors_of_one_line(db, settings):
 
 
 def test_an_unknown_tenant_is_an_error_before_anything_is_written(storage, acme):
-    with pytest.raises(CommandError, match="Not registered as tenants: 'nobody'"):
+    with pytest.raises(CommandError, match="Tenant 'nobody' does not exist"):
         run("tenant_backup", "nobody")
     assert list_backups(storage) == []
 

@@ -2,14 +2,16 @@
 
 import io
 import json
+import re
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, get_commands, load_command_class
 
 from accounts.models import Tenant
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle import ledger
+from do_bridge.tenancy.lifecycle.states import Operation
 from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import unique_slug
 
@@ -69,19 +71,48 @@ def test_sizes_are_read_from_the_objects_and_an_unused_one_stays_unused(acme, un
 
 def test_a_tenant_that_is_behind_or_failed_shows_it(acme, zeta):
     TenantState.objects.filter(slug=acme.slug).update(fingerprint="0" * 64)
-    TenantState.objects.filter(slug=zeta.slug).update(operation="migrate", error="Broken: why")
+    TenantState.objects.filter(slug=zeta.slug).update(
+        operation="migrate", error="Broken: why,\nin two lines."
+    )
     try:
         rows = listed(acme.slug, zeta.slug)
         assert rows[acme.slug]["schema"] == "behind"
-        assert (rows[zeta.slug]["operation"], rows[zeta.slug]["error"]) == ("migrate", "Broken: why")
-        assert "migrate failed" in run("list_tenants", zeta.slug)
+        assert (rows[zeta.slug]["operation"], rows[zeta.slug]["error"]) == (
+            "migrate",
+            "Broken: why,\nin two lines.",
+        )
+        _, row, reason, _ = run("list_tenants", zeta.slug, no_color=True).splitlines()
+        assert "migrate failed" in row
+        command = f"manage.py migrate --database tenant/{zeta.slug}"
+        assert reason == f"    Broken: why, in two lines. To finish it, run `{command}` again."
     finally:
         ledger.emptied(acme.slug)
         ledger.emptied(zeta.slug)
 
 
+@pytest.mark.parametrize("operation", list(Operation))
+def test_the_command_below_a_failed_row_can_be_typed(acme, operation):
+    TenantState.objects.filter(slug=acme.slug).update(operation=operation, error="Broken: why")
+    try:
+        typed = re.search("run `manage.py (.*)` again", run("list_tenants", acme.slug))[1].split()
+    finally:
+        ledger.emptied(acme.slug)
+    places = {"FILE": "a.sqlite3", "SOURCE": "other", "JURISDICTION": "eu"}
+    command = load_command_class(get_commands()[typed[0]], typed[0])
+    options = command.create_parser("manage.py", typed[0]).parse_args(
+        [places.get(one, one) for one in typed[1:]]
+    )
+    assert acme.slug in " ".join(str(value) for value in vars(options).values())
+
+
+def test_the_help_explains_the_column_since(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        load_command_class("do_bridge", "list_tenants").run_from_argv(["manage.py", "list_tenants", "--help"])
+    assert "has been in this state (in settings.TIME_ZONE)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_unknown_slug_is_an_error_of_one_line(acme):
-    with pytest.raises(CommandError, match="Not registered as tenants: 'nobody'"):
+    with pytest.raises(CommandError, match="Tenant 'nobody' does not exist"):
         run("list_tenants", acme.slug, "nobody")
 
 

@@ -202,10 +202,49 @@ def test_the_row_of_a_tenant_keeps_its_place(in_eu):
         with pytest.raises(DatabaseError, match="keeps the place .*manage.py tenant_move"):
             Tenant.objects.filter(pk=tenant.pk).update(**values)
     Tenant.objects.filter(pk=tenant.pk).update(name="Renamed")
-    with pytest.raises(CommandError, match="exists already. .* tenant_move"):
-        run("create_tenant", in_eu, "--jurisdiction", "us")
-    assert "already exists" in run("create_tenant", in_eu, "--jurisdiction", "eu")
     assert leases.look(in_eu).jurisdiction == "eu"
+
+
+def test_creating_a_tenant_that_exists_elsewhere_names_both_places_and_the_way(in_eu):
+    for asked in ("us", "none"):
+        text = (
+            f"^Tenant '{in_eu}' exists already in the jurisdiction 'eu', and '{asked}' was asked for. "
+            f"To move it, run `manage.py tenant_move {in_eu} --jurisdiction {asked}`.$"
+        )
+        with pytest.raises(CommandError, match=text):
+            run("create_tenant", in_eu, "--jurisdiction", asked)
+        with pytest.raises(places.WrongPlace, match=text):
+            create_tenant(in_eu, jurisdiction=asked)
+    with pytest.raises(CommandError, match="location 'none', and 'weur' was asked for. A location can't"):
+        run("create_tenant", in_eu, "--jurisdiction", "eu", "--location", "weur")
+    assert "already exists" in run("create_tenant", in_eu, "--jurisdiction", "eu")
+    assert (leases.look(in_eu).jurisdiction, Tenant.objects.get(slug=in_eu).jurisdiction) == ("eu", "eu")
+
+
+def test_creating_a_tenant_again_without_its_location_keeps_the_location(slug, author):
+    create_tenant(slug, "Placed", [author], jurisdiction="eu", location="weur")
+    assert "already exists" in run("create_tenant", slug, "--jurisdiction", "eu")
+    assert Tenant.objects.get(slug=slug).location == leases.look(slug).location == "weur"
+
+
+def test_a_file_makes_its_other_tenants_if_one_exists_elsewhere(in_eu, tmp_path):
+    slug = unique_slug("p")
+    (tmp_path / "tenants.csv").write_text(f"{in_eu}\n{slug}\n")
+    out = StringIO()
+    with pytest.raises(CommandError, match=f"1 of 2 tenants failed: {in_eu}"):
+        call_command(
+            "create_tenants", str(tmp_path / "tenants.csv"), "--jurisdiction", "us", stdout=out, stderr=out
+        )
+    assert "exists already in the jurisdiction 'eu', and 'us' was asked for" in out.getvalue()
+    assert leases.look(slug).jurisdiction == "us"
+    clear(slug)
+
+
+def test_a_load_that_replaces_refuses_another_place(in_eu, tmp_path):
+    run("tenant_dump", in_eu, str(tmp_path / "dump.sqlite3"))
+    for option in (["--jurisdiction", "us"], ["--location", "weur"]):
+        with pytest.raises(CommandError, match="--replace keeps a tenant where it is. .*tenant_move"):
+            run("tenant_load", in_eu, str(tmp_path / "dump.sqlite3"), "--replace", "--yes", *option)
 
 
 # How it is found

@@ -56,7 +56,7 @@ def test_it_serves_one_tenant_until_it_is_ended(acme):
         ([], "Name a tenant"),
         (["x", "--database", "default"], "Name a tenant"),
         (["Not A Slug"], "not a valid slug"),
-        (["nobody-has-this"], "is not registered"),
+        (["nobody-has-this"], "does not exist"),
         (["--database", "nothing"], "no alias 'nothing'"),
         (["--database", "default", "--lease", "60"], "between 0.1 and 25"),
         (["--database", "default", "--port", "70000"], "can't be used"),

@@ -42,7 +42,10 @@ def as_typed(typo, monkeypatch):
 
 
 def refusal(slug):
-    return f"Tenant '{slug}' is not registered. Check the slug, or run `manage.py create_tenant {slug}`."
+    return (
+        f"Tenant '{slug}' does not exist. Check the slug with `manage.py list_tenants`, or run "
+        f"`manage.py create_tenant {slug}`."
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ def test_no_command_of_django_works_on_it(as_typed, arguments, tmp_path, monkeyp
     monkeypatch.setattr("sys.stdin", io.StringIO("CREATE TABLE zz (a);"))
     name, *rest = [argument.format(fixture=fixture) for argument in arguments]
     out = io.StringIO()
-    with pytest.raises(CommandError, match="is not registered") as caught:
+    with pytest.raises(CommandError, match="does not exist") as caught:
         call_command(name, *rest, database=tenant_alias(as_typed), stdout=out, stderr=out)
     assert str(caught.value).endswith(refusal(as_typed))
     monkeypatch.undo()
@@ -77,7 +80,7 @@ def test_no_command_of_django_works_on_it(as_typed, arguments, tmp_path, monkeyp
 
 def test_it_is_refused_as_often_as_it_is_tried(as_typed):
     for _ in range(2):
-        with pytest.raises(CommandError, match="is not registered"):
+        with pytest.raises(CommandError, match="does not exist"):
             connections[tenant_alias(as_typed)].ensure_connection()
 
 
@@ -107,7 +110,7 @@ def test_loaddata_is_refused_in_one_line_in_a_process_of_its_own(typo, tmp_path)
 
 def test_code_that_names_an_alias_is_believed_but_dbshell_is_not(typo, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("CREATE TABLE zz (a);"))
-    with pytest.raises(CommandError, match="is not registered"):
+    with pytest.raises(CommandError, match="does not exist"):
         call_command("dbshell", database=tenant_alias(typo))
     assert not has_tables(typo)
     call_command("migrate", database=tenant_alias(typo), verbosity=0)

@@ -7,7 +7,7 @@ export type Scope = "all" | "tenants" | "directory";
 
 export type Access = Scope | "denied" | "unconfigured";
 
-/** The secrets that hold tokens, by name; without RELAY_TOKEN the Worker serves nobody. */
+/** The secrets that hold tokens, by name; without RELAY_TOKEN the Worker refuses every request. */
 export type Secrets = Partial<Record<TokenName, string>>;
 
 const TOKENS = [

@@ -24,7 +24,7 @@ export function placementRefusal(env: Env, { jurisdiction }: ObjectDatabase): Fa
   try {
     objectsIn(env, jurisdiction);
   } catch (error) {
-    // The local runtime has none, and the platform does not know every name.
+    // The local runtime has no jurisdictions, and the platform may not have this one.
     const reason = error instanceof Error ? error.message : "the runtime threw something other than an error";
     const message = `the runtime has no objects in the jurisdiction ${jurisdiction}: ${reason}`;
     return { kind: "unsupported", message, effect: "none" };
@@ -35,7 +35,7 @@ export function placementRefusal(env: Env, { jurisdiction }: ObjectDatabase): Fa
 /** A stub of the object. Throws if the runtime does not have the jurisdiction: see `placementRefusal`. */
 export function stubOf(env: Env, { name, jurisdiction, location }: Place): DurableObjectStub<Tenant> {
   const objects = objectsIn(env, jurisdiction);
-  // The relay's own hint is meant for objects that may be anywhere.
+  // The relay's own hint applies only to objects in no jurisdiction.
   const hint = location ?? (jurisdiction === undefined ? text(env.LOCATION_HINT) : undefined);
   return hint === undefined
     ? objects.getByName(name)
@@ -54,7 +54,7 @@ function outside(served: string, asked: string | undefined): Failure {
   return { kind: "forbidden", message, effect: "none" };
 }
 
-/** A deployment sets the variables to other texts than the configuration's, which are empty. */
+/** The value of a variable; undefined if it is empty, as in the configuration without a deployment. */
 function text(variable: unknown): string | undefined {
   return typeof variable === "string" && variable !== "" ? variable : undefined;
 }

@@ -7,7 +7,7 @@ import type { Answer, Failure } from "./protocol";
 /** Hands the bookmark that undoes a restore to the caller, before the object restarts. */
 export type Tell = (undo: string) => Promise<void>;
 
-/** The runtime's answer, word for word, if it keeps no history; a local one does not. */
+/** A part of the error of a runtime that keeps no history, such as the local one. */
 const NO_HISTORY = "does not implement point-in-time recovery";
 
 /** The platform's limit. */
@@ -33,8 +33,8 @@ export async function bookmark(storage: DurableObjectStorage, at: number | undef
 /**
  * Restarts the object at a bookmark. Returns only a refusal: the restart ends the call with an error.
  *
- * The bookmark that undoes the restore is handed out before. An object that has been told to restore does so at its
- * next restart, whenever that is, so nothing may come between the two that could keep it alive.
+ * The caller gets the bookmark that undoes the restore first. After `onNextSessionRestoreBookmark` the object restores
+ * at its next restart, at any time, so nothing may run between that call and the restart that could delay it.
  */
 export async function restore(state: DurableObjectState, target: string, tell: Tell): Promise<Answer> {
   let undo: string;
@@ -46,7 +46,7 @@ export async function restore(state: DurableObjectState, target: string, tell: T
   try {
     await Promise.race([tell(undo), scheduler.wait(TELL_MS)]);
   } catch {
-    // The caller has gone. It may not take the object with it halfway.
+    // The caller has disconnected. The restore continues, because it has begun.
   }
   state.abort("the object restarts to restore a bookmark");
   throw new Error("the object did not restart");

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from accounts.models import Tenant
 from blog.importing import BadLine, read_records, write_posts
 from do_bridge import tenant_context
+from do_bridge.tenancy.tenants import no_such_tenant
 
 
 class Command(BaseCommand):
@@ -24,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *, file, tenant, **_options):
         if not Tenant.objects.filter(slug=tenant).exists():
-            raise CommandError(f"Tenant {tenant!r} does not exist. Check the slug.")
+            raise CommandError(no_such_tenant(tenant))
         try:
             # Read as bytes, so that an invalid character is reported with the number of its line.
             with Path(file).open("rb") as lines:

@@ -19,7 +19,7 @@ class Seen:
     """What a visit has seen of one database: a `do_bridge.driver.replicas.D1Session`.
 
     `bookmark` is the newest one, or None. `losses` counts the events after which it is too old: a write that
-    failed, or an answer without a bookmark. Reads then go to the primary, until an answer of its brings a
+    failed, or an answer without a bookmark. Reads then go to the primary, until one of its answers brings a
     bookmark that covers them.
     """
 
@@ -124,7 +124,7 @@ def session_of(wrapper, database):
 
 @contextmanager
 def visiting(visit):
-    """Let the block's reads use replicas, as the visit says."""
+    """Let the block's reads use replicas, within the limits of the visit."""
     token = _visit.set(visit)
     try:
         yield visit

@@ -128,7 +128,7 @@ def next_statement(work):
         try:
             return peek(work)[0]
         except (Exception, _Stop):
-            return None  # Whoever runs it later gets the error.
+            return None  # The error is raised again when the query runs.
 
 
 def _stop(*args):

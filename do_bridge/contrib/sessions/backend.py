@@ -74,7 +74,7 @@ def _can_join(session_model: Any) -> bool:
     # Tenants' guards are a subclass of the manager's own class.
     manager = getattr(manager, "do_bridge_base", manager)
     return (
-        # A manager may hide users, and nobody may sign in as a hidden one.
+        # A manager may hide users, and a hidden user can't sign in.
         manager.get_queryset is BaseManager.get_queryset
         and router.db_for_read(user_model) == router.db_for_read(session_model)
     )

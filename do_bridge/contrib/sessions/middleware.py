@@ -15,8 +15,8 @@ from django.utils.functional import SimpleLazyObject
 class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
     """Django's, but `request.user` takes no statement beside that for the session.
 
-    Whatever is not the plain case is left to Django: a user who is missing or may not sign in, a session that
-    a change of the password or of SECRET_KEY has ended, an authentication backend that reads users itself.
+    Django handles the other cases: a user who is missing or may not sign in, a session that a change of the
+    password or of SECRET_KEY has ended, an authentication backend that reads users itself.
     """
 
     def process_request(self, request: Any) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("do_bridge.driver")
 
-# Seconds: how often idle sessions are looked at, and how long to wait after a failure, at first and at most.
+# Seconds between two checks of idle sessions, and after a failure at first and at most.
 _LOOKS: Final = PATIENCE
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 60.0
@@ -67,9 +67,9 @@ def _keep(find_pool: weakref.ref[RelayPool], wakes: queue.SimpleQueue[bool]) -> 
             wait = 0.0
         except Error as error:
             wait = min(max(wait * 2, _FIRST_WAIT), _LONGEST_WAIT)
-            # Whoever calls the relay next is told, too.
+            # The next call to the relay raises the same error.
             logger.debug("No relay session could be opened ahead: %s", error)
-        # The pool has to be free to go while this waits.
+        # While this waits, no reference may keep the pool alive.
         del pool
         if not _rest(wakes, wait):
             return

@@ -17,7 +17,7 @@ logger = logging.getLogger("do_bridge.inspection")
 
 
 class Refused(Exception):
-    """The work was not done, and the message says why."""
+    """The work was not done; the message has the reason."""
 
 
 def _run(command, *arguments, **options):

@@ -51,7 +51,7 @@ def _run(job):
         with directory_context():
             run(job)
     except Exception:
-        # The job's page shows that nobody works on it, and takes it up again.
+        # The job's page shows that the job is not running, and continues it.
         logger.exception("Job %d (%s) was cut off", job.pk, job.action)
     finally:
         connections.close_all()

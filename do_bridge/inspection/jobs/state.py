@@ -37,7 +37,7 @@ def items(job):
 
 
 def start(action, slugs, author):
-    """Store a new job, which nobody works on yet, and return it."""
+    """Store a new job, which is not running yet, and return it."""
     directory = conf("DIRECTORY_ALIAS")
     job = Job(action=action, author=author, created=timezone.now(), total=len(slugs), state=Job.State.STOPPED)
     job.save(using=directory, force_insert=True)

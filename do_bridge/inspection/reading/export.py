@@ -26,7 +26,7 @@ class _Chunks:
         after, is_first = None, True
         while True:
             rows, after = self._next(after)
-            # The first one also says that there are none.
+            # The first one also shows that there are no rows.
             if rows or is_first:
                 yield rows
             if after is None:

@@ -46,7 +46,7 @@ class Counter:
     def add(self, alias, call, *, quietly=False):
         """Add one request of the driver.
 
-        With `quietly` the request alone is no reason to write the sums.
+        With `quietly` the request alone does not cause a write of the sums.
         """
         if not conf("USAGE") or (alias != conf("DIRECTORY_ALIAS") and alias_slug(alias) is None):
             return

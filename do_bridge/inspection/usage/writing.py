@@ -99,7 +99,7 @@ class Writer:
             wrapper.wrap_database_errors,
             contextlib.closing(connect(wrapper, timeout=PATIENCE)) as connection,
         ):
-            # Observers see another name. The request is counted for the next write, but is no reason for one.
+            # Observers see another name. The request is counted with the next write, but does not cause one.
             connection.name = NAME
             connection.on_call = partial(self.counter.add, alias, quietly=True)
             connection.execute_batch(statements)

@@ -9,7 +9,7 @@ from django.db import connections
 from do_bridge.management.base import TenantsCommand
 from do_bridge.management.fleets import run_fleet
 from do_bridge.tenancy.migrate.fleet import Outcome
-from do_bridge.tenancy.tenants import registered_slugs
+from do_bridge.tenancy.tenants import no_such_tenant, registered_slugs
 
 from .tenant_command import add_command_arguments, check_command, run_for_tenant
 
@@ -68,7 +68,7 @@ def _chosen(wanted):
     slugs = registered_slugs()
     unknown = sorted(set(wanted) - set(slugs))
     if unknown:
-        raise CommandError(f"Not registered as tenants: {', '.join(map(repr, unknown))}. Check the slugs.")
+        raise CommandError(no_such_tenant(*unknown))
     return [slug for slug in slugs if not wanted or slug in wanted]
 
 

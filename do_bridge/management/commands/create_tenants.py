@@ -103,7 +103,7 @@ class Command(TenantsCommand):
             try:
                 for one in write_rows([(wanted[slug], firsts[slug]) for slug in slugs]):
                     made[one.row.slug][0] = one
-            except Unsettled:
+            except (Unsettled, WrongPlace):
                 # `work` writes the rows of this chunk one by one instead.
                 return
 

@@ -25,7 +25,7 @@ class Command(BaseCommand):
         try:
             bookmark = required_time_travel(database).bookmark(at)
         except driver.Error as error:
-            raise CommandError(f"No bookmark of {database!r} was taken: {error}.") from error
+            raise CommandError(f"No bookmark of {database!r} was taken. {error}.") from error
         if verbosity >= 1 and at is not None:
             self.stderr.write(f"The moment is {shown(at)}.")
         self.stdout.write(bookmark)

@@ -37,7 +37,7 @@ class Command(BaseCommand):
             bookmark = bookmark or travel.bookmark(to)
             undo = travel.bookmark()
         except driver.Error as error:
-            raise CommandError(f"{database!r} was not restored: {error}.") from error
+            raise CommandError(f"{database!r} was not restored. {error}.") from error
         self._ask(database, moment, interactive)
         has_tenants = tenant_databases() is not None and database == conf("DIRECTORY_ALIAS")
         before = _slugs() if has_tenants else None
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         except driver.Error as error:
             unknown = error.effect == "unknown"
             again = " Run the command again with the same bookmark, which does no harm." if unknown else ""
-            raise CommandError(f"{database!r} was not restored: {str(error).rstrip('.')}.{again}") from error
+            raise CommandError(f"{database!r} was not restored. {str(error).rstrip('.')}.{again}") from error
         connections[database].close()
         self.stdout.write(self.style.SUCCESS(f"{database!r} was restored."))
         self._print_undo(database, restored.previous)

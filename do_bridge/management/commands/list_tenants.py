@@ -12,13 +12,14 @@ from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.emptying import connected
+from do_bridge.tenancy.lifecycle.states import again
 from do_bridge.tenancy.lifecycle.tenant_rows import has_name
 from do_bridge.tenancy.migrate.fleet import JOBS, Fleet, Outcome
 from do_bridge.tenancy.migrate.targets import is_there
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, code_migrations
 from do_bridge.tenancy.slugs import tenant_alias
-from do_bridge.tenancy.tenants import CHUNK, registered_slugs, tenant_model
+from do_bridge.tenancy.tenants import CHUNK, no_such_tenant, registered_slugs, tenant_model
 
 COLUMNS = ("slug", "state", "schema", "place", "since", "size", "name")
 
@@ -27,8 +28,9 @@ class Command(TenantsCommand):
     """Read the ledger in D1, and the tenants' objects only for their sizes."""
 
     help = (
-        "Lists the tenants: state, whether the schema is up to date, and since when. Reads the shared "
-        "database alone; with --sizes it also reads the size of each tenant's database."
+        "Lists the tenants: state, whether the schema is up to date, and since when the tenant has been in "
+        "this state (in settings.TIME_ZONE). The reason for a failure follows below its row. Reads the "
+        "shared database alone; with --sizes it also reads the size of each tenant's database."
     )
 
     def add_arguments(self, parser):
@@ -49,9 +51,7 @@ class Command(TenantsCommand):
         except DatabaseError as error:
             raise CommandError(f"The list of tenants can't be read: {error}") from error
         if unknown := sorted(set(slugs) - {row["slug"] for row in rows}):
-            raise CommandError(
-                f"Not registered as tenants: {', '.join(map(repr, unknown))}. Check the slugs."
-            )
+            raise CommandError(no_such_tenant(*unknown))
         failed = self._add_sizes(rows, jobs, verbosity) if sizes else []
         if options["json"]:
             for row in rows:
@@ -93,9 +93,11 @@ class Command(TenantsCommand):
         cells = [[name.upper() for name in columns]]
         cells += [[_cell(row, name) for name in columns] for row in rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        for line in cells:
+        for line, reason in zip(cells, ["", *map(_reason, rows)], strict=True):
             padded = (text.ljust(width) for text, width in zip(line, widths, strict=True))
             self.stdout.write("  ".join(padded).rstrip())
+            if reason:
+                self.stdout.write(self.style.ERROR(f"    {reason}"))
         self.stdout.write(f"{len(rows)} tenants.")
 
 
@@ -148,6 +150,14 @@ def _row(slug, name, state, current):
         if state.fingerprint and state.state == ledger.READY:
             row["schema"] = "up to date" if state.fingerprint in current else "behind"
     return row
+
+
+def _reason(row):
+    """Return, on one line, why the tenant's operation failed and what finishes it."""
+    if not (row["operation"] and row["error"]):
+        return ""
+    text = " ".join(row["error"].split()).rstrip(".")
+    return f"{text}. To finish it, {again(row['operation'], row['slug'])}."
 
 
 def _cell(row, name):

@@ -20,7 +20,7 @@ from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.lease.database_lease import database_lease
 from do_bridge.tenancy.lifecycle.looking import read_tenant, refuse_elsewhere, unchecked
 from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
-from do_bridge.tenancy.lifecycle.states import Do, Operation
+from do_bridge.tenancy.lifecycle.states import EXCLUSIVE, Do, Operation
 from do_bridge.tenancy.migrate.bring import LeasedFleet, Steps
 from do_bridge.tenancy.migrate.catch_up import named
 from do_bridge.tenancy.migrate.executor import prune_removed, settle_fingerprint
@@ -37,10 +37,11 @@ from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.errors import TenantUnclaimed
 from do_bridge.tenancy.schema.fingerprint import of
 from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
-from do_bridge.tenancy.tenants import is_registered, registered_slugs, tenant_model
+from do_bridge.tenancy.tenants import is_registered, no_such_tenant, registered_slugs, tenant_model
 
 SHOWN = 20
 BEHIND = "behind"
+BUSY = "busy, not checked"
 
 
 class Command(MigrateCommand):
@@ -111,10 +112,12 @@ class Command(MigrateCommand):
             )
         slug = alias_slug(database)
         if self.is_typed and slug is not None and not self._ask_directory(is_registered, slug):
-            raise CommandError(
-                f"Tenant {slug!r} is not registered. Check the slug, or run `manage.py create_tenant {slug}`."
-            )
+            raise CommandError(no_such_tenant(slug))
         looks_only = options["plan"] or options["check_unapplied"]
+        if self.is_typed and looks_only and slug is not None:
+            row = self._ask_directory(leases.look, slug)
+            if row.operation in EXCLUSIVE and not row.is_live:
+                raise CommandError(leases.interrupted(row))
         if not (looks_only or options.get("with_other_apps")):
             refuse_other_project(database)
         if slug is None and not looks_only:
@@ -218,12 +221,13 @@ class Command(MigrateCommand):
             total, todo, states, target = self._ask_directory(self._places, options)
         except TargetError as error:
             raise CommandError(str(error)) from error
+        unready = self._unready(states) if options["plan"] or options["check_unapplied"] else {}
         if options["plan"]:
-            return self._show_plans(todo, states, options)
+            return self._show_plans(todo, states, unready, options)
         # `check` imports this module, too.
         from tqdm import tqdm
 
-        fleet = self._fleet(options)
+        fleet = self._fleet(options, unready)
         # The raw stream, because Django's wrapper adds a newline after each step of the bar.
         quiet = options["verbosity"] < 1 or not self.stderr.isatty()
         with tqdm(total=len(todo), unit="tenant", file=self.stderr._out, disable=quiet) as bar:
@@ -233,6 +237,12 @@ class Command(MigrateCommand):
         is_check = options["check_unapplied"]
         self._report(fleet, total, len(todo), options["verbosity"], is_check=is_check)
         return None
+
+    def _unready(self, states):
+        """Return {slug: its present leases.Row} of tenants that no process may use now."""
+        slugs = [slug for slug, state in states.items() if state.operation in EXCLUSIVE]
+        rows = self._ask_directory(leases.look_at_many, slugs) if slugs else {}
+        return {slug: row for slug, row in rows.items() if row.operation in EXCLUSIVE}
 
     @staticmethod
     def _note_reached(fleet, target):
@@ -251,10 +261,7 @@ class Command(MigrateCommand):
             tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
             registered = registered_slugs(tenants.filter(slug__in=chosen))
             if unknown := sorted({*chosen} - {*registered}):
-                raise CommandError(
-                    f"Not registered as tenants: {', '.join(map(repr, unknown))}. "
-                    "Check the slugs after --tenant."
-                )
+                raise CommandError(no_such_tenant(*unknown))
         total, noted = ledger.survey(chosen)
         there = []
         if target is not None:
@@ -269,10 +276,10 @@ class Command(MigrateCommand):
             todo = [slug for slug in todo if slug not in states or not ledger.is_at(states[slug], *there)]
         return total, todo, states, target
 
-    def _fleet(self, options):
+    def _fleet(self, options, unready):
         quiet = {**options, "verbosity": 0, "noted": False}
         if options["check_unapplied"]:
-            return Fleet(lambda slug: self._check_one(slug, quiet), jobs=options["jobs"])
+            return Fleet(lambda slug: self._check_one(slug, quiet, unready.get(slug)), jobs=options["jobs"])
 
         def migrate_one(slug):
             # One Command for each tenant, because Django's keeps its options as attributes.
@@ -290,16 +297,23 @@ class Command(MigrateCommand):
             jobs=options["jobs"],
         ).fleet()
 
-    def _check_one(self, slug, options):
+    def _check_one(self, slug, options, row):
+        if row is not None:
+            # What its object holds is not the tenant's yet, or no longer.
+            return Outcome(slug, BUSY) if row.is_live else Outcome(slug, error=leases.interrupted(row))
         try:
             Command(stdout=self.stdout._out)._migrate_alias(tenant_alias(slug), options)
         except SystemExit:  # Django's --check ends the process if migrations are missing
             return Outcome(slug, BEHIND)
         return Outcome(slug)
 
-    def _show_plans(self, todo, states, options):
+    def _show_plans(self, todo, states, unready, options):
         """Print the plan once for all tenants with the same schema."""
         groups = {}
+        interrupted = [row for row in unready.values() if not row.is_live]
+        for row in interrupted:
+            self.stdout.write(self.style.ERROR(leases.interrupted(row)))
+        todo = [slug for slug in todo if slug not in unready]
         for slug in todo:
             state = states.get(slug)
             groups.setdefault(state.fingerprint if state is not None else "", []).append(slug)
@@ -308,8 +322,11 @@ class Command(MigrateCommand):
             self.stdout.write(self.style.MIGRATE_HEADING(f"Tenant {slugs[0]}{others}"))
             self._migrate_alias(tenant_alias(slugs[0]), {**options, "check_unapplied": False})
         if not todo:
-            self.stdout.write("All tenants are up to date.")
-        elif options["check_unapplied"]:
+            self.stdout.write(f"{'The other' if unready else 'All'} tenants are up to date.")
+        if interrupted and options["check_unapplied"]:
+            names = _some([row.slug for row in interrupted])
+            raise CommandError(f"These tenants are not ready: {names}. The lines above have the reasons.")
+        if todo and options["check_unapplied"]:
             raise CommandError(
                 f"{len(todo)} tenants are behind. Run `manage.py migrate --database tenant` to migrate them."
             )
@@ -317,24 +334,26 @@ class Command(MigrateCommand):
     def _report(self, fleet, total, todo, verbosity, *, is_check=False):
         failures = [outcome for outcome in fleet.outcomes if outcome.failed]
         behind = [outcome.slug for outcome in fleet.outcomes if outcome.text == BEHIND]
-        done = len(fleet.outcomes) - len(failures) - len(behind)
+        busy = sum(outcome.text == BUSY for outcome in fleet.outcomes)
+        done = len(fleet.outcomes) - len(failures) - len(behind) - busy
         if verbosity >= 1:
             shown = fleet.outcomes if verbosity > 1 or len(fleet.outcomes) <= SHOWN else failures
             width = max((len(outcome.slug) for outcome in shown), default=0)
             for one in sorted(shown, key=lambda outcome: outcome.slug):
-                style = self.style.WARNING if one.text == BEHIND else self.style.SUCCESS
+                style = self.style.WARNING if one.text in (BEHIND, BUSY) else self.style.SUCCESS
                 text = self.style.ERROR(one.error) if one.failed else style(one.text)
                 self.stdout.write(f"  {one.slug:<{width}}  {one.seconds:6.1f} s  {text}")
-            there, left = total - todo, todo - len(fleet.outcomes)
+            there, left = total - todo, todo - len(fleet.outcomes) + busy
             if is_check:
                 counts = f"{len(behind)} behind, {there + done} up to date, {left} not checked."
             else:
                 counts = f"{done} migrated, {there} already up to date, {left} not started."
             self.stdout.write(f"{total} tenants, {len(failures)} failed: {counts}")
-        self._end(fleet, total, todo, [one.slug for one in failures], behind)
+        again = "The table has the reasons." if is_check else "Run the command again for them."
+        self._end(fleet, total, todo, [one.slug for one in failures], behind, again)
 
     @staticmethod
-    def _end(fleet, total, todo, failed, behind):
+    def _end(fleet, total, todo, failed, behind, again):
         """Raise CommandError if a tenant failed, was not reached, or is behind."""
         if fleet.interrupted:
             raise CommandError(
@@ -343,9 +362,7 @@ class Command(MigrateCommand):
                 returncode=130,
             )
         if failed:
-            raise CommandError(
-                f"{len(failed)} of {total} tenants failed: {_some(failed)}. Run the command again for them."
-            )
+            raise CommandError(f"{len(failed)} of {total} tenants failed: {_some(failed)}. {again}")
         if behind:
             verb = "is" if len(behind) == 1 else "are"
             raise CommandError(

@@ -12,7 +12,7 @@ from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.migrate.fleet import JOBS, Fleet, Outcome
 from do_bridge.tenancy.slugs import ALIAS_PREFIX, alias_slug
-from do_bridge.tenancy.tenants import registered_slugs, tenant_model
+from do_bridge.tenancy.tenants import no_such_tenant, registered_slugs, tenant_model
 
 SHOWN = 20
 
@@ -186,7 +186,7 @@ def _chosen(slugs):
     """
     found = registered_slugs() if not slugs else _registered(slugs)
     if unknown := sorted({*slugs} - {*found}):
-        raise CommandError(f"Not registered as tenants: {', '.join(map(repr, unknown))}. Check the slugs.")
+        raise CommandError(no_such_tenant(*unknown))
     return found
 
 

@@ -29,7 +29,7 @@ class Command(TenantsCommand):
             validate_slug(slug)
             refuse_unregistered(slug)
             if options["list"]:
-                self._list(slug)
+                self._list(slug, verbosity)
                 return
             row = leases.look(slug)
             bookmark = bookmarks.bookmark_of(row, at)
@@ -37,13 +37,19 @@ class Command(TenantsCommand):
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
         except Error as error:
-            raise CommandError(f"No bookmark of tenant {slug!r} was taken: {error}") from error
+            text = str(error).rstrip(".")
+            raise CommandError(f"No bookmark of tenant {slug!r} was taken. {text}.") from error
         if verbosity >= 1 and at is not None:
             self.stderr.write(f"The moment is {shown(at)}.")
         self.stdout.write(bookmark)
 
-    def _list(self, slug):
-        for one in bookmarks.listed(slug):
+    def _list(self, slug, verbosity):
+        found = list(bookmarks.listed(slug))
+        if not found and verbosity >= 1:
+            self.stderr.write(
+                f"No bookmark of tenant {slug!r} is kept. `manage.py tenant_bookmark {slug}` keeps one."
+            )
+        for one in found:
             is_target = one.used and one.reason != bookmarks.RESTORE
             used = f", restored {shown(one.used)}" if is_target else ""
             self.stdout.write(f"{one.bookmark}  {shown(one.taken)}  {one.get_reason_display()}{used}")

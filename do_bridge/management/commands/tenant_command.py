@@ -10,7 +10,7 @@ from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.context import tenant_context
 from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.slugs import InvalidSlug, tenant_alias
-from do_bridge.tenancy.tenants import is_registered
+from do_bridge.tenancy.tenants import is_registered, no_such_tenant
 
 _ACCOUNTS = "users and their passwords are in the shared database. Run `manage.py {name}`"
 _SHARED = "it works on what all tenants share. Run `manage.py {name}`"
@@ -72,9 +72,7 @@ class Command(TenantsCommand):
         except InvalidSlug as error:
             raise CommandError(str(error)) from error
         if not is_registered(slug):
-            raise CommandError(
-                f"Tenant {slug!r} does not exist. Check the slug, or run `manage.py create_tenant {slug}`."
-            )
+            raise CommandError(no_such_tenant(slug))
         run_for_tenant(slug, command_name, arguments, stdout=self.stdout, stderr=self.stderr)
 
 

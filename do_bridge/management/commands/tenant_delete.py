@@ -8,6 +8,7 @@ from django.db import DatabaseError
 from django.db.models import ProtectedError, RestrictedError
 
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.caches import warn_of_caches
 from do_bridge.tenancy.lifecycle.deletion import delete_tenant, is_known
 from do_bridge.tenancy.lifecycle.provision import has_tables
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
@@ -36,7 +37,10 @@ class Command(TenantsCommand):
             validate_slug(slug)
             known = is_known(slug)
             if not known and not has_tables(slug):
-                raise CommandError(f"Tenant {slug!r} does not exist, and its database is empty.")
+                raise CommandError(
+                    f"Tenant {slug!r} does not exist, and its database is empty. Check the slug with "
+                    "`manage.py list_tenants`."
+                )
             if not yes:
                 self._ask(slug, known)
             delete_tenant(slug, partial(self._dump, slug, dump, verbosity < 1) if dump else None)
@@ -46,6 +50,7 @@ class Command(TenantsCommand):
             raise CommandError(f"Tenant {slug!r} was not deleted: {error}. Run the command again.") from error
         if verbosity >= 1:
             self.stdout.write(self.style.SUCCESS(f"Tenant {slug} was deleted."))
+            warn_of_caches(self)
 
     def _dump(self, slug, file, quiet, then):
         def empty(connection):

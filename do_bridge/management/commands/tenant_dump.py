@@ -11,7 +11,7 @@ from do_bridge.driver.limits import LONGEST_LEASE
 from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.lifecycle.transfer.dump import dump_tenant
 from do_bridge.tenancy.slugs import InvalidSlug, validate_slug
-from do_bridge.tenancy.tenants import is_registered
+from do_bridge.tenancy.tenants import is_registered, no_such_tenant
 
 
 class Command(TenantsCommand):
@@ -54,7 +54,7 @@ def dump_to(command, slug, file, *, lease=LONGEST_LEASE, quiet=False, strict=Fal
     try:
         validate_slug(slug)
         if not is_registered(slug):
-            raise CommandError(f"Tenant {slug!r} does not exist. Check the slug.")
+            raise CommandError(no_such_tenant(slug))
         # The raw stream, because Django's wrapper adds a newline after each step of the bar.
         terminal = not quiet and command.stderr.isatty()
         with tqdm(unit="row", file=command.stderr._out, disable=not terminal) as bar:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from do_bridge.backends.sqlite_file.filling import CountsDiffer
 from do_bridge.backends.sqlite_file.fitness import UnfitFile
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.caches import warn_of_caches
 from do_bridge.management.loads import (
     add_dry_run,
     interrupted,
@@ -70,6 +71,11 @@ class Command(TenantsCommand):
 
     def handle(self, *, slug, file, name, verbosity, fields=(), dry_run=False, **options):
         if options.get("replace"):
+            if options.get("jurisdiction") or options.get("location"):
+                raise CommandError(
+                    "--replace keeps a tenant where it is. Leave out --jurisdiction and --location, or move "
+                    f"the tenant with `manage.py tenant_move {slug} --jurisdiction NAME`."
+                )
             report = self._replace(slug, file, verbosity < 1, dry_run=dry_run, yes=options.get("yes"))
         else:
             with _told(slug):
@@ -79,6 +85,8 @@ class Command(TenantsCommand):
         if verbosity >= 1:
             write_counts(self, report, f"Tenant {slug}", dry_run=dry_run)
             self._write_rows_left_out(report)
+            if options.get("replace") and not dry_run:
+                warn_of_caches(self)
         warn_left_out(self, report)
         if not dry_run:
             self._warn(slug, known.migrations_of(report.fingerprint) or frozenset())

@@ -7,7 +7,7 @@ from django.db import DatabaseError
 from do_bridge.management.base import TenantsCommand
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle.tenant_rows import has_name
-from do_bridge.tenancy.tenants import tenant_model
+from do_bridge.tenancy.tenants import no_such_tenant, tenant_model
 
 
 class Command(TenantsCommand):
@@ -32,7 +32,7 @@ class Command(TenantsCommand):
         try:
             tenant = model._base_manager.using(conf("DIRECTORY_ALIAS")).filter(slug=slug).first()
             if tenant is None:
-                raise CommandError(f"Tenant {slug!r} does not exist. `manage.py list_tenants` lists all.")
+                raise CommandError(no_such_tenant(slug))
             tenant.name = model._meta.get_field("name").clean(name, tenant)
             tenant.save(update_fields=["name"])
         except ValidationError as error:

@@ -6,6 +6,7 @@ from django.core.management.base import CommandError
 from django.db import Error
 
 from do_bridge.management.base import TenantsCommand
+from do_bridge.management.caches import warn_of_caches
 from do_bridge.management.fleets import run_fleet
 from do_bridge.management.moments import add_moment, shown
 from do_bridge.management.named_tenants import refuse_unregistered
@@ -61,12 +62,8 @@ class Command(TenantsCommand):
 
     def handle(self, *, slug, **options):
         is_whole = options["all"]
-        if is_whole == bool(slug):
-            raise CommandError("Name one tenant, or use --all.")
-        if is_whole != bool(options["since"]) or (is_whole and not options["before_migration"]):
-            raise CommandError("--all needs --before-migration and --since, and --since needs --all.")
-        if options["jobs"] < 1:
-            raise CommandError("--jobs must be 1 or more.")
+        if text := _misuse(slug, options):
+            raise CommandError(text)
         try:
             if is_whole:
                 self._restore_all(options)
@@ -84,7 +81,7 @@ class Command(TenantsCommand):
         try:
             bookmark, moment = self._target(slug, options)
         except Error as error:
-            raise CommandError(f"Tenant {slug!r} was not restored: {error}") from error
+            raise CommandError(_not_restored(slug, error)) from error
         if options["interactive"]:
             self._ask(slug, f"This takes tenant {slug!r} back to {moment}. What was written since is gone.")
         elif verbosity >= 1:
@@ -110,8 +107,8 @@ class Command(TenantsCommand):
         found = bookmarks.before_last_migration(slug)
         if found is None:
             raise CommandError(
-                f"No bookmark from before a migration of tenant {slug!r} is kept. Use --to, or run "
-                f"`manage.py tenant_bookmark {slug} --list`."
+                f"No bookmark from before a migration of tenant {slug!r} is kept. {_switched_off()}Use --to, "
+                f"or run `manage.py tenant_bookmark {slug} --list`."
             )
         is_unfinished = leases.look(slug).operation == Operation.REWIND
         if found.restored is not None and found.restored > found.taken and not is_unfinished:
@@ -145,9 +142,7 @@ class Command(TenantsCommand):
                     "earlier code first, or set DO_BRIDGE['CATCH_UP'] = False."
                 )
             )
-        self.stderr.write(
-            "Django's cache may still have entries from before. If the tenant's pages use it, clear it."
-        )
+        warn_of_caches(self)
 
     # All tenants
 
@@ -158,9 +153,7 @@ class Command(TenantsCommand):
         except Error as error:
             raise CommandError(f"The bookmarks can't be read: {error}") from error
         if not slugs:
-            raise CommandError(
-                f"No tenant was migrated since {shown(options['since'])}, or all of them were restored since."
-            )
+            raise CommandError(_none_since(options["since"]))
         moments = sorted(found[slug].taken for slug in slugs)
         text = (
             f"{len(slugs)} tenants go back to before their migrations between {shown(moments[0])} and "
@@ -183,9 +176,45 @@ class Command(TenantsCommand):
                 self._advise(by_migration=True)
 
 
+def _misuse(slug, options):
+    """Return what is wrong with the combination of arguments, or an empty text."""
+    is_whole = options["all"]
+    if is_whole and slug:
+        return "Name one tenant or use --all, not both."
+    if not is_whole and not slug:
+        return "Name one tenant, or use --all."
+    if is_whole and not options["before_migration"]:
+        return "--all can only go back to before a migration. Use it with --before-migration."
+    if is_whole and options["since"] is None:
+        return "--all needs the time at which the migration began. Add --since TIME."
+    if not is_whole and options["since"] is not None:
+        return "--since chooses among all tenants. Use it with --all, or leave it out."
+    return "--jobs must be 1 or more." if options["jobs"] < 1 else ""
+
+
+def _none_since(moment):
+    """Return why there is no tenant to take back."""
+    if bookmarks.were_migrations_since(moment):
+        return f"All tenants that were migrated since {shown(moment)} were restored already."
+    if not conf("BOOKMARKS"):
+        return (
+            f"No bookmark from before a migration since {shown(moment)} is kept. {_switched_off()}Take each "
+            "tenant back with `manage.py tenant_restore SLUG --to TIME`."
+        )
+    return f"No tenant with data was migrated since {shown(moment)}. Check the time, which is in UTC here."
+
+
+def _switched_off():
+    return "" if conf("BOOKMARKS") else "DO_BRIDGE['BOOKMARKS'] is False, so migrations keep none. "
+
+
+def _not_restored(slug, error):
+    return f"Tenant {slug!r} was not restored. {str(error).rstrip('.')}."
+
+
 def _failure(slug, error):
     row = leases.look(slug)
-    text = f"Tenant {slug!r} was not restored: {str(error).rstrip('.')}."
+    text = _not_restored(slug, error)
     if row.operation == Operation.REWIND and not row.is_live:
         text += (
             " The tenant is not used until you run the command again, or restore the bookmark that undoes it."

@@ -22,7 +22,7 @@ from django.utils.module_loading import import_string
 
 from do_bridge.backends.remote_sqlite.refusals import failing, told
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.places import Place, field_values, note, place_of, place_of_fields
+from do_bridge.tenancy.places import NONE, Place, WrongPlace, field_values, note, place_of, place_of_fields
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
@@ -32,6 +32,7 @@ from do_bridge.tenancy.tenants import lookup, tenant_model
 from . import ledger
 from .deletion import remove_rows
 from .emptying import erase_tenant, fail, settle
+from .keeping import is_kept
 from .lease import leases
 from .lease.lease_sql import begin_statement
 from .looking import close_to_older, read_tenant
@@ -166,7 +167,7 @@ def first_members(users):
 
 
 def first_members_function():
-    """Return the function (users) that makes FirstMembers, or None if there is none."""
+    """Return the function (users) that makes FirstMembers, or None."""
     path = conf("FIRST_MEMBERS")
     return import_string(path) if path else default_first_members
 
@@ -289,7 +290,8 @@ def _remove(lease, is_taken):
     if is_taken:
         remove_rows(lease, State.DELETED, emptied=None)
         return
-    # A copy of the last request may be on its way: what it makes counts as left over, and nobody reads it.
+    # A copy of the last request may be on its way. The tables that it makes count as left over, and are not
+    # read.
     remove_rows(lease, State.DELETED, emptied=lease.fence + 1)
     erase_tenant(lease)
 
@@ -319,8 +321,8 @@ def write_rows(made):
     """Write the rows of tenants in D1 in one batch; return a list of Made.
 
     `made` is [(NewTenant, FirstMembers)]. Each new tenant gets a lease. An existing tenant keeps its row,
-    except for a new name. Raises Unsettled if the ledger does not allow it for one of them; then nothing was
-    written.
+    except for a new name. Raises Unsettled if the ledger does not allow it for one of them, and WrongPlace if
+    one exists in another place; then nothing was written.
     """
     if not made:
         return []
@@ -343,6 +345,8 @@ def write_rows(made):
     try:
         results = run_batch(connection, statements)
     except DatabaseError as error:
+        if is_kept(error):
+            _refuse_elsewhere(tenants, error)
         if told(error, _UNSETTLED) is None:
             raise
         raise Unsettled(
@@ -360,6 +364,29 @@ def write_rows(made):
             lease = leases.Lease(Operation.CREATE, row_before, fence, owner, seconds, asked=asked)
         rows.append(Made(row, lease is not None, lease))
     return rows
+
+
+def _refuse_elsewhere(tenants, error):
+    """Raise WrongPlace if one of the NewTenants exists in another place.
+
+    `error` is the refusal of D1's trigger. One round trip.
+    """
+    rows = leases.look_at_many([new.slug for new in tenants])
+    for new in tenants:
+        row, wanted, slug = rows[new.slug], new.where, new.slug
+        if row.is_registered and row.jurisdiction != wanted.jurisdiction:
+            asked = wanted.jurisdiction or NONE
+            raise WrongPlace(
+                f"Tenant {slug!r} exists already in the jurisdiction {row.jurisdiction or NONE!r}, and "
+                f"{asked!r} was asked for. To move it, run `manage.py tenant_move {slug} --jurisdiction "
+                f"{asked}`."
+            ) from error
+        if row.is_registered and wanted.location not in ("", row.location):
+            raise WrongPlace(
+                f"Tenant {slug!r} exists already with the location {row.location or NONE!r}, and "
+                f"{wanted.location!r} was asked for. A location can't change within a jurisdiction, so leave "
+                "it out."
+            ) from error
 
 
 def _refusal(connection, slugs):

@@ -22,7 +22,8 @@ NO_FENCE = 2**53 - 1
 def connected(alias, jurisdiction=None, **options):
     """Yield a new driver connection to `alias`, whose errors are Django's.
 
-    With a `jurisdiction`, which may be empty, it leads to the tenant's object there, whatever the ledger has.
+    With a `jurisdiction`, which may be empty, it leads to the tenant's object there, even if the ledger names
+    another one.
     """
     from do_bridge.backends.sqlite_file.schema import connect
 
@@ -80,7 +81,7 @@ def erase_left_behind(lease):
     try:
         erase_at(lease, lease.row.left_behind)
     except DatabaseError as error:
-        # Then nothing can be there.
+        # A runtime without this jurisdiction has no object in it.
         if NO_JURISDICTION not in str(error):
             raise
 

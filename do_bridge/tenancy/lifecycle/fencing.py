@@ -28,7 +28,7 @@ KEY = "fence"
 #: The key under which an object that may have been erased keeps when it was filled again, in seconds since
 #: 1970. It refuses repeated writes for a day then, because they may have run before.
 REMADE = "remade"
-#: The kind of error after which a newer lease has taken over.
+#: The kind of the error that a write gets after a newer lease has taken over.
 FENCED = "fenced"
 _NUMBER = f"CAST({META_TABLE}.value AS INTEGER)"
 _RAISE = (

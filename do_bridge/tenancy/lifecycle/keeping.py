@@ -123,7 +123,7 @@ def trigger_statements(connection):
         changed = " OR ".join(f"OLD.{quote(name)} IS NOT NEW.{quote(name)}" for name in columns)
         when = f"BEFORE UPDATE OF {', '.join(map(quote, columns))} ON {tenants} WHEN {changed}"
         bodies[TRIGGERS[3]] = (when, _refuse_move(quote))
-    # Made anew each time, because the settings that name the fields and the default may have changed.
+    # Made again each time, because the settings that name the fields and the default may have changed.
     return [(f"DROP TRIGGER IF EXISTS {name}", None) for name in TRIGGERS] + [
         (f"CREATE TRIGGER {name} {when} BEGIN {'; '.join(body)}; END", None)
         for name, (when, *body) in bodies.items()

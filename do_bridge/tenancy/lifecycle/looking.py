@@ -45,8 +45,8 @@ def _expect(alias, fingerprint):
 def refuse_elsewhere(lease):
     """Raise OperationalError if this thread's connection leads elsewhere.
 
-    It must lead to the object of the lease, so that nobody makes tables where the tenant
-    was before a move. No round trip.
+    It must lead to the object of the lease, so that no tables are made where the tenant was before a move.
+    No round trip.
     """
     connection = connections[tenant_alias(lease.slug)]
     connection.ensure_connection()

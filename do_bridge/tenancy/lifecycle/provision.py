@@ -42,7 +42,7 @@ from .lease import leases
 from .looking import near, read_tenant, refuse_elsewhere
 from .outside import refuse_block, run_outside
 from .signals import tenant_filled
-from .states import EXCLUSIVE, Do, Found, Operation, found, is_its_work, next_step
+from .states import EXCLUSIVE, Do, Found, Operation, again, found, is_its_work, next_step
 from .template_objects import note_used
 
 logger = logging.getLogger("do_bridge.migrations")
@@ -189,10 +189,7 @@ def _refuse_unsettled(tenant):
         return
     row = leases.Row(*json.loads(tenant.unsettled), is_registered=True)
     if row.operation in EXCLUSIVE:
-        raise TenantBehind(
-            f"Tenant {tenant.slug!r} is not ready, because '{row.operation}' has not finished. Wait until it "
-            "has, or run the same command again if it was interrupted."
-        )
+        raise unfinished(tenant.slug, row.operation)
     # A test run's own objects belong to whatever row a test makes.
     if connections[tenant_alias(tenant.slug)].creation.was_made_here():
         return
@@ -211,17 +208,28 @@ def _refuse_unsettled(tenant):
             leases.settle_creation(row)
 
 
+def unfinished(slug, operation):
+    """Return the TenantBehind for an unfinished operation in EXCLUSIVE."""
+    text = f"Tenant {slug!r} is not ready, because '{operation}' has not finished."
+    remedy = f"Wait until it has. If it was interrupted, {again(operation, slug)}."
+    return TenantBehind(text, remedy=remedy, reason=text)
+
+
+def not_ready(slug, error):
+    """Return the TenantBehind for a LeaseError, which names the remedy."""
+    text = f"The database of tenant {slug!r} is not ready."
+    return TenantBehind(text, remedy=str(error), reason=text)
+
+
 def _drop_on_use(slug):
     """Replace left-over tables, which may have the schema that a use expects."""
     if not conf("CATCH_UP"):
-        raise TenantBehind(
-            f"The database of tenant {slug!r} has not been created, and DO_BRIDGE['CATCH_UP'] is off. "
-            f"Run `manage.py create_tenant {slug}`."
-        )
+        text = f"The database of tenant {slug!r} has not been created, and DO_BRIDGE['CATCH_UP'] is off."
+        raise TenantBehind(text, remedy=f"Run `manage.py create_tenant {slug}`.", reason=text)
     try:
         run_outside(lambda: provision_noted(slug))
     except leases.LeaseError as error:
-        raise TenantBehind(str(error)) from error
+        raise not_ready(slug, error) from error
 
 
 def tables_of(slug, place=None):

@@ -4,6 +4,7 @@ import json
 
 from django.db.models.expressions import DatabaseDefault
 
+from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.tenants import tenant_model
 
 from .tenant_rows import has_name, row_values
@@ -38,6 +39,9 @@ def tenant_statement(connection, new):
     quote = connection.ops.quote_name
     fields = row._meta.concrete_fields
     given = {"name", *new.values} if new.name and has_name(row) else {*new.values}
+    if not new.where.location:
+        # A tenant that exists keeps its own.
+        given.discard(conf("LOCATION_FIELD"))
     columns = [field.column for field in fields if {field.name, field.attname} & given]
     table, slug = quote(row._meta.db_table), quote("slug")
     if not new.may_insert:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 class State(StrEnum):
     """What a tenant is while no operation works on it."""
 
-    UNUSED = "unused"  # no work on the object has ended: whatever it holds is not the tenant's
+    UNUSED = "unused"  # no work on the object has ended: its contents are not the tenant's
     READY = "ready"  # the object is the tenant's, at the schema that the ledger names
     DELETED = "deleted"  # the object was emptied, and the row went
 
@@ -31,15 +31,33 @@ class Operation(StrEnum):
     DELETE = "delete"
 
 
-#: They fill an object in many batches, and until the last one it is not to be used.
+#: They fill an object in many batches, and it can't be used before the last one.
 FILLING = (Operation.LOAD, Operation.COPY, Operation.RESTORE)
-#: While one of them has not finished, nobody uses the tenant.
+#: While one of them has not finished, no process uses the tenant.
 EXCLUSIVE = (*FILLING, Operation.REWIND, Operation.DELETE)
 
 
 #: What an object has in place of its schema fingerprint while its tenant is moved, so that every request is
 #: refused; the relay takes nothing but hexadecimal digits for a fingerprint.
 MOVING = "0" * 64
+
+
+#: What finishes an operation that was interrupted.
+_AGAIN = {
+    Operation.CREATE: "create_tenant {slug}",
+    Operation.LOAD: "tenant_load {slug} FILE",
+    Operation.COPY: "tenant_copy SOURCE {slug}",
+    Operation.RESTORE: "tenant_load {slug} FILE --replace",
+    Operation.MIGRATE: "migrate --database tenant/{slug}",
+    Operation.MOVE: "tenant_move {slug} --jurisdiction JURISDICTION",
+    Operation.REWIND: "tenant_restore {slug} --bookmark BOOKMARK",
+    Operation.DELETE: "tenant_delete {slug}",
+}
+
+
+def again(operation, slug):
+    """Return "run … again" with the command that finishes an interrupted operation."""
+    return f"run `manage.py {_AGAIN[Operation(operation)].format(slug=slug)}` again"
 
 
 class Content(StrEnum):

@@ -22,7 +22,7 @@ from do_bridge.tenancy.lifecycle.history import bookmarks
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import close_to_older, is_unchecked, read_tenant, unchecked
 from do_bridge.tenancy.lifecycle.outside import in_thread
-from do_bridge.tenancy.lifecycle.provision import ready
+from do_bridge.tenancy.lifecycle.provision import not_ready, ready, unfinished
 from do_bridge.tenancy.lifecycle.states import MOVING, Do, Operation, State
 from do_bridge.tenancy.places import follow
 from do_bridge.tenancy.replicated.contenttypes import directory_is_closed
@@ -44,6 +44,7 @@ logger = logging.getLogger("do_bridge.migrations")
 
 #: Seconds for which a process does not try again what has just failed.
 PAUSE_AFTER_FAILURE = 30
+_FAILED = "The tenant's schema is behind this code and could not be migrated. The log contains the reason."
 
 
 _guard = threading.Lock()
@@ -114,7 +115,8 @@ def _is_here(slug):
         return False
     if conf("JURISDICTION_FIELD") is None and row.jurisdiction != places.default_jurisdiction():
         places.forget(slug)
-        raise TenantElsewhere(slug, row.jurisdiction or places.NONE)
+        configured = places.default_jurisdiction() or places.NONE
+        raise TenantElsewhere(slug, row.jurisdiction or places.NONE, configured)
     return True
 
 
@@ -188,9 +190,9 @@ def _refuse_unknown(slug, applied):
     if unknown := known.unknown(applied):
         raise CodeTooOld(
             f"The database of tenant {slug!r} has migrations that this code does not have: {named(unknown)}. "
-            "DO_BRIDGE['REQUIRE_EXACT_SCHEMA'] is on, so this code can't use it. Deploy the code that has "
-            "these migrations. If they were removed for good, run "
-            f"`manage.py migrate {unknown[0][0]} --prune --database {tenant_alias(slug)}`."
+            "DO_BRIDGE['REQUIRE_EXACT_SCHEMA'] is on, so this code can't use it.",
+            remedy="Deploy the code that has these migrations. If they were removed for good, run "
+            f"`manage.py migrate {unknown[0][0]} --prune --database {tenant_alias(slug)}`.",
         )
 
 
@@ -207,15 +209,20 @@ def _refuse_catching_up(slug):
     """
     if not conf("CATCH_UP"):
         raise TenantBehind(
-            f"The database of tenant {slug!r} is behind this code, and DO_BRIDGE['CATCH_UP'] is off. "
-            f"Run `manage.py migrate --database {tenant_alias(slug)}`."
+            f"The database of tenant {slug!r} is behind this code, and DO_BRIDGE['CATCH_UP'] is off.",
+            remedy=_migrate_command(slug),
         )
     until, reason = _failures.get(slug, (0, ""))
     if time.monotonic() < until:
         raise TenantBehind(
-            f"The database of tenant {slug!r} could not be migrated a moment ago: {reason.rstrip('.')}. "
-            f"Run `manage.py migrate --database {tenant_alias(slug)}`."
+            f"The database of tenant {slug!r} could not be migrated a moment ago: {reason.rstrip('.')}.",
+            remedy=_migrate_command(slug),
+            reason=_FAILED,
         )
+
+
+def _migrate_command(slug):
+    return f"Run `manage.py migrate --database {tenant_alias(slug)}`."
 
 
 def _take(slug, held):
@@ -244,7 +251,7 @@ def _take(slug, held):
     except _Done:
         return None
     except leases.Held as error:
-        raise TenantBehind(f"The database of tenant {slug!r} is not ready: {error}") from error
+        raise not_ready(slug, error) from error
     if lease.step == Do.GONE:
         # The tenant had its row when this began.
         lookup.forget(slug)
@@ -252,10 +259,7 @@ def _take(slug, held):
     if lease.step == Do.TAKEN:
         raise TenantUnclaimed(slug)
     if lease.step == Do.UNFINISHED:
-        raise TenantBehind(
-            f"The database of tenant {slug!r} is not ready, because '{lease.row.operation}' has not "
-            "finished. Wait until it has, or run the same command again if it was interrupted."
-        )
+        raise unfinished(slug, lease.row.operation)
     if lease.step == Do.KEEP and not held.has_tables:
         lease.step = Do.MAKE
     return lease
@@ -285,7 +289,9 @@ def _migrate(lease):
         fail(lease, error)
         raise TenantBehind(
             f"The database of tenant {slug!r} is behind this code and could not be migrated: "
-            f"{reason.rstrip('.')}. Run `manage.py migrate --database {tenant_alias(slug)}`."
+            f"{reason.rstrip('.')}.",
+            remedy=_migrate_command(slug),
+            reason=_FAILED,
         ) from error
     _failures.pop(slug, None)
     try:

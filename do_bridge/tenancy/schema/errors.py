@@ -6,12 +6,26 @@ from django.db import OperationalError
 class SchemaMismatch(OperationalError):
     """A tenant's object does not have the schema that this code expects.
 
-    Nothing was run.
+    Nothing was run. `remedy` is what the operator of the site does, and ends the message. A page can show
+    `reason` and `remedy`, which contain no text of another error.
     """
+
+    reason = "The tenant's schema does not match this code."
+    remedy = "Run `manage.py migrate --database tenant`, or deploy the code that matches it."
+
+    def __init__(self, message: str = "", *, remedy: str = "", reason: str = "") -> None:
+        super().__init__(f"{message} {remedy}" if remedy else message)
+        if remedy:
+            self.remedy = remedy
+        if reason:
+            self.reason = reason
 
 
 class TenantBehind(SchemaMismatch):
-    """The tenant lacks migrations of this code."""
+    """The tenant lacks migrations, or an operation on it has not finished."""
+
+    reason = "The tenant's schema is behind this code."
+    remedy = "Run `manage.py migrate --database tenant`. The log contains the details."
 
 
 class CodeTooOld(SchemaMismatch):
@@ -19,6 +33,8 @@ class CodeTooOld(SchemaMismatch):
 
     DO_BRIDGE["REQUIRE_EXACT_SCHEMA"] makes it refuse them.
     """
+
+    reason = "The tenant's schema has migrations that this code does not have."
 
 
 class TenantUnclaimed(SchemaMismatch):
@@ -28,11 +44,15 @@ class TenantUnclaimed(SchemaMismatch):
     """
 
     def __init__(self, slug: str) -> None:
-        super().__init__(
+        text = (
             f"The database of tenant {slug!r} has tables that were not made for this tenant, perhaps those "
-            f"of a former tenant. To keep them, run `manage.py create_tenant --adopt {slug}`. To delete "
-            f"them, run `manage.py tenant_delete {slug}`."
+            "of a former tenant."
         )
+        remedy = (
+            f"To keep them, run `manage.py create_tenant --adopt {slug}`. To delete them, run "
+            f"`manage.py tenant_delete {slug}`."
+        )
+        super().__init__(text, remedy=remedy, reason=text)
 
 
 class TenantElsewhere(SchemaMismatch):
@@ -41,12 +61,16 @@ class TenantElsewhere(SchemaMismatch):
     Nothing was run.
     """
 
-    def __init__(self, slug: str, jurisdiction: str) -> None:
-        super().__init__(
-            f"Tenant {slug!r} is in the jurisdiction {jurisdiction!r}, and DATABASES has another one in the "
-            "OPTIONS of the tenants' template. Correct OPTIONS['jurisdiction'] (RELAY_JURISDICTION), or "
-            f"move the tenant with `manage.py tenant_move {slug} --jurisdiction <the one in the settings>`."
+    def __init__(self, slug: str, jurisdiction: str, configured: str) -> None:
+        text = (
+            f"Tenant {slug!r} is in the jurisdiction {jurisdiction!r}, and DATABASES has {configured!r} in "
+            "the OPTIONS of the tenants' template."
         )
+        remedy = (
+            "Correct OPTIONS['jurisdiction'] (RELAY_JURISDICTION), or move the tenant with "
+            f"`manage.py tenant_move {slug} --jurisdiction {configured}`."
+        )
+        super().__init__(text, remedy=remedy, reason=text)
 
 
 class TenantGone(SchemaMismatch):

@@ -80,7 +80,7 @@ def play_dbbackup():
     # django-dbbackup notes the engine of each file beside it.
     assert "different database engine" in failing(*restore, "default", verbosity=0)
     call_command("tenant_delete", "acme", "--yes", verbosity=0)
-    assert "is not registered" in failing("dbbackup", "--database", "tenant/acme", verbosity=0)
+    assert "does not exist" in failing("dbbackup", "--database", "tenant/acme", verbosity=0)
     call_command(*restore, "tenant/acme", verbosity=0)
     assert titles("acme") == ["of acme"]
     assert "template" in failing("dbbackup", "--database", "tenant", verbosity=0)

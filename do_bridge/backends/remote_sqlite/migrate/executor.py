@@ -240,7 +240,7 @@ class _Pieces:
 
     @property
     def _each_alone(self):
-        # A migration with atomic = False wants short transactions on a Durable Object; on D1 nothing is held.
+        # A migration with atomic = False needs short transactions on a Durable Object; D1 holds nothing.
         return self.connection.features.can_rollback_ddl
 
     def _fingerprint(self, done):

@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandError
 from do_bridge.members import triggers
 from do_bridge.members.syncing import CopyFailed, out_of_sync, sync_members
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.tenants import tenant_model
+from do_bridge.tenancy.tenants import no_such_tenant, tenant_model
 
 
 class Command(BaseCommand):
@@ -29,7 +29,7 @@ class Command(BaseCommand):
             tenants = tenants.filter(slug__in=slug)
             unknown = sorted(set(slug) - set(tenants.values_list("slug", flat=True)))
             if unknown:
-                raise CommandError(f"Not registered as tenants: {', '.join(unknown)}. Check the slugs.")
+                raise CommandError(no_such_tenant(*unknown))
         if check or out_of_sync:
             if not triggers.are_there():
                 raise CommandError(

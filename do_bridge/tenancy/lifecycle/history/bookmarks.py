@@ -65,7 +65,7 @@ def before_migration(rows, owner):
     """Return the statements that keep a bookmark of each tenant before its migration.
 
     They belong into the batch that takes the leases of the ledger's `rows` for this `owner`, so that the
-    bookmarks are kept whatever becomes of this process. Tenants without a schema get none. If there are no
+    bookmarks are kept even if this process dies. Tenants without a schema get none. If the relay returns no
     bookmarks, a warning is logged once, and the migration continues. See `leases.take_many`.
     """
     at_rest = [
@@ -106,7 +106,7 @@ def before_rewind(rows, owner):
 
 
 def record(row, bookmark, taken=None):
-    """Keep a bookmark that somebody asked for; one round trip.
+    """Keep a bookmark that a user has asked for; one round trip.
 
     `row` is the tenant's in the ledger, with which the bookmark was read.
     """
@@ -124,6 +124,14 @@ def undo_of(lease):
     """Return the bookmark that `before_rewind` has kept for a lease."""
     kept = all_bookmarks().filter(slug=lease.slug, fence=lease.fence, reason=RESTORE)
     return kept.values_list("bookmark", flat=True).first()
+
+
+def drop_undo(lease):
+    """Delete the bookmark that `before_rewind` has kept for a lease.
+
+    For a lease under which nothing was rewound.
+    """
+    all_bookmarks().filter(slug=lease.slug, fence=lease.fence, reason=RESTORE).delete()
 
 
 def follow(lease):
@@ -170,6 +178,14 @@ def before_migrations_since(moment):
     found = _of_life(MIGRATION).filter(Q(restored=None) | Q(taken__gt=F("restored")), taken__gte=moment)
     # The earliest of a tenant comes last.
     return {one.slug: one for one in found.iterator(ledger.PIECE)}
+
+
+def were_migrations_since(moment):
+    """Return whether a migration since a moment has kept a bookmark.
+
+    Tenants that were restored afterwards count. One round trip.
+    """
+    return _of_life(MIGRATION).filter(taken__gte=moment).exists()
 
 
 def listed(slug):
@@ -231,7 +247,7 @@ def _moment(at):
 
 
 def _warn(error):
-    """Log, once for each reason, that there are no bookmarks."""
+    """Log, once for each reason, that migrations keep no bookmarks."""
     kind = getattr(error, "kind", None) or getattr(error.__cause__, "kind", None)
     if kind in _warned:
         return

@@ -1,5 +1,6 @@
 """Take a tenant's object back to a moment of its history, under a lease."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,10 +54,11 @@ class Rewound:
 def rewind_tenant(slug, bookmark, *, keeps_schema=False, on_undo=None):
     """Take the object of tenant `slug` back to a bookmark; return a Rewound.
 
-    Until it has finished nobody uses the tenant, also if this process is killed; then the same call finishes
-    it. The bookmark that undoes it is kept in D1 before anything is done, and `on_undo(bookmark)` is called
-    with it. An older schema is migrated, unless `keeps_schema`. If the object held nothing of the tenant at
-    that moment, everything is undone, and NotRewound is raised.
+    Until it has finished, no process uses the tenant, even if this one is killed; then the same call finishes
+    it. The bookmark that undoes it is kept in D1 before anything is done. If this fails after the object may
+    have been changed, `on_undo(bookmark)` is called with it. If nothing was done, the bookmark is dropped.
+    An older schema is migrated, unless `keeps_schema`. If the object held nothing of the tenant at that
+    moment, everything is undone, and NotRewound is raised.
 
     Raises Held, Unfinished, TenantUnclaimed and Django's database errors.
     """
@@ -66,9 +68,12 @@ def rewind_tenant(slug, bookmark, *, keeps_schema=False, on_undo=None):
         _refuse(lease)
     work = _Rewind(lease)
     try:
-        rewound = work.run(bookmark, keeps_schema, on_undo)
+        rewound = work.run(bookmark, keeps_schema)
     except _NothingDone as stop:
         leases.give_back([work.lease])
+        if not work.is_again:
+            with suppress(DatabaseError):
+                bookmarks.drop_undo(work.lease)
         raise stop.error from stop.error.__cause__
     except _Undone as stop:
         settle(work.lease, lease.row.fingerprint)
@@ -76,6 +81,8 @@ def rewind_tenant(slug, bookmark, *, keeps_schema=False, on_undo=None):
     except BaseException as error:
         if not isinstance(error, leases.LeaseError):
             leases.fail(work.lease, error)
+        if on_undo is not None and work.undo is not None:
+            on_undo(work.undo)
         raise
     finally:
         lookup.forget(slug)
@@ -114,31 +121,31 @@ class _Rewind:
         self.lease = lease
         self.row = lease.row
         self.alias = tenant_alias(lease.slug)
+        #: The bookmark that undoes this, once it is known to be kept.
+        self.undo = None
         self._has_restored = False
 
-    def run(self, bookmark, keeps_schema, on_undo):
+    def run(self, bookmark, keeps_schema):
         """Do everything but the end of the lease; return the Rewound."""
         with leases.kept(self.lease), noticing(self.lease):
-            undo = _undo(self.lease, bookmark)
-            if on_undo is not None:
-                on_undo(undo)
+            self.undo = _undo(self.lease, bookmark)
             exact = self._restore(bookmark)
             held = read_tenant(self.lease.slug)
             self._close()
         with leases.kept(self.lease), noticing(self.lease):
             if problem := _problem(self.row, held):
-                self._restore(undo)
+                self._restore(self.undo)
                 self._close()
                 raise _Undone(NotRewound(problem))
             with unchecked(self.alias):
                 reached, migrated = self._brought(held, keeps_schema)
                 tenant_filled.send(sender=None, source=None, target=self.lease.slug)
             # After an interruption the first way back counts, not that of the last restore.
-            bookmarks.note_used(self.lease, bookmark, None if self._is_again else exact)
+            bookmarks.note_used(self.lease, bookmark, None if self.is_again else exact)
             return Rewound(self.lease.slug, bookmark, bookmarks.undo_of(self.lease), reached, migrated)
 
     @property
-    def _is_again(self):
+    def is_again(self):
         """Whether an interrupted rewind is run again."""
         return self.row.operation == Operation.REWIND
 
@@ -154,7 +161,7 @@ class _Rewind:
                     undo = fence(connection, self.lease).restore(bookmark)
             except Error as error:
                 if getattr(error.__cause__, "effect", None) != "unknown":
-                    if attempt or self._is_again or self._has_restored or is_fenced(error):
+                    if attempt or self.is_again or self._has_restored or is_fenced(error):
                         raise
                     raise _NothingDone(error) from error
                 undo = None

@@ -18,7 +18,7 @@ from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table,
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.looking import close_to_older
-from do_bridge.tenancy.lifecycle.states import EXCLUSIVE, Do, Operation, Row, State, is_its_work, next_step
+from do_bridge.tenancy.lifecycle.states import Do, Operation, Row, State, again, is_its_work, next_step
 from do_bridge.tenancy.places import default_jurisdiction, note
 from do_bridge.tenancy.replicated.sql import run_batch
 
@@ -28,8 +28,6 @@ from .renewing import renewed
 _LOST = "lost"
 #: Seconds for which one waits longer than a lease lasts, so that a dead holder is outlived.
 MARGIN = 5
-#: The commands of operations that have another name.
-_COMMANDS = {Operation.RESTORE: "tenant_load --replace", Operation.REWIND: "tenant_restore"}
 _ALL = tuple(Operation)
 # Seconds between two reads of another process's lease, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
@@ -165,7 +163,7 @@ def take(
             if time.monotonic() >= deadline or row.operation not in waits_for:
                 raise Held(
                     f"Tenant {slug!r} is busy, because another process runs '{row.operation}' on it. "
-                    "Wait until that has ended, then run the command again."
+                    "Wait until that has ended, then try again."
                 )
             if while_waiting is not None:
                 while_waiting()
@@ -212,7 +210,7 @@ def _decide(row, operation, read, adopts, has_waited):
     if adopts and held.has_tables and step in (Do.TAKEN, Do.DROP):
         step = Do.KEEP
     if operation == Operation.MOVE:
-        # By its owner a move knows its own switch.
+        # A move recognizes its own switch by the owner.
         return step, ""
     # If this process is interrupted too, the work stays known as the first owner's.
     return step, row.owner if is_its_work(row, held) or not held.has_tables else ""
@@ -424,10 +422,15 @@ def kept(*leases):
 def refuse(lease):
     """Raise Unfinished if another operation must be run again before this lease."""
     if lease.step == Do.UNFINISHED:
-        row = lease.row
-        again = f"tenant_{row.operation}" if row.operation in EXCLUSIVE else "the interrupted command"
-        again = _COMMANDS.get(row.operation, again)
-        raise Unfinished(
-            f"Tenant {row.slug!r} is not ready, because an operation ({row.operation}) was interrupted. "
-            f"Run {again} again, or delete the tenant with `manage.py tenant_delete {row.slug}`."
-        )
+        raise Unfinished(interrupted(lease.row))
+
+
+def interrupted(row):
+    """Return the text about an operation in EXCLUSIVE that was interrupted."""
+    finish = again(row.operation, row.slug)
+    if row.operation != Operation.DELETE:
+        finish += f", or delete the tenant with `manage.py tenant_delete {row.slug}`"
+    return (
+        f"Tenant {row.slug!r} is not ready, because an operation ({row.operation}) was interrupted. "
+        f"To finish it, {finish}."
+    )

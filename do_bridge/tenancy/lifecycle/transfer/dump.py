@@ -248,7 +248,7 @@ def page_statement(table, columns, after, size):
         where = f"WHERE ({key}) > ({', '.join(['%s'] * len(after))}) "
         params = list(after)
     sql = f"SELECT {selected} FROM {quote(table.name)} {where}ORDER BY {key} LIMIT %s"  # noqa: S608
-    # A percent sign in a name is none of a placeholder's.
+    # A percent sign in a name does not begin a placeholder.
     return _keep_percent(sql, [table.name, *table.key, *columns]), [*params, size]
 
 

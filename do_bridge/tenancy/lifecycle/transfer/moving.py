@@ -1,8 +1,8 @@
 """Move a tenant's Durable Object into another jurisdiction.
 
 The steps: freeze, dump, load, verify, switch, erase. An object's id depends on its jurisdiction, so a move
-makes another object. Until the switch in D1 the tenant is where it was: whoever takes the lease of an
-interrupted move lets the tenant be used again. After the switch it is in its new place.
+makes another object. Until the switch in D1 the tenant is where it was: the next holder of the lease of an
+interrupted move unfreezes the tenant there. After the switch it is in its new place.
 """
 
 import contextlib
@@ -33,13 +33,13 @@ from do_bridge.tenancy.lifecycle.states import MOVING, Do, Operation
 from do_bridge.tenancy.places import Place
 from do_bridge.tenancy.schema.fingerprint import META_TABLE, note_statements, write_statements
 from do_bridge.tenancy.slugs import tenant_alias
-from do_bridge.tenancy.tenants import lookup
+from do_bridge.tenancy.tenants import lookup, no_such_tenant
 
 from . import moved_rows
 from .dump import Reader, dump_connection
 from .switching import SwitchUnknown, switch
 
-# These facts of the object are not copied: the one is written last, the other is the lease's.
+# These are not copied: the fingerprint is written last, and the fencing token is the lease's own.
 _OWN_NOTES = ("schema", KEY)
 
 
@@ -72,7 +72,7 @@ def move_tenant(slug, place, *, on_start=None, on_piece=None):
     """
     row = leases.look(slug)
     if not row.is_registered:
-        raise NotMoved(f"Tenant {slug!r} does not exist. Check the slug.")
+        raise NotMoved(no_such_tenant(slug))
     if row.jurisdiction != place.jurisdiction:
         # A runtime or a relay without this jurisdiction refuses here, before anything is done.
         _reach(slug, place)
@@ -97,8 +97,8 @@ def move_tenant(slug, place, *, on_start=None, on_piece=None):
 def _switched(lease, place):
     """Switch, and return the lease that continues; give up if that certainly failed.
 
-    After any other interruption the tenant may be in either place, and both objects stay frozen. Whoever
-    takes the next lease knows in which.
+    After any other interruption the tenant may be in either place, and both objects stay frozen. The next
+    holder of the lease reads from the ledger in which.
     """
     try:
         return switch(lease, place)
@@ -134,9 +134,9 @@ def _end(lease, fingerprint):
 
 
 def _release(lease, fingerprint):
-    """End a lease, under which the object is as whole as it was before.
+    """End a lease under which the object's contents stayed complete.
 
-    What the object holds is known as this lease's now, and no longer as that of an unsettled creation.
+    The object is recorded as written by this lease, and no longer by an unsettled creation.
     """
     if lease.step == Do.KEEP:
         leases.settle(lease, fingerprint=fingerprint)
@@ -153,7 +153,7 @@ def _copy(lease, place, on_start, on_piece):
     Returns (MoveReport, schema fingerprint).
     """
     row = lease.row
-    # What an earlier move has left, maybe where this one goes.
+    # An earlier move may have left an object in the place where this one goes.
     erase_left_behind(lease)
     if lease.step == Do.DROP:
         drop_left_over(lease)
@@ -172,7 +172,7 @@ def _copy(lease, place, on_start, on_piece):
         with connected(tenant_alias(lease.slug), row.jurisdiction, lease=LONGEST_LEASE) as source:
             # It is frozen: rows that are read without a transaction are of the same moment.
             dump_connection(source, file, Reader)
-        # It also shows that the lease is still held, after the time that the dump took.
+        # This write also fails if the lease was lost while the dump was made.
         leases.change(lease, left_behind=place.jurisdiction)
         report = _load(lease, place, file, on_start, on_piece)
     return report, held.fingerprint
@@ -201,7 +201,7 @@ def _load(lease, place, path, on_start, on_piece):
             filling.fill(fence(target, lease), None, on_piece)
             moved_rows.copy_keys(source, target)
             last = [statement for pair in notes for statement in note_statements(*pair)]
-            # Frozen, too: a process that knows this place from before must not write to what may be undone.
+            # Frozen, too: a process that remembers this place must not write to a copy that may be undone.
             filling.finish(target, [*last, *write_statements(MOVING)])
             moved_rows.compare(source, target, schema.tables)
         return MoveReport(tables=len(schema.tables), rows=filling.rows)
@@ -222,8 +222,8 @@ def _reach(slug, place):
 def _give_up(lease, place, error):
     """Let the tenant be used where it is, and erase what was sent.
 
-    Each is done as far as it can be reached. A second error becomes a note of the first. What is left for the
-    next operation stays in the ledger.
+    Each object is handled if it can be reached. A second error becomes a note of the first. The ledger keeps
+    what the next operation has to do.
     """
     fingerprint = lease.row.fingerprint
     try:

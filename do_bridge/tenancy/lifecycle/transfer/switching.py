@@ -1,4 +1,4 @@
-"""The one moment of a move: D1 names the other object from now on."""
+"""The switch of a move: one batch after which D1 names the other object."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from do_bridge.tenancy.lifecycle.states import Operation
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.tenants import lookup
 
-# How often the batch is sent whose answer was lost: the fencing token keeps it from running twice.
+# How often a batch is sent if its answer is lost. The fencing token keeps it from running twice.
 _ATTEMPTS = 3
 
 
@@ -27,10 +27,10 @@ class SwitchUnknown(DatabaseError):
 
 
 def switch(lease, place):
-    """Write a tenant's new Place into D1, in one batch; return the Lease that goes on.
+    """Write a tenant's new Place into D1; return the Lease to continue with.
 
-    The fencing token grows with it, so that everybody who reads the ledger knows which place is the later
-    one. Raises LeaseLost and Django's database errors if nothing was written, and SwitchUnknown.
+    The batch also raises the fencing token, so that readers of the ledger know which place is the later one.
+    Raises LeaseLost and Django's database errors if nothing was written, and SwitchUnknown.
     """
     has_doubt = False
     for attempt in range(1, _ATTEMPTS + 1):
