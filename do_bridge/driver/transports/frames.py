@@ -17,7 +17,7 @@ Frame = dict[str, Any]
 
 
 def read_frame(data: bytes) -> Frame:
-    """Return the frame that a message holds. Raises OperationalError for any other message."""
+    """Return the frame in a message. Raises OperationalError for any other message."""
     try:
         frame = json.loads(data.decode())
     except (ValueError, RecursionError):

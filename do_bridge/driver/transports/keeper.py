@@ -30,7 +30,7 @@ _LONGEST_WAIT: Final = 60.0
 
 
 class Keeper:
-    """The thread that keeps a pool's idle sessions alive, and ``spares`` fresh ones open.
+    """The thread that keeps idle sessions alive, and ``spares`` fresh ones open.
 
     It ends with the process. The constructor raises RuntimeError if no thread can be started.
     """

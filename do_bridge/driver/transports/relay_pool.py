@@ -113,7 +113,7 @@ class RelayPool:
                 self._keeper.wake()
 
     def keep_alive(self) -> None:
-        """Ping the idle sessions that have been silent; those without an answer are closed later."""
+        """Ping the silent ones of the idle sessions, and end those that do not answer."""
         with self._lock:
             for session in list(self._idle):
                 session.keep_alive()

@@ -203,7 +203,7 @@ class RelaySession:
             self._socket.cut()
 
     def catch_up(self) -> None:
-        """Find out whether the relay has ended the session since the last call, without waiting.
+        """Take what the relay has sent since the last call, without waiting.
 
         A session that another thread closes, or that a call uses, stays as it is.
         """
@@ -214,7 +214,7 @@ class RelaySession:
                 self._lock.release()
 
     def keep_alive(self) -> None:
-        """Ping the relay if the idle session has been silent, and end it if there is no answer."""
+        """Ping the relay for an idle session; see ``RelaySocket.keep_alive``."""
         self._socket.keep_alive()
 
     def _open(self, url: str, token: str, timeout: float) -> RelaySocket:

@@ -110,7 +110,7 @@ class RelaySocket:
         self._write(timeout if len(message) > SENT_AT_ONCE else min(timeout, PATIENCE))
 
     def recv(self, timeout: float) -> bytes:
-        """Return the next message as it was sent. Raises ConnectionClosed and TimeoutError."""
+        """Return the next message. Raises ConnectionClosed and TimeoutError."""
         until = monotonic() + timeout
         while not self._messages:
             self._refuse_closed()
@@ -124,7 +124,7 @@ class RelaySocket:
         return self._messages.popleft()
 
     def catch_up(self) -> None:
-        """Take what has come since the last call, without waiting: it may be the connection's end."""
+        """Take what has come since the last call, perhaps the end, without waiting."""
         while self.state is OPEN and self._readable.select(0):
             self._set_timeout(0.0)
             try:
@@ -135,7 +135,7 @@ class RelaySocket:
                 self._lose(error)
 
     def keep_alive(self) -> None:
-        """Ping the relay if it has been silent, and end the connection if it does not answer pings."""
+        """Ping a silent relay, and end the connection if the last ping has no answer."""
         self.catch_up()
         # Called every PATIENCE seconds: no connection is silent for much longer.
         if self.state is OPEN and monotonic() - self._last_read > PATIENCE / 2:
