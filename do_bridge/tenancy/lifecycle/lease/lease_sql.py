@@ -29,7 +29,8 @@ def take_statement(rows, operation, seconds):
         ]
     )
     # A creation's lease may be taken over alive, because the caller has seen that the creation has ended.
-    free = f"s.operation = '' OR s.expires <= {NOW} OR s.operation = '{CREATE}'"
+    # As `look_statement` reads it: a lease without an end is not alive.
+    free = f"s.operation = '' OR NOT coalesce(s.expires > {NOW}, false) OR s.operation = '{CREATE}'"
     is_as_seen = "value->>0 = s.slug AND value->>1 = s.fence"
     new = "value->>0, '', value->>2, value->>5, value->>6"
     sql = _taking(new, "value->>4", "true").format(
