@@ -21,7 +21,7 @@ import do_bridge
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
-from do_bridge.tenancy.tenants import tenant_model
+from do_bridge.tenancy.tenants import tenant_model, with_valid_slugs
 
 from .copies import write_copies
 from .models import DirtyFlag
@@ -102,13 +102,8 @@ def out_of_sync() -> Any:
     """
     flags = DirtyFlag.objects.using(conf(DIRECTORY)).filter(slug=OuterRef("slug"))
     since = flags.order_by("pk").values("since")[:1]
-    return (
-        tenant_model()
-        ._base_manager.using(conf(DIRECTORY))
-        .filter(Exists(flags))
-        .annotate(behind_since=Subquery(since))
-        .order_by("slug")
-    )
+    tenants = with_valid_slugs().filter(Exists(flags))
+    return tenants.annotate(behind_since=Subquery(since)).order_by("slug")
 
 
 def row_annotations():
@@ -156,7 +151,7 @@ def _read(tenant, keys):
     # Read before the members, so that a later change keeps its flag.
     summed = _flags(OuterRef("slug"), keys).order_by().values("slug")
     summed = summed.annotate(last=Max("pk"), number=Count("pk"), first=Min("since"))
-    rows = tenant_model()._base_manager.using(conf(DIRECTORY)).filter(pk=tenant.pk)
+    rows = with_valid_slugs().filter(pk=tenant.pk)
     return rows.annotate(
         last_flag=Subquery(summed.values("last")),
         flags=Subquery(summed.values("number")),

@@ -27,7 +27,7 @@ from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.slugs import validate_new_slug
-from do_bridge.tenancy.tenants import lookup, tenant_model
+from do_bridge.tenancy.tenants import lookup, slug_column, tenant_model
 
 from . import ledger
 from .deletion import remove_rows
@@ -371,7 +371,7 @@ def _refusal(connection, slugs):
         connection.ops.quote_name(model._meta.db_table)
         for model in (type(ledger.new_state("")), tenant_model())
     )
-    is_there = f"asked.value IN (SELECT {connection.ops.quote_name('slug')} FROM {tenants})"  # noqa: S608
+    is_there = f"asked.value IN (SELECT {connection.ops.quote_name(slug_column())} FROM {tenants})"  # noqa: S608
     settled = f"('', '{Operation.MIGRATE}')"
     return (
         f"SELECT {failing(_UNSETTLED, 'asked.value')} FROM json_each(%s) AS asked "  # noqa: S608

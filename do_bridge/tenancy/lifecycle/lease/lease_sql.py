@@ -8,7 +8,7 @@ from django.db import connections
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.states import Operation, State
-from do_bridge.tenancy.tenants import tenant_model
+from do_bridge.tenancy.tenants import slug_column, tenant_model
 
 CREATE = Operation.CREATE
 NOW = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
@@ -88,5 +88,5 @@ def names():
     tables = (apps.get_model("do_bridge", "TenantState"), tenant_model())
     return (
         *(quote(model._meta.db_table) for model in tables),
-        quote(tenant_model()._meta.get_field("slug").column),
+        quote(slug_column()),
     )
