@@ -22,6 +22,7 @@ from do_bridge.tenancy.schema.replay import directory_only
 from do_bridge.tenancy.tenants import slug_column, tenant_model
 
 from . import ledger
+from .lease.lease_sql import left_behind
 from .states import Operation
 
 # Constants, because an older SQLite that reads a copy of D1 accepts no expression in RAISE.
@@ -182,8 +183,7 @@ def _note_unused(quote):
     # What another object of a lost row holds must not be forgotten there.
     unused = (
         f"state = '{ledger.UNUSED}', fingerprint = '', jurisdiction = {jurisdiction}, location = {location}, "
-        f"left_behind = CASE WHEN jurisdiction <> {jurisdiction} AND state <> '{ledger.DELETED}' "
-        f"THEN jurisdiction ELSE left_behind END"
+        f"left_behind = {left_behind('', jurisdiction)}"
     )
     new = f"NEW.{quote(slug_column())}"
     over = f"operation = '' OR operation <> '{Operation.CREATE}' AND expires <= {_NOW}"

@@ -69,11 +69,21 @@ def _taking(row, owner, condition):
         f"{FENCE_NOW}, 0, %s, '' FROM json_each(%s) WHERE {condition} ON CONFLICT (slug) DO UPDATE SET "
         "operation = excluded.operation, owner = excluded.owner, expires = excluded.expires, "
         "fence = max(s.fence + 1, excluded.fence), "
-        # Only a row without a tenant gets another place; what its object holds must not be forgotten there.
-        f"left_behind = CASE WHEN s.jurisdiction <> excluded.jurisdiction AND s.state <> '{State.DELETED}' "
-        "THEN s.jurisdiction ELSE s.left_behind END, "
+        f"left_behind = {left_behind('s.', 'excluded.jurisdiction')}, "
         "jurisdiction = excluded.jurisdiction, location = excluded.location, "
         "since = excluded.since, version = excluded.version, error = ''{also} {where} RETURNING slug, fence"
+    )
+
+
+def left_behind(before, jurisdiction):
+    """Return the SQL of a row's `left_behind` when the row gets another place.
+
+    Only a row without a tenant gets another place. What an interrupted operation has left there must not be
+    forgotten. `before` precedes the names of the row's columns.
+    """
+    return (
+        f"CASE WHEN {before}jurisdiction <> {jurisdiction} AND ({before}state <> '{State.DELETED}' "
+        f"OR {before}operation <> '') THEN {before}jurisdiction ELSE {before}left_behind END"
     )
 
 

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError
 
 from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table, told
 from do_bridge.tenancy.conf import conf
@@ -22,7 +22,9 @@ from do_bridge.tenancy.lifecycle.states import EXCLUSIVE, Do, Operation, Row, St
 from do_bridge.tenancy.places import default_jurisdiction, note
 from do_bridge.tenancy.replicated.sql import run_batch
 
+from .errors import Held, LeaseError, LeaseLost, Unfinished  # noqa: F401 - callers name them after this module
 from .lease_sql import EXPIRY, NOW, directory, names, take_statement
+from .placing import placed
 from .renewing import renewed
 
 _LOST = "lost"
@@ -33,25 +35,6 @@ _COMMANDS = {Operation.RESTORE: "tenant_load --replace", Operation.REWIND: "tena
 _ALL = tuple(Operation)
 # Seconds between two reads of another process's lease, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
-
-
-class LeaseError(OperationalError):
-    """An operation on a tenant can't begin or continue."""
-
-
-class Held(LeaseError):
-    """Another operation on the tenant did not end in time; nothing was done."""
-
-
-class LeaseLost(LeaseError):
-    """Another operation has taken the tenant over."""
-
-
-class Unfinished(LeaseError):
-    """Another operation on the tenant was interrupted and must be run again first.
-
-    Nothing was done.
-    """
 
 
 @dataclass
@@ -173,7 +156,7 @@ def take(
             pause, has_waited = min(2 * pause, _LONGEST_PAUSE), True
             continue
         if place is not None and not row.is_registered:
-            row = replace(row, jurisdiction=place.jurisdiction, location=place.location)
+            row = placed(row, place)
             note(row)
         step, owner = _decide(row, operation, read, adopts, has_waited)
         if replaces and step == Do.TAKEN and row.is_registered and row.state == State.READY:

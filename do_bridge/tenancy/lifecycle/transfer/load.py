@@ -19,6 +19,7 @@ from do_bridge.tenancy.lifecycle.emptying import (
     clear,
     connected,
     drop_left_over,
+    erase_left_behind,
     erase_tenant,
     fail,
     noticing,
@@ -193,6 +194,10 @@ def _planned(file, schema):
 
 
 def _load(lease, schema, filling, report, on_start, on_piece, notes):
+    if lease.row.left_behind is not None:
+        # What an interrupted load has sent to another place.
+        erase_left_behind(lease)
+        leases.change(lease, left_behind=None)
     found = _found(lease.slug, lease.row) if lease.step == Do.DROP else None
     report.units_before = _done_by(found, filling.units)
     if report.units_before is not None:
