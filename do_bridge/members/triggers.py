@@ -61,13 +61,16 @@ def make_triggers(*, flag_all=False):
     """
     connection = connections[conf(DIRECTORY)]
     made = [(sql, None) for sql in definitions(connection).values()]
-    run_batch(connection, [*_drops(), *made, *([_flag_all(connection)] if flag_all else [])])
+    run_batch(connection, [*_drops(), *made, *([flag_statement()] if flag_all else [])])
 
 
-def _flag_all(connection):
-    flags, tenants = (connection.ops.quote_name(m._meta.db_table) for m in (DirtyFlag, tenant_model()))
-    sql = f"INSERT INTO {flags} (slug, user_key, since) SELECT slug, '{EVERYBODY}', {NOW} FROM {tenants}"  # noqa: S608
-    return sql, None
+def flag_statement(slug=None):
+    """Return the statement that flags all members of a tenant, or of all tenants."""
+    quote = connections[conf(DIRECTORY)].ops.quote_name
+    flags, tenants = (quote(model._meta.db_table) for model in (DirtyFlag, tenant_model()))
+    column, now = quote(slug_column()), NOW.replace("%", "%%")
+    sql = f"INSERT INTO {flags} (slug, user_key, since) SELECT {column}, %s, {now} FROM {tenants}"  # noqa: S608
+    return (sql, [EVERYBODY]) if slug is None else (f"{sql} WHERE {column} = %s", [EVERYBODY, slug])
 
 
 def drop_triggers():

@@ -18,6 +18,7 @@ from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table,
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.looking import close_to_older
+from do_bridge.tenancy.lifecycle.outside import refuse_block
 from do_bridge.tenancy.lifecycle.states import EXCLUSIVE, Do, Operation, Row, State, is_its_work, next_step
 from do_bridge.tenancy.places import default_jurisdiction, note
 from do_bridge.tenancy.replicated.sql import run_batch
@@ -206,7 +207,8 @@ def take_many(rows, operation, owner="", seconds=None, noting=None):
 
     One round trip to D1. Returns {slug: Lease} of the leases taken. The rows keep their states until the
     leases are settled. `noting(rows, owner)` returns statements that follow in the same batch; the rows of
-    the leases taken have that owner by then.
+    the leases taken have that owner by then. Raises TransactionManagementError in a block on D1 that could be
+    rolled back, because the lease and the outcome would go with it.
     """
     seconds = conf("LEASE_SECONDS") if seconds is None else seconds
     rows, owner = list(rows), owner or uuid4().hex
@@ -217,6 +219,7 @@ def take_many(rows, operation, owner="", seconds=None, noting=None):
     }
     if not of:
         return {}
+    refuse_block(f"The operation '{operation}' on tenant {rows[0].slug!r} can't begin")
     asked = time.monotonic()
     also = noting(rows, owner) if noting is not None else []
     with ledger.clear_errors():
@@ -359,12 +362,12 @@ def _state_of_old(row):
     return row.state if row.fence or row.is_registered else State.DELETED
 
 
-def settle_creation(row):
+def settle_creation(row, fingerprint):
     """Record that a creation is finished, unless its row has changed since.
 
-    One round trip.
+    `fingerprint` is that of the object, which may have been taken over. One round trip.
     """
-    settle_many([(Lease(row.operation, row, row.fence, row.owner, 0), State.READY, row.fingerprint)])
+    settle_many([(Lease(row.operation, row, row.fence, row.owner, 0), State.READY, fingerprint)])
 
 
 def still_mine(lease):
