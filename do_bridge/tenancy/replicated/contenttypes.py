@@ -222,7 +222,7 @@ def _create_in_directory(app_configs):
 
 
 def _create(create, using, **kwargs):
-    """Call one of Django's handlers, again if another process created the same rows at the same time.
+    """Call one of Django's handlers, again if another process has made the same rows.
 
     The handlers insert the rows that they did not read before, so two processes that migrate can insert the
     same row. The one that comes second gets an IntegrityError, and reads the rows when it is called again.
