@@ -9,7 +9,7 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle.tenant_rows import has_name
 from do_bridge.tenancy.links import directory_root, tenant_root
 from do_bridge.tenancy.slugs import is_valid_slug
-from do_bridge.tenancy.tenants import tenant_model
+from do_bridge.tenancy.tenants import tenant_model, with_valid_slugs
 
 from .extensions import extensions
 
@@ -72,7 +72,7 @@ def offered(request, query, origin):
 
 
 def _tenants():
-    return tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+    return with_valid_slugs()
 
 
 def _rows(tenants):

@@ -9,6 +9,7 @@ from django.utils.module_loading import import_string
 
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.tenants import tenant_model
 
 from . import shape
 
@@ -31,6 +32,11 @@ def check_membership(app_configs=None, **kwargs):
         message = f"DO_BRIDGE['MEMBERSHIP_MODEL'] is {conf('MEMBERSHIP_MODEL')!r}, which is not a model."
         hint = "Set it to the model in D1 that has a foreign key to the user and one to the tenant."
         return [Error(message, hint=hint, id="do_bridge.E016")]
+    try:
+        tenant_model()
+    except LookupError:
+        # The check do_bridge.E006 says so.
+        return []
     try:
         shape.user_link(), shape.tenant_link()
         errors = [_error(text) for text in _wrong_fields()]

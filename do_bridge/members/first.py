@@ -7,7 +7,7 @@ from django.db import connections
 
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle.creation import FirstMembers, made_now
-from do_bridge.tenancy.tenants import tenant_model
+from do_bridge.tenancy.tenants import slug_column, tenant_model
 
 from .copies import free_names
 from .models import DirtyFlag
@@ -40,7 +40,7 @@ def _settle_flags(copies, slug):
     flags, tenants, users = (
         quote(model._meta.db_table) for model in (DirtyFlag, tenant_model(), get_user_model())
     )
-    key = quote(get_user_model()._meta.pk.column)
+    key, its_slug = (quote(name) for name in (get_user_model()._meta.pk.column, slug_column()))
     fields = copied_fields()
     same = " AND ".join(f"{quote(field.column)} IS %s" for field in fields)
     now = NOW.replace("%", "%%")
@@ -50,7 +50,7 @@ def _settle_flags(copies, slug):
     )
     flagged = (
         f"INSERT INTO {flags} (slug, user_key, since) "  # noqa: S608
-        f"SELECT slug, %s, {now} FROM {tenants} WHERE slug = %s "
+        f"SELECT {its_slug}, %s, {now} FROM {tenants} WHERE {its_slug} = %s "
         f"AND (NOT {made_now(connection)} "
         f"OR EXISTS (SELECT 1 FROM {users} WHERE {key} = %s AND NOT ({same})))"
     )

@@ -21,12 +21,12 @@ import do_bridge
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
-from do_bridge.tenancy.tenants import tenant_model
+from do_bridge.tenancy.tenants import tenant_model, with_valid_slugs
 
 from .copies import write_copies
 from .models import DirtyFlag
 from .shape import ACTIVE, DIRECTORY, is_copied, key_of, key_text, membership_model, tenant_link, user_link
-from .triggers import EVERYBODY
+from .triggers import EVERYBODY, flag_statement
 
 logger = logging.getLogger("do_bridge.members")
 
@@ -102,13 +102,8 @@ def out_of_sync() -> Any:
     """
     flags = DirtyFlag.objects.using(conf(DIRECTORY)).filter(slug=OuterRef("slug"))
     since = flags.order_by("pk").values("since")[:1]
-    return (
-        tenant_model()
-        ._base_manager.using(conf(DIRECTORY))
-        .filter(Exists(flags))
-        .annotate(behind_since=Subquery(since))
-        .order_by("slug")
-    )
+    tenants = with_valid_slugs().filter(Exists(flags))
+    return tenants.annotate(behind_since=Subquery(since)).order_by("slug")
 
 
 def row_annotations():
@@ -156,7 +151,7 @@ def _read(tenant, keys):
     # Read before the members, so that a later change keeps its flag.
     summed = _flags(OuterRef("slug"), keys).order_by().values("slug")
     summed = summed.annotate(last=Max("pk"), number=Count("pk"), first=Min("since"))
-    rows = tenant_model()._base_manager.using(conf(DIRECTORY)).filter(pk=tenant.pk)
+    rows = with_valid_slugs().filter(pk=tenant.pk)
     return rows.annotate(
         last_flag=Subquery(summed.values("last")),
         flags=Subquery(summed.values("number")),
@@ -250,14 +245,30 @@ def fill_places(sender, source, target, **kwargs):
     a tenant that was loaded from a file. A failure is logged and leaves a dirty flag for all members, for
     example if the tenant still has to be migrated.
     """
-    tenant = tenant_model()._base_manager.using(conf(DIRECTORY)).get(slug=target)
-    if source is not None:
-        origin = tenant_model()._base_manager.using(conf(DIRECTORY)).filter(slug=source)
-        _copy_places(origin.get(), tenant)
+    slugs = [target] if source is None else [target, source]
+    rows = tenant_model()._base_manager.using(conf(DIRECTORY)).filter(slug__in=slugs)
+    found = {row.slug: row for row in rows}
+    if (tenant := found.get(target)) is None:
+        # Another process has deleted it.
+        return
+    if source in found:
+        _copy_places(found[source], tenant)
+    elif source is not None:
+        logger.warning(
+            "Tenant %s has no members, because %s was deleted while it was copied.", target, source
+        )
     try:
         sync_members(tenant)
     except CopyFailed as exc:
         logger.warning("%s", exc)
+
+
+def flag_everybody(sender, target, **kwargs):
+    """Set a dirty flag for all members of a tenant.
+
+    A receiver of `tenant_filling`.
+    """
+    run_batch(connections[conf(DIRECTORY)], [flag_statement(target)])
 
 
 def flag_all(sender, **kwargs):

@@ -5,7 +5,7 @@ from django.db import connections
 
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.replicated.sql import run_batch
-from do_bridge.tenancy.tenants import tenant_model
+from do_bridge.tenancy.tenants import slug_column, tenant_model
 
 from .models import DirtyFlag
 from .shape import DIRECTORY, copied_fields, membership_model, tenant_link, user_link
@@ -23,6 +23,7 @@ def definitions(connection):
         quote(model._meta.db_table)
         for model in (membership_model(), DirtyFlag, tenant_model(), get_user_model())
     )
+    slug = quote(slug_column())
     user, tenant = quote(user_link().column), quote(tenant_link().column)
     user_pk, tenant_pk = (quote(model._meta.pk.column) for model in (get_user_model(), tenant_model()))
     columns = [quote(field.column) for field in copied_fields()]
@@ -32,12 +33,12 @@ def definitions(connection):
     # Without the tenant's row no flag is set: deleting a tenant also deletes its memberships.
     def flag(row):
         return (
-            f"{insert}SELECT slug, CAST({row}.{user} AS TEXT), {NOW} FROM {tenants} "  # noqa: S608 - quoted
+            f"{insert}SELECT {slug}, CAST({row}.{user} AS TEXT), {NOW} FROM {tenants} "  # noqa: S608 - quoted
             f"WHERE {tenant_pk} = {row}.{tenant}"
         )
 
     everywhere = (
-        f"{insert}SELECT {tenants}.slug, CAST(NEW.{user_pk} AS TEXT), {NOW} FROM {membership} "  # noqa: S608
+        f"{insert}SELECT {tenants}.{slug}, CAST(NEW.{user_pk} AS TEXT), {NOW} FROM {membership} "  # noqa: S608
         f"JOIN {tenants} ON {tenants}.{tenant_pk} = {membership}.{tenant} "
         f"WHERE {membership}.{user} = NEW.{user_pk}"
     )
@@ -48,7 +49,7 @@ def definitions(connection):
         f"WHEN OLD.{user} IS NOT NEW.{user} OR OLD.{tenant} IS NOT NEW.{tenant} "
         f"BEGIN {flag('OLD')}; {flag('NEW')}; END",
         f"AFTER UPDATE OF {', '.join(columns)} ON {users} WHEN {changed} BEGIN {everywhere}; END",
-        f"AFTER DELETE ON {tenants} BEGIN DELETE FROM {flags} WHERE slug = OLD.slug; END",  # noqa: S608
+        f"AFTER DELETE ON {tenants} BEGIN DELETE FROM {flags} WHERE slug = OLD.{slug}; END",  # noqa: S608
     )
     return {name: f"CREATE TRIGGER {name} {body}" for name, body in zip(NAMES, bodies, strict=True)}
 
@@ -60,13 +61,16 @@ def make_triggers(*, flag_all=False):
     """
     connection = connections[conf(DIRECTORY)]
     made = [(sql, None) for sql in definitions(connection).values()]
-    run_batch(connection, [*_drops(), *made, *([_flag_all(connection)] if flag_all else [])])
+    run_batch(connection, [*_drops(), *made, *([flag_statement()] if flag_all else [])])
 
 
-def _flag_all(connection):
-    flags, tenants = (connection.ops.quote_name(m._meta.db_table) for m in (DirtyFlag, tenant_model()))
-    sql = f"INSERT INTO {flags} (slug, user_key, since) SELECT slug, '{EVERYBODY}', {NOW} FROM {tenants}"  # noqa: S608
-    return sql, None
+def flag_statement(slug=None):
+    """Return the statement that flags all members of a tenant, or of all tenants."""
+    quote = connections[conf(DIRECTORY)].ops.quote_name
+    flags, tenants = (quote(model._meta.db_table) for model in (DirtyFlag, tenant_model()))
+    column, now = quote(slug_column()), NOW.replace("%", "%%")
+    sql = f"INSERT INTO {flags} (slug, user_key, since) SELECT {column}, %s, {now} FROM {tenants}"  # noqa: S608
+    return (sql, [EVERYBODY]) if slug is None else (f"{sql} WHERE {column} = %s", [EVERYBODY, slug])
 
 
 def drop_triggers():

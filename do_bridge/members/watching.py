@@ -15,7 +15,7 @@ from django.db.models.signals import post_delete, post_migrate, post_save, pre_m
 from do_bridge.tenancy import tenants as directory
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import creation
-from do_bridge.tenancy.lifecycle.signals import shared_restored, tenant_filled
+from do_bridge.tenancy.lifecycle.signals import shared_restored, tenant_filled, tenant_filling
 from do_bridge.tenancy.replicated import users as people
 from do_bridge.tenancy.schema.replay import directory_only
 
@@ -35,6 +35,7 @@ def watch():
     pre_migrate.connect(_tables_change, sender=own, dispatch_uid="do_bridge_members.triggers_dropped")
     post_migrate.connect(_tables_changed, sender=own, dispatch_uid="do_bridge_members.triggers_made")
     directory.tenant_used.connect(syncing.repair_on_use, dispatch_uid="do_bridge_members.repair_on_use")
+    tenant_filling.connect(syncing.flag_everybody, dispatch_uid="do_bridge_members.flag_everybody")
     tenant_filled.connect(syncing.fill_places, dispatch_uid="do_bridge_members.fill_places")
     shared_restored.connect(syncing.flag_all, dispatch_uid="do_bridge_members.flag_all")
     directory.more_annotations["do_bridge_members"] = syncing.row_annotations

@@ -10,6 +10,10 @@ from .conf import conf
 ALIAS_PREFIX = "tenant/"
 TEMPLATE_OBJECT_PREFIX = "scratch/"
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+#: The same as an SQL condition, for the column of slugs as {0}.
+SLUG_SQL = (
+    "length({0}) BETWEEN 1 AND 63 AND {0} NOT GLOB '*[^a-z0-9-]*' AND {0} NOT GLOB '-*' AND {0} NOT GLOB '*-'"
+)
 
 
 class InvalidSlug(ValueError):

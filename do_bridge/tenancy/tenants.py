@@ -6,11 +6,12 @@ from collections import OrderedDict
 from threading import Lock
 
 from django.apps import apps
+from django.db.models import BooleanField, Func
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import Signal
 
 from .conf import conf
-from .slugs import validate_slug
+from .slugs import SLUG_SQL, validate_slug
 
 #: Slugs read from D1 in one round trip, some hundred kilobytes.
 CHUNK = 10_000
@@ -22,6 +23,11 @@ tenant_used = Signal()
 def tenant_model():
     """Return the model class that DO_BRIDGE["TENANT_MODEL"] names."""
     return apps.get_model(conf("TENANT_MODEL"))
+
+
+def slug_column():
+    """Return the column of the slug in the table of tenants."""
+    return tenant_model()._meta.get_field("slug").column
 
 
 #: {app label: function} that return annotations {name: expression} of tenants' rows for `tenant_used`.
@@ -39,14 +45,33 @@ def row_annotations():
     return found
 
 
-def registered_slugs(tenants=None):
-    """Return the sorted slugs of all tenants, or of the queryset `tenants`.
+class _IsSlug(Func):
+    """The condition that a text is a valid slug."""
 
-    Reads them in chunks, with one round trip each.
+    output_field = BooleanField()
+
+    def as_sql(self, compiler, connection, **extra):
+        (column,) = self.get_source_expressions()
+        sql, params = compiler.compile(column)
+        return f"({SLUG_SQL.format(sql)})", [*params] * 4
+
+
+def with_valid_slugs(tenants=None):
+    """Return those tenants of a queryset, by default of all, whose slugs are valid.
+
+    Nothing keeps a project from a row with another slug, which no database can have.
     """
     if tenants is None:
         tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
-    slugs = tenants.order_by("slug").values_list("slug", flat=True)
+    return tenants.filter(_IsSlug("slug"))
+
+
+def registered_slugs(tenants=None):
+    """Return the sorted valid slugs of all tenants, or of the queryset `tenants`.
+
+    Reads them in chunks, with one round trip each.
+    """
+    slugs = with_valid_slugs(tenants).order_by("slug").values_list("slug", flat=True)
     found = list(slugs[:CHUNK])
     while found and len(found) % CHUNK == 0 and (more := list(slugs.filter(slug__gt=found[-1])[:CHUNK])):
         found += more

@@ -1,7 +1,9 @@
 """A tenant's home: links, numbers, and copy, dump, restore and delete with the code of the commands."""
 
+import re
 import signal
 import sqlite3
+import tempfile
 from contextlib import closing
 from io import BytesIO
 
@@ -13,6 +15,7 @@ from django.db import connections
 
 from accounts.models import Membership, Tenant, User
 from blog.models import Post
+from do_bridge.backends.sqlite_file.filling import CountsDiffer, Filling
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.tenants import is_registered, lookup
 from do_bridge.testing import empty_object
@@ -144,8 +147,6 @@ def test_a_wrong_file_or_slug_changes_nothing(root, site, write_post, data, type
 def test_a_load_that_fails_after_the_data_went_brings_it_back(
     site, dumped, write_post, tmp_path, monkeypatch
 ):
-    from do_bridge.backends.sqlite_file.filling import CountsDiffer, Filling
-
     write_post(title="Kept")
     path = tmp_path / "again.sqlite3"
     path.write_bytes(dumped)
@@ -162,6 +163,38 @@ def test_a_load_that_fails_after_the_data_went_brings_it_back(
         call_command("tenant_load", "acme", str(path), replace=True, yes=True, verbosity=0)
     assert titles() == ["Before", "Kept"]
     assert leases.look("acme").operation == ""
+
+
+@pytest.mark.parametrize("stops", [CountsDiffer, KeyboardInterrupt])
+def test_data_that_does_not_come_back_stays_in_a_file(
+    site, dumped, write_post, tmp_path, monkeypatch, capsys, stops
+):
+    write_post(title="Kept")
+    path = tmp_path / "again.sqlite3"
+    path.write_bytes(dumped)
+
+    def fail(self, *args):
+        raise stops("as if a row had been lost")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(Filling, "finish", fail)
+        with pytest.raises(CommandError, match="as if a row had been lost|Interrupted"):
+            call_command("tenant_load", "acme", str(path), replace=True, yes=True, verbosity=0)
+    kept = re.search(r"data of before is in (\S+)\.", capsys.readouterr().err)[1]
+    call_command("tenant_load", "acme", kept, replace=True, yes=True, verbosity=0)
+    assert titles() == ["Before", "Kept"]
+    assert len(list(tmp_path.glob("tenant-replace-*"))) == 1
+
+
+def test_an_unfit_file_leaves_no_dump(site, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "unfit.sqlite3"
+    path.write_bytes(unfit())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(CommandError, match="was not loaded"):
+        call_command("tenant_load", "acme", str(path), replace=True, yes=True, verbosity=0)
+    assert "data of before" not in capsys.readouterr().err
+    assert not list(tmp_path.glob("tenant-replace-*"))
 
 
 def test_a_restore_beside_another_operation_is_refused(root, site, dumped, settings):

@@ -115,6 +115,15 @@ def test_a_job_killed_amid_a_chunk_is_finished_by_the_command(behind, capsys):
         call_command("database_jobs", job.pk)
 
 
+def test_a_renewal_that_arrives_after_the_end_takes_nothing(behind):
+    job = state.start("migrate", behind(1), "root")
+    first, second = state.Taken(job.pk, 30), state.Taken(job.pk, 30)
+    assert first.take()
+    first.end()
+    first._run(first.renewal())
+    assert second.take()
+
+
 def test_two_workers_at_once_do_every_database_once(behind, monkeypatch):
     slugs = behind(4)
     seen = []

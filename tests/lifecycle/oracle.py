@@ -18,6 +18,8 @@ from do_bridge.tenancy.lifecycle.states import (
 )
 from do_bridge.tenancy.schema import fingerprint
 
+MAKING = ("create", "by hand", "adopt", "create_many", "load", "copy")
+
 
 @dataclass
 class Done:
@@ -100,7 +102,7 @@ def _members(tenant: Tenant) -> list[str]:
 
 def _answers(tenant: Tenant, history: list[Done]) -> list[str]:
     """Of operations that did not overlap with others the last one's word holds."""
-    makes = [one for one in history if one.name in ("create", "create_many", "load", "copy")]
+    makes = [one for one in history if one.name in MAKING]
     ends = [one for one in history if one.name == "delete"]
     faults = []
     for one in ends:

@@ -32,6 +32,8 @@ KILLED, PAUSED = 12, 3
 PAUSE = 1.6
 _WEIGHTS = {
     "create": 16,
+    "by hand": 4,
+    "adopt": 3,
     "create_many": 5,
     "load": 9,
     "copy": 6,
@@ -136,7 +138,9 @@ class Run:
             file.write_text("".join(f"{one},{one.title()},{worker.FIRST}\n" for one in slugs))
             return name, (str(file),), slugs, ""
         if name == "load":
-            return name, (slug, str(self._folder / "dump.sqlite3")), (slug,), ""
+            return name, (slug, str(self._folder / "dump.sqlite3"), self._maybe_a_place()), (slug,), ""
+        if name == "create":
+            return name, (slug, self._maybe_a_place()), (slug,), ""
         if name == "copy":
             source = rng.choice([one for one in (*SLUGS, "source") if one != slug])
             return name, (source, slug), (slug,), ""
@@ -152,6 +156,9 @@ class Run:
             title = f"{slug}:{self._count}"
             return name, (slug, title), (slug,), title
         return name, (slug,), (slug,), ""
+
+    def _maybe_a_place(self) -> str:
+        return self._rng.choice(("", "", *PLACES))
 
     def _round(self, processes: list[_Process], number: int) -> None:
         left = number

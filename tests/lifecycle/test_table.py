@@ -165,7 +165,8 @@ def test_the_next_holder_does_what_the_table_says(slug, file, state, there, oper
         return
     if operation == Operation.MOVE:
         assert (after.jurisdiction, after.left_behind) == ("eu", None)
-        assert read_tenant(slug).has_tables == (step == Do.KEEP)
+        # The object of a tenant that counts as ready is made before it is moved.
+        assert read_tenant(slug).has_tables == (step == Do.KEEP or row.state == State.READY)
         use(slug)
         after = leases.look(slug)
     assert (after.state, after.is_registered) == (State.READY, True)

@@ -73,11 +73,29 @@ def _command(*words: Any) -> None:
     call_command(*map(str, words), **options)
 
 
-def create(slug: str) -> str:
-    """Make a tenant, as the view of a sign-up form does."""
+def create(slug: str, place: str = "") -> str:
+    """Make a tenant, as the view of a sign-up form does, in a jurisdiction or the default one."""
     with directory_context():
-        _, created, _ = create_tenant(slug, slug.title(), [User.objects.get(username=FIRST)])
+        members = [User.objects.get(username=FIRST)]
+        _, created, _ = create_tenant(slug, slug.title(), members, jurisdiction=place)
     return "created" if created else ""
+
+
+def load(slug: str, file: str, place: str = "") -> None:
+    """Make a tenant from a file, in a jurisdiction or where an interrupted load has begun."""
+    _command("tenant_load", slug, file, *(("--jurisdiction", place) if place else ()))
+
+
+def by_hand(slug: str, place: str = "none") -> None:
+    """Add a tenant's row alone, as in a shell; its first use makes the object."""
+    with directory_context():
+        Tenant.objects.create(slug=slug, name=slug.title(), jurisdiction=place)
+
+
+def adopt(slug: str) -> None:
+    """Make a tenant of whatever its object holds."""
+    with directory_context():
+        create_tenant(slug, slug.title(), [User.objects.get(username=FIRST)], adopt=True)
 
 
 def create_many(file: str) -> None:
@@ -146,8 +164,10 @@ def rename(username: str, name: str) -> None:
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "create": create,
+    "by hand": by_hand,
+    "adopt": adopt,
     "create_many": create_many,
-    "load": lambda slug, file: _command("tenant_load", slug, file),
+    "load": load,
     "copy": lambda source, target: _command("tenant_copy", source, target),
     "delete": lambda slug: _command("tenant_delete", slug, "--yes"),
     "move": lambda slug, place: _command("tenant_move", slug, "--jurisdiction", place),

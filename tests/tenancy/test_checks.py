@@ -1,5 +1,7 @@
 """The system checks of settings that would fail later with a riddle."""
 
+import os
+
 import pytest
 from django.conf import settings
 from django.core import checks
@@ -8,6 +10,7 @@ from django.test import override_settings
 from do_bridge.checks import settings as ours
 from do_bridge.tenancy import TenantDatabases
 from do_bridge.tenancy import databases as databases_module
+from tests import forking
 
 
 def ids(messages):
@@ -100,6 +103,17 @@ def test_missing_routers_and_a_wrong_order_are_refused(routers, expected):
 def test_names_that_nothing_has_are_refused(changes, expected):
     with override_settings(DO_BRIDGE={**settings.DO_BRIDGE, **changes}):
         assert ids(ours.check_models()) == expected
+
+
+@pytest.mark.parametrize("name", ["accounts.Customer", "nothing.Tenant"])
+def test_a_model_that_does_not_exist_is_named_by_a_check_and_not_by_a_traceback(tmp_path, name):
+    text = f"from project.settings import *\nDO_BRIDGE = {{**DO_BRIDGE, 'TENANT_MODEL': {name!r}}}\n"
+    (tmp_path / "without_tenants.py").write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = forking.run(["manage.py", "check", "--settings", "without_tenants"], env=environment)
+    assert done.returncode == 1
+    assert f"(do_bridge.E006) DO_BRIDGE['TENANT_MODEL'] is {name!r}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_missing_token_is_warned_about(configured):

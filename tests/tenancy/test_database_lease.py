@@ -54,6 +54,13 @@ def test_two_migrations_at_once_run_python_code_once(newer, number):
     assert sum("No migrations to apply" in output for _, output in ended) == 1
 
 
+def test_a_renewal_that_arrives_after_the_end_takes_nothing(db):
+    with database_lease.database_lease("default", None):
+        ((fence,),) = ask(f"SELECT fence FROM {LEASE_TABLE}")
+    ask(database_lease._RENEW, 60_000, fence)
+    assert ask(f"SELECT expires FROM {LEASE_TABLE}") == [(0,)]
+
+
 @pytest.mark.parametrize("alias", ["default", "scratch/lease"])
 def test_a_migration_that_waits_too_long_says_so(db, monkeypatch, alias):
     monkeypatch.setattr(database_lease, "WAIT", 0.3)

@@ -1,16 +1,17 @@
 """An object refuses what an older lease sends, whatever way it comes, and at no trip more."""
 
+import threading
 from dataclasses import dataclass
 
 import pytest
-from django.db import IntegrityError, OperationalError, connections, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connections, transaction
 
 from do_bridge import driver
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.emptying import connected
 from do_bridge.tenancy.lifecycle.fencing import fenced, is_fenced, refuse_older
-from do_bridge.tenancy.lifecycle.lease import leases
+from do_bridge.tenancy.lifecycle.lease import leases, renewing
 from do_bridge.tenancy.lifecycle.looking import close_to_older, read_tenant
 from do_bridge.tenancy.replicated.sql import run_batch
 
@@ -127,6 +128,26 @@ def test_of_two_that_take_a_lease_at_once_one_has_it(acme):
     assert len(leases.take_many([row], "migrate")) == 1
     assert leases.take_many([row], "migrate") == {}
     assert leases.take_many([leases.look(acme.slug)], "delete") == {}
+
+
+def test_a_lease_without_an_end_is_free(acme):
+    ledger.all_states().filter(slug=acme.slug).update(operation="migrate", expires=None)
+    assert leases.take(acme.slug, "migrate", lambda: read_tenant(acme.slug)).fence
+
+
+def test_a_lease_is_renewed_after_any_error_of_the_database(db, monkeypatch, caplog):
+    sent, again = [], threading.Event()
+
+    def run(connection, statements):
+        sent.append(statements)
+        if len(sent) == 1:
+            raise InterfaceError("the relay has another token")
+        again.set()
+
+    monkeypatch.setattr(renewing, "run_batch", run)
+    with renewing.renewed("default", ("SELECT 1", None), 0.03):
+        assert again.wait(30)
+    assert "was not renewed: the relay has another token" in caplog.text
 
 
 def test_a_lease_is_renewed_while_its_work_goes_on(acme, settings):

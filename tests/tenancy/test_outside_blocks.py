@@ -12,9 +12,12 @@ from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.deletion import delete_tenant
+from do_bridge.tenancy.lifecycle.history.rewind import rewind_tenant
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.provision import has_tables, provision, provision_noted
 from do_bridge.tenancy.lifecycle.transfer.load import load_tenant
+from do_bridge.tenancy.lifecycle.transfer.moving import move_tenant
+from do_bridge.tenancy.places import Place
 from do_bridge.tenancy.tenants import lookup
 from do_bridge.testing import empty_object, unique_slug
 from tests.tenancy.cut_off import cut_off
@@ -49,7 +52,7 @@ class Failed(Exception):
 @pytest.mark.usefixtures("optimistic")
 def test_a_tenant_is_not_created_in_a_block_that_could_be_rolled_back(slug):
     with (
-        pytest.raises(TransactionManagementError, match=f"can't create '{slug}' {REFUSED}"),
+        pytest.raises(TransactionManagementError, match=f"'{slug}' can't be created {REFUSED}"),
         transaction.atomic(),
     ):
         create_tenant(slug)
@@ -76,15 +79,22 @@ def test_a_tenant_is_created_when_the_block_is_certain(slug):
 
 
 @pytest.mark.usefixtures("optimistic")
-def test_a_tenant_is_neither_deleted_nor_loaded_nor_made_in_such_a_block(slug, tmp_path):
-    file = tmp_path / "it.sqlite3"
+def test_no_operation_on_a_tenant_begins_in_such_a_block(slug, tmp_path):
+    file, listed = tmp_path / "it.sqlite3", tmp_path / "listed.csv"
     create_tenant(slug)
     call_command("tenant_dump", slug, str(file), verbosity=0)
+    listed.write_text(unique_slug("listed"))
+    ledger.all_states().filter(slug=slug).update(fingerprint="0" * 64)
     for work in (
         lambda: delete_tenant(slug),
         lambda: load_tenant(slug, file, replaces=True),
         lambda: call_command("tenant_copy", slug, unique_slug("copy"), verbosity=0),
         lambda: provision_noted(slug),
+        lambda: move_tenant(slug, Place()),
+        lambda: rewind_tenant(slug, "00000001-0"),
+        lambda: call_command("create_tenants", str(listed), verbosity=0),
+        lambda: call_command("migrate", database=tenant_alias(slug), verbosity=0),
+        lambda: call_command("migrate", database="tenant", tenants=[slug], verbosity=0),
     ):
         with pytest.raises((TransactionManagementError, CommandError), match=REFUSED), transaction.atomic():
             work()

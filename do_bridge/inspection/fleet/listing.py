@@ -15,7 +15,7 @@ from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.states import Operation
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import migrations_in
-from do_bridge.tenancy.tenants import registered_slugs, row_annotations, tenant_model
+from do_bridge.tenancy.tenants import registered_slugs, row_annotations, with_valid_slugs
 
 from ..usage.models import Look
 
@@ -87,7 +87,7 @@ def tenants(asked):
 
     Each has `kind`, `is_silent` and `look_*`.
     """
-    found = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+    found = with_valid_slugs()
     if asked.query:
         found = found.filter(matching(asked.query))
     rows = ledger.all_states().filter(slug=OuterRef("slug"))

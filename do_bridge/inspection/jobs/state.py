@@ -103,8 +103,11 @@ class Taken:
         return bool(self._run((sql, [self.owner, self._span, self.key]))[0].rows)
 
     def renewal(self):
-        """Return the statement that renews the right."""
-        sql = f"UPDATE {_table('Job')} SET expires = {_LATER} WHERE id = %s AND owner = %s"  # noqa: S608
+        """Return the statement that renews the right, unless it has ended."""
+        sql = (
+            f"UPDATE {_table('Job')} SET expires = {_LATER} "  # noqa: S608
+            "WHERE id = %s AND owner = %s AND expires IS NOT NULL"
+        )
         return sql, [self._span, self.key, self.owner]
 
     def record(self, outcomes):

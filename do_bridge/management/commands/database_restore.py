@@ -8,8 +8,15 @@ from do_bridge.management.moments import add_moment, shown
 from do_bridge.management.time_travel import required_time_travel
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.databases import tenant_databases
+from do_bridge.tenancy.lifecycle.history.following import (
+    keep_places,
+    made_again_since,
+    moved_since,
+    read_tenants,
+)
 from do_bridge.tenancy.lifecycle.signals import shared_restored
-from do_bridge.tenancy.tenants import lookup, registered_slugs
+from do_bridge.tenancy.places import NONE, default_jurisdiction
+from do_bridge.tenancy.tenants import lookup
 
 
 class Command(BaseCommand):
@@ -40,7 +47,7 @@ class Command(BaseCommand):
             raise CommandError(f"{database!r} was not restored. {error}.") from error
         self._ask(database, moment, interactive)
         has_tenants = tenant_databases() is not None and database == conf("DIRECTORY_ALIAS")
-        before = _slugs() if has_tenants else None
+        before = _tenants() if has_tenants else None
         # Printed before, in case this process does not live to see the answer.
         self._print_undo(database, undo)
         try:
@@ -78,7 +85,9 @@ class Command(BaseCommand):
     def _follow(self, before):
         """Let the tenants follow, as far as that can be done here, and print the rest."""
         lookup.forget()
-        after = _slugs()
+        after = _tenants()
+        if before is not None and after is not None:
+            self._keep_places(before, after)
         try:
             shared_restored.send(sender=type(self))
         except DatabaseError as error:
@@ -86,12 +95,13 @@ class Command(BaseCommand):
                 f"The copies of members were not flagged ({error}). Run `manage.py migrate`, then `manage.py "
                 "sync_members`."
             )
-        for slug in sorted((before or set()) - (after or set())):
+        for slug in sorted({*(before or ())} - {*(after or ())}):
             self._warn(
                 f"Tenant {slug!r} was created since: its database is there, its row is not. Run `manage.py "
-                f"create_tenant --adopt {slug}`, or `manage.py tenant_delete {slug}`."
+                f"create_tenant --adopt {slug}{_place_option(before[slug])}`, and then, to delete it, "
+                f"`manage.py tenant_delete {slug}`."
             )
-        for slug in sorted((after or set()) - (before or set())):
+        for slug in sorted({*(after or ())} - {*(before or ())}):
             self._warn(
                 f"Tenant {slug!r} was deleted since: its row is back, its data is not. Run `manage.py "
                 f"tenant_delete {slug}`, or `manage.py tenant_restore {slug} --to TIME`."
@@ -108,13 +118,39 @@ class Command(BaseCommand):
             "at once by `manage.py sync_members`. Passwords and sessions are those of that moment."
         )
 
+    def _keep_places(self, before, after):
+        try:
+            moved = keep_places(before, after)
+        except DatabaseError as error:
+            moved = []
+            self._warn(
+                f"D1 has these tenants in places that they have left, and could not be corrected ({error}): "
+                f"{', '.join(moved_since(before, after))}. Set their places in the ledger before any process "
+                "uses or moves them."
+            )
+        for slug in moved:
+            place = before[slug].place
+            self._warn(f"Tenant {slug!r} was moved since: D1 names its place of now again, {place}.")
+        for slug in made_again_since(before, after):
+            self._warn(
+                f"Tenant {slug!r} was deleted and created again since: its row is that of the former tenant, "
+                f"its database that of the latter. Correct the row, or run `manage.py tenant_delete {slug}`."
+            )
+
     def _warn(self, text):
         self.stderr.write(self.style.WARNING(text))
 
 
-def _slugs():
-    """Return the registered slugs, or None if they can't be read."""
+def _tenants():
+    """Return the result of `read_tenants`, or None if D1 can't be read."""
     try:
-        return set(registered_slugs())
+        return read_tenants()
     except DatabaseError:
         return None
+
+
+def _place_option(state):
+    """Return the option for a jurisdiction that is not the default one."""
+    if state is None or state.jurisdiction == default_jurisdiction():
+        return ""
+    return f" --jurisdiction {state.jurisdiction or NONE}"

@@ -19,7 +19,7 @@ from do_bridge.tenancy.lifecycle.history import bookmarks
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.lease.database_lease import database_lease
 from do_bridge.tenancy.lifecycle.looking import read_tenant, refuse_elsewhere, unchecked
-from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
+from do_bridge.tenancy.lifecycle.provision import is_unfilled, ready
 from do_bridge.tenancy.lifecycle.states import EXCLUSIVE, Do, Operation
 from do_bridge.tenancy.migrate.bring import LeasedFleet, Steps
 from do_bridge.tenancy.migrate.catch_up import named
@@ -185,7 +185,7 @@ class Command(MigrateCommand):
         try:
             with leases.kept(lease):
                 refuse_elsewhere(lease)
-                if finishes_creation(lease):
+                if is_unfilled(lease):
                     ready(lease)
                 elif lease.step == Do.DROP:
                     drop_left_over(lease)

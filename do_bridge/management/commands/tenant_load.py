@@ -1,8 +1,10 @@
 """The command tenant_load: create a tenant from a SQLite file."""
 
+import shutil
 import sqlite3
 import tempfile
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from django.core.management.base import CommandError
@@ -158,30 +160,52 @@ def replace_from(command, slug, file, *, quiet=False, dry_run=False):
     """Replace the data of an existing tenant with that of the file.
 
     Return the LoadReport. The tenant is dumped first. If the load fails after its data was dropped, the dump
-    is loaded again. Raises CommandError.
+    is loaded again, and if that fails too, the dump stays and its path is printed. Raises CommandError.
     """
 
     def copy_members(lease):
         tenant_filled.send(sender=type(command), source=None, target=slug)
 
     options = {"operation": Operation.RESTORE, "replaces": True, "then": copy_members}
-    with tempfile.TemporaryDirectory(prefix="tenant-replace-") as folder, _told(slug):
+    with _told(slug):
         validate_slug(slug)
         if not is_registered(slug):
             raise CommandError(f"Tenant {slug!r} does not exist. Load the file without --replace.")
         if dry_run:
             return _load(command, slug, file, quiet, dry_run=True, **options)
-        before = Path(folder) / "before.sqlite3"
-        if leases.look(slug).operation != Operation.RESTORE:
-            dump_to(command, slug, before, quiet=True, strict=True)
-        try:
+        if leases.look(slug).operation == Operation.RESTORE:
+            # The data of before has gone.
             return _load(command, slug, file, quiet, **options)
-        except (CountsDiffer, DatabaseError) as error:
-            row = leases.look(slug)
-            if before.exists() and row.operation == Operation.RESTORE and not row.is_live:
-                _load(command, slug, before, True, **options)
-                error.add_note("The tenant has its data of before again.")
-            raise
+        with _kept_if_needed(command) as (folder, done):
+            before = folder / "before.sqlite3"
+            dump_to(command, slug, before, quiet=True, strict=True)
+            try:
+                report = _load(command, slug, file, quiet, **options)
+            except BaseException as error:
+                # A lost lease means that another operation has begun, and that its outcome counts.
+                if isinstance(error, leases.LeaseError) or leases.look(slug).operation != Operation.RESTORE:
+                    done()
+                elif isinstance(error, CountsDiffer | DatabaseError):
+                    _load(command, slug, before, True, **options)
+                    error.add_note("The tenant has its data of before again.")
+                    done()
+                raise
+            done()
+            return report
+
+
+@contextmanager
+def _kept_if_needed(command):
+    """Yield a folder and a function; the folder is removed if the function was called."""
+    folder, calls = Path(tempfile.mkdtemp(prefix="tenant-replace-")), []
+    try:
+        yield folder, partial(calls.append, True)
+    finally:
+        kept = [] if calls else list(folder.iterdir())
+        if kept:
+            command.stderr.write(f"The tenant's data of before is in {kept[0]}.")
+        else:
+            shutil.rmtree(folder)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema import known
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint
 from do_bridge.tenancy.slugs import validate_new_slug
-from do_bridge.tenancy.tenants import lookup, tenant_model
+from do_bridge.tenancy.tenants import lookup, slug_column, tenant_model
 
 from . import ledger
 from .deletion import remove_rows
@@ -39,7 +39,7 @@ from .looking import close_to_older, read_tenant
 from .outside import refuse_block
 from .provision import ObjectFilled, ObjectTaken, provision_noted, ready, refuse, template_dump, work_under
 from .row_sql import new_row, place_statement, present, tenant_statement
-from .signals import tenant_filled
+from .signals import tenant_filled, tenant_filling
 from .states import MOVING, Do, Operation, State, next_step
 from .tenant_rows import refuse_missing
 
@@ -141,12 +141,13 @@ def create_tenant(
     `atomic()` on the shared database that can be rolled back, and Django's other database errors. Among
     these, Held, Unfinished and LeaseLost mean that another process works on the tenant, or has worked on it.
     """
-    refuse_block(f"create_tenant() can't create {slug!r}")
     place = place_of(jurisdiction, location) if jurisdiction or location else None
     new = NewTenant(validate_new_slug(slug), name, list(members), dict(fields or {}), place)
     new.may_insert = refuse_missing(slug, new.fields)
     first = first_members(new.members)
     made = write_row(new, first, adopt=adopt)
+    if adopt:
+        tenant_filling.send(sender=type(made.row), target=slug)
     how = fill(made, first, adopt=adopt)
     if new.members and not made.created:
         # D1's triggers have set the new members' dirty flags; reading the row makes their copies.
@@ -329,6 +330,7 @@ def write_rows(made):
     connection = connections[conf("DIRECTORY_ALIAS")]
     tenants = [new for new, _ in made]
     slugs = [new.slug for new in tenants]
+    refuse_block(f"Tenant {slugs[0]!r} can't be created")
     owner, seconds, asked = uuid4().hex, conf("LEASE_SECONDS"), time.monotonic()
     statements = [
         _refusal(connection, slugs),
@@ -398,7 +400,7 @@ def _refusal(connection, slugs):
         connection.ops.quote_name(model._meta.db_table)
         for model in (type(ledger.new_state("")), tenant_model())
     )
-    is_there = f"asked.value IN (SELECT {connection.ops.quote_name('slug')} FROM {tenants})"  # noqa: S608
+    is_there = f"asked.value IN (SELECT {connection.ops.quote_name(slug_column())} FROM {tenants})"  # noqa: S608
     settled = f"('', '{Operation.MIGRATE}')"
     return (
         f"SELECT {failing(_UNSETTLED, 'asked.value')} FROM json_each(%s) AS asked "  # noqa: S608

@@ -14,7 +14,6 @@ from .emptying import erase_held_tenant, erase_tenant
 from .keeping import rows_may_go
 from .lease import leases
 from .looking import read_tenant
-from .outside import refuse_block
 from .states import Operation, State
 
 
@@ -38,7 +37,6 @@ def delete_tenant(slug, dump=None):
     raises ProtectedError or RestrictedError before anything is done, and TransactionManagementError inside an
     `atomic()` on the shared database that can be rolled back.
     """
-    refuse_block(f"Tenant {slug!r} can't be deleted")
     _refuse_kept(slug)
     lease = leases.take(slug, Operation.DELETE, partial(read_tenant, slug))
     with leases.kept(lease):

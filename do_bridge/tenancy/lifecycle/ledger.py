@@ -15,7 +15,7 @@ from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.places import note
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, migrations_in, text_of
-from do_bridge.tenancy.tenants import registered_slugs, tenant_model
+from do_bridge.tenancy.tenants import registered_slugs, with_valid_slugs
 
 from .states import Operation, State
 
@@ -138,7 +138,7 @@ def schemas(fingerprints):
 
 
 def _registered(slugs):
-    tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+    tenants = with_valid_slugs()
     return tenants if slugs is None else tenants.filter(slug__in=_many(slugs))
 
 

@@ -40,9 +40,9 @@ from .emptying import connected, drop_left_over, fail, settle
 from .fencing import fenced
 from .lease import leases
 from .looking import near, read_tenant, refuse_elsewhere
-from .outside import refuse_block, run_outside
-from .signals import tenant_filled
-from .states import EXCLUSIVE, Do, Found, Operation, again, found, is_its_work, next_step
+from .outside import run_outside
+from .signals import tenant_filled, tenant_filling
+from .states import EXCLUSIVE, Do, Found, Operation, State, again, found, is_its_work, next_step
 from .template_objects import note_used
 
 logger = logging.getLogger("do_bridge.migrations")
@@ -205,7 +205,7 @@ def _refuse_unsettled(tenant):
     is_whole = held.fingerprint and found(row, held) == Found.READY
     if row.operation == Operation.CREATE and is_whole and is_its_work(row, held):
         with suppress(DatabaseError):
-            leases.settle_creation(row)
+            leases.settle_creation(row, held.fingerprint)
 
 
 def unfinished(slug, operation):
@@ -276,7 +276,6 @@ def provision_noted(slug):
 
     See `provision`.
     """
-    refuse_block(f"The database of tenant {slug!r} can't be made")
     lease = leases.take(slug, Operation.MIGRATE, lambda: read_tenant(slug))
     if not lease.fence:
         refuse(lease)
@@ -301,21 +300,28 @@ def work_under(lease, work):
     return outcome
 
 
-def finishes_creation(lease):
-    """Return whether a lease takes over a creation that never reached the object."""
-    return lease.row.operation == Operation.CREATE and lease.step in (Do.MAKE, Do.DROP)
+def is_unfilled(lease):
+    """Return whether a tenant counts as ready, and its object holds nothing of it.
+
+    A creation that was interrupted has recorded "ready" before it reached the object. Whoever took the lease
+    over may have been interrupted, too.
+    """
+    return lease.row.state == State.READY and lease.step in (Do.MAKE, Do.DROP)
 
 
 def ready(lease, copies=(), before=None):
     """Bring the object of a lease's tenant up to date; return (how, fingerprint).
 
-    The lease's step decides how.
+    The lease's step decides how. A creation removes the dirty flags of the members whose `copies` are in the
+    batch that fills the object.
     """
+    is_apart = is_unfilled(lease) or (lease.step != Do.KEEP and template_dump() is None)
+    if is_apart:
+        tenant_filling.send(sender=None, target=lease.slug)
     if lease.step == Do.DROP:
         drop_left_over(lease)
     how = provision(lease.slug, copies, before=before, lease=lease)
-    if how == "provisioned" and finishes_creation(lease):
-        # The creation would have written the members' copies.
+    if is_apart:
         tenant_filled.send(sender=None, source=None, target=lease.slug)
     # A migrated object may have migrations that this code does not have.
     alias = tenant_alias(lease.slug)

@@ -5,7 +5,7 @@ import json
 from django.db.models.expressions import DatabaseDefault
 
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.tenants import tenant_model
+from do_bridge.tenancy.tenants import slug_column, tenant_model
 
 from .tenant_rows import has_name, row_values
 
@@ -43,7 +43,7 @@ def tenant_statement(connection, new):
         # A tenant that exists keeps its own.
         given.discard(conf("LOCATION_FIELD"))
     columns = [field.column for field in fields if {field.name, field.attname} & given]
-    table, slug = quote(row._meta.db_table), quote("slug")
+    table, slug = quote(row._meta.db_table), quote(slug_column())
     if not new.may_insert:
         assigned = ", ".join(f"{quote(column)} = %s" for column in columns) or f"{slug} = {slug}"
         params = [*(values[column] for column in columns), new.slug]
@@ -57,7 +57,9 @@ def place_statement(connection, slug, place, first):
     """Return the statement that inserts one of FirstMembers' places."""
     link = place._meta.get_field(first.tenant_field)
     values = _values(place, connection, leave_out=(first.tenant_field,))
-    table, column = (connection.ops.quote_name(name) for name in (tenant_model()._meta.db_table, "slug"))
+    table, column = (
+        connection.ops.quote_name(name) for name in (tenant_model()._meta.db_table, slug_column())
+    )
     key = connection.ops.quote_name(link.target_field.column)
     found = f"(SELECT {key} FROM {table} WHERE {column} = %s)"  # noqa: S608
     return _insert(connection, place, values, " ON CONFLICT DO NOTHING", {link.column: (found, slug)})
@@ -77,7 +79,7 @@ def present(connection, slugs):
     """Return the statement that reads (primary key, slug) of tenants."""
     model = tenant_model()
     quote = connection.ops.quote_name
-    key, slug, table = map(quote, (model._meta.pk.column, "slug", model._meta.db_table))
+    key, slug, table = map(quote, (model._meta.pk.column, slug_column(), model._meta.db_table))
     return (
         f"SELECT {key}, {slug} FROM {table} WHERE {slug} IN (SELECT value FROM json_each(%s))",  # noqa: S608
         [json.dumps(slugs)],

@@ -20,7 +20,8 @@ from do_bridge.tenancy.lifecycle.fencing import fenced
 from do_bridge.tenancy.lifecycle.history import bookmarks
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import close_to_older, read_tenant, refuse_elsewhere
-from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready
+from do_bridge.tenancy.lifecycle.outside import refuse_block
+from do_bridge.tenancy.lifecycle.provision import is_unfilled, ready
 from do_bridge.tenancy.lifecycle.states import Do, Operation, State
 from do_bridge.tenancy.replicated.contenttypes import content_type_upserts
 from do_bridge.tenancy.schema.errors import TenantUnclaimed
@@ -150,7 +151,11 @@ class LeasedFleet:
     jobs: int = JOBS
 
     def fleet(self):
-        """Return the Fleet."""
+        """Return the Fleet.
+
+        Raises TransactionManagementError in a block on D1 that could be rolled back.
+        """
+        refuse_block("Tenants can't be migrated")
         self._leases, self._keeping = {}, ExitStack()
         return Fleet(self._work, before=self._begin, after=self._end, jobs=self.jobs)
 
@@ -204,7 +209,7 @@ class LeasedFleet:
         with fenced(tenant_alias(slug), lease):
             if lease.step in (Do.MAKE, Do.DROP) and self.makes:
                 return Outcome(slug, fingerprint=ready(lease)[1])
-            if finishes_creation(lease):
+            if is_unfilled(lease):
                 start = ready(lease)[1]
             reached = self.steps.bring(slug, start) if self.steps else self.migrate(slug)
         return Outcome(slug, fingerprint=reached, error=self.refusal(reached))

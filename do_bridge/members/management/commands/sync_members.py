@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandError
 from do_bridge.members import triggers
 from do_bridge.members.syncing import CopyFailed, out_of_sync, sync_members
 from do_bridge.tenancy.conf import conf
-from do_bridge.tenancy.tenants import no_such_tenant, tenant_model
+from do_bridge.tenancy.tenants import no_such_tenant, with_valid_slugs
 
 
 class Command(BaseCommand):
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, slug, check, out_of_sync=False, **options):
-        tenants = tenant_model()._base_manager.using(conf("DIRECTORY_ALIAS"))
+        tenants = with_valid_slugs()
         if slug:
             tenants = tenants.filter(slug__in=slug)
             unknown = sorted(set(slug) - set(tenants.values_list("slug", flat=True)))

@@ -33,7 +33,11 @@ _TAKE = (
     "ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires, "
     f"fence = l.fence + 1 WHERE l.expires <= {FENCE_NOW} RETURNING fence"
 )
-_RENEW = f"UPDATE {LEASE_TABLE} SET expires = {FENCE_NOW} + %s WHERE name = 'migrate' AND fence = %s"  # noqa: S608
+# The last renewal may arrive after the end.
+_RENEW = (
+    f"UPDATE {LEASE_TABLE} SET expires = {FENCE_NOW} + %s "  # noqa: S608
+    "WHERE name = 'migrate' AND fence = %s AND expires > 0"
+)
 _END = f"UPDATE {LEASE_TABLE} SET expires = 0 WHERE name = 'migrate' AND fence = %s"  # noqa: S608
 _GUARD = f"SELECT {failing(FENCED, 'fence')} FROM {LEASE_TABLE} WHERE name = 'migrate' AND fence > %s"  # noqa: S608
 #: Seconds for which a migration waits for another one, which may take long.

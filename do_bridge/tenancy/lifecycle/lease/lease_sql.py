@@ -8,7 +8,7 @@ from django.db import connections
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.states import Operation, State
-from do_bridge.tenancy.tenants import tenant_model
+from do_bridge.tenancy.tenants import slug_column, tenant_model
 
 CREATE = Operation.CREATE
 NOW = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
@@ -29,7 +29,8 @@ def take_statement(rows, operation, seconds):
         ]
     )
     # A creation's lease may be taken over alive, because the caller has seen that the creation has ended.
-    free = f"s.operation = '' OR s.expires <= {NOW} OR s.operation = '{CREATE}'"
+    # As `look_statement` reads it: a lease without an end is not alive.
+    free = f"s.operation = '' OR NOT coalesce(s.expires > {NOW}, false) OR s.operation = '{CREATE}'"
     is_as_seen = "value->>0 = s.slug AND value->>1 = s.fence"
     new = "value->>0, '', value->>2, value->>5, value->>6"
     sql = _taking(new, "value->>4", "true").format(
@@ -68,11 +69,21 @@ def _taking(row, owner, condition):
         f"{FENCE_NOW}, 0, %s, '' FROM json_each(%s) WHERE {condition} ON CONFLICT (slug) DO UPDATE SET "
         "operation = excluded.operation, owner = excluded.owner, expires = excluded.expires, "
         "fence = max(s.fence + 1, excluded.fence), "
-        # Only a row without a tenant gets another place; what its object holds must not be forgotten there.
-        f"left_behind = CASE WHEN s.jurisdiction <> excluded.jurisdiction AND s.state <> '{State.DELETED}' "
-        "THEN s.jurisdiction ELSE s.left_behind END, "
+        f"left_behind = {left_behind('s.', 'excluded.jurisdiction')}, "
         "jurisdiction = excluded.jurisdiction, location = excluded.location, "
         "since = excluded.since, version = excluded.version, error = ''{also} {where} RETURNING slug, fence"
+    )
+
+
+def left_behind(before, jurisdiction):
+    """Return the SQL of a row's `left_behind` when the row gets another place.
+
+    Only a row without a tenant gets another place. What an interrupted operation has left there must not be
+    forgotten. `before` precedes the names of the row's columns.
+    """
+    return (
+        f"CASE WHEN {before}jurisdiction <> {jurisdiction} AND ({before}state <> '{State.DELETED}' "
+        f"OR {before}operation <> '') THEN {before}jurisdiction ELSE {before}left_behind END"
     )
 
 
@@ -87,5 +98,5 @@ def names():
     tables = (apps.get_model("do_bridge", "TenantState"), tenant_model())
     return (
         *(quote(model._meta.db_table) for model in tables),
-        quote(tenant_model()._meta.get_field("slug").column),
+        quote(slug_column()),
     )

@@ -12,17 +12,28 @@ import time
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError
 
 from do_bridge.backends.remote_sqlite.refusals import failing, is_missing_table, told
 from do_bridge.tenancy.conf import conf
 from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.looking import close_to_older
-from do_bridge.tenancy.lifecycle.states import Do, Operation, Row, State, again, is_its_work, next_step
+from do_bridge.tenancy.lifecycle.outside import refuse_block
+from do_bridge.tenancy.lifecycle.states import (
+    Do,
+    Operation,
+    Row,
+    State,
+    again,
+    is_its_work,
+    next_step,
+)
 from do_bridge.tenancy.places import default_jurisdiction, note
 from do_bridge.tenancy.replicated.sql import run_batch
 
+from .errors import Held, LeaseError, LeaseLost, Unfinished  # noqa: F401 - callers name them after this module
 from .lease_sql import EXPIRY, NOW, directory, names, take_statement
+from .placing import placed
 from .renewing import renewed
 
 _LOST = "lost"
@@ -31,25 +42,6 @@ MARGIN = 5
 _ALL = tuple(Operation)
 # Seconds between two reads of another process's lease, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
-
-
-class LeaseError(OperationalError):
-    """An operation on a tenant can't begin or continue."""
-
-
-class Held(LeaseError):
-    """Another operation on the tenant did not end in time; nothing was done."""
-
-
-class LeaseLost(LeaseError):
-    """Another operation has taken the tenant over."""
-
-
-class Unfinished(LeaseError):
-    """Another operation on the tenant was interrupted and must be run again first.
-
-    Nothing was done.
-    """
 
 
 @dataclass
@@ -171,7 +163,7 @@ def take(
             pause, has_waited = min(2 * pause, _LONGEST_PAUSE), True
             continue
         if place is not None and not row.is_registered:
-            row = row._replace(jurisdiction=place.jurisdiction, location=place.location)
+            row = placed(row, place)
             note(row)
         step, owner = _decide(row, operation, read, adopts, has_waited)
         if replaces and step == Do.TAKEN and row.is_registered and row.state == State.READY:
@@ -221,7 +213,8 @@ def take_many(rows, operation, owner="", seconds=None, noting=None):
 
     One round trip to D1. Returns {slug: Lease} of the leases taken. The rows keep their states until the
     leases are settled. `noting(rows, owner)` returns statements that follow in the same batch; the rows of
-    the leases taken have that owner by then.
+    the leases taken have that owner by then. Raises TransactionManagementError in a block on D1 that could be
+    rolled back, because the lease and the outcome would go with it.
     """
     seconds = conf("LEASE_SECONDS") if seconds is None else seconds
     rows, owner = list(rows), owner or uuid4().hex
@@ -232,6 +225,7 @@ def take_many(rows, operation, owner="", seconds=None, noting=None):
     }
     if not of:
         return {}
+    refuse_block(f"The operation '{operation}' on tenant {rows[0].slug!r} can't begin")
     asked = time.monotonic()
     also = noting(rows, owner) if noting is not None else []
     with ledger.clear_errors():
@@ -374,12 +368,12 @@ def _state_of_old(row):
     return row.state if row.fence or row.is_registered else State.DELETED
 
 
-def settle_creation(row):
+def settle_creation(row, fingerprint):
     """Record that a creation is finished, unless its row has changed since.
 
-    One round trip.
+    `fingerprint` is that of the object, which may have been taken over. One round trip.
     """
-    settle_many([(Lease(row.operation, row, row.fence, row.owner, 0), State.READY, row.fingerprint)])
+    settle_many([(Lease(row.operation, row, row.fence, row.owner, 0), State.READY, fingerprint)])
 
 
 def still_mine(lease):

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import threading
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from do_bridge.tenancy.replicated.sql import run_batch
 
@@ -31,7 +31,7 @@ def _keep(alias, renewal, pause, ended):
         while not ended.wait(pause):
             try:
                 run_batch(connections[alias], [renewal])
-            except DatabaseError as error:
+            except Error as error:
                 # The next one may succeed; if none does, the fencing token keeps the data safe.
                 logger.warning("A lease in %s was not renewed: %s", alias, error)
     finally:

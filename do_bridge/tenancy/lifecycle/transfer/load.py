@@ -19,6 +19,7 @@ from do_bridge.tenancy.lifecycle.emptying import (
     clear,
     connected,
     drop_left_over,
+    erase_left_behind,
     erase_tenant,
     fail,
     noticing,
@@ -26,7 +27,6 @@ from do_bridge.tenancy.lifecycle.emptying import (
 from do_bridge.tenancy.lifecycle.fencing import KEY, REMADE, fence, fenced
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import close_to_older, near, read_tenant, unchecked
-from do_bridge.tenancy.lifecycle.outside import refuse_block
 from do_bridge.tenancy.lifecycle.states import FILLING, Do, Operation, next_step
 from do_bridge.tenancy.places import noted
 from do_bridge.tenancy.replicated.contenttypes import copy_content_types
@@ -106,7 +106,6 @@ def load_tenant(
             _refuse(leases.Lease(operation, row, 0, "", 0, Do.DROP if replaces else step))
             report.units_before = _done_by(_found(slug, row), filling.units)
             return report
-        refuse_block(f"Tenant {slug!r} can't be loaded")
         if replaces:
             _refuse_schema_elsewhere(schema)
         lease = leases.take(slug, operation, lambda: read_tenant(slug), replaces=replaces, place=place)
@@ -193,6 +192,10 @@ def _planned(file, schema):
 
 
 def _load(lease, schema, filling, report, on_start, on_piece, notes):
+    if lease.row.left_behind is not None:
+        # What an interrupted load has sent to another place.
+        erase_left_behind(lease)
+        leases.change(lease, left_behind=None)
     found = _found(lease.slug, lease.row) if lease.step == Do.DROP else None
     report.units_before = _done_by(found, filling.units)
     if report.units_before is not None:

@@ -24,13 +24,13 @@ from do_bridge.tenancy.lifecycle.emptying import (
     erase_left_behind,
     noticing,
 )
-from do_bridge.tenancy.lifecycle.fencing import KEY, fence
+from do_bridge.tenancy.lifecycle.fencing import KEY, fence, read_object
 from do_bridge.tenancy.lifecycle.freezing import freeze, thaw
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import near, read_tenant, unchecked
-from do_bridge.tenancy.lifecycle.provision import finishes_creation, ready, refuse
-from do_bridge.tenancy.lifecycle.states import MOVING, Do, Operation
-from do_bridge.tenancy.places import Place
+from do_bridge.tenancy.lifecycle.provision import is_unfilled, ready, refuse
+from do_bridge.tenancy.lifecycle.states import MOVING, Content, Do, Operation, content
+from do_bridge.tenancy.places import NONE, Place
 from do_bridge.tenancy.schema.fingerprint import META_TABLE, note_statements, write_statements
 from do_bridge.tenancy.slugs import tenant_alias
 from do_bridge.tenancy.tenants import lookup, no_such_tenant
@@ -74,8 +74,8 @@ def move_tenant(slug, place, *, on_start=None, on_piece=None):
     if not row.is_registered:
         raise NotMoved(no_such_tenant(slug))
     if row.jurisdiction != place.jurisdiction:
-        # A runtime or a relay without this jurisdiction refuses here, before anything is done.
-        _reach(slug, place)
+        # A runtime or a relay without this jurisdiction refuses here, too, before anything is done.
+        _refuse_forgotten(row, place)
     lease = leases.take(slug, Operation.MOVE, partial(read_tenant, slug))
     if not lease.fence:
         refuse(lease)
@@ -92,6 +92,24 @@ def move_tenant(slug, place, *, on_start=None, on_piece=None):
     with leases.kept(moved):
         _end(moved, fingerprint)
     return report
+
+
+def _refuse_forgotten(row, place):
+    """Raise NotMoved if the new place has a usable database of the tenant.
+
+    An interrupted move leaves no such object: it is frozen, or in the ledger. But D1 may be older than the
+    last move.
+    """
+    with _placed(row.slug, place) as connection:
+        held = read_object(connection)
+    if content(row, held) != Content.WHOLE or place.jurisdiction == row.left_behind:
+        return
+    if leases.look(row.slug).fence == row.fence:
+        raise NotMoved(
+            f"Tenant {row.slug!r} has a database in {place.jurisdiction or NONE!r} that D1 "
+            "does not know, perhaps because D1 was restored. Nothing was done. To use that database, set its "
+            "jurisdiction in the table of the ledger (do_bridge_tenantstate), and then in the tenant's row."
+        )
 
 
 def _switched(lease, place):
@@ -121,7 +139,8 @@ def _finish(lease):
 def _end(lease, fingerprint):
     """Let the tenant be used where it is, erase the other object, and end the lease."""
     try:
-        with _placed(lease) as connection:
+        _fill(lease)
+        with _placed_by(lease) as connection:
             fingerprint = thaw(connection, lease).fingerprint or fingerprint
         erase_left_behind(lease)
         leases.change(lease, left_behind=None)
@@ -144,6 +163,15 @@ def _release(lease, fingerprint):
         leases.change(lease, operation="", owner="", expires=None, error="")
 
 
+def _fill(lease):
+    """Fill the object of an interrupted creation, or drop what is left over in it."""
+    if is_unfilled(lease):
+        ready(lease)
+        lease.step = Do.KEEP
+    elif lease.step == Do.DROP:
+        drop_left_over(lease)
+
+
 # Before the switch
 
 
@@ -155,17 +183,13 @@ def _copy(lease, place, on_start, on_piece):
     row = lease.row
     # An earlier move may have left an object in the place where this one goes.
     erase_left_behind(lease)
-    if lease.step == Do.DROP:
-        drop_left_over(lease)
-    if finishes_creation(lease):
-        ready(lease)
-        lease.step = Do.KEEP
+    _fill(lease)
     if lease.step != Do.KEEP:
         # There is nothing to copy.
         leases.change(lease, left_behind=place.jurisdiction)
         _empty_target(lease, place)
         return MoveReport(), ""
-    with noticing(lease), _placed(lease) as connection:
+    with noticing(lease), _placed_by(lease) as connection:
         held = freeze(connection, lease)
     with tempfile.TemporaryDirectory(prefix="tenant-move-") as folder:
         file = Path(folder) / "tenant.sqlite3"
@@ -227,7 +251,7 @@ def _give_up(lease, place, error):
     """
     fingerprint = lease.row.fingerprint
     try:
-        with contextlib.suppress(leases.LeaseLost), noticing(lease), _placed(lease) as connection:
+        with contextlib.suppress(leases.LeaseLost), noticing(lease), _placed_by(lease) as connection:
             fingerprint = thaw(connection, lease).fingerprint
         # Also under a lost lease: what a newer one has written is protected by its fencing token.
         with contextlib.suppress(leases.LeaseLost):
@@ -241,19 +265,24 @@ def _give_up(lease, place, error):
             leases.fail(lease, error if isinstance(error, Exception) else "interrupted")
 
 
+def _placed_by(lease):
+    """Yield a Django connection of its own to the object of a lease."""
+    return _placed(lease.slug, Place(lease.row.jurisdiction, lease.row.location))
+
+
 @contextlib.contextmanager
-def _placed(lease):
-    """Yield a Django connection of its own to the object of a lease.
+def _placed(slug, place):
+    """Yield a Django connection of its own to a tenant's object in a Place.
 
     It accepts any schema, and stays there, whatever this process reads in the ledger.
     """
-    alias, row = tenant_alias(lease.slug), lease.row
+    alias = tenant_alias(slug)
     wrapper = connections[alias]
     settings = dict(wrapper.settings_dict)
-    settings["OPTIONS"] = {**settings["OPTIONS"], "jurisdiction": row.jurisdiction}
+    settings["OPTIONS"] = {**settings["OPTIONS"], "jurisdiction": place.jurisdiction}
     connection = type(wrapper)(settings, alias)
     try:
-        with unchecked(), near(connection, Place(row.jurisdiction, row.location)):
+        with unchecked(), near(connection, place):
             yield connection
     finally:
         connection.close()
