@@ -19,7 +19,10 @@ Frame = dict[str, Any]
 def read_frame(data: bytes) -> Frame:
     """Return the frame in a message. Raises OperationalError for any other message."""
     try:
-        frame = json.loads(data.decode())
+        text = data.decode()
+        # A message may be large: at most one copy of it is kept while it is parsed.
+        del data
+        frame = json.loads(text)
     except (ValueError, RecursionError):
         raise unreadable() from None
     if not isinstance(frame, dict) or not isinstance(frame.get("id"), int | None):
