@@ -66,9 +66,9 @@ def test_many_tenants_take_a_session_a_thread_and_a_bounded_number_of_wrappers(p
         assert memory() - held < FLAT * (HALF - FIRST)
     finally:
         tracemalloc.stop()
-    # One session, with two threads of the WebSocket library's own.
+    # One session, and one thread that looks after all idle ones.
     assert len(pool._sessions) == 1
-    assert session_threads() - threads_before == 2
+    assert session_threads() - threads_before <= 1
 
     # No thread ends before all have had their share: each needs a session at the same time.
     together = threading.Barrier(THREADS, timeout=60)
@@ -84,7 +84,7 @@ def test_many_tenants_take_a_session_a_thread_and_a_bounded_number_of_wrappers(p
     assert [most for most, _ in results] == [WRAPPERS] * THREADS
     assert {last for _, last in results} == {tenant_alias(slug) for slug in slugs[-THREADS:]}
     assert 1 <= len(pool._sessions) <= THREADS
-    assert session_threads() - threads_before == 2 * len(pool._sessions)
+    assert session_threads() - threads_before <= 1
 
 
 def memory():
