@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from tests.leak.marks import mark
 
 SEEDS = 20  # posts with the keys 1 to 20 in each tenant: changed by everybody, never deleted
+# The slugs of tenants that are restored, deleted and made again begin with it.
+LIVES = "life-"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -17,16 +18,16 @@ from do_bridge.relay import LocalRelay
 from do_bridge.relay.terminal import say
 from tests.driver.proxy import Proxy
 from tests.forking import Program
-from tests.leak.actor import Cast
+from tests.leak.actor import LIVES, Cast
 from tests.leak.marks import Tally
 from tests.leak.role import Progress, beside
 from tests.leak.stage import make_tenants, set_up, site
-from tests.production import ProductionWorker, place_for_data
+from tests.production import HistoryWorker, place_for_data
 from tests.soak.watch import look
 
 # Each role's part of the operations; a page costs as much as two dozen others. The first one does what the
 # others leave.
-SHARES = {"threads": 0.68, "tasks": 0.19, "faults": 0.09, "pages": 0.04}
+SHARES = {"threads": 0.60, "tasks": 0.17, "faults": 0.07, "pages": 0.04, "lives": 0.06, "keepers": 0.06}
 
 # Few processes, so that requests of several tenants meet in one. A new process now and then, whose first
 # request is any tenant's.
@@ -40,7 +41,8 @@ def main() -> int:
     say(f"{options.operations} operations over {options.tenants} tenants, seed {options.seed}")
     with tempfile.TemporaryDirectory(prefix="leak-", dir=place_for_data()) as name:
         folder = Path(name)
-        with ProductionWorker(folder / "state", token=secrets.token_hex(16)) as worker:
+        history = {"HISTORY_OF": f"tenant/{LIVES}"}
+        with HistoryWorker(folder / "state", token=secrets.token_hex(16), variables=history) as worker:
             set_up(worker, "tests.leak.settings")
             cast = make_tenants(options.tenants)
             seed_shop(cast)
@@ -73,16 +75,25 @@ def arguments() -> argparse.Namespace:
 
 def run(options: argparse.Namespace, cast: Cast, worker: LocalRelay, folder: Path) -> int:
     """Play the roles side by side, look at every row, print the report."""
-    from tests.leak.audit import audit
+    from tests.leak.audit import audit, audit_lives
 
     started = time.monotonic()
     tally = play(options, cast, worker, folder)
     seconds = time.monotonic() - started
     memory = sum(look(pid).memory for pid in worker.workerd_pids())
     rows, wrong = audit(cast)
+    if "lives" in options.roles:
+        looks, mixed = audit_lives(folder / "journals")
+        wrong += mixed
+        say(f"{looks} looks into tenants with several lives were compared with what became of them.")
     say(report(options, tally, seconds, rows, wrong))
     say(f"\nMemory of workerd at the end of the operations: {memory:.0f} MB.")
-    return 1 if tally.mixed_up or tally.unexpected or wrong else 0
+    is_right = not (tally.mixed_up or tally.unexpected or wrong)
+    if not is_right and "lives" in options.roles:
+        kept = Path(tempfile.mkdtemp(prefix="leak-journals-"))
+        shutil.copytree(folder / "journals", kept, dirs_exist_ok=True)
+        say(f"Journals of the tenants with several lives: {kept}")
+    return 0 if is_right else 1
 
 
 def self_test(options: argparse.Namespace, cast: Cast, worker: LocalRelay, folder: Path) -> int:
@@ -113,8 +124,10 @@ def play(options: argparse.Namespace, cast: Cast, worker: LocalRelay, folder: Pa
     """Let each role do its part of the operations, in processes of their own."""
     (folder / "cast.json").write_text(cast.to_json())
     Progress.begin(folder / "progress", len(options.roles))
-    os.environ["LEAK_FRESH"] = str(folder / "fresh")
+    os.environ["LEAK_FRESH"], os.environ["LEAK_JOURNALS"] = str(folder / "fresh"), str(folder / "journals")
     (folder / "fresh").mkdir(exist_ok=True)
+    shutil.rmtree(folder / "journals", ignore_errors=True)
+    (folder / "journals").mkdir()
     tally = Tally()
     with contextlib.ExitStack() as stack:
         if "pages" in options.roles:
