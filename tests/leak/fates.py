@@ -20,6 +20,7 @@ from blog.models import Post
 from do_bridge.tenancy import directory_context, tenant_alias
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.history.rewind import rewind_tenant
+from do_bridge.tenancy.lifecycle.lease import leases
 from tests.leak.actor import Actor
 from tests.leak.journals import Journal
 from tests.leak.marks import MixUp, Tally, mark
@@ -85,8 +86,10 @@ class Fates:
             connections.close_all()
 
     def begin(self) -> None:
-        """Make all the tenants."""
+        """Make all the tenants; what an earlier run has left of them goes."""
         for life in self._lives:
+            if leases.look(life.slug).is_registered:
+                _run("tenant_delete", life.slug, "--yes")
             self._make(life)
 
     def moved(self, life: Life) -> int:
