@@ -27,7 +27,7 @@ from tests.soak.watch import look
 
 # Each role's part of the operations; a page costs as much as two dozen others. The first one does what the
 # others leave.
-SHARES = {"threads": 0.60, "tasks": 0.17, "faults": 0.07, "pages": 0.04, "lives": 0.06, "keepers": 0.06}
+SHARES = {"threads": 0.64, "tasks": 0.17, "faults": 0.07, "pages": 0.04, "lives": 0.04, "keepers": 0.04}
 
 # Few processes, so that requests of several tenants meet in one. A new process now and then, whose first
 # request is any tenant's.
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace, cast: Cast, worker: LocalRelay, folder: Pat
 
 def self_test(options: argparse.Namespace, cast: Cast, worker: LocalRelay, folder: Path) -> int:
     """Make leaks, each among tenants of its own; 1 where one of them is not found."""
-    from tests.leak.audit import audit
+    from tests.leak.audit import audit, audit_lives
     from tests.leak.plants import PLANTS, SLOW_PLANTS, stray_row
 
     missed, names = 0, options.self_test or list(PLANTS)
