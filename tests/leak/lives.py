@@ -13,10 +13,13 @@ from typing import Any
 from django.core.cache import cache
 from django.db import connections, transaction
 from django.db.models import Prefetch, prefetch_related_objects
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
 
 from accounts.models import User
 from blog.models import Post
 from do_bridge import driver
+from do_bridge.contrib.replicas import ReplicaMiddleware
 from do_bridge.tenancy import tenant_alias, tenant_context
 from do_bridge.tenancy.tenants import lookup
 from tests.leak import driving
@@ -63,6 +66,22 @@ def created(keeper: Keeper, slug: str) -> int:
     with tenant_context(slug), keeper.journal.writing(slug, op, 1):
         Post.objects.create(title=title, content="-", user_id=keeper.actor.cast.several)
     return 1
+
+
+def visited(keeper: Keeper, slug: str) -> int:
+    """A page whose reads of D1 are a replica's, for a visitor with the bookmark of the last one."""
+    cookies = keeper.keep("cookies", slug, dict)
+    request = RequestFactory().get("/")
+    request.COOKIES.update(cookies)
+
+    def page(request: HttpRequest) -> HttpResponse:
+        lookup.forget(slug)
+        list(User.objects.filter(pk=keeper.actor.cast.several))
+        return HttpResponse(str(created(keeper, slug) and seen(keeper, slug)))
+
+    response = ReplicaMiddleware(page)(request)
+    cookies.update((name, morsel.value) for name, morsel in response.cookies.items())
+    return 2 * int(response.content)
 
 
 def in_block(keeper: Keeper, slug: str) -> int:
@@ -183,6 +202,7 @@ def cached(keeper: Keeper, slug: str) -> int:
 
 OPERATIONS = {
     created: 6,
+    visited: 4,
     in_block: 4,
     in_bulk: 3,
     by_kept_connection: 4,

@@ -41,8 +41,9 @@ def main() -> int:
     say(f"{options.operations} operations over {options.tenants} tenants, seed {options.seed}")
     with tempfile.TemporaryDirectory(prefix="leak-", dir=place_for_data()) as name:
         folder = Path(name)
-        history = {"HISTORY_OF": f"tenant/{LIVES}"}
-        with HistoryWorker(folder / "state", token=secrets.token_hex(16), variables=history) as worker:
+        # Stand-ins for what the local runtime lacks: jurisdictions, a history of some objects, and a replica.
+        stand_ins = {"HISTORY_OF": f"tenant/{LIVES}", "LAGGING": "1"}
+        with HistoryWorker(folder / "state", token=secrets.token_hex(16), variables=stand_ins) as worker:
             set_up(worker, "tests.leak.settings")
             cast = make_tenants(options.tenants)
             seed_shop(cast)
@@ -130,6 +131,7 @@ def play(options: argparse.Namespace, cast: Cast, worker: LocalRelay, folder: Pa
     """Let each role do its part of the operations, in processes of their own."""
     (folder / "cast.json").write_text(cast.to_json())
     Progress.begin(folder / "progress", len(options.roles))
+    os.environ["LEAK_RELAY"] = worker.url
     os.environ["LEAK_FRESH"], os.environ["LEAK_JOURNALS"] = str(folder / "fresh"), str(folder / "journals")
     (folder / "fresh").mkdir(exist_ok=True)
     shutil.rmtree(folder / "journals", ignore_errors=True)

@@ -136,16 +136,24 @@ async function replicate(env: Env, binding: string): Promise<Response> {
   return Response.json({ version: replicated.version });
 }
 
-export default {
-  async fetch(request, env) {
-    const { pathname, searchParams } = new URL(request.url);
-    if (pathname === "/replicate") return replicate(env, searchParams.get("binding") ?? "");
-    const lagging: Record<string, PropertyDescriptor> = {};
-    for (const binding of Object.values<string>(env.D1_DATABASES)) {
-      const primary = Reflect.get(env, binding) as D1Database;
-      const replica = Reflect.get(env, REPLICA) as D1Database;
-      lagging[binding] = { value: new Lagging(binding, primary, replica) };
-    }
-    return relay.fetch(request, Object.create(env, lagging) as Env);
-  },
-} satisfies ExportedHandler<Env>;
+/** The environment, but with a replica behind each database. */
+export function withReplicas(env: Env): Env {
+  const lagging: Record<string, PropertyDescriptor> = {};
+  for (const binding of Object.values<string>(env.D1_DATABASES)) {
+    const primary = Reflect.get(env, binding) as D1Database;
+    const replica = Reflect.get(env, REPLICA) as D1Database;
+    lagging[binding] = { value: new Lagging(binding, primary, replica) };
+  }
+  return Object.create(env, lagging) as Env;
+}
+
+export async function fetchLagging(
+  request: Request<unknown, IncomingRequestCfProperties>,
+  env: Env,
+): Promise<Response> {
+  const { pathname, searchParams } = new URL(request.url);
+  if (pathname === "/replicate") return replicate(env, searchParams.get("binding") ?? "");
+  return relay.fetch(request, withReplicas(env));
+}
+
+export default { fetch: fetchLagging } satisfies ExportedHandler<Env>;
