@@ -9,7 +9,7 @@ from django.db import DataError
 from django.utils.timezone import now
 
 from accounts.models import Membership, Tenant, User
-from do_bridge.models import TenantBookmark, TenantState
+from do_bridge.models import TenantBookmark
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.history import bookmarks
