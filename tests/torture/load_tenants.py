@@ -142,7 +142,9 @@ class TenantsLoad:
 
     def _move(self) -> Task:
         """Move a tenant, that of the ORM's load too, in which others work meanwhile."""
-        slug, place = self._rng.choice([*self._moving(), *ORM_TENANTS]), self._rng.choice(PLACES)
+        others = self._rng.random() < 1 / 3
+        slug = self._rng.choice(ORM_TENANTS if others else self._moving())
+        place = self._rng.choice(PLACES)
         return Task(f"tenant_move {place or NONE}", "", 0, lambda: self._run_move(slug, place), (slug,))
 
     def _run_move(self, slug: str, place: str) -> None:
