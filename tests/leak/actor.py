@@ -21,6 +21,11 @@ class Cast:
     several: int  # a user who is a member of all tenants
     own: dict[str, int]  # each tenant's own member
 
+    @property
+    def moved(self) -> list[str]:
+        """The tenants that are moved while all roles work in them."""
+        return self.slugs[::2]
+
     def part(self, number: int, of: int) -> Cast:
         """Return the same people with every so manieth tenant."""
         return Cast(self.slugs[number::of], self.several, self.own)

@@ -29,7 +29,8 @@ def audit(cast: Cast) -> tuple[int, list[str]]:
                 rows += look(cast, slug)
             except MixUp as error:
                 wrong.append(f"{slug}: {error}")
-        wrong += _left(slug)
+        if slug in cast.moved:
+            wrong += _left(slug)
         connections[tenant_alias(slug)].close()
     try:
         rows += _directory(cast)

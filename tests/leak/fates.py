@@ -89,10 +89,13 @@ class Fates:
 
     def begin(self) -> None:
         """Make all the tenants; what an earlier run has left of them goes."""
-        for life in self._lives:
-            if leases.look(life.slug).is_registered:
-                _run("tenant_delete", life.slug, "--yes")
-            self._make(life)
+        try:
+            for life in self._lives:
+                if leases.look(life.slug).is_registered:
+                    _run("tenant_delete", life.slug, "--yes")
+                self._make(life)
+        finally:
+            connections.close_all()
 
     def moved(self, life: Life) -> int:
         life.place = self._actor.random.choice([place for place in PLACES if place != life.place])
@@ -211,7 +214,7 @@ def move_about(actor: Actor, over: threading.Event, tally: Tally) -> None:
     try:
         while not over.wait(actor.random.random() / 2):
             with noting(tally, "fates.moved_about"):
-                slug = actor.random.choice(actor.cast.slugs[::2])
+                slug = actor.random.choice(actor.cast.moved)
                 _run("tenant_move", slug, "--jurisdiction", actor.random.choice(PLACES))
                 tally.did("fates.moved_about", 1)
                 if actor.random.random() < 1 / 4:

@@ -28,7 +28,7 @@ from tests.leak.journals import Journal
 from tests.leak.marks import check, mark, require
 
 #: The tenants with several lives.
-SLUGS = tuple(f"{LIVES}{number}" for number in range(6))
+SLUGS = tuple(f"{LIVES}{number}" for number in range(4))
 _TITLES = "SELECT title FROM blog_post"
 _PUT = "INSERT INTO blog_post (title, content, created, updated, user_id) VALUES (%s, '-', %s, %s, %s)"
 _THEN = "2026-01-01 00:00:00"

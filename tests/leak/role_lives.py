@@ -23,8 +23,8 @@ from tests.leak.marks import MixUp, Tally
 from tests.leak.role import Budget, Table, beside, in_threads, noting
 from tests.leak.role_threads import FAULTS, disturb
 
-KEEPERS = 4
-DECIDERS = 3
+KEEPERS = 3
+DECIDERS = 2
 REQUEST = 20  # operations, after which connections are looked at as a web server does
 PATIENCE = 600.0  # seconds for all of a run's processes to come to its end
 # What those see whose tenant is restored, deleted or not yet there, or whose connection is cut.
@@ -42,7 +42,7 @@ def play(make_actor: MakeActor, tally: Tally, budget: Budget, _proxy: Proxy | No
         actor = make_actor(number)
         mine = [Life(slug, folder / f"{slug}.sqlite3") for slug in slugs]
         deciders.append(Fates(actor, Journal(folder, actor.name), mine))
-        deciders[-1].begin()
+    in_threads(DECIDERS, lambda number: deciders[number].begin())
     (folder / "begun").touch()
     with ThreadPoolExecutor(DECIDERS + 1) as pool:
         running = [pool.submit(one.decide, over, tally) for one in deciders]

@@ -123,12 +123,17 @@ async function replicate(env: Env, binding: string): Promise<Response> {
   const now = (await primary.prepare(tables).all<Table>()).results;
   const statements = [replica.prepare("PRAGMA defer_foreign_keys = on")];
   for (const { name } of before) statements.push(replica.prepare(`DROP TABLE "${name}"`));
-  for (const { name, sql } of now) {
-    statements.push(replica.prepare(sql));
-    const rows = await primary.prepare(`SELECT * FROM "${name}"`).raw<unknown[]>();
-    for (const row of rows) {
-      const slots = row.map((_, index) => `?${index + 1}`).join(", ");
-      statements.push(replica.prepare(`INSERT INTO "${name}" VALUES (${slots})`).bind(...row));
+  // All of one moment: a row that comes meanwhile may point at one that was read before.
+  const rows = await primary.batch<Record<string, unknown>>(
+    now.map(({ name }) => primary.prepare(`SELECT * FROM "${name}"`)),
+  );
+  // All tables before any row, which may point at a table that comes later.
+  for (const { sql } of now) statements.push(replica.prepare(sql));
+  for (const [at, { name }] of now.entries()) {
+    for (const row of rows[at]?.results ?? []) {
+      const values = Object.values(row);
+      const slots = values.map((_, index) => `?${index + 1}`).join(", ");
+      statements.push(replica.prepare(`INSERT INTO "${name}" VALUES (${slots})`).bind(...values));
     }
   }
   await replica.batch(statements);
