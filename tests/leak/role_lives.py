@@ -23,7 +23,7 @@ from tests.leak.marks import MixUp, Tally
 from tests.leak.role import Budget, Table, beside, in_threads, noting
 from tests.leak.role_threads import FAULTS, disturb
 
-KEEPERS = 3
+KEEPERS = 2
 DECIDERS = 2
 REQUEST = 20  # operations, after which connections are looked at as a web server does
 PATIENCE = 600.0  # seconds for all of a run's processes to come to its end

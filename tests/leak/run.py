@@ -27,7 +27,7 @@ from tests.soak.watch import look
 
 # Each role's part of the operations; a page costs as much as two dozen others. The first one does what the
 # others leave.
-SHARES = {"threads": 0.64, "tasks": 0.17, "faults": 0.07, "pages": 0.04, "lives": 0.04, "keepers": 0.04}
+SHARES = {"threads": 0.66, "tasks": 0.17, "faults": 0.07, "pages": 0.04, "lives": 0.03, "keepers": 0.03}
 
 # Few processes, so that requests of several tenants meet in one. A new process now and then, whose first
 # request is any tenant's.
