@@ -32,6 +32,7 @@ from tests.leak.timeline import Lineage, Span, since, until
 # Jurisdictions of the stand-in; a new tenant is in the first one.
 PLACES = ("none", "eu", "us")
 _KEPT = 6  # bookmarks that are remembered of a tenant's life
+_PATIENCE = 60.0  # seconds for a deletion to end, after which the slug can be had
 # Why a restore is refused that is no fault: the stand-in keeps 200 moments.
 _TOO_OLD = "history of the object does not have this bookmark"
 
@@ -174,15 +175,20 @@ class Fates:
 
     def _create(self, life: Life) -> Span:
         people = User.objects.using("default").filter(pk=self._actor.cast.several)
+        until, begun, why = time.monotonic() + _PATIENCE, 0.0, None
         try:
-            while True:
-                begun = time.monotonic()
+            while (begun := time.monotonic()) < until:
                 # While it is deleted it may be there, or not to be had.
-                with directory_context(), contextlib.suppress(OperationalError):
-                    if create_tenant(life.slug, life.slug.title(), list(people))[1]:
+                try:
+                    with directory_context():
+                        _, is_new, _ = create_tenant(life.slug, life.slug.title(), list(people))
+                    if is_new:
                         return _since(begun)
+                except OperationalError as error:
+                    why = error
         finally:
             connections.close_all()
+        raise MixUp(f"{life.slug} can't be made again: {why}")
 
     def _rewind(self, life: Life, moment: Moment) -> bool:
         """Restore a moment, and remember the one before it; return whether the stand-in still had it."""
