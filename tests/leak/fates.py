@@ -88,13 +88,14 @@ class Fates:
         finally:
             connections.close_all()
 
-    def begin(self) -> None:
+    def begin(self, tally: Tally) -> None:
         """Make all the tenants; what an earlier run has left of them goes."""
         try:
             for life in self._lives:
-                if leases.look(life.slug).is_registered:
-                    _run("tenant_delete", life.slug, "--yes")
-                self._make(life)
+                with noting(tally, "fates.begin"):
+                    if leases.look(life.slug).is_registered:
+                        _run("tenant_delete", life.slug, "--yes")
+                    self._make(life)
         finally:
             connections.close_all()
 

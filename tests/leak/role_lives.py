@@ -42,7 +42,7 @@ def play(make_actor: MakeActor, tally: Tally, budget: Budget, _proxy: Proxy | No
         actor = make_actor(number)
         mine = [Life(slug, folder / f"{slug}.sqlite3") for slug in slugs]
         deciders.append(Fates(actor, Journal(folder, actor.name), mine))
-    in_threads(DECIDERS, lambda number: deciders[number].begin())
+    in_threads(DECIDERS, lambda number: deciders[number].begin(tally))
     (folder / "begun").touch()
     with ThreadPoolExecutor(DECIDERS + 1) as pool:
         running = [pool.submit(one.decide, over, tally) for one in deciders]
