@@ -24,7 +24,7 @@ from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.history.rewind import rewind_tenant
 from do_bridge.tenancy.lifecycle.lease import leases
 from tests.leak.actor import Actor
-from tests.leak.journals import Journal
+from tests.leak.journals import RESTORED, UNDONE, Journal
 from tests.leak.marks import MixUp, Tally, mark
 from tests.leak.role import Table, noting
 from tests.leak.timeline import Lineage, Span, since, until
@@ -121,9 +121,9 @@ class Fates:
         here = life.here(life.moments)
         if not here or not self._rewind(life, here[-1]):
             return self.marked(life)
-        self._look(life, "after a restore")
-        self._rewind(life, life.moments[-1])
-        self._look(life, "after its undoing")
+        self._look(life, RESTORED)
+        if self._rewind(life, life.moments[-1]):
+            self._look(life, UNDONE)
         return 4
 
     def former(self, life: Life) -> int:

@@ -16,6 +16,8 @@ from tests.leak.timeline import Lineage, Look, Span, Timeline, Write, read
 from tests.torture.journal import CONFIRMED
 from tests.torture.outcomes import outcome
 
+# Looks of who decides, the one after the other.
+RESTORED, UNDONE = "after a restore", "after its undoing"
 _OP = re.compile(r"\S+\.")
 
 
@@ -78,12 +80,19 @@ def judge(folder: Path, slugs: Iterable[str]) -> tuple[int, list[str]]:
     for timeline in timelines.values():
         timeline.close()
     looks, wrong = 0, []
+    last: dict[str, Look] = {}
     for line in _lines(folder):
         if line["kind"] == "look":
             looks += 1
             lineage = None if line["lineage"] is None else read(line["lineage"])
             look = Look(line["by"], Span(*line["at"]), line["found"], line["is_whole"], lineage)
-            wrong += [(look.at, fault) for fault in timelines[line["slug"]].judge(look)]
+            timeline = timelines[line["slug"]]
+            wrong += [(look.at, fault) for fault in timeline.judge(look)]
+            # Both are of one thread, so they follow each other in its journal.
+            if look.by == UNDONE:
+                wrong += [(look.at, fault) for fault in timeline.judge_pair(last[line["slug"]], look)]
+            elif look.by == RESTORED:
+                last[line["slug"]] = look
     return looks, [fault for _, fault in sorted(wrong)]
 
 

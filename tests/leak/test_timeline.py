@@ -71,3 +71,20 @@ def test_what_was_held_when_a_tenant_was_deleted_is_compared_with_its_own_life_a
     assert [fault.split(": ")[1] for fault in timeline.judge(look)] == [
         "next. (confirmed, 34.000) is of another life or was undone"
     ]
+
+
+@pytest.mark.parametrize(
+    ("restored", "undone", "faults"),
+    [
+        ({"early.": 1}, {"early.": 1, "around it.": 1}, 0),
+        ({"early.": 1, "around it.": 1}, {"early.": 1}, 0),
+        ({"early.": 1}, {"early.": 1}, 1),
+        ({"early.": 1, "around it.": 1}, {"early.": 1, "around it.": 1}, 1),
+    ],
+)
+def test_a_write_around_a_restore_is_on_one_of_its_sides(restored, undone, faults):
+    around = Write("around it.", Span(19, 20.5), 1, CONFIRMED)
+    timeline = Timeline("acme", list(FATES), {write.op: write for write in (*WRITES, around)})
+    timeline.close()
+    looks = Look("look", Span(22, 23), restored), Look("look", Span(26, 27), undone)
+    assert len(list(timeline.judge_pair(*looks))) == faults

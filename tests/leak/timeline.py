@@ -7,7 +7,7 @@ stretches of time whose writes a tenant keeps: since its creation, or until a bo
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -110,6 +110,21 @@ class Timeline:
             for write in self._due(kept, look.at):
                 if write.op not in look.found:
                     yield f"{where}: {write.op} was confirmed at {write.at.ended:.3f}, and is lost"
+
+    def judge_pair(self, restored: Look, undone: Look) -> Iterator[str]:
+        """Yield what is wrong with looks after a restore and after its undoing.
+
+        A write that was confirmed around the restore is on one of its two sides.
+        """
+        at = bisect_right(self.fates, restored.at.begun, key=lambda fate: fate[0].ended) - 1
+        (before, _), (restore, _) = self.fates[at - 1 : at + 1]
+        begin = bisect_left(self._sorted, before.ended, key=lambda write: write.at.begun)
+        end = bisect_right(self._sorted, restore.ended, begin, key=lambda write: write.at.begun)
+        for write in self._sorted[begin:end]:
+            if write.end == CONFIRMED and restore.begun <= write.at.ended <= restored.at.begun:
+                sides = (write.op in restored.found) + (write.op in undone.found)
+                if sides != 1:
+                    yield f"{self.slug}: {write.op}, confirmed around a restore, is on {sides} of its sides"
 
     def _possible(self, at: Span) -> list[Lineage]:
         """Return the lineages that may have been the tenant's during a look."""
