@@ -178,8 +178,8 @@ PLANTS = {
 }
 #: The same of tenants with several lives, which takes minutes.
 SLOW_PLANTS = {
-    "freeze": (["lives", "keepers"], 1000),
+    "freeze": (["lives", "keepers"], 2000),
     "places": (["lives", "keepers"], 400),
-    "fence": (["lives", "keepers"], 400),
+    "fence": (["lives", "keepers"], 2000),
     "former": (["lives", "keepers"], 2000),
 }

@@ -111,7 +111,7 @@ def self_test(options: argparse.Namespace, cast: Cast, worker: LocalRelay, folde
         os.environ["LEAK_PLANT"] = plant
         options.roles, options.operations = (PLANTS | SLOW_PLANTS)[plant]
         # A leak may make tenants unusable, so that the operations come to no end.
-        options.seconds = min(options.seconds, 90)
+        options.seconds = min(options.seconds, 240)
         tally = play(options, cast.part(number, len(names) + 1), worker, folder)
         found = tally.mixed_up
         if plant in SLOW_PLANTS:
