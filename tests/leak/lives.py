@@ -87,18 +87,16 @@ def visited(keeper: Keeper, slug: str) -> int:
 def in_block(keeper: Keeper, slug: str) -> int:
     """A transaction that is open for a while, and sees what is there and its own row."""
     op, title = keeper.title(slug)
-    posts, fields = (
-        Post.objects.using(tenant_alias(slug)),
-        {"content": "-", "user_id": keeper.actor.cast.several},
-    )
+    posts = Post.objects.using(tenant_alias(slug))
+    fields = {"title": title, "content": "-", "user_id": keeper.actor.cast.several}
     with keeper.journal.writing(slug, op, 2), transaction.atomic(using=tenant_alias(slug)):
-        posts.create(title=title, **fields)
+        posts.create(**fields)
         keeper.pause()
         found = list(posts.values_list("title", flat=True))
         check(slug, *found)
         require(slug, found.count(title) == 1, "a transaction does not see its own row")
         keeper.pause()
-        posts.create(title=title, **fields)
+        posts.create(**fields)
     return 3
 
 

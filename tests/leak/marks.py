@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _MARK = re.compile(r"mark\(([^)]*)\)")
-_FRAMES = 40  # of an unexpected error's traceback
+_FRAMES = 16  # of an unexpected error's traceback
 _KEPT = 20  # mix-ups and unexpected errors that are reported in words
 
 
