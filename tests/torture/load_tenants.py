@@ -38,6 +38,7 @@ TARGETS = ("zero", "0001", "0002", "0003", "0004")
 MEMBER = "ada"
 # With fewer tenants none is deleted, with more none is made: a look at all of them takes its time.
 FEWEST, MOST = 9, 24
+_ENDED_BY_DELETION = ("tenant_move", "tenant_restore")
 
 
 class TenantsLoad:
@@ -89,7 +90,11 @@ class TenantsLoad:
                 for place in PLACES
             },
         }
-        return Task(left.kind, "", 0, works[left.kind], left.slugs)
+        kind, slug = left.kind, left.slugs[0]
+        # A deletion ends whatever was cut off, too.
+        if kind.startswith(_ENDED_BY_DELETION) and slug not in ORM_TENANTS and self._rng.random() < 1 / 3:
+            kind = "tenant_delete"
+        return Task(kind, "", 0, works[kind], left.slugs)
 
     # Tenants' lives
 
@@ -148,6 +153,8 @@ class TenantsLoad:
         return Task(f"tenant_move {place or NONE}", "", 0, lambda: self._run_move(slug, place), (slug,))
 
     def _run_move(self, slug: str, place: str) -> None:
+        if self._is_deleted(slug):
+            return
         quietly("tenant_move", slug, jurisdiction=place or NONE)
         row, places = leases.look(slug), places_with_tables(slug)
         if (row.jurisdiction, row.left_behind, row.operation) != (place, None, "") or places != [place]:
@@ -162,6 +169,8 @@ class TenantsLoad:
         return Task("tenant_restore", "", 0, lambda: self._run_restore(slug), (slug,))
 
     def _run_restore(self, slug: str) -> None:
+        if self._is_deleted(slug):
+            return
         groups = Group.objects.using(tenant_alias(slug))
         # What another client was in the middle of is finished, with the same bookmark.
         note = self._folder / f"{slug}.restore"
@@ -243,6 +252,9 @@ class TenantsLoad:
             raise WrongResult(f"{slugs} went to one migration and are at {len(marks)} schemas")
         for slug in slugs:
             self._must_be_at(slug, *marks)
+
+    def _is_deleted(self, slug: str) -> bool:
+        return not self._registered(slug) and leases.look(slug).state == ledger.DELETED
 
     def _registered(self, slug: str) -> bool:
         return bool(Tenant.objects.using("default").filter(slug=slug).exists())
