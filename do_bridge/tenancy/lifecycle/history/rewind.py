@@ -126,6 +126,9 @@ class _Rewind:
             undo = _undo(self.lease, bookmark)
             if on_undo is not None:
                 on_undo(undo)
+            # Before the restore is sent: without the token an object that it never reached looks restored.
+            with unchecked(self.alias):
+                raise_fence(connections[self.alias], self.lease)
             exact = self._restore(bookmark)
             held = read_tenant(self.lease.slug)
             self._close()
