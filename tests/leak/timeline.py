@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from tests.torture.journal import CONFIRMED, FAILED, UNKNOWN
@@ -93,6 +93,13 @@ class Timeline:
     def close(self) -> None:
         """Take everything as known."""
         self.fates.sort(key=lambda fate: fate[0])
+        for op, write in self.writes.items():
+            # A restore takes the idempotency keys back, too: whoever lost an answer around it is told that
+            # nothing was done, and the restore's undoing brings the rows.
+            if write.end == FAILED and any(
+                span.begun <= write.at.ended and write.at.begun <= span.ended for span, _ in self.fates
+            ):
+                self.writes[op] = replace(write, end=UNKNOWN)
         self._sorted = sorted(self.writes.values(), key=lambda write: write.at)
 
     def judge(self, look: Look) -> Iterator[str]:
