@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from tests.leak.marks import mark
 
 SEEDS = 20  # posts with the keys 1 to 20 in each tenant: changed by everybody, never deleted
+# The slugs of tenants that are restored, deleted and made again begin with it.
+LIVES = "life-"
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,11 @@ class Cast:
     slugs: list[str]
     several: int  # a user who is a member of all tenants
     own: dict[str, int]  # each tenant's own member
+
+    @property
+    def moved(self) -> list[str]:
+        """The tenants that are moved while all roles work in them."""
+        return self.slugs[::2]
 
     def part(self, number: int, of: int) -> Cast:
         """Return the same people with every so manieth tenant."""

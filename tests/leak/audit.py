@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from django.contrib.admin.models import LogEntry
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from accounts.models import Membership, User
 from blog.models import Post
 from do_bridge.contrib.sessions.models import Session
 from do_bridge.tenancy import tenant_alias
-from tests.leak.actor import SEEDS, Cast
+from do_bridge.tenancy.lifecycle.lease import leases
+from tests.leak.actor import LIVES, SEEDS, Cast
+from tests.leak.journals import Journal, judge
+from tests.leak.lives import SLUGS
 from tests.leak.marks import MixUp, check, owners, require
 from tests.leak.shopping import seeds
+from tests.tenancy.moves import places_with_tables
 
 
 def audit(cast: Cast) -> tuple[int, list[str]]:
@@ -23,6 +29,8 @@ def audit(cast: Cast) -> tuple[int, list[str]]:
                 rows += look(cast, slug)
             except MixUp as error:
                 wrong.append(f"{slug}: {error}")
+        if slug in cast.moved:
+            wrong += _left(slug)
         connections[tenant_alias(slug)].close()
     try:
         rows += _directory(cast)
@@ -30,6 +38,32 @@ def audit(cast: Cast) -> tuple[int, list[str]]:
     except MixUp as error:
         wrong.append(f"D1: {error}")
     return rows, wrong
+
+
+def audit_lives(folder: Path) -> tuple[int, list[str]]:
+    """Return how many looks were taken into the tenants with several lives, and what was wrong with them.
+
+    The last looks are taken here, at the objects of each place: only the tenant's own may hold anything.
+    """
+    journal, wrong = Journal(folder, "audit"), []
+    for slug in SLUGS:
+        try:
+            with journal.looking(slug, "last look") as titles:
+                titles += Post.objects.using(tenant_alias(slug)).values_list("title", flat=True)
+        except DatabaseError as error:
+            wrong.append(f"{slug}: {error}")
+        wrong += _left(slug)
+    journal.close()
+    looks, mixed = judge(folder, SLUGS)
+    return looks, wrong + mixed
+
+
+def _left(slug: str) -> list[str]:
+    """Return what is wrong with the places where a tenant has tables."""
+    row, places = leases.look(slug), places_with_tables(slug)
+    if places == [row.jurisdiction] and row.left_behind is None:
+        return []
+    return [f"{slug}: is in {row.jurisdiction!r}, has left {row.left_behind!r}, and has tables in {places}"]
 
 
 def _posts(cast: Cast, slug: str) -> int:
@@ -62,7 +96,8 @@ def _directory(cast: Cast) -> int:
     """D1 has nobody's posts and log; a session belongs to one person."""
     require("D1", not Post.objects.using("default").exists(), "has a tenant's post")
     require("D1", not LogEntry.objects.using("default").exists(), "has an entry of a tenant's log")
-    places = list(Membership.objects.values_list("tenant__slug", "user_id"))
+    memberships = Membership.objects.exclude(tenant__slug__startswith=LIVES)
+    places = list(memberships.values_list("tenant__slug", "user_id"))
     for slug, user_id in places:
         require(slug, user_id in (cast.several, cast.own[slug]), "has a stranger as its member")
     require("D1", len(places) == 2 * len(cast.own), "has other memberships than were made")

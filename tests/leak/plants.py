@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 from tests.leak.marks import mark
@@ -90,6 +91,41 @@ def answers_of_others() -> None:
     RelayTransport.batch = astray
 
 
+def moves_without_freezing() -> None:
+    """Let tenants be used while their rows are copied into another object."""
+    from do_bridge.tenancy.lifecycle.fencing import read_object
+    from do_bridge.tenancy.lifecycle.transfer import moving
+
+    moving.freeze = lambda connection, lease: read_object(connection)
+
+
+def old_places() -> None:
+    """Let a process believe for ever in the place of a tenant that it has read first."""
+    from do_bridge.tenancy import places
+
+    class Once(OrderedDict[str, Any]):
+        def __setitem__(self, slug: str, place: Any) -> None:
+            if slug not in self:
+                super().__setitem__(slug, place)
+
+    places._known = Once()
+
+
+def unfenced_erasures() -> None:
+    """Let an erasure take whatever is in the object, a newer tenant's rows too."""
+    from do_bridge.tenancy.lifecycle import emptying
+
+    erase = emptying.erase
+    emptying.erase = lambda connection, fence: erase(connection, emptying.NO_FENCE)
+
+
+def former_moments() -> None:
+    """Let a tenant be restored to what the slug's former tenant had, and look afterwards."""
+    from do_bridge.tenancy.lifecycle.history import bookmarks
+
+    bookmarks.is_of_former_life = lambda row, bookmark: False
+
+
 class RemembersPages:
     """A cache of pages whose key lacks the tenant."""
 
@@ -123,16 +159,27 @@ def install(name: str) -> None:
         "managers": stale_tenant,
         "prefetches": old_prefetches,
         "transport": answers_of_others,
+        "freeze": moves_without_freezing,
+        "places": old_places,
+        "fence": unfenced_erasures,
+        "former": former_moments,
     }
     if name in makers:
         makers[name]()
 
 
-#: The leaks, the role that must find each, and within how many operations: some 20 are mixed up then.
+#: The leaks, the roles that must find each, and within how many operations: some 20 are mixed up then.
 PLANTS = {
-    "context": ("threads", 50),
-    "managers": ("threads", 1000),
-    "prefetches": ("threads", 700),
-    "transport": ("tasks", 700),
-    "pages": ("pages", 30),
+    "context": (["threads"], 50),
+    "managers": (["threads"], 1000),
+    "prefetches": (["threads"], 700),
+    "transport": (["tasks"], 700),
+    "pages": (["pages"], 30),
+}
+#: The same of tenants with several lives, which takes minutes.
+SLOW_PLANTS = {
+    "freeze": (["lives", "keepers"], 2000),
+    "places": (["lives", "keepers"], 400),
+    "fence": (["lives", "keepers"], 2000),
+    "former": (["lives", "keepers"], 2000),
 }

@@ -23,7 +23,11 @@ ROLES = {
     "faults": ("role_threads", "play_with_faults"),
     "tasks": ("role_tasks", "play"),
     "pages": ("role_pages", "play"),
+    "lives": ("role_lives", "play"),
+    "keepers": ("role_lives", "play_beside"),
 }
+# Those whose connections are cut.
+PROXIED = ("faults", "keepers")
 
 
 def main() -> None:
@@ -43,7 +47,7 @@ def main() -> None:
     progress = Progress(options.progress, options.place)
     with contextlib.ExitStack() as stack:
         proxy = None
-        if options.role == "faults":
+        if options.role in PROXIED:
             proxy = stack.enter_context(Proxy(urlsplit(os.environ["RELAY_URL"]).port))
             os.environ["RELAY_URL"] = proxy.url
         set_up(options.role)

@@ -29,7 +29,8 @@ def set_up(worker: LocalRelay, settings: str) -> None:
     """Point this process, and those that it starts, at the Worker; start Django here."""
     import django
 
-    os.environ.update(site_environment(worker), DJANGO_SETTINGS_MODULE=settings)
+    # Without a replica that lags this changes nothing.
+    os.environ.update(site_environment(worker), D1_REPLICAS="True", DJANGO_SETTINGS_MODULE=settings)
     django.setup()
 
 

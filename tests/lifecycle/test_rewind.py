@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, DataError
 from django.utils.timezone import now
 
 from accounts.models import Membership, Tenant, User
-from do_bridge.models import TenantBookmark, TenantState
+from do_bridge.models import TenantBookmark
 from do_bridge.tenancy import tenant_alias
 from do_bridge.tenancy.lifecycle.creation import create_tenant
 from do_bridge.tenancy.lifecycle.history import bookmarks, rewind
@@ -117,13 +117,42 @@ def test_a_moment_before_the_tenant_is_refused_and_undone_on_a_stand_in(slug, au
     assert lookup.get(slug) is not None
 
 
-def test_a_former_tenants_data_does_not_come_back_on_a_stand_in(slug, author):
+@pytest.fixture
+def former(slug, author):
+    """A bookmark of the tenant that had the slug before."""
     before = bookmark(slug)
-    TenantState.objects.filter(slug=slug).update(emptied=leases.look(slug).fence + 10**6)
+    run("tenant_delete", slug, "--yes")
+    create_tenant(slug, "", [author])
+    write(slug, author, "present")
+    return before
+
+
+def test_a_former_tenants_data_does_not_come_back_for_a_moment_on_a_stand_in(slug, former, frames):
     with pytest.raises(CommandError, match="a former tenant's"):
-        run("tenant_restore", slug, "--bookmark", before, "--noinput")
-    assert titles(slug) == ["before"]
-    assert bookmark not in [one.bookmark for one in bookmarks.listed(slug)]
+        run("tenant_restore", slug, "--bookmark", former, "--noinput")
+    assert titles(slug) == ["present"]
+    # Its creation had not been settled; the object has the restore's token now, and the creation's owner.
+    lookup.forget()
+    assert lookup.get(slug) is not None
+    assert leases.look(slug).operation == ""
+    # What visitors wrote between a restore and its undoing would be lost.
+    assert "restore" not in [frame["op"] for frame in frames]
+    assert former not in [one.bookmark for one in bookmarks.listed(slug)]
+
+
+def test_a_restore_to_a_former_tenants_data_is_undone_where_the_history_is_too_short_on_a_stand_in(
+    slug, former, monkeypatch
+):
+    def too_short(row, at=None):
+        if at is not None:
+            raise DataError("The history of the object does not have this bookmark or moment.")
+        return present(row)
+
+    present = bookmarks.bookmark_of
+    monkeypatch.setattr(bookmarks, "bookmark_of", too_short)
+    with pytest.raises(CommandError, match="a former tenant's"):
+        run("tenant_restore", slug, "--bookmark", former, "--noinput")
+    assert titles(slug) == ["present"]
 
 
 def test_a_bookmark_that_the_platform_refuses_changes_nothing_on_a_stand_in(slug):

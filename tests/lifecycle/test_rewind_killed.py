@@ -167,6 +167,22 @@ def test_a_lost_answer_is_found_out_on_a_stand_in(slug, author, monkeypatch):
     assert rewound.undo == TenantBookmark.objects.get(slug=slug, reason="restore").bookmark
 
 
+def test_a_request_that_never_arrived_is_found_out_on_a_stand_in(slug, author, monkeypatch):
+    before = bookmark(slug)
+    write(slug, author, "bad")
+    restore, lost = RelayTransport.restore, []
+
+    def losing(self, *arguments, **options):
+        if not lost:
+            lost.append(True)
+            raise driver.OperationalError("lost", effect="unknown")
+        return restore(self, *arguments, **options)
+
+    monkeypatch.setattr(RelayTransport, "restore", losing)
+    rewind_tenant(slug, before)
+    assert titles(slug) == ["before"]
+
+
 def test_a_deletion_ends_a_restore_that_is_not_finished_on_a_stand_in(slug):
     code, output = finish(
         start(

@@ -5,6 +5,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import Membership, Tenant, User
@@ -16,6 +17,7 @@ from do_bridge.tenancy.lifecycle import creation, deletion, ledger
 from do_bridge.tenancy.lifecycle.creation import create_tenant, first_members
 from do_bridge.tenancy.lifecycle.emptying import erase_tenant
 from do_bridge.tenancy.lifecycle.lease import leases
+from do_bridge.tenancy.lifecycle.outside import in_thread
 from do_bridge.tenancy.lifecycle.provision import provision
 from do_bridge.tenancy.lifecycle.transfer import load
 from tests.tenancy.cut_off import cut_off
@@ -230,3 +232,21 @@ def test_a_slug_that_was_deleted_is_taken_over_where_it_is_asked_for(lived_in, a
     provision(lived_in.slug, lease=late)
     assert create_tenant(lived_in.slug, "", [author], adopt=True)[1:] == (True, "migrated")
     assert ledger.states(lived_in.slug)[lived_in.slug].state == ledger.READY
+
+
+def test_a_creation_that_a_deletion_overtakes_names_it_and_not_a_missing_table(lived_in, author, monkeypatch):
+    """The tenant is new, so its creation has ended for others as soon as the object is its work."""
+    slug = lived_in.slug
+    delete(slug, yes=True)
+    create_tenant(slug, "Anew", [author])
+
+    def overtaken(lease):
+        in_thread(deletion.delete_tenant, slug)
+        # What it reads between the erasure and the end of its lease.
+        raise OperationalError("no such table: django_migrations")
+
+    monkeypatch.setattr(creation, "ready", overtaken)
+    with pytest.raises(leases.LeaseLost, match=f"Another operation took over tenant '{slug}'"):
+        create_tenant(slug, "Anew", [author])
+    assert not Tenant.objects.filter(slug=slug).exists()
+    assert not tables_of(slug)

@@ -297,6 +297,31 @@ def test_a_process_that_knows_an_older_place_goes_on_in_the_new_one(in_eu, autho
     assert places_with_tables(in_eu) == ["us"]
 
 
+def test_a_place_is_known_to_other_threads_while_the_ledger_is_read_again(in_eu, author, monkeypatch):
+    """Without one, a thread that has just read it would send its request to the old place once more."""
+    known, look = [], leases.look
+
+    def watched(slug):
+        known.append(places.noted(slug))
+        return look(slug)
+
+    move(in_eu, "us")
+    believe(in_eu, "eu")
+    monkeypatch.setattr(leases, "look", watched)
+    write(in_eu, author, "After")
+    assert known
+    assert None not in known
+    assert places.noted(in_eu).jurisdiction == "us"
+
+
+def test_a_ledger_that_went_back_is_believed(in_eu, author):
+    """D1 was restored: what this process knows of a later move is not in it."""
+    places.note(places._Row(in_eu, "us", "", 2**50))
+    lookup.forget()
+    write(in_eu, author, "After")
+    assert titles(in_eu) == ["After", "Before"]
+
+
 def test_a_transaction_begins_in_the_new_place(in_eu, author):
     move(in_eu, "us")
     believe(in_eu, "eu")

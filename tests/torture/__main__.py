@@ -16,7 +16,7 @@ from typing import Any
 from do_bridge.relay import LocalRelay, RelayError
 from do_bridge.relay.ports import check_port
 from tests.driver.proxy import Proxy
-from tests.production import ProductionWorker
+from tests.production import HistoryWorker
 
 
 def main() -> int:
@@ -30,7 +30,10 @@ def main() -> int:
     sys.stdout.write(f"seed {options.seed}\n")
     sys.stdout.flush()
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
-    local = ProductionWorker(folder / "state", quiet_port(), token="torture-" + secrets.token_hex(12))
+    # Stand-ins for jurisdictions and for the history of the tenants made here: the local runtime has neither.
+    history = {"HISTORY_OF": "tenant/n"}
+    token = "torture-" + secrets.token_hex(12)
+    local = HistoryWorker(folder / "state", quiet_port(), token=token, variables=history)
     with local as worker, Proxy(worker.port) as proxy:
         report = attack(options, worker, proxy, folder)
     from .report import as_json, as_text

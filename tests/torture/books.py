@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from do_bridge import driver
+from do_bridge.driver.places import join_place
 
 from .bank import ACCOUNTS, FIRST_BALANCE
 
@@ -69,9 +71,35 @@ def read_pages(
     """
     names = books_of(database)
     reads = [(_READ_POSTS if name.endswith(POSTS) else _READ_BANK, [first, end]) for name in names]
-    with driver.connect(transport, database) as connection:
-        keys, *pages = connection.execute_batch([("PRAGMA foreign_key_check", None), *reads])
+    keys, *pages = _read_placed(transport, database, [("PRAGMA foreign_key_check", None), *reads])
     return {name: _page(*result.rows[0]) for name, result in zip(names, pages, strict=True)}, len(keys.rows)
+
+
+def _read_placed(
+    transport: driver.Transport, database: str, reads: list[tuple[str, Any]]
+) -> list[driver.Result]:
+    """Read a database where the ledger has it before and afterwards."""
+    place, now = None, _place(transport, database)
+    while place != now:
+        place = now
+        try:
+            with driver.connect(transport, join_place(database, place)) as connection:
+                found = connection.execute_batch(reads)
+        except driver.OperationalError as error:
+            # An object that was just left is empty.
+            if "no such table" not in str(error) or place == _place(transport, database):
+                raise
+        now = _place(transport, database)
+    return found
+
+
+def _place(transport: driver.Transport, database: str) -> str:
+    """Return the jurisdiction in which the ledger has a tenant, empty for none."""
+    if database not in _TENANTS:
+        return ""
+    sql = "SELECT jurisdiction FROM do_bridge_tenantstate WHERE slug = %s"
+    with driver.connect(transport, D1) as connection:
+        return str(connection.execute(sql, [database.removeprefix("do:tenant/")]).fetchone()[0])
 
 
 def _page(ops: str, wrong: str, total: int | None) -> Page:

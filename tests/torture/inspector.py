@@ -16,7 +16,7 @@ from do_bridge.tenancy.lifecycle.states import Row
 
 from . import books, states
 from .journal import Journals
-from .judge import Fault, judge_directory, judge_keys, judge_page, judge_tenant
+from .judge import Fault, judge_directory, judge_keys, judge_page, judge_places, judge_tenant
 
 if TYPE_CHECKING:
     from .run import Report
@@ -80,8 +80,9 @@ class Inspector:
         before = states.read_directory(self._transport)
         faults = judge_directory(before)
         slugs = self._chosen(before, which)
+        places = [row.jurisdiction if (row := before.ledger.get(slug)) else "" for slug in slugs]
         read = partial(states.read_object, self._transport)
-        found = dict(zip(slugs, self._readers.map(read, slugs), strict=True))
+        found = dict(zip(slugs, self._readers.map(read, slugs, places), strict=True))
         after = states.read_directory(self._transport)
         for slug, state in found.items():
             self._looked["objects"] += 1
@@ -89,6 +90,8 @@ class Inspector:
             if state.names and not state.is_loading:
                 here += judge_keys(f"tenant {slug}", state.dangling)
             row = before.ledger.get(slug)
+            if which != Which.LIVING:
+                here += judge_places(slug, row, self._tables_elsewhere(slug))
             if row == after.ledger.get(slug) and (slug in before.tenants) == (slug in after.tenants):
                 here += judge_tenant(slug, before, state)
                 if row is not None and not here:
@@ -97,6 +100,10 @@ class Inspector:
                 self._looked["tenants passed by"] += 1
             faults += here
         return faults
+
+    def _tables_elsewhere(self, slug: str) -> dict[str, set[str]]:
+        self._looked["places"] += len(states.PLACES)
+        return {place: states.tables_in(self._transport, slug, place) for place in states.PLACES}
 
     def _chosen(self, directory: states.DirectoryState, which: Which) -> list[str]:
         rows = directory.ledger

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
-from do_bridge.tenancy.lifecycle.states import Content, content, is_its_work
+from do_bridge.tenancy.lifecycle.states import MOVING, Content, Row, content, is_its_work
 
 from .bank import ACCOUNTS, FIRST_BALANCE
 from .books import D1, POSTS, Page
@@ -79,7 +79,8 @@ def judge_tenant(slug: str, directory: DirectoryState, found: ObjectState) -> li
             faults.append(Fault(SCHEMA, where, told))
         if found.damaged_boats:
             faults.append(Fault(SCHEMA, where, f"{found.damaged_boats} boats lost something"))
-        if found.fingerprint != found.fingerprint_of_applied:
+        is_frozen = found.fingerprint == MOVING and row is not None and row.operation
+        if found.fingerprint != found.fingerprint_of_applied and not is_frozen:
             faults.append(Fault(SCHEMA, where, "the fingerprint is not that of the applied migrations"))
     if row is None:
         return (
@@ -109,6 +110,18 @@ def judge_tenant(slug: str, directory: DirectoryState, found: ObjectState) -> li
     return faults
 
 
+def judge_places(slug: str, row: Row | None, tables: Mapping[str, Set[str]]) -> list[Fault]:
+    """Return a fault for each place, {jurisdiction: tables}, in which a tenant at rest has left something."""
+    if row is None or row.operation:
+        return []
+    own = {row.jurisdiction, row.left_behind}
+    return [
+        Fault(LEDGER, f"tenant {slug}", f"its object in {place!r} has {len(names)} tables: {row}")
+        for place, names in tables.items()
+        if names and place not in own
+    ]
+
+
 def judge_kinds(outcomes: Mapping[str, Mapping[str, int]]) -> list[Fault]:
     """Return a fault for each kind of operation that failed again and again, and never worked."""
     return [
@@ -130,5 +143,6 @@ __all__ = [
     "judge_keys",
     "judge_kinds",
     "judge_page",
+    "judge_places",
     "judge_tenant",
 ]

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from do_bridge import driver
+from do_bridge.driver.places import join_place
 from do_bridge.tenancy.lifecycle.fencing import KEY
 from do_bridge.tenancy.lifecycle.states import Held, Row
 from do_bridge.tenancy.schema import fingerprint
 
 from .books import D1
 
+#: The jurisdictions of the stand-in to which tenants are moved; the first one is none.
+PLACES = ("", "eu", "us")
 _INTERNAL = ("sqlite_", "_cf_", "__miniflare", "d1_migrations", "_do_bridge_")
 _MIGRATIONS = ("0001_initial", "0002_length", "0003_callsign", "0004_harbour")
 # The columns of the yard's tables after each number of its migrations.
@@ -35,7 +38,8 @@ FROM sqlite_master m WHERE m.type = 'table' AND m.name GLOB 'yard_*'
 _PROGRESS = "_do_bridge_migration_progress"
 _DIRECTORY = f"""
 SELECT (SELECT json_group_array(slug) FROM accounts_tenant),
-  (SELECT json_group_array(json_array(slug, state, operation, owner, fence, emptied, fingerprint, error))
+  (SELECT json_group_array(json_array(slug, state, operation, owner, fence, emptied, fingerprint, error,
+    jurisdiction, location, left_behind))
    FROM do_bridge_tenantstate WHERE slug NOT GLOB 'scratch/*'),
   (SELECT json_group_array(name) FROM django_migrations WHERE app = 'yard'),
   ({_TABLES}),
@@ -157,9 +161,15 @@ def _damaged_in_d1(connection: driver.Connection) -> int:
     return _damaged(whole, crews, bool(unfinished))
 
 
-def read_object(transport: driver.Transport, slug: str) -> ObjectState:
-    """Read a tenant's object as it is at one moment."""
-    with driver.connect(transport, f"do:tenant/{slug}") as connection:
+def tables_in(transport: driver.Transport, slug: str, place: str) -> set[str]:
+    """Return the tables of a tenant's object in a jurisdiction, empty for none."""
+    with driver.connect(transport, join_place(f"do:tenant/{slug}", place)) as connection:
+        return _own_names(connection.execute(_NAMES).fetchall())
+
+
+def read_object(transport: driver.Transport, slug: str, place: str = "") -> ObjectState:
+    """Read a tenant's object in a jurisdiction as it is at one moment."""
+    with driver.connect(transport, join_place(f"do:tenant/{slug}", place)) as connection:
         try:
             # Most have every table: one trip.
             return _object_state(connection.execute_batch(_reads(_OF_AN_OBJECT)), _OF_AN_OBJECT)

@@ -5,6 +5,7 @@
 import relay from "../src/index";
 import { Tenant as Base } from "./internal-tables";
 import { placedIn, withJurisdictions } from "./jurisdictions";
+import { fetchLagging } from "./lagging";
 
 type Row = SqlStorageValue[];
 
@@ -30,11 +31,14 @@ const OWN = "name NOT GLOB '_cf_*' AND name NOT GLOB 'sqlite_*'";
 /** So many moments are kept, as the platform keeps 30 days. */
 const KEPT = 200;
 const EMPTY: Snapshot = { tables: [], late: [], counters: [] };
-const BOOKMARK = /^([0-9a-f]{8})-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{32}$/;
+const BOOKMARK = /^([0-9a-f]{8})-[0-9a-f]{8}-[0-9a-f]{8}-([0-9a-f]{32})$/;
 
 export class Tenant extends Base {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
+    // A history costs a copy of everything for each change: an attack wants it of its own objects alone.
+    const { HISTORY_OF = "" } = env as Env & { HISTORY_OF?: string };
+    if (!(ctx.id.name ?? "").startsWith(HISTORY_OF)) return;
     const history = new History(ctx.storage);
     void ctx.blockConcurrencyWhile(async () => {
       history.restorePending();
@@ -65,8 +69,8 @@ class History {
         for (const [key, value] of kept) storage.kv.put(key, value);
         this.#note();
       },
-      getCurrentBookmark: async () => bookmarkOf(this.#note()),
-      getBookmarkForTime: async (time: number | Date) => bookmarkOf(this.#at(Number(time))),
+      getCurrentBookmark: async () => this.#bookmarkOf(this.#note()),
+      getBookmarkForTime: async (time: number | Date) => this.#bookmarkOf(this.#at(Number(time))),
       onNextSessionRestoreBookmark: async (bookmark: string) => this.#arm(bookmark),
       transactionSync: <T>(work: () => T): T => {
         this.#depth += 1;
@@ -130,14 +134,27 @@ class History {
   }
 
   #arm(bookmark: string): string {
-    const [, digits] = BOOKMARK.exec(bookmark) ?? [];
+    const [, digits, id] = BOOKMARK.exec(bookmark) ?? [];
+    if (id !== this.#id()) throw new Error("Invalid bookmark.");
     const target = Number.parseInt(digits ?? "", 16);
     const last = this.#moments().at(-1)?.n ?? 0;
     const isKept = target === 0 || this.#moments().some(({ n }) => n === target);
     if (!isKept || target > last) throw new Error("Invalid bookmark.");
     const undo = last + 1;
     this.#storage.kv.put<Pending>("pending", { target, undo });
-    return bookmarkOf(undo);
+    return this.#bookmarkOf(undo);
+  }
+
+  #bookmarkOf(n: number): string {
+    const hex = n.toString(16).padStart(8, "0");
+    return `${hex}-${hex}-00004e2f-${this.#id()}`;
+  }
+
+  /** No two objects have bookmarks in common. */
+  #id(): string {
+    const { kv } = this.#storage;
+    if (kv.get("id") === undefined) kv.put("id", crypto.randomUUID().replaceAll("-", ""));
+    return String(kv.get("id"));
   }
 
   #read(): Snapshot {
@@ -179,15 +196,14 @@ class History {
   }
 }
 
-function bookmarkOf(n: number): string {
-  const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0");
-  return `${hex(n, 8)}-${hex(n, 8)}-00004e2f-${hex(n, 32)}`;
-}
-
 function quote(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
+/** With the variable LAGGING the D1 databases have a replica that lags, too: an attack wants all at once. */
 export default {
-  fetch: (request, env) => relay.fetch(request, withJurisdictions(env)),
+  fetch: (request, env) => {
+    const all = withJurisdictions(env);
+    return "LAGGING" in env ? fetchLagging(request, all) : relay.fetch(request, all);
+  },
 } satisfies ExportedHandler<Env>;

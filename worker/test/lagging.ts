@@ -123,12 +123,17 @@ async function replicate(env: Env, binding: string): Promise<Response> {
   const now = (await primary.prepare(tables).all<Table>()).results;
   const statements = [replica.prepare("PRAGMA defer_foreign_keys = on")];
   for (const { name } of before) statements.push(replica.prepare(`DROP TABLE "${name}"`));
-  for (const { name, sql } of now) {
-    statements.push(replica.prepare(sql));
-    const rows = await primary.prepare(`SELECT * FROM "${name}"`).raw<unknown[]>();
-    for (const row of rows) {
-      const slots = row.map((_, index) => `?${index + 1}`).join(", ");
-      statements.push(replica.prepare(`INSERT INTO "${name}" VALUES (${slots})`).bind(...row));
+  // All of one moment: a row that comes meanwhile may point at one that was read before.
+  const rows = await primary.batch<Record<string, unknown>>(
+    now.map(({ name }) => primary.prepare(`SELECT * FROM "${name}"`)),
+  );
+  // All tables before any row, which may point at a table that comes later.
+  for (const { sql } of now) statements.push(replica.prepare(sql));
+  for (const [at, { name }] of now.entries()) {
+    for (const row of rows[at]?.results ?? []) {
+      const values = Object.values(row);
+      const slots = values.map((_, index) => `?${index + 1}`).join(", ");
+      statements.push(replica.prepare(`INSERT INTO "${name}" VALUES (${slots})`).bind(...values));
     }
   }
   await replica.batch(statements);
@@ -136,16 +141,24 @@ async function replicate(env: Env, binding: string): Promise<Response> {
   return Response.json({ version: replicated.version });
 }
 
-export default {
-  async fetch(request, env) {
-    const { pathname, searchParams } = new URL(request.url);
-    if (pathname === "/replicate") return replicate(env, searchParams.get("binding") ?? "");
-    const lagging: Record<string, PropertyDescriptor> = {};
-    for (const binding of Object.values<string>(env.D1_DATABASES)) {
-      const primary = Reflect.get(env, binding) as D1Database;
-      const replica = Reflect.get(env, REPLICA) as D1Database;
-      lagging[binding] = { value: new Lagging(binding, primary, replica) };
-    }
-    return relay.fetch(request, Object.create(env, lagging) as Env);
-  },
-} satisfies ExportedHandler<Env>;
+/** The environment, but with a replica behind each database. */
+export function withReplicas(env: Env): Env {
+  const lagging: Record<string, PropertyDescriptor> = {};
+  for (const binding of Object.values<string>(env.D1_DATABASES)) {
+    const primary = Reflect.get(env, binding) as D1Database;
+    const replica = Reflect.get(env, REPLICA) as D1Database;
+    lagging[binding] = { value: new Lagging(binding, primary, replica) };
+  }
+  return Object.create(env, lagging) as Env;
+}
+
+export async function fetchLagging(
+  request: Request<unknown, IncomingRequestCfProperties>,
+  env: Env,
+): Promise<Response> {
+  const { pathname, searchParams } = new URL(request.url);
+  if (pathname === "/replicate") return replicate(env, searchParams.get("binding") ?? "");
+  return relay.fetch(request, withReplicas(env));
+}
+
+export default { fetch: fetchLagging } satisfies ExportedHandler<Env>;

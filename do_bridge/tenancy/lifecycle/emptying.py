@@ -119,13 +119,15 @@ def settle(lease, fingerprint):
 
 
 def fail(lease, error):
-    """Record a failure, as `leases.fail` does.
+    """Record a failure, as `leases.fail` does; return False if the lease was lost.
 
     If the tenant was deleted under the lease, what was made since is erased.
     """
-    if not leases.fail(lease, error):
-        with contextlib.suppress(DatabaseError):
-            clear(lease)
+    if leases.fail(lease, error):
+        return True
+    with contextlib.suppress(DatabaseError):
+        clear(lease)
+    return False
 
 
 def clear(lease):

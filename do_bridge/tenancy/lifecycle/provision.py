@@ -288,13 +288,16 @@ def provision_noted(slug):
 def work_under(lease, work):
     """Run work(), record its outcome, and return what it returned.
 
-    `work()` returns (how, the schema fingerprint reached).
+    `work()` returns (how, the schema fingerprint reached). Raises LeaseLost if another operation has taken
+    the tenant over.
     """
     try:
         with leases.kept(lease):
             outcome = work()
     except Exception as error:
-        fail(lease, error)
+        if not fail(lease, error) and not isinstance(error, leases.LeaseError):
+            # What the other operation did to the object is no news of this one.
+            raise leases.lost(lease) from error
         raise
     settle(lease, outcome[1])
     return outcome

@@ -107,8 +107,12 @@ def _is_here(slug):
     The object may be the one that the tenant has left. Raises TenantGone for a tenant that was deleted, and
     TenantElsewhere.
     """
-    places.forget(slug)
     row = leases.look(slug)
+    if (place := places.noted(slug)) is not None and place.fence > row.fence:
+        # D1 was restored, or another thread has read a later row. Only here is the place forgotten, because a
+        # thread that needs it in between would send its request to the old object again.
+        places.forget(slug)
+        row = leases.look(slug)
     if not row.is_registered:
         if lookup.forget(slug) or row.state == State.DELETED:
             raise TenantGone(f"Tenant {slug!r} was deleted.")

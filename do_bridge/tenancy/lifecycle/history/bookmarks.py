@@ -6,9 +6,9 @@ the table of `TenantBookmark`.
 
 import json
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-from django.db import Error, connections
+from django.db import DatabaseError, Error, connections
 from django.db.models import F, Max, OuterRef, Q, Subquery
 from django.utils.timezone import now
 
@@ -215,6 +215,23 @@ def place_of(slug, bookmark):
     """
     kept = all_bookmarks().filter(slug=slug, bookmark=bookmark)
     return kept.values_list("jurisdiction", flat=True).first()
+
+
+def is_of_former_life(row, bookmark):
+    """Return whether a bookmark is from before the last deletion of a tenant's slug.
+
+    `row` is the tenant's in the ledger. One round trip if the slug was ever deleted. If the history does not
+    go back so far, False. Bookmarks of one object are ordered as texts:
+    https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/#pitr-point-in-time-recovery-api
+    """
+    if not row.emptied:
+        return False
+    # A fencing token is D1's time in milliseconds, and no earlier than the deletion's.
+    deleted = datetime.fromtimestamp(row.emptied / 1000, UTC)
+    try:
+        return bookmark <= bookmark_of(row, deleted)
+    except DatabaseError:
+        return False
 
 
 def all_bookmarks():

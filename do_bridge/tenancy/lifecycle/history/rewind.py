@@ -26,6 +26,10 @@ from . import bookmarks
 
 # How often a restore is sent whose outcome is unknown: restoring a bookmark again does no harm.
 _ATTEMPTS = 3
+_FORMER = (
+    "At that moment the database of {!r} was a former tenant's, which was deleted since. The tenant is as it "
+    "was. Choose a later moment."
+)
 _KEYS = {("contenttypes", "0001_initial"), ("auth", "0001_initial")}
 
 
@@ -129,6 +133,9 @@ class _Rewind:
         """Do everything but the end of the lease; return the Rewound."""
         with leases.kept(self.lease), noticing(self.lease):
             self.undo = _undo(self.lease, bookmark)
+            # Before the restore is sent: without the token an object that it never reached looks restored.
+            with unchecked(self.alias):
+                raise_fence(connections[self.alias], self.lease)
             exact = self._restore(bookmark)
             held = read_tenant(self.lease.slug)
             self._close()
@@ -213,6 +220,8 @@ def _undo(lease, bookmark):
                 f"{lease.slug!r} has left. The tenant is as it was. Choose a moment since the move."
             )
         )
+    if lease.row.operation != Operation.REWIND and bookmarks.is_of_former_life(lease.row, bookmark):
+        raise _NothingDone(NotRewound(_FORMER.format(lease.slug)))
     if undo is None:
         text = f"D1 did not keep the bookmark that undoes this. Tenant {lease.slug!r} is as it was."
         raise _NothingDone(NotRewound(text))
@@ -222,10 +231,7 @@ def _undo(lease, bookmark):
 def _problem(row, held):
     """Return why what the object held at that moment is of no use, or an empty text."""
     if held.has_tables and content(row, held) == Content.LEFT_OVER:
-        return (
-            f"At that moment the database of {row.slug!r} was a former tenant's, which was deleted since. "
-            "The tenant is as it was. Choose a later moment."
-        )
+        return _FORMER.format(row.slug)
     if not held.fingerprint:
         return (
             f"At that moment tenant {row.slug!r} had no data, or was being filled. The tenant is as it "
