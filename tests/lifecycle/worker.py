@@ -26,6 +26,7 @@ from do_bridge.members.syncing import CopyFailed  # noqa: E402
 from do_bridge.tenancy import directory_context, tenant_alias, tenant_context  # noqa: E402
 from do_bridge.tenancy.lifecycle.creation import create_tenant  # noqa: E402
 from do_bridge.tenancy.lifecycle.history import bookmarks  # noqa: E402
+from do_bridge.tenancy.places import WrongPlace  # noqa: E402
 from do_bridge.tenancy.tenants import lookup  # noqa: E402
 
 logging.disable(logging.CRITICAL)
@@ -52,7 +53,7 @@ def run(name: str, arguments: tuple[Any, ...]) -> tuple[str, str]:
         told = OPERATIONS[name](*arguments)
     except (Nothing, Tenant.DoesNotExist, Membership.DoesNotExist) as error:
         return "nothing", str(error)
-    except (CommandError, Error, CopyFailed) as error:
+    except (CommandError, Error, CopyFailed, WrongPlace) as error:
         return "failed", f"{type(error).__name__}: {error}"
     except Exception as error:  # noqa: BLE001 - the oracle says what it makes of it
         return "wrong", f"{type(error).__name__}: {error}"

@@ -161,7 +161,7 @@ def test_a_move_that_begins_while_another_one_does_is_not_refused(slug):
 
 def test_while_a_move_takes_longer_than_half_a_lease_requests_are_turned_away(slug, settings):
     move_lease = leases.take(slug, Operation.MOVE, lambda: read_tenant(slug))
-    with moving._placed(move_lease) as connection:
+    with moving._placed_by(move_lease) as connection:
         moving.freeze(connection, move_lease)
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.4}
     with pytest.raises(TenantBehind, match="another process runs 'move' on it"):
