@@ -318,6 +318,20 @@ def test_a_copy_onto_a_tenant_or_of_none_is_refused(acme, zeta):
         call_command("tenant_copy", acme.slug, "../x", verbosity=0)
 
 
+def test_a_tenant_that_was_never_used_is_not_copied_and_its_dump_is_announced_as_empty(
+    other, db, tmp_path, capsys
+):
+    source = unique_slug("never-used")
+    Tenant.objects.create(slug=source, name="Never used")
+    with pytest.raises(
+        CommandError, match=f"has no tables. Run `manage.py migrate --database tenant/{source}`"
+    ):
+        call_command("tenant_copy", source, other, verbosity=0)
+    assert not Tenant.objects.filter(slug=other).exists()
+    call_command("tenant_dump", source, str(tmp_path / "empty.sqlite3"), verbosity=0)
+    assert "has no tables, so the file has none" in capsys.readouterr().err
+
+
 @pytest.fixture
 def files(acme, zeta, in_both, tmp_path):
     """The files of two tenants of three posts each, under other keys and titles."""

@@ -17,7 +17,7 @@ from do_bridge.tenancy.lifecycle.tenant_rows import (
     refuse_missing,
 )
 from do_bridge.tenancy.places import Place, WrongPlace
-from do_bridge.tenancy.slugs import InvalidSlug, validate_new_slug
+from do_bridge.tenancy.slugs import InvalidSlug, tenant_alias, validate_new_slug
 
 from .tenant_dump import dump_to
 from .tenant_load import load_from
@@ -58,7 +58,12 @@ class Command(TenantsCommand):
         with tempfile.TemporaryDirectory(prefix="tenant-copy-") as folder:
             file = Path(folder) / "tenant.sqlite3"
             # Rows from different moments would make a tenant that never existed.
-            dump_to(self, source, file, lease=lease, quiet=quiet, strict=True)
+            dump = dump_to(self, source, file, lease=lease, quiet=quiet, strict=True)
+            if not dump.tables:
+                raise CommandError(
+                    f"Tenant {source!r} was not copied: its database has no tables. "
+                    f"Run `manage.py migrate --database {tenant_alias(source)}` first."
+                )
             if place is None:
                 row = leases.look(source)
                 place = Place(row.jurisdiction, row.location)

@@ -63,6 +63,10 @@ def dump_to(command, slug, file, *, lease=LONGEST_LEASE, quiet=False, strict=Fal
             )
     except (InvalidSlug, DatabaseError, OSError) as error:
         raise CommandError(f"Tenant {slug!r} was not written to {os.fspath(file)!r}: {error}") from error
+    if not report.tables:
+        command.stderr.write(
+            command.style.WARNING(f"The database of tenant {slug!r} has no tables, so the file has none.")
+        )
     if not report.consistent:
         why = f"Reading tenant {slug!r} took longer than one transaction may take ({lease:g} s)."
         if strict:
