@@ -20,6 +20,7 @@ from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.looking import close_to_older
 from do_bridge.tenancy.lifecycle.outside import refuse_block
 from do_bridge.tenancy.lifecycle.states import (
+    REFUSALS,
     Do,
     Operation,
     Row,
@@ -135,6 +136,7 @@ def take(
     waits_for=_ALL,
     noting=None,
     while_waiting=None,
+    trusts_row=True,
 ):
     """Wait for other operations, then take a lease.
 
@@ -145,7 +147,8 @@ def take(
     of a tenant that is ready. A tenant that does not exist gets the `place`. It waits at most `wait` seconds,
     and only for the operations in `waits_for`. If the step is a refusal, nothing is taken, and the Lease
     returned has the `fence` 0. `noting`: see `take_many`. `while_waiting()` is called while it waits, and may
-    raise. Raises Held.
+    raise. Without `trusts_row` the object is read, too, if the row says that a tenant to migrate is ready.
+    Raises Held.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + MARGIN if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
@@ -165,14 +168,17 @@ def take(
         if place is not None and not row.is_registered:
             row = placed(row, place)
             note(row)
-        step, owner = _decide(row, operation, read, adopts, has_waited)
+        step, owner = _decide(row, operation, read, adopts, has_waited or not trusts_row)
         if replaces and step == Do.TAKEN and row.is_registered and row.state == State.READY:
             step, owner = Do.DROP, ""
-        if step in (Do.TAKEN, Do.UNFINISHED, Do.GONE):
+        if step in REFUSALS:
             if look(slug).fence != row.fence:
                 # What the object holds is another operation's, which began after the row was read.
                 continue
             return Lease(operation, row, 0, "", 0, step)
+        if operation == Operation.MIGRATE and row.state == State.READY and step in (Do.MAKE, Do.DROP):
+            # If it is interrupted, too, the object stays known as one that was never made.
+            operation = Operation.CREATE
         if (lease := take_many([row], operation, owner, noting=noting).get(slug)) is None:
             continue
         lease.step = step
@@ -190,12 +196,12 @@ def _has_ended(row, read):
     return row.operation == Operation.CREATE and is_its_work(row, read())
 
 
-def _decide(row, operation, read, adopts, has_waited):
+def _decide(row, operation, read, adopts, reads):
     """Return (the step, the owner to continue as or "")."""
     if operation == Operation.DELETE:
         return Do.DROP, ""
     is_settled = row.state == State.READY and not row.operation
-    if is_settled and operation == Operation.MIGRATE and not has_waited:
+    if is_settled and operation == Operation.MIGRATE and not reads:
         return Do.KEEP, ""
     held = read()
     step = next_step(row, held, operation)
