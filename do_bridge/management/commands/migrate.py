@@ -19,7 +19,7 @@ from do_bridge.tenancy.lifecycle.history import bookmarks
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.lease.database_lease import database_lease
 from do_bridge.tenancy.lifecycle.looking import read_tenant, refuse_elsewhere, unchecked
-from do_bridge.tenancy.lifecycle.lost import is_recorded, needing_data, record_lost
+from do_bridge.tenancy.lifecycle.lost import is_recorded, needing_data, record_lost, refusing_lost
 from do_bridge.tenancy.lifecycle.provision import is_unfilled, ready
 from do_bridge.tenancy.lifecycle.states import EXCLUSIVE, Do, Operation, has_data
 from do_bridge.tenancy.migrate.bring import LeasedFleet, Steps
@@ -189,8 +189,6 @@ class Command(MigrateCommand):
             partial(read_tenant, slug),
             adopts=not self.is_typed,
             noting=partial(_bookmarks, options),
-            # What adopts writes its fencing token before it migrates, so an empty object is found before.
-            trusts_row=self.is_typed,
         )
         if not lease.fence:
             self._refuse(lease)
@@ -201,7 +199,7 @@ class Command(MigrateCommand):
                     ready(lease)
                 elif lease.step == Do.DROP:
                     drop_left_over(lease)
-                with fenced(alias, lease), needing_data(lease.row):
+                with fenced(alias, lease), refusing_lost(lease):
                     self._migrate_alias(alias, options)
         except TenantLost as error:
             fail(lease, error)

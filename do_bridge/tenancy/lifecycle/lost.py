@@ -31,6 +31,21 @@ def needing_data(row):
         _needs_data.reset(token)
 
 
+@contextmanager
+def refusing_lost(lease):
+    """Let migrations under a lease raise TenantLost if the ledger says that the empty object has data.
+
+    Raises LeaseLost if another operation has taken the tenant over, and may have emptied the object.
+    """
+    try:
+        with needing_data(lease.row):
+            yield
+    except TenantLost as error:
+        if leases.look(lease.slug).fence != lease.fence:
+            raise leases.lost(lease) from error
+        raise
+
+
 def is_data_needed():
     """Return whether an empty object is refused now."""
     return _needs_data.get()

@@ -20,7 +20,7 @@ from do_bridge.tenancy.lifecycle.fencing import fenced
 from do_bridge.tenancy.lifecycle.history import bookmarks
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import close_to_older, read_tenant, refuse_elsewhere
-from do_bridge.tenancy.lifecycle.lost import needing_data, record_lost
+from do_bridge.tenancy.lifecycle.lost import record_lost, refusing_lost
 from do_bridge.tenancy.lifecycle.outside import refuse_block
 from do_bridge.tenancy.lifecycle.provision import is_unfilled, ready
 from do_bridge.tenancy.lifecycle.states import Do, Operation, State, has_data
@@ -180,8 +180,9 @@ class LeasedFleet:
         # After an interrupted run only the object itself shows its progress.
         if lease.row.operation:
             # Nothing is written into an object that should not be empty.
-            if has_data(lease.row) and not read_tenant(slug).has_tables:
-                raise TenantLost(slug)
+            with refusing_lost(lease):
+                if has_data(lease.row) and not read_tenant(slug).has_tables:
+                    raise TenantLost(slug)
             start = close_to_older(lease).fingerprint
         else:
             start = lease.row.fingerprint or read_tenant(slug).fingerprint
@@ -217,7 +218,7 @@ class LeasedFleet:
                 return Outcome(slug, fingerprint=ready(lease)[1])
             if is_unfilled(lease):
                 start = ready(lease)[1]
-            with needing_data(lease.row):
+            with refusing_lost(lease):
                 reached = self.steps.bring(slug, start) if self.steps else self.migrate(slug)
         return Outcome(slug, fingerprint=reached, error=self.refusal(reached))
 

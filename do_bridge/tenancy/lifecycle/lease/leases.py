@@ -26,6 +26,7 @@ from do_bridge.tenancy.lifecycle.states import (
     Row,
     State,
     again,
+    has_data,
     is_its_work,
     next_step,
 )
@@ -168,7 +169,10 @@ def take(
         if place is not None and not row.is_registered:
             row = placed(row, place)
             note(row)
-        step, owner = _decide(row, operation, read, adopts, has_waited or not trusts_row)
+        # The row alone says what to do: a lost tenant is found by its first migration.
+        is_trusted = trusts_row and not has_waited and has_data(row) and not row.operation
+        is_trusted = is_trusted and operation == Operation.MIGRATE
+        step, owner = (Do.KEEP, "") if is_trusted else _decide(row, operation, read, adopts)
         if replaces and step == Do.TAKEN and row.is_registered and row.state == State.READY:
             step, owner = Do.DROP, ""
         if step in REFUSALS:
@@ -182,7 +186,7 @@ def take(
         if (lease := take_many([row], operation, owner, noting=noting).get(slug)) is None:
             continue
         lease.step = step
-        if step == Do.KEEP and (row.operation or adopts):
+        if step == Do.KEEP and (row.operation or (adopts and not is_trusted)):
             # The interrupted process may still run: from now on the object refuses what it sends.
             lease.step = Do.KEEP if close_to_older(lease).has_tables else Do.MAKE
         return lease
@@ -196,13 +200,10 @@ def _has_ended(row, read):
     return row.operation == Operation.CREATE and is_its_work(row, read())
 
 
-def _decide(row, operation, read, adopts, reads):
+def _decide(row, operation, read, adopts):
     """Return (the step, the owner to continue as or "")."""
     if operation == Operation.DELETE:
         return Do.DROP, ""
-    is_settled = row.state == State.READY and not row.operation
-    if is_settled and operation == Operation.MIGRATE and not reads:
-        return Do.KEEP, ""
     held = read()
     step = next_step(row, held, operation)
     if adopts and held.has_tables and step in (Do.TAKEN, Do.DROP):
