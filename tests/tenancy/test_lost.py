@@ -9,8 +9,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import Client
+from django.urls import reverse
 
+from accounts.models import User
 from blog.models import Post
+from do_bridge.inspection.inspected import Inspected
 from do_bridge.management.commands.migrate import Command as Migrate
 from do_bridge.models import TenantState
 from do_bridge.tenancy import tenant_alias, tenant_context
@@ -219,6 +222,20 @@ def test_a_tenant_that_is_found_again_is_as_before(lived_in, tmp_path):
     assert titles(slug) == ["Kept?"]
     assert "0 failed: 1 migrated" in migrate("--database", "tenant")
     assert TenantState.objects.get(slug=slug).status == "Ready"
+
+
+def test_the_admin_shows_a_lost_tenant_as_failed(lost, client):
+    client.force_login(User.objects.create_superuser("root"))
+    with pytest.raises(TenantLost, match=LOST):
+        titles(lost)
+    for url in (
+        f"{reverse('admin:databases')}?q={lost}",
+        reverse("admin:tenant_home", args=[Inspected(lost)]),
+    ):
+        text = html.unescape(client.get(url).content.decode())
+        assert "migrate failed" in text
+        assert f"The Durable Object of tenant '{lost}' is empty" in text
+    assert_refused(lost)
 
 
 def test_nothing_is_dumped_of_a_lost_tenant(lost, tmp_path):
