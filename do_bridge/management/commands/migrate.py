@@ -155,7 +155,10 @@ class Command(MigrateCommand):
     # One database
 
     def _look_at(self, alias, options):
-        """Run Django's command, which changes nothing; raise CommandError for a lost tenant."""
+        """Run Django's command, which changes nothing.
+
+        Raises CommandError for a lost tenant.
+        """
         try:
             return self._migrate_alias(alias, options)
         except TenantLost as error:

@@ -56,9 +56,9 @@ def refuse_elsewhere(lease):
 
 
 def is_elsewhere(row):
-    """Return whether this thread's connection leads to another object than a ledger row names.
+    """Return whether this thread's connection leads to a tenant's other object.
 
-    No round trip.
+    `row` is the ledger's, which names the right one. No round trip.
     """
     connection = connections[tenant_alias(row.slug)]
     connection.ensure_connection()

@@ -1,4 +1,4 @@
-"""Refuse tenants whose objects are empty although the ledger says that they had data.
+"""Refuse tenants whose objects are empty and should have data.
 
 A creation or a load makes such an object again, because an operator has asked for it. Nothing else does.
 """
@@ -15,7 +15,7 @@ from .ledger import error_text
 from .states import Do, Held, Operation, has_data, next_step
 
 _needs_data: ContextVar[bool] = ContextVar("do_bridge_needs_data", default=False)
-_MARK = error_text(TenantLost(""))[: len(TenantLost.__name__) + 1]
+_MARK = f"{TenantLost.__name__}:"
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def needing_data(row):
 
 @contextmanager
 def refusing_lost(lease):
-    """Let migrations under a lease raise TenantLost if the ledger says that the empty object has data.
+    """Do for migrations under a lease what `needing_data` does.
 
     Raises LeaseLost if another operation has taken the tenant over, and may have emptied the object.
     """
@@ -52,16 +52,16 @@ def is_data_needed():
 
 
 def lost_row(slug):
-    """Return the ledger's row of a tenant with an empty object if it is lost, else None.
+    """Return the ledger's row of a tenant that is lost, else None.
 
-    One round trip to D1.
+    The tenant's object is known to be empty. One round trip to D1.
     """
     row = leases.look(slug)
     return row if not row.is_live and next_step(row, Held(), Operation.MIGRATE) == Do.LOST else None
 
 
 def is_recorded(state):
-    """Return whether the ledger's row, a TenantState, says that the tenant was found lost."""
+    """Return whether a TenantState says that the tenant was found lost."""
     return state.operation == Operation.MIGRATE and state.error.startswith(_MARK)
 
 

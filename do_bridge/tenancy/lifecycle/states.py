@@ -247,9 +247,9 @@ def next_step(row, held, operation):
 
 
 def has_data(row):
-    """Return whether the ledger says that the object of an expired or free row holds the tenant's data.
+    """Return whether a row says that the object holds the tenant's data.
 
-    A row that the ledger lacks has no fingerprint. A move may have taken over a creation that had not reached
-    the object.
+    The row is expired or free. A row that the ledger lacks has no fingerprint. A move may have taken over a
+    creation that had not reached the object.
     """
     return bool(row.state == State.READY and row.fingerprint and row.operation in ("", Operation.MIGRATE))

@@ -56,7 +56,7 @@ class TenantUnclaimed(SchemaMismatch):
 
 
 class TenantLost(SchemaMismatch):
-    """The tenant's object is empty, although the shared database records that it had data.
+    """The tenant's object is empty, and D1 records that it had data.
 
     Nothing was run.
     """

@@ -169,9 +169,9 @@ def take(
         if place is not None and not row.is_registered:
             row = placed(row, place)
             note(row)
-        # The row alone says what to do: a lost tenant is found by its first migration.
-        is_trusted = trusts_row and not has_waited and has_data(row) and not row.operation
-        is_trusted = is_trusted and operation == Operation.MIGRATE
+        # Reading the object would cost a round trip; the migration itself refuses one that is empty.
+        is_settled = has_data(row) and not row.operation
+        is_trusted = is_settled and operation == Operation.MIGRATE and trusts_row and not has_waited
         step, owner = (Do.KEEP, "") if is_trusted else _decide(row, operation, read, adopts)
         if replaces and step == Do.TAKEN and row.is_registered and row.state == State.READY:
             step, owner = Do.DROP, ""
