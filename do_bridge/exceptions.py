@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         TenantBehind,
         TenantElsewhere,
         TenantGone,
+        TenantLost,
         TenantUnclaimed,
     )
     from .tenancy.slugs import InvalidSlug
@@ -56,6 +57,7 @@ else:
             "TenantExists": "tenancy.lifecycle.transfer.load",
             "TenantGone": "tenancy.schema.errors",
             "TenantKept": "tenancy.lifecycle.keeping",
+            "TenantLost": "tenancy.schema.errors",
             "TenantMismatch": "tenancy.context",
             "TenantUnclaimed": "tenancy.schema.errors",
             "Unfinished": "tenancy.lifecycle.lease.leases",
@@ -88,6 +90,7 @@ __all__ = [
     "TenantExists",
     "TenantGone",
     "TenantKept",
+    "TenantLost",
     "TenantMismatch",
     "TenantUnclaimed",
     "Unfinished",

@@ -60,6 +60,8 @@ def judge(tenant: Tenant, history: list[Done]) -> list[str]:
         faults.append(f"the object's fence {held.fence} is higher than the ledger's {row.fence}")
     if held.fingerprint not in ("", MOVING) and held.fingerprint != fingerprint.of(held.applied):
         faults.append("the fingerprint is not that of the applied migrations")
+    if step == Do.LOST or row.error.startswith("TenantLost"):
+        faults.append("the tenant has lost its data, or was taken for one that has")
     if not row.operation:
         faults += _at_rest(tenant)
     left = [] if row.left_behind is None else [row.left_behind or "none"]

@@ -19,6 +19,8 @@ def test_a_tenant_whose_sides_agree_has_no_fault():
     ("tenant", "told"),
     [
         (Tenant(ROW, Held()), "the object is empty"),
+        (Tenant(ROW._replace(operation="migrate"), Held()), "has lost its data"),
+        (Tenant(ROW._replace(operation="migrate", error="TenantLost: x"), HELD), "taken for one that has"),
         (Tenant(ROW, Held(True, "f00", APPLIED, 5, "me")), "not that of the applied migrations"),
         (
             Tenant(Row("acme", "ready", fence=5, fingerprint="f00", is_registered=True), HELD),

@@ -23,6 +23,7 @@ from do_bridge.tenancy.lifecycle.looking import read_tenant, unchecked
 from do_bridge.tenancy.lifecycle.provision import provision
 from do_bridge.tenancy.lifecycle.states import (
     MOVING,
+    REFUSALS,
     TABLE,
     Content,
     Do,
@@ -149,12 +150,15 @@ def test_the_next_holder_does_what_the_table_says(slug, file, state, there, oper
         Operation.MOVE: partial(move, slug),
         Operation.DELETE: partial(call_command, "tenant_delete", slug, "--yes", stdout=StringIO()),
     }[operation]
-    if step in (Do.TAKEN, Do.UNFINISHED, Do.GONE):
+    if step in REFUSALS:
         with pytest.raises((CommandError, DatabaseError, SchemaMismatch), match=r"\w"):
             run()
         assert read_tenant(slug) == held
         after = leases.look(slug)
-        assert (after.state, after.operation, after.owner) == (row.state, row.operation, row.owner)
+        if step == Do.LOST:
+            assert (after.state, after.operation, after.error[:10]) == (State.READY, "migrate", "TenantLost")
+        else:
+            assert (after.state, after.operation, after.owner) == (row.state, row.operation, row.owner)
         return
     run()
     catch_up._failures.clear()
@@ -202,7 +206,7 @@ def test_a_rewind_does_what_the_table_says_on_a_stand_in(history, slug, state, t
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_while_a_lease_is_alive_everybody_waits(slug, file, operation, settings):
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 0.2}
-    set_up(slug, Found.READY, Content.EMPTY)
+    set_up(slug, Found.UNUSED, Content.EMPTY)
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 2}
     lease = leases.take(slug, Operation.MIGRATE, partial(read_tenant, slug))
     settings.DO_BRIDGE = {**settings.DO_BRIDGE, "LEASE_SECONDS": 30}

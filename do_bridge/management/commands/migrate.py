@@ -19,8 +19,9 @@ from do_bridge.tenancy.lifecycle.history import bookmarks
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.lease.database_lease import database_lease
 from do_bridge.tenancy.lifecycle.looking import read_tenant, refuse_elsewhere, unchecked
+from do_bridge.tenancy.lifecycle.lost import is_recorded, needing_data, record_lost, refusing_lost
 from do_bridge.tenancy.lifecycle.provision import is_unfilled, ready
-from do_bridge.tenancy.lifecycle.states import EXCLUSIVE, Do, Operation
+from do_bridge.tenancy.lifecycle.states import EXCLUSIVE, Do, Operation, has_data
 from do_bridge.tenancy.migrate.bring import LeasedFleet, Steps
 from do_bridge.tenancy.migrate.catch_up import named
 from do_bridge.tenancy.migrate.executor import prune_removed, settle_fingerprint
@@ -34,7 +35,7 @@ from do_bridge.tenancy.migrate.targets import (
 )
 from do_bridge.tenancy.replicated.contenttypes import directory_is_closed
 from do_bridge.tenancy.schema import known
-from do_bridge.tenancy.schema.errors import TenantUnclaimed
+from do_bridge.tenancy.schema.errors import TenantLost, TenantUnclaimed
 from do_bridge.tenancy.schema.fingerprint import of
 from do_bridge.tenancy.slugs import alias_slug, is_tenant_side, tenant_alias
 from do_bridge.tenancy.tenants import is_registered, no_such_tenant, registered_slugs, tenant_model
@@ -118,6 +119,8 @@ class Command(MigrateCommand):
             row = self._ask_directory(leases.look, slug)
             if row.operation in EXCLUSIVE and not row.is_live:
                 raise CommandError(leases.interrupted(row))
+            with needing_data(row):
+                return self._look_at(database, options)
         if not (looks_only or options.get("with_other_apps")):
             refuse_other_project(database)
         if slug is None and not looks_only:
@@ -150,6 +153,16 @@ class Command(MigrateCommand):
             ) from error
 
     # One database
+
+    def _look_at(self, alias, options):
+        """Run Django's command, which changes nothing.
+
+        Raises CommandError for a lost tenant.
+        """
+        try:
+            return self._migrate_alias(alias, options)
+        except TenantLost as error:
+            raise CommandError(str(error)) from error
 
     def _migrate_alias(self, alias, options):
         """Run Django's command."""
@@ -189,8 +202,11 @@ class Command(MigrateCommand):
                     ready(lease)
                 elif lease.step == Do.DROP:
                     drop_left_over(lease)
-                with fenced(alias, lease):
+                with fenced(alias, lease), refusing_lost(lease):
                     self._migrate_alias(alias, options)
+        except TenantLost as error:
+            fail(lease, error)
+            raise CommandError(str(error)) from error
         except Exception as error:
             fail(lease, error)
             raise
@@ -208,6 +224,8 @@ class Command(MigrateCommand):
             leases.refuse(lease)
         except leases.Unfinished as error:
             raise CommandError(str(error)) from error
+        if lease.step == Do.LOST:
+            raise CommandError(str(record_lost(lease.row)))
         raise CommandError(str(TenantUnclaimed(lease.slug)))
 
     # All tenants
@@ -227,7 +245,7 @@ class Command(MigrateCommand):
         # `check` imports this module, too.
         from tqdm import tqdm
 
-        fleet = self._fleet(options, unready)
+        fleet = self._fleet(options, unready, states)
         # The raw stream, because Django's wrapper adds a newline after each step of the bar.
         quiet = options["verbosity"] < 1 or not self.stderr.isatty()
         with tqdm(total=len(todo), unit="tenant", file=self.stderr._out, disable=quiet) as bar:
@@ -276,10 +294,14 @@ class Command(MigrateCommand):
             todo = [slug for slug in todo if slug not in states or not ledger.is_at(states[slug], *there)]
         return total, todo, states, target
 
-    def _fleet(self, options, unready):
+    def _fleet(self, options, unready, states):
         quiet = {**options, "verbosity": 0, "noted": False}
         if options["check_unapplied"]:
-            return Fleet(lambda slug: self._check_one(slug, quiet, unready.get(slug)), jobs=options["jobs"])
+
+            def check_one(slug):
+                return self._check_one(slug, quiet, unready.get(slug), states.get(slug))
+
+            return Fleet(check_one, jobs=options["jobs"])
 
         def migrate_one(slug):
             # One Command for each tenant, because Django's keeps its options as attributes.
@@ -297,12 +319,13 @@ class Command(MigrateCommand):
             jobs=options["jobs"],
         ).fleet()
 
-    def _check_one(self, slug, options, row):
+    def _check_one(self, slug, options, row, state):
         if row is not None:
             # What its object holds is not the tenant's yet, or no longer.
             return Outcome(slug, BUSY) if row.is_live else Outcome(slug, error=leases.interrupted(row))
         try:
-            Command(stdout=self.stdout._out)._migrate_alias(tenant_alias(slug), options)
+            with needing_data(state or leases.Row(slug)):
+                Command(stdout=self.stdout._out)._migrate_alias(tenant_alias(slug), options)
         except SystemExit:  # Django's --check ends the process if migrations are missing
             return Outcome(slug, BEHIND)
         return Outcome(slug)
@@ -317,19 +340,40 @@ class Command(MigrateCommand):
         for slug in todo:
             state = states.get(slug)
             groups.setdefault(state.fingerprint if state is not None else "", []).append(slug)
-        for slugs in groups.values():
+        lost = {}
+        for slugs in map(partial(self._without_lost, states, lost), groups.values()):
+            if not slugs:
+                continue
             others = f", and {len(slugs) - 1} other tenants with the same schema" if len(slugs) > 1 else ""
             self.stdout.write(self.style.MIGRATE_HEADING(f"Tenant {slugs[0]}{others}"))
             self._migrate_alias(tenant_alias(slugs[0]), {**options, "check_unapplied": False})
         if not todo:
             self.stdout.write(f"{'The other' if unready else 'All'} tenants are up to date.")
-        if interrupted and options["check_unapplied"]:
-            names = _some([row.slug for row in interrupted])
+        if (interrupted or lost) and options["check_unapplied"]:
+            names = _some([*(row.slug for row in interrupted), *lost])
             raise CommandError(f"These tenants are not ready: {names}. The lines above have the reasons.")
         if todo and options["check_unapplied"]:
             raise CommandError(
                 f"{len(todo)} tenants are behind. Run `manage.py migrate --database tenant` to migrate them."
             )
+
+    def _without_lost(self, states, lost, slugs):
+        """Print why tenants of one schema are lost, as far as is known; return the others.
+
+        The objects of those recorded as lost are read, and of the first other one. They go to `lost`.
+        """
+
+        def is_lost(slug):
+            return has_data(states[slug]) and not read_tenant(slug).has_tables
+
+        found = [slug for slug in slugs if slug in states and is_recorded(states[slug]) and is_lost(slug)]
+        left = [slug for slug in slugs if slug not in found]
+        while left and left[0] in states and is_lost(left[0]):
+            found.append(left.pop(0))
+        for slug in found:
+            self.stdout.write(self.style.ERROR(str(TenantLost(slug))))
+        lost.update(dict.fromkeys(found))
+        return left
 
     def _report(self, fleet, total, todo, verbosity, *, is_check=False):
         failures = [outcome for outcome in fleet.outcomes if outcome.failed]

@@ -25,6 +25,7 @@ from do_bridge.management.loads import (
 from do_bridge.management.placing import add_place_arguments, named_place
 from do_bridge.tenancy.lifecycle.creation import add_row
 from do_bridge.tenancy.lifecycle.lease import leases
+from do_bridge.tenancy.lifecycle.provision import has_tables
 from do_bridge.tenancy.lifecycle.signals import tenant_filled
 from do_bridge.tenancy.lifecycle.states import Operation
 from do_bridge.tenancy.lifecycle.tenant_rows import (
@@ -173,7 +174,7 @@ def replace_from(command, slug, file, *, quiet=False, dry_run=False):
             raise CommandError(f"Tenant {slug!r} does not exist. Load the file without --replace.")
         if dry_run:
             return _load(command, slug, file, quiet, dry_run=True, **options)
-        if leases.look(slug).operation == Operation.RESTORE:
+        if leases.look(slug).operation == Operation.RESTORE or not has_tables(slug):
             # The data of before has gone.
             return _load(command, slug, file, quiet, **options)
         with _kept_if_needed(command) as (folder, done):

@@ -230,7 +230,9 @@ def fill(made, first, *, adopt=False):
         held = read_tenant(made.row.slug)
         is_whole = held.fingerprint not in ("", MOVING)
         if not (is_whole and known.is_usable(held.applied)):
-            provision_noted(made.row.slug)
+            # An operator who creates a tenant that is lost begins with an empty one.
+            operation = Operation.MIGRATE if held.has_tables else Operation.CREATE
+            provision_noted(made.row.slug, operation)
         return "migrated"
     try:
         with leases.kept(lease):

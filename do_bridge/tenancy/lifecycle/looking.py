@@ -48,14 +48,21 @@ def refuse_elsewhere(lease):
     It must lead to the object of the lease, so that no tables are made where the tenant was before a move.
     No round trip.
     """
-    connection = connections[tenant_alias(lease.slug)]
-    connection.ensure_connection()
-    place = split_place(connection.connection.database)[1] or ""
-    if place != lease.row.jurisdiction:
+    if is_elsewhere(lease.row):
         raise OperationalError(
             f"Tenant {lease.slug!r} was moved while '{lease.operation}' ran, so that did nothing more. "
             "Run the command again."
         )
+
+
+def is_elsewhere(row):
+    """Return whether this thread's connection leads to a tenant's other object.
+
+    `row` is the ledger's, which names the right one. No round trip.
+    """
+    connection = connections[tenant_alias(row.slug)]
+    connection.ensure_connection()
+    return (split_place(connection.connection.database)[1] or "") != row.jurisdiction
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.places import note_text, noted
 from do_bridge.tenancy.replicated.contenttypes import content_type_statements
 from do_bridge.tenancy.replicated.sql import copy_statements, insert_statements, run_batch
-from do_bridge.tenancy.schema.errors import TenantBehind, TenantUnclaimed
+from do_bridge.tenancy.schema.errors import TenantBehind, TenantLost, TenantUnclaimed
 from do_bridge.tenancy.schema.expecting import expecting, is_mismatch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of, write_statements
 from do_bridge.tenancy.slugs import tenant_alias
@@ -155,6 +155,8 @@ def refuse(lease):
     leases.refuse(lease)
     if lease.step == Do.TAKEN:
         raise ObjectTaken(_taken(lease.slug))
+    if lease.step == Do.LOST:
+        raise TenantLost(lease.slug)
 
 
 def guard_lookup():
@@ -271,12 +273,12 @@ def _applied_now(connection, columns, rows):
     return [[*row[:at], present, *row[at + 1 :]] for row in rows]
 
 
-def provision_noted(slug):
+def provision_noted(slug, operation=Operation.MIGRATE):
     """Make or migrate, under a lease, the object of a tenant that has its row in D1.
 
     See `provision`.
     """
-    lease = leases.take(slug, Operation.MIGRATE, lambda: read_tenant(slug))
+    lease = leases.take(slug, operation, lambda: read_tenant(slug))
     if not lease.fence:
         refuse(lease)
         raise ObjectTaken(

@@ -90,6 +90,11 @@ class Do(StrEnum):
     TAKEN = "taken"  # refuse: the tables are not this tenant's, maybe a former one's
     UNFINISHED = "unfinished"  # refuse: another operation was interrupted, and has to be run again
     GONE = "gone"  # refuse: the tenant was deleted
+    LOST = "lost"  # refuse: the tenant's data should be there
+
+
+#: With them the next holder does nothing.
+REFUSALS = (Do.TAKEN, Do.UNFINISHED, Do.GONE, Do.LOST)
 
 
 _ALIKE = {Operation.COPY: Operation.LOAD, Operation.RESTORE: Operation.LOAD}
@@ -118,8 +123,9 @@ TABLE = {
     (Found.UNUSED, Content.PART): _TAKEN,
     (Found.UNUSED, Content.WHOLE): _TAKEN,
     (Found.UNUSED, Content.FROZEN): _TAKEN,
-    # What an emptied object held can be brought back.
-    (Found.READY, Content.EMPTY): (Do.MAKE, Do.MAKE, Do.MAKE, Do.MAKE, Do.KEEP, Do.DROP),
+    # What an emptied object held can be brought back, and only a command that an operator has typed begins
+    # with an empty one.
+    (Found.READY, Content.EMPTY): (Do.MAKE, Do.MAKE, Do.LOST, Do.MAKE, Do.KEEP, Do.DROP),
     (Found.READY, Content.LEFT_OVER): _OWN,
     (Found.READY, Content.PART): _OWN,
     (Found.READY, Content.WHOLE): _OWN,
@@ -235,4 +241,15 @@ def next_step(row, held, operation):
     if step == Do.GONE and row.is_registered:
         # A row made by hand while D1's triggers were away.
         return TABLE[Found.UNUSED, content(row, held)][column]
+    if step == Do.LOST and not has_data(row):
+        return Do.MAKE
     return step
+
+
+def has_data(row):
+    """Return whether a row says that the object holds the tenant's data.
+
+    The row is expired or free. A row that the ledger lacks has no fingerprint. A move may have taken over a
+    creation that had not reached the object.
+    """
+    return bool(row.state == State.READY and row.fingerprint and row.operation in ("", Operation.MIGRATE))

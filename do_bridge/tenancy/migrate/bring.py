@@ -20,11 +20,12 @@ from do_bridge.tenancy.lifecycle.fencing import fenced
 from do_bridge.tenancy.lifecycle.history import bookmarks
 from do_bridge.tenancy.lifecycle.lease import leases
 from do_bridge.tenancy.lifecycle.looking import close_to_older, read_tenant, refuse_elsewhere
+from do_bridge.tenancy.lifecycle.lost import record_lost, refusing_lost
 from do_bridge.tenancy.lifecycle.outside import refuse_block
 from do_bridge.tenancy.lifecycle.provision import is_unfilled, ready
-from do_bridge.tenancy.lifecycle.states import Do, Operation, State
+from do_bridge.tenancy.lifecycle.states import Do, Operation, State, has_data
 from do_bridge.tenancy.replicated.contenttypes import content_type_upserts
-from do_bridge.tenancy.schema.errors import TenantUnclaimed
+from do_bridge.tenancy.schema.errors import TenantLost, TenantUnclaimed
 from do_bridge.tenancy.schema.expecting import expecting
 from do_bridge.tenancy.schema.fingerprint import of
 from do_bridge.tenancy.schema.replay import recording, signals_are_known
@@ -178,6 +179,10 @@ class LeasedFleet:
             return self._work_alone(slug)
         # After an interrupted run only the object itself shows its progress.
         if lease.row.operation:
+            # Nothing is written into an object that should not be empty.
+            with refusing_lost(lease):
+                if has_data(lease.row) and not read_tenant(slug).has_tables:
+                    raise TenantLost(slug)
             start = close_to_older(lease).fingerprint
         else:
             start = lease.row.fingerprint or read_tenant(slug).fingerprint
@@ -195,6 +200,8 @@ class LeasedFleet:
         if not lease.fence:
             if lease.step == Do.TAKEN:
                 raise TenantUnclaimed(slug)
+            if lease.step == Do.LOST:
+                raise record_lost(lease.row)
             leases.refuse(lease)
             return Outcome(slug, error="the tenant was deleted while this command ran")
         self._leases[slug] = lease
@@ -211,7 +218,8 @@ class LeasedFleet:
                 return Outcome(slug, fingerprint=ready(lease)[1])
             if is_unfilled(lease):
                 start = ready(lease)[1]
-            reached = self.steps.bring(slug, start) if self.steps else self.migrate(slug)
+            with refusing_lost(lease):
+                reached = self.steps.bring(slug, start) if self.steps else self.migrate(slug)
         return Outcome(slug, fingerprint=reached, error=self.refusal(reached))
 
     def _end(self, done, untouched):

@@ -20,7 +20,14 @@ from do_bridge.tenancy.lifecycle.emptying import fail, settle
 from do_bridge.tenancy.lifecycle.fencing import is_fenced, read_object
 from do_bridge.tenancy.lifecycle.history import bookmarks
 from do_bridge.tenancy.lifecycle.lease import leases
-from do_bridge.tenancy.lifecycle.looking import close_to_older, is_unchecked, read_tenant, unchecked
+from do_bridge.tenancy.lifecycle.looking import (
+    close_to_older,
+    is_elsewhere,
+    is_unchecked,
+    read_tenant,
+    unchecked,
+)
+from do_bridge.tenancy.lifecycle.lost import lost_row, record_lost
 from do_bridge.tenancy.lifecycle.outside import in_thread
 from do_bridge.tenancy.lifecycle.provision import not_ready, ready, unfinished
 from do_bridge.tenancy.lifecycle.states import MOVING, Do, Operation, State
@@ -162,6 +169,9 @@ def catch_up(slug, found=""):
                 continue
             _refuse_unknown(slug, held.applied)
             if not known.is_usable(held.applied):
+                if not (held.has_tables or conf("CATCH_UP")) and (row := lost_row(slug)) is not None:
+                    _refuse_lost(row)
+                    continue
                 _refuse_catching_up(slug)
                 lease = _take(slug, held)
                 if lease is not None and (reached := _migrate(lease)) is not None:
@@ -251,6 +261,8 @@ def _take(slug, held):
             noting=bookmarks.before_migration,
             # A moved tenant can be used before its move has erased the old object.
             while_waiting=read if held.fingerprint == MOVING else None,
+            # An empty object is not the one of a tenant that is ready.
+            trusts_row=held.has_tables,
         )
     except _Done:
         return None
@@ -264,9 +276,21 @@ def _take(slug, held):
         raise TenantUnclaimed(slug)
     if lease.step == Do.UNFINISHED:
         raise unfinished(slug, lease.row.operation)
-    if lease.step == Do.KEEP and not held.has_tables:
-        lease.step = Do.MAKE
+    if lease.step == Do.LOST:
+        _refuse_lost(lease.row)
+        return None
     return lease
+
+
+def _refuse_lost(row):
+    """Record a tenant as lost, and raise TenantLost.
+
+    If the tenant has just been moved, the empty object is the one that it left. The connection is closed
+    then, so that the next one leads to the other.
+    """
+    if not is_elsewhere(row):
+        raise record_lost(row)
+    connections[tenant_alias(row.slug)].close()
 
 
 class _Done(Exception):

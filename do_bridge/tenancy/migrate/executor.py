@@ -8,11 +8,13 @@ from django.db import DatabaseError
 from do_bridge.backends.remote_sqlite.migrate.executor import MigrationExecutor
 from do_bridge.backends.remote_sqlite.refusals import is_missing_table
 from do_bridge.tenancy.lifecycle.fencing import read_object
+from do_bridge.tenancy.lifecycle.lost import is_data_needed
 from do_bridge.tenancy.replicated.sql import run_batch
 from do_bridge.tenancy.schema import fingerprint, known
+from do_bridge.tenancy.schema.errors import TenantLost
 from do_bridge.tenancy.schema.expecting import expecting
 from do_bridge.tenancy.schema.replay import recorded
-from do_bridge.tenancy.slugs import is_tenant_side
+from do_bridge.tenancy.slugs import alias_slug, is_tenant_side
 
 _MARK = fingerprint.READ_META
 
@@ -79,6 +81,14 @@ class TenantMigrationExecutor(MigrationExecutor):
         super().__init__(connection, progress_callback)
         self._applied = frozenset(self.loader.applied_migrations)
         self._coming = self._applied
+        if self.keeps_fingerprint and is_data_needed():
+            self._refuse_empty()
+
+    def _refuse_empty(self):
+        """Raise TenantLost if the object is empty; no round trip if it is not."""
+        if self._stored or self._applied or read_object(self.connection).has_tables:
+            return
+        raise TenantLost(alias_slug(self.connection.alias))
 
     def migrate(self, targets, plan=None, state=None, fake=False, fake_initial=False):
         if not self.keeps_fingerprint:

@@ -55,6 +55,25 @@ class TenantUnclaimed(SchemaMismatch):
         super().__init__(text, remedy=remedy, reason=text)
 
 
+class TenantLost(SchemaMismatch):
+    """The tenant's object is empty, and D1 records that it had data.
+
+    Nothing was run.
+    """
+
+    def __init__(self, slug: str) -> None:
+        text = (
+            f"The Durable Object of tenant {slug!r} is empty, but the shared database records that it had "
+            "data. Perhaps RELAY_URL is that of another relay, or the object was deleted."
+        )
+        remedy = (
+            f"Check RELAY_URL. If it is right, run `manage.py tenant_restore {slug} --to MOMENT` or "
+            f"`manage.py tenant_load {slug} FILE --replace` to bring the data back, or `manage.py "
+            f"create_tenant {slug}` to begin with an empty database."
+        )
+        super().__init__(text, remedy=remedy, reason=text)
+
+
 class TenantElsewhere(SchemaMismatch):
     """The tenant is in another jurisdiction than the one in the settings.
 

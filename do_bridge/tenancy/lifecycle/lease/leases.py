@@ -20,11 +20,13 @@ from do_bridge.tenancy.lifecycle import ledger
 from do_bridge.tenancy.lifecycle.looking import close_to_older
 from do_bridge.tenancy.lifecycle.outside import refuse_block
 from do_bridge.tenancy.lifecycle.states import (
+    REFUSALS,
     Do,
     Operation,
     Row,
     State,
     again,
+    has_data,
     is_its_work,
     next_step,
 )
@@ -135,6 +137,7 @@ def take(
     waits_for=_ALL,
     noting=None,
     while_waiting=None,
+    trusts_row=True,
 ):
     """Wait for other operations, then take a lease.
 
@@ -145,7 +148,8 @@ def take(
     of a tenant that is ready. A tenant that does not exist gets the `place`. It waits at most `wait` seconds,
     and only for the operations in `waits_for`. If the step is a refusal, nothing is taken, and the Lease
     returned has the `fence` 0. `noting`: see `take_many`. `while_waiting()` is called while it waits, and may
-    raise. Raises Held.
+    raise. Without `trusts_row` the object is read, too, if the row says that a tenant to migrate is ready.
+    Raises Held.
     """
     deadline = time.monotonic() + (conf("LEASE_SECONDS") + MARGIN if wait is None else wait)
     pause, has_waited = _FIRST_PAUSE, False
@@ -165,18 +169,24 @@ def take(
         if place is not None and not row.is_registered:
             row = placed(row, place)
             note(row)
-        step, owner = _decide(row, operation, read, adopts, has_waited)
+        # Reading the object would cost a round trip; the migration itself refuses one that is empty.
+        is_settled = has_data(row) and not row.operation
+        is_trusted = is_settled and operation == Operation.MIGRATE and trusts_row and not has_waited
+        step, owner = (Do.KEEP, "") if is_trusted else _decide(row, operation, read, adopts)
         if replaces and step == Do.TAKEN and row.is_registered and row.state == State.READY:
             step, owner = Do.DROP, ""
-        if step in (Do.TAKEN, Do.UNFINISHED, Do.GONE):
+        if step in REFUSALS:
             if look(slug).fence != row.fence:
                 # What the object holds is another operation's, which began after the row was read.
                 continue
             return Lease(operation, row, 0, "", 0, step)
+        if operation == Operation.MIGRATE and row.state == State.READY and step in (Do.MAKE, Do.DROP):
+            # If it is interrupted, too, the object stays known as one that was never made.
+            operation = Operation.CREATE
         if (lease := take_many([row], operation, owner, noting=noting).get(slug)) is None:
             continue
         lease.step = step
-        if step == Do.KEEP and (row.operation or adopts):
+        if step == Do.KEEP and (row.operation or (adopts and not is_trusted)):
             # The interrupted process may still run: from now on the object refuses what it sends.
             lease.step = Do.KEEP if close_to_older(lease).has_tables else Do.MAKE
         return lease
@@ -190,13 +200,10 @@ def _has_ended(row, read):
     return row.operation == Operation.CREATE and is_its_work(row, read())
 
 
-def _decide(row, operation, read, adopts, has_waited):
+def _decide(row, operation, read, adopts):
     """Return (the step, the owner to continue as or "")."""
     if operation == Operation.DELETE:
         return Do.DROP, ""
-    is_settled = row.state == State.READY and not row.operation
-    if is_settled and operation == Operation.MIGRATE and not has_waited:
-        return Do.KEEP, ""
     held = read()
     step = next_step(row, held, operation)
     if adopts and held.has_tables and step in (Do.TAKEN, Do.DROP):

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from django.db import connections
@@ -15,8 +16,11 @@ from django.db import connections
 from do_bridge import driver
 from do_bridge.backends.sqlite_file import virtual
 from do_bridge.backends.sqlite_file.schema import MASTER, TABLES, connect, read_schema
+from do_bridge.driver.internal import INTERNAL, is_among
 from do_bridge.driver.limits import LIST_BYTES, LONGEST_LEASE, chunks
 from do_bridge.driver.sql import quote
+from do_bridge.tenancy.lifecycle.lost import lost_row
+from do_bridge.tenancy.schema.errors import TenantLost
 from do_bridge.tenancy.slugs import tenant_alias
 
 # Bytes of one answer: far below the limit of 30 MB, and enough for few round trips.
@@ -50,12 +54,14 @@ def dump_tenant(slug, path, *, lease=LONGEST_LEASE, page_bytes=PAGE_BYTES, on_pa
     rows)` is called after each page. The file at `path` appears when it is complete, readable by its owner
     alone. `then(connection)` is called afterwards in the same transaction, unless that had ended.
 
-    Raises Django's database errors, NotSupportedError for a virtual table of a kind that can't be read (see
-    `virtual`), and FileExistsError if `path` exists.
+    Raises Django's database errors (TenantLost for an empty object that should have data),
+    NotSupportedError for a virtual table of a kind that can't be read (see `virtual`), and FileExistsError if
+    `path` exists.
     """
     wrapper = connections[tenant_alias(slug)]
     with wrapper.wrap_database_errors, contextlib.closing(connect(wrapper, lease=lease)) as source:
-        return dump_connection(source, path, Reader, page_bytes=page_bytes, on_page=on_page, then=then)
+        make_reader = partial(_TenantReader, slug)
+        return dump_connection(source, path, make_reader, page_bytes=page_bytes, on_page=on_page, then=then)
 
 
 def dump_connection(source, path, make_reader, *, page_bytes=PAGE_BYTES, on_page=None, then=None):
@@ -233,6 +239,22 @@ class Reader:
             weight += sum(_weight(value) for value in values)
             rows.append(values)
         return rows, last, weight
+
+
+class _TenantReader(Reader):
+    """Read a tenant's object, unless it is empty and should not be."""
+
+    def __init__(self, slug, connection, page_bytes):
+        super().__init__(connection, page_bytes)
+        self.slug = slug
+
+    def schema(self):
+        """Return the Schema; raise TenantLost for an object that should have tables."""
+        found = super().schema()
+        # A backup without rows would take the place of one with them.
+        if all(is_among(table.name, INTERNAL) for table in found.tables) and lost_row(self.slug) is not None:
+            raise TenantLost(self.slug)
+        return found
 
 
 def page_statement(table, columns, after, size):
