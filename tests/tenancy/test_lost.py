@@ -105,6 +105,13 @@ def test_a_write_to_a_lost_tenant_is_refused(lost):
     assert_refused(lost)
 
 
+def test_a_lost_tenant_is_not_moved_on_a_stand_in_for_jurisdictions(lost):
+    with pytest.raises(CommandError, match=LOST):
+        call_command("tenant_move", lost, "--jurisdiction", "eu", stdout=StringIO())
+    assert_refused(lost)
+    assert leases.look(lost).jurisdiction == ""
+
+
 def test_the_page_of_a_lost_tenant_is_a_503_that_says_what_to_do(lost):
     lookup.forget()
     response = Client().get(f"/t/{lost}/")

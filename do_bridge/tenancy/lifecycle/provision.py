@@ -29,7 +29,7 @@ from do_bridge.tenancy.databases import tenant_databases
 from do_bridge.tenancy.places import note_text, noted
 from do_bridge.tenancy.replicated.contenttypes import content_type_statements
 from do_bridge.tenancy.replicated.sql import copy_statements, insert_statements, run_batch
-from do_bridge.tenancy.schema.errors import TenantBehind, TenantLost, TenantUnclaimed
+from do_bridge.tenancy.schema.errors import TenantBehind, TenantUnclaimed
 from do_bridge.tenancy.schema.expecting import expecting, is_mismatch
 from do_bridge.tenancy.schema.fingerprint import code_fingerprint, of, write_statements
 from do_bridge.tenancy.slugs import tenant_alias
@@ -40,6 +40,7 @@ from .emptying import connected, drop_left_over, fail, settle
 from .fencing import fenced
 from .lease import leases
 from .looking import near, read_tenant, refuse_elsewhere
+from .lost import record_lost
 from .outside import run_outside
 from .signals import tenant_filled, tenant_filling
 from .states import EXCLUSIVE, Do, Found, Operation, State, again, found, is_its_work, next_step
@@ -156,7 +157,7 @@ def refuse(lease):
     if lease.step == Do.TAKEN:
         raise ObjectTaken(_taken(lease.slug))
     if lease.step == Do.LOST:
-        raise TenantLost(lease.slug)
+        raise record_lost(lease.row)
 
 
 def guard_lookup():

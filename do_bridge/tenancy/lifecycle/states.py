@@ -125,7 +125,7 @@ TABLE = {
     (Found.UNUSED, Content.FROZEN): _TAKEN,
     # What an emptied object held can be brought back, and only a command that an operator has typed begins
     # with an empty one.
-    (Found.READY, Content.EMPTY): (Do.MAKE, Do.MAKE, Do.LOST, Do.MAKE, Do.KEEP, Do.DROP),
+    (Found.READY, Content.EMPTY): (Do.MAKE, Do.MAKE, Do.LOST, Do.LOST, Do.KEEP, Do.DROP),
     (Found.READY, Content.LEFT_OVER): _OWN,
     (Found.READY, Content.PART): _OWN,
     (Found.READY, Content.WHOLE): _OWN,
