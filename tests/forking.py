@@ -17,8 +17,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -177,6 +179,7 @@ def _become(order: list[Any], handles: list[int]) -> list[str]:
     program = os.fork()
     if program:
         os.write(status, f"{program}".ljust(16).encode())
+        threading.Thread(target=_kill_at_the_end, args=(status, program), daemon=True).start()
         _, how = os.waitpid(program, 0)
         os.write(status, f"{os.waitstatus_to_exitcode(how)}".ljust(16).encode())
         os._exit(0)
@@ -190,6 +193,13 @@ def _become(order: list[Any], handles: list[int]) -> list[str]:
     sys.path[1:1] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
     time.tzset()
     return list(command)
+
+
+def _kill_at_the_end(status: int, program: int) -> None:
+    """Kill the program when the process that started it has ended, perhaps by a kill."""
+    if not os.read(status, 1):
+        with suppress(ProcessLookupError):
+            os.kill(program, signal.SIGKILL)
 
 
 def _run(command: list[str]) -> None:
