@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STARTS = """
 import time
 from tests.forking import Program
-print(Program(["-c", "import time; time.sleep(600)"]).pid, flush=True)
+program = Program(["-c", "import time; time.sleep(600)"])
+print(program.pid, flush=True)
 time.sleep(600)
 """
 
@@ -25,10 +26,12 @@ def is_running(pid):
 
 def test_a_program_ends_when_the_process_that_started_it_is_killed():
     process = subprocess.Popen([sys.executable, "-c", STARTS], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    with process:
+    try:
         pid = int(process.stdout.readline())
         assert is_running(pid)
+    finally:
         process.kill()
+        process.communicate()
     # The test's own time limit ends a wait that is in vain.
     while is_running(pid):
         time.sleep(0.01)
