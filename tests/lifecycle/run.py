@@ -235,6 +235,9 @@ class Run:
         self.report.looks += 1
         for slug in SLUGS:
             tenant = read_tenant(slug)
+            if tenant.held.fingerprint and not tenant.held.has_tables:
+                # Of a deleted tenant; it is not known which operation leaves them.
+                self.report.outcomes["look: notes without tables"] += 1
             for fault in judge(tenant, self._history[slug]):
                 self.report.faults.append(
                     f"after {self.report.operations}: {slug}: {fault}\n    {tenant.row}\n    object: "
@@ -277,7 +280,8 @@ def read_tenant(slug: str) -> Tenant:
 
     tenant = Tenant(leases.look(slug), catch_up.read_tenant(slug))
     alias = tenant_alias(slug)
-    if tenant.held.fingerprint:
+    # `_look` counts objects with notes and without tables.
+    if tenant.held.fingerprint and tenant.held.has_tables:
         with catch_up.unchecked(alias):
             posts, users = run_batch(
                 connections[alias],
